@@ -1,0 +1,190 @@
+//! AlignNet's numbers (X2I `utils/proj.py`, ComfyUI's `config`).
+//!
+//! The published `.bin` files come without a config, and every number shows in the shapes of
+//! their tensors, so that [`AlignNetConfig::from_shapes`] is what the loader uses; a `config.json`
+//! adds `norm_eps` alone.
+
+use serde::{Deserialize, Serialize};
+
+use super::check;
+use crate::error::{Error, Result};
+
+/// How the hidden states of all layers become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mix {
+    /// A 2-D convolution over the (token, feature) plane, layers as channels.
+    Conv {
+        /// Its kernel's side.
+        kernel: usize,
+    },
+    /// A learned weight a layer, then the mean.
+    Scale,
+    /// The plain mean.
+    Mean,
+}
+
+/// The T5 stack that may run over every layer's states first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct T5StackConfig {
+    /// Blocks.
+    pub num_layers: usize,
+    /// Heads.
+    pub num_heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// Width inside the gated MLP.
+    pub feed_forward_size: usize,
+    /// Buckets of the relative position bias.
+    pub num_buckets: usize,
+}
+
+/// Sizes of an AlignNet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AlignNetConfig {
+    /// Hidden states that it mixes: the LLM's layers and the embedding.
+    pub in_channels: usize,
+    /// Width of the LLM.
+    pub input_dim: usize,
+    /// Width of the pooled vector (`output_dim0`, CLIP's place).
+    pub pooled_dim: usize,
+    /// Width of a text token (`output_dim1`, T5's place).
+    pub text_dim: usize,
+    /// Epsilon of the LayerNorm.
+    pub norm_eps: f64,
+    /// How layers are mixed.
+    pub mix: Mix,
+    /// The optional T5 stack.
+    pub t5: Option<T5StackConfig>,
+}
+
+/// What X2I writes beside its weights.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Published {
+    in_channels: usize,
+    #[serde(default = "default_eps")]
+    norm_eps: f64,
+}
+
+fn default_eps() -> f64 {
+    1e-6
+}
+
+impl AlignNetConfig {
+    /// Reads every number from the tensors' shapes; `shape` gives that of a named tensor.
+    ///
+    /// `json` is a published `config.json`, where there is one: it holds `norm_eps`, and
+    /// `in_channels` for the plain mean, which has no tensor of that size.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`] and [`Error::Config`] when this is no AlignNet.
+    pub fn from_shapes(
+        file: &str,
+        json: Option<&serde_json::Value>,
+        shape: impl Fn(&str) -> Option<Vec<usize>>,
+    ) -> Result<Self> {
+        let matrix = |name: &str| match shape(name).as_deref() {
+            Some(&[rows, columns]) => Ok((rows, columns)),
+            Some(_) => Err(Error::config(
+                file,
+                format!("tensor `{name}` is not a matrix"),
+            )),
+            None => Err(Error::MissingTensor {
+                file: file.into(),
+                name: name.into(),
+            }),
+        };
+        let published: Option<Published> = json
+            .map(|json| {
+                serde_json::from_value(json.clone())
+                    .map_err(|error| Error::config(file, error.to_string()))
+            })
+            .transpose()?;
+        let (text_dim, input_dim) = matrix("mlp.projector.0.weight")?;
+        let (pooled_dim, _) = matrix("mlp.fc.1.weight")?;
+        let (mix, in_channels) = match (
+            shape("conv.weight").as_deref(),
+            shape("cha_scale").as_deref(),
+        ) {
+            (Some(&[1, channels, kernel, width]), _) if kernel == width && kernel % 2 == 1 => {
+                (Mix::Conv { kernel }, channels)
+            }
+            (None, Some(&[1, channels, 1, 1])) => (Mix::Scale, channels),
+            (None, None) => {
+                let in_channels = published
+                    .map(|published| published.in_channels)
+                    .ok_or_else(|| {
+                        Error::config(
+                            file,
+                            "a mean-mix AlignNet needs a config.json with in_channels",
+                        )
+                    })?;
+                (Mix::Mean, in_channels)
+            }
+            _ => {
+                return Err(Error::config(
+                    file,
+                    "conv.weight or cha_scale has a shape that no AlignNet has",
+                ));
+            }
+        };
+        let config = Self {
+            in_channels,
+            input_dim,
+            pooled_dim,
+            text_dim,
+            norm_eps: published.map_or(default_eps(), |published| published.norm_eps),
+            mix,
+            t5: t5_from_shapes(file, &shape)?,
+        };
+        check(
+            file,
+            in_channels > 0 && input_dim > 0 && pooled_dim > 0 && text_dim > 0,
+            || "a size is 0".into(),
+        )?;
+        check(
+            file,
+            config.norm_eps.is_finite() && config.norm_eps >= 0.0,
+            || "norm_eps must be a number".into(),
+        )?;
+        Ok(config)
+    }
+}
+
+/// The T5 stack's sizes, where `t5stack.` tensors exist.
+fn t5_from_shapes(
+    file: &str,
+    shape: &impl Fn(&str) -> Option<Vec<usize>>,
+) -> Result<Option<T5StackConfig>> {
+    let bias = "t5stack.block.0.layer.0.SelfAttention.relative_attention_bias.weight";
+    let Some(&[num_buckets, num_heads]) = shape(bias).as_deref() else {
+        return Ok(None);
+    };
+    let wide = |name: &str| shape(name).and_then(|shape| shape.first().copied());
+    let (Some(inner), Some(feed_forward_size)) = (
+        wide("t5stack.block.0.layer.0.SelfAttention.q.weight"),
+        wide("t5stack.block.0.layer.1.DenseReluDense.wi_0.weight"),
+    ) else {
+        return Err(Error::config(
+            file,
+            "the T5 stack's first block is incomplete",
+        ));
+    };
+    check(file, num_heads > 0 && inner % num_heads == 0, || {
+        format!("{inner} T5 channels can't be split into {num_heads} heads")
+    })?;
+    let num_layers = (0..)
+        .take_while(|index| {
+            shape(&format!(
+                "t5stack.block.{index}.layer.0.SelfAttention.q.weight"
+            ))
+            .is_some()
+        })
+        .count();
+    Ok(Some(T5StackConfig {
+        num_layers,
+        num_heads,
+        head_dim: inner / num_heads,
+        feed_forward_size,
+        num_buckets,
+    }))
+}

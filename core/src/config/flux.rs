@@ -1,0 +1,90 @@
+//! The FLUX transformer's numbers (diffusers `transformer/config.json`).
+
+use serde::{Deserialize, Serialize};
+
+use super::check;
+use crate::error::Result;
+
+/// Sizes of a FLUX transformer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FluxConfig {
+    /// Channels of a packed latent token: 16 latent channels x 2 x 2.
+    pub in_channels: usize,
+    /// Double-stream blocks.
+    pub num_layers: usize,
+    /// Single-stream blocks.
+    pub num_single_layers: usize,
+    /// Width of one attention head.
+    pub attention_head_dim: usize,
+    /// Attention heads.
+    pub num_attention_heads: usize,
+    /// Width of a text token as T5 (or AlignNet) gives it.
+    pub joint_attention_dim: usize,
+    /// Width of the pooled text vector as CLIP (or AlignNet) gives it.
+    pub pooled_projection_dim: usize,
+    /// True for the guidance-distilled FLUX.1-dev.
+    #[serde(default)]
+    pub guidance_embeds: bool,
+    /// Rotary channels for the ids (always 0, row, column); they add up to the head's width.
+    #[serde(default = "default_axes")]
+    pub axes_dims_rope: Vec<usize>,
+}
+
+fn default_axes() -> Vec<usize> {
+    vec![16, 56, 56]
+}
+
+impl FluxConfig {
+    /// Width of the residual streams.
+    pub fn hidden_size(&self) -> usize {
+        self.num_attention_heads * self.attention_head_dim
+    }
+
+    /// Width inside an MLP.
+    pub fn mlp_size(&self) -> usize {
+        4 * self.hidden_size()
+    }
+
+    /// Checks what the graph relies on.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] naming the first number that can't be.
+    pub fn validate(&self, file: &str) -> Result<()> {
+        let sizes = [
+            ("in_channels", self.in_channels),
+            ("attention_head_dim", self.attention_head_dim),
+            ("num_attention_heads", self.num_attention_heads),
+            ("joint_attention_dim", self.joint_attention_dim),
+            ("pooled_projection_dim", self.pooled_projection_dim),
+        ];
+        for (name, size) in sizes {
+            check(file, size > 0, || format!("{name} is 0"))?;
+        }
+        check(file, self.in_channels % 4 == 0, || {
+            format!(
+                "in_channels {} is not 4 x latent channels",
+                self.in_channels
+            )
+        })?;
+        check(
+            file,
+            self.axes_dims_rope.len() == 3 && self.axes_dims_rope.iter().all(|axis| axis % 2 == 0),
+            || {
+                format!(
+                    "axes_dims_rope {:?} must be three even numbers",
+                    self.axes_dims_rope
+                )
+            },
+        )?;
+        check(
+            file,
+            self.axes_dims_rope.iter().sum::<usize>() == self.attention_head_dim,
+            || {
+                format!(
+                    "axes_dims_rope {:?} must add up to attention_head_dim {}",
+                    self.axes_dims_rope, self.attention_head_dim
+                )
+            },
+        )
+    }
+}

@@ -1,0 +1,41 @@
+//! Every number of a model comes from JSON: the published configs as they are, and our `model.json`.
+//!
+//! Configs are checked once, here; the graph trusts them. Field names are the published ones
+//! (diffusers, transformers, X2I's `config.json`).
+
+mod align_net;
+mod flux;
+mod model;
+mod qwen2_5_vl;
+mod scheduler;
+mod vae;
+
+pub use align_net::{AlignNetConfig, Mix, T5StackConfig};
+pub use flux::FluxConfig;
+pub use model::{
+    Defaults, EncoderConfig, EncoderPart, FORMAT, FileRecord, GraphPart, ModelConfig, Padding,
+    PaddingSide, PromptFormat,
+};
+pub use qwen2_5_vl::{
+    GenerationConfig, PreprocessorConfig, Qwen2_5VlConfig, RopeScaling, VisionConfig,
+};
+pub use scheduler::SchedulerConfig;
+pub use vae::VaeConfig;
+
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Result};
+
+/// Parses one JSON config; `file` names it in errors.
+pub(crate) fn parse<T: DeserializeOwned>(file: &str, json: &[u8]) -> Result<T> {
+    serde_json::from_slice(json).map_err(|error| Error::config(file, error.to_string()))
+}
+
+/// Fails with `reason` unless `holds`.
+fn check(file: &str, holds: bool, reason: impl FnOnce() -> String) -> Result<()> {
+    if holds {
+        Ok(())
+    } else {
+        Err(Error::config(file, reason()))
+    }
+}

@@ -1,0 +1,259 @@
+//! `model.json`: the parts of a model folder, their configs, and what a request defaults to.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    FluxConfig, GenerationConfig, PreprocessorConfig, Qwen2_5VlConfig, SchedulerConfig, VaeConfig,
+    check, parse,
+};
+use crate::error::{Error, Result};
+use crate::request::Conditioning;
+
+/// The version of `model.json` that we write.
+pub const FORMAT: u32 = 1;
+
+/// A whole model: what `model.json` says, checked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelConfig {
+    /// Version of this file's form.
+    pub format: u32,
+    /// What users call the model.
+    pub name: String,
+    /// Licence of the weights (an SPDX expression), where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub license: Option<String>,
+    /// The multimodal LLM.
+    pub encoder: EncoderPart,
+    /// AlignNet; its sizes are those of its tensors.
+    pub align_net: GraphPart<Value>,
+    /// The transformer.
+    pub flux: GraphPart<FluxConfig>,
+    /// The autoencoder.
+    pub vae: GraphPart<VaeConfig>,
+    /// The sampler.
+    pub scheduler: SchedulerConfig,
+    /// What a request takes where it says nothing.
+    #[serde(default)]
+    pub defaults: Defaults,
+    /// Size and hash of every file, by its path in the folder.
+    #[serde(default)]
+    pub files: BTreeMap<String, FileRecord>,
+}
+
+/// One part of the graph: its config and its weight files.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GraphPart<C> {
+    /// The published config of the part.
+    pub config: C,
+    /// Its weight files, paths inside the folder.
+    pub weights: Vec<String>,
+}
+
+/// The encoder's configs and files.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EncoderPart {
+    /// The family and its sizes.
+    pub config: EncoderConfig,
+    /// Weight files, paths inside the folder.
+    pub weights: Vec<String>,
+    /// Hugging Face `tokenizer.json`.
+    pub tokenizer: String,
+    /// The chat template (Jinja); Qwen2.5-VL's own where the folder has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chat_template: Option<String>,
+    /// How pictures become patches.
+    #[serde(default)]
+    pub preprocessor: PreprocessorConfig,
+    /// How the LLM answers.
+    #[serde(default)]
+    pub generation: GenerationConfig,
+}
+
+/// The encoder's family, told apart by the published `model_type`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "model_type")]
+pub enum EncoderConfig {
+    /// Qwen2.5-VL 3B and 7B.
+    #[serde(rename = "qwen2_5_vl")]
+    Qwen2_5Vl(Qwen2_5VlConfig),
+}
+
+impl EncoderConfig {
+    /// Reads a published `config.json` and chooses the family.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a family that we do not have, or numbers that can't be.
+    pub fn from_json(file: &str, json: &[u8]) -> Result<Self> {
+        let json: Value = parse(file, json)?;
+        match json.get("model_type").and_then(Value::as_str) {
+            Some("qwen2_5_vl") => Ok(Self::Qwen2_5Vl(Qwen2_5VlConfig::from_json(file, json)?)),
+            Some(other) => Err(Error::config(
+                file,
+                format!("model_type `{other}` is not supported yet; qwen2_5_vl is"),
+            )),
+            None => Err(Error::config(
+                file,
+                "has no model_type; expected a multimodal LLM's config.json",
+            )),
+        }
+    }
+
+    /// Width of the hidden states.
+    pub fn hidden_size(&self) -> usize {
+        match self {
+            Self::Qwen2_5Vl(config) => config.hidden_size,
+        }
+    }
+
+    /// Hidden states that it gives: the embedding and every layer.
+    pub fn hidden_states(&self) -> usize {
+        match self {
+            Self::Qwen2_5Vl(config) => config.num_hidden_layers + 1,
+        }
+    }
+}
+
+/// What a request takes where it says nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Defaults {
+    /// Width in pixels.
+    pub width: usize,
+    /// Height in pixels.
+    pub height: usize,
+    /// Steps.
+    pub steps: usize,
+    /// Guidance.
+    pub guidance: f32,
+    /// Whose hidden states paint.
+    pub conditioning: Conditioning,
+    /// How the user's words are wrapped before the chat template.
+    pub prompt_format: PromptFormat,
+    /// The most tokens of an answer.
+    pub max_new_tokens: usize,
+    /// Pads (and cuts) the prompt to one length, as X2I's scripts do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub padding: Option<Padding>,
+    /// Input pictures are first resized to this (width, height), as X2I's scripts do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_image_size: Option<[usize; 2]>,
+    /// Kinds of input that the weights were trained for: `text`, `image`.
+    pub modalities: Vec<String>,
+}
+
+impl Default for Defaults {
+    /// X2I's `inference_qwenvl.py`.
+    fn default() -> Self {
+        Self {
+            width: 1024,
+            height: 1024,
+            steps: 4,
+            guidance: 3.5,
+            conditioning: Conditioning::Prompt,
+            prompt_format: PromptFormat::Plain,
+            max_new_tokens: 128,
+            padding: Some(Padding {
+                max_length: 512,
+                side: PaddingSide::Right,
+            }),
+            input_image_size: Some([128, 128]),
+            modalities: vec!["text".into(), "image".into()],
+        }
+    }
+}
+
+/// How the user's words are wrapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PromptFormat {
+    /// As they are (X2I's `inference_qwenvl.py`).
+    Plain,
+    /// The Python dict that X2I's ComfyUI node builds.
+    Comfy,
+}
+
+/// Padding of the prompt to one length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Padding {
+    /// Tokens after padding; longer prompts are cut at the end.
+    pub max_length: usize,
+    /// Where the padding stands.
+    pub side: PaddingSide,
+}
+
+/// Where padding stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PaddingSide {
+    /// Before the prompt.
+    Left,
+    /// After the prompt.
+    Right,
+}
+
+/// Size and hash of one file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// Bytes.
+    pub bytes: u64,
+    /// SHA-256, in hex.
+    pub sha256: String,
+}
+
+impl ModelConfig {
+    /// Reads and checks `model.json`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming what can't be.
+    pub fn from_json(file: &str, json: &[u8]) -> Result<Self> {
+        let config: Self = parse(file, json)?;
+        config.validate(file)?;
+        Ok(config)
+    }
+
+    /// Checks the parts, and that they fit each other as far as configs tell.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming what can't be.
+    pub fn validate(&self, file: &str) -> Result<()> {
+        check(file, self.format == FORMAT, || {
+            format!(
+                "format {} is not {FORMAT}; this file is from another version",
+                self.format
+            )
+        })?;
+        self.flux.config.validate(file)?;
+        self.vae.config.validate(file)?;
+        self.scheduler.validate(file)?;
+        check(
+            file,
+            self.flux.config.in_channels == 4 * self.vae.config.latent_channels,
+            || {
+                format!(
+                    "the transformer takes {} channels, 4 x the VAE's {} latent channels are {}",
+                    self.flux.config.in_channels,
+                    self.vae.config.latent_channels,
+                    4 * self.vae.config.latent_channels
+                )
+            },
+        )?;
+        check(
+            file,
+            self.defaults
+                .padding
+                .is_none_or(|padding| padding.max_length > 0),
+            || "padding.max_length is 0".into(),
+        )
+    }
+
+    /// True when the weights were trained for this kind of input.
+    pub fn reads(&self, modality: &str) -> bool {
+        self.defaults
+            .modalities
+            .iter()
+            .any(|known| known == modality)
+    }
+}

@@ -1,0 +1,148 @@
+//! One error type for the whole library: a variant per fact, a message a user can act on.
+
+use std::borrow::Cow;
+
+/// What went wrong. Messages are lower case, name the file, tensor or flag, and say what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The weights hold no tensor of this name (in any naming that we know).
+    #[error("{file}: tensor `{name}` is missing")]
+    MissingTensor {
+        /// Where it was looked for.
+        file: String,
+        /// The tensor's name.
+        name: String,
+    },
+    /// A tensor has another shape than the config asks for.
+    #[error("{file}: tensor `{name}` has shape {found:?}, the config asks for {expected:?}")]
+    Shape {
+        /// The weight file.
+        file: String,
+        /// The tensor's name.
+        name: String,
+        /// What the config asks for.
+        expected: Vec<usize>,
+        /// What the file holds.
+        found: Vec<usize>,
+    },
+    /// A weight file breaks its format's rules, or uses a part of it that we do not read.
+    #[error("{file}: {reason}")]
+    Format {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        reason: Cow<'static, str>,
+    },
+    /// A config asks for something impossible, or for something we do not have.
+    #[error("{file}: {reason}")]
+    Config {
+        /// The config file, or the part of it.
+        file: String,
+        /// What is wrong with it.
+        reason: Cow<'static, str>,
+    },
+    /// A file that the model needs is not there.
+    #[error("{file}: file not found")]
+    MissingFile {
+        /// Its path inside the model folder.
+        file: String,
+    },
+    /// Reading or writing failed.
+    #[error("{file}: {source}")]
+    Io {
+        /// The file.
+        file: String,
+        /// The system's own error.
+        source: std::io::Error,
+    },
+    /// One field of a request is out of range.
+    #[error("{field}: {reason}")]
+    Request {
+        /// The field, named as its flag.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: Cow<'static, str>,
+    },
+    /// The prompt holds a kind of input that this model can't read.
+    #[error("{model} can't read {modality}; models that can: {alternatives}")]
+    Modality {
+        /// The model's name.
+        model: String,
+        /// `image`, `video` or `audio`.
+        modality: &'static str,
+        /// Models that read it.
+        alternatives: &'static str,
+    },
+    /// An input picture can't be used.
+    #[error("{name}: {reason}")]
+    Image {
+        /// The picture's name.
+        name: String,
+        /// What is wrong with it.
+        reason: Cow<'static, str>,
+    },
+    /// A device is not there, was lost, or can't do what is asked.
+    #[error("device {device}: {reason}")]
+    Device {
+        /// The device as the user names it.
+        device: String,
+        /// What happened.
+        reason: Cow<'static, str>,
+    },
+    /// The caller's progress function asked to stop.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// The library's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// A weight file that breaks its format.
+    pub fn format(file: impl Into<String>, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::Format {
+            file: file.into(),
+            reason: reason.into(),
+        }
+    }
+
+    /// A config that can't be used.
+    pub fn config(file: impl Into<String>, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::Config {
+            file: file.into(),
+            reason: reason.into(),
+        }
+    }
+
+    /// A request's field that is out of range.
+    pub fn request(field: &'static str, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::Request {
+            field,
+            reason: reason.into(),
+        }
+    }
+
+    /// A picture that can't be used.
+    pub fn image(name: impl Into<String>, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::Image {
+            name: name.into(),
+            reason: reason.into(),
+        }
+    }
+
+    /// A device that is not there or failed.
+    pub fn device(device: impl Into<String>, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::Device {
+            device: device.into(),
+            reason: reason.into(),
+        }
+    }
+}
+
+/// A failed readback: the device was lost, or ran out of memory.
+impl From<burn::tensor::ExecutionError> for Error {
+    fn from(error: burn::tensor::ExecutionError) -> Self {
+        Self::device("(running)", error.to_string())
+    }
+}

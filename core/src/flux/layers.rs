@@ -1,0 +1,347 @@
+//! The blocks of FLUX. Source: black-forest-labs/flux `modules/layers.py`; fields are named as
+//! its checkpoint's tensors.
+
+use burn::tensor::{Tensor, activation};
+
+use crate::config::FluxConfig;
+use crate::error::Result;
+use crate::nn::rope::{Pairing, Rope};
+use crate::nn::{Bias, Linear, RmsNorm, attention, layer_norm};
+use crate::weights::Scope;
+
+const EPS: f64 = 1e-6;
+
+/// Linear, SiLU, Linear: how a scalar or the pooled text becomes part of `vec`.
+#[derive(Debug, Clone)]
+pub struct MlpEmbedder {
+    in_layer: Linear,
+    out_layer: Linear,
+}
+
+impl MlpEmbedder {
+    pub async fn load(scope: &Scope<'_>, input: usize, hidden: usize) -> Result<Self> {
+        Ok(Self {
+            in_layer: Linear::load(&scope.child("in_layer"), input, hidden, Bias::Yes).await?,
+            out_layer: Linear::load(&scope.child("out_layer"), hidden, hidden, Bias::Yes).await?,
+        })
+    }
+
+    /// `[batch, input]` -> `[batch, hidden]`.
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        self.out_layer
+            .forward(activation::silu(self.in_layer.forward(x)))
+    }
+}
+
+/// Shift, scale and gate of one half of a block, each `[batch, 1, hidden]`.
+#[derive(Debug, Clone)]
+pub struct ModulationOut {
+    pub shift: Tensor<3>,
+    pub scale: Tensor<3>,
+    pub gate: Tensor<3>,
+}
+
+impl ModulationOut {
+    /// LayerNorm, then this scale and shift.
+    pub fn modulate(&self, x: Tensor<3>) -> Tensor<3> {
+        layer_norm(x, EPS) * (self.scale.clone() + 1.0) + self.shift.clone()
+    }
+}
+
+/// `N` modulations from `vec`: two for a double block's stream, one for a single block.
+#[derive(Debug, Clone)]
+pub struct Modulation<const N: usize> {
+    lin: Linear,
+}
+
+impl<const N: usize> Modulation<N> {
+    pub async fn load(scope: &Scope<'_>, hidden: usize) -> Result<Self> {
+        Ok(Self {
+            lin: Linear::load(&scope.child("lin"), hidden, 3 * N * hidden, Bias::Yes).await?,
+        })
+    }
+
+    /// `vec` `[batch, hidden]`.
+    pub fn forward(&self, vec: Tensor<2>) -> [ModulationOut; N] {
+        let out = self
+            .lin
+            .forward(activation::silu(vec))
+            .unsqueeze_dim::<3>(1); // [batch, 1, 3 N hidden]
+        let hidden = out.dims()[2] / (3 * N);
+        let part = |index: usize| out.clone().narrow(2, index * hidden, hidden);
+        std::array::from_fn(|n| ModulationOut {
+            shift: part(3 * n),
+            scale: part(3 * n + 1),
+            gate: part(3 * n + 2),
+        })
+    }
+}
+
+/// RMSNorm of queries and keys over a head.
+#[derive(Debug, Clone)]
+struct QkNorm {
+    query_norm: RmsNorm,
+    key_norm: RmsNorm,
+}
+
+impl QkNorm {
+    async fn load(scope: &Scope<'_>, head_dim: usize) -> Result<Self> {
+        Ok(Self {
+            query_norm: RmsNorm::load(&scope.child("query_norm"), "scale", head_dim, EPS).await?,
+            key_norm: RmsNorm::load(&scope.child("key_norm"), "scale", head_dim, EPS).await?,
+        })
+    }
+}
+
+/// Queries, keys and values, each `[batch, heads, tokens, head_dim]`.
+struct Qkv {
+    q: Tensor<4>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+}
+
+impl Qkv {
+    /// Splits `[batch, tokens, 3 * hidden]` into heads and norms queries and keys.
+    fn split(qkv: Tensor<3>, heads: usize, norm: &QkNorm) -> Self {
+        let [batch, tokens, width] = qkv.dims();
+        let head_dim = width / (3 * heads);
+        let part = |index: usize| {
+            qkv.clone()
+                .narrow(2, index * heads * head_dim, heads * head_dim)
+                .reshape([batch, tokens, heads, head_dim])
+        };
+        // Norms see whole heads, so that they can run before the heads change places.
+        let q = norm.query_norm.forward(part(0)).swap_dims(1, 2);
+        let k = norm.key_norm.forward(part(1)).swap_dims(1, 2);
+        Self {
+            q,
+            k,
+            v: part(2).swap_dims(1, 2),
+        }
+    }
+
+    fn concat(self, other: Self) -> Self {
+        let cat = |a, b| Tensor::cat(vec![a, b], 2);
+        Self {
+            q: cat(self.q, other.q),
+            k: cat(self.k, other.k),
+            v: cat(self.v, other.v),
+        }
+    }
+
+    /// Rotates, attends and joins the heads: `[batch, tokens, hidden]`.
+    fn attend(self, rope: &Rope) -> Tensor<3> {
+        let [batch, heads, tokens, head_dim] = self.q.dims();
+        let q = rope.apply(self.q, Pairing::Neighbours);
+        let k = rope.apply(self.k, Pairing::Neighbours);
+        let scale = (head_dim as f32).sqrt().recip();
+        attention(q, k, self.v, None, scale)
+            .swap_dims(1, 2)
+            .reshape([batch, tokens, heads * head_dim])
+    }
+}
+
+/// One stream (image or text) of a double block.
+#[derive(Debug, Clone)]
+struct Stream {
+    modulation: Modulation<2>,
+    qkv: Linear,
+    norm: QkNorm,
+    proj: Linear,
+    mlp_in: Linear,
+    mlp_out: Linear,
+}
+
+impl Stream {
+    /// Reads the tensors of `img` or `txt`.
+    async fn load(scope: &Scope<'_>, stream: &str, config: &FluxConfig) -> Result<Self> {
+        let hidden = config.hidden_size();
+        let child = |name: &str| scope.child(format!("{stream}_{name}"));
+        Ok(Self {
+            modulation: Modulation::load(&child("mod"), hidden).await?,
+            qkv: Linear::load(&child("attn.qkv"), hidden, 3 * hidden, Bias::Yes).await?,
+            norm: QkNorm::load(&child("attn.norm"), config.attention_head_dim).await?,
+            proj: Linear::load(&child("attn.proj"), hidden, hidden, Bias::Yes).await?,
+            mlp_in: Linear::load(&child("mlp.0"), hidden, config.mlp_size(), Bias::Yes).await?,
+            mlp_out: Linear::load(&child("mlp.2"), config.mlp_size(), hidden, Bias::Yes).await?,
+        })
+    }
+
+    /// The second half of a block: the attention's output and the MLP, both gated.
+    fn finish(
+        &self,
+        x: Tensor<3>,
+        attn: Tensor<3>,
+        [first, second]: &[ModulationOut; 2],
+    ) -> Tensor<3> {
+        let x = x + first.gate.clone() * attn;
+        let mlp = self.mlp_out.forward(activation::gelu_approximate(
+            self.mlp_in.forward(second.modulate(x.clone())),
+        ));
+        x + second.gate.clone() * mlp
+    }
+}
+
+/// Image and text in two streams that meet in one attention.
+#[derive(Debug, Clone)]
+pub struct DoubleStreamBlock {
+    img: Stream,
+    txt: Stream,
+    heads: usize,
+}
+
+/// What a double block gives; the attentions are what X2I distils.
+pub struct DoubleOutput {
+    /// `[batch, image tokens, hidden]`.
+    pub img: Tensor<3>,
+    /// `[batch, text tokens, hidden]`.
+    pub txt: Tensor<3>,
+    /// The image's attention after its projection, before its gate.
+    pub img_attn: Tensor<3>,
+    /// The text's attention after its projection, before its gate.
+    pub txt_attn: Tensor<3>,
+}
+
+impl DoubleStreamBlock {
+    pub async fn load(scope: &Scope<'_>, config: &FluxConfig) -> Result<Self> {
+        Ok(Self {
+            img: Stream::load(scope, "img", config).await?,
+            txt: Stream::load(scope, "txt", config).await?,
+            heads: config.num_attention_heads,
+        })
+    }
+
+    pub fn forward(
+        &self,
+        img: Tensor<3>,
+        txt: Tensor<3>,
+        vec: Tensor<2>,
+        rope: &Rope,
+    ) -> DoubleOutput {
+        let img_mod = self.img.modulation.forward(vec.clone());
+        let txt_mod = self.txt.modulation.forward(vec);
+        let img_qkv = Qkv::split(
+            self.img.qkv.forward(img_mod[0].modulate(img.clone())),
+            self.heads,
+            &self.img.norm,
+        );
+        let txt_qkv = Qkv::split(
+            self.txt.qkv.forward(txt_mod[0].modulate(txt.clone())),
+            self.heads,
+            &self.txt.norm,
+        );
+
+        let attn = txt_qkv.concat(img_qkv).attend(rope); // [batch, text + image tokens, hidden]
+        let (txt_tokens, img_tokens) = (txt.dims()[1], img.dims()[1]);
+        let txt_attn = self.txt.proj.forward(attn.clone().narrow(1, 0, txt_tokens));
+        let img_attn = self
+            .img
+            .proj
+            .forward(attn.narrow(1, txt_tokens, img_tokens));
+
+        DoubleOutput {
+            img: self.img.finish(img, img_attn.clone(), &img_mod),
+            txt: self.txt.finish(txt, txt_attn.clone(), &txt_mod),
+            img_attn,
+            txt_attn,
+        }
+    }
+}
+
+/// Text and image in one stream; attention and MLP side by side.
+#[derive(Debug, Clone)]
+pub struct SingleStreamBlock {
+    modulation: Modulation<1>,
+    linear1: Linear,
+    linear2: Linear,
+    norm: QkNorm,
+    heads: usize,
+    hidden: usize,
+}
+
+/// What a single block gives.
+pub struct SingleOutput {
+    /// `[batch, text + image tokens, hidden]`.
+    pub x: Tensor<3>,
+    /// The attention before `linear2`.
+    pub attn: Tensor<3>,
+}
+
+impl SingleStreamBlock {
+    pub async fn load(scope: &Scope<'_>, config: &FluxConfig) -> Result<Self> {
+        let (hidden, mlp) = (config.hidden_size(), config.mlp_size());
+        Ok(Self {
+            modulation: Modulation::load(&scope.child("modulation"), hidden).await?,
+            linear1: Linear::load(&scope.child("linear1"), hidden, 3 * hidden + mlp, Bias::Yes)
+                .await?,
+            linear2: Linear::load(&scope.child("linear2"), hidden + mlp, hidden, Bias::Yes).await?,
+            norm: QkNorm::load(&scope.child("norm"), config.attention_head_dim).await?,
+            heads: config.num_attention_heads,
+            hidden,
+        })
+    }
+
+    pub fn forward(&self, x: Tensor<3>, vec: Tensor<2>, rope: &Rope) -> SingleOutput {
+        let [modulation] = self.modulation.forward(vec);
+        let qkv_mlp = self.linear1.forward(modulation.modulate(x.clone()));
+        let width = qkv_mlp.dims()[2];
+        let qkv = qkv_mlp.clone().narrow(2, 0, 3 * self.hidden);
+        let mlp = activation::gelu_approximate(qkv_mlp.narrow(
+            2,
+            3 * self.hidden,
+            width - 3 * self.hidden,
+        ));
+        let attn = Qkv::split(qkv, self.heads, &self.norm).attend(rope);
+        let out = self
+            .linear2
+            .forward(Tensor::cat(vec![attn.clone(), mlp], 2));
+        SingleOutput {
+            x: x + modulation.gate * out,
+            attn,
+        }
+    }
+}
+
+/// The last modulation and the projection to latents.
+#[derive(Debug, Clone)]
+pub struct LastLayer {
+    linear: Linear,
+    modulation: Linear, // adaLN_modulation.1: shift, then scale
+}
+
+impl LastLayer {
+    pub async fn load(scope: &Scope<'_>, config: &FluxConfig) -> Result<Self> {
+        let hidden = config.hidden_size();
+        Ok(Self {
+            linear: Linear::load(
+                &scope.child("linear"),
+                hidden,
+                config.in_channels,
+                Bias::Yes,
+            )
+            .await?,
+            modulation: Linear::load(
+                &scope.child("adaLN_modulation.1"),
+                hidden,
+                2 * hidden,
+                Bias::Yes,
+            )
+            .await?,
+        })
+    }
+
+    /// `[batch, image tokens, hidden]` -> velocity `[batch, image tokens, in_channels]`.
+    pub fn forward(&self, img: Tensor<3>, vec: Tensor<2>) -> Tensor<3> {
+        let out = self
+            .modulation
+            .forward(activation::silu(vec))
+            .unsqueeze_dim::<3>(1);
+        let hidden = out.dims()[2] / 2;
+        let (shift, scale) = (
+            out.clone().narrow(2, 0, hidden),
+            out.narrow(2, hidden, hidden),
+        );
+        self.linear
+            .forward(layer_norm(img, EPS) * (scale + 1.0) + shift)
+    }
+}

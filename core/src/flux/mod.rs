@@ -1,0 +1,245 @@
+//! The FLUX transformer: noisy latents and conditioning in, velocity out.
+//!
+//! Source: black-forest-labs/flux `model.py`. Runs dev (with guidance) and schnell (without) at
+//! any depth, width, heads and rotary axes. Left out: ControlNets and the text encoders, whose
+//! place AlignNet takes.
+
+pub mod latents;
+mod layers;
+pub mod noise;
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use crate::config::FluxConfig;
+use crate::error::Result;
+use crate::nn::rope::Rope;
+use crate::nn::{Bias, Linear};
+use crate::weights::Scope;
+use layers::{DoubleStreamBlock, LastLayer, MlpEmbedder, SingleStreamBlock};
+
+/// Channels of a timestep's sines and cosines.
+const TIME_CHANNELS: usize = 256;
+/// Sigma and guidance are scaled by this before their sines.
+const TIME_FACTOR: f32 = 1000.0;
+/// Base of the rotary frequencies.
+const THETA: f64 = 10_000.0;
+
+/// The transformer; fields are the checkpoint's prefixes.
+#[derive(Debug)]
+pub struct Flux {
+    img_in: Linear,
+    txt_in: Linear,
+    time_in: MlpEmbedder,
+    vector_in: MlpEmbedder,
+    guidance_in: Option<MlpEmbedder>,
+    double_blocks: Vec<DoubleStreamBlock>,
+    single_blocks: Vec<SingleStreamBlock>,
+    final_layer: LastLayer,
+    config: FluxConfig,
+    device: Device,
+}
+
+/// One call of the transformer.
+pub struct FluxInput<'a> {
+    /// Packed latents `[batch, image tokens, in_channels]`.
+    pub img: Tensor<3>,
+    /// Conditioning tokens `[batch, text tokens, joint_attention_dim]`.
+    pub txt: Tensor<3>,
+    /// Pooled conditioning `[batch, pooled_projection_dim]`.
+    pub vec: Tensor<2>,
+    /// Noise level of each batch item, 0..1.
+    pub sigma: &'a [f32],
+    /// Guidance of each batch item; models without the embedding ignore it.
+    pub guidance: &'a [f32],
+    /// Rotations of all tokens, text first: [`Flux::rope`].
+    pub rope: &'a Rope,
+}
+
+/// A finished block; what progress, cancellation and distillation hang on.
+pub enum BlockOutput<'a> {
+    /// A double block; attentions are after their projection and before their gate.
+    Double {
+        /// Which one.
+        index: usize,
+        /// `[batch, image tokens, hidden]`.
+        img: &'a Tensor<3>,
+        /// `[batch, text tokens, hidden]`.
+        txt: &'a Tensor<3>,
+        /// `[batch, image tokens, hidden]`.
+        img_attn: &'a Tensor<3>,
+        /// `[batch, text tokens, hidden]`.
+        txt_attn: &'a Tensor<3>,
+    },
+    /// A single block; the attention is before `linear2`, over text and image.
+    Single {
+        /// Which one.
+        index: usize,
+        /// `[batch, text + image tokens, hidden]`.
+        x: &'a Tensor<3>,
+        /// `[batch, text + image tokens, hidden]`.
+        attn: &'a Tensor<3>,
+    },
+}
+
+impl Flux {
+    /// Reads all weights under `scope`.
+    ///
+    /// # Errors
+    /// [`crate::Error::MissingTensor`] or [`crate::Error::Shape`].
+    pub async fn load(config: &FluxConfig, scope: &Scope<'_>) -> Result<Self> {
+        let hidden = config.hidden_size();
+        let guidance_in = match config.guidance_embeds {
+            true => {
+                Some(MlpEmbedder::load(&scope.child("guidance_in"), TIME_CHANNELS, hidden).await?)
+            }
+            false => None,
+        };
+        let mut double_blocks = Vec::with_capacity(config.num_layers);
+        for index in 0..config.num_layers {
+            double_blocks.push(
+                DoubleStreamBlock::load(&scope.child("double_blocks").child(index), config).await?,
+            );
+        }
+        let mut single_blocks = Vec::with_capacity(config.num_single_layers);
+        for index in 0..config.num_single_layers {
+            single_blocks.push(
+                SingleStreamBlock::load(&scope.child("single_blocks").child(index), config).await?,
+            );
+        }
+        Ok(Self {
+            img_in: Linear::load(
+                &scope.child("img_in"),
+                config.in_channels,
+                hidden,
+                Bias::Yes,
+            )
+            .await?,
+            txt_in: Linear::load(
+                &scope.child("txt_in"),
+                config.joint_attention_dim,
+                hidden,
+                Bias::Yes,
+            )
+            .await?,
+            time_in: MlpEmbedder::load(&scope.child("time_in"), TIME_CHANNELS, hidden).await?,
+            vector_in: MlpEmbedder::load(
+                &scope.child("vector_in"),
+                config.pooled_projection_dim,
+                hidden,
+            )
+            .await?,
+            guidance_in,
+            double_blocks,
+            single_blocks,
+            final_layer: LastLayer::load(&scope.child("final_layer"), config).await?,
+            config: config.clone(),
+            device: scope.device().clone(),
+        })
+    }
+
+    /// Blocks of one call.
+    pub fn blocks(&self) -> usize {
+        self.double_blocks.len() + self.single_blocks.len()
+    }
+
+    /// The velocity `[batch, image tokens, in_channels]`; `on_block` hears every block and may stop.
+    ///
+    /// # Errors
+    /// What `on_block` returns.
+    pub fn forward(
+        &self,
+        input: FluxInput<'_>,
+        on_block: &mut dyn FnMut(BlockOutput<'_>) -> Result<()>,
+    ) -> Result<Tensor<3>> {
+        let FluxInput { rope, .. } = input;
+        let vec = self.modulation_vector(input.vec, input.sigma, input.guidance);
+        let mut img = self.img_in.forward(input.img);
+        let mut txt = self.txt_in.forward(input.txt);
+
+        for (index, block) in self.double_blocks.iter().enumerate() {
+            let out = block.forward(img, txt, vec.clone(), rope);
+            on_block(BlockOutput::Double {
+                index,
+                img: &out.img,
+                txt: &out.txt,
+                img_attn: &out.img_attn,
+                txt_attn: &out.txt_attn,
+            })?;
+            (img, txt) = (out.img, out.txt);
+        }
+
+        let (txt_tokens, img_tokens) = (txt.dims()[1], img.dims()[1]);
+        let mut x = Tensor::cat(vec![txt, img], 1);
+        for (index, block) in self.single_blocks.iter().enumerate() {
+            let out = block.forward(x, vec.clone(), rope);
+            on_block(BlockOutput::Single {
+                index,
+                x: &out.x,
+                attn: &out.attn,
+            })?;
+            x = out.x;
+        }
+
+        Ok(self
+            .final_layer
+            .forward(x.narrow(1, txt_tokens, img_tokens), vec))
+    }
+
+    /// `vec` of every block: noise level, guidance and pooled text, `[batch, hidden]`.
+    fn modulation_vector(&self, pooled: Tensor<2>, sigma: &[f32], guidance: &[f32]) -> Tensor<2> {
+        let vec = self.time_in.forward(self.sinusoid(sigma)) + self.vector_in.forward(pooled);
+        match &self.guidance_in {
+            Some(guidance_in) => vec + guidance_in.forward(self.sinusoid(guidance)),
+            None => vec,
+        }
+    }
+
+    /// Cosines, then sines, of `1000 * value` at 128 frequencies: `[batch, 256]`.
+    ///
+    /// On the host: a GPU's sine of an argument of 1000 is not good enough.
+    fn sinusoid(&self, values: &[f32]) -> Tensor<2> {
+        let half = TIME_CHANNELS / 2;
+        let mut out = Vec::with_capacity(values.len() * TIME_CHANNELS);
+        for &value in values {
+            let angle = |k: usize| {
+                let frequency = (-THETA.ln() as f32 * k as f32 / half as f32).exp();
+                f64::from(value * TIME_FACTOR * frequency)
+            };
+            out.extend((0..half).map(|k| angle(k).cos() as f32));
+            out.extend((0..half).map(|k| angle(k).sin() as f32));
+        }
+        Tensor::from_data(
+            TensorData::new(out, [values.len(), TIME_CHANNELS]),
+            &self.device,
+        )
+    }
+
+    /// Rotations of tokens with these ids (text first); one table serves all steps.
+    pub fn rope(&self, ids: &[[f32; 3]]) -> Rope {
+        rope_table(&self.config, ids, &self.device)
+    }
+}
+
+/// Each axis turns its own channels: angle `id * theta^(-2k / width)`, each twice.
+fn rope_table(config: &FluxConfig, ids: &[[f32; 3]], device: &Device) -> Rope {
+    let mut angles = Vec::with_capacity(ids.len() * config.attention_head_dim);
+    for id in ids {
+        for (&position, &width) in id.iter().zip(&config.axes_dims_rope) {
+            for k in 0..width / 2 {
+                let angle = f64::from(position) * THETA.powf(-((2 * k) as f64) / width as f64);
+                angles.extend([angle, angle]);
+            }
+        }
+    }
+    let table = |f: fn(f64) -> f64| {
+        let values: Vec<f32> = angles.iter().map(|&angle| f(angle) as f32).collect();
+        Tensor::from_data(
+            TensorData::new(values, [ids.len(), config.attention_head_dim]),
+            device,
+        )
+    };
+    Rope {
+        cos: table(f64::cos),
+        sin: table(f64::sin),
+    }
+}

@@ -1,0 +1,30 @@
+//! The x2i runtime: what you show, say or write becomes a picture.
+//!
+//! A multimodal LLM reads the prompt, [`align_net`] turns the hidden states of all its layers
+//! into what a FLUX transformer expects from T5 and CLIP, [`flux`] paints in latent space and
+//! [`vae`] decodes. The crate has no file, network, clock or log access: callers hand in a
+//! [`weights::WeightSource`] and a burn device, and hear [`Progress`].
+//!
+//! ARCHITECTURE.md in the repository's root shows the way of one request.
+
+pub mod align_net;
+pub mod config;
+pub mod encoders;
+pub mod error;
+pub mod flux;
+pub mod image;
+pub mod model;
+pub mod nn;
+pub mod pipeline;
+pub mod prompt;
+pub mod request;
+pub mod sampler;
+pub mod tokenizer;
+pub mod vae;
+pub mod weights;
+
+pub use config::ModelConfig;
+pub use error::{Error, Result};
+pub use image::Image;
+pub use pipeline::{Painting, Pipeline};
+pub use request::{Conditioning, Part, Phase, Progress, Prompt, Request};

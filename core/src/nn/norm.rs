@@ -1,0 +1,101 @@
+//! LayerNorm, RMSNorm and GroupNorm, composed of plain operations.
+
+use burn::tensor::Tensor;
+
+use crate::error::Result;
+use crate::weights::Scope;
+
+/// LayerNorm over the last axis without weights.
+pub fn layer_norm<const D: usize>(x: Tensor<D>, eps: f64) -> Tensor<D> {
+    let centred = x.clone() - x.mean_dim(D - 1);
+    let variance = centred.clone().square().mean_dim(D - 1);
+    centred * (variance + eps).sqrt().recip()
+}
+
+/// LayerNorm with `weight` and `bias`.
+#[derive(Debug, Clone)]
+pub struct LayerNorm {
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    eps: f64,
+}
+
+impl LayerNorm {
+    /// Reads `weight` and `bias` `[width]`.
+    ///
+    /// # Errors
+    /// [`crate::Error::MissingTensor`] or [`crate::Error::Shape`].
+    pub async fn load(scope: &Scope<'_>, width: usize, eps: f64) -> Result<Self> {
+        Ok(Self {
+            weight: scope.tensor("weight", [width]).await?,
+            bias: scope.tensor("bias", [width]).await?,
+            eps,
+        })
+    }
+
+    /// Normalizes the last axis.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        layer_norm(x, self.eps) * self.weight.clone().unsqueeze() + self.bias.clone().unsqueeze()
+    }
+}
+
+/// `x / sqrt(mean(x²) + eps) * weight` over the last axis.
+#[derive(Debug, Clone)]
+pub struct RmsNorm {
+    weight: Tensor<1>,
+    eps: f64,
+}
+
+impl RmsNorm {
+    /// Reads the tensor `name` `[width]`: `weight` in Hugging Face's files, `scale` in BFL's.
+    ///
+    /// # Errors
+    /// [`crate::Error::MissingTensor`] or [`crate::Error::Shape`].
+    pub async fn load(scope: &Scope<'_>, name: &str, width: usize, eps: f64) -> Result<Self> {
+        Ok(Self {
+            weight: scope.tensor(name, [width]).await?,
+            eps,
+        })
+    }
+
+    /// Normalizes the last axis.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let scale = (x.clone().square().mean_dim(D - 1) + self.eps)
+            .sqrt()
+            .recip();
+        x * scale * self.weight.clone().unsqueeze()
+    }
+}
+
+/// GroupNorm over groups of channels and all pixels.
+#[derive(Debug, Clone)]
+pub struct GroupNorm {
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    groups: usize,
+    eps: f64,
+}
+
+impl GroupNorm {
+    /// Reads `weight` and `bias` `[channels]`.
+    ///
+    /// # Errors
+    /// [`crate::Error::MissingTensor`] or [`crate::Error::Shape`].
+    pub async fn load(scope: &Scope<'_>, channels: usize, groups: usize, eps: f64) -> Result<Self> {
+        Ok(Self {
+            weight: scope.tensor("weight", [channels]).await?,
+            bias: scope.tensor("bias", [channels]).await?,
+            groups,
+            eps,
+        })
+    }
+
+    /// `[batch, channels, height, width]`, same shape out.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let [batch, channels, height, width] = x.dims();
+        let x = x.reshape([batch, self.groups, channels / self.groups * height * width]);
+        let x = layer_norm(x, self.eps).reshape([batch, channels, height, width]);
+        let weight = self.weight.clone().reshape([1, channels, 1, 1]);
+        x * weight + self.bias.clone().reshape([1, channels, 1, 1])
+    }
+}

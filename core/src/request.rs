@@ -1,0 +1,177 @@
+//! What a caller asks for, and what it hears while waiting.
+
+use std::ops::ControlFlow;
+
+use crate::config::ModelConfig;
+use crate::error::{Error, Result};
+use crate::image::Image;
+
+/// One part of a prompt, in the order in which the model reads them.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Part {
+    /// Text in any language.
+    Text(String),
+    /// A picture.
+    Image(Image),
+}
+
+/// What the multimodal LLM is shown: parts in order.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Prompt {
+    /// Text and pictures in reading order.
+    pub parts: Vec<Part>,
+}
+
+impl Prompt {
+    /// A prompt of text alone.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self {
+            parts: vec![Part::Text(text.into())],
+        }
+    }
+
+    /// The pictures, in order.
+    pub fn images(&self) -> impl Iterator<Item = &Image> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Image(image) => Some(image),
+            Part::Text(_) => None,
+        })
+    }
+
+    /// All text parts, joined by a space.
+    pub fn joined_text(&self) -> String {
+        let texts: Vec<&str> = self
+            .parts
+            .iter()
+            .filter_map(|part| match part {
+                Part::Text(text) => Some(text.as_str()),
+                Part::Image(_) => None,
+            })
+            .collect();
+        texts.join(" ")
+    }
+}
+
+/// Whose hidden states paint the picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Conditioning {
+    /// The prompt's own tokens (X2I's text2image).
+    Prompt,
+    /// The tokens of the LLM's answer (X2I's reasoning2image, `--answer`).
+    Answer,
+}
+
+/// One picture to make.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// What to paint.
+    pub prompt: Prompt,
+    /// Width in pixels, a multiple of 16.
+    pub width: usize,
+    /// Height in pixels, a multiple of 16.
+    pub height: usize,
+    /// Flow-matching steps, at least 1.
+    pub steps: usize,
+    /// Guidance of a guidance-distilled transformer (FLUX.1-dev); others ignore it.
+    pub guidance: f32,
+    /// Seed of the noise: `torch.Generator("cpu").manual_seed(seed)`.
+    pub seed: u64,
+    /// Whose hidden states paint the picture.
+    pub conditioning: Conditioning,
+}
+
+/// The largest side that a request may ask for, in pixels.
+pub const MAX_SIDE: usize = 8192;
+/// The most steps that a request may ask for.
+pub const MAX_STEPS: usize = 1000;
+
+impl Request {
+    /// A request with the model's defaults and seed 0.
+    pub fn new(prompt: Prompt, config: &ModelConfig) -> Self {
+        let defaults = &config.defaults;
+        Self {
+            prompt,
+            width: defaults.width,
+            height: defaults.height,
+            steps: defaults.steps,
+            guidance: defaults.guidance,
+            seed: 0,
+            conditioning: defaults.conditioning,
+        }
+    }
+
+    /// Checks every number once, so that the graph can trust them.
+    ///
+    /// # Errors
+    /// [`Error::Request`] names the flag and what it accepts.
+    pub fn validate(&self) -> Result<()> {
+        for (field, side) in [("--size width", self.width), ("--size height", self.height)] {
+            if side == 0 || side % 16 != 0 || side > MAX_SIDE {
+                return Err(Error::request(
+                    field,
+                    format!("{side} must be a multiple of 16 between 16 and {MAX_SIDE}"),
+                ));
+            }
+        }
+        if self.steps == 0 || self.steps > MAX_STEPS {
+            return Err(Error::request(
+                "--steps",
+                format!("{} must be between 1 and {MAX_STEPS}", self.steps),
+            ));
+        }
+        if !self.guidance.is_finite() || self.guidance < 0.0 {
+            return Err(Error::request(
+                "--guidance",
+                format!("{} must be a number of at least 0", self.guidance),
+            ));
+        }
+        if self.prompt.parts.is_empty()
+            || (self.prompt.images().next().is_none()
+                && self.prompt.joined_text().trim().is_empty())
+        {
+            return Err(Error::request("prompt", "is empty; say what to paint"));
+        }
+        Ok(())
+    }
+}
+
+/// What the pipeline is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Reading weights to the device; counted in parts of the model.
+    Load,
+    /// The LLM reads the prompt (and answers); counted in tokens of the answer.
+    Encode,
+    /// The transformer paints; counted in transformer blocks over all steps.
+    Denoise,
+    /// The VAE decodes; counted in its blocks.
+    Decode,
+}
+
+/// One progress event: `done` of `total` units of a phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// What is going on.
+    pub phase: Phase,
+    /// Units done.
+    pub done: usize,
+    /// Units in all.
+    pub total: usize,
+}
+
+/// Hears progress; [`ControlFlow::Break`] cancels within one transformer block.
+pub type OnProgress<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
+
+/// Reports one event and turns `Break` into [`Error::Cancelled`].
+pub(crate) fn report(
+    on_progress: &mut OnProgress<'_>,
+    phase: Phase,
+    done: usize,
+    total: usize,
+) -> Result<()> {
+    match on_progress(Progress { phase, done, total }) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(Error::Cancelled),
+    }
+}
