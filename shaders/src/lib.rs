@@ -1,0 +1,101 @@
+//! Hand-written kernels behind one burn backend extension.
+//!
+//! [`KernelOps`] is the only place where backends differ. Its default bodies are the composed,
+//! differentiable reference, so CUDA, SPIR-V and autodiff work at once; wgpu with WGSL launches the
+//! shaders of `wgsl/`, the CPU runs block-wise kernels. Every kernel has a naive twin in
+//! [`mod@reference`] that the tests compare it with.
+//!
+//! Left out on purpose: half precision and subgroups (WebGPU does not promise them), and gradients
+//! with respect to a quantized weight (it is frozen).
+
+mod attention;
+mod qmatmul;
+pub mod reference;
+
+pub use attention::attention;
+pub use qmatmul::{BlockQuantized, BlockType, QuantError, qmatmul};
+
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Autodiff, AutodiffBackend, Backend, DispatchDevice, Flex, backend_extension};
+use burn::tensor::Device;
+use burn_cubecl::CubeBackend;
+
+/// The operations a backend may replace by a kernel of its own.
+///
+/// Shapes are those of [`attention()`] and [`qmatmul()`]; the public functions check them, so an
+/// implementation may trust them.
+#[backend_extension(Cube, Flex, Autodiff)]
+pub trait KernelOps: Backend {
+    /// `softmax(q kᵀ · scale) v`.
+    fn flash_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        scale: f32,
+    ) -> FloatTensor<Self> {
+        attention::composed::<Self>(q, k, v, None, scale)
+    }
+
+    /// `softmax(q kᵀ · scale + mask) v`.
+    fn flash_attention_masked(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        mask: FloatTensor<Self>,
+        scale: f32,
+    ) -> FloatTensor<Self> {
+        attention::composed::<Self>(q, k, v, Some(mask), scale)
+    }
+
+    /// Blocks `words [rows, words]`, `scales [rows, blocks]` as `[rows, blocks * 32]` f32.
+    fn dequantize_blocks(
+        words: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        block_type: BlockType,
+    ) -> FloatTensor<Self> {
+        qmatmul::composed_dequantize::<Self>(words, scales, block_type)
+    }
+
+    /// `x [m, cols]` times the dequantized blocks transposed: `[m, rows]`.
+    fn matmul_blocks(
+        x: FloatTensor<Self>,
+        words: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        block_type: BlockType,
+    ) -> FloatTensor<Self> {
+        let weight = Self::dequantize_blocks(words, scales, block_type);
+        Self::float_matmul(x, Self::float_transpose(weight))
+    }
+}
+
+/// Attention and matmul inherit the differentiable default bodies. The quantized weight is frozen:
+/// its blocks are expanded by the inner backend's kernel and enter the graph as a constant.
+impl<B: KernelOps, C: CheckpointStrategy> KernelOps for Autodiff<B, C> {
+    fn dequantize_blocks(
+        words: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        block_type: BlockType,
+    ) -> FloatTensor<Self> {
+        let scales = <Self as AutodiffBackend>::inner(scales);
+        let weight = B::dequantize_blocks(words, scales, block_type);
+        <Self as AutodiffBackend>::from_inner(weight)
+    }
+}
+
+impl KernelOps for Flex {}
+
+impl KernelOps for CubeBackend {}
+
+/// True where hand-written WGSL runs: a wgpu device whose shader compiler takes WGSL.
+///
+/// Opens the device. False for SPIR-V, Metal, CUDA and the CPU, which take the composed bodies.
+pub fn runs_wgsl(device: &Device) -> bool {
+    match device.clone().inner().as_dispatch() {
+        DispatchDevice::Cube(device) => device.client().name() == WGSL_CLIENT,
+        _ => false,
+    }
+}
+
+/// The name cubecl gives a wgpu client that compiles WGSL.
+const WGSL_CLIENT: &str = "wgpu<wgsl>";
