@@ -1,0 +1,129 @@
+"""The words: captions of a scene in eight languages, and the canonical English one that the language model answers.
+
+A caption names the concept (emojibase's label), the background colour and, mostly, the style. Without a style noto is
+meant, without a colour white. `HELD_OUT` holds one phrasing a language that no stage trains on.
+"""
+
+import random
+
+from data import COLOUR_NAMES, LANGUAGES, STYLES, Scene
+
+DEFAULT_STYLE = STYLES.index("noto")
+DEFAULT_COLOUR = COLOUR_NAMES.index("white")
+
+# Colour words in the order of data.COLOURS; several forms where the grammar asks for them.
+WORDS = {
+    "en": {"c": "red yellow green blue purple pink white gray"},
+    "zh": {"c": "红色 黄色 绿色 蓝色 紫色 粉色 白色 灰色"},
+    "de": {
+        "c": "rot gelb grün blau lila rosa weiß grau",
+        "strong": "rotem gelbem grünem blauem lila rosa weißem grauem",
+        "weak": "roten gelben grünen blauen lila rosa weißen grauen",
+    },
+    "fr": {"c": "rouge jaune vert bleu violet rose blanc gris"},
+    "ja": {"c": "赤 黄色 緑 青 紫 ピンク 白 灰色"},
+    "es": {"c": "rojo amarillo verde azul morado rosa blanco gris"},
+    "ru": {
+        "c": "красный жёлтый зелёный синий фиолетовый розовый белый серый",
+        "on": "красном жёлтом зелёном синем фиолетовом розовом белом сером",
+    },
+    "vi": {"c": "đỏ|vàng|xanh lá|xanh dương|tím|hồng|trắng|xám"},
+}
+
+# o: the concept, s: the style, the rest: a form of the colour.
+STYLED = {
+    "en": ["a {o} on a {c} background, {s} style", "{o} on a {c} background, {s} style", "{o}, {c} background, {s}",
+           "a {o} in {s} style on a {c} background", "{s} {o} with a {c} background"],
+    "zh": ["{c}背景上的{o}，{s}风格", "{o}，{c}背景，{s}", "画一个{o}，{c}背景，{s}风格", "{s}风格的{o}，背景是{c}", "{c}背景的{o}，{s}"],
+    "de": ["{o} auf {strong} Hintergrund, {s}-Stil", "{o}, Hintergrund {c}, {s}", "{o} auf einem {weak} Hintergrund, {s}-Stil",
+           "{o} im {s}-Stil auf {strong} Hintergrund", "{o} vor {strong} Hintergrund, {s}"],
+    "fr": ["{o} sur fond {c}, style {s}", "{o}, fond {c}, {s}", "{o} sur un fond {c}, style {s}", "{o} style {s} sur fond {c}",
+           "{o} avec un fond {c}, {s}"],
+    "ja": ["{c}の背景に{o}、{s}スタイル", "{o}、{c}の背景、{s}", "{c}い背景の{o}、{s}風", "{s}スタイルの{o}、背景は{c}", "{c}の背景の{o}、{s}スタイル"],
+    "es": ["{o} sobre fondo {c}, estilo {s}", "{o}, fondo {c}, {s}", "{o} sobre un fondo {c}, estilo {s}",
+           "{o} de estilo {s} sobre fondo {c}", "{o} con fondo {c}, {s}"],
+    "ru": ["{o} на {on} фоне, стиль {s}", "{o}, фон {c}, {s}", "{o} на {on} фоне в стиле {s}", "{o} в стиле {s} на {on} фоне",
+           "{o}, {c} фон, стиль {s}"],
+    "vi": ["{o} trên nền {c}, phong cách {s}", "{o}, nền {c}, {s}", "{o} theo phong cách {s} trên nền {c}",
+           "{o} với nền {c}, phong cách {s}", "một {o} trên nền {c}, {s}"],
+}  # fmt: skip
+UNSTYLED = {
+    "en": ["a {o} on a {c} background", "{o} on a {c} background", "{o}, {c} background", "a picture of a {o} on {c}"],
+    "zh": ["{c}背景上的{o}", "{o}，{c}背景", "画一个{o}，{c}背景", "{c}背景上的一个{o}"],
+    "de": ["{o} auf {strong} Hintergrund", "{o} auf einem {weak} Hintergrund", "{o}, Hintergrund {c}", "{o} vor {strong} Hintergrund"],
+    "fr": ["{o} sur fond {c}", "{o} sur un fond {c}", "{o}, fond {c}", "une image de {o} sur fond {c}"],
+    "ja": ["{c}の背景に{o}", "{c}い背景の{o}", "{o}、{c}の背景", "{c}の背景の上の{o}"],
+    "es": ["{o} sobre fondo {c}", "{o} sobre un fondo {c}", "{o}, fondo {c}", "{o} en un fondo {c}"],
+    "ru": ["{o} на {on} фоне", "{o}, {c} фон", "{o}, фон {c}", "нарисуй: {o} на {on} фоне"],
+    "vi": ["{o} trên nền {c}", "một {o} trên nền {c}", "{o}, nền {c}", "{o} trên phông nền {c}"],
+}  # fmt: skip
+BARE = {
+    "en": ["{o}", "a {o}"], "zh": ["{o}", "一个{o}"], "de": ["{o}"], "fr": ["{o}"],
+    "ja": ["{o}"], "es": ["{o}"], "ru": ["{o}"], "vi": ["{o}", "một {o}"],
+}  # fmt: skip
+HELD_OUT = {
+    "en": "{o} with {s} style on a {c} background", "zh": "{c}背景，{o}，{s}风格", "de": "{o}, {s}-Stil, auf {strong} Hintergrund",
+    "fr": "{o}, style {s}, sur un fond {c}", "ja": "{s}スタイルの{o}、{c}の背景", "es": "{o}, estilo {s}, sobre un fondo {c}",
+    "ru": "{o}, стиль {s}, на {on} фоне", "vi": "{o}, phong cách {s}, trên nền {c}",
+}  # fmt: skip
+STOPS = {"zh": "。", "ja": "。"}  # the full stop, where it is not "."
+
+
+def canonical(concepts: list[dict], scene: Scene) -> str:
+    """The answer: `red apple on a blue background, noto style`."""
+    return fill("{o} on a {c} background, {s} style", concepts, scene, "en").lower()
+
+
+def fill(template: str, concepts: list[dict], scene: Scene, language: str) -> str:
+    forms = {
+        form: words.split("|" if "|" in words else " ")[scene.colour] for form, words in WORDS[language].items()
+    }
+    if "{c}い" in template and forms["c"] not in ("赤", "青", "白"):
+        template = template.replace("{c}い", "{c}の")  # only these three are adjectives
+    label = concepts[scene.concept]["labels"][language]
+    caption = template.format(o=label, s=STYLES[scene.style], **forms)
+    if language == "en" and label[0] in "aeiou":
+        caption = f" {caption}".replace(f" a {label}", f" an {label}").strip()
+    return caption
+
+
+def training_caption(concepts: list[dict], scene: Scene, language: str, rng=random) -> str:
+    """A random phrasing of the scene; the style goes unsaid only if it is the default, as does the colour."""
+    kinds = [STYLED]
+    if scene.style == DEFAULT_STYLE:
+        kinds += [UNSTYLED, UNSTYLED]
+        if scene.colour == DEFAULT_COLOUR:
+            kinds += [BARE]
+    caption = fill(rng.choice(rng.choice(kinds)[language]), concepts, scene, language)
+    if language == "en" and rng.random() < 0.15:
+        caption = caption.replace("gray", "grey")
+    if language == "ru" and rng.random() < 0.3:
+        caption = caption.replace("ё", "е")
+    case = rng.random()
+    if case < 0.3:
+        caption = caption[0].upper() + caption[1:]
+    elif case < 0.5:
+        caption = caption.lower()
+    if rng.random() < 0.15:
+        caption += STOPS.get(language, ".")
+    return caption
+
+
+def scoring_caption(concepts: list[dict], scene: Scene, language: str, rng: random.Random) -> str:
+    """One of the styled phrasings, as written: what the scores are measured on."""
+    return fill(rng.choice(STYLED[language]), concepts, scene, language)
+
+
+def held_out_caption(concepts: list[dict], scene: Scene, language: str) -> str:
+    return fill(HELD_OUT[language], concepts, scene, language)
+
+
+if __name__ == "__main__":
+    import sys
+    from pathlib import Path
+
+    import data
+
+    _, _, loaded = data.load(Path(sys.argv[1]))
+    for name in LANGUAGES:
+        print([training_caption(loaded, Scene(0, 0, 3), name) for _ in range(6)])

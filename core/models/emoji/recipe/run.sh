@@ -1,0 +1,31 @@
+#!/bin/sh
+# Everything from nothing: installs the data and the Python packages, trains every stage, exports the model folder.
+#
+#   recipe/run.sh WORK
+#
+# needs python3 (3.10 or 3.11), npm and two cores; see README.md for how long it takes. Budgets are optimizer steps, so
+# the result does not depend on how busy the machine is. A stage that is interrupted goes on with
+# `python train_X.py --work WORK --resume`.
+set -eu
+work=$(mkdir -p "${1:?usage: run.sh WORK}" && cd "$1" && pwd)
+cd "$(dirname "$0")"
+export OMP_NUM_THREADS=1
+
+python3 -m venv "$work/venv"
+"$work/venv/bin/pip" install --quiet -r requirements.txt
+cp package.json package-lock.json "$work/"
+npm ci --prefix "$work" --no-audit --no-fund --ignore-scripts
+python="$work/venv/bin/python -u"
+
+$python data.py --packages "$work/node_modules" --work "$work" --concepts 160
+
+$python train_mllm.py --work "$work" >"$work/mllm.log" 2>&1 & # needs no pictures: runs beside the others
+mllm=$!
+$python train_vae.py --work "$work"
+$python train_flux.py --work "$work"
+wait $mllm
+$python train_decoder.py --work "$work" >"$work/decoder.log" 2>&1 &
+decoder=$!
+$python train_align_net.py --work "$work"
+wait $decoder
+$python export.py --work "$work" --out "$work/emoji-hf"
