@@ -1,0 +1,96 @@
+//! Multimodal LLMs: what is shown or said becomes the hidden states of all layers.
+//!
+//! [`Encoder`] chooses the family by the config. Left out: what the states mean to the painter
+//! (`align_net`), and downloading or mapping weights.
+
+pub mod qwen2;
+pub mod qwen2_5_vl;
+pub mod sampling;
+
+use burn::tensor::{Device, Tensor};
+
+pub use qwen2_5_vl::Qwen2_5Vl;
+
+use crate::config::{EncoderConfig, EncoderPart, Padding, PromptFormat};
+use crate::error::Result;
+use crate::request::{Conditioning, OnProgress, Prompt};
+use crate::tokenizer::Tokenizer;
+use crate::weights::Weights;
+
+/// How a prompt is read and answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EncodeOptions {
+    /// Whose hidden states are wanted.
+    pub conditioning: Conditioning,
+    /// How the user's words are wrapped before the chat template.
+    pub prompt_format: PromptFormat,
+    /// Pads (and cuts) the prompt to one length.
+    pub padding: Option<Padding>,
+    /// Input pictures are first resized to this (width, height).
+    pub input_image_size: Option<[usize; 2]>,
+    /// The most tokens of an answer.
+    pub max_new_tokens: usize,
+    /// Seed of a sampled answer.
+    pub seed: u64,
+}
+
+/// What the painter's AlignNet reads.
+#[derive(Debug, Clone)]
+pub struct Encoded {
+    /// `[1, layers + 1, tokens, hidden]`: the embedding, every layer but the last, and the last one
+    /// after the final norm; of the prompt's tokens (padding included) or of the answer's.
+    pub hidden_states: Tensor<4>,
+    /// Tokens of the prompt, padding included.
+    pub prompt_tokens: usize,
+    /// What the LLM answered, where it was asked to.
+    pub answer: Option<String>,
+}
+
+/// A multimodal LLM on a device.
+pub enum Encoder {
+    /// Qwen2.5-VL 3B and 7B.
+    Qwen2_5Vl(Qwen2_5Vl),
+}
+
+impl Encoder {
+    /// Reads the LLM that `part` describes. `chat_template` is the folder's; the family's own
+    /// serves where it has none.
+    ///
+    /// # Errors
+    /// [`crate::Error::MissingTensor`], [`crate::Error::Shape`], or [`crate::Error::Config`] for a
+    /// template that is no Jinja.
+    pub async fn load(
+        part: &EncoderPart,
+        weights: &Weights,
+        tokenizer: Tokenizer,
+        chat_template: Option<String>,
+        device: &Device,
+    ) -> Result<Self> {
+        match &part.config {
+            EncoderConfig::Qwen2_5Vl(config) => {
+                let model =
+                    Qwen2_5Vl::load(config, part, weights, tokenizer, chat_template, device)
+                        .await?;
+                Ok(Self::Qwen2_5Vl(model))
+            }
+        }
+    }
+
+    /// Reads a prompt, answers it where `options` ask for the answer's states, and gives the
+    /// hidden states. Progress counts the answer's tokens.
+    ///
+    /// # Errors
+    /// [`crate::Error::Request`] for a prompt that is too long or an answer that is empty,
+    /// [`crate::Error::Image`] for a picture that can't be read, [`crate::Error::Device`] for a
+    /// lost device, [`crate::Error::Cancelled`] when `on_progress` breaks.
+    pub async fn encode(
+        &self,
+        prompt: &Prompt,
+        options: &EncodeOptions,
+        on_progress: &mut OnProgress<'_>,
+    ) -> Result<Encoded> {
+        match self {
+            Self::Qwen2_5Vl(model) => model.encode(prompt, options, on_progress).await,
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Reading a prompt and answering it token by token.
+//!
+//! The answer's hidden states are those of the tokens that were fed back, as X2I's `use_answer`
+//! path takes them: the last token is chosen but never fed. Left out: beams, and batches.
+
+use burn::tensor::{Device, Tensor};
+
+use super::input::Inputs;
+use crate::encoders::qwen2::{KvCache, Position, Qwen2, Rotary, causal_mask};
+use crate::encoders::sampling::Sampler;
+use crate::error::{Error, Result};
+use crate::request::{OnProgress, Phase, report};
+
+/// Prompt tokens that run at once: attention's scores grow with it times the prompt's length.
+const CHUNK: usize = 512;
+
+/// A decoder in the middle of a sequence.
+pub struct Decoding<'a> {
+    decoder: &'a Qwen2,
+    rotary: &'a Rotary,
+    device: Device,
+    cache: KvCache,
+    /// False for padding; one for every token read.
+    keep: Vec<bool>,
+    /// Position of the next token.
+    next: i64,
+}
+
+/// What the LLM said.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Every token chosen, the end token included.
+    pub tokens: Vec<u32>,
+    /// States `[1, layers + 1, tokens - 1, hidden]` of the tokens fed back; none for one token.
+    pub hidden_states: Option<Tensor<4>>,
+}
+
+impl<'a> Decoding<'a> {
+    /// Before the first token.
+    pub fn new(decoder: &'a Qwen2, rotary: &'a Rotary, device: &Device) -> Self {
+        let cache = decoder.empty_cache();
+        Self {
+            decoder,
+            rotary,
+            device: device.clone(),
+            cache,
+            keep: vec![],
+            next: 0,
+        }
+    }
+
+    /// Reads a prompt's `embeddings` `[1, tokens, hidden]`; gives `[1, layers + 1, tokens, hidden]`.
+    ///
+    /// # Errors
+    /// Whatever `before_layer` returns.
+    pub fn prefill(
+        &mut self,
+        embeddings: Tensor<3>,
+        inputs: &Inputs,
+        before_layer: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Tensor<4>> {
+        self.prefill_by(CHUNK, embeddings, inputs, before_layer)
+    }
+
+    fn prefill_by(
+        &mut self,
+        chunk: usize,
+        embeddings: Tensor<3>,
+        inputs: &Inputs,
+        before_layer: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Tensor<4>> {
+        let tokens = inputs.ids.len();
+        // Padding on the left averages over ALL keys, later ones included: they must be there.
+        let chunk = if inputs.keep.first() == Some(&true) {
+            chunk
+        } else {
+            tokens
+        };
+        let mut states = Vec::with_capacity(tokens.div_ceil(chunk));
+        for start in (0..tokens).step_by(chunk) {
+            let end = (start + chunk).min(tokens);
+            let part = embeddings.clone().narrow(1, start, end - start);
+            self.keep.extend(&inputs.keep[start..end]);
+            states.push(self.advance(part, &inputs.positions.tokens[start..end], before_layer)?);
+        }
+        self.next = tokens as i64 + inputs.positions.delta;
+        Ok(if states.len() == 1 {
+            states.remove(0)
+        } else {
+            Tensor::cat(states, 2)
+        })
+    }
+
+    /// Reads one more token; gives its states `[1, layers + 1, 1, hidden]`.
+    ///
+    /// # Errors
+    /// Whatever `before_layer` returns.
+    pub fn feed(
+        &mut self,
+        token: u32,
+        before_layer: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Tensor<4>> {
+        let embedding = self.decoder.embed(&[token], &self.device);
+        self.keep.push(true);
+        let states = self.advance(embedding, &[[self.next; 3]], before_layer)?;
+        self.next += 1;
+        Ok(states)
+    }
+
+    /// Logits `[1, vocabulary]` after the last token of `states`.
+    pub fn logits(&self, states: &Tensor<4>) -> Tensor<2> {
+        self.decoder.logits(states)
+    }
+
+    /// Chooses and feeds tokens until one of `ends`, or `most` of them.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`], or [`Error::Device`] when a readback fails or holds NaN.
+    pub async fn answer(
+        mut self,
+        mut logits: Tensor<2>,
+        sampler: &mut Sampler,
+        ends: &[u32],
+        most: usize,
+        on_progress: &mut OnProgress<'_>,
+    ) -> Result<Answer> {
+        let mut tokens = vec![];
+        let mut states = vec![];
+        loop {
+            let data = logits.into_data_async().await?;
+            let values = data
+                .try_to_vec()
+                .map_err(|error| Error::device("readback", format!("{error:?}")))?;
+            let token = sampler.next(values)?;
+            tokens.push(token);
+            if ends.contains(&token) || tokens.len() >= most {
+                break;
+            }
+            let done = tokens.len();
+            let step = self.feed(token, &mut || {
+                report(on_progress, Phase::Encode, done, most)
+            })?;
+            logits = self.logits(&step);
+            states.push(step);
+        }
+        report(on_progress, Phase::Encode, most, most)?;
+        let hidden_states = if states.is_empty() {
+            None
+        } else {
+            Some(Tensor::cat(states, 2))
+        };
+        Ok(Answer {
+            tokens,
+            hidden_states,
+        })
+    }
+
+    /// Runs tokens whose `keep` is known already.
+    fn advance(
+        &mut self,
+        embeddings: Tensor<3>,
+        positions: &[Position],
+        before_layer: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Tensor<4>> {
+        let rope = self.rotary.rope(positions, &self.device);
+        let queries = positions.len();
+        let first = self.keep.len() - queries;
+        // One token that sees everything needs no mask.
+        let masked = queries > 1 || self.keep.contains(&false);
+        let mask = masked.then(|| causal_mask(&self.keep, first, queries, &self.device));
+        self.decoder
+            .forward(embeddings, &rope, mask, &mut self.cache, before_layer)
+    }
+}

@@ -1,0 +1,289 @@
+//! Pictures and video frames as rows of pixels: what the vision tower's first layer reads.
+//!
+//! Source: transformers 4.49's `Qwen2VLImageProcessor`: sides become multiples of a merged patch,
+//! PIL's bicubic, CLIP's mean and deviation, and patches in the order `(t, h/2, w/2, 2, 2)`, so
+//! that the four patches of one token are neighbours. Left out: sampling frames from a video.
+
+use crate::config::{PreprocessorConfig, VisionConfig};
+use crate::error::{Error, Result};
+use crate::image::Image;
+use crate::image::resize::resize_bicubic;
+
+/// Longest side by shortest that the model was trained with.
+const MAX_ASPECT_RATIO: f64 = 200.0;
+
+/// Patches along time, height and width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grid {
+    /// Groups of `temporal_patch_size` frames.
+    pub t: usize,
+    /// Rows of patches.
+    pub h: usize,
+    /// Columns of patches.
+    pub w: usize,
+}
+
+impl Grid {
+    /// Patches in all.
+    pub fn patches(&self) -> usize {
+        self.t * self.h * self.w
+    }
+}
+
+/// One picture or one video.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Patches {
+    /// `[grid.patches(), channels * temporal_patch_size * patch_size²]`, normalized.
+    pub pixel_values: Vec<f32>,
+    /// How the rows lie in time and space.
+    pub grid: Grid,
+    /// Seconds from one temporal step to the next; 0 for a picture.
+    pub seconds_per_grid: f32,
+}
+
+/// Cuts pictures into patches.
+#[derive(Debug, Clone, Copy)]
+pub struct Patcher<'a> {
+    /// Sizes of patches.
+    pub vision: &'a VisionConfig,
+    /// Limits of a picture's size and the colours' mean and deviation.
+    pub preprocessor: &'a PreprocessorConfig,
+}
+
+impl Patcher<'_> {
+    /// Patches of one picture; `name` is for messages.
+    ///
+    /// # Errors
+    /// [`Error::Image`] for a side shorter than one token or an aspect ratio above 200.
+    pub fn image(&self, name: &str, image: &Image) -> Result<Patches> {
+        self.frames(name, std::slice::from_ref(image), 0.0)
+    }
+
+    /// Patches of frames of one size; the last is repeated to fill `temporal_patch_size`.
+    ///
+    /// # Errors
+    /// As [`image`](Self::image), and for frames of several sizes or none.
+    pub fn frames(&self, name: &str, frames: &[Image], seconds_per_grid: f32) -> Result<Patches> {
+        let Some(first) = frames.first() else {
+            return Err(Error::image(name, "has no frames"));
+        };
+        let [height, width] = smart_resize(
+            name,
+            [first.height(), first.width()],
+            self.factor(),
+            self.preprocessor,
+        )?;
+        let mut planes = Vec::with_capacity(frames.len());
+        for frame in frames {
+            if (frame.width(), frame.height()) != (first.width(), first.height()) {
+                return Err(Error::image(name, "has frames of several sizes"));
+            }
+            planes.push(resize_bicubic(frame, width, height)?);
+        }
+        let patch = self.vision.patch_size;
+        let grid = Grid {
+            t: frames.len().div_ceil(self.vision.temporal_patch_size),
+            h: height / patch,
+            w: width / patch,
+        };
+        Ok(Patches {
+            pixel_values: self.cut(&planes, grid),
+            grid,
+            seconds_per_grid,
+        })
+    }
+
+    /// Pixels of one token's side.
+    fn factor(&self) -> usize {
+        self.vision.patch_size * self.vision.spatial_merge_size
+    }
+
+    /// Rows in the order `(t, h/merge, w/merge, merge, merge)`, each `(channel, frame, y, x)`.
+    fn cut(&self, frames: &[Image], grid: Grid) -> Vec<f32> {
+        let VisionConfig {
+            patch_size,
+            spatial_merge_size: merge,
+            temporal_patch_size,
+            in_channels,
+            ..
+        } = *self.vision;
+        let values = self.normalized_bytes();
+        let mut rows = Vec::with_capacity(
+            grid.patches() * in_channels * temporal_patch_size * patch_size * patch_size,
+        );
+        for t in 0..grid.t {
+            for [row, column] in merged_raster(grid.h, grid.w, merge) {
+                for (channel, values) in values.iter().enumerate() {
+                    for frame in 0..temporal_patch_size {
+                        let frame =
+                            &frames[(t * temporal_patch_size + frame).min(frames.len() - 1)];
+                        for y in row * patch_size..(row + 1) * patch_size {
+                            let start = y * frame.width() + column * patch_size;
+                            let line = &frame.pixels()[start * 3..(start + patch_size) * 3];
+                            rows.extend(
+                                line.iter()
+                                    .skip(channel)
+                                    .step_by(3)
+                                    .map(|&byte| values[usize::from(byte)]),
+                            );
+                        }
+                    }
+                }
+            }
+        }
+        rows
+    }
+
+    /// What each byte of each channel becomes: `(byte / 255 - mean) / std`, in transformers' precisions.
+    fn normalized_bytes(&self) -> [[f32; 256]; 3] {
+        let PreprocessorConfig {
+            image_mean,
+            image_std,
+            ..
+        } = self.preprocessor;
+        std::array::from_fn(|channel| {
+            let (mean, std) = (image_mean[channel] as f32, image_std[channel] as f32);
+            std::array::from_fn(|byte| ((byte as f64 * (1.0 / 255.0)) as f32 - mean) / std)
+        })
+    }
+}
+
+/// Rows and columns of a grid's patches, `merge` x `merge` blocks one after another.
+pub(super) fn merged_raster(h: usize, w: usize, merge: usize) -> impl Iterator<Item = [usize; 2]> {
+    let blocks =
+        (0..h / merge).flat_map(move |row| (0..w / merge).map(move |column| [row, column]));
+    blocks.flat_map(move |[row, column]| {
+        let inner = (0..merge).flat_map(move |y| (0..merge).map(move |x| [y, x]));
+        inner.map(move |[y, x]| [row * merge + y, column * merge + x])
+    })
+}
+
+/// The size `[height, width]` that a picture is resized to: multiples of `factor`, within
+/// `min_pixels` and `max_pixels`, near its aspect ratio.
+///
+/// # Errors
+/// [`Error::Image`] for a side under `factor` or an aspect ratio above 200, as transformers 4.49.
+pub fn smart_resize(
+    name: &str,
+    size: [usize; 2],
+    factor: usize,
+    limits: &PreprocessorConfig,
+) -> Result<[usize; 2]> {
+    let [height, width] = size.map(|side| side as f64);
+    let (short, long) = (height.min(width), height.max(width));
+    if short < factor as f64 {
+        let reason =
+            format!("{width}x{height} is too small: the model needs {factor} pixels on every side");
+        return Err(Error::image(name, reason));
+    }
+    if long / short > MAX_ASPECT_RATIO {
+        let reason = format!(
+            "{width}x{height} has an aspect ratio of {:.0}; the model takes at most {MAX_ASPECT_RATIO}",
+            long / short
+        );
+        return Err(Error::image(name, reason));
+    }
+    let factor = factor as f64;
+    let (least, most) = (limits.min_pixels as f64, limits.max_pixels as f64);
+    let [mut rows, mut columns] =
+        [height, width].map(|side| (side / factor).round_ties_even() * factor);
+    if rows * columns > most {
+        let shrink = (height * width / most).sqrt();
+        [rows, columns] = [height, width].map(|side| (side / shrink / factor).floor() * factor);
+    } else if rows * columns < least {
+        let grow = (least / (height * width)).sqrt();
+        [rows, columns] = [height, width].map(|side| (side * grow / factor).ceil() * factor);
+    }
+    if rows == 0.0 || columns == 0.0 {
+        let reason =
+            format!("{width}x{height} leaves no pixels when it shrinks to max_pixels {most}");
+        return Err(Error::image(name, reason));
+    }
+    Ok([rows as usize, columns as usize])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn resized(height: usize, width: usize) -> Result<[usize; 2]> {
+        smart_resize(
+            "image 1",
+            [height, width],
+            28,
+            &PreprocessorConfig::default(),
+        )
+    }
+
+    #[test]
+    fn impossible_pictures_are_named() {
+        let small = resized(1, 500).unwrap_err().to_string();
+        assert_eq!(
+            small,
+            "image 1: 500x1 is too small: the model needs 28 pixels on every side"
+        );
+        let long = resized(28, 100_000).unwrap_err().to_string();
+        assert!(long.contains("aspect ratio of 3571"), "{long}");
+    }
+
+    #[test]
+    fn a_half_rounds_to_even_as_python_does() {
+        assert_eq!(resized(28 * 2 + 14, 28 * 3 + 14).unwrap(), [56, 112]);
+    }
+
+    #[test]
+    fn merge_blocks_are_contiguous() {
+        let order: Vec<_> = merged_raster(2, 4, 2).collect();
+        assert_eq!(
+            order,
+            [
+                [0, 0],
+                [0, 1],
+                [1, 0],
+                [1, 1],
+                [0, 2],
+                [0, 3],
+                [1, 2],
+                [1, 3]
+            ]
+        );
+    }
+
+    #[test]
+    fn odd_frames_repeat_the_last() {
+        let vision = VisionConfig {
+            patch_size: 2,
+            spatial_merge_size: 1,
+            ..VisionConfig::default()
+        };
+        let preprocessor = PreprocessorConfig {
+            min_pixels: 4,
+            ..PreprocessorConfig::default()
+        };
+        let patcher = Patcher {
+            vision: &vision,
+            preprocessor: &preprocessor,
+        };
+        let frame = |byte| Image::new(2, 2, vec![byte; 12]).unwrap();
+        let patches = patcher
+            .frames("video", &[frame(0), frame(255), frame(7)], 1.0)
+            .unwrap();
+        assert_eq!(patches.grid, Grid { t: 2, h: 1, w: 1 });
+        let (first, second) = patches.pixel_values.split_at(24);
+        assert!(first[0] < first[4]); // two frames of channel 0, 4 pixels each
+        assert_eq!(second[0], second[4]);
+    }
+
+    proptest! {
+        #[test]
+        fn sizes_are_multiples_within_limits(height in 28usize..3000, width in 28usize..3000) {
+            let limits = PreprocessorConfig { min_pixels: 3136, max_pixels: 200_704, ..PreprocessorConfig::default() };
+            prop_assume!(height.max(width) <= 200 * height.min(width));
+            if let Ok([rows, columns]) = smart_resize("image", [height, width], 28, &limits) {
+                prop_assert!(rows % 28 == 0 && columns % 28 == 0);
+                prop_assert!((3136..=200_704).contains(&(rows * columns)), "{rows}x{columns}");
+            }
+        }
+    }
+}

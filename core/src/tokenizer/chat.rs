@@ -1,0 +1,206 @@
+//! Chat templates: the text that a chat model was trained to see around a user's words.
+//!
+//! Templates are Jinja, as Hugging Face folders hold them, rendered by `minijinja` with
+//! transformers' settings. Left out: tools, documents, and Python methods on values.
+
+use minijinja::{Environment, ErrorKind, context};
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+
+/// One part of a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Content {
+    /// A picture's place.
+    Image,
+    /// A video's place.
+    Video,
+    /// Words.
+    Text {
+        /// The words.
+        text: String,
+    },
+}
+
+/// One turn of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Message {
+    /// `system`, `user` or `assistant`.
+    pub role: String,
+    /// Its parts, in order.
+    pub content: Vec<Content>,
+}
+
+impl Message {
+    /// A user's turn.
+    pub fn user(content: Vec<Content>) -> Self {
+        Self {
+            role: "user".into(),
+            content,
+        }
+    }
+}
+
+/// Whether pictures are counted aloud (`Picture 1: `).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VisionIds {
+    /// They are.
+    Add,
+    /// They are not.
+    Omit,
+}
+
+/// Qwen2.5-VL's turns: a default system prompt, one block a message, pads where pictures stand.
+const QWEN2_5_VL: &str = "\
+{%- set pictures = namespace(seen=0) -%}
+{%- set videos = namespace(seen=0) -%}
+{%- for message in messages -%}
+    {%- if loop.first and message.role != 'system' -%}
+        {{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' -}}
+    {%- endif -%}
+    {{- '<|im_start|>' ~ message.role ~ '\\n' -}}
+    {%- if message.content is string -%}
+        {{- message.content -}}
+    {%- else -%}
+        {%- for part in message.content -%}
+            {%- if part.type == 'image' or 'image' in part or 'image_url' in part -%}
+                {%- set pictures.seen = pictures.seen + 1 -%}
+                {%- if add_vision_id -%}{{- 'Picture ' ~ pictures.seen ~ ': ' -}}{%- endif -%}
+                {{- '<|vision_start|><|image_pad|><|vision_end|>' -}}
+            {%- elif part.type == 'video' or 'video' in part -%}
+                {%- set videos.seen = videos.seen + 1 -%}
+                {%- if add_vision_id -%}{{- 'Video ' ~ videos.seen ~ ': ' -}}{%- endif -%}
+                {{- '<|vision_start|><|video_pad|><|vision_end|>' -}}
+            {%- elif 'text' in part -%}
+                {{- part.text -}}
+            {%- endif -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {{- '<|im_end|>\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}";
+
+/// A parsed chat template.
+pub struct ChatTemplate {
+    source: String,
+}
+
+impl ChatTemplate {
+    /// A folder's template, or Qwen2.5-VL's own where it has none.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when it is no valid Jinja.
+    pub fn new(source: Option<String>) -> Result<Self> {
+        let source = source.unwrap_or_else(|| QWEN2_5_VL.to_owned());
+        environment().template_from_str(&source).map_err(broken)?;
+        Ok(Self { source })
+    }
+
+    /// The text of a conversation, with the header of the assistant's turn at its end.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the template fails on it, or calls `raise_exception`.
+    pub fn render(&self, messages: &[Message], vision_ids: VisionIds) -> Result<String> {
+        let variables = context! {
+            messages => messages,
+            add_generation_prompt => true,
+            add_vision_id => vision_ids == VisionIds::Add,
+        };
+        environment()
+            .render_str(&self.source, variables)
+            .map_err(broken)
+    }
+}
+
+/// Jinja as transformers sets it up.
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_trim_blocks(true);
+    environment.set_lstrip_blocks(true);
+    environment.add_function(
+        "raise_exception",
+        |message: String| -> Result<String, minijinja::Error> {
+            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+        },
+    );
+    environment
+}
+
+fn broken(error: minijinja::Error) -> Error {
+    Error::config("chat template", format!("{error:#}").replace('\n', " "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Content {
+        Content::Text { text: text.into() }
+    }
+
+    fn render(template: &str, content: Vec<Content>) -> Result<String> {
+        ChatTemplate::new(Some(template.into()))?.render(&[Message::user(content)], VisionIds::Omit)
+    }
+
+    #[test]
+    fn the_default_template_wraps_words_and_pictures() {
+        let template = ChatTemplate::new(None).unwrap();
+        let message = Message::user(vec![Content::Image, text(" Hi\n"), Content::Image]);
+        assert_eq!(
+            template
+                .render(std::slice::from_ref(&message), VisionIds::Omit)
+                .unwrap(),
+            "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n\
+             <|vision_start|><|image_pad|><|vision_end|> Hi\n\
+             <|vision_start|><|image_pad|><|vision_end|><|im_end|>\n<|im_start|>assistant\n"
+        );
+        let counted = template.render(&[message], VisionIds::Add).unwrap();
+        assert!(
+            counted.contains("user\nPicture 1: <|vision_start|>"),
+            "{counted}"
+        );
+        assert!(
+            counted.contains("\nPicture 2: <|vision_start|>"),
+            "{counted}"
+        );
+    }
+
+    #[test]
+    fn a_given_system_prompt_replaces_the_default() {
+        let system = Message {
+            role: "system".into(),
+            content: vec![text("Be brief.")],
+        };
+        let rendered = ChatTemplate::new(None)
+            .unwrap()
+            .render(&[system], VisionIds::Omit)
+            .unwrap();
+        assert_eq!(
+            rendered,
+            "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>assistant\n"
+        );
+    }
+
+    #[test]
+    fn a_users_braces_are_not_run() {
+        let rendered = render(
+            "{{ messages[0].content[0].text }}",
+            vec![text("{{ 1 + 1 }} {% x")],
+        );
+        assert_eq!(rendered.unwrap(), "{{ 1 + 1 }} {% x");
+    }
+
+    #[test]
+    fn a_broken_or_unwilling_template_is_a_config_error() {
+        for template in [
+            "{% for",
+            "{{ messages.nothing.at.all }}",
+            "{{ raise_exception('no') }}",
+        ] {
+            let error = render(template, vec![text("a")]).unwrap_err().to_string();
+            assert!(error.starts_with("chat template: "), "{error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+}
