@@ -1,0 +1,221 @@
+//! One weight file: its format found by its first bytes, its header parsed and checked, its
+//! tensors read on demand.
+//!
+//! Left out: what the names mean ([`super::names`]) and which files make a model (the caller).
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
+
+use crate::error::{Error, Result};
+
+use super::gguf::MetaValue;
+use super::stored::{StoredType, TensorInfo, element_count};
+use super::{WeightSource, gguf, pickle, quant, read_range, safetensors};
+
+/// The format of a weight file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileFormat {
+    /// GGUF, version 2 or 3.
+    Gguf,
+    /// safetensors.
+    Safetensors,
+    /// A PyTorch zip archive (`torch.save` since 1.6).
+    PickleZip,
+    /// A PyTorch file as `torch.save` wrote it before 1.6.
+    PickleLegacy,
+}
+
+/// What a format's parser finds in a header.
+#[derive(Debug, Default)]
+pub(super) struct Header {
+    pub(super) tensors: BTreeMap<String, TensorInfo>,
+    pub(super) metadata: Vec<(String, MetaValue)>,
+    pub(super) config: Option<serde_json::Value>,
+}
+
+/// A weight file with its header parsed; tensor values stay in the source.
+pub struct WeightFile {
+    source: Rc<dyn WeightSource>,
+    format: FileFormat,
+    header: Header,
+}
+
+/// A tensor's values on the host: contiguous, as stored (blocks stay blocks).
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostTensor<'a> {
+    /// The type of the numbers in `bytes`.
+    pub stored: StoredType,
+    /// The shape, rows first.
+    pub shape: Vec<usize>,
+    /// The values, little-endian.
+    pub bytes: Cow<'a, [u8]>,
+}
+
+impl HostTensor<'_> {
+    /// The values widened (or, from 64 bits, narrowed) to f32.
+    pub fn to_f32(&self) -> Vec<f32> {
+        quant::dequantize(&self.bytes, self.stored)
+    }
+}
+
+impl WeightFile {
+    /// Finds the format by the file's first bytes, never by its name, then parses and checks the
+    /// header.
+    ///
+    /// # Errors
+    /// [`Error::Format`] for a file that breaks its format's rules or is none of the formats;
+    /// [`Error::Io`] when reading fails.
+    pub async fn open(source: Rc<dyn WeightSource>) -> Result<Self> {
+        let start = read_range(&*source, 0..source.len().min(16)).await?;
+        let format = detect(source.name(), &start, source.len())?;
+        drop(start);
+        let header = match format {
+            FileFormat::Gguf => gguf::read_header(&*source).await?,
+            FileFormat::Safetensors => safetensors::read_header(&*source).await?,
+            FileFormat::PickleZip => pickle::read_zip_header(&*source).await?,
+            FileFormat::PickleLegacy => pickle::read_legacy_header(&*source).await?,
+        };
+        Ok(Self {
+            source,
+            format,
+            header,
+        })
+    }
+
+    /// The file's name.
+    pub fn name(&self) -> &str {
+        self.source.name()
+    }
+
+    /// The format that was found.
+    pub fn format(&self) -> FileFormat {
+        self.format
+    }
+
+    /// Every tensor by the name that it has in the file.
+    pub fn tensors(&self) -> &BTreeMap<String, TensorInfo> {
+        &self.header.tensors
+    }
+
+    /// What the header says beside the tensors: GGUF's key-value pairs in file order, or
+    /// safetensors' `__metadata__`.
+    pub fn metadata(&self) -> &[(String, MetaValue)] {
+        &self.header.metadata
+    }
+
+    /// One metadata value.
+    pub fn metadata_value(&self, key: &str) -> Option<&MetaValue> {
+        let mut pairs = self.header.metadata.iter();
+        pairs.find(|(name, _)| name == key).map(|(_, value)| value)
+    }
+
+    /// The config that a pickle carries beside its tensors, as ComfyUI's `{config, state_dict}`.
+    pub fn config(&self) -> Option<&serde_json::Value> {
+        self.header.config.as_ref()
+    }
+
+    /// Reads one tensor by the name that it has in the file.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`], or whatever the source says.
+    pub async fn read(&self, name: &str) -> Result<HostTensor<'_>> {
+        let info = self.header.tensors.get(name);
+        let info = info.ok_or_else(|| Error::MissingTensor {
+            file: self.name().to_owned(),
+            name: name.to_owned(),
+        })?;
+        if !info.stored.is_readable() {
+            let reason = format!(
+                "tensor `{name}` is stored as {}, which can't be read yet; use a file with F32, \
+                 F16, BF16, Q8_0 or Q4_0",
+                info.stored
+            );
+            return Err(Error::format(self.name(), reason));
+        }
+        let bytes = match &info.strides {
+            None => {
+                let range = info.offset..info.offset + info.byte_len();
+                read_range(&*self.source, range).await?
+            }
+            Some(strides) => Cow::Owned(self.gather(info, strides).await?),
+        };
+        Ok(HostTensor {
+            stored: info.stored,
+            shape: info.shape.clone(),
+            bytes,
+        })
+    }
+
+    /// Copies a strided view into a contiguous tensor.
+    async fn gather(&self, info: &TensorInfo, strides: &[usize]) -> Result<Vec<u8>> {
+        if element_count(&info.shape) == Some(0) {
+            return Ok(Vec::new());
+        }
+        let size = info.stored.block_bytes();
+        let axes = || info.shape.iter().zip(strides);
+        // The header's check keeps the last element inside its storage.
+        let last: usize = axes().map(|(&size, &stride)| (size - 1) * stride).sum();
+        let span = (last as u64 + 1) * size as u64;
+        let view = read_range(&*self.source, info.offset..info.offset + span).await?;
+        let mut contiguous = Vec::with_capacity(info.byte_len() as usize);
+        let mut index = vec![0; info.shape.len()];
+        for _ in 0..info.elements() {
+            let element: usize = index
+                .iter()
+                .zip(strides)
+                .map(|(i, stride)| i * stride)
+                .sum();
+            contiguous.extend_from_slice(&view[element * size..(element + 1) * size]);
+            for (i, &size) in index.iter_mut().zip(&info.shape).rev() {
+                *i += 1;
+                if *i < size {
+                    break;
+                }
+                *i = 0;
+            }
+        }
+        Ok(contiguous)
+    }
+}
+
+impl fmt::Debug for WeightFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeightFile")
+            .field("name", &self.name())
+            .field("format", &self.format)
+            .field("tensors", &self.header.tensors.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The format by magic bytes; safetensors has none, but its JSON starts right after its length.
+fn detect(name: &str, start: &[u8], file_len: u64) -> Result<FileFormat> {
+    if start.starts_with(b"GGUF") {
+        return Ok(FileFormat::Gguf);
+    }
+    if start.starts_with(b"PK\x03\x04") || start.starts_with(b"PK\x05\x06") {
+        return Ok(FileFormat::PickleZip);
+    }
+    if pickle::is_legacy(start) {
+        return Ok(FileFormat::PickleLegacy);
+    }
+    if start.get(8) == Some(&b'{') {
+        return Ok(FileFormat::Safetensors);
+    }
+    let reason = if start.is_empty() {
+        "the file is empty"
+    } else if start.starts_with(b"version https://") {
+        "this is a Git LFS pointer, not the weights; run `git lfs pull`, or download the file itself"
+    } else if start.starts_with(b"<") {
+        "this is a web page, not weights; download the file itself"
+    } else if start.starts_with(b"\x80") {
+        "this pickle was not written by torch.save; save the tensors as safetensors"
+    } else if file_len < 9 {
+        "truncated: too short for a weight file"
+    } else {
+        "not a GGUF, safetensors or PyTorch file (unknown first bytes)"
+    };
+    Err(Error::format(name, reason))
+}

@@ -1,0 +1,116 @@
+//! Weight files: where bytes come from, which tensors they hold, and how a tensor reaches a device.
+//!
+//! [`WeightSource`] is the only door to the outside: a memory map, HTTP ranges or bytes in the
+//! binary. A [`WeightFile`] is one parsed header (GGUF, safetensors or a PyTorch pickle); a
+//! [`Weights`] is all files of one model part under one naming, ours; a [`Scope`] is a prefix of
+//! those names beside the device that its tensors go to. Tensors are read one by one, so that no
+//! second copy of a model is ever held.
+//!
+//! Headers are checked once, on opening: every range that a later read asks for lies inside its
+//! file, and nothing is allocated that the file's own length does not justify.
+//!
+//! Left out: downloading and mapping (`native`, `web`), and writing anything but GGUF.
+
+mod cursor;
+mod file;
+pub mod gguf;
+pub mod names;
+pub mod pickle;
+pub mod quant;
+pub mod safetensors;
+mod scope;
+mod set;
+mod stored;
+
+pub use file::{FileFormat, HostTensor, WeightFile};
+pub use names::Component;
+pub use scope::{Matrix, Scope};
+pub use set::Weights;
+pub use stored::{StoredType, TensorInfo};
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::ops::Range;
+use std::pin::Pin;
+
+use crate::error::{Error, Result};
+
+/// A boxed future that stays on its thread: a browser's futures are not `Send`.
+pub type LocalBoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// Random access to one file's bytes.
+pub trait WeightSource {
+    /// The file's name, for messages.
+    fn name(&self) -> &str;
+    /// Its length in bytes.
+    fn len(&self) -> u64;
+    /// True for a file of no bytes.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// The bytes of `range`; borrowed where the source has them in memory already.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when reading fails, [`Error::Format`] when the range leaves the file.
+    fn read(&self, range: Range<u64>) -> LocalBoxFuture<'_, Result<Cow<'_, [u8]>>>;
+}
+
+/// A file whose bytes are in memory: embedded in the binary, or a test's.
+#[derive(Debug, Clone)]
+pub struct MemorySource {
+    name: String,
+    bytes: Cow<'static, [u8]>,
+}
+
+impl MemorySource {
+    /// A file of these bytes; `name` is for messages.
+    pub fn new(name: impl Into<String>, bytes: impl Into<Cow<'static, [u8]>>) -> Self {
+        Self {
+            name: name.into(),
+            bytes: bytes.into(),
+        }
+    }
+}
+
+impl WeightSource for MemorySource {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn read(&self, range: Range<u64>) -> LocalBoxFuture<'_, Result<Cow<'_, [u8]>>> {
+        let found = usize::try_from(range.start)
+            .ok()
+            .zip(usize::try_from(range.end).ok())
+            .and_then(|(start, end)| self.bytes.get(start..end))
+            .map(Cow::Borrowed)
+            .ok_or_else(|| {
+                let reason = format!(
+                    "bytes {}..{} were asked for, the file ends at {}",
+                    range.start,
+                    range.end,
+                    self.bytes.len()
+                );
+                Error::format(&self.name, reason)
+            });
+        Box::pin(std::future::ready(found))
+    }
+}
+
+/// Reads `range` and makes sure that all of it came, whoever implements the source.
+async fn read_range(source: &dyn WeightSource, range: Range<u64>) -> Result<Cow<'_, [u8]>> {
+    let wanted = range.end.saturating_sub(range.start);
+    let (start, end) = (range.start, range.end);
+    let bytes = source.read(range).await?;
+    if bytes.len() as u64 != wanted {
+        let reason = format!(
+            "reading bytes {start}..{end} gave {} bytes instead of {wanted}",
+            bytes.len()
+        );
+        return Err(Error::format(source.name(), reason));
+    }
+    Ok(bytes)
+}

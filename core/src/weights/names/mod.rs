@@ -1,0 +1,263 @@
+//! Every foreign naming of weights, translated to ours.
+//!
+//! Ours is the BFL checkpoints' (`flux1-dev.safetensors`, `ae.safetensors`), the X2I reference's
+//! for AlignNet and the published checkpoints' for Qwen2.5-VL. Read here: diffusers' for FLUX and
+//! the VAE (also the names of attention before diffusers 0.15), `transformers` 4.52's for
+//! Qwen2.5-VL, llama.cpp's for its language model, and the prefixes that all-in-one files and
+//! data-parallel training put in front.
+//!
+//! Left out: llama.cpp's vision files (`mmproj`), LoRA names.
+
+mod tables;
+
+use std::fmt;
+
+use tables::{FLUX, FLUX_FINAL_MODULATION, FLUX_JOINED, QWEN_GGUF, Row, VAE, VAE_HALF};
+
+/// A part of a model that has files of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Component {
+    /// The FLUX transformer.
+    Flux,
+    /// The autoencoder.
+    Vae,
+    /// X2I's AlignNet.
+    AlignNet,
+    /// The Qwen2.5-VL language and vision model.
+    Qwen2_5Vl,
+}
+
+impl fmt::Display for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Flux => "FLUX transformer",
+            Self::Vae => "VAE",
+            Self::AlignNet => "AlignNet",
+            Self::Qwen2_5Vl => "Qwen2.5-VL model",
+        })
+    }
+}
+
+/// How the values of a foreign tensor become ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// Unchanged.
+    AsStored,
+    /// A convolution whose kernel covers its input: `[out, in, ..]` is flattened to `[out, rest]`.
+    Matrix,
+    /// diffusers stores (scale, shift), BFL (shift, scale).
+    HalvesSwapped,
+}
+
+/// Where a foreign tensor belongs.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    /// Our name.
+    pub(super) name: String,
+    /// The foreign names of all pieces that are joined along the first axis to make it.
+    pub(super) pieces: Vec<String>,
+    /// Which of the pieces this one is.
+    pub(super) index: usize,
+    /// What happens to the values.
+    pub(super) layout: Layout,
+}
+
+/// Translates the names of one set of files.
+pub(super) struct Translator {
+    component: Component,
+    /// How many `decoder.up_blocks` a diffusers VAE has.
+    up_blocks: usize,
+}
+
+impl Translator {
+    /// Looks at all names once, since diffusers counts a decoder's blocks from the other end.
+    pub(super) fn new<'a>(component: Component, names: impl Iterator<Item = &'a str>) -> Self {
+        let up_block = |name: &str| {
+            let rest = strip(component, name).strip_prefix("decoder.up_blocks.")?;
+            rest.split('.').next()?.parse::<usize>().ok()
+        };
+        Self {
+            component,
+            up_blocks: names
+                .filter_map(up_block)
+                .max()
+                .map_or(0, |last| last.saturating_add(1)),
+        }
+    }
+
+    /// Where the tensor belongs; `None` when it is no part of this component.
+    pub(super) fn translate(&self, foreign: &str) -> Option<Target> {
+        let name = strip(self.component, foreign);
+        match self.component {
+            Component::Flux => self.flux(name),
+            Component::Vae => self.vae(name),
+            Component::AlignNet => align_net(name).then(|| whole(name.to_owned(), name)),
+            Component::Qwen2_5Vl => self.qwen2_5_vl(name),
+        }
+    }
+
+    fn flux(&self, name: &str) -> Option<Target> {
+        for (pieces, ours) in FLUX_JOINED {
+            for (index, piece) in pieces.iter().enumerate() {
+                if let Some(wild) = self.matches(piece, name) {
+                    return Some(Target {
+                        name: wild.fill(ours),
+                        pieces: pieces.iter().map(|piece| wild.fill(piece)).collect(),
+                        index,
+                        layout: Layout::AsStored,
+                    });
+                }
+            }
+            if self.matches(ours, name).is_some() {
+                return Some(whole(name.to_owned(), name));
+            }
+        }
+        let (row, wild) = self.look_up(FLUX, name)?;
+        let mut target = whole(wild.fill(row.1), name);
+        // Our own names are found in the table's right side, and are not swapped.
+        if row.1 == FLUX_FINAL_MODULATION && target.name != name {
+            target.layout = Layout::HalvesSwapped;
+        }
+        Some(target)
+    }
+
+    fn vae(&self, name: &str) -> Option<Target> {
+        let (half, rest) = name.split_once('.')?;
+        let ours = if let Some((row, wild)) = self.look_up(VAE, name) {
+            wild.fill(row.1)
+        } else {
+            let (row, wild) = self.look_up(VAE_HALF, rest)?;
+            matches!(half, "encoder" | "decoder").then(|| format!("{half}.{}", wild.fill(row.1)))?
+        };
+        let mut target = whole(ours, name);
+        // BFL keeps the attention's projections as 1x1 convolutions.
+        if target.name.contains(".attn_1.") {
+            target.layout = Layout::Matrix;
+        }
+        Some(target)
+    }
+
+    fn qwen2_5_vl(&self, name: &str) -> Option<Target> {
+        let ours = if let Some(rest) = name.strip_prefix("model.language_model.") {
+            format!("model.{rest}")
+        } else if let Some(rest) = name.strip_prefix("model.visual.") {
+            format!("visual.{rest}")
+        } else if let Some((row, wild)) = self.look_up(QWEN_GGUF, name) {
+            wild.fill(row.1)
+        } else {
+            name.to_owned()
+        };
+        let own = [
+            "model.embed_tokens.",
+            "model.layers.",
+            "model.norm.",
+            "lm_head.",
+            "visual.",
+        ];
+        own.iter().any(|prefix| ours.starts_with(prefix)).then(|| {
+            let mut target = whole(ours, name);
+            // A 3-d convolution without overlap; GGUF has no room for its fifth axis.
+            if target.name == "visual.patch_embed.proj.weight" {
+                target.layout = Layout::Matrix;
+            }
+            target
+        })
+    }
+
+    /// The row whose foreign or own side is this name.
+    fn look_up<'n>(&self, rows: &'static [Row], name: &'n str) -> Option<(&'static Row, Wild<'n>)> {
+        rows.iter().find_map(|row| {
+            let wild = self
+                .matches(row.0, name)
+                .or_else(|| self.matches(row.1, name))?;
+            Some((row, wild))
+        })
+    }
+
+    /// Matches a name with a pattern, segment by segment.
+    fn matches<'n>(&self, pattern: &str, name: &'n str) -> Option<Wild<'n>> {
+        let mut wild = Wild::default();
+        let mut segments = name.split('.');
+        for expected in pattern.split('.') {
+            let segment = segments.next()?;
+            let number = || {
+                segment
+                    .parse::<usize>()
+                    .ok()
+                    .filter(|n| n.to_string() == segment)
+            };
+            match expected {
+                "N" | "R" => {
+                    let number = number()?;
+                    // Without foreign blocks the name is our own and goes back as it came.
+                    let other = self.up_blocks.checked_sub(number.saturating_add(1));
+                    (wild.n, wild.r) = if expected == "N" {
+                        (Some(number), other)
+                    } else {
+                        (other, Some(number))
+                    };
+                }
+                "M" => wild.m = Some(number()?),
+                "*" if matches!(segment, "weight" | "bias") => wild.leaf = segment,
+                _ if expected == segment => {}
+                _ => return None,
+            }
+        }
+        segments.next().is_none().then_some(wild)
+    }
+}
+
+/// What a pattern's placeholders stood for.
+#[derive(Default)]
+struct Wild<'n> {
+    n: Option<usize>,
+    m: Option<usize>,
+    r: Option<usize>,
+    leaf: &'n str,
+}
+
+impl Wild<'_> {
+    /// Puts them into another pattern.
+    fn fill(&self, pattern: &str) -> String {
+        let number = |n: Option<usize>| n.unwrap_or_default().to_string();
+        let segments = pattern.split('.').map(|segment| match segment {
+            "N" => number(self.n),
+            "M" => number(self.m),
+            "R" => number(self.r),
+            "*" => self.leaf.to_owned(),
+            literal => literal.to_owned(),
+        });
+        segments.collect::<Vec<_>>().join(".")
+    }
+}
+
+fn whole(ours: String, foreign: &str) -> Target {
+    Target {
+        name: ours,
+        pieces: vec![foreign.to_owned()],
+        index: 0,
+        layout: Layout::AsStored,
+    }
+}
+
+/// The names of the reference's `Proj7Exp`.
+fn align_net(name: &str) -> bool {
+    name == "cha_scale"
+        || ["conv.", "mlp.", "t5stack."]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+}
+
+/// Removes what all-in-one files and data-parallel training put in front of a component's names.
+fn strip(component: Component, name: &str) -> &str {
+    let prefixes: &[&str] = match component {
+        Component::Flux => &["module.", "model.diffusion_model.", "diffusion_model."],
+        Component::Vae => &["module.", "first_stage_model.", "vae."],
+        Component::AlignNet | Component::Qwen2_5Vl => &["module."],
+    };
+    let mut name = name;
+    while let Some(rest) = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)) {
+        name = rest;
+    }
+    name
+}

@@ -1,0 +1,210 @@
+//! The safetensors header: an 8-byte length, JSON, then the values.
+//!
+//! Source: the format section of the safetensors README. As there, entries must cover the data
+//! completely, without holes or overlaps, and the header is at most 100 MB. Left out: writing, and
+//! dtypes that nothing here computes with (float8, unsigned integers over 8 bits).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+
+use crate::error::{Error, Result};
+
+use super::file::Header;
+use super::gguf::MetaValue;
+use super::stored::{StoredType, TensorInfo, element_count};
+use super::{WeightSource, read_range};
+
+/// The reference implementation's own limit.
+const MAX_HEADER: u64 = 100_000_000;
+
+/// One tensor as the JSON has it.
+#[derive(Deserialize)]
+struct Entry {
+    dtype: String,
+    shape: Vec<u64>,
+    data_offsets: (u64, u64),
+}
+
+/// The JSON object in order, duplicates kept, so that they can be refused.
+#[derive(Default)]
+struct Json {
+    entries: Vec<(String, Entry)>,
+    metadata: BTreeMap<String, String>,
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct JsonVisitor;
+        impl<'de> Visitor<'de> for JsonVisitor {
+            type Value = Json;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of tensors")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
+                let mut json = Json::default();
+                while let Some(key) = map.next_key::<String>()? {
+                    if key == "__metadata__" {
+                        json.metadata = map.next_value()?;
+                    } else {
+                        json.entries.push((key, map.next_value()?));
+                    }
+                }
+                Ok(json)
+            }
+        }
+        deserializer.deserialize_map(JsonVisitor)
+    }
+}
+
+/// Parses and checks the header.
+pub(super) async fn read_header(source: &dyn WeightSource) -> Result<Header> {
+    let file = source.name();
+    let bad = |reason: String| Err(Error::format(file, reason));
+    if source.len() < 8 {
+        return bad("truncated: shorter than a safetensors header".to_owned());
+    }
+    let prefix = read_range(source, 0..8).await?;
+    let length = u64::from_le_bytes(std::array::from_fn(|i| prefix[i]));
+    if length > MAX_HEADER {
+        return bad(format!(
+            "the header's length is {length} bytes, the limit is {MAX_HEADER}"
+        ));
+    }
+    let start = 8 + length;
+    if start > source.len() {
+        return bad(format!(
+            "truncated: the header should end at byte {start}, the file ends at {}",
+            source.len()
+        ));
+    }
+    let text = read_range(source, 8..start).await?;
+    let json: Json = match serde_json::from_slice(&text) {
+        Ok(json) => json,
+        Err(error) => return bad(format!("the header is not valid: {error}")),
+    };
+    let metadata = json.metadata.into_iter();
+    Ok(Header {
+        tensors: place(file, json.entries, start, source.len())?,
+        metadata: metadata
+            .map(|(key, value)| (key, MetaValue::String(value)))
+            .collect(),
+        config: None,
+    })
+}
+
+/// Checks every entry against its neighbours and the file; `start` is where the values begin.
+fn place(
+    file: &str,
+    mut entries: Vec<(String, Entry)>,
+    start: u64,
+    file_len: u64,
+) -> Result<BTreeMap<String, TensorInfo>> {
+    let bad = |reason: String| Err(Error::format(file, reason));
+    let data_len = file_len - start;
+    entries.sort_by_key(|(_, entry)| entry.data_offsets);
+    let mut tensors = BTreeMap::new();
+    let mut previous_end = 0;
+    for (name, entry) in entries {
+        let (begin, end) = entry.data_offsets;
+        if end < begin {
+            return bad(format!("tensor `{name}` ends before it begins"));
+        }
+        if end > data_len {
+            return bad(format!(
+                "tensor `{name}` ends at byte {end} of the data, which has {data_len} bytes; the \
+                 file is truncated or damaged"
+            ));
+        }
+        if begin != previous_end {
+            let how = if begin < previous_end {
+                "overlaps the tensor before it"
+            } else {
+                "leaves a hole after the tensor before it"
+            };
+            return bad(format!("tensor `{name}` {how}"));
+        }
+        previous_end = end;
+        let Some(stored) = stored_type(&entry.dtype) else {
+            return bad(format!(
+                "tensor `{name}` has dtype {:?}, which can't be read",
+                entry.dtype
+            ));
+        };
+        let shape = entry.shape.iter().map(|&size| usize::try_from(size));
+        let shape = shape.collect::<Result<Vec<_>, _>>().ok();
+        let Some(shape) = shape.filter(|shape| element_count(shape).is_some()) else {
+            return bad(format!("the shape of tensor `{name}` overflows"));
+        };
+        if stored.byte_len(&shape) != Some(end - begin) {
+            return bad(format!(
+                "tensor `{name}` has {} bytes, its shape {shape:?} of {stored} needs another number",
+                end - begin
+            ));
+        }
+        let info = TensorInfo {
+            stored,
+            shape,
+            offset: start + begin,
+            strides: None,
+        };
+        if tensors.insert(name.clone(), info).is_some() {
+            return bad(format!("tensor `{name}` is there twice"));
+        }
+    }
+    if previous_end != data_len {
+        return bad(format!(
+            "{} bytes after the last tensor belong to nothing",
+            data_len - previous_end
+        ));
+    }
+    Ok(tensors)
+}
+
+fn stored_type(dtype: &str) -> Option<StoredType> {
+    Some(match dtype {
+        "F64" => StoredType::F64,
+        "F32" => StoredType::F32,
+        "F16" => StoredType::F16,
+        "BF16" => StoredType::BF16,
+        "I64" => StoredType::I64,
+        "I32" => StoredType::I32,
+        "I16" => StoredType::I16,
+        "I8" => StoredType::I8,
+        "U8" => StoredType::U8,
+        "BOOL" => StoredType::Bool,
+        _ => return None,
+    })
+}
+
+/// The files that a sharded checkpoint's `*.safetensors.index.json` (or `*.bin.index.json`) names,
+/// sorted, each once. They are plain file names beside the index: a path is refused, since an
+/// index must not reach outside its folder.
+///
+/// # Errors
+/// [`Error::Format`] when it is not such an index.
+pub fn shard_names(json: &[u8]) -> Result<Vec<String>> {
+    const FILE: &str = "index.json";
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let index: Index = serde_json::from_slice(json)
+        .map_err(|error| Error::format(FILE, format!("not an index of shards: {error}")))?;
+    let names: BTreeSet<String> = index.weight_map.into_values().collect();
+    if names.is_empty() {
+        return Err(Error::format(FILE, "the index names no files"));
+    }
+    let escapes = |name: &&String| {
+        name.is_empty() || name.contains(['/', '\\', ':', '\0']) || *name == "." || *name == ".."
+    };
+    if let Some(name) = names.iter().find(escapes) {
+        let reason = format!("the shard {name:?} is not a plain file name");
+        return Err(Error::format(FILE, reason));
+    }
+    Ok(names.into_iter().collect())
+}

@@ -1,0 +1,125 @@
+//! A prefix of tensor names beside a device: what a layer is loaded from.
+//!
+//! Left out: layers themselves, and keeping anything after it was handed over.
+
+use std::fmt::Display;
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use x2i_shaders::{BlockQuantized, BlockType};
+
+use crate::error::{Error, Result};
+
+use super::file::HostTensor;
+use super::set::Weights;
+use super::stored::StoredType;
+
+/// A linear layer's weight, `[out, in]`.
+#[derive(Debug, Clone)]
+pub enum Matrix {
+    /// f32 on the device.
+    Dense(Tensor<2>),
+    /// ggml blocks on the device, dequantized inside the matrix product.
+    Quantized(BlockQuantized),
+}
+
+/// A part of a model's names, and the device that its tensors go to.
+#[derive(Debug, Clone)]
+pub struct Scope<'a> {
+    weights: &'a Weights,
+    device: &'a Device,
+    prefix: String,
+}
+
+impl<'a> Scope<'a> {
+    pub(super) fn root(weights: &'a Weights, device: &'a Device) -> Self {
+        Self {
+            weights,
+            device,
+            prefix: String::new(),
+        }
+    }
+
+    /// Where tensors are put.
+    pub fn device(&self) -> &'a Device {
+        self.device
+    }
+
+    /// The names below `name`: scope `a`, child `b`, tensor `c` is `a.b.c`.
+    pub fn child(&self, name: impl Display) -> Scope<'a> {
+        Self {
+            prefix: self.full_name(&name.to_string()),
+            ..self.clone()
+        }
+    }
+
+    /// True when the tensor is there.
+    pub fn contains(&self, name: &str) -> bool {
+        self.weights.contains(&self.full_name(name))
+    }
+
+    /// The shape of a tensor, if it is there.
+    pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.weights.shape(&self.full_name(name))
+    }
+
+    /// Reads a tensor as f32 on the device.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`], or [`Error::Shape`] when it has another shape than `shape`.
+    pub async fn tensor<const D: usize>(&self, name: &str, shape: [usize; D]) -> Result<Tensor<D>> {
+        let tensor = self.read(name, &shape).await?;
+        Ok(self.upload(&tensor, shape))
+    }
+
+    /// Reads a linear layer's weight `[out, in]`: Q8_0 and Q4_0 stay in blocks, the rest becomes
+    /// dense f32.
+    ///
+    /// # Errors
+    /// As [`tensor`](Self::tensor).
+    pub async fn matrix(&self, name: &str, shape: [usize; 2]) -> Result<Matrix> {
+        let tensor = self.read(name, &shape).await?;
+        let block_type = match tensor.stored {
+            StoredType::Q8_0 => BlockType::Q8_0,
+            StoredType::Q4_0 => BlockType::Q4_0,
+            _ => return Ok(Matrix::Dense(self.upload(&tensor, shape))),
+        };
+        BlockQuantized::from_ggml(&tensor.bytes, block_type, shape, self.device)
+            .map(Matrix::Quantized)
+            .map_err(|error| {
+                let name = self.full_name(name);
+                Error::format(
+                    self.weights.file_of(&name),
+                    format!("tensor `{name}`: {error}"),
+                )
+            })
+    }
+
+    fn full_name(&self, name: &str) -> String {
+        if self.prefix.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.prefix)
+        }
+    }
+
+    async fn read(&self, name: &str, expected: &[usize]) -> Result<HostTensor<'a>> {
+        let name = self.full_name(name);
+        // Before the values are read: a wrong config must not cost a download.
+        if let Some(found) = self.weights.shape(&name)
+            && found != expected
+        {
+            return Err(Error::Shape {
+                file: self.weights.file_of(&name).to_owned(),
+                name,
+                expected: expected.to_vec(),
+                found,
+            });
+        }
+        self.weights.read(&name).await
+    }
+
+    fn upload<const D: usize>(&self, tensor: &HostTensor<'_>, shape: [usize; D]) -> Tensor<D> {
+        let data = TensorData::new(tensor.to_f32(), shape);
+        Tensor::from_data(data, (self.device, DType::F32))
+    }
+}

@@ -1,0 +1,135 @@
+//! How a tensor's numbers are stored, and where.
+//!
+//! The plain types are those of safetensors and PyTorch; the block types are ggml's, and all of
+//! ggml's common ones are known here by size, so that a file with types that we can't compute with
+//! still opens and says so by name. Left out: ggml's `IQ` types and float8.
+
+use std::fmt;
+
+/// The type of a tensor's stored numbers. Block types hold runs of [`block_len`](Self::block_len)
+/// numbers of a row together with their scale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "the names are ggml's and PyTorch's own")]
+pub enum StoredType {
+    F64,
+    F32,
+    F16,
+    BF16,
+    I64,
+    I32,
+    I16,
+    I8,
+    U8,
+    Bool,
+    Q8_0,
+    Q4_0,
+    // Known by size only: reading their values is an error that names the type.
+    Q4_1,
+    Q5_0,
+    Q5_1,
+    Q2K,
+    Q3K,
+    Q4K,
+    Q5K,
+    Q6K,
+}
+
+impl StoredType {
+    /// How many numbers one block holds; 1 for the plain types.
+    pub fn block_len(self) -> usize {
+        match self {
+            Self::Q8_0 | Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 => 32,
+            Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K => 256,
+            _ => 1,
+        }
+    }
+
+    /// How many bytes one block takes; the number's own size for the plain types.
+    pub fn block_bytes(self) -> usize {
+        match self {
+            Self::I8 | Self::U8 | Self::Bool => 1,
+            Self::F16 | Self::BF16 | Self::I16 => 2,
+            Self::F32 | Self::I32 => 4,
+            Self::F64 | Self::I64 => 8,
+            Self::Q4_0 => 18,
+            Self::Q4_1 => 20,
+            Self::Q5_0 => 22,
+            Self::Q5_1 => 24,
+            Self::Q8_0 => 34,
+            Self::Q2K => 84,
+            Self::Q3K => 110,
+            Self::Q4K => 144,
+            Self::Q5K => 176,
+            Self::Q6K => 210,
+        }
+    }
+
+    /// True for ggml's block types.
+    pub fn is_block(self) -> bool {
+        self.block_len() > 1
+    }
+
+    /// True when we can turn the stored bytes into numbers.
+    pub fn is_readable(self) -> bool {
+        !self.is_block() || matches!(self, Self::Q8_0 | Self::Q4_0)
+    }
+
+    /// The bytes of a contiguous tensor of `shape`, or `None` when that overflows, or when a row
+    /// does not divide into blocks.
+    pub fn byte_len(self, shape: &[usize]) -> Option<u64> {
+        let count = element_count(shape)?;
+        if self.is_block() {
+            let row = *shape.last()?;
+            if row % self.block_len() != 0 {
+                return None;
+            }
+        }
+        (count / self.block_len() as u64).checked_mul(self.block_bytes() as u64)
+    }
+}
+
+impl fmt::Display for StoredType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Self::Q2K => "Q2_K",
+            Self::Q3K => "Q3_K",
+            Self::Q4K => "Q4_K",
+            Self::Q5K => "Q5_K",
+            Self::Q6K => "Q6_K",
+            plain => return fmt::Debug::fmt(plain, f),
+        };
+        f.pad(name)
+    }
+}
+
+/// The product of `shape`, unless it overflows.
+pub(super) fn element_count(shape: &[usize]) -> Option<u64> {
+    let sizes = shape.iter().map(|&size| size as u64);
+    // A zero anywhere makes the product zero, but only after the others were seen to fit.
+    sizes.into_iter().try_fold(1, u64::checked_mul)
+}
+
+/// One tensor of a weight file's header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// The type of its stored numbers.
+    pub stored: StoredType,
+    /// Its shape in PyTorch's order, rows first; `[]` for a single number.
+    pub shape: Vec<usize>,
+    /// Where its first byte is, from the start of the file.
+    pub offset: u64,
+    /// Steps in elements per axis when the tensor is a view that is not contiguous (pickles only).
+    pub strides: Option<Vec<usize>>,
+}
+
+impl TensorInfo {
+    /// How many numbers it holds.
+    pub fn elements(&self) -> u64 {
+        element_count(&self.shape).unwrap_or(u64::MAX)
+    }
+
+    /// How many bytes it takes in the file, if contiguous, and in memory after reading.
+    pub fn byte_len(&self) -> u64 {
+        self.stored.byte_len(&self.shape).unwrap_or(u64::MAX)
+    }
+}
