@@ -2,7 +2,8 @@
 //!
 //! A Hugging Face folder has `flux/` (diffusers: `transformer`, `vae`, `scheduler`), `mllm/`
 //! (transformers) and `proj/` (X2I's AlignNet); `x2i.json` beside them may name the model, point
-//! to the parts elsewhere and set [`Defaults`]. A BFL single file may stand in `flux/` too.
+//! to the parts elsewhere and set [`Defaults`]. `flux/` may also hold BFL's two single files,
+//! `flux1-dev.safetensors` or `flux1-schnell.safetensors` and `ae.safetensors`.
 
 use std::rc::Rc;
 
@@ -10,8 +11,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::config::{
-    Defaults, EncoderConfig, EncoderPart, FORMAT, FluxConfig, GenerationConfig, GraphPart,
-    ModelConfig, PreprocessorConfig, SchedulerConfig, VaeConfig, parse,
+    Defaults, EncoderConfig, EncoderPart, FORMAT, FluxConfig, GraphPart, ModelConfig,
+    SchedulerConfig, VaeConfig, parse,
 };
 use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
@@ -75,29 +76,15 @@ async fn read_hugging_face(source: &dyn ModelSource) -> Result<ModelConfig> {
     let FolderHints {
         flux, mllm, proj, ..
     } = &hints;
-    let encoder_config = format!("{mllm}/config.json");
-    let encoder = EncoderPart {
-        config: EncoderConfig::from_json(&encoder_config, &read(source, &encoder_config).await?)?,
-        weights: weight_files(source, mllm, &["model"]).await?,
-        tokenizer: format!("{mllm}/tokenizer.json"),
-        chat_template: chat_template(source, mllm).await?,
-        preprocessor: read_json_or_default::<PreprocessorConfig>(
-            source,
-            &format!("{mllm}/preprocessor_config.json"),
-        )
-        .await?,
-        generation: read_json_or_default::<GenerationConfig>(
-            source,
-            &format!("{mllm}/generation_config.json"),
-        )
-        .await?,
-    };
+    let encoder = read_encoder(source, mllm).await?;
     let align_net = GraphPart {
         config: read_json_or_default::<Value>(source, &format!("{proj}/config.json")).await?,
         weights: weight_files(source, proj, &["diffusion_pytorch_model", "comfyui_proj"]).await?,
     };
-    let transformer = format!("{flux}/transformer");
-    let vae = format!("{flux}/vae");
+    let graph = match exists(source, &join(flux, "transformer/config.json")).await? {
+        true => read_diffusers(source, flux).await?,
+        false => read_bfl(source, flux).await?,
+    };
     let config = ModelConfig {
         format: FORMAT,
         name: hints
@@ -107,25 +94,105 @@ async fn read_hugging_face(source: &dyn ModelSource) -> Result<ModelConfig> {
         license: hints.license.clone(),
         encoder,
         align_net,
-        flux: GraphPart {
-            config: read_json::<FluxConfig>(source, &format!("{transformer}/config.json")).await?,
-            weights: weight_files(source, &transformer, &["diffusion_pytorch_model", "flux"])
-                .await?,
-        },
-        vae: GraphPart {
-            config: read_json::<VaeConfig>(source, &format!("{vae}/config.json")).await?,
-            weights: weight_files(source, &vae, &["diffusion_pytorch_model", "ae"]).await?,
-        },
-        scheduler: read_json::<SchedulerConfig>(
-            source,
-            &format!("{flux}/scheduler/scheduler_config.json"),
-        )
-        .await?,
+        flux: graph.flux,
+        vae: graph.vae,
+        scheduler: graph.scheduler,
         defaults: hints.defaults,
         files: Default::default(),
     };
     config.validate(source.name())?;
     Ok(config)
+}
+
+/// The painting half of a model.
+struct PaintingParts {
+    flux: GraphPart<FluxConfig>,
+    vae: GraphPart<VaeConfig>,
+    scheduler: SchedulerConfig,
+}
+
+async fn read_diffusers(source: &dyn ModelSource, folder: &str) -> Result<PaintingParts> {
+    let (transformer, vae) = (join(folder, "transformer"), join(folder, "vae"));
+    let stem = ["diffusion_pytorch_model"];
+    Ok(PaintingParts {
+        flux: GraphPart {
+            config: read_json(source, &join(&transformer, "config.json")).await?,
+            weights: weight_files(source, &transformer, &stem).await?,
+        },
+        vae: GraphPart {
+            config: read_json(source, &join(&vae, "config.json")).await?,
+            weights: weight_files(source, &vae, &stem).await?,
+        },
+        scheduler: read_json(source, &join(folder, "scheduler/scheduler_config.json")).await?,
+    })
+}
+
+/// BFL's single files come without configs: the published numbers are ours to know.
+const BFL_MODELS: [(&str, &str); 2] = [
+    ("flux1-dev", include_str!("../configs/flux1-dev.json")),
+    (
+        "flux1-schnell",
+        include_str!("../configs/flux1-schnell.json"),
+    ),
+];
+
+/// A file of `core/configs`.
+#[derive(Deserialize)]
+struct BflConfig {
+    transformer: FluxConfig,
+    vae: VaeConfig,
+    scheduler: SchedulerConfig,
+}
+
+async fn read_bfl(source: &dyn ModelSource, folder: &str) -> Result<PaintingParts> {
+    for (name, json) in BFL_MODELS {
+        match weight_files(source, folder, &[name]).await {
+            Ok(weights) => {
+                let config: BflConfig = parse(name, json.as_bytes())?;
+                return Ok(PaintingParts {
+                    flux: GraphPart {
+                        config: config.transformer,
+                        weights,
+                    },
+                    vae: GraphPart {
+                        config: config.vae,
+                        weights: weight_files(source, folder, &["ae"]).await?,
+                    },
+                    scheduler: config.scheduler,
+                });
+            }
+            Err(Error::MissingFile { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::MissingFile {
+        file: join(folder, "transformer/config.json"),
+    })
+}
+
+/// Reads a multimodal LLM's folder as transformers writes it.
+///
+/// # Errors
+/// [`Error::MissingFile`] naming the first file that is missing, [`Error::Config`] for what can't be.
+pub async fn read_encoder(source: &dyn ModelSource, folder: &str) -> Result<EncoderPart> {
+    let path = |name: &str| join(folder, name);
+    let config = path("config.json");
+    Ok(EncoderPart {
+        config: EncoderConfig::from_json(&config, &read(source, &config).await?)?,
+        weights: weight_files(source, folder, &["model"]).await?,
+        tokenizer: path("tokenizer.json"),
+        chat_template: chat_template(source, folder).await?,
+        preprocessor: read_json_or_default(source, &path("preprocessor_config.json")).await?,
+        generation: read_json_or_default(source, &path("generation_config.json")).await?,
+    })
+}
+
+fn join(folder: &str, name: &str) -> String {
+    if folder.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{folder}/{name}")
+    }
 }
 
 /// Opens all weight files of one part.
@@ -156,10 +223,9 @@ pub async fn read_tokenizer(source: &dyn ModelSource, part: &EncoderPart) -> Res
         .tokenizer
         .rsplit_once('/')
         .map_or("", |(folder, _)| folder);
-    let vocab = read(source, &format!("{folder}/vocab.json")).await?;
-    let merges = read(source, &format!("{folder}/merges.txt")).await?;
-    let tokenizer_config =
-        read_optional(source, &format!("{folder}/tokenizer_config.json")).await?;
+    let vocab = read(source, &join(folder, "vocab.json")).await?;
+    let merges = read(source, &join(folder, "merges.txt")).await?;
+    let tokenizer_config = read_optional(source, &join(folder, "tokenizer_config.json")).await?;
     Tokenizer::from_vocab_and_merges(folder, &vocab, &merges, tokenizer_config.as_deref())
 }
 
@@ -170,35 +236,35 @@ async fn weight_files(
     stems: &[&str],
 ) -> Result<Vec<String>> {
     for stem in stems {
-        let index = format!("{folder}/{stem}.safetensors.index.json");
+        let index = join(folder, &format!("{stem}.safetensors.index.json"));
         if let Some(json) = read_optional(source, &index).await? {
             let shards = safetensors::shard_names(&json)?;
             return Ok(shards
                 .into_iter()
-                .map(|shard| format!("{folder}/{shard}"))
+                .map(|shard| join(folder, &shard))
                 .collect());
         }
         for extension in ["safetensors", "gguf", "bin", "pt"] {
-            let file = format!("{folder}/{stem}.{extension}");
+            let file = join(folder, &format!("{stem}.{extension}"));
             if exists(source, &file).await? {
                 return Ok(vec![file]);
             }
         }
     }
     Err(Error::MissingFile {
-        file: format!("{folder}/{}.safetensors", stems[0]),
+        file: join(folder, &format!("{}.safetensors", stems[0])),
     })
 }
 
 /// The chat template from `chat_template.jinja`, `chat_template.json` or `tokenizer_config.json`.
 async fn chat_template(source: &dyn ModelSource, folder: &str) -> Result<Option<String>> {
-    if let Some(jinja) = read_optional(source, &format!("{folder}/chat_template.jinja")).await? {
+    if let Some(jinja) = read_optional(source, &join(folder, "chat_template.jinja")).await? {
         return String::from_utf8(jinja)
             .map(Some)
             .map_err(|_| Error::config("chat_template.jinja", "is not UTF-8"));
     }
     for name in ["chat_template.json", "tokenizer_config.json"] {
-        let file = format!("{folder}/{name}");
+        let file = join(folder, name);
         if let Some(json) = read_optional(source, &file).await? {
             let json: Value = parse(&file, &json)?;
             if let Some(template) = json.get("chat_template").and_then(Value::as_str) {

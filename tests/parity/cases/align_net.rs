@@ -1,0 +1,180 @@
+//! AlignNet in all its mixes and file forms, and at the published sizes.
+
+use std::path::Path;
+
+use burn::tensor::{Tensor, TensorData};
+use serde_json::Value;
+use x2i_core::align_net::AlignNet;
+use x2i_core::config::AlignNetConfig;
+use x2i_core::weights::{Component, MemorySource, WeightFile, Weights};
+
+use crate::case::{Case, Outcome};
+use crate::report::Report;
+
+/// The published checkpoint's file in every variant's folder.
+const MAIN_FILE: &str = "diffusion_pytorch_model.bin";
+
+pub fn run(case: &Case, report: &mut Report) -> Outcome {
+    let mut variants: Vec<String> = std::fs::read_dir(&case.dir)?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| case.dir.join(name).join("config.json").is_file())
+        .collect();
+    variants.sort();
+    for variant in &variants {
+        let folder = case.dir.join(variant);
+        for file in weight_files(&folder)? {
+            let half = file.contains("bf16");
+            compare_file(case, report, variant, &file, half)?;
+        }
+    }
+    Ok(())
+}
+
+/// Every file of a variant holds the same state dict.
+fn weight_files(folder: &Path) -> Result<Vec<String>, Box<dyn std::error::Error>> {
+    let mut files: Vec<String> = std::fs::read_dir(folder)?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| [".bin", ".pt", ".safetensors"].iter().any(|extension| name.ends_with(extension)))
+        .collect();
+    files.sort();
+    Ok(files)
+}
+
+fn compare_file(case: &Case, report: &mut Report, variant: &str, file: &str, half: bool) -> Outcome {
+    let path = format!("{variant}/{file}");
+    let weights = case.weights(Component::AlignNet, &[&path])?;
+    let json = case.json(&format!("{variant}/config.json"))?;
+    let align_net = load(case, &path, Some(&json), &weights)?;
+    if half {
+        // The golden numbers are of the f32 weights: reading it is what this file proves.
+        report.note(format!("{path}: bfloat16, read and not compared"));
+        return Ok(());
+    }
+    for input in ["x", "x_short"] {
+        let hidden_states: Tensor<4> = case.tensor(&format!("in.{input}"))?;
+        let conditioning = align_net.forward(hidden_states);
+        let (txt, vec) = (format!("out.{variant}.{input}.prompt_embeds"), format!("out.{variant}.{input}.pooled"));
+        report.close(&format!("{file} {txt}"), &case.values(conditioning.txt)?, &case.golden.f32(&txt)?.0);
+        report.close(&format!("{file} {vec}"), &case.values(conditioning.vec)?, &case.golden.f32(&vec)?.0);
+    }
+    if file == MAIN_FILE && !variant.starts_with("t5") {
+        let mixed = format!("out.{variant}.mixed");
+        let ours = case.values(align_net.mix(case.tensor("in.x")?))?;
+        report.close(&mixed, &ours, &case.golden.f32(&mixed)?.0);
+    }
+    Ok(())
+}
+
+fn load(case: &Case, path: &str, json: Option<&Value>, weights: &Weights) -> Result<AlignNet, Box<dyn std::error::Error>> {
+    let config = AlignNetConfig::from_shapes(path, json, |name| weights.shape(name))?;
+    Ok(pollster::block_on(AlignNet::load(&config, &weights.scope(&case.device)))?)
+}
+
+/// The published sizes; weights come from an integer hash that `case.json` describes.
+pub fn run_real_dims(case: &Case, report: &mut Report) -> Outcome {
+    let description = case.json("case.json")?;
+    let number = |value: &Value| value.as_u64().ok_or("not a number");
+    let (tokens, seed) = (number(&description["S"])? as usize, number(&description["seed"])?);
+    for (name, config) in description["configs"].as_object().ok_or("no configs")? {
+        let (layers, width) = (number(&config["in_channels"])? as usize, number(&config["input_dim"])? as usize);
+        let order: Vec<String> = serde_json::from_value(case.json(&format!("{name}.state_dict_order.json"))?)?;
+        let text_dim = case.golden.f32(&format!("out.{name}.prompt_embeds_rows_0_11_23"))?.1[1];
+        let pooled_dim = case.golden.f32(&format!("out.{name}.pooled"))?.1[1];
+        let tensors: Vec<(String, Vec<usize>, Vec<f32>)> = order
+            .iter()
+            .enumerate()
+            .map(|(index, parameter)| {
+                let shape = parameter_shape(parameter, [layers, width, text_dim, pooled_dim]);
+                let values = parameter_values(parameter, &shape, seed + 1000 * (index as u64 + 1));
+                (parameter.clone(), shape, values)
+            })
+            .collect();
+        check_heads(case, report, name, &tensors, seed)?;
+
+        let source = MemorySource::new(name.clone(), safetensors_bytes(&tensors)?);
+        drop(tensors);
+        let file = pollster::block_on(WeightFile::open(std::rc::Rc::new(source)))?;
+        let weights = Weights::new(name.clone(), Component::AlignNet, vec![file])?;
+        let align_net = load(case, name, None, &weights)?;
+        drop(weights);
+
+        let x = fill(layers * tokens * width, seed, 1.7);
+        let x = Tensor::<4>::from_data(TensorData::new(x, [1, layers, tokens, width]), &case.device);
+        let rows = [0, 11, 23];
+        let pick = |values: Vec<f32>, width: usize| rows.iter().flat_map(|row| values[row * width..][..width].to_vec()).collect::<Vec<_>>();
+        let mixed = pick(case.values(align_net.mix(x.clone()))?, width);
+        let conditioning = align_net.forward(x);
+        let txt = pick(case.values(conditioning.txt)?, text_dim);
+        let outputs = [("mixed_rows_0_11_23", mixed), ("prompt_embeds_rows_0_11_23", txt), ("pooled", case.values(conditioning.vec)?)];
+        for (output, ours) in outputs {
+            let golden = format!("out.{name}.{output}");
+            report.close(&golden, &ours, &case.golden.f32(&golden)?.0);
+        }
+    }
+    Ok(())
+}
+
+/// The generator itself, against its stored first values.
+fn check_heads(case: &Case, report: &mut Report, name: &str, tensors: &[(String, Vec<usize>, Vec<f32>)], seed: u64) -> Outcome {
+    let head = format!("out.{name}.fill_head_x");
+    report.close(&head, &fill(16, seed, 1.7), &case.golden.f32(&head)?.0);
+    let head = format!("out.{name}.fill_head_projector0");
+    let projector = tensors.iter().find(|(parameter, ..)| parameter == "mlp.projector.0.weight").ok_or("no projector")?;
+    report.close(&head, &projector.2[..16], &case.golden.f32(&head)?.0);
+    Ok(())
+}
+
+fn parameter_shape(parameter: &str, [layers, width, text_dim, pooled_dim]: [usize; 4]) -> Vec<usize> {
+    match parameter {
+        "cha_scale" => vec![1, layers, 1, 1],
+        "conv.weight" => vec![1, layers, 5, 5],
+        "conv.bias" => vec![1],
+        "mlp.layernorm.weight" | "mlp.layernorm.bias" => vec![width],
+        "mlp.projector.0.weight" => vec![text_dim, width],
+        "mlp.projector.2.weight" => vec![text_dim, text_dim],
+        "mlp.fc.1.weight" => vec![pooled_dim, text_dim],
+        _ => vec![pooled_dim], // mlp.fc.1.bias
+    }
+}
+
+fn parameter_values(parameter: &str, shape: &[usize], salt: u64) -> Vec<f32> {
+    let count = shape.iter().product();
+    if parameter == "cha_scale" || parameter == "mlp.layernorm.weight" {
+        return fill(count, salt, 1.0).into_iter().map(|value| 1.0 + 0.3 * value).collect();
+    }
+    if shape.len() == 1 {
+        return fill(count, salt, 0.1);
+    }
+    let fan_in: usize = shape[1..].iter().product();
+    fill(count, salt, 3f64.sqrt() * 0.8 / (fan_in as f64).sqrt())
+}
+
+/// `scale * (2 u - 1)` of an integer hash of the index.
+fn fill(count: usize, salt: u64, scale: f64) -> Vec<f32> {
+    (0..count as u64)
+        .map(|index| {
+            let mut x = index.wrapping_mul(2_654_435_761).wrapping_add(salt) as u32;
+            x ^= x >> 16;
+            x = x.wrapping_mul(0x045d_9f3b);
+            x ^= x >> 16;
+            (scale * (2.0 * f64::from(x) / 4_294_967_296.0 - 1.0)) as f32
+        })
+        .collect()
+}
+
+fn safetensors_bytes(tensors: &[(String, Vec<usize>, Vec<f32>)]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+    let mut header = serde_json::Map::new();
+    let mut offset = 0;
+    for (name, shape, values) in tensors {
+        let end = offset + values.len() * 4;
+        header.insert(name.clone(), serde_json::json!({"dtype": "F32", "shape": shape, "data_offsets": [offset, end]}));
+        offset = end;
+    }
+    let header = serde_json::to_vec(&header)?;
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header);
+    for (_, _, values) in tensors {
+        bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    }
+    Ok(bytes)
+}
