@@ -19,7 +19,7 @@ use super::values::{Arena, Value};
 const MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
 
 /// The longest run of pickles before the storages.
-const MAX_PICKLES: u64 = 64 << 20;
+const MAX_PICKLES: u64 = 16 << 20;
 
 /// True when the file begins as such a container.
 pub(in crate::weights) fn is_legacy(start: &[u8]) -> bool {

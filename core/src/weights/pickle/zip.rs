@@ -16,10 +16,10 @@ use crate::weights::{WeightSource, read_range};
 use super::flatten::flatten;
 use super::machine;
 
-/// The longest central directory: a million entries.
-const MAX_DIRECTORY: u64 = 128 << 20;
-/// The longest pickle.
-const MAX_PICKLE: u64 = 64 << 20;
+/// The longest central directory: a hundred thousand entries.
+const MAX_DIRECTORY: u64 = 16 << 20;
+/// The longest pickle: a hundred thousand tensors.
+const MAX_PICKLE: u64 = 16 << 20;
 
 const END: &[u8; 4] = b"PK\x05\x06";
 const END_LEN: u64 = 22;
@@ -120,6 +120,10 @@ async fn find_directory(source: &dyn WeightSource) -> Result<Directory> {
     let entries = u64::from(cursor.u16().map_err(cut)?);
     let length = u64::from(cursor.u32().map_err(cut)?);
     let start = u64::from(cursor.u32().map_err(cut)?);
+    let comment = u64::from(cursor.u16().map_err(cut)?);
+    if cursor.remaining() != comment {
+        return Err(missing());
+    }
     let mut directory = (entries_here, entries, length, start);
     let mut limit = end_at;
     let needs_64 = entries == u64::from(u16::MAX)
@@ -139,7 +143,7 @@ async fn find_directory(source: &dyn WeightSource) -> Result<Directory> {
     let end = start.checked_add(length).filter(|&end| end <= limit);
     let end = end.ok_or_else(|| bad("the archive's directory lies outside the file"))?;
     if length > MAX_DIRECTORY {
-        return Err(bad("the archive's directory is over the limit of 128 MB"));
+        return Err(bad("the archive's directory is over the limit of 16 MB"));
     }
     Ok(Directory {
         range: start..end,

@@ -1,0 +1,90 @@
+//! The host quantizers against bytes that ggml's own Python package made.
+
+use proptest::prelude::*;
+use x2i_core::weights::StoredType;
+use x2i_core::weights::quant::{dequantize, quantize};
+
+/// One block with values of both signs and many sizes.
+fn block() -> Vec<f32> {
+    let value = |i: i32| {
+        let sign = if i % 3 == 0 { -1.7 } else { 1.0 };
+        ((f64::from((i * 37) % 64) - 31.5) * 0.173 * sign) as f32
+    };
+    (0..32).map(value).collect()
+}
+
+/// What `gguf.quants.quantize` of gguf-py 0.17 gives for [`block`].
+const GGML: [(StoredType, &str); 4] = [
+    (
+        StoredType::Q8_0,
+        "ab2c7f0dcdc2e53c06bc144b2cec8d04c4d2db33164b0b5b22e29dfabae2d22a2641",
+    ),
+    (StoredType::Q4_0, "a2bca0577b3c7a2468ace783c5a9bf586c4b"),
+    (
+        StoredType::BF16,
+        "1441743f6ec092c0ffbf8d40e23e9ec0bc3fae404d40bcbf06c1853e8dc058c0\
+         2cc06e40cf3fae40473fd44021400ac0e7c0ddbea3c00dc058c0424033409840",
+    ),
+    (
+        StoredType::F16,
+        "a2489d3b70c38fc4f5bf69440f37eec4e23d71456742e2bd31c8273469c4c4c2\
+         5dc17043783e73453a3a9e46044153c035c7ecb61ac569c0bfc20e429741c244",
+    ),
+];
+
+#[test]
+fn quantizers_give_ggmls_bytes() {
+    for (stored, expected) in GGML {
+        let hex: String = quantize(&block(), stored)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert_eq!(hex, expected, "{stored}");
+    }
+}
+
+#[test]
+fn a_block_of_zeros_stays_zero() {
+    for stored in [StoredType::Q8_0, StoredType::Q4_0] {
+        let bytes = quantize(&[0.0; 32], stored);
+        assert_eq!(dequantize(&bytes, stored), [0.0; 32], "{stored}");
+    }
+}
+
+#[test]
+fn every_plain_type_widens_to_f32() {
+    let cases: [(StoredType, &[u8], f32); 10] = [
+        (StoredType::F64, &1.5f64.to_le_bytes(), 1.5),
+        (StoredType::F32, &(-2.5f32).to_le_bytes(), -2.5),
+        (StoredType::F16, &[0x00, 0x3e], 1.5),
+        (StoredType::BF16, &[0xc0, 0x3f], 1.5),
+        (StoredType::I64, &(-7i64).to_le_bytes(), -7.0),
+        (StoredType::I32, &70_000i32.to_le_bytes(), 70_000.0),
+        (StoredType::I16, &(-300i16).to_le_bytes(), -300.0),
+        (StoredType::I8, &[0xff], -1.0),
+        (StoredType::U8, &[0xff], 255.0),
+        (StoredType::Bool, &[1], 1.0),
+    ];
+    for (stored, bytes, expected) in cases {
+        assert_eq!(dequantize(bytes, stored), [expected], "{stored}");
+    }
+}
+
+proptest! {
+    /// Half a step of the grid; Q4_0 loses up to a whole one at the end opposite to the largest
+    /// value, where its 16 steps are one short.
+    #[test]
+    fn blocks_come_back_within_a_step(values in prop::collection::vec(-100f32..100.0, 64)) {
+        for (stored, steps, tolerance) in [(StoredType::Q8_0, 127.0, 0.51), (StoredType::Q4_0, 8.0, 1.01)] {
+            let back = dequantize(&quantize(&values, stored), stored);
+            for (block, back) in values.chunks(32).zip(back.chunks(32)) {
+                let largest = block.iter().fold(0f32, |max, v| max.max(v.abs()));
+                for (value, back) in block.iter().zip(back) {
+                    // f16 keeps 11 bits of the scale.
+                    let limit = largest / steps * tolerance + largest * 1e-3;
+                    prop_assert!((value - back).abs() <= limit, "{stored}: {value} became {back}");
+                }
+            }
+        }
+    }
+}
