@@ -1,0 +1,1 @@
+//! Tests of the whole house: `parity` against the reference implementation, `tidy` for its order.
