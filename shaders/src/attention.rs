@@ -1,5 +1,7 @@
 //! Scaled dot-product attention: checks, the composed reference, and the public function.
 
+pub(crate) mod flex;
+
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, TensorMetadata};
 use burn::tensor::{Shape, Tensor};

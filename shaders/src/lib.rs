@@ -11,6 +11,7 @@
 mod attention;
 mod qmatmul;
 pub mod reference;
+mod vectorize;
 
 pub use attention::attention;
 pub use qmatmul::{BlockQuantized, BlockType, QuantError, qmatmul};
@@ -83,7 +84,43 @@ impl<B: KernelOps, C: CheckpointStrategy> KernelOps for Autodiff<B, C> {
     }
 }
 
-impl KernelOps for Flex {}
+impl KernelOps for Flex {
+    fn flash_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        scale: f32,
+    ) -> FloatTensor<Self> {
+        attention::flex::attention(q, k, v, None, scale)
+    }
+
+    fn flash_attention_masked(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        mask: FloatTensor<Self>,
+        scale: f32,
+    ) -> FloatTensor<Self> {
+        attention::flex::attention(q, k, v, Some(mask), scale)
+    }
+
+    fn dequantize_blocks(
+        words: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        block_type: BlockType,
+    ) -> FloatTensor<Self> {
+        qmatmul::flex::dequantize(words, scales, block_type)
+    }
+
+    fn matmul_blocks(
+        x: FloatTensor<Self>,
+        words: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        block_type: BlockType,
+    ) -> FloatTensor<Self> {
+        qmatmul::flex::matmul_blocks(x, words, scales, block_type)
+    }
+}
 
 impl KernelOps for CubeBackend {}
 

@@ -3,6 +3,8 @@
 //! Source: the block formats `Q8_0` and `Q4_0` of ggml (`ggml-common.h`). On the device a block is
 //! one f32 scale and 8 or 4 little-endian `u32` words, the block's bytes in ggml's own order.
 
+pub(crate) mod flex;
+
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, TensorMetadata};
 use burn::tensor::{DType, Device, Int, Shape, Tensor, TensorData};
