@@ -276,7 +276,10 @@ impl Weights {
             Layout::Matrix => {}
             Layout::HalvesSwapped => {
                 halves = Halves::Swapped;
-                if shape.first().is_none_or(|rows| rows % 2 != 0) {
+                let half = |rows: &usize| [&[rows / 2], &shape[1..]].concat();
+                let half = shape.first().filter(|rows| *rows % 2 == 0).map(half);
+                // A vector's middle may also lie inside a block.
+                if half.and_then(|half| stored.byte_len(&half)).is_none() {
                     return bad(format!(
                         "tensor `{}` of shape {shape:?} should be a scale and a shift of equal size",
                         pieces[0].name

@@ -102,11 +102,11 @@ impl fmt::Display for StoredType {
     }
 }
 
-/// The product of `shape`, unless it overflows.
+/// The product of `shape`, unless it overflows; also refused is one that only a zero saves.
 pub(super) fn element_count(shape: &[usize]) -> Option<u64> {
-    let sizes = shape.iter().map(|&size| size as u64);
-    // A zero anywhere makes the product zero, but only after the others were seen to fit.
-    sizes.into_iter().try_fold(1, u64::checked_mul)
+    let mut sizes = shape.iter().map(|&size| size.max(1) as u64);
+    let count = sizes.try_fold(1, u64::checked_mul)?;
+    Some(if shape.contains(&0) { 0 } else { count })
 }
 
 /// One tensor of a weight file's header.

@@ -4,6 +4,8 @@ mod common;
 mod gguf;
 mod hostile;
 mod names;
+mod pairs;
 mod pickle;
 mod quant;
+mod refused_pickles;
 mod safetensors;

@@ -82,6 +82,8 @@ fn a_shape_of_another_size_is_refused() {
 fn a_shape_whose_product_overflows_is_refused() {
     let entry = r#"{"dtype":"F32","shape":[4294967296,4294967296,4],"data_offsets":[0,0]}"#;
     assert_refused(one(entry, 0), &["a.weight", "overflows"]);
+    let entry = r#"{"dtype":"F32","shape":[0,4294967296,4294967296],"data_offsets":[0,0]}"#;
+    assert_refused(one(entry, 0), &["a.weight", "overflows"]);
     let entry = r#"{"dtype":"F64","shape":[2305843009213693952],"data_offsets":[0,0]}"#;
     assert_refused(one(entry, 0), &["a.weight"]);
 }
