@@ -1,0 +1,188 @@
+//! Block-quantized weights on every device against the naive oracle.
+
+mod common;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use common::{Values, assert_close, devices};
+use proptest::prelude::*;
+use x2i_shaders::reference;
+use x2i_shaders::{BlockQuantized, BlockType, QuantError, qmatmul};
+
+const TYPES: [BlockType; 2] = [BlockType::Q8_0, BlockType::Q4_0];
+
+/// f32 sums over up to 512 terms in another order.
+const TOLERANCE: f32 = 3e-6;
+
+/// One f32 multiplication on either side.
+const DEQUANTIZE_TOLERANCE: f32 = 1e-7;
+
+/// Random blocks; scales are positive and negative, between 2^-15 and 2^-4.
+fn blocks(block_type: BlockType, [rows, cols]: [usize; 2]) -> Vec<u8> {
+    let block_bytes = match block_type {
+        BlockType::Q8_0 => 34,
+        BlockType::Q4_0 => 18,
+    };
+    let mut values = Values::new((rows * cols) as u64);
+    let mut bytes = Vec::new();
+    for _ in 0..rows * cols / 32 {
+        let scale = values.bits() as u16 & 0xabff | 0x0400;
+        bytes.extend(scale.to_le_bytes());
+        bytes.extend((2..block_bytes).map(|_| (values.bits() >> 24) as u8));
+    }
+    bytes
+}
+
+fn tensor(data: Vec<f32>, shape: [usize; 2], device: &Device) -> Tensor<2> {
+    Tensor::from_data(TensorData::new(data, shape), device)
+}
+
+#[track_caller]
+fn check(m: usize, shape: [usize; 2], magnitude: f32) {
+    let [_, cols] = shape;
+    let x: Vec<f32> = Values::new(m as u64).normals(m * cols);
+    let x: Vec<f32> = x.into_iter().map(|x| x * magnitude).collect();
+    for block_type in TYPES {
+        let bytes = blocks(block_type, shape);
+        let expected = reference::qmatmul(&x, &bytes, block_type, cols);
+        for (name, device) in devices() {
+            let weight =
+                BlockQuantized::from_ggml(&bytes, block_type, shape, device).expect("whole blocks");
+            let found = qmatmul(tensor(x.clone(), [m, cols], device), &weight);
+            let case = format!("{name} {block_type:?} {m} rows, weight {shape:?}");
+            assert_close(&case, found, &expected, TOLERANCE);
+        }
+    }
+}
+
+#[test]
+fn qmatmul_matches_the_reference_for_one_few_and_many_rows() {
+    for m in [1, 2, 3, 4, 5, 8, 9, 16, 17, 70] {
+        check(m, [75, 160], 1.0);
+    }
+}
+
+#[test]
+fn qmatmul_matches_the_reference_on_odd_weights() {
+    for shape in [[1, 32], [3, 64], [64, 512], [65, 96], [130, 288]] {
+        check(1, shape, 1.0);
+        check(33, shape, 1.0);
+    }
+    check(70, [600, 64], 1.0); // more than one panel
+}
+
+#[test]
+fn extreme_magnitudes_stay_finite() {
+    for magnitude in [1e-20, 1e20] {
+        check(1, [40, 64], magnitude);
+        check(20, [40, 64], magnitude);
+    }
+}
+
+#[test]
+fn dequantize_and_select_give_the_weight_and_its_rows() {
+    let shape = [37, 96];
+    for block_type in TYPES {
+        let bytes = blocks(block_type, shape);
+        let expected = reference::dequantize(&bytes, block_type);
+        for (name, device) in devices() {
+            let weight =
+                BlockQuantized::from_ggml(&bytes, block_type, shape, device).expect("whole blocks");
+            assert_eq!((weight.shape(), weight.block_type()), (shape, block_type));
+            assert_eq!(weight.device(), *device);
+            let case = format!("{name} {block_type:?}");
+            assert_close(&case, weight.dequantize(), &expected, DEQUANTIZE_TOLERANCE);
+
+            let ids = [36, 0, 5, 5];
+            let rows = Tensor::<1, Int>::from_data(TensorData::from(ids), device);
+            let picked: Vec<f32> = ids
+                .iter()
+                .flat_map(|&id| expected[id as usize * 96..][..96].to_vec())
+                .collect();
+            assert_close(&case, weight.select(rows), &picked, DEQUANTIZE_TOLERANCE);
+        }
+    }
+}
+
+#[test]
+fn strided_inputs_are_read_where_they_are() {
+    let shape = [50, 64];
+    for m in [2, 40] {
+        let x = Values::new(1).normals(m * 64);
+        let bytes = blocks(BlockType::Q4_0, shape);
+        let expected = reference::qmatmul(&x, &bytes, BlockType::Q4_0, 64);
+        for (name, device) in devices() {
+            let weight = BlockQuantized::from_ggml(&bytes, BlockType::Q4_0, shape, device)
+                .expect("whole blocks");
+            let x = tensor(x.clone(), [m, 64], device);
+            let transposed = (x.clone().transpose() * 1.0).transpose();
+            let sliced = Tensor::cat(vec![x.clone() + 9.0, x.clone(), x], 1);
+            let sliced = sliced.slice([0..m, 64..128]);
+            for (view, x) in [("transposed", transposed), ("sliced", sliced)] {
+                let case = format!("{name} {view}, {m} rows");
+                assert_close(&case, qmatmul(x, &weight), &expected, TOLERANCE);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_gradient_of_the_input_is_that_of_the_dense_matmul() {
+    let shape = [24, 64];
+    let bytes = blocks(BlockType::Q8_0, shape);
+    let x = Values::new(1).normals(3 * 64);
+    for (name, device) in devices() {
+        let weight = BlockQuantized::from_ggml(&bytes, BlockType::Q8_0, shape, device)
+            .expect("whole blocks");
+        let autodiff = device.clone().autodiff();
+        let gradient = |product: &dyn Fn(Tensor<2>) -> Tensor<2>| {
+            let x = tensor(x.clone(), [3, 64], &autodiff).require_grad();
+            let y = product(x.clone());
+            let gradients = (y.clone() * y).sum().backward();
+            x.grad(&gradients).expect("x takes part")
+        };
+        // The weight stays on the plain device: it is a constant of the graph.
+        let found = gradient(&|x| qmatmul(x, &weight));
+        let dense = tensor(
+            reference::dequantize(&bytes, BlockType::Q8_0),
+            shape,
+            &autodiff,
+        );
+        let expected = gradient(&|x| x.matmul(dense.clone().transpose()));
+        let expected: Vec<f32> = expected.into_data().try_to_vec().expect("f32 data");
+        assert_close(name, found, &expected, TOLERANCE);
+    }
+}
+
+#[test]
+fn bytes_that_do_not_fill_the_shape_are_refused() {
+    let device = Device::flex();
+    let refused = |bytes: &[u8], shape| {
+        BlockQuantized::from_ggml(bytes, BlockType::Q8_0, shape, &device)
+            .expect_err("it must be refused")
+    };
+    assert_eq!(refused(&[0; 34], [1, 33]), QuantError::Columns { cols: 33 });
+    let error = refused(&[0; 67], [2, 32]);
+    assert_eq!(
+        error,
+        QuantError::Length {
+            expected: 68,
+            found: 67
+        }
+    );
+    assert_eq!(error.to_string(), "67 bytes of blocks, the shape needs 68");
+    assert!(matches!(
+        refused(&[], [usize::MAX, 64]),
+        QuantError::Length { .. }
+    ));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 10, ..ProptestConfig::default() })]
+
+    #[test]
+    fn qmatmul_matches_the_reference_on_any_shape(
+        m in 1usize..80, rows in 1usize..140, row_blocks in 1usize..6,
+    ) {
+        check(m, [rows, 32 * row_blocks], 1.0);
+    }
+}
