@@ -12,6 +12,7 @@ mod attention;
 mod qmatmul;
 pub mod reference;
 mod vectorize;
+mod wgsl;
 
 pub use attention::attention;
 pub use qmatmul::{BlockQuantized, BlockType, QuantError, qmatmul};
@@ -122,17 +123,51 @@ impl KernelOps for Flex {
     }
 }
 
-impl KernelOps for CubeBackend {}
+/// One backend for all CubeCL runtimes: those that do not compile WGSL take the composed bodies.
+impl KernelOps for CubeBackend {
+    fn flash_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        scale: f32,
+    ) -> FloatTensor<Self> {
+        attention::wgpu::attention(q, k, v, None, scale)
+    }
+
+    fn flash_attention_masked(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        mask: FloatTensor<Self>,
+        scale: f32,
+    ) -> FloatTensor<Self> {
+        attention::wgpu::attention(q, k, v, Some(mask), scale)
+    }
+
+    fn matmul_blocks(
+        x: FloatTensor<Self>,
+        words: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        block_type: BlockType,
+    ) -> FloatTensor<Self> {
+        qmatmul::wgpu::matmul_blocks(x, words, scales, block_type)
+    }
+}
 
 /// True where hand-written WGSL runs: a wgpu device whose shader compiler takes WGSL.
 ///
 /// Opens the device. False for SPIR-V, Metal, CUDA and the CPU, which take the composed bodies.
 pub fn runs_wgsl(device: &Device) -> bool {
     match device.clone().inner().as_dispatch() {
-        DispatchDevice::Cube(device) => device.client().name() == WGSL_CLIENT,
+        DispatchDevice::Cube(device) => device.client().name() == wgsl::CLIENT,
         _ => false,
     }
 }
 
-/// The name cubecl gives a wgpu client that compiles WGSL.
-const WGSL_CLIENT: &str = "wgpu<wgsl>";
+/// Every WGSL module that this crate may launch, as `(name, source)`: for validation without a
+/// device, and for a page that compiles them before the first picture.
+pub fn wgsl_modules() -> impl Iterator<Item = (String, String)> {
+    attention::wgpu::shaders()
+        .chain(qmatmul::wgpu::shaders())
+        .map(|shader| (shader.label(), shader.render()))
+}

@@ -4,6 +4,7 @@
 //! one f32 scale and 8 or 4 little-endian `u32` words, the block's bytes in ggml's own order.
 
 pub(crate) mod flex;
+pub(crate) mod wgpu;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, TensorMetadata};

@@ -1,0 +1,106 @@
+//! Renders the shaders of `wgsl/` and launches them through cubecl.
+//!
+//! A shader file is valid WGSL by itself. What a launch decides at compile time is a
+//! `const NAME: type = value;` line, whose value [`Shader::render`] replaces.
+
+use burn::tensor::{DType, Shape};
+use burn_cubecl::cubecl::prelude::KernelId;
+use burn_cubecl::cubecl::server::KernelArguments;
+use burn_cubecl::cubecl::{CubeCount, CubeDim};
+use burn_cubecl::template::{KernelSource, SourceKernel, SourceTemplate};
+use burn_cubecl::tensor::CubeTensor;
+
+/// The name cubecl gives a wgpu client that compiles WGSL.
+pub(crate) const CLIENT: &str = "wgpu<wgsl>";
+
+/// Invocations of a workgroup, in every shader.
+const THREADS: u32 = 256;
+
+/// WebGPU's default limit of workgroups along one axis.
+const MAX_GROUPS: u32 = 65_535;
+
+/// One compile-time variant of a shader file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Shader {
+    /// The file's stem.
+    pub(crate) name: &'static str,
+    /// The file's text.
+    pub(crate) text: &'static str,
+    /// Values of its constants, as WGSL literals.
+    pub(crate) constants: Vec<(&'static str, String)>,
+}
+
+impl Shader {
+    /// The file and its constants: `qmatvec NIBBLES=true INPUT_ROWS=8u`.
+    pub(crate) fn label(&self) -> String {
+        let constants = self.constants.iter();
+        constants.fold(self.name.to_owned(), |label, (name, value)| {
+            format!("{label} {name}={value}")
+        })
+    }
+
+    /// The text with this variant's constants.
+    ///
+    /// # Panics
+    /// When the file does not define one of the constants exactly once.
+    pub(crate) fn render(&self) -> String {
+        let mut text = self.text.to_owned();
+        for (name, value) in &self.constants {
+            let definition = format!("\nconst {name}: ");
+            let mut places = text.match_indices(&definition);
+            let (Some((start, _)), None) = (places.next(), places.next()) else {
+                panic!("{}.wgsl must define `{name}` once", self.name);
+            };
+            let equals = start + text[start..].find(" = ").expect("a const has a value") + 3;
+            let end = equals + text[equals..].find(';').expect("a const ends in ;");
+            text.replace_range(equals..end, value);
+        }
+        text
+    }
+}
+
+impl KernelSource for Shader {
+    fn source(&self) -> SourceTemplate {
+        SourceTemplate::new(self.render())
+    }
+
+    fn id(&self) -> KernelId {
+        KernelId::new::<Self>().info((self.name, self.constants.clone()))
+    }
+
+    fn lang(&self) -> &'static str {
+        "wgsl"
+    }
+}
+
+/// True when the tensor's device compiles WGSL.
+pub(crate) fn runs(tensor: &CubeTensor) -> bool {
+    tensor.client.name() == CLIENT
+}
+
+/// Runs `groups` workgroups over the contiguous `inputs`, an output of `shape` and the parameters,
+/// bound in this order; the shader numbers its workgroups `group.y * groups.x + group.x`.
+pub(crate) fn launch(
+    shader: Shader,
+    inputs: Vec<CubeTensor>,
+    shape: Shape,
+    params: &[u32],
+    groups: u32,
+) -> CubeTensor {
+    let (client, device) = (inputs[0].client.clone(), inputs[0].device.clone());
+    let out = client.empty(shape.num_elements() * size_of::<f32>());
+    let out = CubeTensor::new_contiguous(client.clone(), device, shape, out, DType::F32);
+    let params = client.create_from_slice(bytemuck::cast_slice(params));
+    let mut buffers: Vec<_> = inputs
+        .into_iter()
+        .map(|input| input.handle.binding())
+        .collect();
+    buffers.extend([out.handle.clone().binding(), params.binding()]);
+    let lines = groups.div_ceil(MAX_GROUPS);
+    client.launch(
+        Box::new(SourceKernel::new(shader, CubeDim::new_1d(THREADS))),
+        CubeCount::Static(groups.div_ceil(lines), lines, 1),
+        KernelArguments::new().with_buffers(buffers),
+    );
+    out
+}

@@ -1,0 +1,103 @@
+// x times the transpose of a block-quantized weight, for many input rows: a blocked matmul that
+// expands a tile of the weight into workgroup memory. A workgroup makes 64 by 64 outputs, a thread 4
+// by 4; 8 KiB of workgroup memory.
+//
+// All buffers are read_write because two of them may be slices of one; what bounds a loop with a
+// barrier comes through workgroupUniformLoad, or Tint rejects the barrier.
+
+// Replaced at launch.
+const NIBBLES: bool = false; // Q4_0, else Q8_0
+
+const THREADS: u32 = 256u;
+const SIDE: u32 = 16u; // threads along either side of a tile
+const GROUP: u32 = 4u; // outputs of a thread along either side
+const TILE: u32 = SIDE * GROUP;
+const CHUNK4: u32 = 4u; // vec4 of the inner dimension staged at a time
+const BLOCK4: u32 = 8u; // vec4 in a block of 32 weights
+
+struct Params {
+    m: u32, // input rows
+    rows: u32, // weight rows
+    cols4: u32, // inner dimension / 4, a multiple of BLOCK4
+    row_tiles: u32, // tiles along the weight rows
+    tiles: u32,
+}
+
+@group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>; // [m, cols4]
+@group(0) @binding(1) var<storage, read_write> words: array<u32>; // [rows, blocks, 8 | 4]
+@group(0) @binding(2) var<storage, read_write> scales: array<f32>; // [rows, blocks]
+@group(0) @binding(3) var<storage, read_write> out: array<f32>; // [m, rows]
+@group(0) @binding(4) var<storage, read_write> params: array<u32>; // the fields of Params
+
+var<workgroup> shared_params: Params;
+var<workgroup> x_tile: array<vec4<f32>, CHUNK4 * TILE>; // [CHUNK4, TILE]
+var<workgroup> weight_tile: array<vec4<f32>, CHUNK4 * TILE>; // [CHUNK4, TILE]
+
+// Four weights of a row; `quad` counts vec4 along it.
+fn weights(row: u32, cols4: u32, quad: u32) -> vec4<f32> {
+    let block = (row * cols4 + quad) / BLOCK4;
+    let part = quad % BLOCK4;
+    if NIBBLES {
+        // The block's first half is in the low, its second half in the high nibbles.
+        let word = vec4<u32>(words[block * 4u + part % 4u]);
+        let nibbles = (word >> (vec4<u32>(0u, 8u, 16u, 24u) + part / 4u * 4u)) & vec4<u32>(15u);
+        return (vec4<f32>(nibbles) - 8.0) * scales[block];
+    }
+    let word = vec4<i32>(bitcast<i32>(words[block * 8u + part]));
+    let bytes = (word << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u);
+    return vec4<f32>(bytes) * scales[block];
+}
+
+@compute @workgroup_size(THREADS, 1, 1)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    if thread == 0u {
+        shared_params = Params(params[0], params[1], params[2], params[3], params[4]);
+    }
+    let p = workgroupUniformLoad(&shared_params);
+    let tile = group.y * groups.x + group.x;
+    if tile >= p.tiles {
+        return;
+    }
+    let first_m = tile / p.row_tiles * TILE;
+    let first_row = tile % p.row_tiles * TILE;
+    let tile_m = thread / SIDE * GROUP;
+    let column = thread % SIDE;
+    // Beyond the edges the last row is staged again; what it gives is not written.
+    let staged = thread / CHUNK4;
+    let staged_quad = thread % CHUNK4;
+    let staged_m = min(first_m + staged, p.m - 1u);
+    let staged_row = min(first_row + staged, p.rows - 1u);
+
+    var acc: array<f32, GROUP * GROUP>;
+    for (var chunk = 0u; chunk < p.cols4; chunk += CHUNK4) {
+        workgroupBarrier();
+        x_tile[staged_quad * TILE + staged] = x[staged_m * p.cols4 + chunk + staged_quad];
+        weight_tile[staged_quad * TILE + staged] = weights(staged_row, p.cols4, chunk + staged_quad);
+        workgroupBarrier();
+        for (var i = 0u; i < CHUNK4; i++) {
+            var weight: array<vec4<f32>, GROUP>;
+            for (var c = 0u; c < GROUP; c++) {
+                weight[c] = weight_tile[i * TILE + column + c * SIDE];
+            }
+            for (var r = 0u; r < GROUP; r++) {
+                let input = x_tile[i * TILE + tile_m + r];
+                for (var c = 0u; c < GROUP; c++) {
+                    acc[r * GROUP + c] += dot(input, weight[c]);
+                }
+            }
+        }
+    }
+    for (var r = 0u; r < GROUP; r++) {
+        for (var c = 0u; c < GROUP; c++) {
+            let m = first_m + tile_m + r;
+            let row = first_row + column + c * SIDE;
+            if m < p.m && row < p.rows {
+                out[m * p.rows + row] = acc[r * GROUP + c];
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+// x times the transpose of a block-quantized weight, for one to eight input rows (a decoding LLM):
+// bound by reading the weight, so each word is read once and expanded in registers. 32 neighbouring
+// threads walk one weight row together; a workgroup makes 8 weight rows.
+//
+// All buffers are read_write because two of them may be slices of one; what stands before a barrier
+// comes through workgroupUniformLoad, or Tint rejects the barrier.
+
+// Replaced at launch.
+const NIBBLES: bool = false; // Q4_0, else Q8_0
+const INPUT_ROWS: u32 = 8u; // at least m
+
+const THREADS: u32 = 256u;
+const LANES: u32 = 32u; // threads on one weight row
+const WEIGHT_ROWS: u32 = THREADS / LANES;
+const BLOCK4: u32 = 8u; // vec4 in a block of 32 weights
+
+struct Params {
+    m: u32, // input rows
+    rows: u32, // weight rows
+    cols4: u32, // inner dimension / 4, a multiple of BLOCK4
+    tiles: u32, // workgroups with work
+}
+
+@group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>; // [m, cols4]
+@group(0) @binding(1) var<storage, read_write> words: array<u32>; // [rows, blocks, 8 | 4]
+@group(0) @binding(2) var<storage, read_write> scales: array<f32>; // [rows, blocks]
+@group(0) @binding(3) var<storage, read_write> out: array<f32>; // [m, rows]
+@group(0) @binding(4) var<storage, read_write> params: array<u32>; // the fields of Params
+
+var<workgroup> shared_params: Params;
+var<workgroup> partial: array<f32, INPUT_ROWS * THREADS>; // [INPUT_ROWS, WEIGHT_ROWS, LANES]
+
+@compute @workgroup_size(THREADS, 1, 1)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    if thread == 0u {
+        shared_params = Params(params[0], params[1], params[2], params[3]);
+    }
+    let p = workgroupUniformLoad(&shared_params);
+    let tile = group.y * groups.x + group.x;
+    if tile >= p.tiles {
+        return;
+    }
+    let first_row = tile * WEIGHT_ROWS;
+    // Beyond the edges the last row is computed again and not written.
+    let row = min(first_row + thread / LANES, p.rows - 1u);
+    let block_words = select(8u, 4u, NIBBLES);
+    let row_words = p.cols4 / BLOCK4 * block_words;
+
+    var acc: array<f32, INPUT_ROWS>;
+    for (var i = thread % LANES; i < row_words; i += LANES) {
+        let block = i / block_words;
+        let word = words[row * row_words + i];
+        let scale = scales[row * (p.cols4 / BLOCK4) + block];
+        if NIBBLES {
+            // The block's first half is in the low, its second half in the high nibbles.
+            let shifted = vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u);
+            let low = (vec4<f32>(shifted & vec4<u32>(15u)) - 8.0) * scale;
+            let high = (vec4<f32>((shifted >> vec4<u32>(4u)) & vec4<u32>(15u)) - 8.0) * scale;
+            let quad = block * BLOCK4 + i % block_words;
+            for (var m = 0u; m < INPUT_ROWS; m++) {
+                let input = min(m, p.m - 1u) * p.cols4 + quad;
+                acc[m] += dot(low, x[input]) + dot(high, x[input + block_words]);
+            }
+        } else {
+            let bytes = (vec4<i32>(bitcast<i32>(word)) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u);
+            let weights = vec4<f32>(bytes) * scale;
+            for (var m = 0u; m < INPUT_ROWS; m++) {
+                acc[m] += dot(weights, x[min(m, p.m - 1u) * p.cols4 + i]);
+            }
+        }
+    }
+    for (var m = 0u; m < INPUT_ROWS; m++) {
+        partial[m * THREADS + thread] = acc[m];
+    }
+    workgroupBarrier();
+    let m = thread / WEIGHT_ROWS;
+    let made_row = first_row + thread % WEIGHT_ROWS;
+    if m < p.m && made_row < p.rows {
+        var sum = 0.0;
+        for (var lane = 0u; lane < LANES; lane++) {
+            sum += partial[m * THREADS + thread % WEIGHT_ROWS * LANES + lane];
+        }
+        out[m * p.rows + made_row] = sum;
+    }
+}
