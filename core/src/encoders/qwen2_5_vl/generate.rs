@@ -62,7 +62,7 @@ impl<'a> Decoding<'a> {
         self.prefill_by(CHUNK, embeddings, inputs, before_layer)
     }
 
-    fn prefill_by(
+    pub(super) fn prefill_by(
         &mut self,
         chunk: usize,
         embeddings: Tensor<3>,

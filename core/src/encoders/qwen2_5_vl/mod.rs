@@ -11,6 +11,9 @@ pub mod positions;
 pub mod vision;
 pub mod windows;
 
+#[cfg(test)]
+mod tests;
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use self::generate::Decoding;

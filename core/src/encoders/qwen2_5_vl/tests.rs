@@ -1,0 +1,394 @@
+//! The whole encoder on a model of a few hundred made-up weights.
+
+use std::ops::ControlFlow;
+use std::rc::Rc;
+
+use burn::tensor::{Device, Tensor};
+use serde_json::json;
+
+use super::*;
+use crate::Image;
+use crate::config::{EncoderConfig, PaddingSide, PromptFormat};
+use crate::request::Part;
+use crate::weights::{Component, MemorySource};
+
+const HIDDEN: usize = 8;
+const LAYERS: usize = 2;
+const VOCABULARY: usize = 30;
+const IMAGE_PAD: u32 = 28;
+
+/// Names and shapes of all tensors.
+fn shapes() -> Vec<(String, Vec<usize>)> {
+    let mut shapes = vec![
+        (
+            "model.embed_tokens.weight".to_owned(),
+            vec![VOCABULARY, HIDDEN],
+        ),
+        ("model.norm.weight".to_owned(), vec![HIDDEN]),
+        (
+            "visual.patch_embed.proj.weight".to_owned(),
+            vec![8, 3, 2, 2, 2],
+        ),
+        ("visual.merger.ln_q.weight".to_owned(), vec![8]),
+        ("visual.merger.mlp.0.weight".to_owned(), vec![32, 32]),
+        ("visual.merger.mlp.0.bias".to_owned(), vec![32]),
+        ("visual.merger.mlp.2.weight".to_owned(), vec![HIDDEN, 32]),
+        ("visual.merger.mlp.2.bias".to_owned(), vec![HIDDEN]),
+    ];
+    let mut push = |prefix: String, rows: &[(&str, &[usize])]| {
+        shapes.extend(
+            rows.iter()
+                .map(|(name, shape)| (format!("{prefix}.{name}"), shape.to_vec())),
+        );
+    };
+    for layer in 0..LAYERS {
+        push(
+            format!("model.layers.{layer}"),
+            &[
+                ("input_layernorm.weight", &[HIDDEN]),
+                ("post_attention_layernorm.weight", &[HIDDEN]),
+                ("self_attn.q_proj.weight", &[HIDDEN, HIDDEN]),
+                ("self_attn.q_proj.bias", &[HIDDEN]),
+                ("self_attn.k_proj.weight", &[4, HIDDEN]),
+                ("self_attn.k_proj.bias", &[4]),
+                ("self_attn.v_proj.weight", &[4, HIDDEN]),
+                ("self_attn.v_proj.bias", &[4]),
+                ("self_attn.o_proj.weight", &[HIDDEN, HIDDEN]),
+                ("mlp.gate_proj.weight", &[12, HIDDEN]),
+                ("mlp.up_proj.weight", &[12, HIDDEN]),
+                ("mlp.down_proj.weight", &[HIDDEN, 12]),
+            ],
+        );
+    }
+    push(
+        "visual.blocks.0".into(),
+        &[
+            ("norm1.weight", &[8]),
+            ("norm2.weight", &[8]),
+            ("attn.qkv.weight", &[24, 8]),
+            ("attn.qkv.bias", &[24]),
+            ("attn.proj.weight", &[8, 8]),
+            ("attn.proj.bias", &[8]),
+            ("mlp.gate_proj.weight", &[12, 8]),
+            ("mlp.gate_proj.bias", &[12]),
+            ("mlp.up_proj.weight", &[12, 8]),
+            ("mlp.up_proj.bias", &[12]),
+            ("mlp.down_proj.weight", &[8, 12]),
+            ("mlp.down_proj.bias", &[8]),
+        ],
+    );
+    shapes
+}
+
+/// A safetensors file of those shapes with values in -0.5..0.5.
+fn weights() -> Weights {
+    let (mut header, mut values) = (serde_json::Map::new(), Vec::<u8>::new());
+    for (name, shape) in shapes() {
+        let start = values.len();
+        for _ in 0..shape.iter().product::<usize>() {
+            let hashed = (values.len() as u32 + 1).wrapping_mul(2_654_435_761) >> 16;
+            values.extend((hashed as f32 / 65_536.0 - 0.5).to_le_bytes());
+        }
+        let record =
+            json!({ "dtype": "F32", "shape": shape, "data_offsets": [start, values.len()] });
+        header.insert(name, record);
+    }
+    let header = serde_json::to_vec(&header).unwrap();
+    let file = [&(header.len() as u64).to_le_bytes()[..], &header, &values].concat();
+    let source = Rc::new(MemorySource::new("tiny.safetensors", file));
+    pollster::block_on(Weights::open("tiny", Component::Qwen2_5Vl, vec![source])).unwrap()
+}
+
+/// Letters are tokens; 26 is the space, 27 pads, 28 is a picture's placeholder.
+fn tokenizer() -> Tokenizer {
+    let letters = ('a'..='z').chain(['Ġ']).enumerate();
+    let vocab: serde_json::Map<_, _> = letters
+        .map(|(id, letter)| (letter.to_string(), json!(id)))
+        .collect();
+    let added = json!({ "added_tokens_decoder": {
+        "27": { "content": "<|endoftext|>", "special": true },
+        "28": { "content": "<|image_pad|>", "special": true },
+    } });
+    let [vocab, added] = [json!(vocab), added].map(|json| serde_json::to_vec(&json).unwrap());
+    Tokenizer::from_vocab_and_merges("", &vocab, b"", Some(&added)).unwrap()
+}
+
+fn model(generation: GenerationConfig) -> Qwen2_5Vl {
+    let config = json!({
+        "vocab_size": VOCABULARY, "hidden_size": HIDDEN, "intermediate_size": 12, "num_hidden_layers": LAYERS,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 40,
+        "rope_scaling": { "mrope_section": [1, 1, 0] }, "tie_word_embeddings": true,
+        "image_token_id": IMAGE_PAD, "video_token_id": 29, "vision_start_token_id": 99,
+        "vision_config": {
+            "depth": 1, "hidden_size": 8, "intermediate_size": 12, "num_heads": 2, "patch_size": 2,
+            "window_size": 8, "out_hidden_size": HIDDEN, "fullatt_block_indexes": [],
+        },
+    });
+    let config = Qwen2_5VlConfig::from_json("config.json", config).unwrap();
+    let part = EncoderPart {
+        config: EncoderConfig::Qwen2_5Vl(config.clone()),
+        weights: vec![],
+        tokenizer: String::new(),
+        chat_template: None,
+        preprocessor: PreprocessorConfig {
+            min_pixels: 16,
+            max_pixels: 144,
+            ..PreprocessorConfig::default()
+        },
+        generation,
+    };
+    let template = "{% for part in messages[0].content %}{% if part.type == 'image' %}<|image_pad|>{% else %}{{ part.text }}{% endif %}{% endfor %}";
+    let (weights, device) = (weights(), Device::flex());
+    let loading = Qwen2_5Vl::load(
+        &config,
+        &part,
+        &weights,
+        tokenizer(),
+        Some(template.into()),
+        &device,
+    );
+    pollster::block_on(loading).unwrap()
+}
+
+fn greedy() -> Qwen2_5Vl {
+    model(GenerationConfig::default())
+}
+
+fn options(conditioning: Conditioning) -> EncodeOptions {
+    EncodeOptions {
+        conditioning,
+        prompt_format: PromptFormat::Plain,
+        padding: None,
+        input_image_size: None,
+        max_new_tokens: 5,
+        seed: 1,
+    }
+}
+
+fn go(_: crate::Progress) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+fn encode(model: &Qwen2_5Vl, prompt: &Prompt, options: &EncodeOptions) -> Result<Encoded> {
+    pollster::block_on(model.encode(prompt, options, &mut go))
+}
+
+fn with_picture(text: &str) -> Prompt {
+    let pixels = (0..12 * 8 * 3).map(|i| (i * 7 % 256) as u8).collect();
+    Prompt {
+        parts: vec![
+            Part::Image(Image::new(12, 8, pixels).unwrap()),
+            Part::Text(text.into()),
+        ],
+    }
+}
+
+fn assert_close<const D: usize>(ours: Tensor<D>, expected: Tensor<D>) {
+    assert_eq!(ours.dims(), expected.dims());
+    let worst: f32 = (ours - expected).abs().max().into_scalar();
+    assert!(worst < 1e-5, "{worst}");
+}
+
+#[test]
+fn states_are_those_of_the_prompt_or_of_the_answers_fed_tokens() {
+    let model = greedy();
+    let prompt = encode(
+        &model,
+        &Prompt::text("a cat"),
+        &options(Conditioning::Prompt),
+    )
+    .unwrap();
+    assert_eq!(prompt.hidden_states.dims(), [1, LAYERS + 1, 5, HIDDEN]);
+    assert_eq!((prompt.prompt_tokens, prompt.answer), (5, None));
+    let answer = encode(
+        &model,
+        &Prompt::text("a cat"),
+        &options(Conditioning::Answer),
+    )
+    .unwrap();
+    assert_eq!(answer.hidden_states.dims(), [1, LAYERS + 1, 4, HIDDEN]);
+    assert!(answer.answer.is_some());
+}
+
+#[test]
+fn a_prompt_in_chunks_gives_the_states_of_the_whole() {
+    let model = greedy();
+    let inputs = model
+        .prepare(&with_picture("the dog"), &options(Conditioning::Prompt))
+        .unwrap();
+    let read = |chunk| {
+        let mut decoding = Decoding::new(&model.decoder, &model.rotary, &model.device);
+        let embeddings = model.embed(&inputs, &mut || Ok(())).unwrap();
+        let states = decoding
+            .prefill_by(chunk, embeddings, &inputs, &mut || Ok(()))
+            .unwrap();
+        let next = decoding.feed(3, &mut || Ok(())).unwrap();
+        Tensor::cat(vec![states, next], 2)
+    };
+    assert_close(read(4), read(100));
+    assert_close(read(1), read(100));
+}
+
+#[test]
+fn a_fed_token_has_the_states_that_it_has_in_the_prompt() {
+    let model = greedy();
+    let read = |text: &str| {
+        let inputs = model
+            .prepare(&with_picture(text), &options(Conditioning::Prompt))
+            .unwrap();
+        let (decoding, states) = model.read(&inputs, &mut || Ok(())).unwrap();
+        (decoding, states)
+    };
+    let (_, whole) = read("abc");
+    let (mut decoding, _) = read("ab");
+    let fed = decoding.feed(2, &mut || Ok(())).unwrap();
+    let last = whole.dims()[2] - 1;
+    assert_close(fed, whole.narrow(2, last, 1));
+}
+
+#[test]
+fn padding_on_the_right_leaves_the_prompts_states_alone() {
+    let model = greedy();
+    let padding = Some(Padding {
+        max_length: 12,
+        side: PaddingSide::Right,
+    });
+    let padded = EncodeOptions {
+        padding,
+        ..options(Conditioning::Prompt)
+    };
+    let padded = encode(&model, &Prompt::text("a cat"), &padded)
+        .unwrap()
+        .hidden_states;
+    let plain = encode(
+        &model,
+        &Prompt::text("a cat"),
+        &options(Conditioning::Prompt),
+    )
+    .unwrap();
+    assert_eq!(padded.dims()[2], 12);
+    assert_close(padded.narrow(2, 0, 5), plain.hidden_states);
+}
+
+#[test]
+fn breaking_cancels_before_the_next_layer() {
+    let model = greedy();
+    for conditioning in [Conditioning::Prompt, Conditioning::Answer] {
+        for allowed in 0..7 {
+            let mut heard = 0;
+            let mut stop = |_| {
+                heard += 1;
+                if heard > allowed {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            };
+            let (prompt, options) = (with_picture("ab"), options(conditioning));
+            let outcome = pollster::block_on(model.encode(&prompt, &options, &mut stop));
+            // The prompt path reports a vision block, two layers and its end.
+            let done = conditioning == Conditioning::Prompt && allowed >= 4;
+            assert_eq!(
+                matches!(outcome, Err(Error::Cancelled)),
+                !done,
+                "{conditioning:?} {allowed}"
+            );
+            assert_eq!(heard, if done { 4 } else { allowed + 1 });
+        }
+    }
+}
+
+#[test]
+fn one_seed_draws_one_answer() {
+    let model = model(GenerationConfig {
+        do_sample: true,
+        temperature: 3.0,
+        ..GenerationConfig::default()
+    });
+    let answer = |seed| {
+        let options = EncodeOptions {
+            seed,
+            max_new_tokens: 20,
+            ..options(Conditioning::Answer)
+        };
+        encode(&model, &Prompt::text("a"), &options).unwrap().answer
+    };
+    assert_eq!(answer(1), answer(1));
+    assert_ne!(answer(1), answer(2));
+}
+
+#[test]
+fn prompts_that_do_not_fit_are_refused_with_numbers() {
+    let model = greedy();
+    let refuse = |prompt: &Prompt, max_length: Option<usize>| {
+        let padding = max_length.map(|max_length| Padding {
+            max_length,
+            side: PaddingSide::Right,
+        });
+        let options = EncodeOptions {
+            padding,
+            ..options(Conditioning::Prompt)
+        };
+        encode(&model, prompt, &options).unwrap_err().to_string()
+    };
+    assert_eq!(
+        refuse(&Prompt::text("ab".repeat(50_000)), None),
+        "prompt: has 100000 tokens; the model reads at most 40"
+    );
+    assert_eq!(refuse(&Prompt::text(""), None), "prompt: has no tokens");
+    let cut = refuse(&with_picture(""), Some(3));
+    assert!(
+        cut.starts_with("prompt: has 6 tokens with its pictures; only 3 are read"),
+        "{cut}"
+    );
+    let twice = refuse(&with_picture("<|image_pad|>"), None);
+    assert!(
+        twice.starts_with("prompt: has 2 image placeholders for 1 images"),
+        "{twice}"
+    );
+}
+
+#[test]
+fn an_answer_of_one_token_can_not_paint() {
+    let options = EncodeOptions {
+        max_new_tokens: 1,
+        ..options(Conditioning::Answer)
+    };
+    let error = encode(&greedy(), &Prompt::text("a"), &options)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("--answer: the LLM's answer is empty"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_placeholder_without_pictures_is_a_token_like_any_other() {
+    let encoded = encode(
+        &greedy(),
+        &Prompt::text("a<|image_pad|>b"),
+        &options(Conditioning::Prompt),
+    );
+    assert_eq!(encoded.unwrap().prompt_tokens, 3);
+}
+
+#[test]
+fn positions_spread_over_a_picture_and_go_on_after_it() {
+    let inputs = greedy()
+        .prepare(&with_picture("ab"), &options(Conditioning::Prompt))
+        .unwrap();
+    assert_eq!(inputs.ids, [28, 28, 28, 28, 28, 28, 0, 1]); // 3 x 2 merged patches
+    let places = [
+        [0, 0, 0],
+        [0, 0, 1],
+        [0, 0, 2],
+        [0, 1, 0],
+        [0, 1, 1],
+        [0, 1, 2],
+        [3, 3, 3],
+        [4, 4, 4],
+    ];
+    assert_eq!(inputs.positions.tokens, places);
+    assert_eq!(inputs.positions.delta, -3);
+}

@@ -1,0 +1,138 @@
+//! Prompt strings (Python's `repr`), tiny tokenizers and `smart_resize`: all exact.
+
+use std::path::Path;
+
+use serde_json::Value;
+use x2i_core::config::PreprocessorConfig;
+use x2i_core::encoders::qwen2_5_vl::patches::smart_resize;
+use x2i_core::prompt::{self, Pictures};
+use x2i_core::tokenizer::{SpecialTokens, Tokenizer};
+
+use crate::case::{Case, Outcome};
+use crate::report::Report;
+
+/// Pixels of a merged patch's side, as the README says.
+const FACTOR: usize = 28;
+
+pub fn run(case: &Case, report: &mut Report) -> Outcome {
+    strings(case, report)?;
+    tokenizers(case, report)?;
+    sizes(case, report)?;
+    if case.dir.join("video_sampling_fps1.json").is_file() {
+        report.note("video_sampling_fps1.json: choosing frames of a video comes with video input");
+    }
+    Ok(())
+}
+
+fn strings(case: &Case, report: &mut Report) -> Outcome {
+    let forms: [(&str, fn(&str) -> String); 6] = [
+        ("repr", prompt::python_repr),
+        ("comfy_no_image", |text| prompt::comfy(text, Pictures::None)),
+        ("comfy_image", |text| prompt::comfy(text, Pictures::Some)),
+        ("internvl", |text| prompt::internvl(Some(text))),
+        ("train", prompt::training),
+        ("lightcontrol", prompt::light_control),
+    ];
+    let rows = case.json("python_repr.json")?;
+    for row in rows.as_array().ok_or("python_repr.json is no list")? {
+        let Some(text) = row["text"].as_str() else {
+            let golden = row["internvl"]
+                .as_str()
+                .ok_or("a row without text has no internvl form")?;
+            report.equal("internvl(None)", prompt::internvl(None).as_str(), golden);
+            continue;
+        };
+        for (name, form) in forms {
+            if let Some(golden) = row[name].as_str() {
+                report.equal(&format!("{name}({text:?})"), form(text).as_str(), golden);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn tokenizers(case: &Case, report: &mut Report) -> Outcome {
+    let folders = case.json("tiny_tokenizers.json")?;
+    for (folder, rows) in folders
+        .as_object()
+        .ok_or("tiny_tokenizers.json is no object")?
+    {
+        let path = case.sibling(&format!("../{folder}"));
+        if !path.join("tokenizer.json").is_file() {
+            report.note(format!(
+                "{folder}: no such golden folder here, its tokenizer is not compared"
+            ));
+            continue;
+        }
+        for (form, tokenizer) in open_both(&path)? {
+            compare_rows(&format!("{folder} {form}"), &tokenizer, rows, report)?;
+        }
+    }
+    Ok(())
+}
+
+/// A folder's tokenizer from `tokenizer.json`, and from `vocab.json` where Qwen's split rule applies.
+fn open_both(folder: &Path) -> Result<Vec<(&'static str, Tokenizer)>, Box<dyn std::error::Error>> {
+    let read = |name: &str| {
+        std::fs::read(folder.join(name))
+            .map_err(|error| format!("{}/{name}: {error}", folder.display()))
+    };
+    let mut tokenizers = vec![(
+        "tokenizer.json",
+        Tokenizer::from_json("tokenizer.json", &read("tokenizer.json")?)?,
+    )];
+    if folder.join("merges.txt").is_file() {
+        let config = read("tokenizer_config.json").ok();
+        let built = Tokenizer::from_vocab_and_merges(
+            "",
+            &read("vocab.json")?,
+            &read("merges.txt")?,
+            config.as_deref(),
+        )?;
+        tokenizers.push(("vocab.json", built));
+    }
+    Ok(tokenizers)
+}
+
+fn compare_rows(name: &str, tokenizer: &Tokenizer, rows: &Value, report: &mut Report) -> Outcome {
+    for row in rows.as_array().ok_or(format!("{name} is no list"))? {
+        let text = row["text"]
+            .as_str()
+            .ok_or(format!("{name}: a row has no text"))?;
+        let ids = tokenizer.encode(text)?;
+        report.equal(
+            &format!("{name} ids({text:?})"),
+            &serde_json::json!(ids),
+            &row["ids"],
+        );
+        if let Some(golden) = row["decoded"].as_str() {
+            let decoded = tokenizer.decode(&ids, SpecialTokens::Keep)?;
+            report.equal(
+                &format!("{name} decoded({text:?})"),
+                decoded.as_str(),
+                golden,
+            );
+        }
+    }
+    Ok(())
+}
+
+fn sizes(case: &Case, report: &mut Report) -> Outcome {
+    let (inputs, _) = case.golden.i64("in.smart_resize_h_w_min_max")?;
+    let (golden, _) = case.golden.i64("out.smart_resize")?;
+    for (input, golden) in inputs.chunks_exact(4).zip(golden.chunks_exact(2)) {
+        let [height, width, min_pixels, max_pixels] =
+            [0, 1, 2, 3].map(|index| input[index] as usize);
+        let limits = PreprocessorConfig {
+            min_pixels,
+            max_pixels,
+            ..PreprocessorConfig::default()
+        };
+        let name = format!("smart_resize{input:?}");
+        match smart_resize(&name, [height, width], FACTOR, &limits) {
+            Ok(ours) => report.equal(&name, &ours.map(|side| side as i64)[..], golden),
+            Err(error) => report.fail(error.to_string()),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,262 @@
+//! One prompt through the model, every stage beside its golden.
+
+use burn::tensor::Tensor;
+use x2i_core::config::{EncoderConfig, GenerationConfig, Qwen2_5VlConfig};
+use x2i_core::encoders::qwen2_5_vl::input::Inputs;
+use x2i_core::encoders::qwen2_5_vl::patches::Patches;
+use x2i_core::encoders::qwen2_5_vl::vision::WindowOrder;
+use x2i_core::encoders::qwen2_5_vl::windows::Layout;
+use x2i_core::encoders::sampling::Sampler;
+use x2i_core::encoders::{EncodeOptions, Encoder, Qwen2_5Vl};
+use x2i_core::model;
+use x2i_core::request::Conditioning;
+use x2i_core::weights::Component;
+
+use super::{Fallible, SubCase};
+use crate::case::{Case, Outcome};
+use crate::report::Report;
+
+/// What `pixel_values` may differ by where the resize is bit-exact (the README's).
+const PIXEL_TOLERANCE: f32 = 1e-5;
+
+/// The model of the golden folder beside its numbers.
+pub struct Model<'a> {
+    pub case: &'a Case,
+    pub qwen: Qwen2_5Vl,
+    config: Qwen2_5VlConfig,
+}
+
+impl<'a> Model<'a> {
+    pub fn open(case: &'a Case) -> Fallible<Self> {
+        let source = case.source()?;
+        pollster::block_on(async {
+            let part = model::read_encoder(&source, "").await?;
+            let weights = model::open_weights(&source, Component::Qwen2_5Vl, &part.weights).await?;
+            let tokenizer = model::read_tokenizer(&source, &part).await?;
+            let Encoder::Qwen2_5Vl(qwen) = Encoder::load(
+                &part,
+                &weights,
+                tokenizer,
+                part.chat_template.clone(),
+                &case.device,
+            )
+            .await?;
+            let EncoderConfig::Qwen2_5Vl(config) = part.config;
+            Ok(Self { case, qwen, config })
+        })
+    }
+
+    /// The same config in the style of published files says the same.
+    pub fn published_config(&self, report: &mut Report) -> Outcome {
+        let file = "config_published_style.json";
+        if self.case.dir.join(file).is_file() {
+            let published = Qwen2_5VlConfig::from_json(file, self.case.json(file)?)?;
+            report.equal(file, &published, &self.config);
+        }
+        Ok(())
+    }
+
+    pub fn compare(&self, sub_case: &SubCase, report: &mut Report) -> Outcome {
+        let name = sub_case.name;
+        let options = EncodeOptions {
+            conditioning: Conditioning::Prompt,
+            prompt_format: sub_case.format,
+            padding: sub_case.padding,
+            input_image_size: sub_case.input_image_size,
+            max_new_tokens: 1,
+            seed: 0,
+        };
+        let inputs = self.qwen.prepare(&sub_case.prompt, &options)?;
+        self.inputs(name, &inputs, report)?;
+        self.vision(name, &inputs.images, report)?;
+        self.answer(name, &inputs, sub_case.repetition_penalty, report)
+    }
+
+    /// Ids, mask, positions and pixels.
+    pub fn inputs(&self, name: &str, inputs: &Inputs, report: &mut Report) -> Outcome {
+        let ids: Vec<i64> = inputs.ids.iter().map(|&id| i64::from(id)).collect();
+        let keep: Vec<i64> = inputs.keep.iter().map(|&kept| i64::from(kept)).collect();
+        let axes = (0..3).flat_map(|axis| {
+            inputs
+                .positions
+                .tokens
+                .iter()
+                .map(move |position| position[axis])
+        });
+        self.exact(name, "input_ids", &ids, report)?;
+        self.exact(name, "attention_mask", &keep, report)?;
+        self.exact(name, "rope_position_ids", &axes.collect::<Vec<_>>(), report)?;
+        self.exact(name, "rope_delta", &[inputs.positions.delta], report)?;
+        for (visuals, grid, pixels) in [
+            (&inputs.images, "image_grid_thw", "pixel_values"),
+            (&inputs.videos, "video_grid_thw", "pixel_values_videos"),
+        ] {
+            let grids = visuals
+                .iter()
+                .flat_map(|visual| [visual.grid.t, visual.grid.h, visual.grid.w]);
+            self.exact(
+                name,
+                grid,
+                &grids.map(|side| side as i64).collect::<Vec<_>>(),
+                report,
+            )?;
+            let all: Vec<f32> = visuals
+                .iter()
+                .flat_map(|visual| visual.pixel_values.iter().copied())
+                .collect();
+            self.pixels(name, pixels, &all, report)?;
+        }
+        if let [first, second] = inputs.images.as_slice() {
+            self.pixels(name, "pixel_values_second", &second.pixel_values, report)?;
+            if self.case.golden.contains("out.image1.pixel_values") && name == "image2" {
+                let (golden, _) = self.case.golden.f32("out.image1.pixel_values")?;
+                report.close_within(
+                    "image2.pixel_values_first",
+                    &first.pixel_values,
+                    &golden,
+                    PIXEL_TOLERANCE,
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Every stage of the vision tower.
+    pub fn vision(&self, name: &str, visuals: &[Patches], report: &mut Report) -> Outcome {
+        let Some(tower) = self.qwen.vision().filter(|_| !visuals.is_empty()) else {
+            return Ok(());
+        };
+        let vision = &self.config.vision_config;
+        let grids: Vec<_> = visuals.iter().map(|visual| visual.grid).collect();
+        let layout = Layout::new(&grids, vision);
+        let index: Vec<i64> = layout
+            .window_index
+            .iter()
+            .map(|&merged| merged as i64)
+            .collect();
+        let ends = layout.window_lengths.iter().scan(0, |end, &length| {
+            *end += length as i64;
+            Some(*end)
+        });
+        self.exact(name, "vit.window_index", &index, report)?;
+        self.exact(
+            name,
+            "vit.cu_window_seqlens",
+            &std::iter::once(0).chain(ends).collect::<Vec<_>>(),
+            report,
+        )?;
+        self.close(name, "vit.rope_freqs", &layout.rope_freqs, report)?;
+
+        let order = WindowOrder::new(&layout, vision, &self.case.device);
+        let embedded = tower.embed(self.qwen.pixel_tensor(visuals));
+        self.close_tensor(name, "vit.patch_embed", embedded.clone(), report)?;
+        let mut x = order.enter(embedded);
+        for block in 0..tower.blocks() {
+            x = tower.block(block, x, &order);
+            self.close_tensor(name, &format!("vit.block.{block}"), x.clone(), report)?;
+        }
+        self.close_tensor(name, "vit.before_merger", x.clone(), report)?;
+        let merged = tower.merge(x);
+        self.close_tensor(name, "vit.merger", merged.clone(), report)?;
+        self.close_tensor(name, "vit.features", order.leave(merged), report)
+    }
+
+    /// States of the prompt, then greedy tokens and the states of those fed back.
+    pub fn answer(
+        &self,
+        name: &str,
+        inputs: &Inputs,
+        repetition_penalty: f64,
+        report: &mut Report,
+    ) -> Outcome {
+        let (mut decoding, states) = self.qwen.read(inputs, &mut || Ok(()))?;
+        let mut logits = self.case.values(decoding.logits(&states))?;
+        self.close_tensor(name, "hidden_states_in", states, report)?;
+        self.close(name, "logits_first", &logits, report)?;
+
+        let golden_name = format!("out.{name}.generated_ids");
+        let (golden, _) = self.case.golden.i64(&golden_name)?;
+        let config = GenerationConfig {
+            do_sample: false,
+            repetition_penalty,
+            ..GenerationConfig::default()
+        };
+        let mut sampler = Sampler::new(config, &inputs.ids, 0);
+        let (mut ids, mut margins, mut fed): (Vec<i64>, Vec<f32>, Vec<Tensor<4>>) =
+            (vec![], vec![], vec![]);
+        while ids.len() < golden.len() {
+            margins.push(margin(&logits));
+            let token = sampler.next(logits.clone())?;
+            ids.push(i64::from(token));
+            if ids.len() < golden.len() {
+                let states = decoding.feed(token, &mut || Ok(()))?;
+                logits = self.case.values(decoding.logits(&states))?;
+                fed.push(states);
+            }
+        }
+        report.equal(&golden_name, &ids, &golden);
+        self.close(name, "greedy_margin", &margins, report)?;
+        if !fed.is_empty() {
+            self.close_tensor(name, "hidden_states_answer", Tensor::cat(fed, 2), report)?;
+        }
+        Ok(())
+    }
+
+    /// Compares exactly, where the golden has the tensor.
+    pub fn exact(&self, scope: &str, tensor: &str, ours: &[i64], report: &mut Report) -> Outcome {
+        let name = format!("out.{scope}.{tensor}");
+        if self.case.golden.contains(&name) {
+            report.equal(&name, ours, &self.case.golden.i64(&name)?.0);
+        }
+        Ok(())
+    }
+
+    fn close(&self, scope: &str, tensor: &str, ours: &[f32], report: &mut Report) -> Outcome {
+        let name = format!("out.{scope}.{tensor}");
+        if self.case.golden.contains(&name) {
+            report.close(&name, ours, &self.case.golden.f32(&name)?.0);
+        }
+        Ok(())
+    }
+
+    fn close_tensor<const D: usize>(
+        &self,
+        scope: &str,
+        tensor: &str,
+        ours: Tensor<D>,
+        report: &mut Report,
+    ) -> Outcome {
+        let name = format!("out.{scope}.{tensor}");
+        if self.case.golden.contains(&name) {
+            let (_, shape) = self.case.golden.f32(&name)?;
+            report.equal(&format!("{name} shape"), &ours.dims()[..], &shape);
+        }
+        self.close(scope, tensor, &self.case.values(ours)?, report)
+    }
+
+    pub fn pixels(&self, scope: &str, tensor: &str, ours: &[f32], report: &mut Report) -> Outcome {
+        let name = format!("out.{scope}.{tensor}");
+        if self.case.golden.contains(&name) {
+            report.close_within(
+                &name,
+                ours,
+                &self.case.golden.f32(&name)?.0,
+                PIXEL_TOLERANCE,
+            );
+        }
+        Ok(())
+    }
+}
+
+/// How far the largest logit is above the second.
+fn margin(logits: &[f32]) -> f32 {
+    let (mut first, mut second) = (f32::NEG_INFINITY, f32::NEG_INFINITY);
+    for &logit in logits {
+        if logit > first {
+            (first, second) = (logit, first);
+        } else if logit > second {
+            second = logit;
+        }
+    }
+    first - second
+}

@@ -1,0 +1,121 @@
+//! Pictures and frames: Pillow's resize, sizes, patches, and a video given as frames.
+
+use x2i_core::config::{Padding, PaddingSide, PreprocessorConfig};
+use x2i_core::encoders::qwen2_5_vl::patches::Patcher;
+use x2i_core::image::resize::resize_bicubic;
+
+use super::model::Model;
+use super::{fetch, read_image};
+use crate::case::Outcome;
+use crate::report::Report;
+
+impl Model<'_> {
+    /// A video whose frames are given as pictures.
+    pub fn video(&self, report: &mut Report) -> Outcome {
+        if !self.case.golden.contains("out.video.generated_ids") {
+            report.note("video: this golden set has no such sub-case");
+            return Ok(());
+        }
+        let mut frames = vec![];
+        while self
+            .case
+            .dir
+            .join(format!("frame_{}.png", frames.len()))
+            .is_file()
+        {
+            frames.push(read_image(
+                self.case,
+                &format!("frame_{}.png", frames.len()),
+            )?);
+        }
+        let (seconds, _) = self.case.golden.f32("out.video.second_per_grid_ts")?;
+        let patches = self.qwen.patcher().frames("video", &frames, seconds[0])?;
+        let prompts = self.case.json("prompts.json")?;
+        let text = prompts["video"]
+            .as_str()
+            .ok_or("prompts.json has no video")?;
+        let max_length = self.case.golden.i64("out.video.input_ids")?.1[1];
+        let padding = Padding {
+            max_length,
+            side: PaddingSide::Right,
+        };
+        let inputs = self
+            .qwen
+            .assemble(text, vec![], vec![patches], Some(padding))?;
+        self.inputs("video", &inputs, report)?;
+        self.vision("video", &inputs.videos, report)?;
+        self.answer("video", &inputs, 1.0, report)
+    }
+
+    /// Pillow's resize, byte for byte.
+    pub fn fetched_images(&self, report: &mut Report) -> Outcome {
+        for (index, file) in ["img_a.png", "img_b.png"].into_iter().enumerate() {
+            let name = format!("out.comfy.fetched_image.{index}");
+            if !self.case.golden.contains(&name) {
+                report.note(format!("{name}: this golden set has no such tensor"));
+                continue;
+            }
+            let image = read_image(self.case, file)?;
+            let (golden, _) = self.case.golden.u8(&name)?;
+            report.equal(&name, fetch(self.case, index, &image)?.pixels(), &golden);
+        }
+        let name = "out.video_fetch.pil_same_size_uint8";
+        if self.case.golden.contains(name) {
+            let (golden, shape) = self.case.golden.u8(name)?;
+            let (height, width) = (shape[2], shape[3]);
+            let resized = resize_bicubic(&read_image(self.case, "img_b.png")?, width, height)?;
+            let planes = (0..3)
+                .flat_map(|channel| resized.pixels().iter().copied().skip(channel).step_by(3));
+            report.equal(name, &planes.collect::<Vec<_>>(), &golden);
+            report.note(
+                "video_fetch.img_b_resized_uint8: torchvision's resize comes with video input",
+            );
+        }
+        Ok(())
+    }
+
+    /// Pictures of awkward sizes through the image processor.
+    pub fn preprocess(&self, report: &mut Report) -> Outcome {
+        let description = self.case.json("case.json")?;
+        let Some(pictures) = description["preprocess"].as_object() else {
+            report.note("preprocess: this golden set has no such sub-case");
+            return Ok(());
+        };
+        for (name, limits) in pictures {
+            let patcher = self.qwen.patcher();
+            let limit = |key: &str, default: usize| {
+                limits[key]
+                    .as_u64()
+                    .map_or(default, |pixels| pixels as usize)
+            };
+            let preprocessor = PreprocessorConfig {
+                min_pixels: limit("min_pixels", patcher.preprocessor.min_pixels),
+                max_pixels: limit("max_pixels", patcher.preprocessor.max_pixels),
+                ..patcher.preprocessor.clone()
+            };
+            let patcher = Patcher {
+                preprocessor: &preprocessor,
+                ..patcher
+            };
+            let patches = patcher.image(name, &read_image(self.case, &format!("{name}.png"))?)?;
+            let scope = format!("preprocess.{name}");
+            let grid = [patches.grid.t, patches.grid.h, patches.grid.w].map(|side| side as i64);
+            self.exact(&scope, "image_grid_thw", &grid, report)?;
+            self.pixels(&scope, "pixel_values", &patches.pixel_values, report)?;
+            let row = patches.pixel_values.len() / patches.grid.patches();
+            let tenth = patches
+                .pixel_values
+                .chunks_exact(row)
+                .step_by(10)
+                .flatten()
+                .copied();
+            self.pixels(
+                &scope,
+                "pixel_values_every10",
+                &tenth.collect::<Vec<_>>(),
+                report,
+            )?;
+        }
+        Ok(())
+    }
+}
