@@ -178,8 +178,9 @@ fn dequantize(words: Tensor<2, Int>, scales: Tensor<2>, block_type: BlockType) -
 /// Differentiable with respect to `x`; the weight is a constant.
 ///
 /// # Panics
-/// When `x` does not have the weight's number of columns.
+/// When `x` does not have the weight's number of columns, or is not f32.
 pub fn qmatmul(x: Tensor<2>, weight: &BlockQuantized) -> Tensor<2> {
+    assert_eq!(x.dtype(), DType::F32, "qmatmul: the input must be f32");
     assert_eq!(
         x.dims()[1],
         weight.shape[1],

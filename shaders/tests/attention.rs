@@ -211,23 +211,39 @@ fn strided_inputs_are_read_where_they_are() {
             let padded = Tensor::cat(vec![t.clone() + 9.0, t.clone(), t], 3);
             padded.slice([0..batch, 0..heads, 0..tokens, width..2 * width])
         };
+        // the last batches of a larger tensor: contiguous, at an offset
+        let tail = |t: Tensor<4>| {
+            let batch = t.dims()[0];
+            Tensor::cat(vec![t.clone() + 9.0, t], 0).slice([batch..2 * batch])
+        };
         // columns first
         let transposed = |t: Tensor<4>| (t.swap_dims(2, 3) * 1.0).swap_dims(2, 3);
         let mask = mask.map(sliced);
         for (views, [q, k, v]) in [
-            (
-                "permuted",
-                [
-                    permuted(q.clone()),
-                    permuted(k.clone()),
-                    permuted(v.clone()),
-                ],
-            ),
+            ("permuted", [&q, &k, &v].map(|t| permuted(t.clone()))),
+            ("at an offset", [&q, &k, &v].map(|t| tail(t.clone()))),
             ("mixed", [sliced(q), transposed(k), permuted(v)]),
         ] {
             let found = attention(q, k, v, mask.clone(), case.scale);
             assert_close(&format!("{name} {views}"), found, &expected, TOLERANCE);
         }
+    }
+}
+
+#[test]
+fn more_heads_than_workgroups_along_one_axis_are_folded() {
+    Case::new(70_000, [1, 1], [1, 3], 4).check(TOLERANCE);
+}
+
+#[test]
+fn one_tensor_may_be_query_key_and_value() {
+    let case = Case::new(1, [2, 2], [33, 33], 16);
+    let q = case.inputs()[0].clone();
+    let expected = reference::attention(&q, &q, &q, None, case.scale, case.shape);
+    for (name, device) in devices() {
+        let q = case.tensors(device).0[0].clone();
+        let found = attention(q.clone(), q.clone(), q, None, case.scale);
+        assert_close(name, found, &expected, TOLERANCE);
     }
 }
 
@@ -278,7 +294,7 @@ fn heads_that_do_not_group_are_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn attention_matches_the_reference_on_any_shape(

@@ -177,7 +177,7 @@ fn bytes_that_do_not_fill_the_shape_are_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 10, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 10, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn qmatmul_matches_the_reference_on_any_shape(

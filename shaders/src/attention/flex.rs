@@ -5,7 +5,7 @@
 //! strided views, so permuted inputs and grouped heads need no copy.
 
 use burn::tensor::{Bytes, DType, Shape};
-use burn_flex::{FlexTensor, Layout, ops::matmul::matmul};
+use burn_flex::{Flex, FlexTensor, Layout, ops::matmul::matmul};
 use rayon::prelude::*;
 
 use crate::vectorize::{Kernel, fold, multiply_add, vectorize};
@@ -25,6 +25,13 @@ pub(crate) fn attention(
     scale: f32,
 ) -> FlexTensor {
     let shape = q.layout().shape().clone();
+    let all_f32 = [&q, &k, &v]
+        .into_iter()
+        .chain(&mask)
+        .all(|tensor| tensor.dtype() == DType::F32);
+    if !all_f32 || shape.num_elements() == 0 {
+        return super::composed::<Flex>(q, k, v, mask, scale);
+    }
     let (heads, q_tokens, head_dim) = (shape[1], shape[2], shape[3]);
     let (kv_heads, kv_tokens) = (k.layout().shape()[1], k.layout().shape()[2]);
     let rows = (BLOCK_SCORES / kv_tokens).clamp(MIN_ROWS, MAX_ROWS);
