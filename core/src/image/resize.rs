@@ -3,6 +3,8 @@
 //! Source: Pillow's `ImagingResample` for 8-bit channels (`src/libImaging/Resample.c`): a
 //! horizontal pass, then a vertical one, each rounded to bytes, with weights in fixed point. The
 //! filter widens when a picture shrinks (antialiasing), so this is not what a GPU sampler does.
+//! Pillow 13 turned the passes round for pictures whose height shrinks; the models were trained
+//! and the goldens made with earlier ones, whose order (measured: 11.1 and 12.2) is kept here.
 //! Left out: the other filters, boxes, and channels of other depths.
 
 use super::Image;
@@ -159,7 +161,7 @@ mod tests {
         weighted.sum()
     }
 
-    /// Checksums of `Image.resize(size, Image.BICUBIC)` in Pillow 13.0.0 of the same picture.
+    /// Checksums of `Image.resize(size, Image.BICUBIC)` in Pillow 12.2 of the same picture.
     #[test]
     fn resize_matches_pillow_up_down_and_mixed() {
         let cases = [
@@ -168,6 +170,7 @@ mod tests {
             ((33, 9), (5, 40), PILLOW[2]),
             ((300, 2), (7, 2), PILLOW[3]),
             ((1, 1), (4, 3), PILLOW[4]),
+            ((20, 60), (31, 17), PILLOW[5]),
         ];
         for ((width, height), (to_width, to_height), expected) in cases {
             let resized = resize_bicubic(&noise(width, height), to_width, to_height).unwrap();
@@ -179,7 +182,9 @@ mod tests {
         }
     }
 
-    const PILLOW: [u64; 5] = [11_654_538, 4_756_370, 23_677_994, 117_373, 71_550];
+    const PILLOW: [u64; 6] = [
+        11_654_538, 4_756_370, 23_677_994, 117_373, 71_550, 86_935_772,
+    ];
 
     #[test]
     fn impossible_sizes_are_refused() {

@@ -24,8 +24,11 @@ pub fn run(case: &Case, report: &mut Report) -> Outcome {
     Ok(())
 }
 
+/// Builds one form of a prompt.
+type Form = fn(&str) -> String;
+
 fn strings(case: &Case, report: &mut Report) -> Outcome {
-    let forms: [(&str, fn(&str) -> String); 6] = [
+    let forms: [(&str, Form); 6] = [
         ("repr", prompt::python_repr),
         ("comfy_no_image", |text| prompt::comfy(text, Pictures::None)),
         ("comfy_image", |text| prompt::comfy(text, Pictures::Some)),
