@@ -135,10 +135,8 @@ pub struct Defaults {
     /// The most tokens of an answer.
     pub max_new_tokens: usize,
     /// Pads (and cuts) the prompt to one length, as X2I's scripts do.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub padding: Option<Padding>,
     /// Input pictures are first resized to this (width, height), as X2I's scripts do.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub input_image_size: Option<[usize; 2]>,
     /// Kinds of input that the weights were trained for: `text`, `image`.
     pub modalities: Vec<String>,
