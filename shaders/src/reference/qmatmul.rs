@@ -35,7 +35,7 @@ pub fn dequantize(bytes: &[u8], block_type: BlockType) -> Vec<f32> {
 /// When the lengths are not multiples of `cols`.
 pub fn qmatmul(x: &[f32], bytes: &[u8], block_type: BlockType, cols: usize) -> Vec<f32> {
     let weight = dequantize(bytes, block_type);
-    assert!(x.len() % cols == 0 && weight.len() % cols == 0);
+    assert!(x.len().is_multiple_of(cols) && weight.len().is_multiple_of(cols));
     let mut out = Vec::new();
     for x in x.chunks_exact(cols) {
         for weight in weight.chunks_exact(cols) {
