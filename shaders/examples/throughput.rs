@@ -56,7 +56,7 @@ fn qmatmul_case(device: &Device, m: usize, block_type: BlockType, rows: usize, c
         BlockType::Q4_0 => 18,
     };
     let mut bytes: Vec<u8> = (0..rows * cols / 32 * block)
-        .map(|i| (i * 7919 >> 3) as u8)
+        .map(|i| ((i * 7919) >> 3) as u8)
         .collect();
     for block in bytes.chunks_exact_mut(block) {
         block[..2].copy_from_slice(&[0x66, 0x2e]); // 0.1

@@ -5,8 +5,8 @@ mod common;
 use burn::tensor::{Device, Tensor, TensorData};
 use common::{Values, assert_close, devices};
 use proptest::prelude::*;
-use x2i_shaders::attention;
 use x2i_shaders::reference::{self, AttentionShape};
+use x2i_shaders::{attention, runs_wgsl};
 
 /// f32 sums over 64 to 256 terms, an exponential of 2 ulp and another order of summation.
 const TOLERANCE: f32 = 2e-6;
@@ -214,7 +214,7 @@ fn strided_inputs_are_read_where_they_are() {
         // the last batches of a larger tensor: contiguous, at an offset
         let tail = |t: Tensor<4>| {
             let batch = t.dims()[0];
-            Tensor::cat(vec![t.clone() + 9.0, t], 0).slice([batch..2 * batch])
+            Tensor::cat(vec![t.clone() + 9.0, t], 0).narrow(0, batch, batch)
         };
         // columns first
         let transposed = |t: Tensor<4>| (t.swap_dims(2, 3) * 1.0).swap_dims(2, 3);
@@ -283,6 +283,14 @@ fn gradients_match_finite_differences() {
                 GRADIENT_TOLERANCE,
             );
         }
+    }
+}
+
+#[test]
+fn only_a_wgpu_device_runs_wgsl_with_or_without_autodiff() {
+    for (name, device) in devices() {
+        assert_eq!(runs_wgsl(device), *name == "wgpu");
+        assert_eq!(runs_wgsl(&device.clone().autodiff()), *name == "wgpu");
     }
 }
 
