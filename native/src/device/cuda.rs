@@ -1,0 +1,60 @@
+//! NVIDIA GPUs through burn's CUDA backend, which is a cargo feature: building it downloads an LLVM.
+//!
+//! Enumerating is safe everywhere; opening a device without libcuda panics, so a device is opened
+//! only after it was listed.
+
+use x2i_core::{Error, Result};
+
+use super::{DeviceEntry, OpenDevice};
+
+#[cfg(feature = "cuda")]
+pub(super) fn list() -> Vec<DeviceEntry> {
+    use burn::tensor::{Device, DeviceType};
+    let devices = Device::enumerate(DeviceType::Cuda).into_vec();
+    let entry = |index| DeviceEntry {
+        id: format!("cuda:{index}"),
+        kind: super::DeviceKind::Cuda,
+        index,
+        name: "NVIDIA GPU".into(),
+        software: false,
+        memory: None,
+        gpu: None,
+    };
+    (0..devices.len()).map(entry).collect()
+}
+
+#[cfg(not(feature = "cuda"))]
+pub(super) fn list() -> Vec<DeviceEntry> {
+    Vec::new()
+}
+
+/// Says so where this binary was built without CUDA.
+pub(super) fn check_built(entries: &[DeviceEntry]) -> Result<()> {
+    if cfg!(feature = "cuda") {
+        return Ok(());
+    }
+    let reason = format!(
+        "this x2i was built without CUDA; build it with `--features cuda`, or take one of {}",
+        super::names(entries)
+    );
+    Err(Error::device("cuda", reason))
+}
+
+#[cfg(feature = "cuda")]
+pub(super) fn open(entry: &DeviceEntry) -> Result<OpenDevice> {
+    let device = burn::tensor::Device::cuda(entry.index);
+    Ok(OpenDevice {
+        device,
+        entry: entry.clone(),
+        health: super::Health::default(),
+        wgpu: None,
+    })
+}
+
+#[cfg(not(feature = "cuda"))]
+pub(super) fn open(entry: &DeviceEntry) -> Result<OpenDevice> {
+    Err(Error::device(
+        entry.id.clone(),
+        "this x2i was built without CUDA",
+    ))
+}

@@ -1,0 +1,197 @@
+//! GPUs through wgpu: adapters, their facts, and a device made by us and handed to burn.
+//!
+//! cubecl's own set-up unwraps when a device can't be made, and its error handler panics. Ours asks
+//! for the same limits and features, and records errors in a [`Health`].
+
+use std::sync::{Arc, OnceLock};
+
+use burn::tensor::Device;
+use burn_wgpu::WgpuSetup;
+use burn_wgpu::wgpu::{
+    Adapter, AdapterInfo, Backends, DeviceDescriptor, DeviceType, ExperimentalFeatures, Features,
+    Instance, InstanceDescriptor, MemoryHints, Trace,
+};
+use serde::Serialize;
+use x2i_core::{Error, Result};
+
+use super::{DeviceEntry, DeviceKind, Health, OpenDevice};
+
+/// What a driver says about its adapter.
+#[derive(Debug, Clone, Serialize)]
+pub struct GpuFacts {
+    /// The graphics API: `vulkan`, `metal`, `dx12`.
+    pub api: String,
+    /// `discrete`, `integrated`, `virtual`, `cpu` or `other`.
+    pub class: &'static str,
+    /// The driver and its version.
+    pub driver: String,
+    /// Half precision in shaders.
+    pub f16: bool,
+    /// Subgroup operations in shaders.
+    pub subgroups: bool,
+    /// Invocations that a subgroup may have, from and to.
+    pub subgroup_size: [u32; 2],
+    /// The largest buffer in bytes.
+    pub max_buffer: u64,
+    /// The largest storage binding in bytes: no tensor may be larger.
+    pub max_binding: u64,
+    /// Shared memory of a workgroup in bytes.
+    pub max_workgroup_memory: u32,
+    /// Invocations of a workgroup.
+    pub max_workgroup_invocations: u32,
+    /// Storage buffers of a kernel.
+    pub max_storage_buffers: u32,
+}
+
+/// Parts of the names of adapters that run on the CPU, whatever type they report.
+const SOFTWARE_NAMES: [&str; 5] = [
+    "llvmpipe",
+    "lavapipe",
+    "swiftshader",
+    "softpipe",
+    "microsoft basic render",
+];
+
+pub(super) fn list() -> Vec<DeviceEntry> {
+    adapters()
+        .iter()
+        .enumerate()
+        .map(|(index, adapter)| entry(index, adapter))
+        .collect()
+}
+
+pub(super) fn open(entry: &DeviceEntry) -> Result<OpenDevice> {
+    let failed = |reason: String| Error::device(entry.id.clone(), reason);
+    // `adapters` gives the same order while the process runs.
+    let adapter = adapters()
+        .into_iter()
+        .nth(entry.index)
+        .ok_or_else(|| failed("is gone".into()))?;
+    let (device, queue) = pollster::block_on(adapter.request_device(&descriptor(&adapter)))
+        .map_err(|error| failed(format!("can't be opened: {error}")))?;
+    let setup = WgpuSetup {
+        instance: instance().clone(),
+        backend: adapter.get_info().backend,
+        adapter,
+        device: device.clone(),
+        queue,
+    };
+    let burn_device = Device::wgpu_options()
+        .setup(setup)
+        .init()
+        .map_err(|error| failed(format!("can't be used: {error}")))?;
+    // cubecl has just set two handlers of its own: on a lost device it fails every readback from
+    // then on, which is what we want; on any other error it panics, which we replace.
+    let health = Health::default();
+    let reported = health.clone();
+    device.on_uncaptured_error(Arc::new(move |error| reported.report(error.to_string())));
+    Ok(OpenDevice {
+        device: burn_device,
+        entry: entry.clone(),
+        health,
+        wgpu: Some(device),
+    })
+}
+
+/// What cubecl asks for (`cubecl-wgpu/src/backend/wgsl.rs`): all that the adapter has. Experimental
+/// features are left out: they are for SPIR-V, and WGSL needs none.
+fn descriptor(adapter: &Adapter) -> DeviceDescriptor<'static> {
+    DeviceDescriptor {
+        label: Some("x2i"),
+        // Mappable storage makes every buffer host memory on a discrete GPU.
+        required_features: adapter
+            .features()
+            .difference(Features::MAPPABLE_PRIMARY_BUFFERS | Features::all_experimental_mask()),
+        required_limits: adapter.limits(),
+        // burn pools memory itself.
+        memory_hints: MemoryHints::MemoryUsage,
+        trace: Trace::Off,
+        experimental_features: ExperimentalFeatures::disabled(),
+    }
+}
+
+/// One instance for the whole process: the Vulkan loader crashes when instances come and go on
+/// several threads.
+fn instance() -> &'static Instance {
+    static INSTANCE: OnceLock<Instance> = OnceLock::new();
+    INSTANCE.get_or_init(|| {
+        Instance::new(InstanceDescriptor {
+            backends: Backends::PRIMARY,
+            ..InstanceDescriptor::new_without_display_handle()
+        })
+    })
+}
+
+/// All adapters that can compute, the best first; a stable order, so that an index keeps its meaning.
+fn adapters() -> Vec<Adapter> {
+    let mut adapters = pollster::block_on(instance().enumerate_adapters(Backends::PRIMARY));
+    adapters.retain(|adapter| {
+        let limits = adapter.limits();
+        limits.max_compute_invocations_per_workgroup > 0
+            && limits.max_storage_buffers_per_shader_stage >= 4
+    });
+    adapters.sort_by_key(|adapter| rank(&adapter.get_info()));
+    adapters
+}
+
+fn rank(info: &AdapterInfo) -> u8 {
+    if is_software(info) {
+        return 4;
+    }
+    match info.device_type {
+        DeviceType::DiscreteGpu => 0,
+        DeviceType::IntegratedGpu => 1,
+        DeviceType::VirtualGpu => 2,
+        DeviceType::Other | DeviceType::Cpu => 3,
+    }
+}
+
+fn is_software(info: &AdapterInfo) -> bool {
+    let name = info.name.to_lowercase();
+    info.device_type == DeviceType::Cpu
+        || SOFTWARE_NAMES
+            .iter()
+            .any(|software| name.contains(software))
+}
+
+fn entry(index: usize, adapter: &Adapter) -> DeviceEntry {
+    let info = adapter.get_info();
+    let limits = adapter.limits();
+    let features = adapter.features();
+    let software = is_software(&info);
+    let gpu = GpuFacts {
+        api: info.backend.to_str().to_owned(),
+        class: match info.device_type {
+            DeviceType::DiscreteGpu => "discrete",
+            DeviceType::IntegratedGpu => "integrated",
+            DeviceType::VirtualGpu => "virtual",
+            DeviceType::Cpu => "cpu",
+            DeviceType::Other => "other",
+        },
+        driver: format!("{} {}", info.driver, info.driver_info)
+            .trim()
+            .to_owned(),
+        f16: features.contains(Features::SHADER_F16),
+        subgroups: features.contains(Features::SUBGROUP),
+        subgroup_size: [info.subgroup_min_size, info.subgroup_max_size],
+        max_buffer: limits.max_buffer_size,
+        max_binding: limits.max_storage_buffer_binding_size,
+        max_workgroup_memory: limits.max_compute_workgroup_storage_size,
+        max_workgroup_invocations: limits.max_compute_invocations_per_workgroup,
+        max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
+    };
+    DeviceEntry {
+        id: format!("wgpu:{index}"),
+        kind: DeviceKind::Wgpu,
+        index,
+        name: info.name,
+        software,
+        // wgpu does not tell; a software adapter lives in the host's memory.
+        memory: if software {
+            crate::host::memory().map(|memory| memory.total)
+        } else {
+            None
+        },
+        gpu: Some(gpu),
+    }
+}
