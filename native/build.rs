@@ -1,0 +1,54 @@
+//! Lists the files of the embedded model, so that the crate builds with and without them.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+fn main() -> io::Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/models/emoji");
+    println!("cargo::rerun-if-changed={}", folder.display());
+    let mut files = Vec::new();
+    if env::var_os("CARGO_FEATURE_EMBEDDED_MODEL").is_some() {
+        files = model_files(&folder)?;
+        if files.is_empty() {
+            println!(
+                "cargo::warning=core/models/emoji has no model.json: x2i is built without its embedded model, \
+                 and `x2i generate` will ask for --model"
+            );
+        }
+    }
+    let mut list = String::from("&[\n");
+    for (name, path) in files {
+        println!("cargo::rerun-if-changed={}", path.display());
+        let path = path.canonicalize()?;
+        list.push_str(&format!(
+            "    ({name:?}, include_bytes!({:?})),\n",
+            path.display().to_string()
+        ));
+    }
+    list.push_str("]\n");
+    let out = PathBuf::from(
+        env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("OUT_DIR is not set"))?,
+    );
+    fs::write(out.join("embedded_files.rs"), list)
+}
+
+/// `model.json` and the files that lie beside it; nothing when there is no `model.json`.
+fn model_files(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    if !folder.join("model.json").is_file() {
+        return Ok(Vec::new());
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default()
+            .to_owned();
+        if name == "model.json" || name == "tokenizer.json" || name.ends_with(".gguf") {
+            files.push((name, path));
+        }
+    }
+    files.sort();
+    Ok(files)
+}

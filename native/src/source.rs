@@ -1,0 +1,312 @@
+//! Where a model's files come from: a folder on disk, mapped, or the model inside the binary.
+//!
+//! Neither copies: the weights of a 24 GB model are read from the page cache, those of the embedded
+//! model from the executable itself. Left out: downloading.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use memmap2::Mmap;
+use x2i_core::model::ModelSource;
+use x2i_core::weights::{LocalBoxFuture, MemorySource, WeightSource};
+use x2i_core::{Error, Result};
+
+/// The name of the model in the binary.
+pub const EMBEDDED_NAME: &str = "emoji";
+
+/// The files of the model in the binary; empty when it was built without.
+static EMBEDDED_FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/embedded_files.rs"));
+
+/// A model: the one in the binary, or a folder.
+pub enum Model {
+    /// The model in the binary.
+    Embedded(EmbeddedSource),
+    /// A folder.
+    Folder(FolderSource),
+}
+
+impl Model {
+    /// Finds what `--model` names: the embedded model's name, or a folder. Nothing takes the
+    /// embedded model.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when it is neither, naming what there is.
+    pub fn find(model: Option<&str>) -> Result<Self> {
+        let wanted = model.unwrap_or(EMBEDDED_NAME);
+        if wanted == EMBEDDED_NAME {
+            return match EmbeddedSource::new() {
+                Some(source) => Ok(Self::Embedded(source)),
+                None => Err(Error::config(
+                    "--model",
+                    format!("{}; {ADVICE}", built_in()),
+                )),
+            };
+        }
+        if Path::new(wanted).exists() {
+            return FolderSource::open(wanted).map(Self::Folder);
+        }
+        Err(Error::config(
+            "--model",
+            format!(
+                "there is no folder {wanted}, nor a built-in model of that name ({})",
+                built_in()
+            ),
+        ))
+    }
+
+    /// What a picture's metadata calls the place: the embedded model's name, or the folder's path.
+    pub fn place(&self) -> String {
+        match self {
+            Self::Embedded(_) => EMBEDDED_NAME.to_owned(),
+            Self::Folder(folder) => folder.root().display().to_string(),
+        }
+    }
+}
+
+const ADVICE: &str =
+    "give a model folder with --model DIR, or build x2i where core/models/emoji holds the model";
+
+fn built_in() -> String {
+    if EMBEDDED_FILES.is_empty() {
+        "this x2i has no built-in model".into()
+    } else {
+        format!("built in: {EMBEDDED_NAME}")
+    }
+}
+
+impl ModelSource for Model {
+    fn name(&self) -> &str {
+        match self {
+            Self::Embedded(source) => source.name(),
+            Self::Folder(source) => source.name(),
+        }
+    }
+
+    fn open<'a>(&'a self, path: &'a str) -> LocalBoxFuture<'a, Result<Rc<dyn WeightSource>>> {
+        match self {
+            Self::Embedded(source) => source.open(path),
+            Self::Folder(source) => source.open(path),
+        }
+    }
+}
+
+/// The model inside the binary.
+#[derive(Debug, Clone, Copy)]
+pub struct EmbeddedSource(());
+
+impl EmbeddedSource {
+    /// The model, where the binary has one.
+    pub fn new() -> Option<Self> {
+        (!EMBEDDED_FILES.is_empty()).then_some(Self(()))
+    }
+
+    /// The names of its files.
+    pub fn files(&self) -> impl Iterator<Item = &'static str> {
+        EMBEDDED_FILES.iter().map(|(name, _)| *name)
+    }
+}
+
+impl ModelSource for EmbeddedSource {
+    fn name(&self) -> &str {
+        EMBEDDED_NAME
+    }
+
+    fn open<'a>(&'a self, path: &'a str) -> LocalBoxFuture<'a, Result<Rc<dyn WeightSource>>> {
+        let found = EMBEDDED_FILES.iter().find(|(name, _)| *name == path);
+        let opened = match found {
+            Some((name, bytes)) => {
+                Ok(Rc::new(MemorySource::new(*name, *bytes)) as Rc<dyn WeightSource>)
+            }
+            None => Err(Error::MissingFile {
+                file: format!("{EMBEDDED_NAME} (built in)/{path}"),
+            }),
+        };
+        Box::pin(std::future::ready(opened))
+    }
+}
+
+/// A folder on disk. Paths inside it may climb out with `..` or be absolute, as `x2i.json` allows.
+#[derive(Debug, Clone)]
+pub struct FolderSource {
+    name: String,
+    root: PathBuf,
+}
+
+impl FolderSource {
+    /// A folder, which must be there.
+    ///
+    /// # Errors
+    /// [`Error::MissingFile`] when it is not, [`Error::Config`] when it is a file.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
+        let root = root.into();
+        let shown = root.display().to_string();
+        let full = root
+            .canonicalize()
+            .map_err(|error| io_error(&shown, error))?;
+        if !full.is_dir() {
+            return Err(Error::config(shown, "is a file; a model is a folder"));
+        }
+        let name = full
+            .file_name()
+            .map_or(shown, |name| name.to_string_lossy().into_owned());
+        Ok(Self { name, root })
+    }
+
+    /// The folder's path as it was given.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The path on disk of a file of the folder.
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.root.join(file)
+    }
+}
+
+impl ModelSource for FolderSource {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn open<'a>(&'a self, path: &'a str) -> LocalBoxFuture<'a, Result<Rc<dyn WeightSource>>> {
+        let opened =
+            MappedFile::open(&self.path(path)).map(|file| Rc::new(file) as Rc<dyn WeightSource>);
+        Box::pin(std::future::ready(opened))
+    }
+}
+
+/// A file mapped into memory, read only.
+pub struct MappedFile {
+    name: String,
+    /// `None` for an empty file, which can't be mapped everywhere.
+    map: Option<Mmap>,
+}
+
+impl MappedFile {
+    /// Maps a file.
+    ///
+    /// # Errors
+    /// [`Error::MissingFile`] or [`Error::Io`].
+    pub fn open(path: &Path) -> Result<Self> {
+        let name = path.display().to_string();
+        let metadata = path.metadata().map_err(|error| io_error(&name, error))?;
+        if !metadata.is_file() {
+            return Err(Error::format(name, "is not a regular file"));
+        }
+        let file = File::open(path).map_err(|error| io_error(&name, error))?;
+        let map = if metadata.len() == 0 {
+            None
+        } else {
+            // SAFETY: the map is read only. Another program that cuts the file short while we run
+            // would end us with SIGBUS, as it would any program that maps its weights.
+            Some(unsafe { Mmap::map(&file) }.map_err(|error| io_error(&name, error))?)
+        };
+        Ok(Self { name, map })
+    }
+
+    /// All bytes.
+    pub fn bytes(&self) -> &[u8] {
+        self.map.as_deref().unwrap_or_default()
+    }
+}
+
+impl WeightSource for MappedFile {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn len(&self) -> u64 {
+        self.bytes().len() as u64
+    }
+
+    fn read(&self, range: Range<u64>) -> LocalBoxFuture<'_, Result<Cow<'_, [u8]>>> {
+        let bounds = usize::try_from(range.start)
+            .ok()
+            .zip(usize::try_from(range.end).ok());
+        let found = bounds
+            .and_then(|(start, end)| self.bytes().get(start..end))
+            .map(Cow::Borrowed);
+        let len = self.len();
+        Box::pin(std::future::ready(found.ok_or_else(|| {
+            Error::format(
+                &self.name,
+                format!(
+                    "bytes {}..{} lie outside of the file's {len}",
+                    range.start, range.end
+                ),
+            )
+        })))
+    }
+}
+
+/// [`Error::MissingFile`] where a file is not there, [`Error::Io`] otherwise.
+pub fn io_error(file: &str, source: std::io::Error) -> Error {
+    match source.kind() {
+        std::io::ErrorKind::NotFound => Error::MissingFile {
+            file: file.to_owned(),
+        },
+        // A file where a folder is expected.
+        std::io::ErrorKind::NotADirectory => Error::MissingFile {
+            file: file.to_owned(),
+        },
+        _ => Error::Io {
+            file: file.to_owned(),
+            source,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(source: &dyn ModelSource, file: &str) -> Result<Vec<u8>> {
+        pollster::block_on(x2i_core::model::read(source, file))
+    }
+
+    #[test]
+    fn a_folder_gives_its_files_and_those_above_it() -> anyhow::Result<()> {
+        let outer = tempfile::tempdir()?;
+        let inner = outer.path().join("model");
+        std::fs::create_dir(&inner)?;
+        std::fs::write(outer.path().join("shared.json"), "{}")?;
+        std::fs::write(inner.join("model.json"), "[1]")?;
+        std::fs::write(inner.join("empty.gguf"), "")?;
+        let source = FolderSource::open(&inner)?;
+        assert_eq!(source.name(), "model");
+        assert_eq!(read(&source, "model.json")?, b"[1]");
+        assert_eq!(read(&source, "../shared.json")?, b"{}");
+        assert_eq!(read(&source, "empty.gguf")?, b"");
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_missing_is_named() -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let source = FolderSource::open(folder.path())?;
+        assert!(
+            matches!(read(&source, "flux.gguf"), Err(Error::MissingFile { file }) if file.ends_with("flux.gguf"))
+        );
+        assert!(matches!(read(&source, "."), Err(Error::Format { .. })));
+        assert!(matches!(
+            FolderSource::open(folder.path().join("none")),
+            Err(Error::MissingFile { .. })
+        ));
+        Ok(())
+    }
+
+    #[test]
+    fn a_model_that_is_nowhere_is_an_error_that_names_what_there_is() {
+        let message = Model::find(Some("no-such-model"))
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default();
+        assert!(
+            message.starts_with("--model: there is no folder no-such-model"),
+            "{message}"
+        );
+    }
+}
