@@ -1,0 +1,271 @@
+//! Where pictures go: names, a check before the long work, and files that are there whole or not
+//! at all.
+
+use std::ffi::OsStr;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+use x2i_core::{Error, Result};
+
+/// Where one picture goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Standard output.
+    Stdout,
+    /// A file.
+    File(PathBuf),
+}
+
+impl Output {
+    /// The outputs of pictures with these seeds, from `-o`.
+    ///
+    /// # Errors
+    /// [`Error::Request`] for several pictures on standard output, or a name that is not a PNG's.
+    pub fn plan(output: &Path, seeds: &[u64]) -> Result<Vec<Self>> {
+        if output == Path::new("-") {
+            return match seeds.len() {
+                1 => Ok(vec![Self::Stdout]),
+                n => Err(Error::request(
+                    "-o",
+                    format!("`-` takes one picture, not {n}"),
+                )),
+            };
+        }
+        if output.is_dir() || output.as_os_str().as_encoded_bytes().ends_with(b"/") {
+            return Ok(seeds
+                .iter()
+                .map(|seed| Self::File(output.join(format!("{seed}.png"))))
+                .collect());
+        }
+        check_extension(output)?;
+        let name = output
+            .file_name()
+            .map(OsStr::to_string_lossy)
+            .unwrap_or_default();
+        let numbered = |number: usize| match (name.contains("{}"), seeds.len()) {
+            (true, _) => name.replace("{}", &number.to_string()),
+            (false, 1) => name.to_string(),
+            (false, _) => match name.rsplit_once('.') {
+                Some((stem, extension)) => format!("{stem}-{number}.{extension}"),
+                None => format!("{name}-{number}"),
+            },
+        };
+        Ok((1..=seeds.len())
+            .map(|number| Self::File(output.with_file_name(numbered(number))))
+            .collect())
+    }
+
+    /// Makes sure, before the long work, that the file can be written; leaves nothing behind.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::MissingFile`] naming the folder.
+    pub fn check(&self) -> Result<()> {
+        let Self::File(path) = self else {
+            return Ok(());
+        };
+        if let Ok(metadata) = path.metadata() {
+            if metadata.is_dir() {
+                return Err(failed(path, io::ErrorKind::IsADirectory.into()));
+            }
+            if metadata.permissions().readonly() {
+                return Err(failed(path, io::ErrorKind::PermissionDenied.into()));
+            }
+            if !metadata.is_file() {
+                return OpenOptions::new()
+                    .write(true)
+                    .open(path)
+                    .map(drop)
+                    .map_err(|error| failed(path, error));
+            }
+        }
+        let folder = folder_of(path);
+        temporary(folder)
+            .map(drop)
+            .map_err(|error| failed(folder, error))
+    }
+
+    /// Writes a whole file: beside its place first, then by renaming, so that a stop or a full disk
+    /// leaves the old file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the file.
+    pub fn write(&self, bytes: &[u8]) -> Result<()> {
+        match self {
+            Self::Stdout => {
+                let mut stdout = io::stdout().lock();
+                let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
+                written.map_err(|error| failed(Path::new("standard output"), error))
+            }
+            Self::File(path) => write_file(path, bytes).map_err(|error| failed(path, error)),
+        }
+    }
+
+    /// The path, for messages.
+    pub fn shown(&self) -> String {
+        match self {
+            Self::Stdout => "-".into(),
+            Self::File(path) => path.display().to_string(),
+        }
+    }
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // Renaming would replace a link or a device (/dev/full) by a file.
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        return OpenOptions::new().write(true).open(&path)?.write_all(bytes);
+    }
+    let mut file = temporary(folder_of(&path))?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(&path).map(drop).map_err(|error| error.error)
+}
+
+/// A file in the folder that is removed unless it is kept.
+fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".x2i-").suffix(".tmp");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // As any new file; the process's umask still applies.
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    // tempfile's own error names its temporary file, which means nothing to the user.
+    builder
+        .tempfile_in(folder)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::Other => error,
+            kind => kind.into(),
+        })
+}
+
+/// The folder of a file; `.` for a bare name.
+pub fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// An error in words that say what to do, where the system's own are terse.
+fn failed(path: &Path, error: io::Error) -> Error {
+    let kind = error.kind();
+    let words = match kind {
+        io::ErrorKind::StorageFull => "the disk is full",
+        io::ErrorKind::ReadOnlyFilesystem => "is on a read-only file system",
+        io::ErrorKind::PermissionDenied => "can't be written (permission denied)",
+        // /proc and its like
+        io::ErrorKind::NotFound if path.exists() => "nothing can be written here",
+        io::ErrorKind::NotFound => "folder not found",
+        io::ErrorKind::NotADirectory => "is not a folder",
+        io::ErrorKind::IsADirectory => "is a folder",
+        _ => {
+            return Error::Io {
+                file: path.display().to_string(),
+                source: error,
+            };
+        }
+    };
+    Error::Io {
+        file: path.display().to_string(),
+        source: io::Error::new(kind, words),
+    }
+}
+
+fn check_extension(path: &Path) -> Result<()> {
+    const OTHERS: [&str; 9] = [
+        "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "avif", "svg",
+    ];
+    let extension = path
+        .extension()
+        .map(|extension| extension.to_string_lossy().to_lowercase())
+        .unwrap_or_default();
+    if OTHERS.contains(&extension.as_str()) {
+        return Err(Error::request(
+            "-o",
+            format!(
+                "{}: pictures are written as PNG; name it .png",
+                path.display()
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Makes a folder and those above it.
+///
+/// # Errors
+/// [`Error::Io`] naming it.
+pub fn create_folder(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(|error| failed(path, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn planned(output: &str, seeds: &[u64]) -> Vec<String> {
+        Output::plan(Path::new(output), seeds)
+            .unwrap()
+            .iter()
+            .map(Output::shown)
+            .collect()
+    }
+
+    #[test]
+    fn names_are_numbered_when_there_are_several() {
+        assert_eq!(planned("a/out.png", &[7]), ["a/out.png"]);
+        assert_eq!(
+            planned("a/out.png", &[7, 8]),
+            ["a/out-1.png", "a/out-2.png"]
+        );
+        assert_eq!(
+            planned("cat{}.v2.png", &[7, 8]),
+            ["cat1.v2.png", "cat2.v2.png"]
+        );
+        assert_eq!(planned("out", &[7, 8]), ["out-1", "out-2"]);
+        assert_eq!(planned("new/", &[7, 8]), ["new/7.png", "new/8.png"]);
+        assert_eq!(planned("-", &[7]), ["-"]);
+        assert!(Output::plan(Path::new("-"), &[7, 8]).is_err());
+        assert!(Output::plan(Path::new("a.JPG"), &[7]).is_err());
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_and_nothing_else_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        let output = Output::File(path.clone());
+        output.check().unwrap();
+        assert!(!path.exists());
+        output.write(b"one").unwrap();
+        output.write(b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_can_not_be_written_is_said_before_the_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let message = |path: PathBuf| Output::File(path).check().unwrap_err().to_string();
+        assert!(message(folder.path().into()).ends_with("is a folder"));
+        assert!(message(folder.path().join("none/a.png")).ends_with("folder not found"));
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(message(file.join("a.png")).ends_with("is not a folder"));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_full_disk_is_one_clear_sentence_and_a_device_is_not_replaced() {
+        let full = Output::File("/dev/full".into());
+        full.check().unwrap();
+        assert_eq!(
+            full.write(b"x").unwrap_err().to_string(),
+            "/dev/full: the disk is full"
+        );
+        assert!(!Path::new("/dev/full").is_file());
+    }
+}

@@ -1,0 +1,87 @@
+//! Pictures on disk: input pictures of any common format, as 8-bit RGB the right way up.
+//!
+//! Transparency is dropped as PIL's `convert("RGB")` does, which is what the models were trained on.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use image::{DynamicImage, ImageDecoder, ImageReader};
+use sha2::{Digest, Sha256};
+use x2i_core::image::MAX_PIXELS;
+use x2i_core::{Error, Image, Result};
+
+use crate::source::io_error;
+
+/// A picture and the hash of the file that it came from.
+pub struct InputPicture {
+    /// The pixels.
+    pub image: Image,
+    /// The file's SHA-256, in hex.
+    pub sha256: String,
+}
+
+/// Reads a picture of any format that we know, found by content.
+///
+/// # Errors
+/// [`Error::MissingFile`], [`Error::Io`], or [`Error::Image`] when it is no picture or too large.
+pub fn read(path: &Path) -> Result<InputPicture> {
+    let name = path.display().to_string();
+    if path.is_dir() {
+        return Err(Error::image(name, "is a folder, not a picture"));
+    }
+    let bytes = std::fs::read(path).map_err(|error| io_error(&name, error))?;
+    let image = decode(&name, &bytes)?;
+    Ok(InputPicture {
+        image,
+        sha256: hex(&Sha256::digest(&bytes)),
+    })
+}
+
+fn decode(name: &str, bytes: &[u8]) -> Result<Image> {
+    let reader = ImageReader::new(Cursor::new(bytes))
+        .with_guessed_format()
+        .map_err(|error| io_error(name, error))?;
+    if reader.format().is_none() {
+        return Err(Error::image(
+            name,
+            "is not a picture (png, jpeg, webp, gif or bmp)",
+        ));
+    }
+    let broken = |error: image::ImageError| Error::image(name, format!("can't be read: {error}"));
+    let mut decoder = reader.into_decoder().map_err(broken)?;
+    let (width, height) = decoder.dimensions();
+    // Before a pixel is decoded: a small file may claim to be a huge picture.
+    if u64::from(width) * u64::from(height) > MAX_PIXELS as u64 {
+        return Err(Error::image(
+            name,
+            format!("{width}x{height} is more than {MAX_PIXELS} pixels"),
+        ));
+    }
+    let orientation = decoder.orientation().map_err(broken)?;
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(broken)?;
+    picture.apply_orientation(orientation);
+    let rgb = picture.into_rgb8();
+    let (width, height) = (rgb.width() as usize, rgb.height() as usize);
+    Image::new(width, height, rgb.into_raw()).map_err(|error| match error {
+        Error::Image { reason, .. } => Error::image(name, reason),
+        other => other,
+    })
+}
+
+/// Bytes in lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_picture_is_said_to_be_none() {
+        for bytes in [&b""[..], b"hello", b"\x89PNG\r\n\x1a\n", b"GIF89a"] {
+            let message = decode("x", bytes).unwrap_err().to_string();
+            assert!(message.starts_with("x: "), "{message}");
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! What a picture says about its own making: JSON in an iTXt chunk named `x2i`.
+//!
+//! Written before the pixels, so that `inspect` and `--from` need not decode them; read wherever it
+//! stands, since other programs move text chunks. No time and no host name go in: the same request
+//! gives the same bytes.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, Seek};
+
+use serde::{Deserialize, Serialize};
+use x2i_core::{Conditioning, Error, Image, Result};
+
+/// The keyword of the chunk.
+pub const KEYWORD: &str = "x2i";
+/// The version of the JSON that we write.
+const FORMAT: u32 = 1;
+
+/// All that is needed to make the picture again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// Version of this form.
+    pub format: u32,
+    /// Versions of the programs that made it.
+    pub versions: Versions,
+    /// The model.
+    pub model: ModelRecord,
+    /// The prompt's parts, in order.
+    pub prompt: Vec<PartRecord>,
+    /// Width in pixels.
+    pub width: usize,
+    /// Height in pixels.
+    pub height: usize,
+    /// Steps.
+    pub steps: usize,
+    /// Guidance.
+    pub guidance: f32,
+    /// Seed of the noise.
+    pub seed: u64,
+    /// Whose hidden states painted.
+    pub conditioning: Conditioning,
+    /// The sampler.
+    pub sampler: String,
+    /// The device, as `--device` names it, and what it is.
+    pub device: DeviceRecord,
+    /// The LLM's answer, where it gave one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
+}
+
+/// Versions of the programs that made a picture.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Versions {
+    /// This program's.
+    pub x2i: String,
+    /// burn's.
+    pub burn: String,
+}
+
+/// The model that made a picture.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelRecord {
+    /// Its name.
+    pub name: String,
+    /// What `--model` was.
+    pub place: String,
+    /// The SHA-256 of every file.
+    pub files: BTreeMap<String, String>,
+}
+
+/// One part of a prompt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PartRecord {
+    /// Text.
+    Text(String),
+    /// A picture, which itself stays where it is.
+    Image {
+        /// Its path as it was given.
+        file: String,
+        /// The file's SHA-256.
+        sha256: String,
+    },
+}
+
+/// The device that made a picture.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceRecord {
+    /// As `--device` takes it.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Metadata {
+    /// The version of the form.
+    pub const FORMAT: u32 = FORMAT;
+}
+
+impl Versions {
+    /// Those of this build.
+    pub fn current() -> Self {
+        // Pinned in the workspace's manifest; burn has no constant for it.
+        Self {
+            x2i: env!("CARGO_PKG_VERSION").into(),
+            burn: "0.22.1".into(),
+        }
+    }
+}
+
+/// A PNG of the picture with its metadata.
+///
+/// # Errors
+/// [`Error::Image`] when the encoder refuses.
+pub fn encode(image: &Image, metadata: &Metadata) -> Result<Vec<u8>> {
+    let refused = |reason: String| Error::image("png", reason);
+    let side = |side: usize| {
+        u32::try_from(side).map_err(|_| refused(format!("a side of {side} is too long")))
+    };
+    let json = serde_json::to_string(metadata).map_err(|error| refused(error.to_string()))?;
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, side(image.width())?, side(image.height())?);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    let png_error = |error: png::EncodingError| refused(error.to_string());
+    encoder
+        .add_itxt_chunk(KEYWORD.into(), json)
+        .map_err(png_error)?;
+    let mut writer = encoder.write_header().map_err(png_error)?;
+    writer.write_image_data(image.pixels()).map_err(png_error)?;
+    writer.finish().map_err(png_error)?;
+    Ok(bytes)
+}
+
+/// What a PNG's header says, and its metadata where it has any.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PngFacts {
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Bits of a channel and the kind of colour: `8-bit rgb`.
+    pub color: String,
+    /// What we wrote into it.
+    pub metadata: Option<Metadata>,
+}
+
+/// Reads a whole PNG: its facts and our metadata. A truncated file is an error even where the
+/// metadata came through.
+///
+/// # Errors
+/// [`Error::Image`] naming `name`: not a PNG, broken, or with metadata of another version.
+pub fn decode(name: &str, file: impl BufRead + Seek) -> Result<PngFacts> {
+    let broken =
+        |error: png::DecodingError| Error::image(name, format!("is not a whole PNG: {error}"));
+    let mut reader = png::Decoder::new(file).read_info().map_err(broken)?;
+    reader.finish().map_err(broken)?;
+    let info = reader.info();
+    let text = info.utf8_text.iter().find(|chunk| chunk.keyword == KEYWORD);
+    let metadata = text.map(|chunk| {
+        let json = chunk
+            .get_text()
+            .map_err(|error| Error::image(name, format!("its {KEYWORD} text: {error}")))?;
+        parse(name, &json)
+    });
+    Ok(PngFacts {
+        width: info.width,
+        height: info.height,
+        color: format!("{}-bit {:?}", info.bit_depth as u8, info.color_type).to_lowercase(),
+        metadata: metadata.transpose()?,
+    })
+}
+
+fn parse(name: &str, json: &str) -> Result<Metadata> {
+    let metadata: Metadata = serde_json::from_str(json).map_err(|error| {
+        Error::image(
+            name,
+            format!("its {KEYWORD} metadata can't be read: {error}"),
+        )
+    })?;
+    if metadata.format != FORMAT {
+        let reason = format!(
+            "its {KEYWORD} metadata is of format {}, this x2i reads {FORMAT}",
+            metadata.format
+        );
+        return Err(Error::image(name, reason));
+    }
+    Ok(metadata)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    pub(crate) fn example() -> Metadata {
+        Metadata {
+            format: FORMAT,
+            versions: Versions::current(),
+            model: ModelRecord {
+                name: "emoji".into(),
+                place: "emoji".into(),
+                files: [("flux.gguf".to_owned(), "ab".to_owned())].into(),
+            },
+            prompt: vec![
+                PartRecord::Image {
+                    file: "猫.png".into(),
+                    sha256: "cd".into(),
+                },
+                PartRecord::Text("a \"red\" apple\n红苹果".into()),
+            ],
+            width: 2,
+            height: 1,
+            steps: 4,
+            guidance: 3.5,
+            seed: u64::MAX,
+            conditioning: Conditioning::Answer,
+            sampler: "flow_match_euler".into(),
+            device: DeviceRecord {
+                id: "cpu".into(),
+                name: "test".into(),
+            },
+            answer: Some("yes".into()),
+        }
+    }
+
+    fn encoded() -> Vec<u8> {
+        let image = Image::new(2, 1, vec![1, 2, 3, 4, 5, 6]).unwrap();
+        encode(&image, &example()).unwrap()
+    }
+
+    #[test]
+    fn metadata_comes_back_as_it_was_written() {
+        let facts = decode("x.png", Cursor::new(encoded())).unwrap();
+        assert_eq!(facts.metadata, Some(example()));
+        assert_eq!((facts.width, facts.height), (2, 1));
+        assert_eq!(encoded(), encoded());
+    }
+
+    #[test]
+    fn a_png_cut_anywhere_is_an_error_and_never_a_panic() {
+        let bytes = encoded();
+        for length in 0..bytes.len() {
+            let message = match decode("x.png", Cursor::new(&bytes[..length])) {
+                Ok(_) => panic!("cut at {length} was accepted"),
+                Err(error) => error.to_string(),
+            };
+            assert!(message.starts_with("x.png: "), "{message}");
+        }
+    }
+
+    #[test]
+    fn another_format_is_refused_by_number() {
+        let json = serde_json::to_string(&Metadata {
+            format: 9,
+            ..example()
+        })
+        .unwrap();
+        let message = parse("x.png", &json).unwrap_err().to_string();
+        assert!(message.contains("format 9"), "{message}");
+    }
+}
