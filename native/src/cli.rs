@@ -1,0 +1,310 @@
+//! The command line: every flag, its help, and nothing of what it does.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use x2i_core::Conditioning;
+
+use crate::device::DeviceChoice;
+
+/// Anything you can show, say or write becomes a picture.
+#[derive(Debug, Parser)]
+#[command(name = "x2i", version, max_term_width = 100, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Paint a picture from a prompt
+    Generate(GenerateArgs),
+    /// Print the facts of a picture, a weight file or a model folder
+    Inspect(InspectArgs),
+    /// List this machine's devices and what each can run
+    Doctor(DoctorArgs),
+    /// Make a model folder (model.json and GGUF) of a Hugging Face style one
+    Convert(ConvertArgs),
+    /// Measure speed and memory
+    Bench(BenchArgs),
+}
+
+/// `x2i generate`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The picture carries all that is needed to make it again: x2i generate --from out.png
+
+Examples:
+  x2i generate \"a red apple on a blue background\" -o apple.png
+  x2i generate --image cat.jpg \"the same cat in a hat\" --model DIR
+  echo \"ein roter Apfel\" | x2i generate - --num-images 4 --seed 7 -o apfel.png
+")]
+pub struct GenerateArgs {
+    /// What to paint, in any language; `-` reads it from standard input, `@FILE` (or the name of an
+    /// existing .txt file) from a file
+    pub prompt: Option<String>,
+    /// Read the prompt from a file
+    #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
+    pub prompt_file: Option<PathBuf>,
+    /// A picture to show beside the words; may be given several times
+    #[arg(long = "image", value_name = "FILE")]
+    pub images: Vec<PathBuf>,
+    /// A model folder, or the name of the built-in model (default: emoji)
+    #[arg(long, value_name = "DIR|NAME")]
+    pub model: Option<String>,
+    /// Steps of painting (default: the model's)
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub steps: Option<usize>,
+    /// How closely a guidance-distilled transformer follows the prompt (default: the model's)
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub guidance: Option<f32>,
+    /// Width and height in pixels, multiples of 16 (default: the model's)
+    #[arg(long, value_name = "WxH", allow_hyphen_values = true)]
+    pub size: Option<Size>,
+    /// Seed of the noise; the same seed gives the same picture (default: a random one, printed)
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub seed: Option<u64>,
+    /// Paint this many pictures with seeds N, N+1, ...
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub num_images: Option<u32>,
+    /// auto, cpu, wgpu[:INDEX] or cuda[:INDEX]; auto takes the best hardware GPU, else the CPU
+    #[arg(long)]
+    pub device: Option<DeviceChoice>,
+    /// Paint from the LLM's answer to the prompt (default: the model's choice)
+    #[arg(long, overrides_with = "no_answer")]
+    pub answer: bool,
+    /// Paint from the prompt itself
+    #[arg(long, overrides_with = "answer")]
+    pub no_answer: bool,
+    /// The PNG to write, replacing an existing one (default: out.png); `{}` becomes the picture's
+    /// number, a folder gets SEED.png, `-` is standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Repeat the picture in this PNG from its metadata; other flags change it
+    #[arg(long, value_name = "PNG")]
+    pub from: Option<PathBuf>,
+    /// Paint one picture for each line {"prompt": .., "seed": N, "out": "name.png"} into the folder -o;
+    /// optional keys: images, answer, steps, guidance, size
+    #[arg(long, value_name = "JSONL", requires = "output", conflicts_with_all = ["prompt", "prompt_file", "images", "from", "num_images"])]
+    pub batch: Option<PathBuf>,
+    /// Print nothing but errors
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// Print one JSON object a line on standard output: progress, then each picture
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl GenerateArgs {
+    /// Where the pictures go: `-o`, else `out.png`, but never onto the picture that is repeated.
+    pub fn output(&self) -> &Path {
+        let default = Path::new("out.png");
+        match (&self.output, &self.from) {
+            (Some(output), _) => output,
+            (None, Some(from)) if from.canonicalize().ok() == default.canonicalize().ok() => {
+                Path::new("out-again.png")
+            }
+            (None, _) => default,
+        }
+    }
+
+    /// What `--answer` and `--no-answer` ask for.
+    pub fn conditioning(&self) -> Option<Conditioning> {
+        match (self.answer, self.no_answer) {
+            (true, _) => Some(Conditioning::Answer),
+            (_, true) => Some(Conditioning::Prompt),
+            _ => None,
+        }
+    }
+}
+
+/// `WxH`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Pixels across.
+    pub width: usize,
+    /// Pixels down.
+    pub height: usize,
+}
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let sides = text.split_once(['x', 'X', '×']);
+        let sides =
+            sides.and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
+        let (width, height) = sides.ok_or("expected WIDTHxHEIGHT in pixels, as 512x512")?;
+        Ok(Self { width, height })
+    }
+}
+
+/// `x2i inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// A PNG, a weight file (GGUF, safetensors, PyTorch) or a model folder; `emoji` is the built-in one
+    pub path: PathBuf,
+    /// List every tensor
+    #[arg(long)]
+    pub tensors: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `x2i doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// The model to check the devices for
+    #[arg(long, value_name = "DIR|NAME")]
+    pub model: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `x2i convert`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+SRC holds flux/ (diffusers: transformer, vae, scheduler), mllm/ (transformers) and proj/ (X2I's
+AlignNet), or says in x2i.json where they are. DST gets model.json, encoder.gguf, align_net.gguf,
+flux.gguf, vae.gguf and tokenizer.json.
+
+How tensors are stored:
+  none         as they are, so that nothing is lost (64-bit floats become f32)
+  f32          all as f32
+  f16          tensors of two and more axes as f16, vectors as f32
+  q8_0, q4_0   matrices of linear layers and embeddings in blocks of 32 where their rows divide
+               into blocks; convolutions and the rest of two and more axes as f16, vectors as f32
+")]
+pub struct ConvertArgs {
+    /// A Hugging Face style model folder
+    pub source: PathBuf,
+    /// The folder to make
+    pub destination: PathBuf,
+    /// How tensors are stored
+    #[arg(long, value_enum, default_value_t = Quantize::None)]
+    pub quantize: Quantize,
+    /// Replace an existing folder
+    #[arg(long)]
+    pub force: bool,
+    /// Print nothing but errors
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// How `convert` stores tensors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs, reason = "described in the command's help")]
+pub enum Quantize {
+    None,
+    F32,
+    F16,
+    #[value(name = "q8_0")]
+    Q8_0,
+    #[value(name = "q4_0")]
+    Q4_0,
+}
+
+/// `x2i bench`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct BenchArgs {
+    /// What to measure; nothing measures prompt to PNG.
+    #[command(subcommand)]
+    pub what: Option<BenchCommand>,
+    /// Prompt to PNG, each time in a process of its own.
+    #[command(flatten)]
+    pub picture: BenchPictureArgs,
+}
+
+/// What `bench` measures besides prompt to PNG.
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// A stack of FLUX's real width: 2 double and 4 single blocks, 256x256, 256 text tokens, f32
+    Stack(BenchStackArgs),
+}
+
+/// `x2i bench`.
+#[derive(Debug, Args)]
+pub struct BenchPictureArgs {
+    /// A model folder, or the name of the built-in model
+    #[arg(long, value_name = "DIR|NAME")]
+    pub model: Option<String>,
+    /// As in generate
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceChoice,
+    /// What to paint
+    #[arg(long, default_value = "a red apple on a blue background")]
+    pub prompt: String,
+    /// How often; the median is printed
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub runs: u32,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `x2i bench stack`.
+#[derive(Debug, Args)]
+pub struct BenchStackArgs {
+    /// As in generate
+    #[arg(long, default_value = "cpu")]
+    pub device: DeviceChoice,
+    /// Forward passes; the median is printed
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub runs: u32,
+    /// Time diffusers and PyTorch in turn with ours, in the same minutes, and print the ratio
+    #[arg(long)]
+    pub compare: bool,
+    /// The Python that has torch and diffusers
+    #[arg(long, value_name = "PATH", default_value = "python3")]
+    pub python: PathBuf,
+    /// The script that times them
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "tests/reference/bench_stack.py"
+    )]
+    pub script: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_are_read() {
+        assert_eq!(
+            "640x480".parse(),
+            Ok(Size {
+                width: 640,
+                height: 480
+            })
+        );
+        for text in [
+            "",
+            "640",
+            "x",
+            "640x",
+            "axb",
+            "-1x16",
+            "1x2x3",
+            "99999999999999999999x1",
+        ] {
+            assert!(text.parse::<Size>().is_err(), "{text}");
+        }
+    }
+}

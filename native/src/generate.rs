@@ -1,0 +1,248 @@
+//! `x2i generate`: plan, load, paint, write.
+
+use std::io::Write;
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+use x2i_core::{ModelConfig, Painting, Pipeline, model};
+
+use crate::cli::GenerateArgs;
+use crate::device::{self, DeviceChoice, OpenDevice};
+use crate::hashes::{Hashes, ModelHashes};
+use crate::host;
+use crate::job::{self, Job, Replay};
+use crate::output::Output;
+use crate::png_metadata::{self, DeviceRecord, Metadata, ModelRecord, Versions};
+use crate::progress::{Display, Interrupt, Reporter, Seconds};
+use crate::source::Model;
+
+/// Runs `x2i generate`.
+///
+/// # Errors
+/// Whatever a flag, a file, the model, the device or the disk does;
+/// [`x2i_core::Error::Cancelled`] on Ctrl-C.
+pub fn run(args: &GenerateArgs) -> Result<()> {
+    let interrupt = Interrupt::listen()?;
+    let replay = args.from.as_deref().map(Replay::read).transpose()?;
+    let recorded_place = replay
+        .as_ref()
+        .map(|replay| replay.metadata.model.place.as_str());
+    let model = Model::find(args.model.as_deref().or(recorded_place))?;
+    let config = pollster::block_on(model::read_config(&model))?;
+    let mut warnings = Vec::new();
+    if let Some(replay) = &replay {
+        check_model(replay, &config)?;
+    }
+    let jobs = job::plan(args, &config, replay.as_ref())?;
+    check_outputs(args, &jobs)?;
+    let mut hashes = ModelHashes::begin(&model, &config)?;
+    let device = open_device(args, replay.as_ref(), &mut warnings)?;
+    let display = Display::choose(args.quiet, args.json);
+    warn(display, &warnings);
+
+    let mut reporter = Reporter::new(display, interrupt, device.health.clone());
+    reporter.begin_picture(1, jobs.len(), jobs[0].request.steps);
+    let loaded = device.guard(|| {
+        pollster::block_on(Pipeline::load(&model, &device.device, &mut |progress| {
+            reporter.hear(progress)
+        }))
+    });
+    let pipeline = loaded.inspect_err(|_| reporter.clear())?;
+    for (index, job) in jobs.iter().enumerate() {
+        reporter.begin_picture(index + 1, jobs.len(), job.request.steps);
+        let painted = device.guard(|| {
+            pollster::block_on(
+                pipeline.generate(&job.request, &mut |progress| reporter.hear(progress)),
+            )
+        });
+        let seconds = reporter.end_picture();
+        let painting = painted?;
+        let hashes = hashes.get()?;
+        if let (0, Some(replay)) = (index, &replay) {
+            warn(display, &changed_files(replay, hashes));
+        }
+        let metadata = metadata(&model, &config, hashes, &device, job, &painting);
+        let png = png_metadata::encode(&painting.image, &metadata)?;
+        job.output.write(&png).context("-o")?;
+        tell(display, job, &metadata, seconds)?;
+    }
+    Ok(())
+}
+
+/// A picture is repeated by the model that made it.
+fn check_model(replay: &Replay, config: &ModelConfig) -> Result<()> {
+    let recorded = &replay.metadata.model.name;
+    if *recorded != config.name {
+        bail!(
+            "--from: {} was made by the model `{recorded}`, this is `{}`; give the folder of `{recorded}` with --model",
+            replay.name,
+            config.name
+        );
+    }
+    Ok(())
+}
+
+/// Before the long work: every file can be written, and standard output has one use.
+fn check_outputs(args: &GenerateArgs, jobs: &[Job]) -> Result<()> {
+    if args.json && jobs.iter().any(|job| job.output == Output::Stdout) {
+        bail!("-o: the picture and --json can't both go to standard output");
+    }
+    jobs.iter()
+        .try_for_each(|job| job.output.check())
+        .context("-o")
+}
+
+/// The device of the flag; for a replay the recorded one, where it is there.
+fn open_device(
+    args: &GenerateArgs,
+    replay: Option<&Replay>,
+    warnings: &mut Vec<String>,
+) -> Result<OpenDevice> {
+    let (None, Some(replay)) = (args.device, replay) else {
+        return Ok(device::acquire(args.device.unwrap_or_default())?);
+    };
+    let recorded = &replay.metadata.device;
+    let choice = recorded.id.parse().unwrap_or(DeviceChoice::Auto);
+    let opened = match device::acquire(choice) {
+        Ok(opened) => opened,
+        Err(_) => device::acquire(DeviceChoice::Auto)?,
+    };
+    if (&opened.entry.id, &opened.entry.name) != (&recorded.id, &recorded.name) {
+        warnings.push(format!(
+            "{} was made on {} ({}), this is {} ({}): pixels may differ slightly",
+            replay.name, recorded.id, recorded.name, opened.entry.id, opened.entry.name
+        ));
+    }
+    let (versions, current) = (&replay.metadata.versions, Versions::current());
+    if *versions != current {
+        warnings.push(format!(
+            "{} was made by x2i {} with burn {}, this is x2i {} with burn {}: pixels may differ",
+            replay.name, versions.x2i, versions.burn, current.x2i, current.burn
+        ));
+    }
+    Ok(opened)
+}
+
+/// What differs between the model that made a picture and this one of the same name.
+fn changed_files(replay: &Replay, hashes: &Hashes) -> Vec<String> {
+    let recorded = &replay.metadata.model.files;
+    let changed: Vec<&str> = recorded
+        .iter()
+        .filter(|(file, hash)| hashes.get(*file) != Some(hash))
+        .map(|(file, _)| file.as_str())
+        .collect();
+    if changed.is_empty() {
+        return Vec::new();
+    }
+    vec![format!(
+        "{} was made with other files of the model `{}`: {} changed since",
+        replay.name,
+        replay.metadata.model.name,
+        changed.join(", ")
+    )]
+}
+
+fn warn(display: Display, warnings: &[String]) {
+    if display == Display::Quiet {
+        return;
+    }
+    for warning in warnings {
+        let _ = writeln!(std::io::stderr(), "warning: {warning}");
+    }
+}
+
+fn metadata(
+    model: &Model,
+    config: &ModelConfig,
+    hashes: &Hashes,
+    device: &OpenDevice,
+    job: &Job,
+    painting: &Painting,
+) -> Metadata {
+    let request = &job.request;
+    Metadata {
+        format: Metadata::FORMAT,
+        versions: Versions::current(),
+        model: ModelRecord {
+            name: config.name.clone(),
+            place: model.place(),
+            files: hashes.clone(),
+        },
+        prompt: job.parts.clone(),
+        width: request.width,
+        height: request.height,
+        steps: request.steps,
+        guidance: request.guidance,
+        seed: request.seed,
+        conditioning: request.conditioning,
+        sampler: "flow_match_euler".into(),
+        device: DeviceRecord {
+            id: device.entry.id.clone(),
+            name: device.entry.name.clone(),
+        },
+        answer: painting.answer.clone(),
+    }
+}
+
+/// Says what was made: a line for people, an object for scripts.
+fn tell(display: Display, job: &Job, metadata: &Metadata, seconds: Seconds) -> Result<()> {
+    let Metadata {
+        width,
+        height,
+        steps,
+        seed,
+        ..
+    } = metadata;
+    let line = match display {
+        Display::Quiet => return Ok(()),
+        Display::Json => {
+            let mut event = json!({
+                "type": "image",
+                "path": job.output.shown(),
+                "seed": seed,
+                "width": width,
+                "height": height,
+                "steps": steps,
+                "device": metadata.device.id,
+                "seconds": seconds.total(),
+                "phases": seconds,
+                "peak_memory": host::peak_memory(),
+            });
+            if let Some(answer) = &metadata.answer {
+                event["answer"] = answer.as_str().into();
+            }
+            event.to_string()
+        }
+        Display::Bar | Display::Lines => {
+            let answer = metadata
+                .answer
+                .as_ref()
+                .map(|answer| format!("answer: {}\n", printable(answer)));
+            let steps = if *steps == 1 {
+                "1 step".to_owned()
+            } else {
+                format!("{steps} steps")
+            };
+            format!(
+                "{}{}: {width}x{height}, seed {seed}, {steps}, {:.1} s on {}",
+                answer.unwrap_or_default(),
+                job.output.shown(),
+                seconds.total(),
+                metadata.device.id
+            )
+        }
+    };
+    // Standard output belongs to the picture where it goes there.
+    match job.output {
+        Output::Stdout => writeln!(std::io::stderr(), "{line}")?,
+        Output::File(_) => writeln!(std::io::stdout(), "{line}")?,
+    }
+    Ok(())
+}
+
+/// A model's text on a terminal: one line, without control characters.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}

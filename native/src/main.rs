@@ -1,0 +1,71 @@
+//! The x2i program: reads the command line, runs it, and matches the error once.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use x2i::cli::{Cli, Command};
+use x2i_core::Error;
+
+fn main() -> ExitCode {
+    silence_device_select();
+    let outcome = match &Cli::parse().command {
+        Command::Generate(args) => x2i::generate::run(args),
+        Command::Inspect(args) => x2i::inspect::run(args),
+        Command::Doctor(args) => x2i::doctor::run(args),
+        Command::Convert(args) => x2i::convert::run(args),
+        Command::Bench(args) => x2i::bench::run(args),
+    };
+    let Err(error) = outcome else {
+        return ExitCode::SUCCESS;
+    };
+    if is_closed_pipe(&error) {
+        return ExitCode::FAILURE; // `x2i inspect model | head` needs no message
+    }
+    if let Some(Error::Cancelled) = error.downcast_ref() {
+        let _ = writeln!(std::io::stderr(), "cancelled");
+        return x2i::EXIT_CANCELLED.into();
+    }
+    let _ = writeln!(std::io::stderr(), "error: {}", one_line(&error));
+    ExitCode::FAILURE
+}
+
+/// Keeps Mesa's device-select layer out of Vulkan's way: without a desktop it writes errors of its
+/// own to stderr, and it only reorders devices, which we do ourselves. Whoever asks for it has it.
+fn silence_device_select() {
+    let asked_for = ["NODEVICE_SELECT", "MESA_VK_DEVICE_SELECT", "DRI_PRIME"];
+    if cfg!(target_os = "linux")
+        && asked_for
+            .iter()
+            .all(|name| std::env::var_os(name).is_none())
+    {
+        // SAFETY: the first statement of the program; there is no other thread yet.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+    }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let mut causes = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    causes.any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// The chain of causes on one line; a cause that the message above it already quotes is left out.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.contains(&cause) {
+            continue;
+        }
+        if !line.is_empty() {
+            line.push_str(": ");
+        }
+        line.push_str(&cause);
+    }
+    // Line ends of a parser's or a driver's message, and whatever a file name may hold.
+    line.split(|c: char| c.is_control())
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}

@@ -1,0 +1,345 @@
+//! Telling how far a generation is: a bar on a terminal, lines elsewhere, JSON for scripts, or
+//! nothing; and hearing Ctrl-C between two blocks.
+
+use std::io::{IsTerminal, Write};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use serde_json::json;
+use x2i_core::{Phase, Progress};
+
+use crate::device::Health;
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Display {
+    /// One bar on a terminal.
+    Bar,
+    /// A line a phase or step.
+    Lines,
+    /// One JSON object an event, on stdout.
+    Json,
+    /// Nothing.
+    Quiet,
+}
+
+impl Display {
+    /// What fits the flags and the terminal.
+    pub fn choose(quiet: bool, json: bool) -> Self {
+        match (json, quiet) {
+            (true, _) => Self::Json,
+            (_, true) => Self::Quiet,
+            _ if std::io::stderr().is_terminal() => Self::Bar,
+            _ => Self::Lines,
+        }
+    }
+}
+
+/// Set by Ctrl-C; the next progress event then cancels.
+#[derive(Debug, Clone, Default)]
+pub struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Listens for Ctrl-C; a second one ends the process at once.
+    ///
+    /// # Errors
+    /// When the system refuses the handler.
+    pub fn listen() -> anyhow::Result<Self> {
+        let interrupt = Self::default();
+        let flag = interrupt.0.clone();
+        ctrlc::set_handler(move || {
+            if flag.swap(true, Ordering::Relaxed) {
+                std::process::exit(crate::EXIT_CANCELLED.into());
+            }
+        })?;
+        Ok(interrupt)
+    }
+
+    /// True after Ctrl-C.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Seconds that each phase took.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Seconds {
+    /// Weights to the device.
+    pub load: f64,
+    /// The LLM.
+    pub encode: f64,
+    /// The transformer.
+    pub denoise: f64,
+    /// The VAE.
+    pub decode: f64,
+}
+
+impl Seconds {
+    /// All phases together.
+    pub fn total(&self) -> f64 {
+        self.load + self.encode + self.denoise + self.decode
+    }
+
+    fn of(&mut self, phase: Phase) -> &mut f64 {
+        match phase {
+            Phase::Load => &mut self.load,
+            Phase::Encode => &mut self.encode,
+            Phase::Denoise => &mut self.denoise,
+            Phase::Decode => &mut self.decode,
+        }
+    }
+}
+
+/// Shows progress, keeps the time of each phase, and cancels on Ctrl-C or a failed device.
+pub struct Reporter {
+    display: Display,
+    interrupt: Interrupt,
+    health: Health,
+    bar: ProgressBar,
+    /// Steps of the picture that is being made.
+    steps: usize,
+    /// `2/4` when there are several pictures.
+    picture: Option<(usize, usize)>,
+    phase: Option<Phase>,
+    step: usize,
+    phase_began: Instant,
+    step_began: Instant,
+    seconds: Seconds,
+}
+
+impl Reporter {
+    /// A reporter for work on a device.
+    pub fn new(display: Display, interrupt: Interrupt, health: Health) -> Self {
+        let target = match display {
+            Display::Bar => ProgressDrawTarget::stderr(),
+            _ => ProgressDrawTarget::hidden(),
+        };
+        let bar = ProgressBar::with_draw_target(Some(1), target);
+        let template = "{prefix:>6} {bar:28.cyan/dim} {msg}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("━╸─"));
+        }
+        let now = Instant::now();
+        Self {
+            display,
+            interrupt,
+            health,
+            bar,
+            steps: 1,
+            picture: None,
+            phase: None,
+            step: 0,
+            phase_began: now,
+            step_began: now,
+            seconds: Seconds::default(),
+        }
+    }
+
+    /// Begins a picture of `steps` steps, the `number`-th of `count`.
+    pub fn begin_picture(&mut self, number: usize, count: usize, steps: usize) {
+        self.end_phase();
+        self.steps = steps;
+        self.picture = (count > 1).then_some((number, count));
+        self.seconds = Seconds {
+            load: self.seconds.load,
+            ..Seconds::default()
+        };
+    }
+
+    /// Ends a picture; the seconds of its phases.
+    pub fn end_picture(&mut self) -> Seconds {
+        self.end_phase();
+        self.bar.finish_and_clear();
+        let seconds = self.seconds;
+        self.seconds.load = 0.0; // loaded once, for the first picture
+        seconds
+    }
+
+    /// Takes the bar away, so that a message does not meet it.
+    pub fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// Hears one event of the pipeline.
+    pub fn hear(&mut self, progress: Progress) -> ControlFlow<()> {
+        if self.interrupt.is_set() || self.health.failure().is_some() {
+            return ControlFlow::Break(());
+        }
+        if self.phase != Some(progress.phase) {
+            self.end_phase();
+            self.phase = Some(progress.phase);
+            self.bar.reset();
+        }
+        let step = match progress.phase {
+            Phase::Denoise => (progress.done * self.steps)
+                .checked_div(progress.total)
+                .unwrap_or(0),
+            _ => 0,
+        };
+        match self.display {
+            Display::Bar => self.draw(progress, step),
+            Display::Lines if step > self.step => {
+                self.line(format!("step {step}/{}", self.steps), self.step_began)
+            }
+            Display::Json => self.event(progress, step),
+            Display::Lines | Display::Quiet => {}
+        }
+        if step > self.step {
+            self.step = step;
+            self.step_began = Instant::now();
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn end_phase(&mut self) {
+        if let Some(phase) = self.phase.take() {
+            *self.seconds.of(phase) = self.phase_began.elapsed().as_secs_f64();
+            // Steps have lines of their own.
+            if phase != Phase::Denoise && self.display == Display::Lines {
+                self.line(past(phase).to_owned(), self.phase_began);
+            }
+        }
+        self.step = 0;
+        self.phase_began = Instant::now();
+        self.step_began = self.phase_began;
+    }
+
+    fn draw(&self, progress: Progress, step: usize) {
+        self.bar.set_prefix(present(progress.phase));
+        self.bar.set_length(progress.total as u64);
+        self.bar.set_position(progress.done as u64);
+        let mut message = match progress.phase {
+            Phase::Denoise => format!("step {}/{}", (step + 1).min(self.steps), self.steps),
+            _ => String::new(),
+        };
+        let elapsed = self.phase_began.elapsed();
+        if let Some(left) = remaining(elapsed, progress)
+            && elapsed > Duration::from_secs(1)
+        {
+            message.push_str(&format!("  {} left", clock(left)));
+        }
+        if let Some((number, count)) = self.picture {
+            message.push_str(&format!("  picture {number}/{count}"));
+        }
+        self.bar.set_message(message.trim_start().to_owned());
+    }
+
+    fn line(&self, what: String, since: Instant) {
+        let picture = self
+            .picture
+            .map(|(number, count)| format!("picture {number}/{count}: "))
+            .unwrap_or_default();
+        // A closed stderr is no reason to stop painting.
+        let _ = writeln!(
+            std::io::stderr(),
+            "{picture}{what}, {:.1} s",
+            since.elapsed().as_secs_f64()
+        );
+    }
+
+    fn event(&self, progress: Progress, step: usize) {
+        let mut event = json!({
+            "type": "progress",
+            "phase": name(progress.phase),
+            "done": progress.done,
+            "total": progress.total,
+        });
+        if progress.phase == Phase::Denoise {
+            event["step"] = step.into();
+            event["steps"] = self.steps.into();
+        }
+        if let Some((number, count)) = self.picture {
+            event["picture"] = number.into();
+            event["pictures"] = count.into();
+        }
+        let _ = writeln!(std::io::stdout(), "{event}");
+    }
+}
+
+/// The time that the rest of a phase will take at the pace so far.
+fn remaining(elapsed: Duration, progress: Progress) -> Option<Duration> {
+    let left = progress.total.checked_sub(progress.done)?;
+    (progress.done > 0 && left > 0).then(|| elapsed.mul_f64(left as f64 / progress.done as f64))
+}
+
+/// `5 s`, `2 min 05 s`, `1 h 07 min`.
+fn clock(time: Duration) -> String {
+    let seconds = time.as_secs() + 1; // rounded up: "0 s left" would be odd
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {:02} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+fn name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Load => "load",
+        Phase::Encode => "encode",
+        Phase::Denoise => "denoise",
+        Phase::Decode => "decode",
+    }
+}
+
+fn present(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Load => "load",
+        Phase::Encode => "read",
+        Phase::Denoise => "paint",
+        Phase::Decode => "decode",
+    }
+}
+
+fn past(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Load => "model loaded",
+        Phase::Encode => "prompt read",
+        Phase::Denoise => "painted",
+        Phase::Decode => "decoded",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(done: usize, total: usize) -> Progress {
+        Progress {
+            phase: Phase::Denoise,
+            done,
+            total,
+        }
+    }
+
+    #[test]
+    fn the_rest_is_estimated_from_the_pace() {
+        let second = Duration::from_secs(1);
+        assert_eq!(remaining(second, at(1, 4)), Some(3 * second));
+        assert_eq!(remaining(second, at(0, 4)), None);
+        assert_eq!(remaining(second, at(4, 4)), None);
+    }
+
+    #[test]
+    fn times_read_well() {
+        assert_eq!(clock(Duration::from_secs(4)), "5 s");
+        assert_eq!(clock(Duration::from_secs(124)), "2 min 05 s");
+        assert_eq!(clock(Duration::from_secs(4019)), "1 h 07 min");
+    }
+
+    #[test]
+    fn an_interrupt_or_a_failed_device_cancels_at_the_next_event() {
+        let interrupt = Interrupt::default();
+        let health = Health::default();
+        let mut reporter = Reporter::new(Display::Quiet, interrupt.clone(), health.clone());
+        assert_eq!(reporter.hear(at(0, 4)), ControlFlow::Continue(()));
+        health.report("lost");
+        assert_eq!(reporter.hear(at(1, 4)), ControlFlow::Break(()));
+        interrupt.0.store(true, Ordering::Relaxed);
+        let mut reporter = Reporter::new(Display::Quiet, interrupt, Health::default());
+        assert_eq!(reporter.hear(at(0, 4)), ControlFlow::Break(()));
+    }
+}
