@@ -1,0 +1,238 @@
+//! `x2i doctor`: this machine's devices, what they can do, and whether a model fits.
+
+use std::fmt::Write as _;
+use std::io::Write;
+
+use anyhow::Result;
+use serde::Serialize;
+use serde_json::json;
+use x2i_core::model;
+
+use crate::cli::DoctorArgs;
+use crate::device::{self, DeviceEntry, DeviceKind, GpuFacts};
+use crate::host::{self, human_bytes};
+use crate::png_metadata::Versions;
+use crate::source::{EmbeddedSource, Model};
+use crate::table::{columns, row};
+use crate::weights_report::{self as report, PartReport};
+
+/// Memory beside the weights: activations of a small picture, the program, the driver.
+const WORKING_MEMORY: u64 = 256 << 20;
+
+/// What a model needs of a device.
+#[derive(Debug, Serialize)]
+struct Need {
+    name: String,
+    file_bytes: u64,
+    loaded_bytes: u64,
+    largest_tensor: u64,
+}
+
+/// Whether a device can run a model.
+#[derive(Debug, Serialize)]
+struct Verdict {
+    can_run: bool,
+    why: String,
+}
+
+/// Runs `x2i doctor`.
+///
+/// # Errors
+/// When the model that `--model` names can't be read.
+pub fn run(args: &DoctorArgs) -> Result<()> {
+    let entries = device::list();
+    let chosen = device::choose(&entries).id.clone();
+    let need = match (&args.model, EmbeddedSource::new()) {
+        (None, None) => None,
+        (model, _) => Some(need(&Model::find(model.as_deref())?)?),
+    };
+    let verdicts: Vec<Option<Verdict>> = entries
+        .iter()
+        .map(|entry| need.as_ref().map(|need| verdict(entry, need)))
+        .collect();
+    let text = if args.json {
+        let devices = entries
+            .iter()
+            .zip(&verdicts)
+            .map(|(entry, verdict)| json!({"device": entry, "verdict": verdict}));
+        let facts = json!({
+            "versions": Versions::current(),
+            "cpu": host::cpu_name(),
+            "cpu_features": host::cpu_features().into_iter().collect::<std::collections::BTreeMap<_, _>>(),
+            "matmul": host::matmul_kernels(),
+            "threads": host::threads(),
+            "memory": host::memory(),
+            "cuda_built": cfg!(feature = "cuda"),
+            "auto": chosen,
+            "model": need,
+            "devices": devices.collect::<Vec<_>>(),
+        });
+        format!("{facts:#}\n")
+    } else {
+        report(&entries, &chosen, need.as_ref(), &verdicts)
+    };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(())
+}
+
+fn need(model: &Model) -> Result<Need> {
+    let config = pollster::block_on(model::read_config(model))?;
+    let parts = report::parts(model, &config)?;
+    let total = |of: fn(&PartReport) -> u64| parts.iter().map(of).sum();
+    Ok(Need {
+        name: config.name,
+        file_bytes: total(|part| part.bytes),
+        loaded_bytes: total(|part| part.loaded),
+        largest_tensor: parts.iter().map(|part| part.largest).max().unwrap_or(0),
+    })
+}
+
+fn verdict(entry: &DeviceEntry, need: &Need) -> Verdict {
+    let wanted = need.loaded_bytes + WORKING_MEMORY;
+    let no = |why: String| Verdict {
+        can_run: false,
+        why,
+    };
+    let yes = |why: &str| Verdict {
+        can_run: true,
+        why: why.to_owned(),
+    };
+    if let Some(gpu) = &entry.gpu {
+        let limit = gpu.max_binding.min(gpu.max_buffer);
+        if need.largest_tensor > limit {
+            let (largest, limit) = (human_bytes(need.largest_tensor), human_bytes(limit));
+            return no(format!(
+                "its largest tensor needs {largest}, the device binds {limit}"
+            ));
+        }
+    }
+    // A software GPU's memory is the host's.
+    let in_host_memory = entry.kind == DeviceKind::Cpu || entry.software;
+    match (in_host_memory, host::memory()) {
+        (true, Some(memory)) if wanted > memory.available => no(format!(
+            "needs {}, {} are available",
+            human_bytes(wanted),
+            human_bytes(memory.available)
+        )),
+        _ if entry.software => yes("slowly: it is emulated on the CPU"),
+        (true, Some(_)) => yes(""),
+        _ => yes("if it has the memory, which its driver does not tell"),
+    }
+}
+
+fn report(
+    entries: &[DeviceEntry],
+    chosen: &str,
+    need: Option<&Need>,
+    verdicts: &[Option<Verdict>],
+) -> String {
+    let versions = Versions::current();
+    let features = host::cpu_features();
+    let features: Vec<&str> = features
+        .iter()
+        .filter(|(_, has)| *has)
+        .map(|(name, _)| *name)
+        .collect();
+    let memory = host::memory().map_or("unknown".into(), |memory| {
+        format!(
+            "{}, {} available",
+            human_bytes(memory.total),
+            human_bytes(memory.available)
+        )
+    });
+    let model = need.map_or("none (give one with --model DIR)".into(), |need| {
+        let (files, loaded) = (human_bytes(need.file_bytes), human_bytes(need.loaded_bytes));
+        format!("{}: {files} in files, {loaded} when loaded", need.name)
+    });
+    let mut text = format!("x2i {}, burn {}\n", versions.x2i, versions.burn);
+    text.push_str(&columns(&[
+        row([
+            "cpu",
+            &host::cpu_name().unwrap_or_else(|| std::env::consts::ARCH.into()),
+        ]),
+        row(["threads", &host::threads().to_string()]),
+        row(["features", &features.join(" ")]),
+        row(["matmul", host::matmul_kernels()]),
+        row(["memory", &memory]),
+        row(["model", &model]),
+    ]));
+    for (entry, verdict) in entries.iter().zip(verdicts) {
+        let auto = if entry.id == chosen {
+            "  <- auto takes this"
+        } else {
+            ""
+        };
+        let software = if entry.software { " (software)" } else { "" };
+        let _ = writeln!(text, "\n{}: {}{software}{auto}", entry.id, entry.name);
+        let mut rows = Vec::new();
+        if let Some(gpu) = &entry.gpu {
+            rows.extend(gpu_rows(gpu));
+        }
+        if let (Some(verdict), Some(need)) = (verdict, need) {
+            let answer = if verdict.can_run { "yes" } else { "no" };
+            let comma = if verdict.why.is_empty() { "" } else { ", " };
+            rows.push(row([
+                &format!("runs {}", need.name),
+                &format!("{answer}{comma}{}", verdict.why),
+            ]));
+        }
+        text.push_str(&columns(&rows));
+    }
+    if !cfg!(feature = "cuda") {
+        text.push_str("\ncuda: not in this build (cargo feature `cuda`)\n");
+    }
+    text
+}
+
+fn gpu_rows(gpu: &GpuFacts) -> [Vec<String>; 3] {
+    let has = |has: bool| if has { "yes" } else { "no" };
+    let [least, most] = gpu.subgroup_size;
+    [
+        row([
+            "driver",
+            &format!("{}, {}, {} GPU", gpu.driver, gpu.api, gpu.class),
+        ]),
+        row([
+            "features",
+            &format!(
+                "f16 {}, subgroups {} ({least} to {most})",
+                has(gpu.f16),
+                has(gpu.subgroups)
+            ),
+        ]),
+        row([
+            "limits",
+            &format!(
+                "buffer {}, binding {}, {} storage buffers, workgroup of {} with {}",
+                human_bytes(gpu.max_buffer),
+                human_bytes(gpu.max_binding),
+                gpu.max_storage_buffers,
+                gpu.max_workgroup_invocations,
+                human_bytes(gpu.max_workgroup_memory.into())
+            ),
+        ]),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_that_is_too_large_is_refused_with_both_numbers() {
+        let entries = device::list();
+        let need = Need {
+            name: "huge".into(),
+            file_bytes: 0,
+            loaded_bytes: u64::MAX / 4,
+            largest_tensor: u64::MAX / 4,
+        };
+        for entry in &entries {
+            let verdict = verdict(entry, &need);
+            assert!(
+                !verdict.can_run || host::memory().is_none() || entry.kind == DeviceKind::Cuda,
+                "{verdict:?}"
+            );
+        }
+    }
+}

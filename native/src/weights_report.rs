@@ -1,0 +1,241 @@
+//! What weight files hold and what they need once loaded: for `inspect` and `doctor`.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use x2i_core::model::{self, ModelSource};
+use x2i_core::weights::{Component, FileFormat, StoredType, WeightFile, Weights};
+use x2i_core::{ModelConfig, Result};
+
+/// One weight file.
+#[derive(Debug, Serialize)]
+pub struct FileReport {
+    /// Its format.
+    pub format: &'static str,
+    /// Tensors.
+    pub tensors: usize,
+    /// Numbers in all tensors.
+    pub parameters: u64,
+    /// Bytes of all tensors.
+    pub bytes: u64,
+    /// Tensors and bytes of each type.
+    pub types: BTreeMap<String, TypeReport>,
+    /// Key-value pairs of the header that are text or numbers.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// The tensors of one type.
+#[derive(Debug, Default, Serialize)]
+pub struct TypeReport {
+    /// How many.
+    pub tensors: usize,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// One tensor.
+#[derive(Debug, Serialize)]
+pub struct TensorReport {
+    /// Its name in the file.
+    pub name: String,
+    /// Its shape, rows first.
+    pub shape: Vec<usize>,
+    /// The type of its numbers.
+    pub stored: String,
+    /// Its bytes.
+    pub bytes: u64,
+}
+
+/// The facts of a weight file.
+pub fn file_report(file: &WeightFile) -> FileReport {
+    let mut types: BTreeMap<String, TypeReport> = BTreeMap::new();
+    for info in file.tensors().values() {
+        let of_type = types.entry(info.stored.to_string()).or_default();
+        of_type.tensors += 1;
+        of_type.bytes += info.byte_len();
+    }
+    FileReport {
+        format: match file.format() {
+            FileFormat::Gguf => "GGUF",
+            FileFormat::Safetensors => "safetensors",
+            FileFormat::PickleZip => "PyTorch (zip)",
+            FileFormat::PickleLegacy => "PyTorch (before 1.6)",
+        },
+        tensors: file.tensors().len(),
+        parameters: file.tensors().values().map(|info| info.elements()).sum(),
+        bytes: file.tensors().values().map(|info| info.byte_len()).sum(),
+        types,
+        metadata: metadata(file),
+    }
+}
+
+fn metadata(file: &WeightFile) -> BTreeMap<String, String> {
+    use x2i_core::weights::gguf::MetaValue;
+    let shown = |value: &MetaValue| match value {
+        MetaValue::String(text) => text.clone(),
+        MetaValue::Array(_, values) => format!("{} values", values.len()),
+        MetaValue::Bool(value) => value.to_string(),
+        MetaValue::F32(value) => value.to_string(),
+        MetaValue::F64(value) => value.to_string(),
+        MetaValue::I8(_) | MetaValue::I16(_) | MetaValue::I32(_) | MetaValue::I64(_) => value
+            .as_u64()
+            .map_or("negative".into(), |value| value.to_string()),
+        _ => value.as_u64().unwrap_or_default().to_string(),
+    };
+    file.metadata()
+        .iter()
+        .map(|(key, value)| (key.clone(), shown(value)))
+        .collect()
+}
+
+/// All tensors of a file, the largest first.
+pub fn tensors(file: &WeightFile) -> Vec<TensorReport> {
+    let report = |(name, info): (&String, &x2i_core::weights::TensorInfo)| TensorReport {
+        name: name.clone(),
+        shape: info.shape.clone(),
+        stored: info.stored.to_string(),
+        bytes: info.byte_len(),
+    };
+    let mut tensors: Vec<TensorReport> = file.tensors().iter().map(report).collect();
+    tensors.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
+    tensors
+}
+
+/// One part of a model.
+#[derive(Debug, Serialize)]
+pub struct PartReport {
+    /// `encoder`, `align_net`, `flux` or `vae`.
+    pub part: &'static str,
+    /// Its architecture and sizes in words.
+    pub what: String,
+    /// Its weight files.
+    pub files: Vec<String>,
+    /// Numbers in all tensors.
+    pub parameters: u64,
+    /// Bytes of its tensors in the files.
+    pub bytes: u64,
+    /// Bytes once loaded.
+    pub loaded: u64,
+    /// The largest loaded tensor in bytes.
+    pub largest: u64,
+}
+
+/// What each part of a model holds.
+///
+/// # Errors
+/// As [`model::open_weights`].
+pub fn parts(source: &dyn ModelSource, config: &ModelConfig) -> Result<Vec<PartReport>> {
+    let mut reports = Vec::new();
+    for (part, component, files) in components(config) {
+        let weights = pollster::block_on(model::open_weights(source, component, files))?;
+        reports.push(part_report(
+            part,
+            describe(config, component),
+            component,
+            files,
+            &weights,
+        ));
+    }
+    Ok(reports)
+}
+
+/// The parts of a model with their weight files, in the order of work.
+pub fn components(config: &ModelConfig) -> [(&'static str, Component, &[String]); 4] {
+    [
+        ("encoder", Component::Qwen2_5Vl, &config.encoder.weights),
+        ("align_net", Component::AlignNet, &config.align_net.weights),
+        ("flux", Component::Flux, &config.flux.weights),
+        ("vae", Component::Vae, &config.vae.weights),
+    ]
+}
+
+fn part_report(
+    part: &'static str,
+    what: String,
+    component: Component,
+    files: &[String],
+    weights: &Weights,
+) -> PartReport {
+    let mut report = PartReport {
+        part,
+        what,
+        files: files.to_vec(),
+        parameters: 0,
+        bytes: 0,
+        loaded: 0,
+        largest: 0,
+    };
+    for name in weights.names() {
+        let (Some(shape), Some(stored)) = (weights.shape(name), weights.stored(name)) else {
+            continue;
+        };
+        let elements = shape.iter().map(|&size| size as u64).product::<u64>();
+        report.parameters += elements;
+        report.bytes += stored.byte_len(&shape).unwrap_or(0);
+        // Painting needs no VAE encoder.
+        if component == Component::Vae && name.starts_with("encoder.") {
+            continue;
+        }
+        let loaded = loaded_bytes(stored, elements);
+        report.loaded += loaded;
+        report.largest = report.largest.max(loaded);
+    }
+    report
+}
+
+/// Blocks stay blocks, with a scale of f32 for every 32 numbers; all else becomes f32.
+fn loaded_bytes(stored: StoredType, elements: u64) -> u64 {
+    match stored {
+        StoredType::Q8_0 => elements + elements / 8,
+        StoredType::Q4_0 => elements / 2 + elements / 8,
+        _ => elements * 4,
+    }
+}
+
+fn describe(config: &ModelConfig, component: Component) -> String {
+    match component {
+        Component::Qwen2_5Vl => {
+            let encoder = &config.encoder.config;
+            format!(
+                "Qwen2.5-VL, {} layers of width {}",
+                encoder.hidden_states() - 1,
+                encoder.hidden_size()
+            )
+        }
+        Component::AlignNet => "AlignNet".into(),
+        Component::Flux => {
+            let flux = &config.flux.config;
+            format!(
+                "FLUX {}, {} double and {} single blocks of width {}",
+                if flux.guidance_embeds {
+                    "dev"
+                } else {
+                    "schnell"
+                },
+                flux.num_layers,
+                flux.num_single_layers,
+                flux.hidden_size()
+            )
+        }
+        Component::Vae => {
+            let vae = &config.vae.config;
+            format!(
+                "AutoencoderKL, {} latent channels, {} times smaller",
+                vae.latent_channels,
+                vae.downsampling()
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_loaded_as_blocks_and_the_rest_as_f32() {
+        assert_eq!(loaded_bytes(StoredType::Q8_0, 32), 36);
+        assert_eq!(loaded_bytes(StoredType::Q4_0, 32), 20);
+        assert_eq!(loaded_bytes(StoredType::BF16, 32), 128);
+    }
+}
