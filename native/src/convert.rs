@@ -1,0 +1,308 @@
+//! `x2i convert`: a Hugging Face style folder becomes `model.json` and GGUF files.
+//!
+//! One tensor is in memory at a time. The new folder is made beside its place, opened again and
+//! compared, then renamed: what is there is whole. Left out: downloading, and merging LoRAs.
+
+mod plan;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use sha2::{Digest, Sha256};
+use x2i_core::config::FileRecord;
+use x2i_core::model::{self, ModelSource};
+use x2i_core::weights::gguf::GgufWriter;
+use x2i_core::weights::{Component, Weights};
+use x2i_core::{Error, ModelConfig};
+
+use crate::cli::ConvertArgs;
+use crate::host::human_bytes;
+use crate::output::folder_of;
+use crate::picture::hex;
+use crate::progress::{Display, Interrupt};
+use crate::source::FolderSource;
+use crate::weights_report::components;
+
+/// Runs `x2i convert`.
+///
+/// # Errors
+/// When the source is incomplete or broken, the destination can't be written, or what was written
+/// does not read back as the same model.
+pub fn run(args: &ConvertArgs) -> Result<()> {
+    let interrupt = Interrupt::listen()?;
+    let source = FolderSource::open(&args.source)?;
+    let mut config = pollster::block_on(model::read_config(&source))?;
+    check_destination(args)?;
+    let parent = folder_of(&args.destination);
+    let folder = tempfile::Builder::new()
+        .prefix(".x2i-convert-")
+        .tempdir_in(parent)
+        .map_err(|error| io::Error::from(error.kind()))
+        .with_context(|| format!("{}: can't be written", parent.display()))?;
+    let converter = Converter {
+        args,
+        source: &source,
+        folder: folder.path(),
+        interrupt,
+    };
+    converter.convert(&mut config)?;
+    verify(&source, folder.path(), &config)?;
+    put_in_place(folder, args)?;
+    if !args.quiet {
+        let bytes = config.files.values().map(|record| record.bytes).sum();
+        let name = args.destination.display();
+        writeln!(
+            io::stdout(),
+            "{name}: model `{}`, {}, read back and compared",
+            config.name,
+            human_bytes(bytes)
+        )?;
+    }
+    Ok(())
+}
+
+/// The destination is free, or a model folder that may be replaced; never a part of the source.
+fn check_destination(args: &ConvertArgs) -> Result<()> {
+    let (source, destination) = (&args.source, &args.destination);
+    let parent = folder_of(destination);
+    let shown = destination.display();
+    let full_parent = parent
+        .canonicalize()
+        .with_context(|| format!("{}: folder not found", parent.display()))?;
+    let full = destination
+        .file_name()
+        .map_or(full_parent.clone(), |name| full_parent.join(name));
+    let full_source = source
+        .canonicalize()
+        .with_context(|| source.display().to_string())?;
+    if full.starts_with(&full_source) || full_source.starts_with(&full) {
+        bail!(
+            "{shown}: must lie outside of the source {}",
+            source.display()
+        );
+    }
+    if !destination.exists() {
+        return Ok(());
+    }
+    if !args.force {
+        bail!("{shown}: is already there; replace it with --force");
+    }
+    let empty = destination.is_dir()
+        && fs::read_dir(destination).is_ok_and(|mut entries| entries.next().is_none());
+    if !empty && !destination.join("model.json").is_file() {
+        bail!("{shown}: is no model folder (it has no model.json), so --force does not replace it");
+    }
+    Ok(())
+}
+
+/// Renames the finished folder, and removes what was there only then.
+fn put_in_place(folder: tempfile::TempDir, args: &ConvertArgs) -> Result<()> {
+    let destination = &args.destination;
+    let failed = || format!("{}: can't be put in place", destination.display());
+    let old = destination.with_extension("x2i-old");
+    let replaces = destination.exists();
+    if replaces {
+        fs::rename(destination, &old).with_context(failed)?;
+    }
+    let finished = folder.keep();
+    if let Err(error) = fs::rename(&finished, destination) {
+        if replaces {
+            fs::rename(&old, destination).with_context(failed)?;
+        }
+        fs::remove_dir_all(&finished).with_context(failed)?;
+        return Err(error).with_context(failed);
+    }
+    if replaces {
+        fs::remove_dir_all(&old).with_context(failed)?;
+    }
+    Ok(())
+}
+
+struct Converter<'a> {
+    args: &'a ConvertArgs,
+    source: &'a FolderSource,
+    folder: &'a Path,
+    interrupt: Interrupt,
+}
+
+impl Converter<'_> {
+    /// Writes all files and puts them into the config.
+    fn convert(&self, config: &mut ModelConfig) -> Result<()> {
+        let mut files = BTreeMap::new();
+        let mut align_config = None;
+        for (part, component, sources) in components(config) {
+            let weights = pollster::block_on(model::open_weights(self.source, component, sources))?;
+            let file = format!("{part}.gguf");
+            let record = self.write_part(&file, part, component, &config.name, &weights)?;
+            files.insert(file, record);
+            if component == Component::AlignNet {
+                align_config = weights
+                    .files()
+                    .iter()
+                    .find_map(|file| file.config().cloned());
+            }
+        }
+        if let (true, Some(found)) = (config.align_net.config.is_null(), align_config) {
+            config.align_net.config = found;
+        }
+        let tokenizer = pollster::block_on(model::read(self.source, &config.encoder.tokenizer)).context(
+            "convert needs the tokenizer as tokenizer.json (transformers writes one with AutoTokenizer.save_pretrained)",
+        )?;
+        files.insert(
+            "tokenizer.json".into(),
+            self.write_file("tokenizer.json", &tokenizer)?,
+        );
+        config.encoder.weights = vec!["encoder.gguf".into()];
+        config.align_net.weights = vec!["align_net.gguf".into()];
+        config.flux.weights = vec!["flux.gguf".into()];
+        config.vae.weights = vec!["vae.gguf".into()];
+        config.encoder.tokenizer = "tokenizer.json".into();
+        config.files = files;
+        let mut json = serde_json::to_string_pretty(config)?;
+        json.push('\n');
+        self.write_file("model.json", json.as_bytes())?;
+        Ok(())
+    }
+
+    /// Writes one part, tensor by tensor.
+    fn write_part(
+        &self,
+        file: &str,
+        part: &str,
+        component: Component,
+        model: &str,
+        weights: &Weights,
+    ) -> Result<FileRecord> {
+        let tensors = plan::tensors(weights, self.args.quantize);
+        let writer = GgufWriter::new(plan::metadata(component, model), tensors.clone())?;
+        let bar = self.bar(file, writer.file_len());
+        let path = self.folder.join(file);
+        let out = File::create(&path).with_context(|| path.display().to_string())?;
+        let shown = self.args.destination.join(file).display().to_string();
+        let mut body = writer.start(
+            shown.as_str(),
+            HashingWriter::new(BufWriter::with_capacity(1 << 20, out)),
+        )?;
+        for (name, stored, shape) in &tensors {
+            if self.interrupt.is_set() {
+                bar.finish_and_clear();
+                return Err(Error::Cancelled.into());
+            }
+            let tensor = pollster::block_on(weights.read(name))?;
+            let bytes = plan::store(&tensor, *stored).map_err(|reason| {
+                Error::format(weights.file_of(name), format!("tensor `{name}`: {reason}"))
+            })?;
+            body.write_tensor(&bytes)?;
+            bar.inc(stored.byte_len(shape).unwrap_or(0));
+        }
+        let record = body.finish()?.finish().with_context(|| shown.clone())?;
+        bar.finish_and_clear();
+        if !self.args.quiet {
+            let (count, size) = (tensors.len(), human_bytes(record.bytes));
+            let ignored = match weights.ignored().len() {
+                0 => String::new(),
+                n => format!(", {n} tensors of other parts left out"),
+            };
+            writeln!(
+                io::stderr(),
+                "{file}: {part}, {count} tensors, {size}{ignored}"
+            )?;
+        }
+        Ok(record)
+    }
+
+    fn write_file(&self, file: &str, bytes: &[u8]) -> Result<FileRecord> {
+        let path = self.folder.join(file);
+        fs::write(&path, bytes)
+            .with_context(|| self.args.destination.join(file).display().to_string())?;
+        Ok(FileRecord {
+            bytes: bytes.len() as u64,
+            sha256: hex(&Sha256::digest(bytes)),
+        })
+    }
+
+    fn bar(&self, file: &str, bytes: u64) -> ProgressBar {
+        let target = match Display::choose(self.args.quiet, false) {
+            Display::Bar => ProgressDrawTarget::stderr(),
+            _ => ProgressDrawTarget::hidden(),
+        };
+        let bar = ProgressBar::with_draw_target(Some(bytes), target).with_prefix(file.to_owned());
+        if let Ok(style) =
+            ProgressStyle::with_template("{prefix:>14} {bar:28.cyan/dim} {bytes}/{total_bytes}")
+        {
+            bar.set_style(style.progress_chars("━╸─"));
+        }
+        bar
+    }
+}
+
+/// Opens what was written and compares names, shapes and configs with the source.
+fn verify(source: &FolderSource, folder: &Path, config: &ModelConfig) -> Result<()> {
+    let written = FolderSource::open(folder)?;
+    let read = pollster::block_on(model::read_config(&written))?;
+    if read != *config {
+        bail!("convert: model.json does not read back as it was written; please report this");
+    }
+    let original = pollster::block_on(model::read_config(source))?;
+    for ((part, component, files), (_, _, originals)) in
+        components(&read).into_iter().zip(components(&original))
+    {
+        let shapes = |source: &dyn ModelSource,
+                      files: &[String]|
+         -> Result<BTreeMap<String, Option<Vec<usize>>>> {
+            let weights = pollster::block_on(model::open_weights(source, component, files))?;
+            Ok(weights
+                .names()
+                .map(|name| (name.to_owned(), weights.shape(name)))
+                .collect())
+        };
+        if shapes(&written, files)? != shapes(source, originals)? {
+            bail!(
+                "convert: {part}.gguf does not hold the tensors of the source; please report this"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Counts and hashes what goes through.
+struct HashingWriter<W> {
+    out: W,
+    hasher: Sha256,
+    bytes: u64,
+}
+
+impl<W: Write> HashingWriter<W> {
+    fn new(out: W) -> Self {
+        Self {
+            out,
+            hasher: Sha256::new(),
+            bytes: 0,
+        }
+    }
+
+    fn finish(mut self) -> io::Result<FileRecord> {
+        self.out.flush()?;
+        Ok(FileRecord {
+            bytes: self.bytes,
+            sha256: hex(&self.hasher.finalize()),
+        })
+    }
+}
+
+impl<W: Write> Write for HashingWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
