@@ -1,0 +1,45 @@
+//! The embedded model under criterion: loading it, and one picture of it on the CPU.
+//!
+//! `cargo bench -p x2i-bench`; prompt to PNG with start-up is `x2i bench`.
+
+use std::hint::black_box;
+use std::ops::ControlFlow;
+
+use burn::tensor::Device;
+use criterion::{Criterion, criterion_group, criterion_main};
+use x2i::source::EmbeddedSource;
+use x2i_core::{Pipeline, Prompt, Request, Result};
+
+fn load(source: &EmbeddedSource) -> Result<Pipeline> {
+    pollster::block_on(Pipeline::load(source, &Device::flex(), &mut |_| {
+        ControlFlow::Continue(())
+    }))
+}
+
+fn embedded_model(criterion: &mut Criterion) {
+    let Some(source) = EmbeddedSource::new() else {
+        eprintln!("skipped: this build has no embedded model");
+        return;
+    };
+    let pipeline = load(&source).expect("the embedded model loads");
+    let mut group = criterion.benchmark_group("emoji");
+    group.sample_size(10);
+    group.bench_function("load", |bencher| {
+        bencher.iter(|| load(black_box(&source)).map(|_| ()))
+    });
+    let request = Request::new(
+        Prompt::text("a red apple on a blue background"),
+        pipeline.config(),
+    );
+    group.bench_function("paint", |bencher| {
+        bencher.iter(|| {
+            let mut on_progress = |_| ControlFlow::Continue(());
+            let painted = pipeline.generate(black_box(&request), &mut on_progress);
+            pollster::block_on(painted).map(|painting| painting.image)
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, embedded_model);
+criterion_main!(benches);
