@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/models/emoji");
+    // At run time: with `env!` a shared target folder would give one checkout the files of another.
+    let folder = variable("CARGO_MANIFEST_DIR")?.join("../core/models/emoji");
     println!("cargo::rerun-if-changed={}", folder.display());
     let mut files = Vec::new();
     if env::var_os("CARGO_FEATURE_EMBEDDED_MODEL").is_some() {
@@ -26,10 +27,13 @@ fn main() -> io::Result<()> {
         ));
     }
     list.push_str("]\n");
-    let out = PathBuf::from(
-        env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("OUT_DIR is not set"))?,
-    );
-    fs::write(out.join("embedded_files.rs"), list)
+    fs::write(variable("OUT_DIR")?.join("embedded_files.rs"), list)
+}
+
+/// A path that cargo gives to build scripts.
+fn variable(name: &str) -> io::Result<PathBuf> {
+    let value = env::var_os(name).ok_or_else(|| io::Error::other(format!("{name} is not set")))?;
+    Ok(value.into())
 }
 
 /// `model.json` and the files that lie beside it; nothing when there is no `model.json`.

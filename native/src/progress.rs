@@ -114,21 +114,12 @@ pub struct Reporter {
 impl Reporter {
     /// A reporter for work on a device.
     pub fn new(display: Display, interrupt: Interrupt, health: Health) -> Self {
-        let target = match display {
-            Display::Bar => ProgressDrawTarget::stderr(),
-            _ => ProgressDrawTarget::hidden(),
-        };
-        let bar = ProgressBar::with_draw_target(Some(1), target);
-        let template = "{prefix:>6} {bar:28.cyan/dim} {msg}";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style.progress_chars("━╸─"));
-        }
         let now = Instant::now();
         Self {
             display,
             interrupt,
             health,
-            bar,
+            bar: ProgressBar::hidden(),
             steps: 1,
             picture: None,
             phase: None,
@@ -144,6 +135,8 @@ impl Reporter {
         self.end_phase();
         self.steps = steps;
         self.picture = (count > 1).then_some((number, count));
+        self.bar.finish_and_clear();
+        self.bar = bar(self.display); // one that was cleared can't be cleared again
         self.seconds = Seconds {
             load: self.seconds.load,
             ..Seconds::default()
@@ -257,6 +250,17 @@ impl Reporter {
             event["pictures"] = count.into();
         }
         let _ = writeln!(std::io::stdout(), "{event}");
+    }
+}
+
+fn bar(display: Display) -> ProgressBar {
+    if display != Display::Bar {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
+    match ProgressStyle::with_template("{prefix:>6} {bar:28.cyan/dim} {msg}") {
+        Ok(style) => bar.with_style(style.progress_chars("━╸─")),
+        Err(_) => bar, // the template is right; the default style would do
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! `cargo bench -p x2i-bench`; prompt to PNG with start-up is `x2i bench`.
 
+#![allow(missing_docs, reason = "criterion's macro makes a public function")]
+
 use std::hint::black_box;
 use std::ops::ControlFlow;
 
