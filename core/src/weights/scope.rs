@@ -15,6 +15,10 @@ use super::stored::StoredType;
 
 /// A linear layer's weight, `[out, in]`.
 #[derive(Debug, Clone)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "both are handles that live inside a layer; a box would only add a hop per product"
+)]
 pub enum Matrix {
     /// f32 on the device.
     Dense(Tensor<2>),

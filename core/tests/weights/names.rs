@@ -302,7 +302,7 @@ fn missing_tensors_and_wrong_shapes_are_named_in_full() {
     assert!(scope.contains("weight"));
     assert_eq!(scope.shape("weight"), Some(vec![2, 3]));
     let tensor = pollster::block_on(scope.tensor("weight", [2, 3])).expect("a tensor");
-    let values = tensor.into_data().to_vec::<f32>().expect("f32");
+    let values = tensor.into_data().try_to_vec::<f32>().expect("f32");
     assert_eq!(values, read(&weights, "double_blocks.1.img_mlp.0.weight").1);
     match pollster::block_on(scope.tensor("scale", [2, 3])) {
         Err(Error::MissingTensor { name, .. }) => {
@@ -351,7 +351,7 @@ fn blocks_of_one_type_are_joined_as_blocks() {
     };
     let back = blocks.dequantize();
     assert_eq!(back.dims(), [6, 32]);
-    let back = back.into_data().to_vec::<f32>().expect("f32");
+    let back = back.into_data().try_to_vec::<f32>().expect("f32");
     assert_eq!(back, expected);
 }
 
