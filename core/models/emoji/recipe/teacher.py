@@ -127,7 +127,15 @@ class RealPictures:
         return self.pictures[[index[scene] for scene in wanted]]
 
     def unseen(self, count: int, seed: int) -> list[data.Scene]:
-        """Scenes no stage trained on, all of them in random order, repeated if need be."""
-        pool = [scene for scene in self.scenes if scene.held_out]
+        """Scenes no stage trained on, in random order, repeated if need be."""
+        return self._draw([scene for scene in self.scenes if scene.held_out], count, seed)
+
+    def half_unseen(self, count: int, seed: int) -> list[data.Scene]:
+        """First `count` // 2 scenes no stage trained on, then as many that were trained on, all colours alike."""
+        seen = [scene for scene in self.scenes if not scene.held_out]
+        return self.unseen(count // 2, seed) + self._draw(seen, count - count // 2, seed)
+
+    @staticmethod
+    def _draw(pool: list[data.Scene], count: int, seed: int) -> list[data.Scene]:
         random.Random(seed).shuffle(pool)
         return (pool * -(-count // len(pool)))[:count]

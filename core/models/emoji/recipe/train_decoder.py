@@ -29,7 +29,7 @@ def report(vae: AutoencoderKL, latents: torch.Tensor, real: torch.Tensor, work) 
 
 
 def main() -> None:
-    args = stage_arguments(__doc__, steps=1200).parse_args()
+    args = stage_arguments(__doc__, steps=600).parse_args()
     seed_everything(args.seed + 1)
     real = teacher.RealPictures(args.work)
     latents = teacher.pack(torch.load(args.work / "latents.pt", weights_only=True))
