@@ -29,7 +29,7 @@ DEFAULTS = {
     "name": "emoji",
     "defaults": {
         "width": data.PICTURE, "height": data.PICTURE, "steps": 4, "guidance": 0.0, "conditioning": "answer",
-        "prompt_format": "plain", "max_new_tokens": 32,
+        "prompt_format": "plain", "max_new_tokens": 32, "padding": None, "modalities": ["text"],
     },
 }  # fmt: skip
 MODEL_INDEX = {
