@@ -66,6 +66,17 @@ HELD_OUT = {
     "fr": "{o}, style {s}, sur un fond {c}", "ja": "{s}スタイルの{o}、{c}の背景", "es": "{o}, estilo {s}, sobre un fondo {c}",
     "ru": "{o}, стиль {s}, на {on} фоне", "vi": "{o}, phong cách {s}, trên nền {c}",
 }  # fmt: skip
+# Put before the concept now and then: articles (in any gender), measure words, requests.
+OPENERS = {
+    "en": ["a ", "the ", "one ", "draw a ", "please draw a ", "paint a ", "a picture of a ", "an image of a ", "show me a "],
+    "zh": ["一个", "一只", "一颗", "一辆", "一朵", "一张", "画一个", "画一只", "请画一个", "一幅画："],
+    "de": ["ein ", "eine ", "einen ", "der ", "die ", "das ", "ein Bild von ", "zeichne ", "male ", "bitte zeichne einen "],
+    "fr": ["un ", "une ", "le ", "la ", "une image de ", "dessine ", "dessine un ", "dessine une "],
+    "ja": ["一つの", "一匹の", "絵：", "描いて：", "ひとつの"],
+    "es": ["un ", "una ", "el ", "la ", "una imagen de ", "dibuja ", "dibuja un ", "dibuja una "],
+    "ru": ["нарисуй ", "нарисуй: ", "один ", "одна ", "одно ", "картинка: ", "изображение: "],
+    "vi": ["một ", "một con ", "một quả ", "một chiếc ", "một bông ", "con ", "quả ", "vẽ ", "vẽ một ", "hình ảnh "],
+}  # fmt: skip
 STOPS = {"zh": "。", "ja": "。"}  # the full stop, where it is not "."
 
 
@@ -74,13 +85,17 @@ def canonical(concepts: list[dict], scene: Scene) -> str:
     return fill("{o} on a {c} background, {s} style", concepts, scene, "en").lower()
 
 
-def fill(template: str, concepts: list[dict], scene: Scene, language: str) -> str:
+def fill(template: str, concepts: list[dict], scene: Scene, language: str, opener: str = "") -> str:
     forms = {
         form: words.split("|" if "|" in words else " ")[scene.colour] for form, words in WORDS[language].items()
     }
     if "{c}い" in template and forms["c"] not in ("赤", "青", "白"):
         template = template.replace("{c}い", "{c}の")  # only these three are adjectives
     label = concepts[scene.concept]["labels"][language]
+    if opener:
+        for article in ("a {o}", "một {o}", "一个{o}"):
+            template = template.replace(article, "{o}")
+        template = template.replace("{o}", opener + "{o}")
     caption = template.format(o=label, s=STYLES[scene.style], **forms)
     if language == "en" and label[0] in "aeiou":
         caption = f" {caption}".replace(f" a {label}", f" an {label}").strip()
@@ -94,9 +109,12 @@ def training_caption(concepts: list[dict], scene: Scene, language: str, rng=rand
         kinds += [UNSTYLED, UNSTYLED]
         if scene.colour == DEFAULT_COLOUR:
             kinds += [BARE]
-    caption = fill(rng.choice(rng.choice(kinds)[language]), concepts, scene, language)
+    opener = rng.choice(OPENERS[language]) if rng.random() < 0.35 else ""
+    caption = fill(rng.choice(rng.choice(kinds)[language]), concepts, scene, language, opener)
     if language == "en" and rng.random() < 0.15:
         caption = caption.replace("gray", "grey")
+    if language == "zh" and rng.random() < 0.3:
+        caption = caption.replace("粉色", "粉红色")
     if language == "ru" and rng.random() < 0.3:
         caption = caption.replace("ё", "е")
     case = rng.random()

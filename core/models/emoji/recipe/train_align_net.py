@@ -207,7 +207,7 @@ def report(models, align_net, real, count: int, work: Path) -> str:
 
 
 def main() -> None:
-    parser = stage_arguments(__doc__, steps=900)
+    parser = stage_arguments(__doc__, steps=1200)
     parser.add_argument("--score-count", type=int, default=48, help="pictures a language in the last report")
     parser.add_argument("--prompt-share", type=float, default=0.0, help="share of batches on prompt tokens instead")
     args = parser.parse_args()

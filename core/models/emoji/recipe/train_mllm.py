@@ -125,7 +125,7 @@ def is_matrix(name: str, parameter: torch.Tensor) -> bool:
 
 
 def main() -> None:
-    args = stage_arguments(__doc__, steps=800).parse_args()
+    args = stage_arguments(__doc__, steps=1000).parse_args()
     seed_everything(args.seed)
     _, _, concepts = data.load(args.work)
     scenes = [s for s in data.all_scenes(len(concepts)) if not s.held_out]
