@@ -14,7 +14,10 @@ const GROUND: [&str; 4] = ["nn", "weights", "config", "error"];
 const MODELS: [&str; 4] = ["encoders", "align_net", "flux", "vae"];
 
 fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests stand in the repository").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the tests stand in the repository")
+        .to_owned()
 }
 
 /// All files below `folder` with this extension, in order.
@@ -22,7 +25,10 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     let mut found = vec![];
     let mut open = vec![folder.to_owned()];
     while let Some(folder) = open.pop() {
-        for entry in std::fs::read_dir(&folder).expect("a folder of the repository").flatten() {
+        for entry in std::fs::read_dir(&folder)
+            .expect("a folder of the repository")
+            .flatten()
+        {
             let path = entry.path();
             if path.is_dir() {
                 open.push(path);
@@ -37,24 +43,41 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
 
 fn rust_files() -> Vec<PathBuf> {
     let root = repository();
-    ["core", "native", "shaders", "tests"].iter().flat_map(|package| files(&root.join(package), "rs")).collect()
+    ["core", "native", "shaders", "tests"]
+        .iter()
+        .flat_map(|package| files(&root.join(package), "rs"))
+        .collect()
 }
 
-/// A file without its unit tests: by our custom they stand last.
+/// A file without its unit tests: by our custom they stand last, or in a `tests.rs`.
 fn code_of(path: &Path) -> String {
+    if path.ends_with("tests.rs") {
+        return String::new();
+    }
     let text = std::fs::read_to_string(path).expect("a readable source file");
-    text.split("\n#[cfg(test)]").next().unwrap_or_default().to_owned()
+    text.split("\n#[cfg(test)]")
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// Lines of code outside comments.
 fn code_lines(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().filter(|line| !line.trim_start().starts_with("//"))
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
 }
 
 /// The module of core that a file belongs to.
 fn core_module(path: &Path) -> String {
-    let inside = path.strip_prefix(repository().join("core/src")).expect("a file of core");
-    let first = inside.iter().next().expect("a file name").to_string_lossy().into_owned();
+    let inside = path
+        .strip_prefix(repository().join("core/src"))
+        .expect("a file of core");
+    let first = inside
+        .iter()
+        .next()
+        .expect("a file name")
+        .to_string_lossy()
+        .into_owned();
     first.trim_end_matches(".rs").to_owned()
 }
 
@@ -69,14 +92,21 @@ fn every_file_says_what_it_is() {
         let text = std::fs::read_to_string(path).expect("a readable source file");
         !text.starts_with("//!") && !text.contains("\n//!")
     });
-    assert_none(bare.map(|path| format!("{}: has no //! header", path.display())).collect());
+    assert_none(
+        bare.map(|path| format!("{}: has no //! header", path.display()))
+            .collect(),
+    );
 }
 
 #[test]
 fn no_file_holds_two_ideas() {
     let long = rust_files().into_iter().filter_map(|path| {
-        let lines = std::fs::read_to_string(&path).expect("a readable source file").lines().count();
-        (lines > MOST_LINES).then(|| format!("{}: {lines} lines, at most {MOST_LINES}", path.display()))
+        let lines = std::fs::read_to_string(&path)
+            .expect("a readable source file")
+            .lines()
+            .count();
+        (lines > MOST_LINES)
+            .then(|| format!("{}: {lines} lines, at most {MOST_LINES}", path.display()))
     });
     assert_none(long.collect());
 }
@@ -120,11 +150,25 @@ fn models_do_not_import_each_other() {
 
 #[test]
 fn core_has_no_door_to_the_outside() {
-    let doors = ["std::fs", "std::net", "std::env", "std::process", "std::thread", "Instant::now", "SystemTime", "cfg(target_arch"];
+    let doors = [
+        "std::fs",
+        "std::net",
+        "std::env",
+        "std::process",
+        "std::thread",
+        "Instant::now",
+        "SystemTime",
+        "cfg(target_arch",
+    ];
     let mut breaches = vec![];
     for path in files(&repository().join("core/src"), "rs") {
         for line in code_lines(&code_of(&path)) {
-            breaches.extend(doors.iter().filter(|&&door| line.contains(door)).map(|door| format!("{}: {door}: {line}", path.display())));
+            breaches.extend(
+                doors
+                    .iter()
+                    .filter(|&&door| line.contains(door))
+                    .map(|door| format!("{}: {door}: {line}", path.display())),
+            );
         }
     }
     assert_none(breaches);
@@ -137,7 +181,12 @@ fn libraries_neither_unwrap_nor_print() {
     for folder in ["core/src", "shaders/src"] {
         for path in files(&repository().join(folder), "rs") {
             for line in code_lines(&code_of(&path)) {
-                breaches.extend(forbidden.iter().filter(|&&word| line.contains(word)).map(|word| format!("{}: {word}: {line}", path.display())));
+                breaches.extend(
+                    forbidden
+                        .iter()
+                        .filter(|&&word| line.contains(word))
+                        .map(|word| format!("{}: {word}: {line}", path.display())),
+                );
             }
         }
     }
@@ -150,8 +199,13 @@ fn every_lint_that_is_allowed_has_a_reason() {
     for path in rust_files() {
         let text = std::fs::read_to_string(&path).expect("a readable source file");
         // A multi-line attribute names its reason before it closes.
-        for (start, _) in text.match_indices("#[allow(").chain(text.match_indices("#![allow(")) {
-            let end = text[start..].find(")]").map_or(text.len(), |end| start + end);
+        for (start, _) in text
+            .match_indices("#[allow(")
+            .chain(text.match_indices("#![allow("))
+        {
+            let end = text[start..]
+                .find(")]")
+                .map_or(text.len(), |end| start + end);
             if !text[start..end].contains("reason") {
                 breaches.push(format!("{}: allow without a reason", path.display()));
             }
@@ -166,12 +220,26 @@ fn each_kernel_stands_beside_its_oracle() {
     let shaders = repository().join("shaders");
     let kernels = files(&shaders.join("wgsl"), "wgsl");
     assert!(!kernels.is_empty(), "no kernels found");
+    let launches = files(&shaders.join("src"), "rs");
     let orphans = kernels.into_iter().filter_map(|kernel| {
-        let stem = kernel.file_stem()?.to_string_lossy().into_owned();
-        // Variants share an oracle: `qmatmul_rows` belongs to `qmatmul`.
-        let family = stem.split('_').next().unwrap_or(&stem).to_owned();
-        let has = |folder: &str| shaders.join(folder).join(format!("{family}.rs")).is_file() || shaders.join(folder).join(&family).is_dir();
-        (!has("src/reference") || !has("src") || !has("tests")).then(|| format!("{stem}.wgsl has no launch, oracle or test"))
+        let name = kernel.file_name()?.to_string_lossy().into_owned();
+        // A kernel belongs to the module that includes it: `qmatvec.wgsl` is `qmatmul`'s for few rows.
+        let launch = launches
+            .iter()
+            .find(|path| code_of(path).contains(&format!("wgsl/{name}")));
+        let Some(launch) = launch else {
+            return Some(format!("{name} is launched by no module"));
+        };
+        let inside = launch.strip_prefix(shaders.join("src")).ok()?;
+        let module = inside
+            .iter()
+            .next()?
+            .to_string_lossy()
+            .trim_end_matches(".rs")
+            .to_owned();
+        let has = |folder: &str| shaders.join(folder).join(format!("{module}.rs")).is_file();
+        (!has("src/reference") || !has("tests"))
+            .then(|| format!("{name}: {module} has no oracle or no test"))
     });
     assert_none(orphans.collect());
 }

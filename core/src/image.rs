@@ -27,15 +27,29 @@ impl Image {
     /// [`Error::Image`] when a side is 0, the length differs or the picture is too large.
     pub fn new(width: usize, height: usize, pixels: Vec<u8>) -> Result<Self> {
         if width == 0 || height == 0 {
-            return Err(Error::image("image", format!("{width}x{height} has no pixels")));
+            return Err(Error::image(
+                "image",
+                format!("{width}x{height} has no pixels"),
+            ));
         }
         match width.checked_mul(height) {
-            Some(n) if n <= MAX_PIXELS && pixels.len() == n * 3 => Ok(Self { width, height, pixels }),
+            Some(n) if n <= MAX_PIXELS && pixels.len() == n * 3 => Ok(Self {
+                width,
+                height,
+                pixels,
+            }),
             Some(n) if n <= MAX_PIXELS => Err(Error::image(
                 "image",
-                format!("{width}x{height} needs {} bytes of RGB, not {}", n * 3, pixels.len()),
+                format!(
+                    "{width}x{height} needs {} bytes of RGB, not {}",
+                    n * 3,
+                    pixels.len()
+                ),
             )),
-            _ => Err(Error::image("image", format!("{width}x{height} is more than {MAX_PIXELS} pixels"))),
+            _ => Err(Error::image(
+                "image",
+                format!("{width}x{height} is more than {MAX_PIXELS} pixels"),
+            )),
         }
     }
 
@@ -56,8 +70,15 @@ impl Image {
 
     /// `[1, 3, height, width]` in -1..1, as the VAE's encoder takes it.
     pub fn to_tensor(&self, device: &Device) -> Tensor<4> {
-        let values: Vec<f32> = self.pixels.iter().map(|&byte| f32::from(byte) / 127.5 - 1.0).collect();
-        let hwc = Tensor::<3>::from_data(TensorData::new(values, [self.height, self.width, 3]), device);
+        let values: Vec<f32> = self
+            .pixels
+            .iter()
+            .map(|&byte| f32::from(byte) / 127.5 - 1.0)
+            .collect();
+        let hwc = Tensor::<3>::from_data(
+            TensorData::new(values, [self.height, self.width, 3]),
+            device,
+        );
         hwc.permute([2, 0, 1]).unsqueeze::<4>() // [1, 3, height, width]
     }
 }
@@ -78,16 +99,24 @@ impl std::fmt::Debug for Image {
 pub async fn to_rgb8(decoded: Tensor<4>) -> Result<Vec<Image>> {
     let [batch, _channels, height, width] = decoded.dims();
     let data = decoded.permute([0, 2, 3, 1]).into_data_async().await?; // [batch, height, width, 3]
-    let values: Vec<f32> =
-        data.try_to_vec().map_err(|error| Error::device("readback", format!("{error:?}")))?;
+    let values: Vec<f32> = data
+        .try_to_vec()
+        .map_err(|error| Error::device("readback", format!("{error:?}")))?;
     let bytes: Vec<u8> = values.iter().map(|&value| to_byte(value)).collect();
     if values.iter().any(|value| value.is_nan()) {
-        return Err(Error::device("readback", "the model's output holds NaN: the weights or the device are broken"));
+        return Err(Error::device(
+            "readback",
+            "the model's output holds NaN: the weights or the device are broken",
+        ));
     }
     (0..batch)
         .map(|index| {
             let size = height * width * 3;
-            Image::new(width, height, bytes[index * size..(index + 1) * size].to_vec())
+            Image::new(
+                width,
+                height,
+                bytes[index * size..(index + 1) * size].to_vec(),
+            )
         })
         .collect()
 }

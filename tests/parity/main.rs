@@ -18,9 +18,14 @@ use report::Report;
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let verbose = arguments.iter().any(|argument| argument == "--verbose");
-    let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
-    let root = std::env::var_os("X2I_GOLDENS")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("goldens"), PathBuf::from);
+    let filters: Vec<&String> = arguments
+        .iter()
+        .filter(|argument| !argument.starts_with("--"))
+        .collect();
+    let root = std::env::var_os("X2I_GOLDENS").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("goldens"),
+        PathBuf::from,
+    );
     let mut names: Vec<String> = match std::fs::read_dir(&root) {
         Ok(entries) => entries
             .filter_map(|entry| entry.ok())
@@ -33,7 +38,9 @@ fn main() -> ExitCode {
         }
     };
     names.sort();
-    names.retain(|name| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str())));
+    names.retain(|name| {
+        filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()))
+    });
     println!("goldens: {}", root.display());
 
     let devices = DeviceUnderTest::all();
@@ -53,11 +60,16 @@ fn main() -> ExitCode {
                 continue;
             };
             let mut report = Report::new(device, verbose);
-            let outcome = Case::open(root.join(name), device).and_then(|case| run(&case, &mut report));
+            let outcome =
+                Case::open(root.join(name), device).and_then(|case| run(&case, &mut report));
             if let Err(error) = outcome {
                 report.fail(format!("{error}"));
             }
-            if report.print(name) { passed += 1 } else { failed += 1 }
+            if report.print(name) {
+                passed += 1
+            } else {
+                failed += 1
+            }
         }
     }
     if passed + failed == 0 {
@@ -65,5 +77,9 @@ fn main() -> ExitCode {
         failed += 1;
     }
     println!("{passed} passed, {failed} failed, {skipped} skipped");
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -34,13 +34,23 @@ pub fn run(case: &Case, report: &mut Report) -> Outcome {
 fn weight_files(folder: &Path) -> Result<Vec<String>, Box<dyn std::error::Error>> {
     let mut files: Vec<String> = std::fs::read_dir(folder)?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| [".bin", ".pt", ".safetensors"].iter().any(|extension| name.ends_with(extension)))
+        .filter(|name| {
+            [".bin", ".pt", ".safetensors"]
+                .iter()
+                .any(|extension| name.ends_with(extension))
+        })
         .collect();
     files.sort();
     Ok(files)
 }
 
-fn compare_file(case: &Case, report: &mut Report, variant: &str, file: &str, half: bool) -> Outcome {
+fn compare_file(
+    case: &Case,
+    report: &mut Report,
+    variant: &str,
+    file: &str,
+    half: bool,
+) -> Outcome {
     let path = format!("{variant}/{file}");
     let weights = case.weights(Component::AlignNet, &[&path])?;
     let json = case.json(&format!("{variant}/config.json"))?;
@@ -53,9 +63,20 @@ fn compare_file(case: &Case, report: &mut Report, variant: &str, file: &str, hal
     for input in ["x", "x_short"] {
         let hidden_states: Tensor<4> = case.tensor(&format!("in.{input}"))?;
         let conditioning = align_net.forward(hidden_states);
-        let (txt, vec) = (format!("out.{variant}.{input}.prompt_embeds"), format!("out.{variant}.{input}.pooled"));
-        report.close(&format!("{file} {txt}"), &case.values(conditioning.txt)?, &case.golden.f32(&txt)?.0);
-        report.close(&format!("{file} {vec}"), &case.values(conditioning.vec)?, &case.golden.f32(&vec)?.0);
+        let (txt, vec) = (
+            format!("out.{variant}.{input}.prompt_embeds"),
+            format!("out.{variant}.{input}.pooled"),
+        );
+        report.close(
+            &format!("{file} {txt}"),
+            &case.values(conditioning.txt)?,
+            &case.golden.f32(&txt)?.0,
+        );
+        report.close(
+            &format!("{file} {vec}"),
+            &case.values(conditioning.vec)?,
+            &case.golden.f32(&vec)?.0,
+        );
     }
     if file == MAIN_FILE && !variant.starts_with("t5") {
         let mixed = format!("out.{variant}.mixed");
@@ -65,20 +86,38 @@ fn compare_file(case: &Case, report: &mut Report, variant: &str, file: &str, hal
     Ok(())
 }
 
-fn load(case: &Case, path: &str, json: Option<&Value>, weights: &Weights) -> Result<AlignNet, Box<dyn std::error::Error>> {
+fn load(
+    case: &Case,
+    path: &str,
+    json: Option<&Value>,
+    weights: &Weights,
+) -> Result<AlignNet, Box<dyn std::error::Error>> {
     let config = AlignNetConfig::from_shapes(path, json, |name| weights.shape(name))?;
-    Ok(pollster::block_on(AlignNet::load(&config, &weights.scope(&case.device)))?)
+    Ok(pollster::block_on(AlignNet::load(
+        &config,
+        &weights.scope(&case.device),
+    ))?)
 }
 
 /// The published sizes; weights come from an integer hash that `case.json` describes.
 pub fn run_real_dims(case: &Case, report: &mut Report) -> Outcome {
     let description = case.json("case.json")?;
     let number = |value: &Value| value.as_u64().ok_or("not a number");
-    let (tokens, seed) = (number(&description["S"])? as usize, number(&description["seed"])?);
+    let (tokens, seed) = (
+        number(&description["S"])? as usize,
+        number(&description["seed"])?,
+    );
     for (name, config) in description["configs"].as_object().ok_or("no configs")? {
-        let (layers, width) = (number(&config["in_channels"])? as usize, number(&config["input_dim"])? as usize);
-        let order: Vec<String> = serde_json::from_value(case.json(&format!("{name}.state_dict_order.json"))?)?;
-        let text_dim = case.golden.f32(&format!("out.{name}.prompt_embeds_rows_0_11_23"))?.1[1];
+        let (layers, width) = (
+            number(&config["in_channels"])? as usize,
+            number(&config["input_dim"])? as usize,
+        );
+        let order: Vec<String> =
+            serde_json::from_value(case.json(&format!("{name}.state_dict_order.json"))?)?;
+        let text_dim = case
+            .golden
+            .f32(&format!("out.{name}.prompt_embeds_rows_0_11_23"))?
+            .1[1];
         let pooled_dim = case.golden.f32(&format!("out.{name}.pooled"))?.1[1];
         let tensors: Vec<(String, Vec<usize>, Vec<f32>)> = order
             .iter()
@@ -99,13 +138,22 @@ pub fn run_real_dims(case: &Case, report: &mut Report) -> Outcome {
         drop(weights);
 
         let x = fill(layers * tokens * width, seed, 1.7);
-        let x = Tensor::<4>::from_data(TensorData::new(x, [1, layers, tokens, width]), &case.device);
+        let x =
+            Tensor::<4>::from_data(TensorData::new(x, [1, layers, tokens, width]), &case.device);
         let rows = [0, 11, 23];
-        let pick = |values: Vec<f32>, width: usize| rows.iter().flat_map(|row| values[row * width..][..width].to_vec()).collect::<Vec<_>>();
+        let pick = |values: Vec<f32>, width: usize| {
+            rows.iter()
+                .flat_map(|row| values[row * width..][..width].to_vec())
+                .collect::<Vec<_>>()
+        };
         let mixed = pick(case.values(align_net.mix(x.clone()))?, width);
         let conditioning = align_net.forward(x);
         let txt = pick(case.values(conditioning.txt)?, text_dim);
-        let outputs = [("mixed_rows_0_11_23", mixed), ("prompt_embeds_rows_0_11_23", txt), ("pooled", case.values(conditioning.vec)?)];
+        let outputs = [
+            ("mixed_rows_0_11_23", mixed),
+            ("prompt_embeds_rows_0_11_23", txt),
+            ("pooled", case.values(conditioning.vec)?),
+        ];
         for (output, ours) in outputs {
             let golden = format!("out.{name}.{output}");
             report.close(&golden, &ours, &case.golden.f32(&golden)?.0);
@@ -115,16 +163,28 @@ pub fn run_real_dims(case: &Case, report: &mut Report) -> Outcome {
 }
 
 /// The generator itself, against its stored first values.
-fn check_heads(case: &Case, report: &mut Report, name: &str, tensors: &[(String, Vec<usize>, Vec<f32>)], seed: u64) -> Outcome {
+fn check_heads(
+    case: &Case,
+    report: &mut Report,
+    name: &str,
+    tensors: &[(String, Vec<usize>, Vec<f32>)],
+    seed: u64,
+) -> Outcome {
     let head = format!("out.{name}.fill_head_x");
     report.close(&head, &fill(16, seed, 1.7), &case.golden.f32(&head)?.0);
     let head = format!("out.{name}.fill_head_projector0");
-    let projector = tensors.iter().find(|(parameter, ..)| parameter == "mlp.projector.0.weight").ok_or("no projector")?;
+    let projector = tensors
+        .iter()
+        .find(|(parameter, ..)| parameter == "mlp.projector.0.weight")
+        .ok_or("no projector")?;
     report.close(&head, &projector.2[..16], &case.golden.f32(&head)?.0);
     Ok(())
 }
 
-fn parameter_shape(parameter: &str, [layers, width, text_dim, pooled_dim]: [usize; 4]) -> Vec<usize> {
+fn parameter_shape(
+    parameter: &str,
+    [layers, width, text_dim, pooled_dim]: [usize; 4],
+) -> Vec<usize> {
     match parameter {
         "cha_scale" => vec![1, layers, 1, 1],
         "conv.weight" => vec![1, layers, 5, 5],
@@ -140,7 +200,10 @@ fn parameter_shape(parameter: &str, [layers, width, text_dim, pooled_dim]: [usiz
 fn parameter_values(parameter: &str, shape: &[usize], salt: u64) -> Vec<f32> {
     let count = shape.iter().product();
     if parameter == "cha_scale" || parameter == "mlp.layernorm.weight" {
-        return fill(count, salt, 1.0).into_iter().map(|value| 1.0 + 0.3 * value).collect();
+        return fill(count, salt, 1.0)
+            .into_iter()
+            .map(|value| 1.0 + 0.3 * value)
+            .collect();
     }
     if shape.len() == 1 {
         return fill(count, salt, 0.1);
@@ -162,12 +225,17 @@ fn fill(count: usize, salt: u64, scale: f64) -> Vec<f32> {
         .collect()
 }
 
-fn safetensors_bytes(tensors: &[(String, Vec<usize>, Vec<f32>)]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+fn safetensors_bytes(
+    tensors: &[(String, Vec<usize>, Vec<f32>)],
+) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
     let mut header = serde_json::Map::new();
     let mut offset = 0;
     for (name, shape, values) in tensors {
         let end = offset + values.len() * 4;
-        header.insert(name.clone(), serde_json::json!({"dtype": "F32", "shape": shape, "data_offsets": [offset, end]}));
+        header.insert(
+            name.clone(),
+            serde_json::json!({"dtype": "F32", "shape": shape, "data_offsets": [offset, end]}),
+        );
         offset = end;
     }
     let header = serde_json::to_vec(&header)?;

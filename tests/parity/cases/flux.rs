@@ -15,11 +15,23 @@ pub fn run(case: &Case, report: &mut Report) -> Outcome {
 
     let ids = [ids(case, "in.txt_ids")?, ids(case, "in.img_ids")?].concat();
     let rope = flux.rope(&ids);
-    report.close("out.rope.cos", &case.values(rope.cos.clone())?, &case.golden.f32("out.rope.cos")?.0);
-    report.close("out.rope.sin", &case.values(rope.sin.clone())?, &case.golden.f32("out.rope.sin")?.0);
+    report.close(
+        "out.rope.cos",
+        &case.values(rope.cos.clone())?,
+        &case.golden.f32("out.rope.cos")?.0,
+    );
+    report.close(
+        "out.rope.sin",
+        &case.values(rope.sin.clone())?,
+        &case.golden.f32("out.rope.sin")?.0,
+    );
 
     let (sigma, _) = case.golden.f32("in.timestep")?;
-    let guidance = if case.golden.contains("in.guidance") { case.golden.f32("in.guidance")?.0 } else { vec![0.0; sigma.len()] };
+    let guidance = if case.golden.contains("in.guidance") {
+        case.golden.f32("in.guidance")?.0
+    } else {
+        vec![0.0; sigma.len()]
+    };
     let input = FluxInput {
         img: case.tensor("in.hidden_states")?,
         txt: case.tensor("in.encoder_hidden_states")?,
@@ -31,14 +43,22 @@ pub fn run(case: &Case, report: &mut Report) -> Outcome {
     let mut outputs = vec![];
     let velocity = flux.forward(input, &mut |output| {
         match output {
-            BlockOutput::Double { index, img, txt, img_attn, txt_attn } => outputs.extend([
+            BlockOutput::Double {
+                index,
+                img,
+                txt,
+                img_attn,
+                txt_attn,
+            } => outputs.extend([
                 (format!("out.double.{index}.img"), img.clone()),
                 (format!("out.double.{index}.txt"), txt.clone()),
                 (format!("out.double.{index}.attn.img"), img_attn.clone()),
                 (format!("out.double.{index}.attn.txt"), txt_attn.clone()),
             ]),
-            BlockOutput::Single { index, x, attn } => outputs
-                .extend([(format!("out.single.{index}"), x.clone()), (format!("out.single.{index}.attn"), attn.clone())]),
+            BlockOutput::Single { index, x, attn } => outputs.extend([
+                (format!("out.single.{index}"), x.clone()),
+                (format!("out.single.{index}.attn"), attn.clone()),
+            ]),
         }
         Ok(())
     })?;
@@ -51,5 +71,8 @@ pub fn run(case: &Case, report: &mut Report) -> Outcome {
 
 fn ids(case: &Case, name: &str) -> Result<Vec<[f32; 3]>, Box<dyn std::error::Error>> {
     let (values, _) = case.golden.f32(name)?;
-    Ok(values.chunks_exact(3).map(|id| [id[0], id[1], id[2]]).collect())
+    Ok(values
+        .chunks_exact(3)
+        .map(|id| [id[0], id[1], id[2]])
+        .collect())
 }

@@ -13,7 +13,9 @@ const TOLERANCE: f32 = 1e-6;
 
 pub fn run(case: &Case, report: &mut Report) -> Outcome {
     for name in case.golden.names().map(str::to_owned).collect::<Vec<_>>() {
-        let Some(key) = name.strip_prefix("out.") else { continue };
+        let Some(key) = name.strip_prefix("out.") else {
+            continue;
+        };
         let parts: Vec<&str> = key.split('.').collect();
         match parts[..] {
             ["mu", size] => {
@@ -37,7 +39,9 @@ pub fn run(case: &Case, report: &mut Report) -> Outcome {
                 let (golden, _) = case.golden.f32(&name)?;
                 match kind {
                     "sigmas" => report.close_within(&name, &schedule.sigmas, &golden, TOLERANCE),
-                    _ => report.close_within(&name, &schedule.timesteps, &golden, TOLERANCE * 1000.0),
+                    _ => {
+                        report.close_within(&name, &schedule.timesteps, &golden, TOLERANCE * 1000.0)
+                    }
                 }
             }
             _ => report.note(format!("{name}: unknown key")),
@@ -47,13 +51,17 @@ pub fn run(case: &Case, report: &mut Report) -> Outcome {
 }
 
 fn sampler(case: &Case, config: &str) -> Result<FlowMatchEuler, Box<dyn std::error::Error>> {
-    let config: SchedulerConfig = serde_json::from_value(case.json(&format!("{config}/scheduler_config.json"))?)?;
+    let config: SchedulerConfig =
+        serde_json::from_value(case.json(&format!("{config}/scheduler_config.json"))?)?;
     Ok(FlowMatchEuler::new(config))
 }
 
 /// Packed tokens of a size such as `h512w768`.
 fn image_tokens(size: &str) -> Result<usize, Box<dyn std::error::Error>> {
-    let (height, width) = size.strip_prefix('h').and_then(|rest| rest.split_once('w')).ok_or("no size")?;
+    let (height, width) = size
+        .strip_prefix('h')
+        .and_then(|rest| rest.split_once('w'))
+        .ok_or("no size")?;
     Ok((height.parse::<usize>()? / 16) * (width.parse::<usize>()? / 16))
 }
 
@@ -81,7 +89,12 @@ fn trajectory(case: &Case, report: &mut Report, config: &str) -> Outcome {
 fn train_table(case: &Case, report: &mut Report, config: &str) -> Outcome {
     let name = format!("out.train_table.{config}.sigmas");
     let (golden, _) = case.golden.f32(&name)?;
-    report.close_within(&name, &sampler(case, config)?.train_sigmas(), &golden, TOLERANCE);
+    report.close_within(
+        &name,
+        &sampler(case, config)?.train_sigmas(),
+        &golden,
+        TOLERANCE,
+    );
     Ok(())
 }
 
@@ -89,9 +102,17 @@ fn packing(case: &Case, report: &mut Report) -> Outcome {
     let unpacked: Tensor<4> = case.tensor("in.latents")?;
     let [_, _, height, width] = unpacked.dims();
     let packed = latents::pack(unpacked);
-    report.equal("out.packed", &case.values(packed.clone())?, &case.golden.f32("out.packed")?.0);
+    report.equal(
+        "out.packed",
+        &case.values(packed.clone())?,
+        &case.golden.f32("out.packed")?.0,
+    );
     let unpacked = latents::unpack(packed, height, width);
-    report.equal("out.unpacked", &case.values(unpacked)?, &case.golden.f32("out.unpacked")?.0);
+    report.equal(
+        "out.unpacked",
+        &case.values(unpacked)?,
+        &case.golden.f32("out.unpacked")?.0,
+    );
     let ids = latents::image_ids(height / latents::PACK, width / latents::PACK).concat();
     report.equal("out.image_ids", &ids, &case.golden.f32("out.image_ids")?.0);
     Ok(())

@@ -12,7 +12,10 @@ const LATENT_STRIDE: usize = 4;
 
 pub fn run(case: &Case, report: &mut Report) -> Outcome {
     for name in case.golden.names() {
-        let Some((seed, draw)) = name.strip_prefix("seed").and_then(|rest| rest.split_once('.')) else {
+        let Some((seed, draw)) = name
+            .strip_prefix("seed")
+            .and_then(|rest| rest.split_once('.'))
+        else {
             report.note(format!("{name}: unknown key"));
             continue;
         };
@@ -37,9 +40,14 @@ pub fn run(case: &Case, report: &mut Report) -> Outcome {
 }
 
 /// One draw of a shape such as `1x16x32x48`, thinned as the golden is.
-fn every_fourth_pixel(rng: &mut TorchRng, shape: &str) -> Result<Vec<f32>, Box<dyn std::error::Error>> {
+fn every_fourth_pixel(
+    rng: &mut TorchRng,
+    shape: &str,
+) -> Result<Vec<f32>, Box<dyn std::error::Error>> {
     let shape: Vec<usize> = shape.split('x').map(str::parse).collect::<Result<_, _>>()?;
-    let [.., height, width] = shape[..] else { return Err("a latent has at least two axes".into()) };
+    let [.., height, width] = shape[..] else {
+        return Err("a latent has at least two axes".into());
+    };
     let all = rng.randn(shape.iter().product());
     let kept = all.iter().enumerate().filter(|(index, _)| {
         let (row, column) = (index / width % height, index % width);

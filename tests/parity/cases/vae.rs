@@ -27,7 +27,9 @@ fn encode(case: &Case, report: &mut Report, vae: &Vae) -> Outcome {
         parts.push((format!("out.enc.{part}"), x.clone()));
         Ok(())
     })?;
-    compare_parts(case, report, parts, |name| name.replace("mid.attn_1", "mid.attn"))?;
+    compare_parts(case, report, parts, |name| {
+        name.replace("mid.attn_1", "mid.attn")
+    })?;
     let std = (latents.log_variance.clone() * 0.5).exp();
     let outputs = [
         ("out.mean", latents.mean.clone()),
@@ -44,7 +46,11 @@ fn encode(case: &Case, report: &mut Report, vae: &Vae) -> Outcome {
 fn decode(case: &Case, report: &mut Report, vae: &Vae, levels: usize) -> Outcome {
     let latents: Tensor<4> = case.tensor("in.latents")?;
     let raw = vae.decode(latents.clone(), &mut |_, _| Ok(()))?;
-    report.close("out.decode_raw", &case.values(raw)?, &case.golden.f32("out.decode_raw")?.0);
+    report.close(
+        "out.decode_raw",
+        &case.values(raw)?,
+        &case.golden.f32("out.decode_raw")?.0,
+    );
 
     let mut parts = vec![];
     let decoded = vae.decode(vae.unscale(latents), &mut |part, x| {
@@ -52,22 +58,44 @@ fn decode(case: &Case, report: &mut Report, vae: &Vae, levels: usize) -> Outcome
         Ok(())
     })?;
     // BFL counts up levels from the finest, diffusers from the coarsest.
-    let diffusers_name = |name: &str| match name.strip_prefix("out.dec.up.").and_then(|index| index.parse::<usize>().ok()) {
+    let diffusers_name = |name: &str| match name
+        .strip_prefix("out.dec.up.")
+        .and_then(|index| index.parse::<usize>().ok())
+    {
         Some(index) => format!("out.dec.up.{}", levels - 1 - index),
         None => name.replace("mid.attn_1", "mid.attn"),
     };
     compare_parts(case, report, parts, diffusers_name)?;
-    report.close("out.decode_scaled", &case.values(decoded.clone())?, &case.golden.f32("out.decode_scaled")?.0);
+    report.close(
+        "out.decode_scaled",
+        &case.values(decoded.clone())?,
+        &case.golden.f32("out.decode_scaled")?.0,
+    );
 
     let pictures = pollster::block_on(image::to_rgb8(decoded * PICTURE_GAIN))?;
-    let ours: Vec<f32> = pictures.iter().flat_map(|picture| picture.pixels()).map(|&byte| f32::from(byte)).collect();
-    let golden: Vec<f32> = case.golden.u8("out.decoded_uint8")?.0.into_iter().map(f32::from).collect();
+    let ours: Vec<f32> = pictures
+        .iter()
+        .flat_map(|picture| picture.pixels())
+        .map(|&byte| f32::from(byte))
+        .collect();
+    let golden: Vec<f32> = case
+        .golden
+        .u8("out.decoded_uint8")?
+        .0
+        .into_iter()
+        .map(f32::from)
+        .collect();
     report.close_within("out.decoded_uint8", &ours, &golden, 1.0);
     Ok(())
 }
 
 /// Compares those parts that the golden set holds.
-fn compare_parts(case: &Case, report: &mut Report, parts: Vec<(String, Tensor<4>)>, rename: impl Fn(&str) -> String) -> Outcome {
+fn compare_parts(
+    case: &Case,
+    report: &mut Report,
+    parts: Vec<(String, Tensor<4>)>,
+    rename: impl Fn(&str) -> String,
+) -> Outcome {
     for (name, ours) in parts {
         let name = rename(&name);
         if case.golden.contains(&name) {

@@ -27,6 +27,7 @@ import vocabulary
 LIMIT = 15.3e6  # bytes
 DEFAULTS = {
     "name": "emoji",
+    "license": "CC-BY-SA-4.0",
     "defaults": {
         "width": data.PICTURE, "height": data.PICTURE, "steps": 4, "guidance": 0.0, "conditioning": "answer",
         "prompt_format": "plain", "max_new_tokens": 32, "padding": None, "modalities": ["text"],
