@@ -22,6 +22,7 @@ pub struct Conditioning {
 
 /// How layers are mixed, with its weights.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a model has one")]
 enum Mixer {
     Conv { weight: Tensor<4>, bias: Tensor<1> }, // [1, layers, kernel, kernel], [1]
     Scale { weight: Tensor<4> },                 // cha_scale [1, layers, 1, 1]

@@ -60,7 +60,7 @@ impl FluxConfig {
         for (name, size) in sizes {
             check(file, size > 0, || format!("{name} is 0"))?;
         }
-        check(file, self.in_channels % 4 == 0, || {
+        check(file, self.in_channels.is_multiple_of(4), || {
             format!(
                 "in_channels {} is not 4 x latent channels",
                 self.in_channels

@@ -230,7 +230,7 @@ impl Qwen2_5VlConfig {
         }
         check(
             file,
-            self.hidden_size % self.num_attention_heads == 0,
+            self.hidden_size.is_multiple_of(self.num_attention_heads),
             || {
                 format!(
                     "hidden_size {} can't be split into {} heads",
@@ -240,7 +240,8 @@ impl Qwen2_5VlConfig {
         )?;
         check(
             file,
-            self.num_attention_heads % self.num_key_value_heads == 0,
+            self.num_attention_heads
+                .is_multiple_of(self.num_key_value_heads),
             || {
                 format!(
                     "{} heads can't share {} key/value heads",
@@ -276,12 +277,16 @@ impl VisionConfig {
         for (name, size) in sizes {
             check(file, size > 0, || format!("vision_config.{name} is 0"))?;
         }
-        check(file, self.hidden_size % (self.num_heads * 4) == 0, || {
-            format!(
-                "vision_config.hidden_size {} can't be split into {} heads of a multiple of 4",
-                self.hidden_size, self.num_heads
-            )
-        })?;
+        check(
+            file,
+            self.hidden_size.is_multiple_of(self.num_heads * 4),
+            || {
+                format!(
+                    "vision_config.hidden_size {} can't be split into {} heads of a multiple of 4",
+                    self.hidden_size, self.num_heads
+                )
+            },
+        )?;
         check(
             file,
             self.window_size >= self.patch_size * self.spatial_merge_size,

@@ -47,7 +47,7 @@ impl TorchRng {
         for group in values.chunks_exact_mut(GROUP) {
             normal_group(group);
         }
-        if count % GROUP != 0 {
+        if !count.is_multiple_of(GROUP) {
             // A ragged tail is drawn anew as a whole last group.
             let tail = &mut values[count - GROUP..];
             tail.iter_mut().for_each(|value| *value = self.uniform(24));
@@ -67,7 +67,7 @@ impl TorchRng {
         for group in values.chunks_exact_mut(GROUP) {
             normal_group_bf16(group);
         }
-        if count % GROUP != 0 {
+        if !count.is_multiple_of(GROUP) {
             let tail = &mut values[count - GROUP..];
             tail.iter_mut().for_each(|value| *value = self.uniform(8));
             normal_group_bf16(tail);

@@ -153,7 +153,7 @@ fn encode(
             .ok_or(format!("case.json has no {key}"))
     };
     // A folder of parts, as a user would have it: the LLM stands elsewhere.
-    let source = FolderSource::open(&case.sibling(text("mllm")?))?;
+    let source = FolderSource::open(case.sibling(text("mllm")?))?;
     let side = if text("padding_side")? == "left" {
         PaddingSide::Left
     } else {
