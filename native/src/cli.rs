@@ -70,7 +70,7 @@ pub struct GenerateArgs {
     /// Paint this many pictures with seeds N, N+1, ...
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub num_images: Option<u32>,
-    /// auto, cpu, wgpu[:INDEX] or cuda[:INDEX]; auto takes the best hardware GPU, else the CPU
+    /// `auto`, `cpu`, `wgpu[:INDEX]` or `cuda[:INDEX]`; auto takes the best hardware GPU, else the CPU
     #[arg(long)]
     pub device: Option<DeviceChoice>,
     /// Paint from the LLM's answer to the prompt (default: the model's choice)
