@@ -9,12 +9,14 @@
 //! with respect to a quantized weight (it is frozen).
 
 mod attention;
+mod gelu;
 mod qmatmul;
 pub mod reference;
 mod vectorize;
 mod wgsl;
 
 pub use attention::attention;
+pub use gelu::gelu_tanh;
 pub use qmatmul::{BlockQuantized, BlockType, QuantError, qmatmul};
 
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -25,7 +27,7 @@ use burn_cubecl::CubeBackend;
 
 /// The operations a backend may replace by a kernel of its own.
 ///
-/// Shapes are those of [`attention()`] and [`qmatmul()`]; the public functions check them, so an
+/// Shapes are those of [`attention()`], [`gelu_tanh`] and [`qmatmul()`]; the public functions check them, so an
 /// implementation may trust them.
 #[backend_extension(Cube, Flex, Autodiff)]
 pub trait KernelOps: Backend {
@@ -48,6 +50,11 @@ pub trait KernelOps: Backend {
         scale: f32,
     ) -> FloatTensor<Self> {
         attention::composed::<Self>(q, k, v, Some(mask), scale)
+    }
+
+    /// GELU in its tanh form, any shape.
+    fn gelu_tanh(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        gelu::composed::<Self>(x)
     }
 
     /// Blocks `words [rows, words]`, `scales [rows, blocks]` as `[rows, blocks * 32]` f32.
@@ -103,6 +110,10 @@ impl KernelOps for Flex {
         scale: f32,
     ) -> FloatTensor<Self> {
         attention::flex::attention(q, k, v, Some(mask), scale)
+    }
+
+    fn gelu_tanh(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        gelu::flex::gelu_tanh(x)
     }
 
     fn dequantize_blocks(

@@ -6,7 +6,7 @@ use burn::tensor::{Tensor, activation};
 use crate::config::FluxConfig;
 use crate::error::Result;
 use crate::nn::rope::{Pairing, Rope};
-use crate::nn::{Bias, Linear, RmsNorm, attention, layer_norm};
+use crate::nn::{Bias, Linear, RmsNorm, attention, gelu_tanh, layer_norm};
 use crate::weights::Scope;
 
 const EPS: f64 = 1e-6;
@@ -175,9 +175,9 @@ impl Stream {
         [first, second]: &[ModulationOut; 2],
     ) -> Tensor<3> {
         let x = x + first.gate.clone() * attn;
-        let mlp = self.mlp_out.forward(activation::gelu_approximate(
-            self.mlp_in.forward(second.modulate(x.clone())),
-        ));
+        let mlp = self
+            .mlp_out
+            .forward(gelu_tanh(self.mlp_in.forward(second.modulate(x.clone()))));
         x + second.gate.clone() * mlp
     }
 }
@@ -286,11 +286,7 @@ impl SingleStreamBlock {
         let qkv_mlp = self.linear1.forward(modulation.modulate(x.clone()));
         let width = qkv_mlp.dims()[2];
         let qkv = qkv_mlp.clone().narrow(2, 0, 3 * self.hidden);
-        let mlp = activation::gelu_approximate(qkv_mlp.narrow(
-            2,
-            3 * self.hidden,
-            width - 3 * self.hidden,
-        ));
+        let mlp = gelu_tanh(qkv_mlp.narrow(2, 3 * self.hidden, width - 3 * self.hidden));
         let attn = Qkv::split(qkv, self.heads, &self.norm).attend(rope);
         let out = self
             .linear2

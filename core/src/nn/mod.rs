@@ -9,4 +9,4 @@ pub mod t5;
 pub use conv::Conv2d;
 pub use linear::{Bias, Embedding, Linear};
 pub use norm::{GroupNorm, LayerNorm, RmsNorm, layer_norm};
-pub use x2i_shaders::attention;
+pub use x2i_shaders::{attention, gelu_tanh};

@@ -3,9 +3,9 @@
 //! Source: transformers' `T5Stack`. Used by AlignNet's optional stack; the embedding belongs to
 //! whoever owns one. No attention mask: X2I and FLUX give none.
 
-use burn::tensor::{Tensor, TensorData, activation};
+use burn::tensor::{Tensor, TensorData};
 
-use super::{Bias, Linear, RmsNorm, attention};
+use super::{Bias, Linear, RmsNorm, attention, gelu_tanh};
 use crate::config::T5StackConfig;
 use crate::error::Result;
 use crate::weights::Scope;
@@ -98,8 +98,7 @@ impl Block {
             .reshape([batch, tokens, heads * head_dim]);
         let x = x + self.o.forward(attn);
         let normed = self.feed_forward_norm.forward(x.clone());
-        let gated = activation::gelu_approximate(self.wi_0.forward(normed.clone()))
-            * self.wi_1.forward(normed);
+        let gated = gelu_tanh(self.wi_0.forward(normed.clone())) * self.wi_1.forward(normed);
         x + self.wo.forward(gated)
     }
 }

@@ -8,7 +8,7 @@ use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{Flex, FlexTensor, Layout, ops::matmul::matmul};
 use rayon::prelude::*;
 
-use crate::vectorize::{Kernel, fold, multiply_add, vectorize};
+use crate::vectorize::{Kernel, exp, fold, multiply_add, vectorize};
 
 /// Scores of a block: 2 MB, inside the second or third level cache.
 const BLOCK_SCORES: usize = 512 * 1024;
@@ -158,55 +158,5 @@ impl Kernel for Exponentials<'_> {
             }
             *sum = fold(scores, 0.0, |a, b| a + b);
         }
-    }
-}
-
-/// `e^x` for `x <= 0` within 2 ulp, without branches or calls so that it vectorizes; NaN stays NaN.
-///
-/// `x = n ln 2 + r`, a polynomial for `e^r` (Cephes `expf`), and `2^n` from its bits.
-#[inline(always)]
-fn exp(x: f32) -> f32 {
-    /// Adding 1.5 · 2^23 rounds to an integer, which the low bits then hold.
-    const ROUND: f32 = 12_582_912.0;
-    const LN_2_HIGH: f32 = 0.693_359_4;
-    const LN_2_LOW: f32 = -2.121_944_4e-4;
-    const COEFFICIENTS: [f32; 5] = [
-        1.398_2e-3,
-        8.333_452e-3,
-        4.166_579_6e-2,
-        1.666_666_5e-1,
-        0.5,
-    ];
-
-    // From here down 2^n has the bits of zero.
-    let x = if x < -88.0 { -88.0 } else { x };
-    let shifted = multiply_add(x, std::f32::consts::LOG2_E, ROUND);
-    let n = shifted - ROUND;
-    let r = multiply_add(n, -LN_2_LOW, multiply_add(n, -LN_2_HIGH, x));
-    let mut p = 1.987_569_2e-4;
-    for coefficient in COEFFICIENTS {
-        p = multiply_add(p, r, coefficient);
-    }
-    let p = multiply_add(p, r * r, r) + 1.0;
-    let exponent = shifted.to_bits().wrapping_sub(ROUND.to_bits() - 127);
-    p * f32::from_bits(exponent << 23)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn exp_agrees_with_the_standard_library_down_to_zero() {
-        /// The polynomial's error, about 2 ulp.
-        const TOLERANCE: f32 = 3e-7;
-        for step in 0..80_000 {
-            let x = -1e-3 * step as f32;
-            assert!((exp(x) / x.exp() - 1.0).abs() < TOLERANCE, "{x}");
-        }
-        assert_eq!(exp(0.0), 1.0);
-        assert_eq!(exp(-88.5), 0.0);
-        assert_eq!(exp(f32::MIN), 0.0);
-        assert!(exp(f32::NAN).is_nan());
     }
 }

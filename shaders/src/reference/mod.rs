@@ -1,7 +1,9 @@
 //! Naive oracles on the host: plain loops over slices, sums in f64.
 
 mod attention;
+mod gelu;
 mod qmatmul;
 
 pub use attention::{AttentionShape, attention};
+pub use gelu::gelu_tanh;
 pub use qmatmul::{dequantize, qmatmul};
