@@ -13,7 +13,7 @@ use burn::tensor::Tensor;
 use crate::KernelOps;
 
 /// `2 · sqrt(2 / π)`.
-pub(crate) const TWICE_SQRT_2_OVER_PI: f32 = 1.595_769_1;
+pub(crate) const TWICE_SQRT_2_OVER_PI: f32 = 1.595_769;
 /// Of the cubic term.
 pub(crate) const CUBIC: f32 = 0.044_715;
 
