@@ -1,6 +1,6 @@
 //! The embedded model under criterion: loading it, and one picture of it on the CPU.
 //!
-//! `cargo bench -p x2i-bench`; prompt to PNG with start-up is `x2i bench`.
+//! `cargo bench --bench generate`; prompt to PNG with start-up is `x2i bench`.
 
 #![allow(missing_docs, reason = "criterion's macro makes a public function")]
 
