@@ -31,13 +31,17 @@ import teacher
 import vocabulary
 from training import seed_everything
 
-FIRST_SEED = 1_000_000  # training draws no per-picture seeds; the reports of stages 2 and 4 use small ones
+SEEDS_PER_DRAW = 1_000_000  # training draws no per-picture seeds; the reports of stages 2 and 4 use small ones
 PATHS = ("answer", "prompt", "unseen phrasing")
 GRID_COLUMNS = 12
 MODEL_FOLDER = Path(__file__).resolve().parent.parent
 
 
-def teacher_pictures(hf: Path, concepts: list[dict], scenes: list[data.Scene]) -> torch.Tensor:
+def first_seed(draw: int) -> int:
+    return (draw + 1) * SEEDS_PER_DRAW
+
+
+def teacher_pictures(hf: Path, concepts: list[dict], scenes: list[data.Scene], seed: int) -> torch.Tensor:
     tokenizer = Tokenizer.from_file(str(hf / "teacher/tokenizer/tokenizer.json"))
     t5 = T5EncoderModel.from_pretrained(hf / "teacher/text_encoder_2").eval()
     clip = CLIPTextModel.from_pretrained(hf / "teacher/text_encoder").eval()
@@ -46,19 +50,19 @@ def teacher_pictures(hf: Path, concepts: list[dict], scenes: list[data.Scene]) -
     texts = [captions.canonical(concepts, scene) for scene in scenes]
     with torch.no_grad():
         embeds, pooled = teacher.encode(t5, clip, *vocabulary.teacher_inputs(tokenizer, texts))
-    return teacher.decode(vae, teacher.sample(transformer, embeds, pooled, seed=FIRST_SEED))
+    return teacher.decode(vae, teacher.sample(transformer, embeds, pooled, seed=seed))
 
 
-def requests(concepts: list[dict], scenes: list[data.Scene], language: str, path: str) -> list[dict]:
-    """One JSON line a picture; captions and seeds depend on nothing but the scene's number."""
-    rng = random.Random(17)
+def requests(concepts: list[dict], scenes: list[data.Scene], language: str, path: str, draw: int) -> list[dict]:
+    """One JSON line a picture; captions and seeds depend on nothing but the draw and the scene's number."""
+    rng = random.Random(17 + draw)
     lines = []
     for number, scene in enumerate(scenes):
         caption = captions.scoring_caption(concepts, scene, language, rng)
         if path == "unseen phrasing":
             caption = captions.held_out_caption(concepts, scene, language)
         lines.append({
-            "prompt": caption, "seed": FIRST_SEED + number, "answer": path != "prompt",
+            "prompt": caption, "seed": first_seed(draw) + number, "answer": path != "prompt",
             "out": f"{language}-{path.replace(' ', '-')}-{number:03}.png",
         })  # fmt: skip
     return lines
@@ -94,11 +98,11 @@ def write_scores(args, teacher_score, scores: dict) -> None:
     shipped = sorted(MODEL_FOLDER.glob("*.gguf"))
     sizes = ", ".join(f"{path.name} {path.stat().st_size / 1e6:.2f} MB" for path in shipped) or "not converted yet"
     version = subprocess.run([args.binary, "--version"], capture_output=True, text=True).stdout.strip()
-    command = f"python score.py --work WORK --hf emoji-hf --binary {Path(args.binary).name} --count {args.count}"
+    command = f"python score.py --work WORK --hf emoji-hf --binary {Path(args.binary).name} --count {args.count} --draw {args.draw}"
     text = f"""# Scores of the embedded model
 
 Written by `recipe/score.py` on {datetime.date.today()} from the pictures of `{version or args.binary}`: {args.count} prompts a row,
-4 steps, seeds from {FIRST_SEED:,} up. Half of the scenes (concept x style x background colour) were kept out of training.
+4 steps, draw {args.draw} of scenes, seeds from {first_seed(args.draw):,} up. Draw 0 chose between trained versions (recipe/README.md). Half of the scenes (concept x style x background colour) were kept out of training.
 A picture counts as what its nearest neighbour among all {args.real_count:,} real pictures shows. AlignNet was trained on
 English captions only. Weights: {sizes}.
 
@@ -126,18 +130,19 @@ def main() -> None:
     parser.add_argument("--binary", required=True, help="the x2i binary")
     parser.add_argument("--options", default="", help="more options for `x2i generate`, such as '--model DIR'")
     parser.add_argument("--count", type=int, default=192, help="prompts a row")
+    parser.add_argument("--draw", type=int, default=1, help="which scenes, phrasings and seeds; 0 chose the version")
     parser.add_argument("--reuse", action="store_true", help="score pictures of an earlier run")
     args = parser.parse_args()
     seed_everything(0)
     real = teacher.RealPictures(args.work)
     args.real_count = len(real.scenes)
-    scenes = real.half_unseen(args.count, seed=23)
-    made_by_teacher = teacher_pictures(args.hf, real.concepts, scenes)
+    scenes = real.half_unseen(args.count, seed=23 + args.draw)
+    made_by_teacher = teacher_pictures(args.hf, real.concepts, scenes, first_seed(args.draw))
     teacher_score = real.accuracy(made_by_teacher, scenes)
     print("teacher", teacher_score, flush=True)
 
-    folder = args.work / "scored"
-    lines = {(p, x): requests(real.concepts, scenes, x, p) for p in PATHS for x in data.LANGUAGES}
+    folder = args.work / f"scored-{args.draw}"
+    lines = {(p, x): requests(real.concepts, scenes, x, p, args.draw) for p in PATHS for x in data.LANGUAGES}
     if not args.reuse:
         everything = [line for group in lines.values() for line in group]
         run_binary(args.binary, shlex.split(args.options), everything, folder)

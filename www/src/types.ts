@@ -1,0 +1,190 @@
+/**
+ * What callers give and get. The worker speaks {@link "messages"}; nothing here knows of it.
+ *
+ * @module types
+ */
+
+/** Where a model's files are. */
+export interface ModelFiles {
+  /** The name under which the files are cached and listed. */
+  name: string;
+  /** The files by their path in the model folder (`model.json`, `flux.gguf`), and where each is. */
+  files: Record<string, string | URL>;
+}
+
+/** `'emoji'` (package `@x2i/model-emoji`), the URL of a folder that holds `model.json`, or single files. */
+export type ModelLocation = 'emoji' | (string & {}) | URL | ModelFiles;
+
+/** `auto`: a hardware WebGPU adapter, else the CPU; a software adapter is used only by the name `webgpu`. */
+export type DeviceChoice = 'auto' | 'cpu' | 'webgpu';
+
+/** What runs the model. */
+export interface DeviceInfo {
+  kind: 'cpu' | 'webgpu';
+  /** The adapter's name, or `CPU`. */
+  name: string;
+  /** True for an adapter that is emulated on the CPU. */
+  software: boolean;
+  /** Half precision in shaders. */
+  f16: boolean;
+  /** Subgroup operations in shaders. */
+  subgroups: boolean;
+}
+
+/** One part of a prompt; parts are read in order. */
+export type PromptPart = string | { text: string } | { image: ImageSource };
+
+/** A picture that the prompt shows. */
+export type ImageSource = Blob | ImageBitmap | ImageData;
+
+/** The form of a finished picture. */
+export type Output = 'bitmap' | 'blob' | 'pixels';
+
+export interface PipelineOptions {
+  model: ModelLocation;
+  /** Default `auto`. */
+  device?: DeviceChoice;
+  /** `auto` keeps weights in OPFS (or Cache Storage); `none` reads ranges from the network alone. */
+  cache?: 'auto' | 'none';
+  /** Hears downloads and loading. */
+  onProgress?: (progress: LoadProgress) => void;
+  /** Hears what went on differently than wished, such as a full disk. */
+  onWarning?: (warning: Warning) => void;
+  /** Stops download and loading. */
+  signal?: AbortSignal;
+  /** `worker` (default) keeps the page's own thread free; `main` runs here, for pages that can't have workers. */
+  thread?: 'worker' | 'main';
+  /** Where the worker's script is, when it is not beside this module. */
+  workerUrl?: string | URL;
+  /** Where `x2i_web_bg.wasm` is, when it is not beside the worker. */
+  wasmUrl?: string | URL;
+}
+
+/** Downloading and loading. */
+export interface LoadProgress {
+  phase: 'download' | 'load';
+  /** The file that bytes came from (`download`). */
+  file?: string;
+  /** Bytes (`download`, over all files) or parts of the model (`load`) done. */
+  done: number;
+  total: number;
+  /** Seconds left at the speed so far; absent until it can be told. */
+  eta?: number;
+  /** True while bytes come from the cache. */
+  cached?: boolean;
+}
+
+/** Something that did not stop the work. */
+export interface Warning {
+  code: 'cache-unavailable' | 'quota' | 'unverified';
+  message: string;
+}
+
+export interface GenerateOptions {
+  /** Text, or parts in order. */
+  prompt: string | PromptPart[];
+  /** Default: random, told in the result. A bigint reaches all 64 bits. */
+  seed?: number | bigint;
+  /** Default: the model's. */
+  steps?: number;
+  /** Multiples of 16; default: the model's. */
+  width?: number;
+  height?: number;
+  guidance?: number;
+  /** Whether the LLM's answer paints instead of the prompt's own tokens; default: the model's. */
+  conditioning?: 'prompt' | 'answer';
+  /** Pictures while painting; default true. */
+  preview?: boolean;
+  /** The form of `result.image`; default `bitmap`. */
+  output?: Output;
+  /** Stops within one transformer block. */
+  signal?: AbortSignal;
+}
+
+/** Painting. */
+export interface StepProgress {
+  phase: 'encode' | 'denoise' | 'decode';
+  /** The step of `steps` that is painted or was just finished (`denoise`). */
+  step: number;
+  steps: number;
+  /** Units of this phase: tokens, transformer blocks over all steps, parts of the decoder. */
+  done: number;
+  total: number;
+  /** Seconds left for the whole picture; absent until it can be told. */
+  eta?: number;
+  /** The picture as it looks so far, after each step. */
+  preview?: ImageData;
+}
+
+/** A finished picture. */
+export interface Painting<O extends Output = Output> {
+  image: O extends 'bitmap' ? ImageBitmap : O extends 'blob' ? Blob : Uint8ClampedArray;
+  width: number;
+  height: number;
+  /** The PNG with all that is needed to make the picture again; `x2i generate --from` reads it. */
+  png: Blob;
+  /** What the PNG says about its making. */
+  metadata: Metadata;
+  seed: bigint;
+  /** What the LLM answered, where its answer painted. */
+  answer?: string;
+  /** Milliseconds of each phase. */
+  timings: { encode: number; denoise: number; decode: number; total: number };
+}
+
+/** A running generation: its steps, and its result. Leaving the loop early does not stop it; `signal` does. */
+export interface Generation<O extends Output = Output> extends AsyncIterable<StepProgress> {
+  readonly result: Promise<Painting<O>>;
+}
+
+/** What a PNG says about its making, as the native program writes it. */
+export interface Metadata {
+  format: number;
+  versions: { x2i: string; burn: string };
+  model: { name: string; place: string; files: Record<string, string> };
+  prompt: Array<{ text: string } | { image: { file: string; sha256: string } }>;
+  width: number;
+  height: number;
+  steps: number;
+  guidance: number;
+  /** A bigint where a number cannot hold it. */
+  seed: number | bigint;
+  conditioning: 'prompt' | 'answer';
+  sampler: string;
+  device: { id: string; name: string };
+  answer?: string;
+}
+
+/** A loaded model. */
+export interface ModelInfo {
+  name: string;
+  license?: string;
+  /** What it reads: `text`, `image`. */
+  modalities: string[];
+  defaults: { width: number; height: number; steps: number; guidance: number; conditioning: 'prompt' | 'answer' };
+}
+
+/** A model before it is downloaded. */
+export interface ModelDescription {
+  name: string;
+  license?: string;
+  files: Array<{ path: string; bytes: number; cachedBytes: number }>;
+  bytes: number;
+  cachedBytes: number;
+}
+
+/** A model in the cache. */
+export interface CachedModel {
+  name: string;
+  bytes: number;
+}
+
+/** A model on a device. */
+export interface Pipeline {
+  readonly device: DeviceInfo;
+  readonly model: ModelInfo;
+  /** Paints; several calls wait for each other. */
+  generate<O extends Output = 'bitmap'>(options: GenerateOptions & { output?: O }): Generation<O>;
+  /** Stops what runs and frees the device. */
+  close(): void;
+}
