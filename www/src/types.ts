@@ -1,7 +1,7 @@
 /**
- * What callers give and get. The worker speaks {@link "messages"}; nothing here knows of it.
+ * What callers give and get. The worker speaks `messages.ts`; nothing here knows of it.
  *
- * @module types
+ * @module
  */
 
 /** Where a model's files are. */
@@ -40,24 +40,28 @@ export type ImageSource = Blob | ImageBitmap | ImageData;
 /** The form of a finished picture. */
 export type Output = 'bitmap' | 'blob' | 'pixels';
 
-export interface PipelineOptions {
-  model: ModelLocation;
-  /** Default `auto`. */
-  device?: DeviceChoice;
-  /** `auto` keeps weights in OPFS (or Cache Storage); `none` reads ranges from the network alone. */
-  cache?: 'auto' | 'none';
-  /** Hears downloads and loading. */
-  onProgress?: (progress: LoadProgress) => void;
-  /** Hears what went on differently than wished, such as a full disk. */
-  onWarning?: (warning: Warning) => void;
-  /** Stops download and loading. */
-  signal?: AbortSignal;
+/** Where the code runs, and where its files are. */
+export interface RuntimeOptions {
   /** `worker` (default) keeps the page's own thread free; `main` runs here, for pages that can't have workers. */
   thread?: 'worker' | 'main';
   /** Where the worker's script is, when it is not beside this module. */
   workerUrl?: string | URL;
   /** Where `x2i_web_bg.wasm` is, when it is not beside the worker. */
   wasmUrl?: string | URL;
+}
+
+export interface PipelineOptions extends RuntimeOptions {
+  model: ModelLocation;
+  /** Default `auto`. */
+  device?: DeviceChoice;
+  /** `auto` keeps weights in OPFS (or Cache Storage); `none` reads ranges from the network alone. */
+  cache?: 'auto' | 'none';
+  /** Hears downloads and loading; not those of a restart after a lost device. */
+  onProgress?: (progress: LoadProgress) => void;
+  /** Hears what went on differently than wished, such as a full disk. */
+  onWarning?: (warning: Warning) => void;
+  /** Stops download and loading. */
+  signal?: AbortSignal;
 }
 
 /** Downloading and loading. */

@@ -1,0 +1,98 @@
+/**
+ * Asks a host, and gives each caller its own answer.
+ *
+ * A client ends with its first fatal failure: all that waits is rejected, the worker is terminated, and
+ * {@link Client.failure} says why. Starting another is the pipeline's.
+ *
+ * @module
+ */
+
+import type { Channel } from './channel.js';
+import type { WasmEvent } from './contract.js';
+import { isFatal, toX2iError, X2iError } from './errors.js';
+import type { Call, CallName, Calls, FromHost } from './messages.js';
+
+/** What a caller may want beside the answer. */
+export interface CallOptions {
+  /** Asks the host to stop; the call then rejects when the host has stopped. */
+  signal?: AbortSignal | undefined;
+  onEvent?: (event: WasmEvent) => void;
+}
+
+interface Pending {
+  resolve: (answer: never) => void;
+  reject: (error: X2iError) => void;
+  onEvent: CallOptions['onEvent'];
+}
+
+export class Client {
+  readonly #channel: Channel;
+  readonly #pending = new Map<number, Pending>();
+  #lastId = 0;
+  #failure: X2iError | undefined;
+
+  constructor(channel: Channel, wasmUrl: string | undefined) {
+    this.#channel = channel;
+    channel.onMessage = (message) => this.#hear(message);
+    channel.onFailure = (error) => this.close(error);
+    // Whatever fails here ends the client, which is how callers hear of it.
+    this.call('start', wasmUrl === undefined ? {} : { wasmUrl }).catch((error: X2iError) => this.close(error));
+  }
+
+  /** Why the client takes no more calls; undefined while it does. */
+  get failure(): X2iError | undefined {
+    return this.#failure;
+  }
+
+  /** Asks. Rejects with an {@link X2iError}. */
+  call<K extends CallName>(
+    call: K,
+    params: Calls[K]['params'],
+    { signal, onEvent }: CallOptions = {},
+  ): Promise<Calls[K]['answer']> {
+    if (this.#failure) return Promise.reject(this.#failure);
+    const id = ++this.#lastId;
+    const answered = new Promise<Calls[K]['answer']>((resolve, reject) => {
+      this.#pending.set(id, { resolve, reject, onEvent });
+    });
+    const abort = (): void => this.#channel.post({ id, call: 'abort' });
+    signal?.addEventListener('abort', abort, { once: true });
+    try {
+      this.#channel.post({ id, call, params } as Call);
+    } catch (cause) {
+      // What can't be cloned never left.
+      const error = new X2iError('request', `can't be sent to the worker: ${cause}`, { cause });
+      this.#take(id)?.reject(error);
+    }
+    return answered.finally(() => signal?.removeEventListener('abort', abort));
+  }
+
+  /** Rejects all that waits with `error`, and ends the host. */
+  close(error: X2iError): void {
+    if (this.#failure) return;
+    this.#failure = error;
+    this.#channel.close();
+    for (const { reject } of this.#pending.values()) reject(error);
+    this.#pending.clear();
+  }
+
+  #hear(message: FromHost): void {
+    if ('crashed' in message) {
+      this.close(toX2iError(message.crashed));
+    } else if ('event' in message) {
+      this.#pending.get(message.id)?.onEvent?.(message.event);
+    } else if ('answer' in message) {
+      this.#take(message.id)?.resolve(message.answer as never);
+    } else {
+      const error = toX2iError(message.error);
+      this.#take(message.id)?.reject(error);
+      if (isFatal(error)) this.close(error);
+    }
+  }
+
+  #take(id: number): Pending | undefined {
+    const pending = this.#pending.get(id);
+    this.#pending.delete(id);
+    return pending;
+  }
+}

@@ -1,0 +1,95 @@
+/**
+ * What the WebAssembly module takes and gives. The other side of it is the Rust crate `x2i-web`.
+ *
+ * It leaves out how the module is loaded (`wasm.ts`) and what crosses to the worker (`messages.ts`).
+ *
+ * @module
+ */
+
+import type { CachedModel, DeviceChoice, DeviceInfo, Metadata, ModelDescription, ModelInfo, Warning } from './types.js';
+
+/** A model's name in the cache, and where its files are: under one folder, or each by its URL. */
+export interface ModelReference {
+  name: string;
+  /** Ends in `/`. */
+  base?: string;
+  files?: Record<string, string>;
+}
+
+/** What the module throws. */
+export interface ErrorObject {
+  code: string;
+  message: string;
+}
+
+/** A picture as pixels, RGBA. */
+export interface Pixels {
+  width: number;
+  height: number;
+  pixels: Uint8ClampedArray<ArrayBuffer>;
+}
+
+/** A picture in a prompt: its pixels, and what the PNG will say of it. */
+export interface PromptImage extends Pixels {
+  name: string;
+  sha256: string;
+}
+
+export type WasmEvent =
+  | { kind: 'download'; file: string; done: number; total: number; cached: boolean }
+  | { kind: 'warning'; code: Warning['code']; message: string }
+  | { kind: 'load'; done: number; total: number }
+  | { kind: 'encode'; done: number; total: number }
+  | { kind: 'decode'; done: number; total: number }
+  | { kind: 'denoise'; step: number; steps: number; done: number; total: number; preview?: Pixels };
+
+/** What is asked for, beside the prompt. */
+export interface WasmSettings {
+  seed: bigint | number;
+  width?: number;
+  height?: number;
+  steps?: number;
+  guidance?: number;
+  conditioning?: 'prompt' | 'answer';
+  preview: boolean;
+}
+
+export interface WasmRequest extends WasmSettings {
+  prompt: Array<{ text: string } | { image: PromptImage }>;
+}
+
+export interface WasmPainting extends Pixels {
+  png: Uint8Array<ArrayBuffer>;
+  metadata: Metadata;
+  answer?: string;
+}
+
+/** Holds one device and at most one model. */
+export interface Session {
+  device(): DeviceInfo;
+  load(
+    model: ModelReference,
+    options: { cache: 'auto' | 'none' },
+    signal: AbortSignal | undefined,
+    onEvent: (event: WasmEvent) => void,
+  ): Promise<ModelInfo>;
+  generate(
+    request: WasmRequest,
+    signal: AbortSignal | undefined,
+    onEvent: (event: WasmEvent) => void,
+  ): Promise<WasmPainting>;
+  free(): void;
+}
+
+/** The exports of `x2i_web.js`. */
+export interface WasmModule {
+  default(options?: { module_or_path?: string | URL }): Promise<unknown>;
+  Session: { open(device: DeviceChoice): Promise<Session> };
+  listDevices(): Promise<DeviceInfo[]>;
+  describeModel(model: ModelReference): Promise<ModelDescription>;
+  cachedModels(): Promise<CachedModel[]>;
+  deleteCachedModel(name: string): Promise<void>;
+  readMetadata(png: Uint8Array): Metadata | undefined;
+  /** Tells of a panic, after which no promise of the module need ever settle. */
+  onPanic(handler: (message: string) => void): void;
+}

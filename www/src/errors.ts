@@ -1,0 +1,81 @@
+/**
+ * The one error that this package throws, and its codes.
+ *
+ * @module
+ */
+
+/**
+ * What went wrong, for programs.
+ *
+ * | code | meaning |
+ * |---|---|
+ * | `aborted` | the caller's signal; `cause` is its reason |
+ * | `closed` | {@link Pipeline.close} was called |
+ * | `config` | an option, a URL or a `model.json` is wrong, or the worker could not start |
+ * | `device-limit` | the adapter is too small; the message names the limit and its value |
+ * | `device-lost` | the browser took the device away; the next call starts on a fresh one |
+ * | `device-unavailable` | there is no such device |
+ * | `format` | a weight file is broken |
+ * | `image` | a picture in the prompt can't be read |
+ * | `integrity` | a file's SHA-256 differs; the message names the file |
+ * | `internal` | a bug; the next call starts afresh |
+ * | `missing-file` | the model lacks a file |
+ * | `missing-tensor` | a weight file lacks a tensor |
+ * | `modality` | the model can't read that kind of input |
+ * | `network` | a download failed |
+ * | `quota` | the browser gives no more storage or memory |
+ * | `request` | the request can't be painted: a size, a seed, too many steps |
+ * | `shape` | a tensor's shape differs from the model's |
+ */
+export type X2iErrorCode = (typeof CODES)[number];
+
+const CODES = [
+  'aborted',
+  'closed',
+  'config',
+  'device-limit',
+  'device-lost',
+  'device-unavailable',
+  'format',
+  'image',
+  'integrity',
+  'internal',
+  'missing-file',
+  'missing-tensor',
+  'modality',
+  'network',
+  'quota',
+  'request',
+  'shape',
+] as const;
+
+/** Every failure of this package. */
+export class X2iError extends Error {
+  override readonly name = 'X2iError';
+  /** What went wrong, for programs. */
+  readonly code: X2iErrorCode;
+
+  constructor(code: X2iErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** The error for a signal that is aborted. */
+export function abortedBy(signal: AbortSignal): X2iError {
+  return new X2iError('aborted', 'stopped by the caller', { cause: signal.reason });
+}
+
+/** True for failures after which the WebAssembly instance must not be used again. */
+export function isFatal(error: X2iError): boolean {
+  return error.code === 'device-lost' || error.code === 'internal';
+}
+
+/** Anything that was thrown, here or in the WebAssembly module, as our error; what we don't know is `internal`. */
+export function toX2iError(thrown: unknown): X2iError {
+  if (thrown instanceof X2iError) return thrown;
+  const { code, message } = (thrown ?? {}) as { code?: unknown; message?: unknown };
+  const known = CODES.find((known) => known === code);
+  if (known) return new X2iError(known, String(message));
+  return new X2iError('internal', String(message ?? thrown), { cause: thrown });
+}

@@ -1,0 +1,87 @@
+/**
+ * One running generation as its caller sees it: a log of steps that may be iterated, and a result.
+ *
+ * Every iterator reads the whole log from its start, so that a slow reader misses nothing; only previews that a newer
+ * one has replaced are dropped, since they are what takes memory.
+ *
+ * @module
+ */
+
+import type { X2iError } from './errors.js';
+import type { Generation, Output, Painting, StepProgress } from './types.js';
+
+export class RunningGeneration<O extends Output> implements Generation<O> {
+  readonly result: Promise<Painting<O>>;
+  readonly #log: StepProgress[] = [];
+  #withPreview: number | undefined;
+  #settle!: { resolve: (painting: Painting<O>) => void; reject: (error: X2iError) => void };
+  #end: 'open' | 'finished' | X2iError = 'open';
+  #changed = signalOfChange();
+
+  constructor() {
+    this.result = new Promise((resolve, reject) => {
+      this.#settle = { resolve, reject };
+    });
+    // Who only iterates hears of a failure there.
+    this.result.catch(() => {});
+  }
+
+  /** True once it has a result or an error. */
+  get isOver(): boolean {
+    return this.#end !== 'open';
+  }
+
+  /** Adds a step to the log. */
+  report(progress: StepProgress): void {
+    if (this.isOver) return;
+    if (progress.preview) this.#dropPreview();
+    if (progress.preview) this.#withPreview = this.#log.length;
+    this.#log.push(progress);
+    this.#wake();
+  }
+
+  finish(painting: Painting<O>): void {
+    if (this.isOver) return;
+    this.#end = 'finished';
+    this.#settle.resolve(painting);
+    this.#wake();
+  }
+
+  fail(error: X2iError): void {
+    if (this.isOver) return;
+    this.#end = error;
+    this.#settle.reject(error);
+    this.#wake();
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<StepProgress, void, undefined> {
+    for (let next = 0; ; next++) {
+      while (next === this.#log.length && !this.isOver) await this.#changed.promise;
+      const progress = this.#log[next];
+      if (progress) yield progress;
+      else if (this.#end === 'finished') return;
+      else throw this.#end;
+    }
+  }
+
+  /** Who holds the older step keeps its preview; the log forgets it. */
+  #dropPreview(): void {
+    const older = this.#withPreview === undefined ? undefined : this.#log[this.#withPreview];
+    if (!older) return;
+    const { preview: _, ...rest } = older;
+    this.#log[this.#withPreview as number] = rest;
+  }
+
+  #wake(): void {
+    this.#changed.resolve();
+    this.#changed = signalOfChange();
+  }
+}
+
+function signalOfChange(): { promise: Promise<void>; resolve: () => void } {
+  let resolve = (): void => {};
+  const promise = new Promise<void>((resolved) => {
+    resolve = resolved;
+  });
+  return { promise, resolve };
+}

@@ -1,0 +1,153 @@
+/**
+ * The side that owns the WebAssembly module: answers calls, passes events on, and stops what is aborted.
+ *
+ * It runs in the worker, and on the page's thread where a page can't have workers. It leaves out queueing and
+ * restarting, which are the client's: a host whose module panicked is thrown away.
+ *
+ * @module
+ */
+
+import type { Session, WasmEvent, WasmModule } from './contract.js';
+import { toX2iError, X2iError } from './errors.js';
+import type { Call, CallName, Calls, FromHost, Painted, ToHost } from './messages.js';
+import { readPrompt } from './pictures.js';
+
+/** Gives the initialised module. */
+export type LoadWasm = (wasmUrl: string | undefined) => Promise<WasmModule>;
+
+/** Hears a host. */
+export type Listener = (message: FromHost, transfer: Transferable[]) => void;
+
+/** What a call may use while it runs. */
+interface Context {
+  signal: AbortSignal;
+  onEvent: (event: WasmEvent) => void;
+}
+
+type Handlers = {
+  [K in CallName]: (params: Calls[K]['params'], context: Context) => Promise<Calls[K]['answer']>;
+};
+
+export class Host {
+  readonly #loadWasm: LoadWasm;
+  readonly #listener: Listener;
+  readonly #running = new Map<number, AbortController>();
+  #wasm: Promise<WasmModule> | undefined;
+  #session: Session | undefined;
+  #closed = false;
+
+  constructor(loadWasm: LoadWasm, listener: Listener) {
+    this.#loadWasm = loadWasm;
+    this.#listener = listener;
+  }
+
+  /** Takes a message of the client. */
+  receive(message: ToHost): void {
+    if (message.call === 'abort') this.#running.get(message.id)?.abort();
+    else void this.#answer(message);
+  }
+
+  /** Stops what runs, and frees the device when nothing uses it any more. */
+  close(): void {
+    this.#closed = true;
+    for (const controller of this.#running.values()) controller.abort();
+    this.#freeIfUnused();
+  }
+
+  #freeIfUnused(): void {
+    if (!this.#closed || this.#running.size > 0) return;
+    this.#session?.free();
+    this.#session = undefined;
+  }
+
+  async #answer({ id, call, params }: Call): Promise<void> {
+    const controller = new AbortController();
+    this.#running.set(id, controller);
+    const onEvent = (event: WasmEvent): void => this.#listener({ id, event }, transfersOf(event));
+    try {
+      // Each call's parameters are its own by the type of `Call`; TypeScript can't follow that through the table.
+      const handler = this.#handlers[call] as (params: unknown, context: Context) => Promise<Calls[CallName]['answer']>;
+      const answer = await handler(params, { signal: controller.signal, onEvent });
+      this.#listener({ id, answer }, transfersOf(answer));
+    } catch (thrown) {
+      const { code, message } = toX2iError(thrown);
+      this.#listener({ id, error: { code, message } }, []);
+    } finally {
+      this.#running.delete(id);
+      this.#freeIfUnused();
+    }
+  }
+
+  readonly #handlers: Handlers = {
+    start: async ({ wasmUrl }) => {
+      this.#wasm = this.#loadWasm(wasmUrl);
+      const wasm = await this.#wasm;
+      wasm.onPanic((message) => this.#listener({ crashed: { code: 'internal', message } }, []));
+      return undefined;
+    },
+    open: async ({ device }) => {
+      const { Session } = await this.#module();
+      this.#session = await Session.open(device);
+      return this.#session.device();
+    },
+    load: ({ model, cache }, { signal, onEvent }) => this.#opened().load(model, { cache }, signal, onEvent),
+    generate: async ({ prompt, settings }, { signal, onEvent }) => {
+      const read = await readPrompt(prompt);
+      const watch = new Stopwatch();
+      const painting = await this.#opened().generate({ ...settings, prompt: read }, signal, (event) => {
+        watch.hear(event);
+        onEvent(event);
+      });
+      return { ...painting, timings: watch.timings() };
+    },
+    listDevices: async () => (await this.#module()).listDevices(),
+    describeModel: async ({ model }) => (await this.#module()).describeModel(model),
+    cachedModels: async () => (await this.#module()).cachedModels(),
+    deleteCachedModel: async ({ name }) => {
+      await (await this.#module()).deleteCachedModel(name);
+      return undefined;
+    },
+    readMetadata: async ({ png }) => {
+      const bytes = new Uint8Array(await png.arrayBuffer());
+      return (await this.#module()).readMetadata(bytes);
+    },
+  };
+
+  #module(): Promise<WasmModule> {
+    if (!this.#wasm) throw new X2iError('internal', 'a call came before `start`');
+    return this.#wasm;
+  }
+
+  #opened(): Session {
+    if (!this.#session) throw new X2iError('internal', 'a call came before `open`');
+    return this.#session;
+  }
+}
+
+/** Times the phases of one picture: each begins with its first event and ends with the next one's. */
+class Stopwatch {
+  readonly #start = performance.now();
+  #denoise: number | undefined;
+  #decode: number | undefined;
+
+  hear({ kind }: WasmEvent): void {
+    if (kind === 'denoise') this.#denoise ??= performance.now();
+    if (kind === 'decode') this.#decode ??= performance.now();
+  }
+
+  timings(): Painted['timings'] {
+    const end = performance.now();
+    const decode = this.#decode ?? end;
+    const denoise = this.#denoise ?? decode;
+    return { encode: denoise - this.#start, denoise: decode - denoise, decode: end - decode, total: end - this.#start };
+  }
+}
+
+/** The buffers that may move to the client: those of arrays that are all of theirs, so never the module's memory. */
+function transfersOf(value: unknown): Transferable[] {
+  const { pixels, png, preview } = (value ?? {}) as Partial<Painted> & { preview?: { pixels: Uint8ClampedArray } };
+  return [pixels, png, preview?.pixels]
+    .filter((array) => array !== undefined)
+    .filter((array) => array.byteLength === array.buffer.byteLength)
+    .map((array) => array.buffer as ArrayBuffer);
+}

@@ -1,0 +1,208 @@
+/**
+ * A model on a device: {@link createPipeline}, and the queue of its calls.
+ *
+ * Calls run one after another. When the device is lost or the module panics, the running call is rejected, and the
+ * next one starts on a fresh worker that loads the model again, from the cache.
+ *
+ * @module
+ */
+
+import type { Client } from './client.js';
+import type { WasmEvent, WasmSettings } from './contract.js';
+import { abortedBy, toX2iError, X2iError } from './errors.js';
+import { RunningGeneration } from './generation.js';
+import type { SentPart } from './messages.js';
+import { locate } from './model.js';
+import { toImageData, toPainting } from './pictures.js';
+import { type History, LoadEstimate, PaintEstimate } from './progress.js';
+import { takeClient } from './runtime.js';
+import type { DeviceInfo, GenerateOptions, Generation, ModelInfo, Output, Pipeline, PipelineOptions } from './types.js';
+
+/**
+ * Loads a model onto a device.
+ *
+ * @example
+ * ```ts
+ * const x2i = await createPipeline({ model: 'emoji' });
+ * const { image } = await x2i.generate({ prompt: 'a red apple on a blue background', seed: 7 }).result;
+ * ```
+ *
+ * @throws {@link X2iError}
+ */
+export async function createPipeline(options: PipelineOptions): Promise<Pipeline> {
+  const { signal } = options;
+  const life = new AbortController();
+  const stop = (): void => life.abort(signal && abortedBy(signal));
+  if (signal?.aborted) stop();
+  signal?.addEventListener('abort', stop, { once: true });
+  try {
+    return new QueuedPipeline(options, await start(options, life.signal, listen(options)), life);
+  } finally {
+    signal?.removeEventListener('abort', stop);
+  }
+}
+
+/** A client with its model loaded. */
+interface Started {
+  client: Client;
+  device: DeviceInfo;
+  model: ModelInfo;
+}
+
+/** Ends with the signal, whose reason is the error. */
+async function start(
+  options: PipelineOptions,
+  life: AbortSignal,
+  onEvent?: (event: WasmEvent) => void,
+): Promise<Started> {
+  const model = await locate(options.model);
+  if (life.aborted) throw life.reason;
+  const client = takeClient(options);
+  const end = (): void => client.close(life.reason as X2iError);
+  life.addEventListener('abort', end);
+  try {
+    const device = await client.call('open', { device: options.device ?? 'auto' });
+    const params = { model, cache: options.cache ?? 'auto' };
+    return { client, device, model: await client.call('load', params, onEvent && { onEvent }) };
+  } catch (thrown) {
+    const error = toX2iError(thrown);
+    client.close(error);
+    throw error;
+  }
+}
+
+function listen({ onProgress, onWarning }: PipelineOptions): (event: WasmEvent) => void {
+  const estimate = new LoadEstimate();
+  return (event) => {
+    if (event.kind === 'warning') onWarning?.({ code: event.code, message: event.message });
+    else if (event.kind === 'download' || event.kind === 'load') onProgress?.(estimate.hear(event));
+  };
+}
+
+/** A call that waits or runs. */
+interface Job {
+  options: GenerateOptions;
+  prompt: SentPart[];
+  settings: WasmSettings;
+  run: RunningGeneration<Output>;
+}
+
+class QueuedPipeline implements Pipeline {
+  readonly #options: PipelineOptions;
+  readonly #life: AbortController;
+  readonly #queue: Job[] = [];
+  #started: Started;
+  #running: Job | undefined;
+  #history: History | undefined;
+
+  constructor(options: PipelineOptions, started: Started, life: AbortController) {
+    this.#options = options;
+    this.#started = started;
+    this.#life = life;
+  }
+
+  get device(): DeviceInfo {
+    return this.#started.device;
+  }
+
+  get model(): ModelInfo {
+    return this.#started.model;
+  }
+
+  generate<O extends Output = 'bitmap'>(options: GenerateOptions & { output?: O }): Generation<O> {
+    const run = new RunningGeneration<O>();
+    const { signal } = options;
+    try {
+      if (this.#life.signal.aborted) throw this.#life.signal.reason;
+      if (signal?.aborted) throw abortedBy(signal);
+      // The queue does not care for the form of the result, which `#paint` gives as asked.
+      const job = { ...readOptions(options), run: run as unknown as RunningGeneration<Output> };
+      const abort = (): void => run.fail(abortedBy(signal as AbortSignal));
+      signal?.addEventListener('abort', abort, { once: true });
+      const forget = (): void => signal?.removeEventListener('abort', abort);
+      run.result.then(forget, forget);
+      this.#queue.push(job);
+      void this.#work();
+    } catch (thrown) {
+      run.fail(toX2iError(thrown));
+    }
+    return run;
+  }
+
+  close(): void {
+    if (this.#life.signal.aborted) return;
+    const error = new X2iError('closed', 'the pipeline is closed');
+    this.#running?.run.fail(error);
+    for (const { run } of this.#queue) run.fail(error);
+    this.#queue.length = 0;
+    // Ends the client, also one that is just starting.
+    this.#life.abort(error);
+  }
+
+  /** Takes job after job; only one of these runs. */
+  async #work(): Promise<void> {
+    if (this.#running) return;
+    for (;;) {
+      this.#running = this.#queue.shift();
+      if (!this.#running) return;
+      // A call that was aborted while it waited is over already.
+      if (this.#running.run.isOver) continue;
+      await this.#paint(this.#running).catch((thrown: unknown) => this.#running?.run.fail(toX2iError(thrown)));
+    }
+  }
+
+  /** Returns when the host is free again, which after an abort is later than the caller's rejection. */
+  async #paint({ options, prompt, settings, run }: Job): Promise<void> {
+    const { client, model } = await this.#ready();
+    if (run.isOver) return;
+    const likeness = likenessOf(options, model);
+    const known = this.#history?.likeness === likeness ? this.#history.timings : undefined;
+    const estimate = new PaintEstimate(options.steps ?? model.defaults.steps, known);
+    const onEvent = (event: WasmEvent): void => {
+      if (event.kind === 'download' || event.kind === 'load' || event.kind === 'warning') return;
+      const preview = event.kind === 'denoise' && event.preview;
+      run.report({ ...estimate.hear(event), ...(preview && { preview: toImageData(preview) }) });
+    };
+    const painted = await client.call('generate', { prompt, settings }, { signal: options.signal, onEvent });
+    this.#history = { likeness, timings: painted.timings };
+    run.finish(await toPainting(painted, options.output ?? 'bitmap'));
+  }
+
+  /** The client, or a fresh one after the last one failed. */
+  async #ready(): Promise<Started> {
+    if (this.#started.client.failure) this.#started = await start(this.#options, this.#life.signal);
+    return this.#started;
+  }
+}
+
+/** Pictures that are alike take alike long. */
+function likenessOf({ width, height, steps, conditioning }: GenerateOptions, { defaults }: ModelInfo): string {
+  return [
+    width ?? defaults.width,
+    height ?? defaults.height,
+    steps ?? defaults.steps,
+    conditioning ?? defaults.conditioning,
+  ].join();
+}
+
+/** What is sent of a caller's options. */
+function readOptions(options: GenerateOptions): Omit<Job, 'run'> {
+  const { prompt, preview, width, height, steps, guidance, conditioning } = options;
+  const parts = typeof prompt === 'string' ? [prompt] : prompt;
+  const given = Object.entries({ width, height, steps, guidance, conditioning }).filter(
+    ([, value]) => value !== undefined,
+  );
+  return {
+    options,
+    prompt: parts.map((part) => (typeof part === 'string' ? { text: part } : part)),
+    settings: { ...Object.fromEntries(given), seed: readSeed(options.seed), preview: preview ?? true },
+  };
+}
+
+function readSeed(seed: number | bigint | undefined): number | bigint {
+  // 32 bits: enough to differ, short enough to be typed again.
+  if (seed === undefined) return crypto.getRandomValues(new Uint32Array(1))[0] as number;
+  const whole = typeof seed === 'bigint' || Number.isSafeInteger(seed);
+  if (whole && seed >= 0 && seed < 2n ** 64n) return seed;
+  throw new X2iError('request', `seed ${seed} is no whole number from 0 to 2^64 - 1; above 2^53 it is a bigint`);
+}

@@ -1,0 +1,83 @@
+/**
+ * Clients: started for a pipeline, or shared by the functions that need no model.
+ *
+ * Those functions keep one idle client for a moment; a pipeline that starts meanwhile takes it over, so that a page
+ * which first asks what a model weighs does not load the WebAssembly module twice.
+ *
+ * @module
+ */
+
+import { type Connect, connect as connectBrowser } from './channel.js';
+import { Client } from './client.js';
+import { X2iError } from './errors.js';
+import { absolute } from './here.js';
+import type { CallName, Calls } from './messages.js';
+import type { RuntimeOptions } from './types.js';
+
+/** Longer than a click takes after the page has said how much will be downloaded. */
+const IDLE_MS = 20_000;
+
+interface Spare {
+  key: string;
+  client: Client;
+  calls: number;
+  timer?: ReturnType<typeof setTimeout>;
+}
+
+let spare: Spare | undefined;
+let connect: Connect = connectBrowser;
+
+/** Puts another way to hosts in place; for tests. */
+export function connectWith(other: Connect): void {
+  connect = other;
+}
+
+/** A client of one's own. */
+export function takeClient(options: RuntimeOptions): Client {
+  const idle = spare?.calls === 0 && spare.key === keyOf(options) && !spare.client.failure ? spare : undefined;
+  if (!idle) return newClient(options);
+  clearTimeout(idle.timer);
+  spare = undefined;
+  return idle.client;
+}
+
+/** Asks the shared client. */
+export async function ask<K extends CallName>(
+  call: K,
+  params: Calls[K]['params'],
+  options: RuntimeOptions = {},
+): Promise<Calls[K]['answer']> {
+  const shared = share(options);
+  shared.calls++;
+  clearTimeout(shared.timer);
+  try {
+    return await shared.client.call(call, params);
+  } finally {
+    shared.calls--;
+    if (shared.calls === 0) shared.timer = setTimeout(() => drop(shared), IDLE_MS);
+  }
+}
+
+function share(options: RuntimeOptions): Spare {
+  const key = keyOf(options);
+  if (spare?.key === key && !spare.client.failure) return spare;
+  if (spare?.calls === 0) drop(spare);
+  spare = { key, client: newClient(options), calls: 0 };
+  return spare;
+}
+
+function drop(idle: Spare): void {
+  if (idle.calls > 0) return;
+  if (spare === idle) spare = undefined;
+  clearTimeout(idle.timer);
+  idle.client.close(new X2iError('closed', 'idle'));
+}
+
+function newClient(options: RuntimeOptions): Client {
+  const { wasmUrl } = options;
+  return new Client(connect(options), wasmUrl === undefined ? undefined : absolute(wasmUrl));
+}
+
+function keyOf({ thread, workerUrl, wasmUrl }: RuntimeOptions): string {
+  return JSON.stringify([thread ?? 'worker', String(workerUrl ?? ''), String(wasmUrl ?? '')]);
+}
