@@ -16,7 +16,9 @@ use crate::config::{
 };
 use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
-use crate::weights::{Component, LocalBoxFuture, WeightFile, WeightSource, Weights, safetensors};
+use crate::weights::{
+    Component, LocalBoxFuture, WeightFile, WeightSource, Weights, read_range, safetensors,
+};
 
 /// Named files: a folder on disk, a web address, or the model in the binary.
 pub trait ModelSource {
@@ -281,7 +283,7 @@ async fn chat_template(source: &dyn ModelSource, folder: &str) -> Result<Option<
 /// [`Error::MissingFile`] or [`Error::Io`].
 pub async fn read(source: &dyn ModelSource, file: &str) -> Result<Vec<u8>> {
     let opened = source.open(file).await?;
-    let bytes = opened.read(0..opened.len()).await?;
+    let bytes = read_range(&*opened, 0..opened.len()).await?;
     Ok(bytes.into_owned())
 }
 

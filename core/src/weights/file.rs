@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 
 use super::gguf::MetaValue;
 use super::stored::{StoredType, TensorInfo, element_count};
-use super::{WeightSource, gguf, pickle, quant, read_range, safetensors};
+use super::{WeightSource, gguf, memory_len, pickle, quant, read_range, safetensors};
 
 /// The format of a weight file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,12 +134,14 @@ impl WeightFile {
             );
             return Err(Error::format(self.name(), reason));
         }
+        let what = format_args!("tensor `{name}`");
+        let length = memory_len(self.name(), what, info.byte_len())?;
         let bytes = match &info.strides {
             None => {
                 let range = info.offset..info.offset + info.byte_len();
                 read_range(&*self.source, range).await?
             }
-            Some(strides) => Cow::Owned(self.gather(info, strides).await?),
+            Some(strides) => Cow::Owned(self.gather(info, strides, length).await?),
         };
         Ok(HostTensor {
             stored: info.stored,
@@ -148,8 +150,8 @@ impl WeightFile {
         })
     }
 
-    /// Copies a strided view into a contiguous tensor.
-    async fn gather(&self, info: &TensorInfo, strides: &[usize]) -> Result<Vec<u8>> {
+    /// Copies a strided view into a contiguous tensor of `length` bytes.
+    async fn gather(&self, info: &TensorInfo, strides: &[usize], length: usize) -> Result<Vec<u8>> {
         if element_count(&info.shape) == Some(0) {
             return Ok(Vec::new());
         }
@@ -159,7 +161,7 @@ impl WeightFile {
         let last: usize = axes().map(|(&size, &stride)| (size - 1) * stride).sum();
         let span = (last as u64 + 1) * size as u64;
         let view = read_range(&*self.source, info.offset..info.offset + span).await?;
-        let mut contiguous = Vec::with_capacity(info.byte_len() as usize);
+        let mut contiguous = Vec::with_capacity(length);
         let mut index = vec![0; info.shape.len()];
         for _ in 0..info.elements() {
             let element: usize = index

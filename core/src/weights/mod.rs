@@ -24,11 +24,12 @@ mod stored;
 
 pub use file::{FileFormat, HostTensor, WeightFile};
 pub use names::Component;
-pub use scope::{Matrix, Scope};
+pub use scope::{Matrix, OnRead, Scope};
 pub use set::Weights;
 pub use stored::{StoredType, TensorInfo};
 
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
@@ -100,12 +101,30 @@ impl WeightSource for MemorySource {
     }
 }
 
+/// A number of bytes that one piece of memory can hold. Files may be larger than that: on wasm32
+/// the limit is 2 GiB.
+///
+/// # Errors
+/// [`Error::Format`] naming `what` in `file`.
+fn memory_len(file: &str, what: impl Display, bytes: u64) -> Result<usize> {
+    let fits = isize::try_from(bytes).ok();
+    fits.map(isize::unsigned_abs).ok_or_else(|| {
+        let most = isize::MAX;
+        let reason = format!("{what} takes {bytes} bytes; at most {most} fit together here");
+        Error::format(file, reason)
+    })
+}
+
 /// Reads `range` and makes sure that all of it came, whoever implements the source.
-async fn read_range(source: &dyn WeightSource, range: Range<u64>) -> Result<Cow<'_, [u8]>> {
+pub(crate) async fn read_range(
+    source: &dyn WeightSource,
+    range: Range<u64>,
+) -> Result<Cow<'_, [u8]>> {
     let wanted = range.end.saturating_sub(range.start);
     let (start, end) = (range.start, range.end);
+    let length = memory_len(source.name(), "a range", wanted)?;
     let bytes = source.read(range).await?;
-    if bytes.len() as u64 != wanted {
+    if bytes.len() != length {
         let reason = format!(
             "reading bytes {start}..{end} gave {} bytes instead of {wanted}",
             bytes.len()

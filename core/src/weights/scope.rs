@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use super::file::HostTensor;
 use super::set::Weights;
 use super::stored::StoredType;
+use super::{LocalBoxFuture, memory_len};
 
 /// A linear layer's weight, `[out, in]`.
 #[derive(Debug, Clone)]
@@ -26,12 +27,22 @@ pub enum Matrix {
     Quantized(BlockQuantized),
 }
 
+/// Hears every tensor that was read, and may stop the reading.
+pub trait OnRead {
+    /// Hears that `bytes` more of the weights were read.
+    ///
+    /// # Errors
+    /// What the reading shall end with.
+    fn on_read(&self, bytes: usize) -> LocalBoxFuture<'_, Result<()>>;
+}
+
 /// A part of a model's names, and the device that its tensors go to.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Scope<'a> {
     weights: &'a Weights,
     device: &'a Device,
     prefix: String,
+    on_read: Option<&'a dyn OnRead>,
 }
 
 impl<'a> Scope<'a> {
@@ -40,6 +51,15 @@ impl<'a> Scope<'a> {
             weights,
             device,
             prefix: String::new(),
+            on_read: None,
+        }
+    }
+
+    /// The same, told to `on_read`.
+    pub fn heard_by(self, on_read: &'a dyn OnRead) -> Self {
+        Self {
+            on_read: Some(on_read),
+            ..self
         }
     }
 
@@ -71,8 +91,13 @@ impl<'a> Scope<'a> {
     /// # Errors
     /// [`Error::MissingTensor`], or [`Error::Shape`] when it has another shape than `shape`.
     pub async fn tensor<const D: usize>(&self, name: &str, shape: [usize; D]) -> Result<Tensor<D>> {
+        let full_name = self.full_name(name);
+        let bytes = StoredType::F32.byte_len(&shape).unwrap_or(u64::MAX);
+        let what = format_args!("tensor `{full_name}` as f32");
+        memory_len(self.weights.file_of(&full_name), what, bytes)?;
         let tensor = self.read(name, &shape).await?;
-        Ok(self.upload(&tensor, shape))
+        let data = TensorData::new(tensor.to_f32(), shape);
+        Ok(Tensor::from_data(data, (self.device, DType::F32)))
     }
 
     /// Reads a linear layer's weight `[out, in]`: Q8_0 and Q4_0 stay in blocks, the rest becomes
@@ -81,12 +106,12 @@ impl<'a> Scope<'a> {
     /// # Errors
     /// As [`tensor`](Self::tensor).
     pub async fn matrix(&self, name: &str, shape: [usize; 2]) -> Result<Matrix> {
-        let tensor = self.read(name, &shape).await?;
-        let block_type = match tensor.stored {
-            StoredType::Q8_0 => BlockType::Q8_0,
-            StoredType::Q4_0 => BlockType::Q4_0,
-            _ => return Ok(Matrix::Dense(self.upload(&tensor, shape))),
+        let block_type = match self.weights.stored(&self.full_name(name)) {
+            Some(StoredType::Q8_0) => BlockType::Q8_0,
+            Some(StoredType::Q4_0) => BlockType::Q4_0,
+            _ => return self.tensor(name, shape).await.map(Matrix::Dense),
         };
+        let tensor = self.read(name, &shape).await?;
         BlockQuantized::from_ggml(&tensor.bytes, block_type, shape, self.device)
             .map(Matrix::Quantized)
             .map_err(|error| {
@@ -119,11 +144,10 @@ impl<'a> Scope<'a> {
                 found,
             });
         }
-        self.weights.read(&name).await
-    }
-
-    fn upload<const D: usize>(&self, tensor: &HostTensor<'_>, shape: [usize; D]) -> Tensor<D> {
-        let data = TensorData::new(tensor.to_f32(), shape);
-        Tensor::from_data(data, (self.device, DType::F32))
+        let tensor = self.weights.read(&name).await?;
+        if let Some(on_read) = self.on_read {
+            on_read.on_read(tensor.bytes.len()).await?;
+        }
+        Ok(tensor)
     }
 }

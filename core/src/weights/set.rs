@@ -16,7 +16,7 @@ use super::file::{HostTensor, WeightFile};
 use super::names::{Component, Layout, Translator};
 use super::scope::Scope;
 use super::stored::StoredType;
-use super::{WeightSource, quant};
+use super::{WeightSource, memory_len, quant};
 
 /// The tensors of one model part, by our names.
 #[derive(Debug)]
@@ -34,6 +34,12 @@ struct Tensor {
     halves: Halves,
     stored: StoredType,
     shape: Vec<usize>,
+}
+
+impl Tensor {
+    fn byte_len(&self) -> u64 {
+        self.stored.byte_len(&self.shape).unwrap_or(u64::MAX)
+    }
 }
 
 /// A tensor as a file has it; several are joined along their first axis.
@@ -142,6 +148,13 @@ impl Weights {
         self.tensors.get(name).map(|tensor| tensor.stored)
     }
 
+    /// The bytes of all tensors whose names begin with `prefix`, as [`read`](Self::read) gives them.
+    pub fn byte_len(&self, prefix: &str) -> u64 {
+        let tensors = self.tensors.range(prefix.to_owned()..);
+        let tensors = tensors.take_while(|(name, _)| name.starts_with(prefix));
+        tensors.map(|(_, tensor)| tensor.byte_len()).sum()
+    }
+
     /// The name of the file that holds the tensor (its first piece); the label if there is none.
     pub fn file_of(&self, name: &str) -> &str {
         let piece = self
@@ -165,8 +178,9 @@ impl Weights {
         let mut bytes = if let [piece] = tensor.pieces.as_slice() {
             self.files[piece.file].read(&piece.name).await?.bytes
         } else {
-            let length = tensor.stored.byte_len(&tensor.shape).unwrap_or(0);
-            let mut joined = Vec::with_capacity(length as usize);
+            let what = format_args!("tensor `{name}`");
+            let length = memory_len(&self.label, what, tensor.byte_len())?;
+            let mut joined = Vec::with_capacity(length);
             for piece in &tensor.pieces {
                 let part = self.files[piece.file].read(&piece.name).await?;
                 if part.stored == tensor.stored {
@@ -265,13 +279,17 @@ impl Weights {
             }
         }
         let bad = |reason: String| Err(Error::format(self.files[pieces[0].file].name(), reason));
+        let overflows = || bad(format!("the shape of tensor `{name}` overflows"));
         let mut halves = Halves::Kept;
         match found.layout {
             Layout::AsStored => {}
             // [out, in, 1, ..] or [out, in, t, h, w] -> [out, the rest]
             Layout::Matrix if shape.len() > 2 && !stored.is_block() => {
-                let rest = shape.drain(1..).product();
-                shape.push(rest);
+                let rest = shape.split_off(1);
+                match rest.into_iter().try_fold(1, usize::checked_mul) {
+                    Some(rest) => shape.push(rest),
+                    None => return overflows(),
+                }
             }
             Layout::Matrix => {}
             Layout::HalvesSwapped => {
@@ -288,7 +306,7 @@ impl Weights {
             }
         }
         if stored.byte_len(&shape).is_none() {
-            return bad(format!("the shape of tensor `{name}` overflows"));
+            return overflows();
         }
         Ok(Tensor {
             pieces,

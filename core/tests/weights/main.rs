@@ -3,6 +3,7 @@
 mod common;
 mod gguf;
 mod hostile;
+mod large;
 mod names;
 mod pairs;
 mod pickle;

@@ -181,12 +181,12 @@ fn last_element(shape: &[usize], strides: &[usize]) -> Option<u64> {
 }
 
 fn is_contiguous(shape: &[usize], strides: &[usize]) -> bool {
-    let mut expected = 1;
+    let mut expected = 1; // at most the number of elements, which was counted
     for (&size, &stride) in shape.iter().zip(strides).rev() {
-        if size != 1 && stride != expected {
+        if size != 1 && stride as u64 != expected {
             return false;
         }
-        expected *= size;
+        expected *= size as u64;
     }
     true
 }
