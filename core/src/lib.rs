@@ -16,6 +16,7 @@ pub mod image;
 pub mod model;
 pub mod nn;
 pub mod pipeline;
+pub mod png;
 pub mod prompt;
 pub mod request;
 pub mod sampler;
@@ -27,4 +28,6 @@ pub use config::ModelConfig;
 pub use error::{Error, Result};
 pub use image::Image;
 pub use pipeline::{Painting, Pipeline};
-pub use request::{Conditioning, Part, Phase, Progress, Prompt, Request};
+pub use request::{
+    Conditioning, OnProgress, Part, Phase, Preview, Progress, Prompt, Request, Steps,
+};

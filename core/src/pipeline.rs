@@ -1,18 +1,21 @@
 //! The way of one request: prompt, hidden states, conditioning, latents, picture.
 
+mod meter;
+
 use burn::tensor::{Device, Tensor};
 
 use crate::align_net::AlignNet;
 use crate::config::{AlignNetConfig, ModelConfig};
 use crate::encoders::{EncodeOptions, Encoder};
 use crate::error::{Error, Result};
-use crate::flux::{Flux, FluxInput, latents};
+use crate::flux::{BlockOutput, Flux, FluxInput, latents};
 use crate::image::{self, Image};
 use crate::model::{ModelSource, open_weights, read_config, read_tokenizer};
-use crate::request::{OnProgress, Phase, Request, report};
+use crate::request::{OnProgress, Phase, Preview, Progress, Request, Steps, report};
 use crate::sampler::FlowMatchEuler;
-use crate::vae::Vae;
-use crate::weights::Component;
+use crate::vae::{OnPart, Vae};
+use crate::weights::{Component, Weights};
+use meter::LoadMeter;
 
 /// A model on a device, ready to paint.
 pub struct Pipeline {
@@ -33,8 +36,8 @@ pub struct Painting {
     pub answer: Option<String>,
 }
 
-/// Parts that [`Pipeline::load`] counts.
-const PARTS: usize = 4;
+/// The longest side of a preview in pixels.
+const PREVIEW_SIDE: usize = 256;
 
 impl Pipeline {
     /// Reads a model to a device, tensor by tensor.
@@ -44,40 +47,30 @@ impl Pipeline {
     pub async fn load(
         source: &dyn ModelSource,
         device: &Device,
-        on_progress: &mut OnProgress<'_>,
+        on_progress: &mut impl OnProgress,
     ) -> Result<Self> {
         let config = read_config(source).await?;
-        report(on_progress, Phase::Load, 0, PARTS)?;
-
-        let weights = open_weights(source, Component::Qwen2_5Vl, &config.encoder.weights).await?;
-        let tokenizer = read_tokenizer(source, &config.encoder).await?;
-        let encoder = Encoder::load(
-            &config.encoder,
-            &weights,
-            tokenizer,
-            config.encoder.chat_template.clone(),
-            device,
-        )
-        .await?;
-        report(on_progress, Phase::Load, 1, PARTS)?;
-
-        let weights = open_weights(source, Component::AlignNet, &config.align_net.weights).await?;
-        let json = Some(&config.align_net.config).filter(|json| json.is_object());
-        let align_config =
-            AlignNetConfig::from_shapes(&config.align_net.weights.join(", "), json, |name| {
-                weights.shape(name)
-            })?;
+        let open = async |component, files| open_weights(source, component, files).await;
+        let encoder_weights = open(Component::Qwen2_5Vl, &config.encoder.weights).await?;
+        let align_weights = open(Component::AlignNet, &config.align_net.weights).await?;
+        let flux_weights = open(Component::Flux, &config.flux.weights).await?;
+        let vae_weights = open(Component::Vae, &config.vae.weights).await?;
+        let align_config = align_net_config(&config, &align_weights)?;
         check_fit(&config, &align_config)?;
-        let align_net = AlignNet::load(&align_config, &weights.scope(device)).await?;
-        report(on_progress, Phase::Load, 2, PARTS)?;
 
-        let weights = open_weights(source, Component::Flux, &config.flux.weights).await?;
-        let flux = Flux::load(&config.flux.config, &weights.scope(device)).await?;
-        report(on_progress, Phase::Load, 3, PARTS)?;
-
-        let weights = open_weights(source, Component::Vae, &config.vae.weights).await?;
-        let vae = Vae::load_decoder(&config.vae.config, &weights.scope(device)).await?;
-        report(on_progress, Phase::Load, PARTS, PARTS)?;
+        let total = encoder_weights.byte_len("")
+            + align_weights.byte_len("")
+            + flux_weights.byte_len("")
+            + vae_weights.byte_len(Vae::DECODER);
+        let meter = LoadMeter::new(on_progress, total);
+        let scope = |weights| Weights::scope(weights, device).heard_by(&meter);
+        meter.begin().await?;
+        let tokenizer = read_tokenizer(source, &config.encoder).await?;
+        let encoder = Encoder::load(&config.encoder, tokenizer, &scope(&encoder_weights)).await?;
+        let align_net = AlignNet::load(&align_config, &scope(&align_weights)).await?;
+        let flux = Flux::load(&config.flux.config, &scope(&flux_weights)).await?;
+        let vae = Vae::load_decoder(&config.vae.config, &scope(&vae_weights)).await?;
+        meter.end().await?;
 
         Ok(Self {
             config,
@@ -102,7 +95,7 @@ impl Pipeline {
     pub async fn generate(
         &self,
         request: &Request,
-        on_progress: &mut OnProgress<'_>,
+        on_progress: &mut impl OnProgress,
     ) -> Result<Painting> {
         request.validate()?;
         if request.prompt.images().next().is_some() && !self.config.reads("image") {
@@ -121,12 +114,15 @@ impl Pipeline {
         let latents = self
             .denoise(request, conditioning.txt, conditioning.vec, on_progress)
             .await?;
-        let decoded = self.decode(latents, on_progress)?;
-        let image = image::to_rgb8(decoded).await?.pop();
-        let image =
-            image.ok_or_else(|| Error::device("readback", "the picture came back empty"))?;
+        let total = self.vae.decoder_parts();
+        let mut done = 0;
+        report(on_progress, Phase::Decode, done, total).await?;
+        let mut on_part = async |_: &str, _: &Tensor<4>| {
+            done += 1;
+            report(on_progress, Phase::Decode, done, total).await
+        };
         Ok(Painting {
-            image,
+            image: self.decode(latents, &mut on_part).await?,
             answer: encoded.answer,
         })
     }
@@ -149,7 +145,7 @@ impl Pipeline {
         request: &Request,
         txt: Tensor<3>,
         vec: Tensor<2>,
-        on_progress: &mut OnProgress<'_>,
+        on_progress: &mut impl OnProgress,
     ) -> Result<Tensor<4>> {
         let side = self.config.vae.config.downsampling();
         let (height, width) = (request.height / side, request.width / side);
@@ -166,9 +162,15 @@ impl Pipeline {
         ]
         .concat();
         let rope = self.flux.rope(&ids);
-        let total = request.steps * self.flux.blocks();
-        let mut done = 0;
-        report(on_progress, Phase::Denoise, done, total)?;
+        let mut at = Place {
+            blocks: 0,
+            total: request.steps * self.flux.blocks(),
+            steps: Steps {
+                done: 0,
+                total: request.steps,
+            },
+        };
+        at.progress().tell(on_progress).await?;
         for levels in schedule.sigmas.windows(2) {
             let input = FluxInput {
                 img: img.clone(),
@@ -178,29 +180,67 @@ impl Pipeline {
                 guidance: &[request.guidance],
                 rope: &rope,
             };
-            let velocity = self.flux.forward(input, &mut |_| {
-                done += 1;
-                report(on_progress, Phase::Denoise, done, total)
-            })?;
-            img = FlowMatchEuler::step(img, velocity, levels[0], levels[1]);
+            let mut on_block = async |_: BlockOutput<'_>| {
+                at.blocks += 1;
+                at.progress().tell(on_progress).await
+            };
+            let velocity = self.flux.forward(input, &mut on_block).await?;
+            let next = FlowMatchEuler::step(img.clone(), velocity.clone(), levels[0], levels[1]);
             // A GPU runs behind: wait once a step, so that progress is true and memory bounded.
-            img.clone()
+            next.clone()
                 .slice([0..1, 0..1, 0..1])
                 .into_data_async()
                 .await?;
+            let preview = match request.preview {
+                Preview::Off => None,
+                Preview::On => {
+                    // The velocity points at the clean picture: one step to level 0 shows it.
+                    let clean = FlowMatchEuler::step(img, velocity, levels[0], 0.0);
+                    let clean = latents::unpack(clean, height, width);
+                    let small = latents::shrink(clean, (PREVIEW_SIDE / side).max(1));
+                    let mut on_part =
+                        async |_: &str, _: &Tensor<4>| at.progress().tell(on_progress).await;
+                    Some(self.decode(small, &mut on_part).await?)
+                }
+            };
+            img = next;
+            at.steps.done += 1;
+            let ended = Progress {
+                preview,
+                ..at.progress()
+            };
+            ended.tell(on_progress).await?;
         }
         Ok(latents::unpack(img, height, width))
     }
 
-    fn decode(&self, latents: Tensor<4>, on_progress: &mut OnProgress<'_>) -> Result<Tensor<4>> {
-        let total = self.vae.decoder_parts();
-        let mut done = 0;
-        report(on_progress, Phase::Decode, done, total)?;
-        self.vae.decode(self.vae.unscale(latents), &mut |_, _| {
-            done += 1;
-            report(on_progress, Phase::Decode, done, total)
-        })
+    /// Latents of one picture to the picture.
+    async fn decode(&self, latents: Tensor<4>, on_part: &mut impl OnPart) -> Result<Image> {
+        let decoded = self.vae.decode(self.vae.unscale(latents), on_part).await?;
+        let image = image::to_rgb8(decoded).await?.pop();
+        image.ok_or_else(|| Error::device("readback", "the picture came back empty"))
     }
+}
+
+/// Where denoising stands.
+struct Place {
+    blocks: usize,
+    total: usize,
+    steps: Steps,
+}
+
+impl Place {
+    fn progress(&self) -> Progress {
+        Progress {
+            steps: Some(self.steps),
+            ..Progress::count(Phase::Denoise, self.blocks, self.total)
+        }
+    }
+}
+
+fn align_net_config(config: &ModelConfig, weights: &Weights) -> Result<AlignNetConfig> {
+    let json = Some(&config.align_net.config).filter(|json| json.is_object());
+    AlignNetConfig::from_shapes(weights.label(), json, |name| weights.shape(name))
 }
 
 /// AlignNet stands between two published models: say which side it does not fit.

@@ -1,4 +1,4 @@
-//! What a picture says about its own making: JSON in an iTXt chunk named `x2i`.
+//! PNG files, and what a picture says about its own making: JSON in an iTXt chunk named `x2i`.
 //!
 //! Written before the pixels, so that `inspect` and `--from` need not decode them; read wherever it
 //! stands, since other programs move text chunks. No time and no host name go in: the same request
@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, Seek};
 
 use serde::{Deserialize, Serialize};
-use x2i_core::{Conditioning, Error, Image, Result};
+
+use crate::error::{Error, Result};
+use crate::image::Image;
+use crate::request::{Conditioning, Request};
 
 /// The keyword of the chunk.
 pub const KEYWORD: &str = "x2i";
@@ -92,8 +95,30 @@ pub struct DeviceRecord {
 }
 
 impl Metadata {
-    /// The version of the form.
-    pub const FORMAT: u32 = FORMAT;
+    /// The record of a picture that `request` made.
+    pub fn new(
+        model: ModelRecord,
+        prompt: Vec<PartRecord>,
+        request: &Request,
+        device: DeviceRecord,
+        answer: Option<String>,
+    ) -> Self {
+        Self {
+            format: FORMAT,
+            versions: Versions::current(),
+            model,
+            prompt,
+            width: request.width,
+            height: request.height,
+            steps: request.steps,
+            guidance: request.guidance,
+            seed: request.seed,
+            conditioning: request.conditioning,
+            sampler: "flow_match_euler".into(),
+            device,
+            answer,
+        }
+    }
 }
 
 impl Versions {
@@ -118,10 +143,10 @@ pub fn encode(image: &Image, metadata: &Metadata) -> Result<Vec<u8>> {
     };
     let json = serde_json::to_string(metadata).map_err(|error| refused(error.to_string()))?;
     let mut bytes = Vec::new();
-    let mut encoder = png::Encoder::new(&mut bytes, side(image.width())?, side(image.height())?);
-    encoder.set_color(png::ColorType::Rgb);
-    encoder.set_depth(png::BitDepth::Eight);
-    let png_error = |error: png::EncodingError| refused(error.to_string());
+    let mut encoder = ::png::Encoder::new(&mut bytes, side(image.width())?, side(image.height())?);
+    encoder.set_color(::png::ColorType::Rgb);
+    encoder.set_depth(::png::BitDepth::Eight);
+    let png_error = |error: ::png::EncodingError| refused(error.to_string());
     encoder
         .add_itxt_chunk(KEYWORD.into(), json)
         .map_err(png_error)?;
@@ -151,8 +176,8 @@ pub struct PngFacts {
 /// [`Error::Image`] naming `name`: not a PNG, broken, or with metadata of another version.
 pub fn decode(name: &str, file: impl BufRead + Seek) -> Result<PngFacts> {
     let broken =
-        |error: png::DecodingError| Error::image(name, format!("is not a whole PNG: {error}"));
-    let mut reader = png::Decoder::new(file).read_info().map_err(broken)?;
+        |error: ::png::DecodingError| Error::image(name, format!("is not a whole PNG: {error}"));
+    let mut reader = ::png::Decoder::new(file).read_info().map_err(broken)?;
     reader.finish().map_err(broken)?;
     let info = reader.info();
     let text = info.utf8_text.iter().find(|chunk| chunk.keyword == KEYWORD);
@@ -188,12 +213,12 @@ fn parse(name: &str, json: &str) -> Result<Metadata> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use std::io::Cursor;
 
     use super::*;
 
-    pub(crate) fn example() -> Metadata {
+    fn example() -> Metadata {
         Metadata {
             format: FORMAT,
             versions: Versions::current(),

@@ -79,6 +79,18 @@ pub struct Request {
     pub seed: u64,
     /// Whose hidden states paint the picture.
     pub conditioning: Conditioning,
+    /// Whether progress shows the picture after each step; the picture itself is the same.
+    pub preview: Preview,
+}
+
+/// Whether the picture is shown while it is painted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Preview {
+    /// Progress is numbers.
+    #[default]
+    Off,
+    /// Every step is decoded, in small.
+    On,
 }
 
 /// The largest side that a request may ask for, in pixels.
@@ -98,6 +110,7 @@ impl Request {
             guidance: defaults.guidance,
             seed: 0,
             conditioning: defaults.conditioning,
+            preview: Preview::Off,
         }
     }
 
@@ -139,7 +152,7 @@ impl Request {
 /// What the pipeline is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Reading weights to the device; counted in parts of the model.
+    /// Reading weights to the device; counted in bytes over all parts of the model.
     Load,
     /// The LLM reads the prompt (and answers); counted in tokens of the answer.
     Encode,
@@ -150,28 +163,63 @@ pub enum Phase {
 }
 
 /// One progress event: `done` of `total` units of a phase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
     /// What is going on.
     pub phase: Phase,
     /// Units done.
-    pub done: usize,
+    pub done: u64,
     /// Units in all.
+    pub total: u64,
+    /// Where painting stands; none in other phases.
+    pub steps: Option<Steps>,
+    /// The picture as it looks so far, on the event that ends a step ([`Preview::On`]).
+    pub preview: Option<Image>,
+}
+
+/// Finished steps of a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Steps {
+    /// How many are finished.
+    pub done: usize,
+    /// How many there are.
     pub total: usize,
 }
 
 /// Hears progress; [`ControlFlow::Break`] cancels within one transformer block.
-pub type OnProgress<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
+///
+/// A browser has one thread: what it awaits here is its only chance to hear that it should stop.
+pub trait OnProgress: AsyncFnMut(Progress) -> ControlFlow<()> {}
 
-/// Reports one event and turns `Break` into [`Error::Cancelled`].
-pub(crate) fn report(
-    on_progress: &mut OnProgress<'_>,
+impl<F: AsyncFnMut(Progress) -> ControlFlow<()>> OnProgress for F {}
+
+impl Progress {
+    /// An event that only counts.
+    pub fn count(phase: Phase, done: usize, total: usize) -> Self {
+        Self {
+            phase,
+            done: done as u64,
+            total: total as u64,
+            steps: None,
+            preview: None,
+        }
+    }
+
+    /// Tells the caller, and turns `Break` into [`Error::Cancelled`].
+    pub(crate) async fn tell(self, on_progress: &mut impl OnProgress) -> Result<()> {
+        match on_progress(self).await {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(Error::Cancelled),
+        }
+    }
+}
+
+/// Reports one event that only counts.
+pub(crate) async fn report(
+    on_progress: &mut impl OnProgress,
     phase: Phase,
     done: usize,
     total: usize,
 ) -> Result<()> {
-    match on_progress(Progress { phase, done, total }) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(()) => Err(Error::Cancelled),
-    }
+    Progress::count(phase, done, total).tell(on_progress).await
 }

@@ -15,7 +15,9 @@ const EPS: f64 = 1e-6;
 const LOG_VARIANCE: (f32, f32) = (-30.0, 20.0);
 
 /// Hears every part of the network as it finishes, by its checkpoint name; may stop.
-pub type OnPart<'a> = dyn FnMut(&str, &Tensor<4>) -> Result<()> + 'a;
+pub trait OnPart: AsyncFnMut(&str, &Tensor<4>) -> Result<()> {}
+
+impl<F: AsyncFnMut(&str, &Tensor<4>) -> Result<()>> OnPart for F {}
 
 #[derive(Debug)]
 struct ResnetBlock {
@@ -107,11 +109,11 @@ impl Mid {
         })
     }
 
-    fn forward(&self, x: Tensor<4>, on_part: &mut OnPart<'_>) -> Result<Tensor<4>> {
+    async fn forward(&self, x: Tensor<4>, on_part: &mut impl OnPart) -> Result<Tensor<4>> {
         let x = self.attn_1.forward(self.block_1.forward(x));
-        on_part("mid.attn_1", &x)?;
+        on_part("mid.attn_1", &x).await?;
         let x = self.block_2.forward(x);
-        on_part("mid", &x)?;
+        on_part("mid", &x).await?;
         Ok(x)
     }
 }
@@ -229,15 +231,15 @@ impl Encoder {
         })
     }
 
-    fn forward(&self, x: Tensor<4>, on_part: &mut OnPart<'_>) -> Result<Tensor<4>> {
+    async fn forward(&self, x: Tensor<4>, on_part: &mut impl OnPart) -> Result<Tensor<4>> {
         let mut x = self.conv_in.forward(x);
-        on_part("conv_in", &x)?;
+        on_part("conv_in", &x).await?;
         for (index, level) in self.down.iter().enumerate() {
             x = level.forward(x, Direction::Down);
-            on_part(&format!("down.{index}"), &x)?;
+            on_part(&format!("down.{index}"), &x).await?;
         }
-        let x = self.norm_out.forward(self.mid.forward(x, on_part)?);
-        on_part("norm_out", &x)?;
+        let x = self.norm_out.forward(self.mid.forward(x, on_part).await?);
+        on_part("norm_out", &x).await?;
         Ok(self.conv_out.forward(activation::silu(x)))
     }
 }
@@ -284,13 +286,13 @@ impl Decoder {
         })
     }
 
-    fn forward(&self, z: Tensor<4>, on_part: &mut OnPart<'_>) -> Result<Tensor<4>> {
+    async fn forward(&self, z: Tensor<4>, on_part: &mut impl OnPart) -> Result<Tensor<4>> {
         let x = self.conv_in.forward(z);
-        on_part("conv_in", &x)?;
-        let mut x = self.mid.forward(x, on_part)?;
+        on_part("conv_in", &x).await?;
+        let mut x = self.mid.forward(x, on_part).await?;
         for (index, level) in self.up.iter().enumerate().rev() {
             x = level.forward(x, Direction::Up);
-            on_part(&format!("up.{index}"), &x)?;
+            on_part(&format!("up.{index}"), &x).await?;
         }
         Ok(self
             .conv_out
@@ -316,12 +318,15 @@ pub struct Vae {
 }
 
 impl Vae {
+    /// The decoder's part of the checkpoint's names.
+    pub const DECODER: &str = "decoder";
+
     /// Reads the decoder under `scope`.
     ///
     /// # Errors
     /// [`crate::Error::MissingTensor`] or [`crate::Error::Shape`].
     pub async fn load_decoder(config: &VaeConfig, scope: &Scope<'_>) -> Result<Self> {
-        let decoder = Decoder::load(config, &scope.child("decoder")).await?;
+        let decoder = Decoder::load(config, &scope.child(Self::DECODER)).await?;
         Ok(Self {
             encoder: None,
             decoder,
@@ -353,16 +358,16 @@ impl Vae {
     ///
     /// # Panics
     /// When only the decoder was read.
-    pub fn encode(
+    pub async fn encode(
         &self,
         images: Tensor<4>,
-        on_part: &mut OnPart<'_>,
+        on_part: &mut impl OnPart,
     ) -> Result<LatentDistribution> {
         let encoder = self
             .encoder
             .as_ref()
             .expect("Vae::load reads the encoder, Vae::load_decoder does not");
-        let moments = encoder.forward(images, on_part)?;
+        let moments = encoder.forward(images, on_part).await?;
         let channels = self.config.latent_channels;
         Ok(LatentDistribution {
             mean: moments.clone().narrow(1, 0, channels),
@@ -376,8 +381,8 @@ impl Vae {
     ///
     /// # Errors
     /// What `on_part` returns.
-    pub fn decode(&self, latents: Tensor<4>, on_part: &mut OnPart<'_>) -> Result<Tensor<4>> {
-        self.decoder.forward(latents, on_part)
+    pub async fn decode(&self, latents: Tensor<4>, on_part: &mut impl OnPart) -> Result<Tensor<4>> {
+        self.decoder.forward(latents, on_part).await
     }
 
     /// The transformer's latents -> the decoder's.

@@ -7,11 +7,11 @@ use anyhow::Result;
 use serde::Serialize;
 use serde_json::json;
 use x2i_core::model;
+use x2i_core::png::Versions;
 
 use crate::cli::DoctorArgs;
 use crate::device::{self, DeviceEntry, DeviceKind, GpuFacts};
 use crate::host::{self, human_bytes};
-use crate::png_metadata::Versions;
 use crate::source::{EmbeddedSource, Model};
 use crate::table::{columns, row};
 use crate::weights_report::{self as report, PartReport};

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
+use x2i_core::png::{self, DeviceRecord, Metadata, ModelRecord, Versions};
 use x2i_core::{ModelConfig, Painting, Pipeline, model};
 
 use crate::cli::GenerateArgs;
@@ -12,7 +13,6 @@ use crate::hashes::{Hashes, ModelHashes};
 use crate::host;
 use crate::job::{self, Job, Replay};
 use crate::output::Output;
-use crate::png_metadata::{self, DeviceRecord, Metadata, ModelRecord, Versions};
 use crate::progress::{Display, Interrupt, Reporter, Seconds};
 use crate::source::Model;
 
@@ -46,19 +46,17 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     warn(display, &warnings);
 
     let mut reporter = Reporter::new(display, interrupt, device.health.clone());
-    reporter.begin_picture(1, jobs.len(), jobs[0].request.steps);
+    reporter.begin_picture(1, jobs.len());
     let loaded = device.guard(|| {
-        pollster::block_on(Pipeline::load(&model, &device.device, &mut |progress| {
-            reporter.hear(progress)
-        }))
+        let mut on_progress = async |progress| reporter.hear(progress);
+        pollster::block_on(Pipeline::load(&model, &device.device, &mut on_progress))
     });
     let pipeline = loaded.inspect_err(|_| reporter.clear())?;
     for (index, job) in jobs.iter().enumerate() {
-        reporter.begin_picture(index + 1, jobs.len(), job.request.steps);
+        reporter.begin_picture(index + 1, jobs.len());
         let painted = device.guard(|| {
-            pollster::block_on(
-                pipeline.generate(&job.request, &mut |progress| reporter.hear(progress)),
-            )
+            let mut on_progress = async |progress| reporter.hear(progress);
+            pollster::block_on(pipeline.generate(&job.request, &mut on_progress))
         });
         let seconds = reporter.end_picture();
         let painting = painted?;
@@ -67,7 +65,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
             warn(display, &changed_files(replay, hashes));
         }
         let metadata = metadata(&model, &config, hashes, &device, job, &painting);
-        let png = png_metadata::encode(&painting.image, &metadata)?;
+        let png = png::encode(&painting.image, &metadata)?;
         job.output.write(&png).context("-o")?;
         tell(display, job, &metadata, seconds)?;
     }
@@ -196,29 +194,22 @@ fn metadata(
     job: &Job,
     painting: &Painting,
 ) -> Metadata {
-    let request = &job.request;
-    Metadata {
-        format: Metadata::FORMAT,
-        versions: Versions::current(),
-        model: ModelRecord {
-            name: config.name.clone(),
-            place: model.place(),
-            files: hashes.clone(),
-        },
-        prompt: job.parts.clone(),
-        width: request.width,
-        height: request.height,
-        steps: request.steps,
-        guidance: request.guidance,
-        seed: request.seed,
-        conditioning: request.conditioning,
-        sampler: "flow_match_euler".into(),
-        device: DeviceRecord {
-            id: device.entry.id.clone(),
-            name: device.entry.name.clone(),
-        },
-        answer: painting.answer.clone(),
-    }
+    let model = ModelRecord {
+        name: config.name.clone(),
+        place: model.place(),
+        files: hashes.clone(),
+    };
+    let device = DeviceRecord {
+        id: device.entry.id.clone(),
+        name: device.entry.name.clone(),
+    };
+    Metadata::new(
+        model,
+        job.parts.clone(),
+        &job.request,
+        device,
+        painting.answer.clone(),
+    )
 }
 
 /// Says what was made: a line for people, an object for scripts.

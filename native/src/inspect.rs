@@ -7,13 +7,13 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result};
 use serde_json::json;
+use x2i_core::png::{self, Metadata, PartRecord, PngFacts};
 use x2i_core::weights::{WeightFile, WeightSource};
 use x2i_core::{Conditioning, ModelConfig, model};
 
 use crate::cli::InspectArgs;
 use crate::hashes::hash_file;
 use crate::host::human_bytes;
-use crate::png_metadata::{self, Metadata, PartRecord, PngFacts};
 use crate::source::{EMBEDDED_NAME, EmbeddedSource, FolderSource, MappedFile, Model, io_error};
 use crate::table::{columns, row};
 use crate::weights_report::{self as report, FileReport, PartReport, TensorReport};
@@ -62,7 +62,7 @@ fn inspect_png(path: &Path, json: bool) -> Result<String> {
         height,
         color,
         metadata,
-    } = png_metadata::decode(&name, BufReader::new(file))?;
+    } = png::decode(&name, BufReader::new(file))?;
     if json {
         let facts = json!({"type": "png", "width": width, "height": height, "color": color, "x2i": metadata});
         return Ok(format!("{facts:#}\n"));

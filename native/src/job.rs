@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
+use x2i_core::png::{self, Metadata, PartRecord};
 use x2i_core::{Conditioning, Error, ModelConfig, Part, Prompt, Request};
 
 use crate::cli::{GenerateArgs, Size};
 use crate::output::{self, Output};
 use crate::picture;
-use crate::png_metadata::{self, Metadata, PartRecord};
 
 /// The largest prompt that is read from a file, in bytes: beyond it lies a wrong file.
 const MAX_PROMPT_FILE: u64 = 16 << 20;
@@ -49,7 +49,7 @@ impl Replay {
         let file = std::fs::File::open(path)
             .map_err(|error| crate::source::io_error(&name, error))
             .context("--from")?;
-        let facts = png_metadata::decode(&name, std::io::BufReader::new(file)).context("--from")?;
+        let facts = png::decode(&name, std::io::BufReader::new(file)).context("--from")?;
         let Some(metadata) = facts.metadata else {
             bail!(
                 "--from: {name} has no x2i metadata; only pictures that x2i made can be repeated"

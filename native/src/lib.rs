@@ -12,7 +12,6 @@ pub mod inspect;
 mod job;
 mod output;
 pub mod picture;
-mod png_metadata;
 mod progress;
 pub mod source;
 mod table;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use serde_json::json;
-use x2i_core::{Phase, Progress};
+use x2i_core::{Phase, Progress, Steps};
 
 use crate::device::Health;
 
@@ -100,8 +100,6 @@ pub struct Reporter {
     interrupt: Interrupt,
     health: Health,
     bar: ProgressBar,
-    /// Steps of the picture that is being made.
-    steps: usize,
     /// `2/4` when there are several pictures.
     picture: Option<(usize, usize)>,
     phase: Option<Phase>,
@@ -120,7 +118,6 @@ impl Reporter {
             interrupt,
             health,
             bar: ProgressBar::hidden(),
-            steps: 1,
             picture: None,
             phase: None,
             step: 0,
@@ -130,10 +127,9 @@ impl Reporter {
         }
     }
 
-    /// Begins a picture of `steps` steps, the `number`-th of `count`.
-    pub fn begin_picture(&mut self, number: usize, count: usize, steps: usize) {
+    /// Begins a picture, the `number`-th of `count`.
+    pub fn begin_picture(&mut self, number: usize, count: usize) {
         self.end_phase();
-        self.steps = steps;
         self.picture = (count > 1).then_some((number, count));
         self.bar.finish_and_clear();
         self.bar = bar(self.display); // one that was cleared can't be cleared again
@@ -167,18 +163,13 @@ impl Reporter {
             self.phase = Some(progress.phase);
             self.bar.reset();
         }
-        let step = match progress.phase {
-            Phase::Denoise => (progress.done * self.steps)
-                .checked_div(progress.total)
-                .unwrap_or(0),
-            _ => 0,
-        };
+        let Steps { done: step, total } = progress.steps.unwrap_or(Steps { done: 0, total: 0 });
         match self.display {
-            Display::Bar => self.draw(progress, step),
+            Display::Bar => self.draw(&progress),
             Display::Lines if step > self.step => {
-                self.line(format!("step {step}/{}", self.steps), self.step_began)
+                self.line(format!("step {step}/{total}"), self.step_began)
             }
-            Display::Json => self.event(progress, step),
+            Display::Json => self.event(&progress),
             Display::Lines | Display::Quiet => {}
         }
         if step > self.step {
@@ -201,13 +192,13 @@ impl Reporter {
         self.step_began = self.phase_began;
     }
 
-    fn draw(&self, progress: Progress, step: usize) {
+    fn draw(&self, progress: &Progress) {
         self.bar.set_prefix(present(progress.phase));
-        self.bar.set_length(progress.total as u64);
-        self.bar.set_position(progress.done as u64);
-        let mut message = match progress.phase {
-            Phase::Denoise => format!("step {}/{}", (step + 1).min(self.steps), self.steps),
-            _ => String::new(),
+        self.bar.set_length(progress.total);
+        self.bar.set_position(progress.done);
+        let mut message = match progress.steps {
+            Some(Steps { done, total }) => format!("step {}/{total}", (done + 1).min(total)),
+            None => String::new(),
         };
         let elapsed = self.phase_began.elapsed();
         if let Some(left) = remaining(elapsed, progress)
@@ -234,16 +225,16 @@ impl Reporter {
         );
     }
 
-    fn event(&self, progress: Progress, step: usize) {
+    fn event(&self, progress: &Progress) {
         let mut event = json!({
             "type": "progress",
             "phase": name(progress.phase),
             "done": progress.done,
             "total": progress.total,
         });
-        if progress.phase == Phase::Denoise {
-            event["step"] = step.into();
-            event["steps"] = self.steps.into();
+        if let Some(Steps { done, total }) = progress.steps {
+            event["step"] = done.into();
+            event["steps"] = total.into();
         }
         if let Some((number, count)) = self.picture {
             event["picture"] = number.into();
@@ -265,7 +256,7 @@ fn bar(display: Display) -> ProgressBar {
 }
 
 /// The time that the rest of a phase will take at the pace so far.
-fn remaining(elapsed: Duration, progress: Progress) -> Option<Duration> {
+fn remaining(elapsed: Duration, progress: &Progress) -> Option<Duration> {
     let left = progress.total.checked_sub(progress.done)?;
     (progress.done > 0 && left > 0).then(|| elapsed.mul_f64(left as f64 / progress.done as f64))
 }
@@ -312,19 +303,15 @@ mod tests {
     use super::*;
 
     fn at(done: usize, total: usize) -> Progress {
-        Progress {
-            phase: Phase::Denoise,
-            done,
-            total,
-        }
+        Progress::count(Phase::Denoise, done, total)
     }
 
     #[test]
     fn the_rest_is_estimated_from_the_pace() {
         let second = Duration::from_secs(1);
-        assert_eq!(remaining(second, at(1, 4)), Some(3 * second));
-        assert_eq!(remaining(second, at(0, 4)), None);
-        assert_eq!(remaining(second, at(4, 4)), None);
+        assert_eq!(remaining(second, &at(1, 4)), Some(3 * second));
+        assert_eq!(remaining(second, &at(0, 4)), None);
+        assert_eq!(remaining(second, &at(4, 4)), None);
     }
 
     #[test]

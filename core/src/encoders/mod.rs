@@ -7,7 +7,7 @@ pub mod qwen2;
 pub mod qwen2_5_vl;
 pub mod sampling;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 
 pub use qwen2_5_vl::Qwen2_5Vl;
 
@@ -15,7 +15,7 @@ use crate::config::{EncoderConfig, EncoderPart, Padding, PromptFormat};
 use crate::error::Result;
 use crate::request::{Conditioning, OnProgress, Prompt};
 use crate::tokenizer::Tokenizer;
-use crate::weights::Weights;
+use crate::weights::Scope;
 
 /// How a prompt is read and answered.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,24 +53,15 @@ pub enum Encoder {
 }
 
 impl Encoder {
-    /// Reads the LLM that `part` describes. `chat_template` is the folder's; the family's own
-    /// serves where it has none.
+    /// Reads the LLM that `part` describes under `scope`.
     ///
     /// # Errors
     /// [`crate::Error::MissingTensor`], [`crate::Error::Shape`], or [`crate::Error::Config`] for a
     /// template that is no Jinja.
-    pub async fn load(
-        part: &EncoderPart,
-        weights: &Weights,
-        tokenizer: Tokenizer,
-        chat_template: Option<String>,
-        device: &Device,
-    ) -> Result<Self> {
+    pub async fn load(part: &EncoderPart, tokenizer: Tokenizer, scope: &Scope<'_>) -> Result<Self> {
         match &part.config {
             EncoderConfig::Qwen2_5Vl(config) => {
-                let model =
-                    Qwen2_5Vl::load(config, part, weights, tokenizer, chat_template, device)
-                        .await?;
+                let model = Qwen2_5Vl::load(config, part, tokenizer, scope).await?;
                 Ok(Self::Qwen2_5Vl(model))
             }
         }
@@ -87,7 +78,7 @@ impl Encoder {
         &self,
         prompt: &Prompt,
         options: &EncodeOptions,
-        on_progress: &mut OnProgress<'_>,
+        on_progress: &mut impl OnProgress,
     ) -> Result<Encoded> {
         match self {
             Self::Qwen2_5Vl(model) => model.encode(prompt, options, on_progress).await,

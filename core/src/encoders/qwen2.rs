@@ -132,18 +132,18 @@ impl Qwen2 {
     ///
     /// # Errors
     /// Whatever `before_layer` returns: it is asked before every layer, so that a caller can stop.
-    pub fn forward(
+    pub async fn forward(
         &self,
         embeddings: Tensor<3>,
         rope: &Rope,
         mask: Option<Tensor<4>>,
         cache: &mut KvCache,
-        before_layer: &mut dyn FnMut() -> Result<()>,
+        before_layer: &mut impl AsyncFnMut() -> Result<()>,
     ) -> Result<Tensor<4>> {
         let mut states = Vec::with_capacity(self.layers.len() + 1);
         let mut hidden_states = embeddings;
         for (index, layer) in self.layers.iter().enumerate() {
-            before_layer()?;
+            before_layer().await?;
             states.push(hidden_states.clone().unsqueeze_dim::<4>(1));
             hidden_states = layer.forward(hidden_states, rope, mask.clone(), index, cache);
         }

@@ -1,4 +1,6 @@
-//! Latents: noise, packing 2x2 pixels into a token, and the ids of tokens.
+//! Latents: noise, packing 2x2 pixels into a token, the ids of tokens, and a smaller picture's.
+
+use std::ops::Range;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -41,6 +43,37 @@ pub fn unpack(tokens: Tensor<3>, height: usize, width: usize) -> Tensor<4> {
         .reshape([batch, channels, height, width])
 }
 
+/// `[batch, channels, height, width]` with sides of at most `most`: means over squares, which at the
+/// right and at the bottom may be ragged.
+pub fn shrink(latents: Tensor<4>, most: usize) -> Tensor<4> {
+    let [_, _, height, width] = latents.dims();
+    let square = height.max(width).div_ceil(most);
+    if square == 1 {
+        return latents;
+    }
+    let device = latents.device();
+    let columns = means(width, square, &device).swap_dims(0, 1);
+    let rows = means(height, square, &device);
+    rows.unsqueeze::<4>()
+        .matmul(latents.matmul(columns.unsqueeze::<4>())) // [batch, channels, rows, columns]
+}
+
+/// The matrix `[size / square, size]` that takes means of `square` neighbours.
+fn means(size: usize, square: usize, device: &Device) -> Tensor<2> {
+    let spans = (0..size)
+        .step_by(square)
+        .map(|start| start..(start + square).min(size));
+    let weight = |span: Range<usize>, at| match span.contains(&at) {
+        true => 1.0 / span.len() as f32,
+        false => 0.0,
+    };
+    let values: Vec<f32> = spans
+        .flat_map(|span| (0..size).map(move |at| weight(span.clone(), at)))
+        .collect();
+    let rows = values.len() / size;
+    Tensor::from_data(TensorData::new(values, [rows, size]), device)
+}
+
 /// Ids (0, row, column) of the tokens of `rows` x `columns` packed latents.
 pub fn image_ids(rows: usize, columns: usize) -> Vec<[f32; 3]> {
     (0..rows * columns)
@@ -51,4 +84,20 @@ pub fn image_ids(rows: usize, columns: usize) -> Vec<[f32; 3]> {
 /// Ids of text tokens: all zero.
 pub fn text_ids(tokens: usize) -> Vec<[f32; 3]> {
     vec![[0.0; 3]; tokens]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shrunk_latents_are_means_of_squares_and_of_ragged_edges() {
+        let device = Device::flex();
+        let values: Vec<f32> = (0..10).map(|value| value as f32).collect();
+        let latents = Tensor::from_data(TensorData::new(values, [1, 1, 2, 5]), &device);
+        let shrunk = |most| shrink(latents.clone(), most).into_data();
+        let expected = TensorData::new(vec![3.0f32, 5.0, 6.5], [1, 1, 1, 3]);
+        shrunk(3).assert_approx_eq::<f32>(&expected, Default::default());
+        assert_eq!(shrunk(5), latents.to_data());
+    }
 }

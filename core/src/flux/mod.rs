@@ -146,10 +146,10 @@ impl Flux {
     ///
     /// # Errors
     /// What `on_block` returns.
-    pub fn forward(
+    pub async fn forward(
         &self,
         input: FluxInput<'_>,
-        on_block: &mut dyn FnMut(BlockOutput<'_>) -> Result<()>,
+        on_block: &mut impl AsyncFnMut(BlockOutput<'_>) -> Result<()>,
     ) -> Result<Tensor<3>> {
         let FluxInput { rope, .. } = input;
         let vec = self.modulation_vector(input.vec, input.sigma, input.guidance);
@@ -164,7 +164,8 @@ impl Flux {
                 txt: &out.txt,
                 img_attn: &out.img_attn,
                 txt_attn: &out.txt_attn,
-            })?;
+            })
+            .await?;
             (img, txt) = (out.img, out.txt);
         }
 
@@ -176,7 +177,8 @@ impl Flux {
                 index,
                 x: &out.x,
                 attn: &out.attn,
-            })?;
+            })
+            .await?;
             x = out.x;
         }
 

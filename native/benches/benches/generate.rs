@@ -13,7 +13,7 @@ use x2i::source::EmbeddedSource;
 use x2i_core::{Pipeline, Prompt, Request, Result};
 
 fn load(source: &EmbeddedSource) -> Result<Pipeline> {
-    pollster::block_on(Pipeline::load(source, &Device::flex(), &mut |_| {
+    pollster::block_on(Pipeline::load(source, &Device::flex(), &mut async |_| {
         ControlFlow::Continue(())
     }))
 }
@@ -35,7 +35,7 @@ fn embedded_model(criterion: &mut Criterion) {
     );
     group.bench_function("paint", |bencher| {
         bencher.iter(|| {
-            let mut on_progress = |_| ControlFlow::Continue(());
+            let mut on_progress = async |_| ControlFlow::Continue(());
             let painted = pipeline.generate(black_box(&request), &mut on_progress);
             pollster::block_on(painted).map(|painting| painting.image)
         });

@@ -179,8 +179,10 @@ impl Stack {
             guidance: &[0.0],
             rope: &rope,
         };
-        let velocity = self.flux.forward(input, &mut |_| Ok(()))?;
-        let data = pollster::block_on(velocity.into_data_async())?;
+        let data = pollster::block_on(async {
+            let velocity = self.flux.forward(input, &mut async |_| Ok(())).await?;
+            Ok::<_, x2i_core::Error>(velocity.into_data_async().await?)
+        })?;
         // The bytes of a GPU arrive when they are looked at.
         std::hint::black_box(data.as_bytes().first());
         Ok(())

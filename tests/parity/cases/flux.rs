@@ -41,7 +41,7 @@ pub fn run(case: &Case, report: &mut Report) -> Outcome {
         rope: &rope,
     };
     let mut outputs = vec![];
-    let velocity = flux.forward(input, &mut |output| {
+    let mut on_block = async |output: BlockOutput<'_>| {
         match output {
             BlockOutput::Double {
                 index,
@@ -61,7 +61,8 @@ pub fn run(case: &Case, report: &mut Report) -> Outcome {
             ]),
         }
         Ok(())
-    })?;
+    };
+    let velocity = pollster::block_on(flux.forward(input, &mut on_block))?;
     outputs.push(("out.sample".into(), velocity));
     for (name, ours) in outputs {
         report.close(&name, &case.values(ours)?, &case.golden.f32(&name)?.0);

@@ -112,7 +112,7 @@ pub fn run(case: &Case, report: &mut Report) -> Outcome {
                 guidance: &[guidance],
                 rope: &rope,
             };
-            let velocity = flux.forward(input, &mut |_| Ok(()))?;
+            let velocity = pollster::block_on(flux.forward(input, &mut async |_| Ok(())))?;
             velocities.extend(case.values(velocity.clone())?);
             img = FlowMatchEuler::step(img, velocity, levels[0], levels[1]);
             trajectory.extend(case.values(img.clone())?);
@@ -131,7 +131,8 @@ pub fn run(case: &Case, report: &mut Report) -> Outcome {
             &case.values(unpacked.clone())?,
             &case.golden.f32(&format!("out.{tag}.unpacked"))?.0,
         );
-        let decoded = vae.decode(vae.unscale(unpacked), &mut |_, _| Ok(()))?;
+        let unscaled = vae.unscale(unpacked);
+        let decoded = pollster::block_on(vae.decode(unscaled, &mut async |_, _| Ok(())))?;
         report.close(
             &format!("{tag}.decoded"),
             &case.values(decoded.clone())?,
@@ -171,17 +172,10 @@ fn encode(
         let part = model::read_encoder(&source, "").await?;
         let weights = model::open_weights(&source, Component::Qwen2_5Vl, &part.weights).await?;
         let tokenizer = model::read_tokenizer(&source, &part).await?;
-        let encoder = Encoder::load(
-            &part,
-            &weights,
-            tokenizer,
-            part.chat_template.clone(),
-            &case.device,
-        )
-        .await?;
+        let encoder = Encoder::load(&part, tokenizer, &weights.scope(&case.device)).await?;
         let prompt = Prompt::text(text("prompt")?);
         let encoded = encoder
-            .encode(&prompt, &options, &mut |_| {
+            .encode(&prompt, &options, &mut async |_| {
                 std::ops::ControlFlow::Continue(())
             })
             .await?;

@@ -23,10 +23,11 @@ pub fn run(case: &Case, report: &mut Report) -> Outcome {
 
 fn encode(case: &Case, report: &mut Report, vae: &Vae) -> Outcome {
     let mut parts = vec![];
-    let latents = vae.encode(case.tensor("in.image")?, &mut |part, x| {
+    let mut on_part = async |part: &str, x: &Tensor<4>| {
         parts.push((format!("out.enc.{part}"), x.clone()));
         Ok(())
-    })?;
+    };
+    let latents = pollster::block_on(vae.encode(case.tensor("in.image")?, &mut on_part))?;
     compare_parts(case, report, parts, |name| {
         name.replace("mid.attn_1", "mid.attn")
     })?;
@@ -45,7 +46,7 @@ fn encode(case: &Case, report: &mut Report, vae: &Vae) -> Outcome {
 
 fn decode(case: &Case, report: &mut Report, vae: &Vae, levels: usize) -> Outcome {
     let latents: Tensor<4> = case.tensor("in.latents")?;
-    let raw = vae.decode(latents.clone(), &mut |_, _| Ok(()))?;
+    let raw = pollster::block_on(vae.decode(latents.clone(), &mut async |_, _| Ok(())))?;
     report.close(
         "out.decode_raw",
         &case.values(raw)?,
@@ -53,10 +54,11 @@ fn decode(case: &Case, report: &mut Report, vae: &Vae, levels: usize) -> Outcome
     );
 
     let mut parts = vec![];
-    let decoded = vae.decode(vae.unscale(latents), &mut |part, x| {
+    let mut on_part = async |part: &str, x: &Tensor<4>| {
         parts.push((format!("out.dec.{part}"), x.clone()));
         Ok(())
-    })?;
+    };
+    let decoded = pollster::block_on(vae.decode(vae.unscale(latents), &mut on_part))?;
     // BFL counts up levels from the finest, diffusers from the coarsest.
     let diffusers_name = |name: &str| match name
         .strip_prefix("out.dec.up.")

@@ -53,21 +53,22 @@ impl<'a> Decoding<'a> {
     ///
     /// # Errors
     /// Whatever `before_layer` returns.
-    pub fn prefill(
+    pub async fn prefill(
         &mut self,
         embeddings: Tensor<3>,
         inputs: &Inputs,
-        before_layer: &mut dyn FnMut() -> Result<()>,
+        before_layer: &mut impl AsyncFnMut() -> Result<()>,
     ) -> Result<Tensor<4>> {
         self.prefill_by(CHUNK, embeddings, inputs, before_layer)
+            .await
     }
 
-    pub(super) fn prefill_by(
+    pub(super) async fn prefill_by(
         &mut self,
         chunk: usize,
         embeddings: Tensor<3>,
         inputs: &Inputs,
-        before_layer: &mut dyn FnMut() -> Result<()>,
+        before_layer: &mut impl AsyncFnMut() -> Result<()>,
     ) -> Result<Tensor<4>> {
         let tokens = inputs.ids.len();
         // Padding on the left averages over ALL keys, later ones included: they must be there.
@@ -81,7 +82,8 @@ impl<'a> Decoding<'a> {
             let end = (start + chunk).min(tokens);
             let part = embeddings.clone().narrow(1, start, end - start);
             self.keep.extend(&inputs.keep[start..end]);
-            states.push(self.advance(part, &inputs.positions.tokens[start..end], before_layer)?);
+            let positions = &inputs.positions.tokens[start..end];
+            states.push(self.advance(part, positions, before_layer).await?);
         }
         self.next = tokens as i64 + inputs.positions.delta;
         Ok(if states.len() == 1 {
@@ -95,14 +97,16 @@ impl<'a> Decoding<'a> {
     ///
     /// # Errors
     /// Whatever `before_layer` returns.
-    pub fn feed(
+    pub async fn feed(
         &mut self,
         token: u32,
-        before_layer: &mut dyn FnMut() -> Result<()>,
+        before_layer: &mut impl AsyncFnMut() -> Result<()>,
     ) -> Result<Tensor<4>> {
         let embedding = self.decoder.embed(&[token], &self.device);
         self.keep.push(true);
-        let states = self.advance(embedding, &[[self.next; 3]], before_layer)?;
+        let states = self
+            .advance(embedding, &[[self.next; 3]], before_layer)
+            .await?;
         self.next += 1;
         Ok(states)
     }
@@ -122,7 +126,7 @@ impl<'a> Decoding<'a> {
         sampler: &mut Sampler,
         ends: &[u32],
         most: usize,
-        on_progress: &mut OnProgress<'_>,
+        on_progress: &mut impl OnProgress,
     ) -> Result<Answer> {
         let mut tokens = vec![];
         let mut states = vec![];
@@ -137,13 +141,12 @@ impl<'a> Decoding<'a> {
                 break;
             }
             let done = tokens.len();
-            let step = self.feed(token, &mut || {
-                report(on_progress, Phase::Encode, done, most)
-            })?;
+            let mut before_layer = async || report(on_progress, Phase::Encode, done, most).await;
+            let step = self.feed(token, &mut before_layer).await?;
             logits = self.logits(&step);
             states.push(step);
         }
-        report(on_progress, Phase::Encode, most, most)?;
+        report(on_progress, Phase::Encode, most, most).await?;
         let hidden_states = if states.is_empty() {
             None
         } else {
@@ -156,11 +159,11 @@ impl<'a> Decoding<'a> {
     }
 
     /// Runs tokens whose `keep` is known already.
-    fn advance(
+    async fn advance(
         &mut self,
         embeddings: Tensor<3>,
         positions: &[Position],
-        before_layer: &mut dyn FnMut() -> Result<()>,
+        before_layer: &mut impl AsyncFnMut() -> Result<()>,
     ) -> Result<Tensor<4>> {
         let rope = self.rotary.rope(positions, &self.device);
         let queries = positions.len();
@@ -170,5 +173,6 @@ impl<'a> Decoding<'a> {
         let mask = masked.then(|| causal_mask(&self.keep, first, queries, &self.device));
         self.decoder
             .forward(embeddings, &rope, mask, &mut self.cache, before_layer)
+            .await
     }
 }

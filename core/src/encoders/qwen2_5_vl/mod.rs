@@ -30,7 +30,7 @@ use crate::image::resize::resize_bicubic;
 use crate::request::{Conditioning, OnProgress, Phase, Prompt, report};
 use crate::tokenizer::chat::VisionIds;
 use crate::tokenizer::{ChatTemplate, Message, SpecialTokens, Tokenizer};
-use crate::weights::Weights;
+use crate::weights::Scope;
 
 /// Qwen2.5-VL on a device.
 pub struct Qwen2_5Vl {
@@ -54,12 +54,9 @@ impl Qwen2_5Vl {
     pub async fn load(
         config: &Qwen2_5VlConfig,
         part: &EncoderPart,
-        weights: &Weights,
         tokenizer: Tokenizer,
-        chat_template: Option<String>,
-        device: &Device,
+        scope: &Scope<'_>,
     ) -> Result<Self> {
-        let scope = weights.scope(device);
         let decoder = Qwen2Config {
             vocab_size: config.vocab_size,
             hidden_size: config.hidden_size,
@@ -78,8 +75,8 @@ impl Qwen2_5Vl {
         Ok(Self {
             preprocessor: part.preprocessor.clone(),
             generation: part.generation.clone(),
-            chat_template: ChatTemplate::new(chat_template)?,
-            decoder: Qwen2::load(&decoder, &scope).await?,
+            chat_template: ChatTemplate::new(part.chat_template.clone())?,
+            decoder: Qwen2::load(&decoder, scope).await?,
             vision,
             rotary: Rotary::new(
                 config.head_dim(),
@@ -87,7 +84,7 @@ impl Qwen2_5Vl {
                 &config.rope_scaling.mrope_section,
             ),
             tokenizer,
-            device: device.clone(),
+            device: scope.device().clone(),
             config: config.clone(),
         })
     }
@@ -110,15 +107,15 @@ impl Qwen2_5Vl {
         &self,
         prompt: &Prompt,
         options: &EncodeOptions,
-        on_progress: &mut OnProgress<'_>,
+        on_progress: &mut impl OnProgress,
     ) -> Result<Encoded> {
         let inputs = self.prepare(prompt, options)?;
         let prompt_tokens = inputs.ids.len();
         match options.conditioning {
             Conditioning::Prompt => {
-                let (_, hidden_states) =
-                    self.read(&inputs, &mut || report(on_progress, Phase::Encode, 0, 1))?;
-                report(on_progress, Phase::Encode, 1, 1)?;
+                let mut before_layer = async || report(on_progress, Phase::Encode, 0, 1).await;
+                let (_, hidden_states) = self.read(&inputs, &mut before_layer).await?;
+                report(on_progress, Phase::Encode, 1, 1).await?;
                 Ok(Encoded {
                     hidden_states,
                     prompt_tokens,
@@ -193,14 +190,14 @@ impl Qwen2_5Vl {
     ///
     /// # Errors
     /// [`Error::Modality`] for pictures without a vision tower, and whatever `before_layer` returns.
-    pub fn read(
+    pub async fn read(
         &self,
         inputs: &Inputs,
-        before_layer: &mut dyn FnMut() -> Result<()>,
+        before_layer: &mut impl AsyncFnMut() -> Result<()>,
     ) -> Result<(Decoding<'_>, Tensor<4>)> {
-        let embeddings = self.embed(inputs, before_layer)?;
+        let embeddings = self.embed(inputs, before_layer).await?;
         let mut decoding = Decoding::new(&self.decoder, &self.rotary, &self.device);
-        let states = decoding.prefill(embeddings, inputs, before_layer)?;
+        let states = decoding.prefill(embeddings, inputs, before_layer).await?;
         Ok((decoding, states))
     }
 
@@ -208,7 +205,7 @@ impl Qwen2_5Vl {
         &self,
         inputs: &Inputs,
         options: &EncodeOptions,
-        on_progress: &mut OnProgress<'_>,
+        on_progress: &mut impl OnProgress,
     ) -> Result<generate::Answer> {
         // Positions end where the model's do; at least one token is asked for.
         let room = self
@@ -217,8 +214,8 @@ impl Qwen2_5Vl {
             .saturating_sub(inputs.ids.len());
         let most = options.max_new_tokens.min(room).max(1);
         let mut sampler = Sampler::new(self.generation.clone(), &inputs.ids, options.seed);
-        let (decoding, states) =
-            self.read(inputs, &mut || report(on_progress, Phase::Encode, 0, most))?;
+        let mut before_layer = async || report(on_progress, Phase::Encode, 0, most).await;
+        let (decoding, states) = self.read(inputs, &mut before_layer).await?;
         let logits = self.decoder.logits(&states);
         decoding
             .answer(logits, &mut sampler, &self.end_tokens(), most, on_progress)
@@ -240,10 +237,10 @@ impl Qwen2_5Vl {
     }
 
     /// Token vectors `[1, tokens, hidden]`, with the vision tower's in place of placeholders.
-    fn embed(
+    async fn embed(
         &self,
         inputs: &Inputs,
-        before_block: &mut dyn FnMut() -> Result<()>,
+        before_block: &mut impl AsyncFnMut() -> Result<()>,
     ) -> Result<Tensor<3>> {
         let text = self.decoder.embed(&inputs.ids, &self.device);
         let mut rows: Vec<i32> = (0..inputs.ids.len() as i32).collect();
@@ -257,7 +254,7 @@ impl Qwen2_5Vl {
             if visuals.is_empty() {
                 continue;
             }
-            tables.push(self.look(visuals, before_block)?.unsqueeze());
+            tables.push(self.look(visuals, before_block).await?.unsqueeze());
             for (row, _) in rows
                 .iter_mut()
                 .zip(&inputs.ids)
@@ -276,10 +273,10 @@ impl Qwen2_5Vl {
     }
 
     /// The vision tower's tokens `[tokens, hidden]` of pictures or videos.
-    fn look(
+    async fn look(
         &self,
         visuals: &[Patches],
-        before_block: &mut dyn FnMut() -> Result<()>,
+        before_block: &mut impl AsyncFnMut() -> Result<()>,
     ) -> Result<Tensor<2>> {
         let vision = self.vision.as_ref().ok_or_else(|| Error::Modality {
             model: "this encoder (its weights hold no vision tower)".into(),
@@ -288,7 +285,9 @@ impl Qwen2_5Vl {
         })?;
         let grids: Vec<_> = visuals.iter().map(|visual| visual.grid).collect();
         let layout = Layout::new(&grids, &self.config.vision_config);
-        vision.forward(self.pixel_tensor(visuals), &layout, before_block)
+        vision
+            .forward(self.pixel_tensor(visuals), &layout, before_block)
+            .await
     }
 
     /// Patches of all pictures, `[patches, pixels]`.

@@ -10,12 +10,13 @@ use super::*;
 use crate::Image;
 use crate::config::{EncoderConfig, PaddingSide, PromptFormat};
 use crate::request::Part;
-use crate::weights::{Component, MemorySource};
+use crate::weights::{Component, MemorySource, Weights};
 
 const HIDDEN: usize = 8;
 const LAYERS: usize = 2;
 const VOCABULARY: usize = 30;
 const IMAGE_PAD: u32 = 28;
+const TEMPLATE: &str = "{% for part in messages[0].content %}{% if part.type == 'image' %}<|image_pad|>{% else %}{{ part.text }}{% endif %}{% endfor %}";
 
 /// Names and shapes of all tensors.
 fn shapes() -> Vec<(String, Vec<usize>)> {
@@ -129,7 +130,7 @@ fn model(generation: GenerationConfig) -> Qwen2_5Vl {
         config: EncoderConfig::Qwen2_5Vl(config.clone()),
         weights: vec![],
         tokenizer: String::new(),
-        chat_template: None,
+        chat_template: Some(TEMPLATE.into()),
         preprocessor: PreprocessorConfig {
             min_pixels: 16,
             max_pixels: 144,
@@ -137,17 +138,9 @@ fn model(generation: GenerationConfig) -> Qwen2_5Vl {
         },
         generation,
     };
-    let template = "{% for part in messages[0].content %}{% if part.type == 'image' %}<|image_pad|>{% else %}{{ part.text }}{% endif %}{% endfor %}";
     let (weights, device) = (weights(), Device::flex());
-    let loading = Qwen2_5Vl::load(
-        &config,
-        &part,
-        &weights,
-        tokenizer(),
-        Some(template.into()),
-        &device,
-    );
-    pollster::block_on(loading).unwrap()
+    let scope = weights.scope(&device);
+    pollster::block_on(Qwen2_5Vl::load(&config, &part, tokenizer(), &scope)).unwrap()
 }
 
 fn greedy() -> Qwen2_5Vl {
@@ -165,11 +158,13 @@ fn options(conditioning: Conditioning) -> EncodeOptions {
     }
 }
 
-fn go(_: crate::Progress) -> ControlFlow<()> {
-    ControlFlow::Continue(())
+/// Never stops before a layer.
+async fn go() -> Result<()> {
+    Ok(())
 }
 
 fn encode(model: &Qwen2_5Vl, prompt: &Prompt, options: &EncodeOptions) -> Result<Encoded> {
+    let mut go = async |_| ControlFlow::Continue(());
     pollster::block_on(model.encode(prompt, options, &mut go))
 }
 
@@ -218,12 +213,15 @@ fn a_prompt_in_chunks_gives_the_states_of_the_whole() {
         .unwrap();
     let read = |chunk| {
         let mut decoding = Decoding::new(&model.decoder, &model.rotary, &model.device);
-        let embeddings = model.embed(&inputs, &mut || Ok(())).unwrap();
-        let states = decoding
-            .prefill_by(chunk, embeddings, &inputs, &mut || Ok(()))
-            .unwrap();
-        let next = decoding.feed(3, &mut || Ok(())).unwrap();
-        Tensor::cat(vec![states, next], 2)
+        let states = pollster::block_on(async {
+            let embeddings = model.embed(&inputs, &mut go).await?;
+            let states = decoding
+                .prefill_by(chunk, embeddings, &inputs, &mut go)
+                .await?;
+            let next = decoding.feed(3, &mut go).await?;
+            Ok::<_, Error>(vec![states, next])
+        });
+        Tensor::cat(states.unwrap(), 2)
     };
     assert_close(read(4), read(100));
     assert_close(read(1), read(100));
@@ -236,12 +234,12 @@ fn a_fed_token_has_the_states_that_it_has_in_the_prompt() {
         let inputs = model
             .prepare(&with_picture(text), &options(Conditioning::Prompt))
             .unwrap();
-        let (decoding, states) = model.read(&inputs, &mut || Ok(())).unwrap();
+        let (decoding, states) = pollster::block_on(model.read(&inputs, &mut go)).unwrap();
         (decoding, states)
     };
     let (_, whole) = read("abc");
     let (mut decoding, _) = read("ab");
-    let fed = decoding.feed(2, &mut || Ok(())).unwrap();
+    let fed = pollster::block_on(decoding.feed(2, &mut go)).unwrap();
     let last = whole.dims()[2] - 1;
     assert_close(fed, whole.narrow(2, last, 1));
 }
@@ -276,7 +274,7 @@ fn breaking_cancels_before_the_next_layer() {
     for conditioning in [Conditioning::Prompt, Conditioning::Answer] {
         for allowed in 0..7 {
             let mut heard = 0;
-            let mut stop = |_| {
+            let mut stop = async |_| {
                 heard += 1;
                 if heard > allowed {
                     ControlFlow::Break(())

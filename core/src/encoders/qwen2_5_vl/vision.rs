@@ -54,16 +54,16 @@ impl VisionTower {
     ///
     /// # Errors
     /// Whatever `before_block` returns: it is asked before every block, so that a caller can stop.
-    pub fn forward(
+    pub async fn forward(
         &self,
         pixel_values: Tensor<2>,
         layout: &Layout,
-        before_block: &mut dyn FnMut() -> Result<()>,
+        before_block: &mut impl AsyncFnMut() -> Result<()>,
     ) -> Result<Tensor<2>> {
         let order = WindowOrder::new(layout, &self.config, &pixel_values.device());
         let mut x = order.enter(self.embed(pixel_values));
         for block in 0..self.blocks() {
-            before_block()?;
+            before_block().await?;
             x = self.block(block, x, &order);
         }
         Ok(order.leave(self.merge(x)))

@@ -33,14 +33,8 @@ impl<'a> Model<'a> {
             let part = model::read_encoder(&source, "").await?;
             let weights = model::open_weights(&source, Component::Qwen2_5Vl, &part.weights).await?;
             let tokenizer = model::read_tokenizer(&source, &part).await?;
-            let Encoder::Qwen2_5Vl(qwen) = Encoder::load(
-                &part,
-                &weights,
-                tokenizer,
-                part.chat_template.clone(),
-                &case.device,
-            )
-            .await?;
+            let scope = weights.scope(&case.device);
+            let Encoder::Qwen2_5Vl(qwen) = Encoder::load(&part, tokenizer, &scope).await?;
             let EncoderConfig::Qwen2_5Vl(config) = part.config;
             Ok(Self { case, qwen, config })
         })
@@ -169,7 +163,8 @@ impl<'a> Model<'a> {
         repetition_penalty: f64,
         report: &mut Report,
     ) -> Outcome {
-        let (mut decoding, states) = self.qwen.read(inputs, &mut || Ok(()))?;
+        let (mut decoding, states) =
+            pollster::block_on(self.qwen.read(inputs, &mut async || Ok(())))?;
         let mut logits = self.case.values(decoding.logits(&states))?;
         self.close_tensor(name, "hidden_states_in", states, report)?;
         self.close(name, "logits_first", &logits, report)?;
@@ -189,7 +184,7 @@ impl<'a> Model<'a> {
             let token = sampler.next(logits.clone())?;
             ids.push(i64::from(token));
             if ids.len() < golden.len() {
-                let states = decoding.feed(token, &mut || Ok(()))?;
+                let states = pollster::block_on(decoding.feed(token, &mut async || Ok(())))?;
                 logits = self.case.values(decoding.logits(&states))?;
                 fed.push(states);
             }
