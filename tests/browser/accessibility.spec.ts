@@ -1,0 +1,58 @@
+/** No state of the demo page breaks a rule of axe-core (WCAG 2.2 A and AA, and its best practices), in light and dark. */
+
+import { AxeBuilder } from '@axe-core/playwright';
+import type { Page } from '@playwright/test';
+import { ask, drop, enter, painted, serveDemo } from './support/demo.ts';
+import { expect, test } from './support/browser.ts';
+import type { Server } from './support/server.ts';
+
+let server: Server;
+test.beforeEach(async () => void (server = await serveDemo()));
+test.afterEach(() => server.close());
+
+async function expectNoViolations(page: Page, state: string): Promise<void> {
+  const { violations } = await new AxeBuilder({ page }).analyze();
+  const told = violations.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map(({ html }) => html).join(' ')}`);
+  expect(told, state).toEqual([]);
+}
+
+for (const colorScheme of ['light', 'dark'] as const) {
+  test(`no violations in ${colorScheme}`, async ({ page }) => {
+    // A colour on its way to another one has no contrast of its own.
+    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+    await page.goto(server.url);
+    await expect(page.getByRole('button', { name: /^Download/ })).toBeVisible();
+    await expectNoViolations(page, 'first visit');
+    await enter(page, server);
+    await expectNoViolations(page, 'loaded');
+    await page.getByLabel('Steps', { exact: true }).fill('100');
+    await ask(page, 'an owl on a green background');
+    await ask(page, 'an owl on a green background');
+    await expect(page.getByText(/^Painting, step/)).toBeVisible();
+    await expectNoViolations(page, 'painting, one waiting');
+    await page.getByRole('button', { name: /^Do not paint/ }).click();
+    await page.getByRole('button', { name: /^Cancel/ }).click();
+    await page.getByLabel('Steps', { exact: true }).fill('4');
+    await ask(page, 'an owl on a green background', '1');
+    await ask(page, 'сова на зелёном фоне', '2');
+    await painted(page, 2);
+    await expectNoViolations(page, 'result');
+    await page.getByRole('button', { name: 'Clear all' }).click();
+    await expectNoViolations(page, 'asked before clearing');
+    await page.keyboard.press('Escape');
+    for (const compare of await page.getByRole('button', { name: /^Compare: / }).all()) await compare.click();
+    await expect(page.getByRole('slider')).toBeVisible();
+    await expectNoViolations(page, 'comparing');
+    await drop(page, new Uint8Array(8), 'no-picture.png');
+    await expect(page.getByRole('alert')).toBeVisible();
+    await expectNoViolations(page, 'notice');
+  });
+
+  test(`no violations in an error in ${colorScheme}`, async ({ page, errors }) => {
+    errors.allow(/404/);
+    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+    await page.goto(`${server.url}/?model=/nowhere/`);
+    await expect(page.getByRole('button', { name: 'Try again' })).toBeVisible();
+    await expectNoViolations(page, 'error');
+  });
+}

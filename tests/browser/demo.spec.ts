@@ -1,0 +1,329 @@
+/**
+ * The demo page, from the first visit to the second one without a network, as a visitor and a keyboard use it.
+ * Everything is painted on the CPU but in the one test that says otherwise.
+ */
+
+import { readFile } from 'node:fs/promises';
+import type { Page } from '@playwright/test';
+import { ask, drop, easel, enter, painted, pixels, ready, serveDemo, tiles } from './support/demo.ts';
+import { expect, test } from './support/browser.ts';
+import type { Server } from './support/server.ts';
+
+/** What browsers call a long task; the page must have none while it paints. */
+const LONG_TASK_MS = 50;
+/** A good page by the Web Vitals' definition. */
+const LAYOUT_SHIFT = 0.1;
+
+let server: Server;
+test.beforeEach(async () => void (server = await serveDemo()));
+test.afterEach(() => server.close());
+
+const weightsAsked = () => server.requests.filter(({ path }) => path.endsWith('.gguf'));
+
+/** The mean colour of the corners and of the middle. */
+async function colours(page: Page): Promise<{ corner: number[]; middle: number[] }> {
+  const data = await pixels(page);
+  const side = Math.sqrt(data.length / 4);
+  const at = (x: number, y: number) => data.slice((y * side + x) * 4, (y * side + x) * 4 + 3);
+  return { corner: at(2, 2), middle: at(side / 2, side / 2) };
+}
+
+test('the first visit tells sizes and licence, and downloads no weights before consent', async ({ page }) => {
+  await page.goto(server.url);
+  const start = page.getByRole('button', { name: 'Download 11.8 MB and start' });
+  await expect(start).toBeVisible();
+  const row = (file: string) => page.getByRole('row', { name: new RegExp(`^${file}`) });
+  await expect(row('flux.gguf')).toContainText('5.6 MB');
+  await expect(row('tokenizer.json')).toContainText('286 kB');
+  await expect(page.getByText('CC-BY-SA-4.0')).toBeVisible();
+  expect(weightsAsked()).toEqual([]);
+  await start.click();
+  await ready(page);
+  expect(weightsAsked().length).toBeGreaterThan(0);
+  await expect(page.getByText('Paints on CPU')).toBeVisible();
+  await expect(page.getByRole('listitem').filter({ hasText: /^emoji\s*11\.8 MB/ })).toBeVisible();
+});
+
+test('two languages paint a red apple on blue', async ({ page }) => {
+  await enter(page, server);
+  for (const [index, [lang, prompt]] of [['en', 'a red apple on a blue background'], ['zh', '蓝色背景上的红苹果']].entries()) {
+    await ask(page, prompt as string);
+    await painted(page, index + 1);
+    await expect(easel(page)).toHaveAttribute('lang', lang as string);
+    const { corner, middle } = await colours(page);
+    expect(corner[2], 'blue corner').toBeGreaterThan(150);
+    expect(corner[0], 'blue corner').toBeLessThan(120);
+    expect(middle[0], 'red middle').toBeGreaterThan(150);
+    expect(middle[2], 'red middle').toBeLessThan(120);
+  }
+  await expect(page.locator('#plate')).toContainText(/Read .*Painted .*Developed .*Together/);
+});
+
+test('an example changes its language by one click, with its lang attribute', async ({ page }) => {
+  await page.goto(server.url);
+  const prompt = page.getByLabel('Prompt', { exact: true });
+  await page.getByRole('button', { name: 'a cactus on a pink background' }).click();
+  await page.getByText('Русский', { exact: true }).click();
+  await expect(prompt).toHaveValue('кактус на розовом фоне');
+  await expect(prompt).toHaveAttribute('lang', 'ru');
+  await expect(page.getByRole('button', { name: 'сова на зелёном фоне' })).toHaveAttribute('lang', 'ru');
+  await prompt.fill('ein eigener Satz');
+  await page.getByText('Deutsch', { exact: true }).click();
+  await expect(prompt).toHaveValue('ein eigener Satz');
+  await expect(prompt).toHaveAttribute('lang', 'de');
+});
+
+test('Escape cancels, and the next picture is painted', async ({ page }) => {
+  await enter(page, server);
+  await page.getByLabel('Steps', { exact: true }).fill('60');
+  await ask(page, 'a cactus on a pink background');
+  await expect(page.getByText(/^Painting, step/)).toBeVisible();
+  await page.keyboard.press('Escape');
+  await expect(page.getByRole('progressbar')).toBeHidden();
+  await expect(page.getByRole('status')).toHaveText('Cancelled');
+  await expect(tiles(page)).toHaveCount(0);
+  await page.getByLabel('Steps', { exact: true }).fill('4');
+  await ask(page, 'a cactus on a pink background');
+  await painted(page, 1);
+});
+
+test('a download is cancelled and started again', async ({ page }) => {
+  let hold = true;
+  server.hooks.push(async ({ url }) => {
+    while (hold && url?.includes('.gguf')) await new Promise((later) => setTimeout(later, 50));
+    return false;
+  });
+  await page.goto(server.url);
+  const start = page.getByRole('button', { name: /^Download .* and start$/ });
+  await start.click();
+  await expect(page.getByRole('progressbar')).toBeVisible();
+  await page.keyboard.press('Escape');
+  await expect(page.getByText('The download was stopped.')).toBeVisible();
+  hold = false;
+  await start.click();
+  await ready(page);
+});
+
+test('two wait in the queue, one is taken out', async ({ page }) => {
+  await enter(page, server);
+  for (const seed of ['1', '2', '3']) await ask(page, 'an owl on a green background', seed);
+  const waiting = page.getByRole('list', { name: 'Waiting' }).getByRole('listitem');
+  await expect(waiting).toHaveCount(2);
+  await waiting.last().getByRole('button').click();
+  await painted(page, 2);
+  await expect(tiles(page).first()).toHaveAccessibleName(/seed 2$/);
+  await expect(tiles(page).last()).toHaveAccessibleName(/seed 1$/);
+});
+
+test('an example is painted in all eight languages from one seed', async ({ page }) => {
+  await enter(page, server);
+  await page.getByRole('button', { name: 'a red apple on a blue background' }).click();
+  await page.getByRole('button', { name: /^Paint it in all eight/ }).click();
+  await painted(page, 8);
+  const seeds = await tiles(page).evaluateAll((all) => all.map((tile) => tile.ariaLabel?.replace(/.*seed /, '')));
+  expect(new Set(seeds).size).toBe(1);
+});
+
+test('the gallery survives a reload, loses one picture, and is cleared', async ({ page }) => {
+  await enter(page, server);
+  await ask(page, 'a rocket on a purple background', '1');
+  await ask(page, 'a rocket on a purple background', '2');
+  await painted(page, 2);
+  const before = await pixels(page);
+  await page.reload();
+  await expect(tiles(page)).toHaveCount(2);
+  expect(await pixels(page)).toEqual(before);
+  await ready(page);
+  await page.getByRole('button', { name: /^Delete: .*seed 2$/ }).click();
+  await expect(tiles(page)).toHaveCount(1);
+  await page.reload();
+  await expect(tiles(page)).toHaveCount(1);
+  await page.getByRole('button', { name: 'Clear all' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
+  await expect(tiles(page)).toHaveCount(0);
+  await page.reload();
+  await expect(page.getByText('Pictures you paint stay here')).toBeVisible();
+});
+
+test('a downloaded PNG that is dropped paints the same pixels again', async ({ page }) => {
+  await enter(page, server);
+  await page.getByLabel('Steps', { exact: true }).fill('3');
+  await ask(page, 'pieuvre sur fond jaune, style twemoji', '18446744073709551615');
+  await painted(page, 1);
+  const before = await pixels(page);
+  const waiting = page.waitForEvent('download');
+  await page.getByRole('link', { name: 'Download' }).click();
+  const download = await waiting;
+  expect(download.suggestedFilename()).toBe('pieuvre-sur-fond-jaune-style-twemoji-18446744073709551615.png');
+  const png = await readFile(await download.path());
+  await page.getByLabel('Seed', { exact: true }).fill('1');
+  await page.getByLabel('Steps', { exact: true }).fill('4');
+  await page.getByLabel('Prompt', { exact: true }).fill('something else');
+  await drop(page, png);
+  await painted(page, 2);
+  expect(await pixels(page)).toEqual(before);
+  await expect(page.getByLabel('Prompt', { exact: true })).toHaveValue('pieuvre sur fond jaune, style twemoji');
+  await expect(page.getByLabel('Seed', { exact: true })).toHaveValue('18446744073709551615');
+  await expect(page.getByLabel('Steps', { exact: true })).toHaveValue('3');
+});
+
+test('two pictures are compared by keyboard', async ({ page }) => {
+  await enter(page, server);
+  await ask(page, 'a red apple on a blue background', '1');
+  await ask(page, '青の背景に赤リンゴ', '1');
+  await painted(page, 2);
+  const compare = page.getByRole('button', { name: /^Compare: / });
+  await compare.last().focus();
+  await page.keyboard.press('Enter');
+  await compare.first().focus();
+  await page.keyboard.press('Enter');
+  const slider = page.getByRole('slider');
+  await expect(slider).toBeFocused();
+  await expect(slider).toHaveValue('50');
+  for (let press = 0; press < 5; press++) await page.keyboard.press('ArrowRight');
+  await expect(slider).toHaveAttribute('aria-valuetext', '55 % first picture, 45 % second');
+  await page.keyboard.press('Home');
+  await expect(page.locator('#compare')).toHaveCSS('--seam', '0%');
+  await page.getByRole('button', { name: 'Close the comparison' }).press('Enter');
+  await expect(slider).toBeHidden();
+  await expect(easel(page)).toBeVisible();
+});
+
+test('the second visit paints without a network', async ({ page, context }) => {
+  await enter(page, server);
+  await expect(page.getByText('This page works offline.')).toBeVisible();
+  await context.setOffline(true);
+  await server.close();
+  await page.reload();
+  await ready(page);
+  await ask(page, 'roter Apfel auf blauem Hintergrund');
+  await painted(page, 1);
+});
+
+test('a text-only model refuses a picture before anything is asked of it', async ({ page }) => {
+  await enter(page, server);
+  const add = page.getByRole('button', { name: 'Add a picture' });
+  await expect(add).toHaveAttribute('aria-disabled', 'true');
+  await expect(add).toHaveAccessibleDescription('This model reads text only');
+  await drop(page, await readFile(new URL('../../core/models/emoji/scores.png', import.meta.url)));
+  await expect(page.getByRole('alert')).toContainText('“emoji” reads text only.');
+  await page.getByRole('button', { name: 'Dismiss' }).click();
+  await page.getByRole('button', { name: 'Take a picture' }).press('Enter');
+  await expect(page.getByRole('alert')).toContainText('Describe the picture in words');
+});
+
+test('a model that sees takes files and the camera, in order, and paints from them', async ({ page }) => {
+  await page.addInitScript(() => {
+    navigator.mediaDevices.getUserMedia = async () => {
+      const canvas = document.createElement('canvas');
+      canvas.getContext('2d')?.fillRect(0, 0, 20, 20);
+      const stream = canvas.captureStream(30);
+      Object.assign(globalThis, { stream });
+      return stream;
+    };
+  });
+  await enter(page, server, '?model=/sees/');
+  const inPrompt = page.getByRole('list', { name: 'Pictures in the prompt, in order' }).getByRole('listitem');
+  await page.locator('#file').setInputFiles(new URL('../../core/models/emoji/scores.png', import.meta.url).pathname);
+  await expect(inPrompt).toHaveCount(1);
+  await page.getByRole('button', { name: 'Take a picture' }).click();
+  await page.getByRole('button', { name: 'Take it' }).click();
+  await expect(inPrompt).toHaveCount(2);
+  const running = await page.evaluate(() => (globalThis as unknown as { stream: MediaStream }).stream.active);
+  expect(running, 'the camera is off').toBe(false);
+  await page.getByRole('button', { name: 'Remove picture 1' }).click();
+  await expect(inPrompt).toHaveCount(1);
+  await ask(page, 'this on a red background');
+  await painted(page, 1);
+});
+
+test('a keyboard alone goes from the first visit to a picture and back', async ({ page }) => {
+  await page.goto(server.url);
+  await expect(page.getByRole('button', { name: /^Download/ })).toBeVisible();
+  const focused = () => page.evaluate(() => document.activeElement?.id || document.activeElement?.className);
+  const visited: Array<string | undefined> = [];
+  for (let press = 0; press < 3; press++) {
+    await page.keyboard.press('Tab');
+    visited.push(await focused());
+  }
+  expect(visited).toEqual(['skip', 'theme', 'welcome-start']);
+  await page.keyboard.press('Enter');
+  await expect(page.getByLabel('Prompt', { exact: true })).toBeFocused();
+  await ready(page);
+  await page.keyboard.type('a croissant on a white background');
+  await page.keyboard.press('Enter');
+  await painted(page, 1);
+  await expect(page.getByLabel('Prompt', { exact: true })).toBeFocused();
+  for (const next of ['add-image', 'add-camera', 'paint']) {
+    await page.keyboard.press('Tab');
+    expect(await focused()).toBe(next);
+  }
+  await page.keyboard.press('Tab');
+  await expect(page.getByRole('radio', { name: 'English' })).toBeFocused();
+  await page.keyboard.press('ArrowRight');
+  await expect(page.getByRole('radio', { name: '中文' })).toBeChecked();
+  await page.keyboard.press('Tab');
+  await page.keyboard.press('Enter');
+  await expect(page.getByLabel('Prompt', { exact: true })).toHaveValue('蓝色背景上的红苹果');
+  await page.keyboard.press('Control+Enter');
+  await painted(page, 2);
+});
+
+test('the main thread stays free and the page still while it paints', async ({ page }) => {
+  await page.addInitScript(() => {
+    const seen = { tasks: [] as number[], shift: 0 };
+    Object.assign(globalThis, { seen });
+    new PerformanceObserver((list) => seen.tasks.push(...list.getEntries().map(({ duration }) => duration))).observe({ type: 'longtask' });
+    new PerformanceObserver((list) => {
+      for (const entry of list.getEntries() as Array<PerformanceEntry & { value: number; hadRecentInput: boolean }>) {
+        if (!entry.hadRecentInput) seen.shift += entry.value;
+      }
+    }).observe({ type: 'layout-shift', buffered: true });
+  });
+  await page.setViewportSize({ width: 360, height: 740 });
+  await enter(page, server);
+  await page.evaluate(() => void ((globalThis as unknown as { seen: { tasks: number[] } }).seen.tasks.length = 0));
+  for (const seed of ['1', '2', '3']) await ask(page, 'a red apple on a blue background', seed);
+  await painted(page, 3);
+  const { tasks, shift } = await page.evaluate(() => (globalThis as unknown as { seen: { tasks: number[]; shift: number } }).seen);
+  console.log(`long tasks: ${tasks.length}, the worst ${Math.max(0, ...tasks)} ms; layout shift ${shift.toFixed(4)}`);
+  expect(tasks.filter((duration) => duration >= LONG_TASK_MS)).toEqual([]);
+  expect(shift).toBeLessThan(LAYOUT_SHIFT);
+});
+
+test('a model that is not there is told with its address and can be asked for again', async ({ page, errors }) => {
+  errors.allow(/404/);
+  await page.goto(`${server.url}/?model=/nowhere/`);
+  await expect(page.getByRole('alert')).toContainText('model.json');
+  await expect(page.getByRole('button', { name: 'Try again' })).toBeVisible();
+});
+
+test('a model that is deleted is asked for at the next visit', async ({ page }) => {
+  await enter(page, server);
+  await page.getByRole('button', { name: 'Delete the model emoji from this device' }).click();
+  await expect(page.getByText('No model yet.')).toBeVisible();
+  await page.reload();
+  await expect(page.getByRole('button', { name: 'Download 11.8 MB and start' })).toBeVisible();
+});
+
+test('the theme is the system’s until it is chosen, and then kept', async ({ page }) => {
+  await page.emulateMedia({ colorScheme: 'light' });
+  await page.goto(server.url);
+  const paper = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const light = await paper();
+  await page.getByRole('button', { name: 'Switch to dark' }).click();
+  expect(await paper()).not.toBe(light);
+  await page.reload();
+  await expect(page.getByRole('button', { name: 'Switch to light' })).toBeVisible();
+  expect(await paper()).not.toBe(light);
+});
+
+test('WebGPU by name paints, and its adapter is named with the word software', async ({ page }) => {
+  test.slow();
+  await enter(page, server);
+  await page.getByLabel('Device').selectOption('webgpu');
+  await expect(page.getByText(/^Paints on .*\(software\)$/)).toBeVisible({ timeout: 120_000 });
+  await page.getByLabel('Steps', { exact: true }).fill('1');
+  await ask(page, 'a red apple on a blue background');
+  await painted(page, 1);
+});

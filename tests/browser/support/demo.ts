@@ -1,0 +1,82 @@
+/**
+ * The demo page as a visitor uses it, for its tests: served as it was built, with the steps that many tests share.
+ *
+ * @module
+ */
+
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { expect, type Page } from '@playwright/test';
+import { bytesContent, contentAt, serve, type Server } from './server.ts';
+
+const BUILT = fileURLToPath(new URL('../../../www/demo/dist/', import.meta.url));
+const EMOJI = fileURLToPath(new URL('../../../core/models/emoji/', import.meta.url));
+
+/** Serves the built page; `/sees/` is the embedded model, said to read pictures too (its untrained vision tower does). */
+export async function serveDemo(): Promise<Server> {
+  if (!existsSync(BUILT)) throw new Error('www/demo/dist is missing: npm run build -w @x2i/demo in www/');
+  const model = JSON.parse(await readFile(`${EMOJI}model.json`, 'utf8'));
+  model.name = 'sees';
+  model.defaults.modalities = ['text', 'image'];
+  const sees = contentAt('/sees/model.json', bytesContent(Buffer.from(JSON.stringify(model)), 'application/json'));
+  return serve({ folders: { '/': BUILT, '/sees/': EMOJI }, hooks: [sees] });
+}
+
+/** Opens the page for the first time and consents to the download. */
+export async function enter(page: Page, server: Server, query = ''): Promise<void> {
+  await page.goto(`${server.url}/${query}`);
+  await page.getByRole('button', { name: /^Download .* and start$/ }).click();
+  await ready(page);
+}
+
+/** Waits for the model. */
+export async function ready(page: Page): Promise<void> {
+  await expect(page.getByText(/^Paints on /)).toBeVisible({ timeout: 120_000 });
+}
+
+/** Puts a picture into the queue. */
+export async function ask(page: Page, prompt: string, seed = '7'): Promise<void> {
+  await page.getByLabel('Seed', { exact: true }).fill(seed);
+  await page.getByLabel('Prompt', { exact: true }).fill(prompt);
+  await page.getByRole('button', { name: 'Paint', exact: true }).click();
+}
+
+/** Waits until the gallery has so many pictures and nothing is being painted. */
+export async function painted(page: Page, count: number): Promise<void> {
+  await expect(tiles(page)).toHaveCount(count, { timeout: 120_000 });
+  await expect(page.getByRole('progressbar')).toBeHidden();
+}
+
+/** The pictures of the gallery, the newest first. */
+export function tiles(page: Page) {
+  return page.getByRole('region', { name: 'Gallery' }).getByRole('button', { name: /^Show: / });
+}
+
+/** The picture on the easel. */
+export function easel(page: Page) {
+  return page.getByRole('region', { name: 'Picture', exact: true }).locator('#picture');
+}
+
+/** The pixels of the picture on the easel, RGBA. */
+export async function pixels(page: Page): Promise<number[]> {
+  return easel(page).evaluate(async (image: HTMLImageElement) => {
+    await image.decode();
+    const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
+    const context = canvas.getContext('2d') as OffscreenCanvasRenderingContext2D;
+    context.drawImage(image, 0, 0);
+    return [...context.getImageData(0, 0, canvas.width, canvas.height).data];
+  });
+}
+
+/** Drops a file onto the page. */
+export async function drop(page: Page, bytes: Uint8Array, name = 'picture.png', type = 'image/png'): Promise<void> {
+  await page.evaluate(
+    ([data, name, type]) => {
+      const dataTransfer = new DataTransfer();
+      dataTransfer.items.add(new File([Uint8Array.from(data)], name, { type }));
+      document.body.dispatchEvent(new DragEvent('drop', { dataTransfer, bubbles: true, cancelable: true }));
+    },
+    [[...bytes], name, type] as const,
+  );
+}

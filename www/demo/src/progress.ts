@@ -1,0 +1,74 @@
+/** How far the work is: one bar over download or painting, its phase in words, the seconds left, and the live preview. */
+
+import type { LoadProgress, StepProgress } from '@x2i/web';
+import { byId } from './dom';
+import { bytes, remaining } from './format';
+import { announce } from './live';
+import { state, watch, type State } from './state';
+import { cancel } from './studio';
+
+const panel = byId('work', HTMLDivElement);
+const words = byId('work-text', HTMLSpanElement);
+const bar = byId('work-bar', HTMLProgressElement);
+const preview = byId('preview', HTMLCanvasElement);
+
+const PHASES = { encode: 'Reading the prompt', denoise: 'Painting', decode: 'Developing' } as const;
+/** How long the phases take of a picture, until one was painted here. */
+const USUAL = { encode: 0.25, denoise: 0.6, decode: 0.15 };
+
+/** Shares of the phases, from the last picture's times. */
+function shares(): typeof USUAL {
+  const timings = state().pictures[0]?.timings;
+  if (timings === undefined || timings.total <= 0) return USUAL;
+  return { encode: timings.encode / timings.total, denoise: timings.denoise / timings.total, decode: timings.decode / timings.total };
+}
+
+function loadingLine(progress: LoadProgress | undefined): { text: string; value: number | undefined } {
+  if (progress === undefined) return { text: 'Opening the model', value: undefined };
+  const value = progress.total > 0 ? progress.done / progress.total : 0;
+  if (progress.phase === 'load') return { text: 'Opening the model', value };
+  if (progress.cached) return { text: 'Opening the model from this device', value };
+  const left = progress.eta === undefined ? '' : `, ${remaining(progress.eta)}`;
+  return { text: `${bytes(progress.done)} of ${bytes(progress.total)}${left}`, value };
+}
+
+function paintingLine(progress: StepProgress | undefined): { text: string; value: number } {
+  if (progress === undefined) return { text: PHASES.encode, value: 0 };
+  const share = shares();
+  const before = { encode: 0, denoise: share.encode, decode: share.encode + share.denoise }[progress.phase];
+  const within = progress.total > 0 ? progress.done / progress.total : 0;
+  const step = progress.phase === 'denoise' ? `, step ${Math.max(1, progress.step)} of ${progress.steps}` : '';
+  const left = progress.eta === undefined ? '' : `, ${remaining(progress.eta)}`;
+  return { text: `${PHASES[progress.phase]}${step}${left}`, value: Math.min(1, before + within * share[progress.phase]) };
+}
+
+function showPreview(image: ImageData | undefined): void {
+  if (image === undefined) return;
+  if (preview.width !== image.width) preview.width = image.width;
+  if (preview.height !== image.height) preview.height = image.height;
+  preview.getContext('2d')?.putImageData(image, 0, 0);
+}
+
+function render({ model, running }: Readonly<State>): void {
+  const loading = model.kind === 'loading';
+  panel.hidden = !loading && running === undefined;
+  if (panel.hidden) return;
+  const { text, value } = loading ? loadingLine(model.progress) : paintingLine(running?.progress);
+  words.textContent = text;
+  if (value === undefined) bar.removeAttribute('value');
+  else bar.value = value;
+}
+
+export function startProgress(): void {
+  byId('cancel', HTMLButtonElement).addEventListener('click', () => {
+    byId('prompt', HTMLTextAreaElement).focus({ preventScroll: true });
+    cancel();
+  });
+  watch((now) => now.model, (_, now) => render(now));
+  watch((now) => now.running, (_, now) => render(now));
+  watch((now) => now.running?.progress?.preview, showPreview);
+  watch(
+    (now) => now.running?.progress?.phase,
+    (phase) => phase && announce(PHASES[phase]),
+  );
+}

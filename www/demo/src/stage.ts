@@ -1,0 +1,109 @@
+/** The easel: decides what hangs on it (nothing yet, the work, a picture), and the plate under it that tells of the picture. */
+
+import { byId, icon, make } from './dom';
+import { milliseconds, size } from './format';
+import { drawNoise } from './noise';
+import { state, watch, type Job, type Shown, type State } from './state';
+import { urlOf, type Picture } from './store';
+import { useSeed } from './settings';
+
+const picture = byId('picture', HTMLImageElement);
+const glow = byId('glow', HTMLImageElement);
+const preview = byId('preview', HTMLCanvasElement);
+const plate = byId('plate', HTMLDivElement);
+
+const ABOUT =
+  'A language model reads your words, a small network hands their meaning on, and a diffusion transformer paints it, step by step. ' +
+  'The painter learned from English captions only; that the other languages work is the point.';
+
+/** A name for a picture that was painted. */
+export function nameOf(of: Picture): string {
+  const words = of.text.trim() || 'Picture without words';
+  return `${words}, seed ${of.seed}`;
+}
+
+/** A file name that says what it is: the first words and the seed. */
+export function fileName(of: Picture): string {
+  const words = of.text.trim().replace(/[^\p{Letter}\p{Number}]+/gu, '-').slice(0, 48).replace(/^-|-$/g, '');
+  return `${words || 'x2i'}-${of.seed}.png`;
+}
+
+function fact(term: string, value: Node | string): HTMLDivElement {
+  return make('div', {}, make('dt', {}, term), make('dd', {}, value));
+}
+
+/** The time of each phase, as a bar and in words. */
+function timings({ timings: spent }: Picture): HTMLDivElement {
+  const phases = [['Read', spent.encode], ['Painted', spent.denoise], ['Developed', spent.decode]] as const;
+  const strip = make('div', { class: 'strip', 'aria-hidden': 'true' });
+  for (const [, time] of phases) {
+    const part = make('span');
+    part.style.flexGrow = String(Math.max(time, spent.total / 200));
+    strip.append(part);
+  }
+  const list = make('dl', { class: 'times' }, ...phases.map(([name, time]) => fact(name, milliseconds(time))), fact('Together', milliseconds(spent.total)));
+  return make('div', { class: 'timings' }, strip, list);
+}
+
+function plateOf(of: Picture): HTMLElement[] {
+  const reuse = make('button', { type: 'button', class: 'link', title: 'Use this seed again' }, String(of.seed));
+  reuse.setAttribute('aria-label', `Use seed ${of.seed} again`);
+  reuse.addEventListener('click', () => useSeed(of.seed));
+  const download = make('a', { class: 'quiet icon-and-word', href: urlOf(of.png), download: fileName(of) }, icon('download'), 'Download');
+  const words = make('p', { class: 'saying', lang: of.lang, dir: 'auto' }, of.text.trim() || 'Without words');
+  const facts = make('dl', { class: 'facts' }, fact('Seed', reuse), fact('Steps', String(of.steps)), fact('Size', size(of.width, of.height)), fact('On', of.device));
+  const parts: HTMLElement[] = [make('div', { class: 'plate-head' }, words, download)];
+  if (of.answer !== undefined && of.answer !== of.text) parts.push(make('p', { class: 'small answer', lang: 'en' }, `Understood as “${of.answer}”`));
+  return [...parts, facts, timings(of)];
+}
+
+/** While a picture is painted: what was asked for. */
+function plateOfJob({ text, lang, options }: Job): HTMLElement[] {
+  const facts = make('dl', { class: 'facts' });
+  if (options.seed !== undefined) facts.append(fact('Seed', String(options.seed)));
+  if (options.steps !== undefined) facts.append(fact('Steps', String(options.steps)));
+  if (options.width && options.height) facts.append(fact('Size', size(options.width, options.height)));
+  return [make('p', { class: 'saying', lang, dir: 'auto' }, text.trim() || 'Without words'), facts];
+}
+
+function renderPlate({ model, running, shown }: Readonly<State>): void {
+  plate.hidden = model.kind === 'absent' && shown.kind === 'nothing';
+  // compare.ts writes its own.
+  if (shown.kind === 'compare') return;
+  if (running) plate.replaceChildren(...plateOfJob(running.job));
+  else if (shown.kind === 'picture') plate.replaceChildren(...plateOf(shown.picture));
+  else plate.replaceChildren(make('p', { class: 'about' }, ABOUT));
+}
+
+function showPicture(shown: Shown): void {
+  if (shown.kind !== 'picture') return;
+  const url = urlOf(shown.picture.png);
+  picture.src = url;
+  picture.alt = nameOf(shown.picture);
+  picture.lang = shown.picture.lang;
+  glow.src = url;
+}
+
+/** Which layer of the frame is seen. */
+function choose({ model, running, shown }: Readonly<State>): void {
+  const working = running !== undefined && shown.kind !== 'compare';
+  const previewed = working && running.progress?.preview !== undefined;
+  const hung = shown.kind === 'picture' && !working;
+  preview.hidden = !previewed;
+  picture.hidden = !hung;
+  glow.hidden = !hung;
+  byId('hint', HTMLDivElement).hidden = model.kind !== 'ready' || working || shown.kind !== 'nothing';
+  byId('frame', HTMLDivElement).classList.toggle('tall', model.kind === 'absent');
+}
+
+export function startStage(): void {
+  drawNoise(7);
+  watch((now) => now.shown, showPicture);
+  for (const part of [(now: State) => now.model, (now: State) => now.shown, (now: State) => now.running]) {
+    watch<unknown>(part, () => choose(state()));
+  }
+  watch((now) => now.running?.job, (job) => job && drawNoise(job.options.seed ?? job.id));
+  for (const part of [(now: State) => now.model.kind, (now: State) => now.shown, (now: State) => now.running?.job]) {
+    watch<unknown>(part, () => renderPlate(state()));
+  }
+}

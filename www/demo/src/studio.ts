@@ -1,0 +1,164 @@
+/**
+ * The work behind the page: finds the model, downloads it when told to, and paints one job after another.
+ * Knows the library and the state, and no element of the page.
+ */
+
+import { createPipeline, describeModel, X2iError, type DeviceChoice, type Painting, type Pipeline, type StepProgress } from '@x2i/web';
+import { explain, isAbort } from './errors';
+import { announce } from './live';
+import { inform, tell } from './notice';
+import { state, update, type Job } from './state';
+import { addPicture, thumbnailOf, type Picture } from './store';
+
+/** `?model=URL` names a folder with another model; a relative one is beside this page. */
+function modelLocation(): string {
+  const asked = new URLSearchParams(location.search).get('model');
+  return asked === null ? 'emoji' : new URL(asked, location.href).href;
+}
+
+const MODEL = modelLocation();
+let choice: DeviceChoice = 'auto';
+let pipeline: Pipeline | undefined;
+/** Stops the download, or the job that runs. */
+let stop: AbortController | undefined;
+let working = false;
+let nextJob = 1;
+let nextUnstored = -1;
+
+/** Loads the model if it is on this device, else asks (the `absent` state). */
+export async function findModel(): Promise<void> {
+  update({ model: { kind: 'checking' } });
+  try {
+    const description = await describeModel(MODEL);
+    if (description.cachedBytes >= description.bytes) await loadModel();
+    else update({ model: { kind: 'absent', description } });
+  } catch (error) {
+    update({ model: { kind: 'failed' } });
+    tell({ ...explain(error), action: { label: 'Try again', run: () => void findModel() } });
+  }
+}
+
+/** Downloads what is missing and loads the model; the jobs that wait are painted then. */
+export async function loadModel(): Promise<void> {
+  pipeline?.close();
+  pipeline = undefined;
+  const before = state().model;
+  update({ model: { kind: 'loading' }, notice: undefined });
+  announce('Loading the model');
+  stop = new AbortController();
+  try {
+    pipeline = await createPipeline({
+      model: MODEL,
+      device: choice,
+      signal: stop.signal,
+      onProgress: (progress) => update({ model: { kind: 'loading', progress } }),
+      onWarning: (warning) => inform('The model could not be kept on this device.', `It works for this visit. (${warning.message})`),
+    });
+    update({ model: { kind: 'ready', device: pipeline.device, model: pipeline.model } });
+    announce(`Ready to paint on ${pipeline.device.name}`);
+  } catch (error) {
+    update({ model: before.kind === 'absent' ? before : { kind: 'failed' } });
+    if (isAbort(error)) return inform('The download was stopped.', 'What has arrived is kept.');
+    return tell({ ...explain(error), action: { label: 'Try again', run: () => void loadModel() } });
+  }
+  void paintQueue();
+}
+
+/** Takes another device: at once when idle, else before the next picture. */
+export async function chooseDevice(next: DeviceChoice): Promise<void> {
+  choice = next;
+  const { kind } = state().model;
+  if (working || (kind !== 'ready' && kind !== 'failed')) return;
+  await loadModel();
+}
+
+/** Puts a picture into the queue. */
+export function paint(job: Omit<Job, 'id'>): void {
+  const queued: Job = { ...job, id: nextJob++ };
+  update({ queue: [...state().queue, queued], notice: undefined });
+  if (state().queue.length > 1 || state().running) announce(`Waiting: ${state().queue.length}`);
+  void paintQueue();
+}
+
+/** Takes a job that waits out of the queue. */
+export function forget(id: number): void {
+  update({ queue: state().queue.filter((job) => job.id !== id) });
+}
+
+/** Stops the download or the picture that is being painted; those that wait go on. */
+export function cancel(): boolean {
+  if (stop === undefined || stop.signal.aborted) return false;
+  if (!state().running && state().model.kind !== 'loading') return false;
+  stop.abort();
+  return true;
+}
+
+async function paintQueue(): Promise<void> {
+  if (working || pipeline === undefined) return;
+  working = true;
+  const device = choice;
+  for (let job = state().queue[0]; job !== undefined && choice === device; job = state().queue[0]) {
+    update({ queue: state().queue.slice(1), running: { job } });
+    await paintJob(pipeline, job);
+    update({ running: undefined });
+  }
+  working = false;
+  if (choice !== device) await loadModel();
+}
+
+async function paintJob(on: Pipeline, job: Job): Promise<void> {
+  stop = new AbortController();
+  if (state().shown.kind === 'compare') update({ shown: { kind: 'nothing' }, picked: [] });
+  try {
+    const generation = on.generate({ ...job.options, prompt: job.parts, output: 'blob', signal: stop.signal });
+    // A failure is thrown by the loop or by the result; hear it once.
+    generation.result.catch(() => undefined);
+    for await (const progress of generation) hear(job, progress);
+    await keep(job, await generation.result, on);
+  } catch (error) {
+    if (isAbort(error)) announce('Cancelled');
+    else tell({ ...explain(error), ...retry(job, error) });
+  }
+}
+
+function hear(job: Job, progress: StepProgress): void {
+  // The last preview stays until there is a newer one.
+  const preview = progress.preview ?? state().running?.progress?.preview;
+  update({ running: { job, progress: preview === undefined ? progress : { ...progress, preview } } });
+}
+
+function retry(job: Job, error: unknown): { action?: { label: string; run: () => void } } {
+  const again = error instanceof X2iError && ['device-lost', 'internal', 'network'].includes(error.code);
+  return again ? { action: { label: 'Paint again', run: () => paint(job) } } : {};
+}
+
+async function keep(job: Job, painting: Painting<'blob'>, on: Pipeline): Promise<void> {
+  const record: Omit<Picture, 'id'> = {
+    made: Date.now(),
+    png: painting.png,
+    thumbnail: await thumbnailOf(painting.png, painting.width, painting.height),
+    text: job.text,
+    lang: job.lang,
+    width: painting.width,
+    height: painting.height,
+    seed: painting.seed,
+    steps: painting.metadata.steps,
+    device: on.device.name,
+    model: on.model.name,
+    timings: painting.timings,
+    ...(painting.answer === undefined ? {} : { answer: painting.answer }),
+  };
+  let picture: Picture;
+  try {
+    picture = await addPicture(record);
+  } catch (error) {
+    picture = { ...record, id: nextUnstored-- };
+    const full = error instanceof DOMException && error.name === 'QuotaExceededError';
+    inform(
+      full ? 'The gallery is full.' : 'The gallery could not store this picture.',
+      full ? 'Delete some pictures; until then new ones are kept for this visit only.' : 'It is kept for this visit only.',
+    );
+  }
+  update({ pictures: [picture, ...state().pictures], shown: { kind: 'picture', picture } });
+  announce(`Picture ready: ${picture.text}, seed ${picture.seed}`);
+}
