@@ -63,12 +63,12 @@ test('an example changes its language by one click, with its lang attribute', as
   await page.goto(server.url);
   const prompt = page.getByLabel('Prompt', { exact: true });
   await page.getByRole('button', { name: 'a cactus on a pink background' }).click();
-  await page.getByText('Русский', { exact: true }).click();
+  await page.getByRole('radio', { name: 'Русский' }).check({ force: true });
   await expect(prompt).toHaveValue('кактус на розовом фоне');
   await expect(prompt).toHaveAttribute('lang', 'ru');
   await expect(page.getByRole('button', { name: 'сова на зелёном фоне' })).toHaveAttribute('lang', 'ru');
   await prompt.fill('ein eigener Satz');
-  await page.getByText('Deutsch', { exact: true }).click();
+  await page.getByRole('radio', { name: 'Deutsch' }).check({ force: true });
   await expect(prompt).toHaveValue('ein eigener Satz');
   await expect(prompt).toHaveAttribute('lang', 'de');
 });

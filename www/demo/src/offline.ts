@@ -3,7 +3,7 @@
 import { byId } from './dom';
 import { watch } from './state';
 
-const line = byId('offline', HTMLParagraphElement);
+const line = byId('offline', HTMLSpanElement);
 
 async function register(): Promise<void> {
   try {

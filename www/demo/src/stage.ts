@@ -16,6 +16,13 @@ const ABOUT =
   'A language model reads your words, a small network hands their meaning on, and a diffusion transformer paints it, step by step. ' +
   'The painter learned from English captions only; that the other languages work is the point.';
 
+/** What an easel without a picture says. */
+const HINTS: Partial<Record<State['model']['kind'], string>> = {
+  checking: 'One moment',
+  ready: 'Pick an example, or say it in your own words.',
+  failed: 'There is no model to paint with.',
+};
+
 /** A name for a picture that was painted. */
 export function nameOf(of: Picture): string {
   const words = of.text.trim() || 'Picture without words';
@@ -67,12 +74,12 @@ function plateOfJob({ text, lang, options }: Job): HTMLElement[] {
 }
 
 function renderPlate({ model, running, shown }: Readonly<State>): void {
-  plate.hidden = model.kind === 'absent' && shown.kind === 'nothing';
+  byId('under', HTMLDivElement).hidden = model.kind === 'absent' && shown.kind === 'nothing';
   // compare.ts writes its own.
   if (shown.kind === 'compare') return;
   if (running) plate.replaceChildren(...plateOfJob(running.job));
   else if (shown.kind === 'picture') plate.replaceChildren(...plateOf(shown.picture));
-  else plate.replaceChildren(make('p', { class: 'about' }, ABOUT));
+  else plate.replaceChildren(...(model.kind === 'checking' ? [] : [make('p', { class: 'about' }, ABOUT)]));
 }
 
 function showPicture(shown: Shown): void {
@@ -92,7 +99,9 @@ function choose({ model, running, shown }: Readonly<State>): void {
   preview.hidden = !previewed;
   picture.hidden = !hung;
   glow.hidden = !hung;
-  byId('hint', HTMLDivElement).hidden = model.kind !== 'ready' || working || shown.kind !== 'nothing';
+  const hint = working || shown.kind !== 'nothing' ? undefined : HINTS[model.kind];
+  byId('hint', HTMLDivElement).hidden = hint === undefined;
+  byId('hint-text', HTMLParagraphElement).textContent = hint ?? '';
   byId('frame', HTMLDivElement).classList.toggle('tall', model.kind === 'absent');
 }
 
