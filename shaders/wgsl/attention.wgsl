@@ -8,7 +8,8 @@
 //
 // Reasons for what looks odd: all buffers are read_write because two of them may be slices of one;
 // what bounds a loop with a barrier comes through workgroupUniformLoad, or Tint rejects the barrier;
-// long loops have bounds from memory, because lavapipe unrolls constant ones for minutes.
+// long loops have bounds from memory, because lavapipe unrolls constant ones for minutes; a variable of
+// a loop is set to zero in words, because Chromium on SwiftShader keeps the last round's value.
 
 // Replaced at launch.
 const HEAD_DIM4: u32 = 32u; // head_dim / 4, at most 64
@@ -91,8 +92,8 @@ fn main(
     var row_sum = 0.0; // of this lane's keys
     for (var first_key = 0u; first_key < p.kv_tokens; first_key += KEYS) {
         // Scores of the tile, CHUNK4 columns at a time.
-        var near: array<f32, ROW_GROUP>; // key `column`
-        var far: array<f32, ROW_GROUP>; // key `column + SIDE`
+        var near = array<f32, ROW_GROUP>(); // key `column`
+        var far = array<f32, ROW_GROUP>(); // key `column + SIDE`
         for (var chunk = 0u; chunk < p.head_dim4; chunk += CHUNK4) {
             workgroupBarrier();
             let staged = thread / CHUNK4;
