@@ -1,10 +1,100 @@
-//! x2i in a browser.
+//! x2i in a browser: the runtime as WebAssembly, on WebGPU or the CPU, with weights by HTTP ranges.
+//!
+//! [`Session`] is all that the npm package (`www`) uses, beside a few functions about devices, the
+//! cache and PNG files; `www/src/contract.ts` types what crosses. Tensors never do: only text, small
+//! objects and pixels. Left out: workers, queues and pictures' file formats, which are
+//! JavaScript's own and live in `www`.
+
+pub mod device;
+mod events;
+mod failure;
+mod js;
+mod model;
+mod request;
+mod session;
+
+pub use failure::Failure;
+pub use session::Session;
+
+use js_sys::Function;
+use serde::Serialize;
+use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::prelude::*;
-/// probe
-#[wasm_bindgen]
-pub async fn probe(cpu: bool) -> String {
-    let d = if cpu { burn::tensor::Device::flex() } else { burn::tensor::Device::wgpu_options().init_async().await.unwrap() };
-    let x = burn::tensor::Tensor::<2>::ones([128, 512], &d);
-    let y = x.clone().matmul(x.transpose());
-    format!("{:?}", y.into_data_async().await.unwrap().to_vec::<f32>().unwrap()[0])
+
+use failure::Result;
+use model::{Location, WebModel};
+
+/// Calls `handler` with the message of a panic. The module can't be used after one.
+#[wasm_bindgen(js_name = onPanic)]
+pub fn on_panic(handler: Function) {
+    struct Handler(Function);
+    // SAFETY: wasm has one thread here; a panic hook is called on the thread that panics.
+    unsafe impl Send for Handler {}
+    // SAFETY: as above.
+    unsafe impl Sync for Handler {}
+    let handler = Handler(handler);
+    std::panic::set_hook(Box::new(move |info| {
+        let handler = &handler;
+        // The handler's own failure has nowhere to go.
+        let _ = handler
+            .0
+            .call1(&JsValue::UNDEFINED, &info.to_string().into());
+    }));
+}
+
+/// The CPU, and the adapter that the browser offers.
+///
+/// # Errors
+/// None that is known.
+#[wasm_bindgen(js_name = listDevices)]
+pub async fn list_devices() -> Result<JsValue> {
+    to_js(&device::list().await)
+}
+
+/// What a model would download.
+///
+/// # Errors
+/// `missing-file`, `network` or `config`.
+#[wasm_bindgen(js_name = describeModel)]
+pub async fn describe_model(model: JsValue) -> Result<JsValue> {
+    to_js(&WebModel::describe(Location::from_js(&model)?).await?)
+}
+
+/// The models in the cache.
+///
+/// # Errors
+/// None that is known.
+#[wasm_bindgen(js_name = cachedModels)]
+pub async fn cached_models() -> Result<JsValue> {
+    to_js(&model::cached_models().await)
+}
+
+/// Removes a model from the cache.
+///
+/// # Errors
+/// `cache-unavailable` while it is in use.
+#[wasm_bindgen(js_name = deleteCachedModel)]
+pub async fn delete_cached_model(name: String) -> Result<()> {
+    model::delete_cached_model(&name).await
+}
+
+/// What a PNG says about its making; `undefined` when it says nothing.
+///
+/// # Errors
+/// `image` for a file that is no whole PNG, or whose record is of another version.
+#[wasm_bindgen(js_name = readMetadata)]
+pub fn read_metadata(png: &[u8]) -> Result<JsValue> {
+    let facts = x2i_core::png::decode("picture", std::io::Cursor::new(png))?;
+    match facts.metadata {
+        Some(metadata) => to_js(&metadata),
+        None => Ok(JsValue::UNDEFINED),
+    }
+}
+
+/// Small objects only: numbers that JavaScript's can't hold become bigints, maps become objects.
+fn to_js(value: &impl Serialize) -> Result<JsValue> {
+    let serializer = Serializer::json_compatible().serialize_large_number_types_as_bigints(false);
+    value
+        .serialize(&serializer)
+        .map_err(|error| Failure::new("internal", error.to_string()))
 }

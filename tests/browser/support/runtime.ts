@@ -1,0 +1,88 @@
+/**
+ * A bare page with the built package and the embedded model, and the native program to compare with.
+ *
+ * It leaves out the demo page and bundlers, which have tests of their own.
+ *
+ * @module
+ */
+
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import type { Page } from '@playwright/test';
+import { PNG } from 'pngjs';
+import { bytesContent, contentAt, type Hook, type Server, serve } from './server.ts';
+
+export const ROOT = resolve(import.meta.dirname, '../../..');
+export const EMOJI = join(ROOT, 'core/models/emoji');
+const PAGE = '<!doctype html><html lang="en"><title>x2i runtime tests</title><link rel="icon" href="data:,">';
+
+/** Serves the package under `/x2i/`, the embedded model under `/emoji/`, patched workers under `/workers/`. */
+export function serveRuntime(hooks: Hook[] = []): Promise<Server> {
+  const page = contentAt('/', bytesContent(Buffer.from(PAGE), 'text/html'));
+  return serve({
+    hooks: [...hooks, page],
+    folders: {
+      '/x2i/': join(ROOT, 'www/dist'),
+      '/emoji/': EMOJI,
+      '/workers/': join(import.meta.dirname, 'workers'),
+    },
+  });
+}
+
+/** Opens the bare page. */
+export async function openPage(page: Page, server: Server): Promise<void> {
+  await page.goto(`${server.url}/`);
+}
+
+/** 8-bit RGB pixels. */
+export interface Picture {
+  width: number;
+  height: number;
+  rgb: Uint8Array;
+}
+
+export function decodePng(bytes: Uint8Array): Picture {
+  const { width, height, data } = PNG.sync.read(Buffer.from(bytes));
+  return { width, height, rgb: rgbOf(data) };
+}
+
+/** Drops every fourth byte. */
+export function rgbOf(rgba: Uint8Array): Uint8Array {
+  return rgba.filter((_, index) => index % 4 !== 3);
+}
+
+/** The largest difference of two pictures in grey levels; infinite when their sizes differ. */
+export function largestDifference(a: Picture, b: Picture): number {
+  if (a.width !== b.width || a.height !== b.height) return Infinity;
+  return a.rgb.reduce((worst, value, index) => Math.max(worst, Math.abs(value - (b.rgb[index] as number))), 0);
+}
+
+/** The native program; `X2I` names another. */
+export function nativeProgram(): string {
+  const program = process.env['X2I'] ?? join(ROOT, 'target/release/x2i');
+  if (!existsSync(program)) throw new Error(`${program} is missing: build it with cargo build --release`);
+  return program;
+}
+
+/** Paints natively on the CPU. */
+export function paintNatively(prompt: string, seed: number): Picture {
+  return runNatively([prompt, '--seed', String(seed)]);
+}
+
+/** Paints again what a PNG of the browser says. */
+export function replayNatively(png: Uint8Array): Picture {
+  const folder = mkdtempSync(join(tmpdir(), 'x2i-'));
+  const from = join(folder, 'from.png');
+  writeFileSync(from, png);
+  return runNatively(['--from', from]);
+}
+
+function runNatively(args: string[]): Picture {
+  const out = join(mkdtempSync(join(tmpdir(), 'x2i-')), 'out.png');
+  execFileSync(nativeProgram(), ['generate', ...args, '--device', 'cpu', '-q', '-o', out], {
+    env: { ...process.env, NODEVICE_SELECT: '1' },
+  });
+  return decodePng(readFileSync(out));
+}

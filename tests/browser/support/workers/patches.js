@@ -1,0 +1,51 @@
+// Ways in which a browser can be poorer or worse than ours, by the worker's own query.
+const wanted = new URL(self.location.href).searchParams;
+const channel = new BroadcastChannel('x2i-test');
+
+if (wanted.has('gpu-buffers')) {
+  // Counts the device's living buffers and their bytes, and destroys the device on demand.
+  let device;
+  const alive = new Map();
+  const requestDevice = GPUAdapter.prototype.requestDevice;
+  GPUAdapter.prototype.requestDevice = async function (...args) {
+    device = await requestDevice.apply(this, args);
+    return device;
+  };
+  const createBuffer = GPUDevice.prototype.createBuffer;
+  GPUDevice.prototype.createBuffer = function (descriptor) {
+    const buffer = createBuffer.call(this, descriptor);
+    alive.set(buffer, descriptor.size);
+    return buffer;
+  };
+  const destroy = GPUBuffer.prototype.destroy;
+  GPUBuffer.prototype.destroy = function () {
+    alive.delete(this);
+    return destroy.call(this);
+  };
+  channel.onmessage = ({ data }) => {
+    if (data === 'destroy') device.destroy();
+    if (data === 'count') {
+      const bytes = [...alive.values()].reduce((sum, size) => sum + size, 0);
+      channel.postMessage({ buffers: alive.size, bytes });
+    }
+  };
+}
+
+if (wanted.has('small-limits')) {
+  const limits = Object.getOwnPropertyDescriptor(GPUAdapter.prototype, 'limits').get;
+  Object.defineProperty(GPUAdapter.prototype, 'limits', {
+    get() {
+      const real = limits.call(this);
+      return new Proxy(real, {
+        get: (target, name) =>
+          name === wanted.get('small-limits') ? Number(wanted.get('value')) : Reflect.get(target, name, target),
+      });
+    },
+  });
+}
+
+if (wanted.has('no-opfs')) delete self.FileSystemSyncAccessHandle;
+if (wanted.has('no-cache')) {
+  delete self.FileSystemSyncAccessHandle;
+  Object.defineProperty(self, 'caches', { value: undefined });
+}

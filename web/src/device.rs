@@ -1,0 +1,296 @@
+//! Which devices the browser offers, which one to take, and opening it.
+//!
+//! A software adapter is 30 to 90 times slower than the same wasm on the CPU, so it is taken only
+//! when asked for by name. Left out: Canvas and WebGL, which can't run the kernels.
+
+use std::sync::{Arc, OnceLock};
+use std::task::Poll;
+
+use burn::tensor::Device;
+use burn_wgpu::WgpuSetup;
+use burn_wgpu::wgpu::{
+    Adapter, Backend, Backends, DeviceDescriptor, DeviceType, ExperimentalFeatures, Features,
+    Instance, InstanceDescriptor, Limits, MemoryHints, PowerPreference, RequestAdapterOptions,
+    Trace,
+};
+use futures_util::task::AtomicWaker;
+use serde::Serialize;
+use wasm_bindgen::JsValue;
+use wasm_bindgen_futures::JsFuture;
+
+use crate::failure::{Failure, Result};
+use crate::js;
+
+/// What the caller asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// A hardware WebGPU adapter, else the CPU.
+    Auto,
+    /// wasm on the CPU.
+    Cpu,
+    /// The browser's WebGPU adapter, even a software one.
+    WebGpu,
+}
+
+impl std::str::FromStr for DeviceChoice {
+    type Err = Failure;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "webgpu" => Ok(Self::WebGpu),
+            _ => Err(Failure::new(
+                "request",
+                format!("device: `{text}` must be auto, cpu or webgpu"),
+            )),
+        }
+    }
+}
+
+/// What runs the model.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DeviceInfo {
+    /// `cpu` or `webgpu`.
+    pub kind: &'static str,
+    /// The adapter's name, or `CPU`.
+    pub name: String,
+    /// True for an adapter that is emulated on the CPU.
+    pub software: bool,
+    /// Half precision in shaders.
+    pub f16: bool,
+    /// Subgroup operations in shaders.
+    pub subgroups: bool,
+}
+
+/// An open device.
+pub struct OpenDevice {
+    /// The device as burn takes it.
+    pub device: Device,
+    /// What it is.
+    pub info: DeviceInfo,
+    /// What it failed with, once it did.
+    pub health: Health,
+    /// The largest tensor it can bind, in bytes; `None` on the CPU.
+    pub max_binding: Option<u64>,
+}
+
+/// The first failure of a device; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Health(Arc<HealthState>);
+
+#[derive(Debug, Default)]
+struct HealthState {
+    failure: OnceLock<String>,
+    waker: AtomicWaker,
+}
+
+impl Health {
+    fn report(&self, message: String) {
+        // Later failures follow from the first.
+        let _ = self.0.failure.set(message);
+        self.0.waker.wake();
+    }
+
+    /// Ends when the device fails. A readback that waits for a lost device may never end.
+    pub async fn failed(&self) -> Failure {
+        let message = std::future::poll_fn(|context| {
+            self.0.waker.register(context.waker());
+            match self.0.failure.get() {
+                Some(message) => Poll::Ready(message.clone()),
+                None => Poll::Pending,
+            }
+        });
+        let message = message.await;
+        Failure::new("device-lost", format!("the GPU failed: {message}"))
+    }
+}
+
+/// The CPU, then the adapter that the browser offers.
+pub async fn list() -> Vec<DeviceInfo> {
+    let adapter = find_adapter().await;
+    std::iter::once(cpu())
+        .chain(adapter.map(|(_, _, info)| info))
+        .collect()
+}
+
+/// Opens a device.
+///
+/// # Errors
+/// `device-unavailable` when WebGPU was asked for and there is none; `device-limit` naming the limit
+/// that an adapter falls short of.
+pub async fn open(choice: DeviceChoice) -> Result<OpenDevice> {
+    if choice == DeviceChoice::Cpu {
+        return Ok(open_cpu());
+    }
+    match (choice, find_adapter().await) {
+        (DeviceChoice::Auto, Some((_, _, info))) if info.software => Ok(open_cpu()),
+        (DeviceChoice::Auto, Some((instance, adapter, info))) => {
+            // A GPU that can't be opened should not keep a page from working.
+            Ok(open_adapter(instance, adapter, info)
+                .await
+                .unwrap_or_else(|_| open_cpu()))
+        }
+        (DeviceChoice::Auto, None) => Ok(open_cpu()),
+        (_, Some((instance, adapter, info))) => open_adapter(instance, adapter, info).await,
+        (_, None) => Err(Failure::new(
+            "device-unavailable",
+            "this browser offers no WebGPU adapter; use device `auto` or `cpu`",
+        )),
+    }
+}
+
+fn cpu() -> DeviceInfo {
+    DeviceInfo {
+        kind: "cpu",
+        name: "CPU".into(),
+        software: false,
+        f16: false,
+        subgroups: false,
+    }
+}
+
+fn open_cpu() -> OpenDevice {
+    OpenDevice {
+        device: Device::flex(),
+        info: cpu(),
+        health: Health::default(),
+        max_binding: None,
+    }
+}
+
+async fn find_adapter() -> Option<(Instance, Adapter, DeviceInfo)> {
+    let instance = Instance::new(InstanceDescriptor {
+        backends: Backends::BROWSER_WEBGPU,
+        ..InstanceDescriptor::new_without_display_handle()
+    });
+    let options = RequestAdapterOptions {
+        power_preference: PowerPreference::HighPerformance,
+        ..Default::default()
+    };
+    let adapter = instance.request_adapter(&options).await.ok()?;
+    let name = adapter_name().await;
+    let software = adapter.get_info().device_type == DeviceType::Cpu
+        || ["swiftshader", "llvmpipe", "lavapipe", "basic render"]
+            .iter()
+            .any(|software| name.to_lowercase().contains(software));
+    let features = adapter.features();
+    let info = DeviceInfo {
+        kind: "webgpu",
+        name,
+        software,
+        f16: features.contains(Features::SHADER_F16),
+        subgroups: features.contains(Features::SUBGROUP),
+    };
+    Some((instance, adapter, info))
+}
+
+/// What the browser tells of its adapter; wgpu passes on the description alone, which is mostly empty.
+async fn adapter_name() -> String {
+    let info = async {
+        let gpu = js::get(&js::get(&js_sys::global(), "navigator"), "gpu");
+        let adapter = js::call(&gpu, "requestAdapter", &[])?;
+        let adapter = JsFuture::from(js_sys::Promise::resolve(&adapter)).await?;
+        Ok::<_, JsValue>(js::get(&adapter, "info"))
+    };
+    let info = info.await.unwrap_or(JsValue::UNDEFINED);
+    let text = |field| js::get(&info, field).as_string().unwrap_or_default();
+    let long = [text("description"), text("device")]
+        .into_iter()
+        .find(|name| !name.is_empty());
+    let short = format!("{} {}", text("vendor"), text("architecture"));
+    match (long, short.trim()) {
+        (Some(name), _) => name,
+        (None, "") => "WebGPU".into(),
+        (None, short) => short.into(),
+    }
+}
+
+async fn open_adapter(
+    instance: Instance,
+    adapter: Adapter,
+    info: DeviceInfo,
+) -> Result<OpenDevice> {
+    check_limits(&adapter.limits())?;
+    let failed = |reason: String| {
+        Failure::new(
+            "device-unavailable",
+            format!("{} can't be opened: {reason}", info.name),
+        )
+    };
+    let descriptor = DeviceDescriptor {
+        label: Some("x2i"),
+        // All that the adapter offers; kernels ask the device what they may use.
+        required_features: adapter
+            .features()
+            .difference(Features::MAPPABLE_PRIMARY_BUFFERS | Features::all_experimental_mask()),
+        required_limits: adapter.limits(),
+        memory_hints: MemoryHints::MemoryUsage, // burn pools memory itself
+        trace: Trace::Off,
+        experimental_features: ExperimentalFeatures::disabled(),
+    };
+    let (device, queue) = adapter
+        .request_device(&descriptor)
+        .await
+        .map_err(|error| failed(error.to_string()))?;
+    let max_binding = adapter.limits().max_storage_buffer_binding_size;
+    let setup = WgpuSetup {
+        instance,
+        adapter,
+        device: device.clone(),
+        queue,
+        backend: Backend::BrowserWebGpu,
+    };
+    let burn_device = Device::wgpu_options()
+        .setup(setup)
+        .init()
+        .map_err(|error| failed(error.to_string()))?;
+    // cubecl's handler panics on any error, which would end the wasm for good: ours records it.
+    let health = Health::default();
+    let (lost, failing) = (health.clone(), health.clone());
+    device.set_device_lost_callback(move |reason, message| {
+        lost.report(format!("{reason:?} {message}"));
+    });
+    device.on_uncaptured_error(Arc::new(move |error| failing.report(error.to_string())));
+    Ok(OpenDevice {
+        device: burn_device,
+        info,
+        health,
+        max_binding: Some(max_binding),
+    })
+}
+
+/// What our kernels need; all are WebGPU's defaults, so that a conforming adapter passes.
+fn check_limits(limits: &Limits) -> Result<()> {
+    let needed = [
+        (
+            "maxComputeInvocationsPerWorkgroup",
+            u64::from(limits.max_compute_invocations_per_workgroup),
+            256,
+        ),
+        (
+            "maxComputeWorkgroupSizeX",
+            u64::from(limits.max_compute_workgroup_size_x),
+            256,
+        ),
+        (
+            "maxComputeWorkgroupStorageSize",
+            u64::from(limits.max_compute_workgroup_storage_size),
+            16_384,
+        ),
+        (
+            "maxStorageBuffersPerShaderStage",
+            u64::from(limits.max_storage_buffers_per_shader_stage),
+            8,
+        ),
+    ];
+    for (name, value, least) in needed {
+        if value < least {
+            return Err(Failure::new(
+                "device-limit",
+                format!("the adapter's {name} is {value}, x2i needs {least}; use device `cpu`"),
+            ));
+        }
+    }
+    Ok(())
+}

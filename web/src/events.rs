@@ -1,0 +1,108 @@
+//! What a running call tells JavaScript: plain objects, pixels as typed arrays.
+
+use std::cell::Cell;
+
+use js_sys::{Function, Object, Uint8ClampedArray};
+use wasm_bindgen::JsValue;
+use x2i_core::{Image, Phase, Progress};
+
+use crate::failure::Failure;
+use crate::js;
+
+/// Milliseconds that the thread may be busy before messages are heard.
+const TURN: f64 = 8.0;
+/// Milliseconds between two events of a download.
+const DOWNLOAD_INTERVAL: f64 = 50.0;
+
+/// The caller's listener.
+pub struct Events {
+    listener: Function,
+    last_turn: Cell<f64>,
+    last_download: Cell<f64>,
+}
+
+impl Events {
+    /// Events for this function.
+    pub fn new(listener: Function) -> Self {
+        Self {
+            listener,
+            last_turn: Cell::new(js::now()),
+            last_download: Cell::new(0.0),
+        }
+    }
+
+    /// Bytes of a download over all files; the last one is always told.
+    pub fn download(&self, file: &str, done: u64, total: u64, cached: bool) {
+        let now = js::now();
+        if done < total && now - self.last_download.get() < DOWNLOAD_INTERVAL {
+            return;
+        }
+        self.last_download.set(now);
+        let event = counted("download", done as f64, total as f64);
+        js::set(&event, "file", file);
+        js::set(&event, "cached", cached);
+        self.send(&event);
+    }
+
+    /// Something that did not stop the work.
+    pub fn warning(&self, warning: &Failure) {
+        let event = Object::new();
+        js::set(&event, "kind", "warning");
+        js::set(&event, "code", warning.code);
+        js::set(&event, "message", warning.message.as_str());
+        self.send(&event);
+    }
+
+    /// A phase's progress; lets the event loop run when the thread was busy for long.
+    pub async fn progress(&self, progress: &Progress) {
+        let kind = match progress.phase {
+            Phase::Load => "load",
+            Phase::Encode => "encode",
+            Phase::Denoise => "denoise",
+            Phase::Decode => "decode",
+        };
+        let event = counted(kind, progress.done as f64, progress.total as f64);
+        if let Some(steps) = progress.steps {
+            // Of the event that ends a step that step, else the one being painted.
+            let ended = progress.done * steps.total as u64 == steps.done as u64 * progress.total;
+            let step = steps.done + usize::from(!ended || steps.done == 0);
+            js::set(&event, "step", step as f64);
+            js::set(&event, "steps", steps.total as f64);
+        }
+        if let Some(preview) = &progress.preview {
+            js::set(&event, "preview", pixels(preview));
+        }
+        self.send(&event);
+        if js::now() - self.last_turn.get() > TURN {
+            js::next_turn().await;
+            self.last_turn.set(js::now());
+        }
+    }
+
+    fn send(&self, event: &JsValue) {
+        // A listener that throws must not stop the work.
+        let _ = self.listener.call1(&JsValue::UNDEFINED, event);
+    }
+}
+
+fn counted(kind: &str, done: f64, total: f64) -> Object {
+    let event = Object::new();
+    js::set(&event, "kind", kind);
+    js::set(&event, "done", done);
+    js::set(&event, "total", total);
+    event
+}
+
+/// `{ width, height, pixels }`, pixels as RGBA.
+pub fn pixels(image: &Image) -> Object {
+    let mut rgba = Vec::with_capacity(image.width() * image.height() * 4);
+    for pixel in image.pixels().chunks_exact(3) {
+        rgba.extend_from_slice(pixel);
+        rgba.push(u8::MAX);
+    }
+    let object = Object::new();
+    js::set(&object, "width", image.width() as f64);
+    js::set(&object, "height", image.height() as f64);
+    js::set(&object, "pixels", Uint8ClampedArray::from(rgba.as_slice()));
+    object
+}

@@ -1,0 +1,93 @@
+//! What JavaScript is told when something fails: a code to act on and a sentence to show.
+
+use wasm_bindgen::JsValue;
+use x2i_core::Error;
+
+/// A failure on its way to JavaScript, where it becomes `{ code, message }`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// One of the codes that the package documents.
+    pub code: &'static str,
+    /// What happened and what to do.
+    pub message: String,
+}
+
+/// This crate's result.
+pub type Result<T, E = Failure> = std::result::Result<T, E>;
+
+impl Failure {
+    /// A failure of this code.
+    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+
+    /// The caller's signal stopped the work.
+    pub fn aborted() -> Self {
+        Self::new("aborted", "aborted")
+    }
+
+    /// A failure of a browser function, with the browser's own words.
+    pub fn of_browser(code: &'static str, what: &str, error: &JsValue) -> Self {
+        Self::new(code, format!("{what}: {}", describe(error)))
+    }
+}
+
+/// The message of a thrown value.
+pub fn describe(error: &JsValue) -> String {
+    match error.dyn_ref_error() {
+        Some(error) => String::from(error.message()),
+        None => error.as_string().unwrap_or_else(|| format!("{error:?}")),
+    }
+}
+
+/// The name of a thrown `DOMException` or `Error`.
+pub fn name(error: &JsValue) -> String {
+    error
+        .dyn_ref_error()
+        .map(|error| String::from(error.name()))
+        .unwrap_or_default()
+}
+
+trait AsError {
+    fn dyn_ref_error(&self) -> Option<&js_sys::Error>;
+}
+
+impl AsError for JsValue {
+    fn dyn_ref_error(&self) -> Option<&js_sys::Error> {
+        use wasm_bindgen::JsCast;
+        self.dyn_ref()
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let code = match &error {
+            Error::MissingTensor { .. } => "missing-tensor",
+            Error::Shape { .. } => "shape",
+            Error::Format { .. } => "format",
+            Error::Config { .. } => "config",
+            Error::MissingFile { .. } => "missing-file",
+            Error::Io { .. } => "network",
+            Error::Request { .. } => "request",
+            Error::Modality { .. } => "modality",
+            Error::Image { .. } => "image",
+            Error::Device { .. } => "device-lost",
+            Error::Cancelled => "aborted",
+            _ => "internal",
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<Failure> for JsValue {
+    fn from(failure: Failure) -> Self {
+        let object = js_sys::Object::new();
+        // Setting a property of a fresh object can't fail.
+        let _ = js_sys::Reflect::set(&object, &"code".into(), &failure.code.into());
+        let _ = js_sys::Reflect::set(&object, &"message".into(), &failure.message.into());
+        object.into()
+    }
+}

@@ -1,0 +1,113 @@
+//! Small bridges to JavaScript values: properties, calls, and a turn of the event loop.
+
+use std::cell::RefCell;
+
+use js_sys::{Function, Promise, Reflect};
+use wasm_bindgen::closure::Closure;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{AbortSignal, AddEventListenerOptions, MessageChannel, MessagePort};
+
+/// A property, or `undefined` where there is none.
+pub fn get(object: &JsValue, key: &str) -> JsValue {
+    Reflect::get(object, &key.into()).unwrap_or(JsValue::UNDEFINED)
+}
+
+/// Sets a property of an object that we made.
+pub fn set(object: &JsValue, key: &str, value: impl Into<JsValue>) {
+    // Fails for frozen objects and primitives only.
+    let _ = Reflect::set(object, &key.into(), &value.into());
+}
+
+/// Calls a method.
+///
+/// # Errors
+/// What it throws; a `TypeError` where there is no such method.
+pub fn call(object: &JsValue, method: &str, arguments: &[JsValue]) -> Result<JsValue, JsValue> {
+    let function: Function = get(object, method).dyn_into()?;
+    function.apply(object, &arguments.iter().collect())
+}
+
+/// Milliseconds, for intervals.
+pub fn now() -> f64 {
+    call(&get(&js_sys::global(), "performance"), "now", &[])
+        .ok()
+        .and_then(|now| now.as_f64())
+        .unwrap_or_else(js_sys::Date::now)
+}
+
+/// Lets the event loop run once, so that messages (an abort) are heard.
+///
+/// Through a message port: browsers stretch timers to 4 ms and more.
+pub async fn next_turn() {
+    let turn = Promise::new(&mut |resolve, _| {
+        PORTS.with(|ports| {
+            let ports = &mut *ports.borrow_mut();
+            let ports = ports.get_or_insert_with(Ports::open);
+            ports.waiting.push(resolve);
+            let _ = ports.send.post_message(&JsValue::NULL);
+        });
+    });
+    // Resolved by the port, never rejected.
+    let _ = JsFuture::from(turn).await;
+}
+
+/// Waits.
+pub async fn pause(milliseconds: f64) {
+    gloo_timers::future::TimeoutFuture::new(milliseconds as u32).await;
+}
+
+/// Ends when the signal aborts; never when there is none.
+pub async fn aborted(signal: Option<&AbortSignal>) {
+    let Some(signal) = signal else {
+        return std::future::pending().await;
+    };
+    if signal.aborted() {
+        return;
+    }
+    let heard = Promise::new(&mut |resolve, _| {
+        let options = AddEventListenerOptions::new();
+        options.set_once(true);
+        // Fails for detached targets only.
+        let _ = signal.add_event_listener_with_callback_and_add_event_listener_options(
+            "abort", &resolve, &options,
+        );
+    });
+    let _ = JsFuture::from(heard).await;
+}
+
+struct Ports {
+    send: MessagePort,
+    waiting: Vec<Function>,
+}
+
+thread_local! {
+    static PORTS: RefCell<Option<Ports>> = const { RefCell::new(None) };
+}
+
+impl Ports {
+    fn open() -> Self {
+        #[expect(clippy::expect_used, reason = "exists wherever wasm and promises do")]
+        let channel = MessageChannel::new().expect("a MessageChannel");
+        let heard = Closure::<dyn FnMut()>::new(|| {
+            let waiting = PORTS.with(|ports| {
+                let mut ports = ports.borrow_mut();
+                ports
+                    .as_mut()
+                    .map(|ports| std::mem::take(&mut ports.waiting))
+                    .unwrap_or_default()
+            });
+            for resolve in waiting {
+                let _ = resolve.call0(&JsValue::UNDEFINED);
+            }
+        });
+        channel
+            .port1()
+            .set_onmessage(Some(heard.as_ref().unchecked_ref()));
+        heard.forget(); // lives as long as the port, which lives as long as the module
+        Self {
+            send: channel.port2(),
+            waiting: Vec::new(),
+        }
+    }
+}

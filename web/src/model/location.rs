@@ -1,0 +1,56 @@
+//! Where a model's files are: a folder's URL, or one URL per file (bundlers rename files).
+
+use std::collections::BTreeMap;
+
+use js_sys::{Object, Reflect};
+use wasm_bindgen::{JsCast, JsValue};
+use web_sys::Url;
+
+use crate::failure::{Failure, Result};
+use crate::js;
+
+/// A model's name and the URLs of its files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location {
+    /// The name in the cache.
+    pub name: String,
+    base: Option<String>,
+    files: BTreeMap<String, String>,
+}
+
+impl Location {
+    /// Reads `{ name, base?, files? }`.
+    ///
+    /// # Errors
+    /// `config` when it has no name, or neither a base nor files.
+    pub fn from_js(value: &JsValue) -> Result<Self> {
+        let wrong = |reason: &str| Failure::new("config", format!("model: {reason}"));
+        let name = js::get(value, "name").as_string();
+        let name = name
+            .filter(|name| !name.is_empty())
+            .ok_or_else(|| wrong("has no name"))?;
+        let base = js::get(value, "base").as_string();
+        let mut files = BTreeMap::new();
+        if let Some(object) = js::get(value, "files").dyn_ref::<Object>() {
+            for key in Reflect::own_keys(object).unwrap_or_default().iter() {
+                let path = key.as_string().unwrap_or_default();
+                let url = js::get(object, &path).as_string();
+                let url = url.ok_or_else(|| wrong(&format!("the URL of {path} is no text")))?;
+                files.insert(path, url);
+            }
+        }
+        if base.is_none() && files.is_empty() {
+            return Err(wrong("has neither a folder's URL nor files"));
+        }
+        Ok(Self { name, base, files })
+    }
+
+    /// The URL of a file of the model folder, where the location has one.
+    pub fn url(&self, path: &str) -> Option<String> {
+        if let Some(url) = self.files.get(path) {
+            return Some(url.clone());
+        }
+        let url = Url::new_with_base(path, self.base.as_deref()?).ok()?;
+        Some(url.href())
+    }
+}

@@ -1,0 +1,240 @@
+//! A model on a device, as JavaScript holds it.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::ops::ControlFlow;
+use std::pin::pin;
+use std::rc::Rc;
+
+use futures_util::future::{Either, select};
+use js_sys::{Function, Object};
+use wasm_bindgen::prelude::*;
+use web_sys::AbortSignal;
+use x2i_core::config::ModelConfig;
+use x2i_core::model::{ModelSource, read_config};
+use x2i_core::png::{self, DeviceRecord, Metadata, ModelRecord};
+use x2i_core::weights::WeightFile;
+use x2i_core::{Painting, Pipeline, Progress};
+
+use crate::device::{self, OpenDevice};
+use crate::events::Events;
+use crate::failure::{Failure, Result};
+use crate::js;
+use crate::model::{CachePolicy, Location, WebModel};
+use crate::request::{self, Asked};
+
+/// A device, and the model that was loaded to it.
+#[wasm_bindgen]
+pub struct Session {
+    device: OpenDevice,
+    model: RefCell<Option<Rc<LoadedModel>>>,
+}
+
+struct LoadedModel {
+    pipeline: Pipeline,
+    name: String,
+}
+
+#[wasm_bindgen]
+impl Session {
+    /// Opens a device: `auto`, `cpu` or `webgpu`.
+    ///
+    /// # Errors
+    /// `request`, `device-unavailable` or `device-limit`.
+    pub async fn open(device: String) -> Result<Session> {
+        let device = device::open(device.parse()?).await?;
+        Ok(Self {
+            device,
+            model: RefCell::default(),
+        })
+    }
+
+    /// What runs the model.
+    ///
+    /// # Errors
+    /// None that is known.
+    pub fn device(&self) -> Result<JsValue> {
+        crate::to_js(&self.device.info)
+    }
+
+    /// Downloads what is missing and loads a model in place of the one before.
+    ///
+    /// # Errors
+    /// Whatever the network, the files, the device or `signal` do.
+    pub async fn load(
+        &self,
+        model: JsValue,
+        options: JsValue,
+        signal: Option<AbortSignal>,
+        on_event: Function,
+    ) -> Result<JsValue> {
+        let location = Location::from_js(&model)?;
+        let policy = match js::get(&options, "cache").as_string().as_deref() {
+            Some("none") => CachePolicy::Bypass,
+            _ => CachePolicy::Keep,
+        };
+        let events = Events::new(on_event);
+        self.model.take(); // two models rarely fit
+        let work = self.load_model(location, policy, signal.clone(), &events);
+        let loaded = self.guard(work, signal.as_ref()).await?;
+        let info = model_info(loaded.pipeline.config());
+        *self.model.borrow_mut() = Some(Rc::new(loaded));
+        Ok(info.into())
+    }
+
+    /// Paints one picture.
+    ///
+    /// # Errors
+    /// `request`, `modality`, `image`, `aborted` or `device-lost`; `config` before a model is loaded.
+    pub async fn generate(
+        &self,
+        request: JsValue,
+        signal: Option<AbortSignal>,
+        on_event: Function,
+    ) -> Result<JsValue> {
+        let model = self.model.borrow().clone();
+        let model = model.ok_or_else(|| Failure::new("config", "no model is loaded"))?;
+        let asked = request::read(&request, model.pipeline.config())?;
+        let events = Events::new(on_event);
+        let work = async {
+            let mut listener = async |progress: Progress| {
+                events.progress(&progress).await;
+                ControlFlow::Continue(()) // an abort ends the whole future
+            };
+            Ok(model
+                .pipeline
+                .generate(&asked.request, &mut listener)
+                .await?)
+        };
+        let painting = self.guard(work, signal.as_ref()).await?;
+        self.finish(&model, asked, &painting)
+    }
+
+    async fn load_model(
+        &self,
+        location: Location,
+        policy: CachePolicy,
+        signal: Option<AbortSignal>,
+        events: &Events,
+    ) -> Result<LoadedModel> {
+        let name = location.name.clone();
+        let source = WebModel::prepare(location, policy, signal, events).await?;
+        let config = read_config(&source).await?;
+        if let Some(limit) = self.device.max_binding {
+            check_binding(&source, &config, limit).await?;
+        }
+        let mut listener = async |progress: Progress| {
+            events.progress(&progress).await;
+            ControlFlow::Continue(())
+        };
+        let pipeline = Pipeline::load(&source, &self.device.device, &mut listener).await?;
+        Ok(LoadedModel { pipeline, name })
+    }
+
+    /// Ends `work` when the caller aborts or the device fails, neither of which it would hear itself.
+    async fn guard<T>(
+        &self,
+        work: impl Future<Output = Result<T>>,
+        signal: Option<&AbortSignal>,
+    ) -> Result<T> {
+        let stopped = async {
+            let aborted = pin!(js::aborted(signal));
+            match select(aborted, pin!(self.device.health.failed())).await {
+                Either::Left(_) => Failure::aborted(),
+                Either::Right((failure, _)) => failure,
+            }
+        };
+        // The reasons to stop are looked at first: a lost device also fails the work, with fewer words.
+        match select(pin!(stopped), pin!(work)).await {
+            Either::Left((failure, _)) => Err(failure),
+            Either::Right((outcome, _)) => outcome,
+        }
+    }
+
+    fn finish(&self, model: &LoadedModel, asked: Asked, painting: &Painting) -> Result<JsValue> {
+        let config = model.pipeline.config();
+        let info = &self.device.info;
+        let files = config.files.iter();
+        let metadata = Metadata::new(
+            ModelRecord {
+                name: config.name.clone(),
+                place: model.name.clone(),
+                files: files
+                    .map(|(file, record)| (file.clone(), record.sha256.clone()))
+                    .collect(),
+            },
+            asked.parts,
+            &asked.request,
+            DeviceRecord {
+                // As the native program's `--device` takes it.
+                id: if info.kind == "cpu" { "cpu" } else { "wgpu" }.into(),
+                name: info.name.clone(),
+            },
+            painting.answer.clone(),
+        );
+        let png = png::encode(&painting.image, &metadata)?;
+        let object = request::painting(
+            &painting.image,
+            &png,
+            crate::to_js(&metadata)?,
+            painting.answer.as_deref(),
+        );
+        Ok(object.into())
+    }
+}
+
+/// `ModelInfo` of the package.
+fn model_info(config: &ModelConfig) -> Object {
+    let defaults = &config.defaults;
+    let object = Object::new();
+    js::set(&object, "name", config.name.as_str());
+    if let Some(license) = &config.license {
+        js::set(&object, "license", license.as_str());
+    }
+    let modalities = ["text", "image"]
+        .into_iter()
+        .filter(|modality| config.reads(modality));
+    let modalities: js_sys::Array = modalities.map(JsValue::from).collect();
+    js::set(&object, "modalities", &modalities);
+    let numbers = Object::new();
+    js::set(&numbers, "width", defaults.width as f64);
+    js::set(&numbers, "height", defaults.height as f64);
+    js::set(&numbers, "steps", defaults.steps as f64);
+    js::set(&numbers, "guidance", f64::from(defaults.guidance));
+    let conditioning = match defaults.conditioning {
+        x2i_core::Conditioning::Prompt => "prompt",
+        x2i_core::Conditioning::Answer => "answer",
+    };
+    js::set(&numbers, "conditioning", conditioning);
+    js::set(&object, "defaults", &numbers);
+    object
+}
+
+/// A tensor that is larger than the adapter can bind would fail late and without a name.
+async fn check_binding(source: &dyn ModelSource, config: &ModelConfig, limit: u64) -> Result<()> {
+    let files = [
+        &config.encoder.weights,
+        &config.align_net.weights,
+        &config.flux.weights,
+        &config.vae.weights,
+    ];
+    for path in files.into_iter().flatten() {
+        let file = WeightFile::open(source.open(path).await?).await?;
+        for (name, tensor) in file.tensors() {
+            let bytes = match tensor.stored.is_block() {
+                true => tensor.byte_len(),
+                false => tensor.elements().saturating_mul(size_of::<f32>() as u64),
+            };
+            if bytes > limit {
+                return Err(Failure::new(
+                    "device-limit",
+                    format!(
+                        "{path}: tensor `{name}` needs {bytes} bytes, the adapter's \
+                         maxStorageBufferBindingSize is {limit}; use a quantized model or device `cpu`"
+                    ),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
