@@ -1,98 +1,94 @@
-//! One golden folder: its tensors, its JSON files and the device to run on.
+//! One golden folder: its tensors, its other files and the device to run on.
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::Value;
-use x2i::device::DeviceChoice;
-use x2i::source::FolderSource;
-use x2i_core::weights::{Component, HostTensor, StoredType, WeightFile, Weights, quant};
+use x2i_core::model::{self, ModelSource};
+use x2i_core::weights::{
+    Component, HostTensor, LocalBoxFuture, StoredType, WeightFile, WeightSource, Weights, quant,
+};
+
+use crate::{GOLDEN, Goldens};
+
+/// What can go wrong in many ways, all of which only need to be read.
+pub type Fallible<T> = Result<T, Box<dyn Error>>;
 
 /// What a case returns when it can't run at all.
-pub type Outcome = Result<(), Box<dyn Error>>;
-
-/// A device that the cases run on, or the reason why not.
-pub enum DeviceUnderTest {
-    /// An opened device; `label` is `cpu` or `wgpu`.
-    Present {
-        /// `cpu` or `wgpu`.
-        label: &'static str,
-        /// The burn device.
-        device: Device,
-    },
-    /// No adapter on this machine.
-    Absent,
-}
-
-impl DeviceUnderTest {
-    /// The CPU, and the first wgpu adapter even if it is software.
-    pub fn all() -> Vec<Self> {
-        let cpu = Self::Present {
-            label: "cpu",
-            device: Device::flex(),
-        };
-        let wgpu = match x2i::device::open(&DeviceChoice::Wgpu(None)) {
-            Ok(device) => Self::Present {
-                label: "wgpu",
-                device,
-            },
-            Err(_) => Self::Absent,
-        };
-        vec![cpu, wgpu]
-    }
-}
+pub type Outcome = Fallible<()>;
 
 /// One golden folder on one device.
-pub struct Case {
-    pub dir: PathBuf,
+pub struct Case<'a> {
+    name: &'a str,
+    goldens: &'a Goldens<'a>,
     pub golden: Golden,
     pub device: Device,
 }
 
-impl Case {
-    pub fn open(dir: PathBuf, device: &DeviceUnderTest) -> Result<Self, Box<dyn Error>> {
-        let DeviceUnderTest::Present { device, .. } = device else {
-            return Err("no device".into());
+impl<'a> Case<'a> {
+    pub async fn open(
+        goldens: &'a Goldens<'a>,
+        name: &'a str,
+        device: &Device,
+    ) -> Fallible<Case<'a>> {
+        let file = goldens.source.open(&format!("{name}/{GOLDEN}")).await?;
+        let golden = Golden {
+            file: WeightFile::open(file).await?,
         };
-        let golden = Golden::open(&dir.join("golden.safetensors"))?;
         Ok(Self {
-            dir,
+            name,
+            goldens,
             golden,
             device: device.clone(),
         })
     }
 
+    /// The case's files by their path in it, sorted.
+    pub fn paths(&self) -> Vec<String> {
+        let paths = self.goldens.paths.iter();
+        let inside = paths.filter_map(|path| path.strip_prefix(self.name)?.strip_prefix('/'));
+        let mut inside: Vec<String> = inside.map(str::to_owned).collect();
+        inside.sort();
+        inside
+    }
+
+    /// A folder in or beside (`..`) the case as a model source; the case itself without a name.
+    pub fn folder(&self, relative: &str) -> Folder<'a> {
+        Folder {
+            source: self.goldens.source,
+            path: join(self.name, relative),
+        }
+    }
+
+    /// The bytes of a file of the case.
+    pub async fn read(&self, file: &str) -> Fallible<Vec<u8>> {
+        Ok(model::read(&self.folder(""), file).await?)
+    }
+
+    /// Whether a file of the case is there.
+    pub async fn exists(&self, file: &str) -> Fallible<bool> {
+        match self.folder("").open(file).await {
+            Ok(_) => Ok(true),
+            Err(x2i_core::Error::MissingFile { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// A JSON file of the case.
-    pub fn json(&self, file: &str) -> Result<Value, Box<dyn Error>> {
-        let path = self.dir.join(file);
-        let bytes = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok(serde_json::from_slice(&bytes)?)
-    }
-
-    /// A folder or file beside or below the case (`..` allowed).
-    pub fn sibling(&self, relative: &str) -> PathBuf {
-        self.dir.join(relative)
-    }
-
-    /// The case's folder as a model source.
-    pub fn source(&self) -> Result<FolderSource, Box<dyn Error>> {
-        Ok(FolderSource::open(&self.dir)?)
+    pub async fn json(&self, file: &str) -> Fallible<Value> {
+        Ok(serde_json::from_slice(&self.read(file).await?)?)
     }
 
     /// The weights of `files` inside the case.
-    pub fn weights(&self, component: Component, files: &[&str]) -> Result<Weights, Box<dyn Error>> {
+    pub async fn weights(&self, component: Component, files: &[&str]) -> Fallible<Weights> {
         let files: Vec<String> = files.iter().map(|&file| file.to_owned()).collect();
-        Ok(pollster::block_on(x2i_core::model::open_weights(
-            &self.source()?,
-            component,
-            &files,
-        ))?)
+        Ok(model::open_weights(&self.folder(""), component, &files).await?)
     }
 
     /// A golden tensor on the device.
-    pub fn tensor<const D: usize>(&self, name: &str) -> Result<Tensor<D>, Box<dyn Error>> {
-        let (values, shape) = self.golden.f32(name)?;
+    pub async fn tensor<const D: usize>(&self, name: &str) -> Fallible<Tensor<D>> {
+        let (values, shape) = self.golden.f32(name).await?;
         if shape.len() != D {
             return Err(format!("{name} has {} axes, not {D}", shape.len()).into());
         }
@@ -103,12 +99,47 @@ impl Case {
     }
 
     /// The values of one of our tensors.
-    pub fn values<const D: usize>(&self, tensor: Tensor<D>) -> Result<Vec<f32>, Box<dyn Error>> {
-        let data = pollster::block_on(tensor.into_data_async())?;
+    pub async fn values<const D: usize>(&self, tensor: Tensor<D>) -> Fallible<Vec<f32>> {
+        let data = tensor.into_data_async().await?;
         Ok(data
             .try_to_vec::<f32>()
             .map_err(|error| format!("{error:?}"))?)
     }
+}
+
+/// A folder of a golden set.
+pub struct Folder<'a> {
+    source: &'a dyn ModelSource,
+    path: String,
+}
+
+impl ModelSource for Folder<'_> {
+    fn name(&self) -> &str {
+        &self.path
+    }
+
+    fn open<'a>(
+        &'a self,
+        path: &'a str,
+    ) -> LocalBoxFuture<'a, x2i_core::Result<Rc<dyn WeightSource>>> {
+        let path = join(&self.path, path);
+        Box::pin(async move { self.source.open(&path).await })
+    }
+}
+
+/// Resolves `..` as far as the set's root: a source in a browser knows names, not folders.
+fn join(folder: &str, relative: &str) -> String {
+    let mut parts: Vec<&str> = vec![];
+    for part in folder.split('/').chain(relative.split('/')) {
+        match (part, parts.last()) {
+            ("" | ".", _) => {}
+            ("..", Some(last)) if *last != ".." => {
+                parts.pop();
+            }
+            _ => parts.push(part),
+        }
+    }
+    parts.join("/")
 }
 
 /// The tensors of a `golden.safetensors`.
@@ -117,20 +148,6 @@ pub struct Golden {
 }
 
 impl Golden {
-    pub fn open(path: &Path) -> Result<Self, Box<dyn Error>> {
-        let folder = path.parent().ok_or("no folder")?;
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .ok_or("no file name")?;
-        let source = FolderSource::open(folder)?;
-        let file = pollster::block_on(async {
-            use x2i_core::model::ModelSource;
-            WeightFile::open(source.open(name).await?).await
-        })?;
-        Ok(Self { file })
-    }
-
     pub fn contains(&self, name: &str) -> bool {
         self.file.tensors().contains_key(name)
     }
@@ -139,16 +156,16 @@ impl Golden {
         self.file.tensors().keys().map(String::as_str)
     }
 
-    pub fn f32(&self, name: &str) -> Result<(Vec<f32>, Vec<usize>), Box<dyn Error>> {
-        let tensor = self.read(name)?;
+    pub async fn f32(&self, name: &str) -> Fallible<(Vec<f32>, Vec<usize>)> {
+        let tensor = self.read(name).await?;
         Ok((
             quant::dequantize(&tensor.bytes, tensor.stored),
             tensor.shape,
         ))
     }
 
-    pub fn i64(&self, name: &str) -> Result<(Vec<i64>, Vec<usize>), Box<dyn Error>> {
-        let tensor = self.read(name)?;
+    pub async fn i64(&self, name: &str) -> Fallible<(Vec<i64>, Vec<usize>)> {
+        let tensor = self.read(name).await?;
         if tensor.stored != StoredType::I64 {
             return Err(format!("{name} is {:?}, not I64", tensor.stored).into());
         }
@@ -159,12 +176,26 @@ impl Golden {
         Ok((values.collect(), tensor.shape))
     }
 
-    pub fn u8(&self, name: &str) -> Result<(Vec<u8>, Vec<usize>), Box<dyn Error>> {
-        let tensor = self.read(name)?;
+    pub async fn u8(&self, name: &str) -> Fallible<(Vec<u8>, Vec<usize>)> {
+        let tensor = self.read(name).await?;
         Ok((tensor.bytes.into_owned(), tensor.shape))
     }
 
-    fn read(&self, name: &str) -> Result<HostTensor<'_>, Box<dyn Error>> {
-        Ok(pollster::block_on(self.file.read(name))?)
+    async fn read(&self, name: &str) -> Fallible<HostTensor<'_>> {
+        Ok(self.file.read(name).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_resolved_to_the_root_and_beyond_it() {
+        assert_eq!(join("case", "a/b.json"), "case/a/b.json");
+        assert_eq!(join("case", ""), "case");
+        assert_eq!(join("case", "../other/x"), "other/x");
+        assert_eq!(join("case", "../../x"), "../x");
+        assert_eq!(join("../x", "../y"), "../y");
     }
 }

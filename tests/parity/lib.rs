@@ -1,85 +1,87 @@
-//! The parity harness: our numbers against the reference implementation's, case by case.
+//! The parity cases: our numbers against the reference implementation's, golden folder by folder.
 //!
-//! Discovers case folders under `X2I_GOLDENS` (default: `tests/goldens`), runs the code that
-//! knows a case's kind on every device, and reports the worst error of each tensor. A folder
-//! that no code knows is listed as skipped, by name. Arguments filter cases by substring;
-//! `--verbose` prints every tensor.
+//! A case reads its files through core's [`ModelSource`], so that one code runs wherever core does:
+//! `tests/parity.rs` is the native front, `tests/browser/parity` the browser's. Left out: where the
+//! files are, which devices there are, and printing.
 
 mod case;
 mod cases;
 mod report;
 
-use std::path::PathBuf;
-use std::process::ExitCode;
+use burn::tensor::Device;
+use x2i_core::model::ModelSource;
 
-use case::{Case, DeviceUnderTest};
-use report::Report;
+use case::Case;
+pub use report::Report;
 
-fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let verbose = arguments.iter().any(|argument| argument == "--verbose");
-    let filters: Vec<&String> = arguments
-        .iter()
-        .filter(|argument| !argument.starts_with("--"))
-        .collect();
-    let root = std::env::var_os("X2I_GOLDENS").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("goldens"),
-        PathBuf::from,
-    );
-    let mut names: Vec<String> = match std::fs::read_dir(&root) {
-        Ok(entries) => entries
-            .filter_map(|entry| entry.ok())
-            .filter(|entry| entry.path().join("golden.safetensors").is_file())
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .collect(),
-        Err(error) => {
-            eprintln!("error: {}: {error}", root.display());
-            return ExitCode::FAILURE;
+/// The file that makes a folder a case.
+pub const GOLDEN: &str = "golden.safetensors";
+
+/// Largest error on the CPU in f32, as a share of the golden tensor's largest value.
+const CPU_TOLERANCE: f32 = 1e-4;
+/// The same on a GPU, whose `exp`, `sin` and summation order differ.
+const GPU_TOLERANCE: f32 = 1e-3;
+
+/// A set of golden folders.
+pub struct Goldens<'a> {
+    /// Opens a file by its path from the set's root.
+    pub source: &'a dyn ModelSource,
+    /// Those paths, of all files.
+    pub paths: &'a [String],
+}
+
+/// A device that cases run on.
+pub struct TestDevice {
+    /// What reports call it.
+    pub label: &'static str,
+    /// The burn device.
+    pub device: Device,
+    tolerance: f32,
+}
+
+impl TestDevice {
+    /// A CPU.
+    pub fn cpu(label: &'static str, device: Device) -> Self {
+        Self {
+            label,
+            device,
+            tolerance: CPU_TOLERANCE,
         }
-    };
-    names.sort();
-    names.retain(|name| {
-        filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()))
-    });
-    println!("goldens: {}", root.display());
+    }
 
-    let devices = DeviceUnderTest::all();
-    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    for device in &devices {
-        let DeviceUnderTest::Present { label, .. } = device else {
-            println!("SKIPPED device wgpu: no adapter found (Debian: mesa-vulkan-drivers)");
-            skipped += 1;
-            continue;
+    /// A GPU, or what stands in for one.
+    pub fn gpu(label: &'static str, device: Device) -> Self {
+        Self {
+            label,
+            device,
+            tolerance: GPU_TOLERANCE,
+        }
+    }
+}
+
+impl Goldens<'_> {
+    /// The folders of all cases, in order.
+    pub fn cases(&self) -> Vec<&str> {
+        let folders = self.paths.iter().filter_map(|path| {
+            let folder = path.strip_suffix(GOLDEN)?.strip_suffix('/')?;
+            (!folder.contains('/')).then_some(folder)
+        });
+        let mut folders: Vec<&str> = folders.collect();
+        folders.sort_unstable();
+        folders
+    }
+
+    /// Runs one case; none where no code knows the folder.
+    pub async fn run(&self, name: &str, device: &TestDevice) -> Option<Report> {
+        let run = cases::for_folder(name)?;
+        let mut report = Report::new(name, device.label, device.tolerance);
+        let outcome = match Case::open(self, name, &device.device).await {
+            Ok(case) => run(&case, &mut report).await,
+            Err(error) => Err(error),
         };
-        for name in &names {
-            let Some(run) = cases::for_folder(name) else {
-                if *label == "cpu" {
-                    println!("SKIPPED {name}: no code for this case yet");
-                    skipped += 1;
-                }
-                continue;
-            };
-            let mut report = Report::new(device, verbose);
-            let outcome =
-                Case::open(root.join(name), device).and_then(|case| run(&case, &mut report));
-            if let Err(error) = outcome {
-                report.fail(format!("{error}"));
-            }
-            if report.print(name) {
-                passed += 1
-            } else {
-                failed += 1
-            }
+        if let Err(error) = outcome {
+            report.fail(error.to_string());
         }
-    }
-    if passed + failed == 0 {
-        println!("no case ran");
-        failed += 1;
-    }
-    println!("{passed} passed, {failed} failed, {skipped} skipped");
-    if failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+        Some(report)
     }
 }

@@ -1,11 +1,6 @@
 //! Collects errors of one case on one device and says which tensor is worst.
 
-use crate::case::DeviceUnderTest;
-
-/// Largest error on the CPU in f32, as a share of the golden tensor's largest value.
-const CPU_TOLERANCE: f32 = 1e-4;
-/// The same on a GPU, whose `exp`, `sin` and summation order differ.
-const WGPU_TOLERANCE: f32 = 1e-3;
+use std::fmt;
 
 struct Line {
     name: String,
@@ -15,24 +10,20 @@ struct Line {
 
 /// Results of one case on one device.
 pub struct Report {
+    case: String,
     device: &'static str,
     tolerance: f32,
-    verbose: bool,
     lines: Vec<Line>,
     failures: Vec<String>,
     notes: Vec<String>,
 }
 
 impl Report {
-    pub fn new(device: &DeviceUnderTest, verbose: bool) -> Self {
-        let (device, tolerance) = match device {
-            DeviceUnderTest::Present { label: "cpu", .. } => ("cpu", CPU_TOLERANCE),
-            _ => ("wgpu", WGPU_TOLERANCE),
-        };
+    pub(crate) fn new(case: &str, device: &'static str, tolerance: f32) -> Self {
         Self {
+            case: case.to_owned(),
             device,
             tolerance,
-            verbose,
             lines: vec![],
             failures: vec![],
             notes: vec![],
@@ -40,7 +31,7 @@ impl Report {
     }
 
     /// Compares within the device's tolerance, relative to the largest golden value.
-    pub fn close(&mut self, name: &str, ours: &[f32], golden: &[f32]) {
+    pub(crate) fn close(&mut self, name: &str, ours: &[f32], golden: &[f32]) {
         let largest = golden
             .iter()
             .fold(0.0f32, |largest, value| largest.max(value.abs()));
@@ -54,12 +45,18 @@ impl Report {
     }
 
     /// Compares within an absolute tolerance.
-    pub fn close_within(&mut self, name: &str, ours: &[f32], golden: &[f32], tolerance: f32) {
+    pub(crate) fn close_within(
+        &mut self,
+        name: &str,
+        ours: &[f32],
+        golden: &[f32],
+        tolerance: f32,
+    ) {
         self.compare(name, ours, golden, 1.0, tolerance);
     }
 
     /// Compares exactly.
-    pub fn equal<T: PartialEq + std::fmt::Debug + ?Sized>(
+    pub(crate) fn equal<T: PartialEq + std::fmt::Debug + ?Sized>(
         &mut self,
         name: &str,
         ours: &T,
@@ -82,7 +79,7 @@ impl Report {
     }
 
     /// Something a reader should know, for example a sub-case that this golden set lacks.
-    pub fn note(&mut self, note: impl Into<String>) {
+    pub(crate) fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
     }
 
@@ -120,15 +117,29 @@ impl Report {
         });
     }
 
-    /// Prints the case's line (and all tensors when asked); true when it passed.
-    pub fn print(&self, case: &str) -> bool {
+    /// True when something was compared and nothing failed.
+    pub fn passed(&self) -> bool {
+        self.failures.is_empty() && !self.lines.is_empty()
+    }
+
+    /// The error of every comparison, a line each.
+    pub fn details(&self) -> String {
+        let lines = self.lines.iter();
+        lines
+            .map(|line| format!("       {:<48} {:.2e}\n", line.name, line.error))
+            .collect()
+    }
+}
+
+impl fmt::Display for Report {
+    /// The case's line with the worst tensor, then failures and notes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let worst = self
             .lines
             .iter()
             .filter(|line| line.allowed > 0.0)
             .max_by(|a, b| (a.error / a.allowed).total_cmp(&(b.error / b.allowed)));
-        let passed = self.failures.is_empty() && !self.lines.is_empty();
-        let verdict = if passed { "ok" } else { "FAILED" };
+        let verdict = if self.passed() { "ok" } else { "FAILED" };
         let worst = worst.map_or_else(
             || "all exact".to_owned(),
             |line| {
@@ -138,22 +149,17 @@ impl Report {
                 )
             },
         );
-        println!(
-            "{verdict:6} {case} on {}: {} comparisons, {worst}",
-            self.device,
-            self.lines.len()
-        );
+        let (case, device, count) = (&self.case, self.device, self.lines.len());
+        writeln!(
+            f,
+            "{verdict:6} {case} on {device}: {count} comparisons, {worst}"
+        )?;
         for failure in &self.failures {
-            println!("       {failure}");
+            writeln!(f, "       {failure}")?;
         }
         for note in &self.notes {
-            println!("       note: {note}");
+            writeln!(f, "       note: {note}")?;
         }
-        if self.verbose {
-            for line in &self.lines {
-                println!("       {:<48} {:.2e}", line.name, line.error);
-            }
-        }
-        passed
+        Ok(())
     }
 }

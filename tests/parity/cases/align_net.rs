@@ -1,7 +1,5 @@
 //! AlignNet in all its mixes and file forms, and at the published sizes.
 
-use std::path::Path;
-
 use burn::tensor::{Tensor, TensorData};
 use serde_json::Value;
 use x2i_core::align_net::AlignNet;
@@ -14,54 +12,42 @@ use crate::report::Report;
 /// The published checkpoint's file in every variant's folder.
 const MAIN_FILE: &str = "diffusion_pytorch_model.bin";
 
-pub fn run(case: &Case, report: &mut Report) -> Outcome {
-    let mut variants: Vec<String> = std::fs::read_dir(&case.dir)?
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| case.dir.join(name).join("config.json").is_file())
-        .collect();
-    variants.sort();
-    for variant in &variants {
-        let folder = case.dir.join(variant);
-        for file in weight_files(&folder)? {
-            let half = file.contains("bf16");
-            compare_file(case, report, variant, &file, half)?;
+pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
+    let paths = case.paths();
+    let variants = paths
+        .iter()
+        .filter_map(|path| path.strip_suffix("/config.json"));
+    for variant in variants {
+        for path in weight_files(&paths, variant) {
+            compare_file(case, report, variant, path).await?;
         }
     }
     Ok(())
 }
 
 /// Every file of a variant holds the same state dict.
-fn weight_files(folder: &Path) -> Result<Vec<String>, Box<dyn std::error::Error>> {
-    let mut files: Vec<String> = std::fs::read_dir(folder)?
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| {
-            [".bin", ".pt", ".safetensors"]
+fn weight_files<'a>(paths: &'a [String], variant: &str) -> impl Iterator<Item = &'a String> {
+    paths.iter().filter(move |path| {
+        let file = path.strip_prefix(variant);
+        file.is_some_and(|file| file.starts_with('/'))
+            && [".bin", ".pt", ".safetensors"]
                 .iter()
-                .any(|extension| name.ends_with(extension))
-        })
-        .collect();
-    files.sort();
-    Ok(files)
+                .any(|extension| path.ends_with(extension))
+    })
 }
 
-fn compare_file(
-    case: &Case,
-    report: &mut Report,
-    variant: &str,
-    file: &str,
-    half: bool,
-) -> Outcome {
-    let path = format!("{variant}/{file}");
-    let weights = case.weights(Component::AlignNet, &[&path])?;
-    let json = case.json(&format!("{variant}/config.json"))?;
-    let align_net = load(case, &path, Some(&json), &weights)?;
-    if half {
+async fn compare_file(case: &Case<'_>, report: &mut Report, variant: &str, path: &str) -> Outcome {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    let weights = case.weights(Component::AlignNet, &[path]).await?;
+    let json = case.json(&format!("{variant}/config.json")).await?;
+    let align_net = load(case, path, Some(&json), &weights).await?;
+    if file.contains("bf16") {
         // The golden numbers are of the f32 weights: reading it is what this file proves.
         report.note(format!("{path}: bfloat16, read and not compared"));
         return Ok(());
     }
     for input in ["x", "x_short"] {
-        let hidden_states: Tensor<4> = case.tensor(&format!("in.{input}"))?;
+        let hidden_states: Tensor<4> = case.tensor(&format!("in.{input}")).await?;
         let conditioning = align_net.forward(hidden_states);
         let (txt, vec) = (
             format!("out.{variant}.{input}.prompt_embeds"),
@@ -69,39 +55,38 @@ fn compare_file(
         );
         report.close(
             &format!("{file} {txt}"),
-            &case.values(conditioning.txt)?,
-            &case.golden.f32(&txt)?.0,
+            &case.values(conditioning.txt).await?,
+            &case.golden.f32(&txt).await?.0,
         );
         report.close(
             &format!("{file} {vec}"),
-            &case.values(conditioning.vec)?,
-            &case.golden.f32(&vec)?.0,
+            &case.values(conditioning.vec).await?,
+            &case.golden.f32(&vec).await?.0,
         );
     }
     if file == MAIN_FILE && !variant.starts_with("t5") {
         let mixed = format!("out.{variant}.mixed");
-        let ours = case.values(align_net.mix(case.tensor("in.x")?))?;
-        report.close(&mixed, &ours, &case.golden.f32(&mixed)?.0);
+        let ours = case
+            .values(align_net.mix(case.tensor("in.x").await?))
+            .await?;
+        report.close(&mixed, &ours, &case.golden.f32(&mixed).await?.0);
     }
     Ok(())
 }
 
-fn load(
-    case: &Case,
+async fn load(
+    case: &Case<'_>,
     path: &str,
     json: Option<&Value>,
     weights: &Weights,
 ) -> Result<AlignNet, Box<dyn std::error::Error>> {
     let config = AlignNetConfig::from_shapes(path, json, |name| weights.shape(name))?;
-    Ok(pollster::block_on(AlignNet::load(
-        &config,
-        &weights.scope(&case.device),
-    ))?)
+    Ok(AlignNet::load(&config, &weights.scope(&case.device)).await?)
 }
 
 /// The published sizes; weights come from an integer hash that `case.json` describes.
-pub fn run_real_dims(case: &Case, report: &mut Report) -> Outcome {
-    let description = case.json("case.json")?;
+pub async fn run_real_dims(case: &Case<'_>, report: &mut Report) -> Outcome {
+    let description = case.json("case.json").await?;
     let number = |value: &Value| value.as_u64().ok_or("not a number");
     let (tokens, seed) = (
         number(&description["S"])? as usize,
@@ -113,12 +98,13 @@ pub fn run_real_dims(case: &Case, report: &mut Report) -> Outcome {
             number(&config["input_dim"])? as usize,
         );
         let order: Vec<String> =
-            serde_json::from_value(case.json(&format!("{name}.state_dict_order.json"))?)?;
+            serde_json::from_value(case.json(&format!("{name}.state_dict_order.json")).await?)?;
         let text_dim = case
             .golden
-            .f32(&format!("out.{name}.prompt_embeds_rows_0_11_23"))?
+            .f32(&format!("out.{name}.prompt_embeds_rows_0_11_23"))
+            .await?
             .1[1];
-        let pooled_dim = case.golden.f32(&format!("out.{name}.pooled"))?.1[1];
+        let pooled_dim = case.golden.f32(&format!("out.{name}.pooled")).await?.1[1];
         let tensors: Vec<(String, Vec<usize>, Vec<f32>)> = order
             .iter()
             .enumerate()
@@ -128,13 +114,13 @@ pub fn run_real_dims(case: &Case, report: &mut Report) -> Outcome {
                 (parameter.clone(), shape, values)
             })
             .collect();
-        check_heads(case, report, name, &tensors, seed)?;
+        check_heads(case, report, name, &tensors, seed).await?;
 
         let source = MemorySource::new(name.clone(), safetensors_bytes(&tensors)?);
         drop(tensors);
-        let file = pollster::block_on(WeightFile::open(std::rc::Rc::new(source)))?;
+        let file = WeightFile::open(std::rc::Rc::new(source)).await?;
         let weights = Weights::new(name.clone(), Component::AlignNet, vec![file])?;
-        let align_net = load(case, name, None, &weights)?;
+        let align_net = load(case, name, None, &weights).await?;
         drop(weights);
 
         let x = fill(layers * tokens * width, seed, 1.7);
@@ -146,38 +132,42 @@ pub fn run_real_dims(case: &Case, report: &mut Report) -> Outcome {
                 .flat_map(|row| values[row * width..][..width].to_vec())
                 .collect::<Vec<_>>()
         };
-        let mixed = pick(case.values(align_net.mix(x.clone()))?, width);
+        let mixed = pick(case.values(align_net.mix(x.clone())).await?, width);
         let conditioning = align_net.forward(x);
-        let txt = pick(case.values(conditioning.txt)?, text_dim);
+        let txt = pick(case.values(conditioning.txt).await?, text_dim);
         let outputs = [
             ("mixed_rows_0_11_23", mixed),
             ("prompt_embeds_rows_0_11_23", txt),
-            ("pooled", case.values(conditioning.vec)?),
+            ("pooled", case.values(conditioning.vec).await?),
         ];
         for (output, ours) in outputs {
             let golden = format!("out.{name}.{output}");
-            report.close(&golden, &ours, &case.golden.f32(&golden)?.0);
+            report.close(&golden, &ours, &case.golden.f32(&golden).await?.0);
         }
     }
     Ok(())
 }
 
 /// The generator itself, against its stored first values.
-fn check_heads(
-    case: &Case,
+async fn check_heads(
+    case: &Case<'_>,
     report: &mut Report,
     name: &str,
     tensors: &[(String, Vec<usize>, Vec<f32>)],
     seed: u64,
 ) -> Outcome {
     let head = format!("out.{name}.fill_head_x");
-    report.close(&head, &fill(16, seed, 1.7), &case.golden.f32(&head)?.0);
+    report.close(
+        &head,
+        &fill(16, seed, 1.7),
+        &case.golden.f32(&head).await?.0,
+    );
     let head = format!("out.{name}.fill_head_projector0");
     let projector = tensors
         .iter()
         .find(|(parameter, ..)| parameter == "mlp.projector.0.weight")
         .ok_or("no projector")?;
-    report.close(&head, &projector.2[..16], &case.golden.f32(&head)?.0);
+    report.close(&head, &projector.2[..16], &case.golden.f32(&head).await?.0);
     Ok(())
 }
 

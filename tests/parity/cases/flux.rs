@@ -7,35 +7,41 @@ use x2i_core::weights::Component;
 use crate::case::{Case, Outcome};
 use crate::report::Report;
 
-pub fn run(case: &Case, report: &mut Report) -> Outcome {
-    let config: FluxConfig = serde_json::from_value(case.json("config.json")?)?;
+pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
+    let config: FluxConfig = serde_json::from_value(case.json("config.json").await?)?;
     config.validate("config.json")?;
-    let weights = case.weights(Component::Flux, &["diffusion_pytorch_model.safetensors"])?;
-    let flux = pollster::block_on(Flux::load(&config, &weights.scope(&case.device)))?;
+    let weights = case
+        .weights(Component::Flux, &["diffusion_pytorch_model.safetensors"])
+        .await?;
+    let flux = Flux::load(&config, &weights.scope(&case.device)).await?;
 
-    let ids = [ids(case, "in.txt_ids")?, ids(case, "in.img_ids")?].concat();
+    let ids = [
+        ids(case, "in.txt_ids").await?,
+        ids(case, "in.img_ids").await?,
+    ]
+    .concat();
     let rope = flux.rope(&ids);
     report.close(
         "out.rope.cos",
-        &case.values(rope.cos.clone())?,
-        &case.golden.f32("out.rope.cos")?.0,
+        &case.values(rope.cos.clone()).await?,
+        &case.golden.f32("out.rope.cos").await?.0,
     );
     report.close(
         "out.rope.sin",
-        &case.values(rope.sin.clone())?,
-        &case.golden.f32("out.rope.sin")?.0,
+        &case.values(rope.sin.clone()).await?,
+        &case.golden.f32("out.rope.sin").await?.0,
     );
 
-    let (sigma, _) = case.golden.f32("in.timestep")?;
+    let (sigma, _) = case.golden.f32("in.timestep").await?;
     let guidance = if case.golden.contains("in.guidance") {
-        case.golden.f32("in.guidance")?.0
+        case.golden.f32("in.guidance").await?.0
     } else {
         vec![0.0; sigma.len()]
     };
     let input = FluxInput {
-        img: case.tensor("in.hidden_states")?,
-        txt: case.tensor("in.encoder_hidden_states")?,
-        vec: case.tensor("in.pooled_projections")?,
+        img: case.tensor("in.hidden_states").await?,
+        txt: case.tensor("in.encoder_hidden_states").await?,
+        vec: case.tensor("in.pooled_projections").await?,
         sigma: &sigma,
         guidance: &guidance,
         rope: &rope,
@@ -62,16 +68,20 @@ pub fn run(case: &Case, report: &mut Report) -> Outcome {
         }
         Ok(())
     };
-    let velocity = pollster::block_on(flux.forward(input, &mut on_block))?;
+    let velocity = flux.forward(input, &mut on_block).await?;
     outputs.push(("out.sample".into(), velocity));
     for (name, ours) in outputs {
-        report.close(&name, &case.values(ours)?, &case.golden.f32(&name)?.0);
+        report.close(
+            &name,
+            &case.values(ours).await?,
+            &case.golden.f32(&name).await?.0,
+        );
     }
     Ok(())
 }
 
-fn ids(case: &Case, name: &str) -> Result<Vec<[f32; 3]>, Box<dyn std::error::Error>> {
-    let (values, _) = case.golden.f32(name)?;
+async fn ids(case: &Case<'_>, name: &str) -> Result<Vec<[f32; 3]>, Box<dyn std::error::Error>> {
+    let (values, _) = case.golden.f32(name).await?;
     Ok(values
         .chunks_exact(3)
         .map(|id| [id[0], id[1], id[2]])

@@ -10,22 +10,28 @@ mod tokenizer_qwen_real;
 mod torch_randn;
 mod vae;
 
+use x2i_core::weights::LocalBoxFuture;
+
 use crate::case::{Case, Outcome};
 use crate::report::Report;
 
+/// Compares one case.
+pub type Run = for<'a> fn(&'a Case<'_>, &'a mut Report) -> LocalBoxFuture<'a, Outcome>;
+
 /// The code that knows this kind of case.
-pub fn for_folder(name: &str) -> Option<fn(&Case, &mut Report) -> Outcome> {
-    Some(match name {
-        "alignnet" => align_net::run,
-        "alignnet_real_dims" => align_net::run_real_dims,
-        "flux_dev_tiny" | "flux_schnell_tiny" => flux::run,
-        "pipeline_tiny" => pipeline::run,
-        "prompt_strings" => prompt_strings::run,
-        "qwen2_5_vl_tiny" => qwen2_5_vl_tiny::run,
-        "scheduler" => scheduler::run,
-        "tokenizer_qwen_real" => tokenizer_qwen_real::run,
-        "torch_randn" => torch_randn::run,
-        "vae_tiny" => vae::run,
+pub fn for_folder(name: &str) -> Option<Run> {
+    let run: Run = match name {
+        "alignnet" => |case, report| Box::pin(align_net::run(case, report)),
+        "alignnet_real_dims" => |case, report| Box::pin(align_net::run_real_dims(case, report)),
+        "flux_dev_tiny" | "flux_schnell_tiny" => |case, report| Box::pin(flux::run(case, report)),
+        "pipeline_tiny" => |case, report| Box::pin(pipeline::run(case, report)),
+        "prompt_strings" => |case, report| Box::pin(prompt_strings::run(case, report)),
+        "qwen2_5_vl_tiny" => |case, report| Box::pin(qwen2_5_vl_tiny::run(case, report)),
+        "scheduler" => |case, report| Box::pin(scheduler::run(case, report)),
+        "tokenizer_qwen_real" => |case, report| Box::pin(tokenizer_qwen_real::run(case, report)),
+        "torch_randn" => |case, report| Box::pin(torch_randn::run(case, report)),
+        "vae_tiny" => |case, report| Box::pin(vae::run(case, report)),
         _ => return None,
-    })
+    };
+    Some(run)
 }

@@ -1,7 +1,6 @@
 //! The whole path on tiny models: prompt to picture, with a dynamic and a static shift.
 
 use burn::tensor::Tensor;
-use x2i::source::FolderSource;
 use x2i_core::align_net::AlignNet;
 use x2i_core::config::{
     AlignNetConfig, FluxConfig, Padding, PaddingSide, PromptFormat, SchedulerConfig, VaeConfig,
@@ -20,8 +19,8 @@ use crate::report::Report;
 /// The README's share of bytes that may differ by more than one grey level.
 const PICTURE_SHARE: f32 = 0.005;
 
-pub fn run(case: &Case, report: &mut Report) -> Outcome {
-    let description = case.json("case.json")?;
+pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
+    let description = case.json("case.json").await?;
     let number = |key: &str| {
         description[key]
             .as_u64()
@@ -33,53 +32,62 @@ pub fn run(case: &Case, report: &mut Report) -> Outcome {
         .as_f64()
         .ok_or("case.json has no guidance")? as f32;
 
-    let hidden_states = encode(case, &description, number("max_length")?)?;
+    let hidden_states = encode(case, &description, number("max_length")?).await?;
     report.close(
         "mllm.hidden_states_in",
-        &case.values(hidden_states.clone())?,
-        &case.golden.f32("out.mllm.hidden_states_in")?.0,
+        &case.values(hidden_states.clone()).await?,
+        &case.golden.f32("out.mllm.hidden_states_in").await?.0,
     );
 
-    let weights = case.weights(Component::AlignNet, &["proj/diffusion_pytorch_model.bin"])?;
-    let config =
-        AlignNetConfig::from_shapes("proj", Some(&case.json("proj/config.json")?), |name| {
-            weights.shape(name)
-        })?;
-    let conditioning = pollster::block_on(AlignNet::load(&config, &weights.scope(&case.device)))?
+    let weights = case
+        .weights(Component::AlignNet, &["proj/diffusion_pytorch_model.bin"])
+        .await?;
+    let config = AlignNetConfig::from_shapes(
+        "proj",
+        Some(&case.json("proj/config.json").await?),
+        |name| weights.shape(name),
+    )?;
+    let conditioning = AlignNet::load(&config, &weights.scope(&case.device))
+        .await?
         .forward(hidden_states);
     report.close(
         "prompt_embeds",
-        &case.values(conditioning.txt.clone())?,
-        &case.golden.f32("out.prompt_embeds")?.0,
+        &case.values(conditioning.txt.clone()).await?,
+        &case.golden.f32("out.prompt_embeds").await?.0,
     );
     report.close(
         "pooled_prompt_embeds",
-        &case.values(conditioning.vec.clone())?,
-        &case.golden.f32("out.pooled_prompt_embeds")?.0,
+        &case.values(conditioning.vec.clone()).await?,
+        &case.golden.f32("out.pooled_prompt_embeds").await?.0,
     );
 
-    let config: FluxConfig = serde_json::from_value(case.json("flux/transformer/config.json")?)?;
-    let weights = case.weights(
-        Component::Flux,
-        &["flux/transformer/diffusion_pytorch_model.safetensors"],
-    )?;
-    let flux = pollster::block_on(Flux::load(&config, &weights.scope(&case.device)))?;
-    let config: VaeConfig = serde_json::from_value(case.json("flux/vae/config.json")?)?;
-    let weights = case.weights(
-        Component::Vae,
-        &["flux/vae/diffusion_pytorch_model.safetensors"],
-    )?;
-    let vae = pollster::block_on(Vae::load_decoder(&config, &weights.scope(&case.device)))?;
+    let config: FluxConfig =
+        serde_json::from_value(case.json("flux/transformer/config.json").await?)?;
+    let weights = case
+        .weights(
+            Component::Flux,
+            &["flux/transformer/diffusion_pytorch_model.safetensors"],
+        )
+        .await?;
+    let flux = Flux::load(&config, &weights.scope(&case.device)).await?;
+    let config: VaeConfig = serde_json::from_value(case.json("flux/vae/config.json").await?)?;
+    let weights = case
+        .weights(
+            Component::Vae,
+            &["flux/vae/diffusion_pytorch_model.safetensors"],
+        )
+        .await?;
+    let vae = Vae::load_decoder(&config, &weights.scope(&case.device)).await?;
 
-    let noise: Tensor<4> = case.tensor("in.noise")?;
+    let noise: Tensor<4> = case.tensor("in.noise").await?;
     let packed = latents::pack(noise);
     report.equal(
         "packed_noise",
-        &case.values(packed.clone())?,
-        &case.golden.f32("out.packed_noise")?.0,
+        &case.values(packed.clone()).await?,
+        &case.golden.f32("out.packed_noise").await?.0,
     );
     let dynamic: SchedulerConfig =
-        serde_json::from_value(case.json("flux/scheduler/scheduler_config.json")?)?;
+        serde_json::from_value(case.json("flux/scheduler/scheduler_config.json").await?)?;
     let fixed = SchedulerConfig {
         shift: 1.0,
         use_dynamic_shifting: false,
@@ -92,7 +100,7 @@ pub fn run(case: &Case, report: &mut Report) -> Outcome {
         report.close(
             &format!("{tag}.sigmas"),
             &schedule.sigmas,
-            &case.golden.f32(&format!("out.{tag}.sigmas"))?.0,
+            &case.golden.f32(&format!("out.{tag}.sigmas")).await?.0,
         );
         let rope = flux.rope(
             &[
@@ -112,39 +120,39 @@ pub fn run(case: &Case, report: &mut Report) -> Outcome {
                 guidance: &[guidance],
                 rope: &rope,
             };
-            let velocity = pollster::block_on(flux.forward(input, &mut async |_| Ok(())))?;
-            velocities.extend(case.values(velocity.clone())?);
+            let velocity = flux.forward(input, &mut async |_| Ok(())).await?;
+            velocities.extend(case.values(velocity.clone()).await?);
             img = FlowMatchEuler::step(img, velocity, levels[0], levels[1]);
-            trajectory.extend(case.values(img.clone())?);
+            trajectory.extend(case.values(img.clone()).await?);
         }
         report.close(
             &format!("{tag}.noise_pred"),
             &velocities,
-            &case.golden.f32(&format!("out.{tag}.noise_pred"))?.0,
+            &case.golden.f32(&format!("out.{tag}.noise_pred")).await?.0,
         );
         let name = format!("out.{tag}.latents_after_step");
-        report.close(&name, &trajectory, &case.golden.f32(&name)?.0);
+        report.close(&name, &trajectory, &case.golden.f32(&name).await?.0);
 
         let unpacked = latents::unpack(img, height / 8, width / 8);
         report.close(
             &format!("{tag}.unpacked"),
-            &case.values(unpacked.clone())?,
-            &case.golden.f32(&format!("out.{tag}.unpacked"))?.0,
+            &case.values(unpacked.clone()).await?,
+            &case.golden.f32(&format!("out.{tag}.unpacked")).await?.0,
         );
         let unscaled = vae.unscale(unpacked);
-        let decoded = pollster::block_on(vae.decode(unscaled, &mut async |_, _| Ok(())))?;
+        let decoded = vae.decode(unscaled, &mut async |_, _| Ok(())).await?;
         report.close(
             &format!("{tag}.decoded"),
-            &case.values(decoded.clone())?,
-            &case.golden.f32(&format!("out.{tag}.decoded"))?.0,
+            &case.values(decoded.clone()).await?,
+            &case.golden.f32(&format!("out.{tag}.decoded")).await?.0,
         );
-        picture(case, report, tag, decoded)?;
+        picture(case, report, tag, decoded).await?;
     }
     Ok(())
 }
 
-fn encode(
-    case: &Case,
+async fn encode(
+    case: &Case<'_>,
     description: &serde_json::Value,
     max_length: usize,
 ) -> Result<Tensor<4>, Box<dyn std::error::Error>> {
@@ -154,7 +162,7 @@ fn encode(
             .ok_or(format!("case.json has no {key}"))
     };
     // A folder of parts, as a user would have it: the LLM stands elsewhere.
-    let source = FolderSource::open(case.sibling(text("mllm")?))?;
+    let source = case.folder(text("mllm")?);
     let side = if text("padding_side")? == "left" {
         PaddingSide::Left
     } else {
@@ -168,26 +176,21 @@ fn encode(
         max_new_tokens: 1,
         seed: 0,
     };
-    pollster::block_on(async {
-        let part = model::read_encoder(&source, "").await?;
-        let weights = model::open_weights(&source, Component::Qwen2_5Vl, &part.weights).await?;
-        let tokenizer = model::read_tokenizer(&source, &part).await?;
-        let encoder = Encoder::load(&part, tokenizer, &weights.scope(&case.device)).await?;
-        let prompt = Prompt::text(text("prompt")?);
-        let encoded = encoder
-            .encode(&prompt, &options, &mut async |_| {
-                std::ops::ControlFlow::Continue(())
-            })
-            .await?;
-        Ok(encoded.hidden_states)
-    })
+    let part = model::read_encoder(&source, "").await?;
+    let weights = model::open_weights(&source, Component::Qwen2_5Vl, &part.weights).await?;
+    let tokenizer = model::read_tokenizer(&source, &part).await?;
+    let encoder = Encoder::load(&part, tokenizer, &weights.scope(&case.device)).await?;
+    let prompt = Prompt::text(text("prompt")?);
+    let mut go = async |_| std::ops::ControlFlow::Continue(());
+    let encoded = encoder.encode(&prompt, &options, &mut go).await?;
+    Ok(encoded.hidden_states)
 }
 
 /// The final picture, within one grey level.
-fn picture(case: &Case, report: &mut Report, tag: &str, decoded: Tensor<4>) -> Outcome {
-    let pictures = pollster::block_on(image::to_rgb8(decoded))?;
+async fn picture(case: &Case<'_>, report: &mut Report, tag: &str, decoded: Tensor<4>) -> Outcome {
+    let pictures = image::to_rgb8(decoded).await?;
     let ours = pictures.first().ok_or("no picture")?.pixels().to_vec();
-    let (golden, _) = case.golden.u8(&format!("out.{tag}.image_uint8"))?;
+    let (golden, _) = case.golden.u8(&format!("out.{tag}.image_uint8")).await?;
     let off = ours
         .iter()
         .zip(&golden)

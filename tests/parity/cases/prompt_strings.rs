@@ -1,24 +1,22 @@
 //! Prompt strings (Python's `repr`), tiny tokenizers and `smart_resize`: all exact.
 
-use std::path::Path;
-
 use serde_json::Value;
 use x2i_core::config::PreprocessorConfig;
 use x2i_core::encoders::qwen2_5_vl::patches::smart_resize;
 use x2i_core::prompt::{self, Pictures};
 use x2i_core::tokenizer::{SpecialTokens, Tokenizer};
 
-use crate::case::{Case, Outcome};
+use crate::case::{Case, Fallible, Outcome};
 use crate::report::Report;
 
 /// Pixels of a merged patch's side, as the README says.
 const FACTOR: usize = 28;
 
-pub fn run(case: &Case, report: &mut Report) -> Outcome {
-    strings(case, report)?;
-    tokenizers(case, report)?;
-    sizes(case, report)?;
-    if case.dir.join("video_sampling_fps1.json").is_file() {
+pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
+    strings(case, report).await?;
+    tokenizers(case, report).await?;
+    sizes(case, report).await?;
+    if case.exists("video_sampling_fps1.json").await? {
         report.note("video_sampling_fps1.json: choosing frames of a video comes with video input");
     }
     Ok(())
@@ -27,7 +25,7 @@ pub fn run(case: &Case, report: &mut Report) -> Outcome {
 /// Builds one form of a prompt.
 type Form = fn(&str) -> String;
 
-fn strings(case: &Case, report: &mut Report) -> Outcome {
+async fn strings(case: &Case<'_>, report: &mut Report) -> Outcome {
     let forms: [(&str, Form); 6] = [
         ("repr", prompt::python_repr),
         ("comfy_no_image", |text| prompt::comfy(text, Pictures::None)),
@@ -36,7 +34,7 @@ fn strings(case: &Case, report: &mut Report) -> Outcome {
         ("train", prompt::training),
         ("lightcontrol", prompt::light_control),
     ];
-    let rows = case.json("python_repr.json")?;
+    let rows = case.json("python_repr.json").await?;
     for row in rows.as_array().ok_or("python_repr.json is no list")? {
         let Some(text) = row["text"].as_str() else {
             let golden = row["internvl"]
@@ -54,20 +52,20 @@ fn strings(case: &Case, report: &mut Report) -> Outcome {
     Ok(())
 }
 
-fn tokenizers(case: &Case, report: &mut Report) -> Outcome {
-    let folders = case.json("tiny_tokenizers.json")?;
+async fn tokenizers(case: &Case<'_>, report: &mut Report) -> Outcome {
+    let folders = case.json("tiny_tokenizers.json").await?;
     for (folder, rows) in folders
         .as_object()
         .ok_or("tiny_tokenizers.json is no object")?
     {
-        let path = case.sibling(&format!("../{folder}"));
-        if !path.join("tokenizer.json").is_file() {
+        let beside = format!("../{folder}");
+        if !case.exists(&format!("{beside}/tokenizer.json")).await? {
             report.note(format!(
                 "{folder}: no such golden folder here, its tokenizer is not compared"
             ));
             continue;
         }
-        for (form, tokenizer) in open_both(&path)? {
+        for (form, tokenizer) in open_both(case, &beside).await? {
             compare_rows(&format!("{folder} {form}"), &tokenizer, rows, report)?;
         }
     }
@@ -75,23 +73,17 @@ fn tokenizers(case: &Case, report: &mut Report) -> Outcome {
 }
 
 /// A folder's tokenizer from `tokenizer.json`, and from `vocab.json` where Qwen's split rule applies.
-fn open_both(folder: &Path) -> Result<Vec<(&'static str, Tokenizer)>, Box<dyn std::error::Error>> {
-    let read = |name: &str| {
-        std::fs::read(folder.join(name))
-            .map_err(|error| format!("{}/{name}: {error}", folder.display()))
-    };
+async fn open_both(case: &Case<'_>, folder: &str) -> Fallible<Vec<(&'static str, Tokenizer)>> {
+    let read = async |name: &str| case.read(&format!("{folder}/{name}")).await;
+    let json = read("tokenizer.json").await?;
     let mut tokenizers = vec![(
         "tokenizer.json",
-        Tokenizer::from_json("tokenizer.json", &read("tokenizer.json")?)?,
+        Tokenizer::from_json("tokenizer.json", &json)?,
     )];
-    if folder.join("merges.txt").is_file() {
-        let config = read("tokenizer_config.json").ok();
-        let built = Tokenizer::from_vocab_and_merges(
-            "",
-            &read("vocab.json")?,
-            &read("merges.txt")?,
-            config.as_deref(),
-        )?;
+    if case.exists(&format!("{folder}/merges.txt")).await? {
+        let (vocab, merges) = (read("vocab.json").await?, read("merges.txt").await?);
+        let config = read("tokenizer_config.json").await.ok();
+        let built = Tokenizer::from_vocab_and_merges("", &vocab, &merges, config.as_deref())?;
         tokenizers.push(("vocab.json", built));
     }
     Ok(tokenizers)
@@ -120,9 +112,9 @@ fn compare_rows(name: &str, tokenizer: &Tokenizer, rows: &Value, report: &mut Re
     Ok(())
 }
 
-fn sizes(case: &Case, report: &mut Report) -> Outcome {
-    let (inputs, _) = case.golden.i64("in.smart_resize_h_w_min_max")?;
-    let (golden, _) = case.golden.i64("out.smart_resize")?;
+async fn sizes(case: &Case<'_>, report: &mut Report) -> Outcome {
+    let (inputs, _) = case.golden.i64("in.smart_resize_h_w_min_max").await?;
+    let (golden, _) = case.golden.i64("out.smart_resize").await?;
     for (input, golden) in inputs.chunks_exact(4).zip(golden.chunks_exact(2)) {
         let [height, width, min_pixels, max_pixels] =
             [0, 1, 2, 3].map(|index| input[index] as usize);

@@ -3,7 +3,7 @@
 mod model;
 mod pictures;
 
-use std::error::Error;
+use std::io::Cursor;
 
 use x2i_core::Image;
 use x2i_core::config::{Padding, PaddingSide, PromptFormat};
@@ -11,10 +11,8 @@ use x2i_core::image::resize::resize_bicubic;
 use x2i_core::request::{Part, Prompt};
 
 use self::model::Model;
-use crate::case::{Case, Outcome};
+use crate::case::{Case, Fallible, Outcome};
 use crate::report::Report;
-
-type Fallible<T> = Result<T, Box<dyn Error>>;
 
 /// The README's penalty of the sub-case `text_nopad_reppen`.
 const REPETITION_PENALTY: f64 = 1.5;
@@ -29,10 +27,10 @@ struct SubCase {
     repetition_penalty: f64,
 }
 
-pub fn run(case: &Case, report: &mut Report) -> Outcome {
-    let model = Model::open(case)?;
-    model.published_config(report)?;
-    for sub_case in sub_cases(case)? {
+pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
+    let model = Model::open(case).await?;
+    model.published_config(report).await?;
+    for sub_case in sub_cases(case).await? {
         if !case
             .golden
             .contains(&format!("out.{}.generated_ids", sub_case.name))
@@ -43,7 +41,7 @@ pub fn run(case: &Case, report: &mut Report) -> Outcome {
             ));
             continue;
         }
-        model.compare(&sub_case, report)?;
+        model.compare(&sub_case, report).await?;
     }
     if case
         .golden
@@ -52,13 +50,13 @@ pub fn run(case: &Case, report: &mut Report) -> Outcome {
     {
         report.note("text_left_cuda: CUDA's rows of padding; ours are the CPU's on every device (text_left)");
     }
-    model.video(report)?;
-    model.fetched_images(report)?;
-    model.preprocess(report)
+    model.video(report).await?;
+    model.fetched_images(report).await?;
+    model.preprocess(report).await
 }
 
-fn sub_cases(case: &Case) -> Fallible<Vec<SubCase>> {
-    let description = case.json("case.json")?;
+async fn sub_cases(case: &Case<'_>) -> Fallible<Vec<SubCase>> {
+    let description = case.json("case.json").await?;
     let text = |key: &str| {
         description[key]
             .as_str()
@@ -72,7 +70,7 @@ fn sub_cases(case: &Case) -> Fallible<Vec<SubCase>> {
     };
     let pad = |max_length: usize, side: PaddingSide| Some(Padding { max_length, side });
     let trunc = match case.golden.contains("out.text_trunc.input_ids") {
-        true => case.golden.i64("out.text_trunc.input_ids")?.1[1],
+        true => case.golden.i64("out.text_trunc.input_ids").await?.1[1],
         false => 1,
     };
     let text_case = |name, padding| -> Fallible<SubCase> {
@@ -90,8 +88,8 @@ fn sub_cases(case: &Case) -> Fallible<Vec<SubCase>> {
         .ok_or("case.json has no script_image_size")?;
     let size = [0, 1].map(|index| size[index].as_u64().unwrap_or(0) as usize);
     let [a, b] = [
-        read_image(case, "img_a.png")?,
-        read_image(case, "img_b.png")?,
+        read_image(case, "img_a.png").await?,
+        read_image(case, "img_b.png").await?,
     ];
     let image_case = |name, images: &[&Image], side| -> Fallible<SubCase> {
         let parts = images.iter().map(|&image| Part::Image(image.clone()));
@@ -104,7 +102,7 @@ fn sub_cases(case: &Case) -> Fallible<Vec<SubCase>> {
             ..text_case(name, pad(number("max_length")?, side))?
         })
     };
-    let [fetched_a, fetched_b] = [fetch(case, 0, &a)?, fetch(case, 1, &b)?];
+    let [fetched_a, fetched_b] = [fetch(case, 0, &a).await?, fetch(case, 1, &b).await?];
     let comfy_parts = vec![
         Part::Image(fetched_a),
         Part::Image(fetched_b),
@@ -136,16 +134,22 @@ fn sub_cases(case: &Case) -> Fallible<Vec<SubCase>> {
     ])
 }
 
-fn read_image(case: &Case, file: &str) -> Fallible<Image> {
-    Ok(x2i::picture::read(&case.sibling(file))?.image)
+/// An 8-bit RGB PNG of the case.
+async fn read_image(case: &Case<'_>, file: &str) -> Fallible<Image> {
+    let bytes = case.read(file).await?;
+    let mut reader = png::Decoder::new(Cursor::new(bytes)).read_info()?;
+    let (width, height) = (reader.info().width as usize, reader.info().height as usize);
+    let mut pixels = vec![0; reader.output_buffer_size().ok_or("a huge picture")?];
+    reader.next_frame(&mut pixels)?;
+    Ok(Image::new(width, height, pixels)?)
 }
 
 /// A picture as `process_vision_info` hands it over: resized once more, to the golden's size.
-fn fetch(case: &Case, index: usize, image: &Image) -> Fallible<Image> {
+async fn fetch(case: &Case<'_>, index: usize, image: &Image) -> Fallible<Image> {
     let name = format!("out.comfy.fetched_image.{index}");
     if !case.golden.contains(&name) {
         return Ok(image.clone());
     }
-    let (_, shape) = case.golden.u8(&name)?;
+    let (_, shape) = case.golden.u8(&name).await?;
     Ok(resize_bicubic(image, shape[1], shape[0])?)
 }

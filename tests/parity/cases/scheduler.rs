@@ -11,7 +11,7 @@ use crate::report::Report;
 /// Relative, as the README asks.
 const TOLERANCE: f32 = 1e-6;
 
-pub fn run(case: &Case, report: &mut Report) -> Outcome {
+pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
     for name in case.golden.names().map(str::to_owned).collect::<Vec<_>>() {
         let Some(key) = name.strip_prefix("out.") else {
             continue;
@@ -19,24 +19,26 @@ pub fn run(case: &Case, report: &mut Report) -> Outcome {
         let parts: Vec<&str> = key.split('.').collect();
         match parts[..] {
             ["mu", size] => {
-                let (golden, _) = case.golden.f32(&name)?;
-                let mu = sampler(case, "dev")?.mu(image_tokens(size)?) as f32;
+                let (golden, _) = case.golden.f32(&name).await?;
+                let mu = sampler(case, "dev").await?.mu(image_tokens(size)?) as f32;
                 report.close_within(&name, &[mu], &golden, TOLERANCE);
             }
-            ["euler", config, "trajectory"] => trajectory(case, report, config)?,
+            ["euler", config, "trajectory"] => trajectory(case, report, config).await?,
             ["euler", ..] => {}
-            ["train_table", config, _] => train_table(case, report, config)?,
+            ["train_table", config, _] => train_table(case, report, config).await?,
             ["packed" | "unpacked" | "image_ids"] => {}
             // own_grid_mu0.8.<config>.n<steps>.sigmas: the number holds a dot.
             [head, mu, config, steps, "sigmas"] if head.starts_with("own_grid_mu") => {
                 let mu: f64 = format!("{}.{mu}", head.trim_start_matches("own_grid_mu")).parse()?;
-                let schedule = sampler(case, config)?.own_schedule(count(steps)?, mu);
-                let (golden, _) = case.golden.f32(&name)?;
+                let schedule = sampler(case, config).await?.own_schedule(count(steps)?, mu);
+                let (golden, _) = case.golden.f32(&name).await?;
                 report.close_within(&name, &schedule.sigmas, &golden, TOLERANCE);
             }
             [config, size, steps, kind] => {
-                let schedule = sampler(case, config)?.schedule(count(steps)?, image_tokens(size)?);
-                let (golden, _) = case.golden.f32(&name)?;
+                let schedule = sampler(case, config)
+                    .await?
+                    .schedule(count(steps)?, image_tokens(size)?);
+                let (golden, _) = case.golden.f32(&name).await?;
                 match kind {
                     "sigmas" => report.close_within(&name, &schedule.sigmas, &golden, TOLERANCE),
                     _ => {
@@ -47,12 +49,17 @@ pub fn run(case: &Case, report: &mut Report) -> Outcome {
             _ => report.note(format!("{name}: unknown key")),
         }
     }
-    packing(case, report)
+    packing(case, report).await
 }
 
-fn sampler(case: &Case, config: &str) -> Result<FlowMatchEuler, Box<dyn std::error::Error>> {
-    let config: SchedulerConfig =
-        serde_json::from_value(case.json(&format!("{config}/scheduler_config.json"))?)?;
+async fn sampler(
+    case: &Case<'_>,
+    config: &str,
+) -> Result<FlowMatchEuler, Box<dyn std::error::Error>> {
+    let config: SchedulerConfig = serde_json::from_value(
+        case.json(&format!("{config}/scheduler_config.json"))
+            .await?,
+    )?;
     Ok(FlowMatchEuler::new(config))
 }
 
@@ -70,50 +77,57 @@ fn count(steps: &str) -> Result<usize, Box<dyn std::error::Error>> {
 }
 
 /// Euler steps from the stored noise along the stored velocities.
-fn trajectory(case: &Case, report: &mut Report, config: &str) -> Outcome {
-    let (sigmas, _) = case.golden.f32(&format!("out.euler.{config}.sigmas"))?;
-    let velocity: Tensor<4> = case.tensor("in.velocity")?;
-    let mut latents: Tensor<3> = case.tensor("in.noise")?;
+async fn trajectory(case: &Case<'_>, report: &mut Report, config: &str) -> Outcome {
+    let (sigmas, _) = case
+        .golden
+        .f32(&format!("out.euler.{config}.sigmas"))
+        .await?;
+    let velocity: Tensor<4> = case.tensor("in.velocity").await?;
+    let mut latents: Tensor<3> = case.tensor("in.noise").await?;
     let mut ours = vec![];
     for (step, levels) in sigmas.windows(2).enumerate() {
         let velocity = velocity.clone().narrow(0, step, 1).squeeze_dim::<3>(0);
         latents = FlowMatchEuler::step(latents, velocity, levels[0], levels[1]);
-        ours.extend(case.values(latents.clone())?);
+        ours.extend(case.values(latents.clone()).await?);
     }
     let name = format!("out.euler.{config}.trajectory");
-    let (golden, _) = case.golden.f32(&name)?;
+    let (golden, _) = case.golden.f32(&name).await?;
     report.close(&name, &ours, &golden);
     Ok(())
 }
 
-fn train_table(case: &Case, report: &mut Report, config: &str) -> Outcome {
+async fn train_table(case: &Case<'_>, report: &mut Report, config: &str) -> Outcome {
     let name = format!("out.train_table.{config}.sigmas");
-    let (golden, _) = case.golden.f32(&name)?;
+    let (golden, _) = case.golden.f32(&name).await?;
     report.close_within(
         &name,
-        &sampler(case, config)?.train_sigmas(),
+        &sampler(case, config).await?.train_sigmas(),
         &golden,
         TOLERANCE,
     );
     Ok(())
 }
 
-fn packing(case: &Case, report: &mut Report) -> Outcome {
-    let unpacked: Tensor<4> = case.tensor("in.latents")?;
+async fn packing(case: &Case<'_>, report: &mut Report) -> Outcome {
+    let unpacked: Tensor<4> = case.tensor("in.latents").await?;
     let [_, _, height, width] = unpacked.dims();
     let packed = latents::pack(unpacked);
     report.equal(
         "out.packed",
-        &case.values(packed.clone())?,
-        &case.golden.f32("out.packed")?.0,
+        &case.values(packed.clone()).await?,
+        &case.golden.f32("out.packed").await?.0,
     );
     let unpacked = latents::unpack(packed, height, width);
     report.equal(
         "out.unpacked",
-        &case.values(unpacked)?,
-        &case.golden.f32("out.unpacked")?.0,
+        &case.values(unpacked).await?,
+        &case.golden.f32("out.unpacked").await?.0,
     );
     let ids = latents::image_ids(height / latents::PACK, width / latents::PACK).concat();
-    report.equal("out.image_ids", &ids, &case.golden.f32("out.image_ids")?.0);
+    report.equal(
+        "out.image_ids",
+        &ids,
+        &case.golden.f32("out.image_ids").await?.0,
+    );
     Ok(())
 }

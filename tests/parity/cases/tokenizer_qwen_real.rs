@@ -1,35 +1,21 @@
 //! The real Qwen2.5 tokenizer, from `tokenizer.json` and from `vocab.json` and `merges.txt`.
 
-use std::path::PathBuf;
-
 use x2i_core::tokenizer::{SpecialTokens, Tokenizer};
 
-use crate::case::{Case, Outcome};
+use crate::case::{Case, Fallible, Outcome};
 use crate::report::Report;
 
 /// Where golden sets keep the tokenizer that they share.
 const FOLDERS: [&str; 4] = [
-    "../_tokenizer_qwen2_5",
     "../shared_tokenizer_qwen",
-    "../../_tokenizer_qwen2_5",
     "../../shared_tokenizer_qwen",
+    "../../_tokenizer_qwen2_5",
+    "../_tokenizer_qwen2_5",
 ];
 
-pub fn run(case: &Case, report: &mut Report) -> Outcome {
-    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("goldens/_tokenizer_qwen2_5");
-    let folders = FOLDERS
-        .iter()
-        .map(|folder| case.sibling(folder))
-        .chain([own]);
-    let folder = folders
-        .into_iter()
-        .find(|folder| {
-            folder.join("tokenizer.json").is_file() || folder.join("merges.txt").is_file()
-        })
-        .ok_or(
-            "no folder _tokenizer_qwen2_5 beside this case holds tokenizer.json or merges.txt",
-        )?;
-    let golden = case.json("golden.json")?;
+pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
+    let folder = find_folder(case).await?;
+    let golden = case.json("golden.json").await?;
     let rows = golden["rows"].as_array().ok_or("golden.json has no rows")?;
     let added = rows.iter().any(|row| {
         row["text"]
@@ -37,8 +23,9 @@ pub fn run(case: &Case, report: &mut Report) -> Outcome {
             .is_some_and(|text| text.contains("<|im_"))
     });
 
+    let read = async |name: &str| case.read(&format!("{folder}/{name}")).await;
     let mut tokenizers = vec![];
-    if let Ok(json) = std::fs::read(folder.join("tokenizer.json")) {
+    if let Ok(json) = read("tokenizer.json").await {
         tokenizers.push((
             "tokenizer.json",
             Tokenizer::from_json("tokenizer.json", &json)?,
@@ -46,11 +33,8 @@ pub fn run(case: &Case, report: &mut Report) -> Outcome {
     } else {
         report.note("tokenizer.json is not here; only vocab.json and merges.txt are compared");
     }
-    if let (Ok(vocab), Ok(merges)) = (
-        std::fs::read(folder.join("vocab.json")),
-        std::fs::read(folder.join("merges.txt")),
-    ) {
-        let config = std::fs::read(folder.join("tokenizer_config.json")).ok();
+    if let (Ok(vocab), Ok(merges)) = (read("vocab.json").await, read("merges.txt").await) {
+        let config = read("tokenizer_config.json").await.ok();
         if config.is_none() && added {
             report.note("vocab.json: no tokenizer_config.json with special tokens, rows that hold them are left out");
         }
@@ -89,4 +73,15 @@ pub fn run(case: &Case, report: &mut Report) -> Outcome {
         }
     }
     Ok(())
+}
+
+async fn find_folder(case: &Case<'_>) -> Fallible<&'static str> {
+    for folder in FOLDERS {
+        for file in ["tokenizer.json", "merges.txt"] {
+            if case.exists(&format!("{folder}/{file}")).await? {
+                return Ok(folder);
+            }
+        }
+    }
+    Err("no folder _tokenizer_qwen2_5 beside this case holds tokenizer.json or merges.txt".into())
 }

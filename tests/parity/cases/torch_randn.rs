@@ -10,7 +10,7 @@ const TOLERANCE: f32 = 1e-6;
 /// Rows and columns of the stored latents are every fourth of the draw's.
 const LATENT_STRIDE: usize = 4;
 
-pub fn run(case: &Case, report: &mut Report) -> Outcome {
+pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
     for name in case.golden.names() {
         let Some((seed, draw)) = name
             .strip_prefix("seed")
@@ -19,7 +19,7 @@ pub fn run(case: &Case, report: &mut Report) -> Outcome {
             report.note(format!("{name}: unknown key"));
             continue;
         };
-        let (golden, _) = case.golden.f32(name)?;
+        let (golden, _) = case.golden.f32(name).await?;
         let mut rng = TorchRng::new(seed.parse()?);
         let ours = if let Some(shape) = draw.strip_prefix("latents_") {
             every_fourth_pixel(&mut rng, shape)?

@@ -12,25 +12,30 @@ use crate::report::Report;
 /// The golden picture is of this share of the decoded values, to keep them off the clamp.
 const PICTURE_GAIN: f32 = 0.35;
 
-pub fn run(case: &Case, report: &mut Report) -> Outcome {
-    let config: VaeConfig = serde_json::from_value(case.json("config.json")?)?;
+pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
+    let config: VaeConfig = serde_json::from_value(case.json("config.json").await?)?;
     config.validate("config.json")?;
-    let weights = case.weights(Component::Vae, &["diffusion_pytorch_model.safetensors"])?;
-    let vae = pollster::block_on(Vae::load(&config, &weights.scope(&case.device)))?;
-    encode(case, report, &vae)?;
-    decode(case, report, &vae, config.block_out_channels.len())
+    let weights = case
+        .weights(Component::Vae, &["diffusion_pytorch_model.safetensors"])
+        .await?;
+    let vae = Vae::load(&config, &weights.scope(&case.device)).await?;
+    encode(case, report, &vae).await?;
+    decode(case, report, &vae, config.block_out_channels.len()).await
 }
 
-fn encode(case: &Case, report: &mut Report, vae: &Vae) -> Outcome {
+async fn encode(case: &Case<'_>, report: &mut Report, vae: &Vae) -> Outcome {
     let mut parts = vec![];
     let mut on_part = async |part: &str, x: &Tensor<4>| {
         parts.push((format!("out.enc.{part}"), x.clone()));
         Ok(())
     };
-    let latents = pollster::block_on(vae.encode(case.tensor("in.image")?, &mut on_part))?;
+    let latents = vae
+        .encode(case.tensor("in.image").await?, &mut on_part)
+        .await?;
     compare_parts(case, report, parts, |name| {
         name.replace("mid.attn_1", "mid.attn")
-    })?;
+    })
+    .await?;
     let std = (latents.log_variance.clone() * 0.5).exp();
     let outputs = [
         ("out.mean", latents.mean.clone()),
@@ -39,18 +44,24 @@ fn encode(case: &Case, report: &mut Report, vae: &Vae) -> Outcome {
         ("out.model_latent", vae.scale(latents.mean)),
     ];
     for (name, ours) in outputs {
-        report.close(name, &case.values(ours)?, &case.golden.f32(name)?.0);
+        report.close(
+            name,
+            &case.values(ours).await?,
+            &case.golden.f32(name).await?.0,
+        );
     }
     Ok(())
 }
 
-fn decode(case: &Case, report: &mut Report, vae: &Vae, levels: usize) -> Outcome {
-    let latents: Tensor<4> = case.tensor("in.latents")?;
-    let raw = pollster::block_on(vae.decode(latents.clone(), &mut async |_, _| Ok(())))?;
+async fn decode(case: &Case<'_>, report: &mut Report, vae: &Vae, levels: usize) -> Outcome {
+    let latents: Tensor<4> = case.tensor("in.latents").await?;
+    let raw = vae
+        .decode(latents.clone(), &mut async |_, _| Ok(()))
+        .await?;
     report.close(
         "out.decode_raw",
-        &case.values(raw)?,
-        &case.golden.f32("out.decode_raw")?.0,
+        &case.values(raw).await?,
+        &case.golden.f32("out.decode_raw").await?.0,
     );
 
     let mut parts = vec![];
@@ -58,7 +69,7 @@ fn decode(case: &Case, report: &mut Report, vae: &Vae, levels: usize) -> Outcome
         parts.push((format!("out.dec.{part}"), x.clone()));
         Ok(())
     };
-    let decoded = pollster::block_on(vae.decode(vae.unscale(latents), &mut on_part))?;
+    let decoded = vae.decode(vae.unscale(latents), &mut on_part).await?;
     // BFL counts up levels from the finest, diffusers from the coarsest.
     let diffusers_name = |name: &str| match name
         .strip_prefix("out.dec.up.")
@@ -67,14 +78,14 @@ fn decode(case: &Case, report: &mut Report, vae: &Vae, levels: usize) -> Outcome
         Some(index) => format!("out.dec.up.{}", levels - 1 - index),
         None => name.replace("mid.attn_1", "mid.attn"),
     };
-    compare_parts(case, report, parts, diffusers_name)?;
+    compare_parts(case, report, parts, diffusers_name).await?;
     report.close(
         "out.decode_scaled",
-        &case.values(decoded.clone())?,
-        &case.golden.f32("out.decode_scaled")?.0,
+        &case.values(decoded.clone()).await?,
+        &case.golden.f32("out.decode_scaled").await?.0,
     );
 
-    let pictures = pollster::block_on(image::to_rgb8(decoded * PICTURE_GAIN))?;
+    let pictures = image::to_rgb8(decoded * PICTURE_GAIN).await?;
     let ours: Vec<f32> = pictures
         .iter()
         .flat_map(|picture| picture.pixels())
@@ -82,7 +93,8 @@ fn decode(case: &Case, report: &mut Report, vae: &Vae, levels: usize) -> Outcome
         .collect();
     let golden: Vec<f32> = case
         .golden
-        .u8("out.decoded_uint8")?
+        .u8("out.decoded_uint8")
+        .await?
         .0
         .into_iter()
         .map(f32::from)
@@ -92,8 +104,8 @@ fn decode(case: &Case, report: &mut Report, vae: &Vae, levels: usize) -> Outcome
 }
 
 /// Compares those parts that the golden set holds.
-fn compare_parts(
-    case: &Case,
+async fn compare_parts(
+    case: &Case<'_>,
     report: &mut Report,
     parts: Vec<(String, Tensor<4>)>,
     rename: impl Fn(&str) -> String,
@@ -101,7 +113,11 @@ fn compare_parts(
     for (name, ours) in parts {
         let name = rename(&name);
         if case.golden.contains(&name) {
-            report.close(&name, &case.values(ours)?, &case.golden.f32(&name)?.0);
+            report.close(
+                &name,
+                &case.values(ours).await?,
+                &case.golden.f32(&name).await?.0,
+            );
         }
     }
     Ok(())

@@ -12,8 +12,8 @@ use x2i_core::model;
 use x2i_core::request::Conditioning;
 use x2i_core::weights::Component;
 
-use super::{Fallible, SubCase};
-use crate::case::{Case, Outcome};
+use super::SubCase;
+use crate::case::{Case, Fallible, Outcome};
 use crate::report::Report;
 
 /// What `pixel_values` may differ by where the resize is bit-exact (the README's).
@@ -21,36 +21,34 @@ const PIXEL_TOLERANCE: f32 = 1e-5;
 
 /// The model of the golden folder beside its numbers.
 pub struct Model<'a> {
-    pub case: &'a Case,
+    pub case: &'a Case<'a>,
     pub qwen: Qwen2_5Vl,
     config: Qwen2_5VlConfig,
 }
 
 impl<'a> Model<'a> {
-    pub fn open(case: &'a Case) -> Fallible<Self> {
-        let source = case.source()?;
-        pollster::block_on(async {
-            let part = model::read_encoder(&source, "").await?;
-            let weights = model::open_weights(&source, Component::Qwen2_5Vl, &part.weights).await?;
-            let tokenizer = model::read_tokenizer(&source, &part).await?;
-            let scope = weights.scope(&case.device);
-            let Encoder::Qwen2_5Vl(qwen) = Encoder::load(&part, tokenizer, &scope).await?;
-            let EncoderConfig::Qwen2_5Vl(config) = part.config;
-            Ok(Self { case, qwen, config })
-        })
+    pub async fn open(case: &'a Case<'a>) -> Fallible<Self> {
+        let source = case.folder("");
+        let part = model::read_encoder(&source, "").await?;
+        let weights = model::open_weights(&source, Component::Qwen2_5Vl, &part.weights).await?;
+        let tokenizer = model::read_tokenizer(&source, &part).await?;
+        let scope = weights.scope(&case.device);
+        let Encoder::Qwen2_5Vl(qwen) = Encoder::load(&part, tokenizer, &scope).await?;
+        let EncoderConfig::Qwen2_5Vl(config) = part.config;
+        Ok(Self { case, qwen, config })
     }
 
     /// The same config in the style of published files says the same.
-    pub fn published_config(&self, report: &mut Report) -> Outcome {
+    pub async fn published_config(&self, report: &mut Report) -> Outcome {
         let file = "config_published_style.json";
-        if self.case.dir.join(file).is_file() {
-            let published = Qwen2_5VlConfig::from_json(file, self.case.json(file)?)?;
+        if self.case.exists(file).await? {
+            let published = Qwen2_5VlConfig::from_json(file, self.case.json(file).await?)?;
             report.equal(file, &published, &self.config);
         }
         Ok(())
     }
 
-    pub fn compare(&self, sub_case: &SubCase, report: &mut Report) -> Outcome {
+    pub async fn compare(&self, sub_case: &SubCase, report: &mut Report) -> Outcome {
         let name = sub_case.name;
         let options = EncodeOptions {
             conditioning: Conditioning::Prompt,
@@ -61,13 +59,14 @@ impl<'a> Model<'a> {
             seed: 0,
         };
         let inputs = self.qwen.prepare(&sub_case.prompt, &options)?;
-        self.inputs(name, &inputs, report)?;
-        self.vision(name, &inputs.images, report)?;
+        self.inputs(name, &inputs, report).await?;
+        self.vision(name, &inputs.images, report).await?;
         self.answer(name, &inputs, sub_case.repetition_penalty, report)
+            .await
     }
 
     /// Ids, mask, positions and pixels.
-    pub fn inputs(&self, name: &str, inputs: &Inputs, report: &mut Report) -> Outcome {
+    pub async fn inputs(&self, name: &str, inputs: &Inputs, report: &mut Report) -> Outcome {
         let ids: Vec<i64> = inputs.ids.iter().map(|&id| i64::from(id)).collect();
         let keep: Vec<i64> = inputs.keep.iter().map(|&kept| i64::from(kept)).collect();
         let axes = (0..3).flat_map(|axis| {
@@ -77,10 +76,12 @@ impl<'a> Model<'a> {
                 .iter()
                 .map(move |position| position[axis])
         });
-        self.exact(name, "input_ids", &ids, report)?;
-        self.exact(name, "attention_mask", &keep, report)?;
-        self.exact(name, "rope_position_ids", &axes.collect::<Vec<_>>(), report)?;
-        self.exact(name, "rope_delta", &[inputs.positions.delta], report)?;
+        self.exact(name, "input_ids", &ids, report).await?;
+        self.exact(name, "attention_mask", &keep, report).await?;
+        self.exact(name, "rope_position_ids", &axes.collect::<Vec<_>>(), report)
+            .await?;
+        self.exact(name, "rope_delta", &[inputs.positions.delta], report)
+            .await?;
         for (visuals, grid, pixels) in [
             (&inputs.images, "image_grid_thw", "pixel_values"),
             (&inputs.videos, "video_grid_thw", "pixel_values_videos"),
@@ -93,17 +94,19 @@ impl<'a> Model<'a> {
                 grid,
                 &grids.map(|side| side as i64).collect::<Vec<_>>(),
                 report,
-            )?;
+            )
+            .await?;
             let all: Vec<f32> = visuals
                 .iter()
                 .flat_map(|visual| visual.pixel_values.iter().copied())
                 .collect();
-            self.pixels(name, pixels, &all, report)?;
+            self.pixels(name, pixels, &all, report).await?;
         }
         if let [first, second] = inputs.images.as_slice() {
-            self.pixels(name, "pixel_values_second", &second.pixel_values, report)?;
+            self.pixels(name, "pixel_values_second", &second.pixel_values, report)
+                .await?;
             if self.case.golden.contains("out.image1.pixel_values") && name == "image2" {
-                let (golden, _) = self.case.golden.f32("out.image1.pixel_values")?;
+                let (golden, _) = self.case.golden.f32("out.image1.pixel_values").await?;
                 report.close_within(
                     "image2.pixel_values_first",
                     &first.pixel_values,
@@ -116,7 +119,7 @@ impl<'a> Model<'a> {
     }
 
     /// Every stage of the vision tower.
-    pub fn vision(&self, name: &str, visuals: &[Patches], report: &mut Report) -> Outcome {
+    pub async fn vision(&self, name: &str, visuals: &[Patches], report: &mut Report) -> Outcome {
         let Some(tower) = self.qwen.vision().filter(|_| !visuals.is_empty()) else {
             return Ok(());
         };
@@ -132,45 +135,52 @@ impl<'a> Model<'a> {
             *end += length as i64;
             Some(*end)
         });
-        self.exact(name, "vit.window_index", &index, report)?;
+        self.exact(name, "vit.window_index", &index, report).await?;
         self.exact(
             name,
             "vit.cu_window_seqlens",
             &std::iter::once(0).chain(ends).collect::<Vec<_>>(),
             report,
-        )?;
-        self.close(name, "vit.rope_freqs", &layout.rope_freqs, report)?;
+        )
+        .await?;
+        self.close(name, "vit.rope_freqs", &layout.rope_freqs, report)
+            .await?;
 
         let order = WindowOrder::new(&layout, vision, &self.case.device);
         let embedded = tower.embed(self.qwen.pixel_tensor(visuals));
-        self.close_tensor(name, "vit.patch_embed", embedded.clone(), report)?;
+        self.close_tensor(name, "vit.patch_embed", embedded.clone(), report)
+            .await?;
         let mut x = order.enter(embedded);
         for block in 0..tower.blocks() {
             x = tower.block(block, x, &order);
-            self.close_tensor(name, &format!("vit.block.{block}"), x.clone(), report)?;
+            self.close_tensor(name, &format!("vit.block.{block}"), x.clone(), report)
+                .await?;
         }
-        self.close_tensor(name, "vit.before_merger", x.clone(), report)?;
+        self.close_tensor(name, "vit.before_merger", x.clone(), report)
+            .await?;
         let merged = tower.merge(x);
-        self.close_tensor(name, "vit.merger", merged.clone(), report)?;
+        self.close_tensor(name, "vit.merger", merged.clone(), report)
+            .await?;
         self.close_tensor(name, "vit.features", order.leave(merged), report)
+            .await
     }
 
     /// States of the prompt, then greedy tokens and the states of those fed back.
-    pub fn answer(
+    pub async fn answer(
         &self,
         name: &str,
         inputs: &Inputs,
         repetition_penalty: f64,
         report: &mut Report,
     ) -> Outcome {
-        let (mut decoding, states) =
-            pollster::block_on(self.qwen.read(inputs, &mut async || Ok(())))?;
-        let mut logits = self.case.values(decoding.logits(&states))?;
-        self.close_tensor(name, "hidden_states_in", states, report)?;
-        self.close(name, "logits_first", &logits, report)?;
+        let (mut decoding, states) = self.qwen.read(inputs, &mut async || Ok(())).await?;
+        let mut logits = self.case.values(decoding.logits(&states)).await?;
+        self.close_tensor(name, "hidden_states_in", states, report)
+            .await?;
+        self.close(name, "logits_first", &logits, report).await?;
 
         let golden_name = format!("out.{name}.generated_ids");
-        let (golden, _) = self.case.golden.i64(&golden_name)?;
+        let (golden, _) = self.case.golden.i64(&golden_name).await?;
         let config = GenerationConfig {
             do_sample: false,
             repetition_penalty,
@@ -184,37 +194,44 @@ impl<'a> Model<'a> {
             let token = sampler.next(logits.clone())?;
             ids.push(i64::from(token));
             if ids.len() < golden.len() {
-                let states = pollster::block_on(decoding.feed(token, &mut async || Ok(())))?;
-                logits = self.case.values(decoding.logits(&states))?;
+                let states = decoding.feed(token, &mut async || Ok(())).await?;
+                logits = self.case.values(decoding.logits(&states)).await?;
                 fed.push(states);
             }
         }
         report.equal(&golden_name, &ids, &golden);
-        self.close(name, "greedy_margin", &margins, report)?;
+        self.close(name, "greedy_margin", &margins, report).await?;
         if !fed.is_empty() {
-            self.close_tensor(name, "hidden_states_answer", Tensor::cat(fed, 2), report)?;
+            self.close_tensor(name, "hidden_states_answer", Tensor::cat(fed, 2), report)
+                .await?;
         }
         Ok(())
     }
 
     /// Compares exactly, where the golden has the tensor.
-    pub fn exact(&self, scope: &str, tensor: &str, ours: &[i64], report: &mut Report) -> Outcome {
+    pub async fn exact(
+        &self,
+        scope: &str,
+        tensor: &str,
+        ours: &[i64],
+        report: &mut Report,
+    ) -> Outcome {
         let name = format!("out.{scope}.{tensor}");
         if self.case.golden.contains(&name) {
-            report.equal(&name, ours, &self.case.golden.i64(&name)?.0);
+            report.equal(&name, ours, &self.case.golden.i64(&name).await?.0);
         }
         Ok(())
     }
 
-    fn close(&self, scope: &str, tensor: &str, ours: &[f32], report: &mut Report) -> Outcome {
+    async fn close(&self, scope: &str, tensor: &str, ours: &[f32], report: &mut Report) -> Outcome {
         let name = format!("out.{scope}.{tensor}");
         if self.case.golden.contains(&name) {
-            report.close(&name, ours, &self.case.golden.f32(&name)?.0);
+            report.close(&name, ours, &self.case.golden.f32(&name).await?.0);
         }
         Ok(())
     }
 
-    fn close_tensor<const D: usize>(
+    async fn close_tensor<const D: usize>(
         &self,
         scope: &str,
         tensor: &str,
@@ -223,19 +240,26 @@ impl<'a> Model<'a> {
     ) -> Outcome {
         let name = format!("out.{scope}.{tensor}");
         if self.case.golden.contains(&name) {
-            let (_, shape) = self.case.golden.f32(&name)?;
+            let (_, shape) = self.case.golden.f32(&name).await?;
             report.equal(&format!("{name} shape"), &ours.dims()[..], &shape);
         }
-        self.close(scope, tensor, &self.case.values(ours)?, report)
+        self.close(scope, tensor, &self.case.values(ours).await?, report)
+            .await
     }
 
-    pub fn pixels(&self, scope: &str, tensor: &str, ours: &[f32], report: &mut Report) -> Outcome {
+    pub async fn pixels(
+        &self,
+        scope: &str,
+        tensor: &str,
+        ours: &[f32],
+        report: &mut Report,
+    ) -> Outcome {
         let name = format!("out.{scope}.{tensor}");
         if self.case.golden.contains(&name) {
             report.close_within(
                 &name,
                 ours,
-                &self.case.golden.f32(&name)?.0,
+                &self.case.golden.f32(&name).await?.0,
                 PIXEL_TOLERANCE,
             );
         }

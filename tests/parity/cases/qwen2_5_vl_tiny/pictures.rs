@@ -1,5 +1,6 @@
 //! Pictures and frames: Pillow's resize, sizes, patches, and a video given as frames.
 
+use x2i_core::Image;
 use x2i_core::config::{Padding, PaddingSide, PreprocessorConfig};
 use x2i_core::encoders::qwen2_5_vl::patches::Patcher;
 use x2i_core::image::resize::resize_bicubic;
@@ -11,30 +12,23 @@ use crate::report::Report;
 
 impl Model<'_> {
     /// A video whose frames are given as pictures.
-    pub fn video(&self, report: &mut Report) -> Outcome {
+    pub async fn video(&self, report: &mut Report) -> Outcome {
         if !self.case.golden.contains("out.video.generated_ids") {
             report.note("video: this golden set has no such sub-case");
             return Ok(());
         }
         let mut frames = vec![];
-        while self
-            .case
-            .dir
-            .join(format!("frame_{}.png", frames.len()))
-            .is_file()
-        {
-            frames.push(read_image(
-                self.case,
-                &format!("frame_{}.png", frames.len()),
-            )?);
+        let name = |frames: &[Image]| format!("frame_{}.png", frames.len());
+        while self.case.exists(&name(&frames)).await? {
+            frames.push(read_image(self.case, &name(&frames)).await?);
         }
-        let (seconds, _) = self.case.golden.f32("out.video.second_per_grid_ts")?;
+        let (seconds, _) = self.case.golden.f32("out.video.second_per_grid_ts").await?;
         let patches = self.qwen.patcher().frames("video", &frames, seconds[0])?;
-        let prompts = self.case.json("prompts.json")?;
+        let prompts = self.case.json("prompts.json").await?;
         let text = prompts["video"]
             .as_str()
             .ok_or("prompts.json has no video")?;
-        let max_length = self.case.golden.i64("out.video.input_ids")?.1[1];
+        let max_length = self.case.golden.i64("out.video.input_ids").await?.1[1];
         let padding = Padding {
             max_length,
             side: PaddingSide::Right,
@@ -42,28 +36,33 @@ impl Model<'_> {
         let inputs = self
             .qwen
             .assemble(text, vec![], vec![patches], Some(padding))?;
-        self.inputs("video", &inputs, report)?;
-        self.vision("video", &inputs.videos, report)?;
-        self.answer("video", &inputs, 1.0, report)
+        self.inputs("video", &inputs, report).await?;
+        self.vision("video", &inputs.videos, report).await?;
+        self.answer("video", &inputs, 1.0, report).await
     }
 
     /// Pillow's resize, byte for byte.
-    pub fn fetched_images(&self, report: &mut Report) -> Outcome {
+    pub async fn fetched_images(&self, report: &mut Report) -> Outcome {
         for (index, file) in ["img_a.png", "img_b.png"].into_iter().enumerate() {
             let name = format!("out.comfy.fetched_image.{index}");
             if !self.case.golden.contains(&name) {
                 report.note(format!("{name}: this golden set has no such tensor"));
                 continue;
             }
-            let image = read_image(self.case, file)?;
-            let (golden, _) = self.case.golden.u8(&name)?;
-            report.equal(&name, fetch(self.case, index, &image)?.pixels(), &golden);
+            let image = read_image(self.case, file).await?;
+            let (golden, _) = self.case.golden.u8(&name).await?;
+            report.equal(
+                &name,
+                fetch(self.case, index, &image).await?.pixels(),
+                &golden,
+            );
         }
         let name = "out.video_fetch.pil_same_size_uint8";
         if self.case.golden.contains(name) {
-            let (golden, shape) = self.case.golden.u8(name)?;
+            let (golden, shape) = self.case.golden.u8(name).await?;
             let (height, width) = (shape[2], shape[3]);
-            let resized = resize_bicubic(&read_image(self.case, "img_b.png")?, width, height)?;
+            let resized =
+                resize_bicubic(&read_image(self.case, "img_b.png").await?, width, height)?;
             let planes = (0..3)
                 .flat_map(|channel| resized.pixels().iter().copied().skip(channel).step_by(3));
             report.equal(name, &planes.collect::<Vec<_>>(), &golden);
@@ -75,8 +74,8 @@ impl Model<'_> {
     }
 
     /// Pictures of awkward sizes through the image processor.
-    pub fn preprocess(&self, report: &mut Report) -> Outcome {
-        let description = self.case.json("case.json")?;
+    pub async fn preprocess(&self, report: &mut Report) -> Outcome {
+        let description = self.case.json("case.json").await?;
         let Some(pictures) = description["preprocess"].as_object() else {
             report.note("preprocess: this golden set has no such sub-case");
             return Ok(());
@@ -97,11 +96,13 @@ impl Model<'_> {
                 preprocessor: &preprocessor,
                 ..patcher
             };
-            let patches = patcher.image(name, &read_image(self.case, &format!("{name}.png"))?)?;
+            let patches =
+                patcher.image(name, &read_image(self.case, &format!("{name}.png")).await?)?;
             let scope = format!("preprocess.{name}");
             let grid = [patches.grid.t, patches.grid.h, patches.grid.w].map(|side| side as i64);
-            self.exact(&scope, "image_grid_thw", &grid, report)?;
-            self.pixels(&scope, "pixel_values", &patches.pixel_values, report)?;
+            self.exact(&scope, "image_grid_thw", &grid, report).await?;
+            self.pixels(&scope, "pixel_values", &patches.pixel_values, report)
+                .await?;
             let row = patches.pixel_values.len() / patches.grid.patches();
             let tenth = patches
                 .pixel_values
@@ -114,7 +115,8 @@ impl Model<'_> {
                 "pixel_values_every10",
                 &tenth.collect::<Vec<_>>(),
                 report,
-            )?;
+            )
+            .await?;
         }
         Ok(())
     }

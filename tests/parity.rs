@@ -1,0 +1,146 @@
+//! The parity cases natively: on the CPU, and on the first wgpu adapter even if it is software.
+//!
+//! Golden folders are those under `X2I_GOLDENS` (default: `tests/goldens`). A folder that no code
+//! knows is listed as skipped, by name. Arguments filter cases by substring; `--verbose` prints every
+//! tensor.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use burn::tensor::Device;
+use x2i::device::DeviceChoice;
+use x2i::source::FolderSource;
+use x2i_core::model::ModelSource;
+use x2i_core::weights::{LocalBoxFuture, WeightSource};
+use x2i_core::{Error, Result};
+use x2i_parity::{Goldens, TestDevice};
+
+/// The tokenizer that other sets may leave out: it is 10 MB and always the same.
+const SHARED_TOKENIZER: &str = "_tokenizer_qwen2_5/";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let verbose = arguments.iter().any(|argument| argument == "--verbose");
+    let filters: Vec<&String> = arguments
+        .iter()
+        .filter(|argument| !argument.starts_with("--"))
+        .collect();
+    let root = std::env::var_os("X2I_GOLDENS").map_or_else(own_goldens, PathBuf::from);
+    let (source, paths) = match GoldenFolder::open(&root) {
+        Ok(opened) => opened,
+        Err(error) => {
+            eprintln!("error: {}: {error}", root.display());
+            return ExitCode::FAILURE;
+        }
+    };
+    let goldens = Goldens {
+        source: &source,
+        paths: &paths,
+    };
+    let mut names = goldens.cases();
+    names.retain(|name| {
+        filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()))
+    });
+    println!("goldens: {}", root.display());
+
+    let devices = [
+        Some(TestDevice::cpu("cpu", Device::flex())),
+        x2i::device::open(&DeviceChoice::Wgpu(None))
+            .ok()
+            .map(|device| TestDevice::gpu("wgpu", device)),
+    ];
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    for device in &devices {
+        let Some(device) = device else {
+            println!("SKIPPED device wgpu: no adapter found (Debian: mesa-vulkan-drivers)");
+            skipped += 1;
+            continue;
+        };
+        for name in &names {
+            match pollster::block_on(goldens.run(name, device)) {
+                Some(report) => {
+                    print!("{report}");
+                    if verbose {
+                        print!("{}", report.details());
+                    }
+                    match report.passed() {
+                        true => passed += 1,
+                        false => failed += 1,
+                    }
+                }
+                None if device.label == "cpu" => {
+                    println!("SKIPPED {name}: no code for this case yet");
+                    skipped += 1;
+                }
+                None => {}
+            }
+        }
+    }
+    if passed + failed == 0 {
+        println!("no case ran");
+        failed += 1;
+    }
+    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn own_goldens() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens")
+}
+
+/// A set of golden folders on disk.
+struct GoldenFolder {
+    set: FolderSource,
+    own: FolderSource,
+}
+
+impl GoldenFolder {
+    /// The set, and the paths of all its files.
+    fn open(root: &Path) -> Result<(Self, Vec<String>)> {
+        let opened = Self {
+            set: FolderSource::open(root)?,
+            own: FolderSource::open(own_goldens())?,
+        };
+        Ok((opened, files_below(root)))
+    }
+}
+
+impl ModelSource for GoldenFolder {
+    fn name(&self) -> &str {
+        self.set.name()
+    }
+
+    fn open<'a>(&'a self, path: &'a str) -> LocalBoxFuture<'a, Result<Rc<dyn WeightSource>>> {
+        Box::pin(async move {
+            match self.set.open(path).await {
+                Err(Error::MissingFile { .. }) if path.starts_with(SHARED_TOKENIZER) => {
+                    self.own.open(path).await
+                }
+                opened => opened,
+            }
+        })
+    }
+}
+
+/// Paths from `root`, with `/` between parts.
+fn files_below(root: &Path) -> Vec<String> {
+    let mut found = vec![];
+    let mut open = vec![root.to_owned()];
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                open.push(path);
+            } else if let Ok(inside) = path.strip_prefix(root) {
+                let parts = inside.iter().map(|part| part.to_string_lossy());
+                found.push(parts.collect::<Vec<_>>().join("/"));
+            }
+        }
+    }
+    found
+}
