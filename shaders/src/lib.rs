@@ -10,6 +10,8 @@
 
 mod attention;
 mod gelu;
+mod gemm;
+mod linear;
 mod qmatmul;
 pub mod reference;
 mod vectorize;
@@ -17,6 +19,7 @@ mod wgsl;
 
 pub use attention::attention;
 pub use gelu::gelu_tanh;
+pub use linear::linear;
 pub use qmatmul::{BlockQuantized, BlockType, QuantError, qmatmul};
 
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -27,8 +30,8 @@ use burn_cubecl::CubeBackend;
 
 /// The operations a backend may replace by a kernel of its own.
 ///
-/// Shapes are those of [`attention()`], [`gelu_tanh`] and [`qmatmul()`]; the public functions check them, so an
-/// implementation may trust them.
+/// Shapes are those of [`attention()`], [`gelu_tanh`], [`linear()`] and [`qmatmul()`]; the public
+/// functions check them, so an implementation may trust them.
 #[backend_extension(Cube, Flex, Autodiff)]
 pub trait KernelOps: Backend {
     /// `softmax(q kᵀ · scale) v`.
@@ -55,6 +58,20 @@ pub trait KernelOps: Backend {
     /// GELU in its tanh form, any shape.
     fn gelu_tanh(x: FloatTensor<Self>) -> FloatTensor<Self> {
         gelu::composed::<Self>(x)
+    }
+
+    /// `x [m, cols]` times `weight [rows, cols]` transposed: `[m, rows]`.
+    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        linear::composed::<Self>(x, weight, None)
+    }
+
+    /// [`KernelOps::linear`] plus `bias [rows]`.
+    fn linear_bias(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        linear::composed::<Self>(x, weight, Some(bias))
     }
 
     /// Blocks `words [rows, words]`, `scales [rows, blocks]` as `[rows, blocks * 32]` f32.
@@ -114,6 +131,18 @@ impl KernelOps for Flex {
 
     fn gelu_tanh(x: FloatTensor<Self>) -> FloatTensor<Self> {
         gelu::flex::gelu_tanh(x)
+    }
+
+    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        linear::flex::linear(x, weight, None)
+    }
+
+    fn linear_bias(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        linear::flex::linear(x, weight, Some(bias))
     }
 
     fn dequantize_blocks(

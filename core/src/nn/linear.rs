@@ -1,7 +1,7 @@
 //! `Linear`, dense or quantized, and the token embedding: one type, so that no model has a twin.
 
 use burn::tensor::{Int, Tensor};
-use x2i_shaders::qmatmul;
+use x2i_shaders::{linear, qmatmul};
 
 use crate::error::Result;
 use crate::weights::{Matrix, Scope};
@@ -48,14 +48,13 @@ impl Linear {
         let rows = shape[..D - 1].iter().product::<usize>();
         let x = x.reshape([rows, input]);
         let y = match &self.weight {
-            Matrix::Dense(weight) => x.matmul(weight.clone().transpose()),
-            Matrix::Quantized(weight) => qmatmul(x, weight),
+            Matrix::Dense(weight) => linear(x, weight.clone(), self.bias.clone()),
+            Matrix::Quantized(weight) => match &self.bias {
+                Some(bias) => qmatmul(x, weight) + bias.clone().unsqueeze::<2>(),
+                None => qmatmul(x, weight),
+            },
         }; // [rows, output]
         shape[D - 1] = y.dims()[1];
-        let y = match &self.bias {
-            Some(bias) => y + bias.clone().unsqueeze::<2>(),
-            None => y,
-        };
         y.reshape(shape)
     }
 }

@@ -1,13 +1,14 @@
 //! Attention on the CPU: one task per block of query rows, in parallel over all heads.
 //!
 //! A block's scores against ALL keys fit the cache, so that each row is normalised once, without an
-//! online softmax; the full score matrix never exists. Both products are burn-flex's GEMM on
+//! online softmax; the full score matrix never exists. Both products are a GEMM on
 //! strided views, so permuted inputs and grouped heads need no copy.
 
 use burn::tensor::{Bytes, DType, Shape};
-use burn_flex::{Flex, FlexTensor, Layout, ops::matmul::matmul};
+use burn_flex::{Flex, FlexTensor, Layout};
 use rayon::prelude::*;
 
+use crate::gemm::matmul;
 use crate::vectorize::{Kernel, exp, fold, multiply_add, vectorize};
 
 /// Scores of a block: 2 MB, inside the second or third level cache.

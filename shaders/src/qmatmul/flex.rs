@@ -2,17 +2,21 @@
 //!
 //! Few input rows (a decoding LLM) are bound by reading the weight: each weight row is expanded once
 //! into the first-level cache and multiplied there. Many input rows are bound by the multiplication:
-//! a panel of weight rows is expanded and handed to burn-flex's GEMM. Neither holds the f32 weight.
+//! a panel of weight rows is expanded and handed to burn-flex's GEMM, or expanded by our own GEMM
+//! as it packs. Nobody holds the f32 weight.
+
+use std::ops::Range;
 
 use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{FlexTensor, Layout, ops::matmul::matmul};
 use rayon::prelude::*;
 
 use super::{BLOCK, BlockType};
+use crate::gemm::{Lines, Strided, interleave, product};
 use crate::vectorize::{Kernel, dot, vectorize};
 
 /// Up to this many input rows the dot products win: measured, 2 cores with AVX2.
-const FEW_ROWS: usize = 16;
+const FEW_ROWS: usize = if cfg!(target_family = "wasm") { 4 } else { 16 };
 
 /// Weight rows expanded for one GEMM: 3 MB at 3072 columns.
 const PANEL_ROWS: usize = 256;
@@ -47,7 +51,13 @@ impl<'a> Blocks<'a> {
     /// Expands the rows from `first` on until `out [rows, cols]` is full.
     #[inline(always)]
     fn expand(&self, first: usize, out: &mut [f32]) {
-        let block = first * self.cols / BLOCK;
+        self.expand_from(first * self.cols, out);
+    }
+
+    /// Expands whole blocks from the one that holds `element` on.
+    #[inline(always)]
+    fn expand_from(&self, element: usize, out: &mut [f32]) {
+        let block = element / BLOCK;
         let words = &self.words[block * self.block_type.words()..];
         let out = out.as_chunks_mut::<BLOCK>().0.iter_mut();
         let out = out.zip(&self.scales[block..]);
@@ -85,6 +95,23 @@ impl<'a> Blocks<'a> {
                     out,
                 });
             });
+    }
+}
+
+/// The weight's rows, as the right side of our own GEMM.
+impl Lines for Blocks<'_> {
+    fn count(&self) -> usize {
+        self.scales.len() * BLOCK / self.cols
+    }
+
+    fn pack<const W: usize>(&self, first: usize, inner: Range<usize>, panel: &mut [[f32; W]]) {
+        let width = W.min(self.count() - first);
+        let length = inner.len();
+        let mut rows = vec![0.0; width * length];
+        for (lane, row) in rows.chunks_exact_mut(length).enumerate() {
+            self.expand_from((first + lane) * self.cols + inner.start, row);
+        }
+        interleave(|lane| &rows[lane * length..][..length], width, panel);
     }
 }
 
@@ -159,6 +186,8 @@ pub(crate) fn matmul_blocks(
         vec![0.0; m * rows]
     } else if m <= FEW_ROWS {
         dot_products(&x.to_contiguous(), &blocks, rows)
+    } else if cfg!(target_family = "wasm") {
+        product(&Strided::new(&x, 1), &blocks, blocks.cols, None)
     } else {
         panels(&x, &blocks, rows)
     };

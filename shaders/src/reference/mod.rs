@@ -2,8 +2,10 @@
 
 mod attention;
 mod gelu;
+mod linear;
 mod qmatmul;
 
 pub use attention::{AttentionShape, attention};
 pub use gelu::gelu_tanh;
+pub use linear::linear;
 pub use qmatmul::{dequantize, qmatmul};

@@ -1,0 +1,48 @@
+//! A dense layer, `x Wᵀ + b`: the composed reference and the public function.
+
+pub(crate) mod flex;
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch, TensorMetadata};
+use burn::tensor::{Shape, Tensor};
+
+use crate::KernelOps;
+
+/// `x [m, cols]` times `weight [rows, cols]` transposed, plus `bias [rows]`: `[m, rows]`.
+///
+/// # Panics
+/// When the shapes do not agree as above.
+pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    let [rows, cols] = weight.dims();
+    assert_eq!(
+        x.dims()[1],
+        cols,
+        "linear: the input's columns must be the weight's"
+    );
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+    Tensor::from_dispatch(match bias {
+        Some(bias) => {
+            assert_eq!(
+                bias.dims(),
+                [rows],
+                "linear: the bias needs the weight's rows"
+            );
+            <Dispatch as KernelOps>::linear_bias(x, weight, bias.into_dispatch())
+        }
+        None => <Dispatch as KernelOps>::linear(x, weight),
+    })
+}
+
+/// The reference made of burn operations: differentiable, and right on every backend.
+pub(crate) fn composed<B: Backend>(
+    x: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    bias: Option<FloatTensor<B>>,
+) -> FloatTensor<B> {
+    let rows = weight.shape()[0];
+    let product = B::float_matmul(x, B::float_transpose(weight));
+    match bias {
+        Some(bias) => B::float_add(product, B::float_reshape(bias, Shape::new([1, rows]))),
+        None => product,
+    }
+}
