@@ -184,6 +184,18 @@ impl KernelOps for CubeBackend {
         attention::wgpu::attention(q, k, v, Some(mask), scale)
     }
 
+    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        linear::wgpu::linear(x, weight, None)
+    }
+
+    fn linear_bias(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        linear::wgpu::linear(x, weight, Some(bias))
+    }
+
     fn matmul_blocks(
         x: FloatTensor<Self>,
         words: IntTensor<Self>,
@@ -208,6 +220,7 @@ pub fn runs_wgsl(device: &Device) -> bool {
 /// device, and for a page that compiles them before the first picture.
 pub fn wgsl_modules() -> impl Iterator<Item = (String, String)> {
     attention::wgpu::shaders()
+        .chain(linear::wgpu::shaders())
         .chain(qmatmul::wgpu::shaders())
         .map(|shader| (shader.label(), shader.render()))
 }

@@ -1,6 +1,7 @@
 //! A dense layer, `x Wᵀ + b`: the composed reference and the public function.
 
 pub(crate) mod flex;
+pub(crate) mod wgpu;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, TensorMetadata};

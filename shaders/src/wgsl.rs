@@ -78,6 +78,28 @@ pub(crate) fn runs(tensor: &CubeTensor) -> bool {
     tensor.client.name() == CLIENT
 }
 
+/// Units of a vector up to which a kernel that shares memory between its threads loses.
+const NARROW: u32 = 8;
+
+/// True when threads run in small groups: a software adapter (SwiftShader has 4, lavapipe 8), or a
+/// GPU such as Mali, whose workgroup memory is its cache.
+pub(crate) fn has_narrow_units(tensor: &CubeTensor) -> bool {
+    tensor.client.properties().hardware.plane_size_max <= NARROW
+}
+
+/// One zero, for a binding that a variant does not read.
+pub(crate) fn nothing(like: &CubeTensor) -> CubeTensor {
+    let client = like.client.clone();
+    let zero = client.create_from_slice(bytemuck::bytes_of(&0f32));
+    CubeTensor::new_contiguous(
+        client,
+        like.device.clone(),
+        Shape::new([1]),
+        zero,
+        DType::F32,
+    )
+}
+
 /// Runs `groups` workgroups over the contiguous `inputs`, an output of `shape` and the parameters,
 /// bound in this order; the shader numbers its workgroups `group.y * groups.x + group.x`.
 pub(crate) fn launch(

@@ -84,7 +84,7 @@ pub(crate) fn attention(
 
     let shader = shader(head_dim, row_group, mask.is_some());
     // The binding needs a buffer even where the shader reads no mask.
-    let mask = mask.unwrap_or_else(|| no_mask(&q));
+    let mask = mask.unwrap_or_else(|| wgsl::nothing(&q));
     let inputs = [q, k, v, mask].map(into_contiguous).to_vec();
     wgsl::launch(shader, inputs, shape, &params, tiles as u32)
 }
@@ -96,16 +96,4 @@ fn mask_strides(shape: &Shape) -> [usize; 2] {
         shape[1] * tile * usize::from(shape[0] > 1),
         tile * usize::from(shape[1] > 1),
     ]
-}
-
-fn no_mask(like: &CubeTensor) -> CubeTensor {
-    let client = like.client.clone();
-    let zero = client.create_from_slice(bytemuck::bytes_of(&0f32));
-    CubeTensor::new_contiguous(
-        client,
-        like.device.clone(),
-        Shape::new([1]),
-        zero,
-        DType::F32,
-    )
 }

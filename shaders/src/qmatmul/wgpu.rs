@@ -1,5 +1,5 @@
 //! Block-quantized matmul on a wgpu device that compiles WGSL: `wgsl/qmatmul.wgsl`, and
-//! `wgsl/qmatvec.wgsl` for few input rows.
+//! `wgsl/qmatvec.wgsl` for few input rows; `wgsl/qmatmul_direct.wgsl` where vector units are narrow.
 
 use burn::backend::ops::FloatTensorOps;
 use burn::tensor::{DType, Shape};
@@ -39,6 +39,14 @@ fn few_rows(block_type: BlockType, rows: usize) -> Shader {
     }
 }
 
+fn direct(block_type: BlockType, one_row: bool) -> Shader {
+    Shader {
+        name: "qmatmul_direct",
+        text: include_str!("../../wgsl/qmatmul_direct.wgsl"),
+        constants: vec![nibbles(block_type), ("ONE_ROW", one_row.to_string())],
+    }
+}
+
 /// Every variant that [`matmul_blocks`] may launch.
 pub(crate) fn shaders() -> impl Iterator<Item = Shader> {
     [BlockType::Q8_0, BlockType::Q4_0]
@@ -47,7 +55,8 @@ pub(crate) fn shaders() -> impl Iterator<Item = Shader> {
             let few = FEW_ROWS
                 .into_iter()
                 .map(move |rows| few_rows(block_type, rows));
-            few.chain([many_rows(block_type)])
+            let direct = [false, true].map(|one_row| direct(block_type, one_row));
+            few.chain([many_rows(block_type)]).chain(direct)
         })
 }
 
@@ -67,6 +76,11 @@ pub(crate) fn matmul_blocks(
 
     let few = FEW_ROWS.into_iter().find(|&rows| m <= rows);
     let (shader, params, tiles) = match few {
+        _ if wgsl::has_narrow_units(&x) => {
+            let (row_tiles, tiles) = crate::linear::wgpu::tiles(m, rows);
+            let params = vec![m, rows, cols / 4, row_tiles, tiles];
+            (direct(block_type, m == 1), params, tiles)
+        }
         Some(input_rows) => {
             let tiles = rows.div_ceil(FEW_WEIGHT_ROWS);
             let params = vec![m, rows, cols / 4, tiles];

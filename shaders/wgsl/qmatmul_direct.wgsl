@@ -1,0 +1,98 @@
+// x times the transpose of a block-quantized weight where vector units are narrow: `linear.wgsl` with
+// another way to read the weight. A thread makes 4 by 4 outputs, a workgroup 64 by 64.
+//
+// All buffers are read_write because two of them may be slices of one. Sums have names, not indices:
+// a private array with constant bounds hangs lavapipe's compiler.
+
+// Replaced at launch.
+const NIBBLES: bool = false; // Q4_0, else Q8_0
+const ONE_ROW: bool = false; // m is 1: a thread makes 1 by 4 outputs, a workgroup 1 by 1024
+
+const THREADS: u32 = 256u;
+const SIDE: u32 = 16u; // threads along either side of a tile
+const GROUP: u32 = 4u; // outputs of a thread along either side
+const BLOCK4: u32 = 8u; // vec4 in a block of 32 weights
+
+@group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>; // [m, cols4]
+@group(0) @binding(1) var<storage, read_write> words: array<u32>; // [rows, blocks, 8 | 4]
+@group(0) @binding(2) var<storage, read_write> scales: array<f32>; // [rows, blocks]
+@group(0) @binding(3) var<storage, read_write> out: array<f32>; // [m, rows]
+@group(0) @binding(4) var<storage, read_write> params: array<u32>; // m, rows, cols4, row_tiles, tiles
+
+// Four weights; `quad` counts vec4 from the first row on.
+fn weights(quad: u32) -> vec4<f32> {
+    let block = quad / BLOCK4;
+    let part = quad % BLOCK4;
+    if NIBBLES {
+        // The block's first half is in the low, its second half in the high nibbles.
+        let word = vec4<u32>(words[block * 4u + part % 4u]);
+        let nibbles = (word >> (vec4<u32>(0u, 8u, 16u, 24u) + part / 4u * 4u)) & vec4<u32>(15u);
+        return (vec4<f32>(nibbles) - 8.0) * scales[block];
+    }
+    let word = vec4<i32>(bitcast<i32>(words[quad]));
+    let bytes = (word << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u);
+    return vec4<f32>(bytes) * scales[block];
+}
+
+fn write(m: u32, row: u32, sums: vec4<f32>) {
+    if m >= params[0] {
+        return;
+    }
+    let rows = params[1];
+    for (var i = 0u; i < min(GROUP, rows - row); i++) {
+        out[m * rows + row + i] = sums[i];
+    }
+}
+
+@compute @workgroup_size(THREADS, 1, 1)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let last_m = params[0] - 1u;
+    let last_row = params[1] - 1u;
+    let cols4 = params[2];
+    let row_tiles = params[3];
+    let tile = group.y * groups.x + group.x;
+    var row = (tile % row_tiles * SIDE + thread % SIDE) * GROUP;
+    var m = (tile / row_tiles * SIDE + thread / SIDE) * GROUP;
+    if ONE_ROW {
+        row = (tile * THREADS + thread) * GROUP;
+        m = 0u;
+    }
+    if tile >= params[4] || m > last_m || row > last_row {
+        return;
+    }
+    // Beyond the edges the last row is read again; what it gives is not written.
+    var x0 = m * cols4;
+    let x1 = min(m + 1u, last_m) * cols4 - x0;
+    let x2 = min(m + 2u, last_m) * cols4 - x0;
+    let x3 = min(m + 3u, last_m) * cols4 - x0;
+    var w0 = row * cols4;
+    let w1 = min(row + 1u, last_row) * cols4 - w0;
+    let w2 = min(row + 2u, last_row) * cols4 - w0;
+    let w3 = min(row + 3u, last_row) * cols4 - w0;
+
+    var sums0 = vec4<f32>();
+    var sums1 = vec4<f32>();
+    var sums2 = vec4<f32>();
+    var sums3 = vec4<f32>();
+    for (var i = 0u; i < cols4; i++) {
+        let tile_weights = mat4x4<f32>(weights(w0), weights(w0 + w1), weights(w0 + w2), weights(w0 + w3));
+        sums0 += x[x0] * tile_weights;
+        if !ONE_ROW {
+            sums1 += x[x0 + x1] * tile_weights;
+            sums2 += x[x0 + x2] * tile_weights;
+            sums3 += x[x0 + x3] * tile_weights;
+        }
+        x0++;
+        w0++;
+    }
+    write(m, row, sums0);
+    if !ONE_ROW {
+        write(m + 1u, row, sums1);
+        write(m + 2u, row, sums2);
+        write(m + 3u, row, sums3);
+    }
+}
