@@ -1,7 +1,6 @@
 //! FLUX with one double and one single block for `stack.html`: loaded once, run many times.
 //!
 //! Weights, sizes and inputs come from `make_stack.py`, which writes the same graph as ONNX.
-#![cfg(target_family = "wasm")]
 
 use std::rc::Rc;
 
@@ -12,8 +11,7 @@ use x2i_core::config::FluxConfig;
 use x2i_core::flux::{Flux, FluxInput, latents};
 use x2i_core::nn::rope::Rope;
 use x2i_core::weights::{Component, MemorySource, Weights};
-// Not called: it brings the product's dependencies with their features.
-use x2i_web as _;
+use x2i_web::device;
 
 /// `stack.json`.
 #[derive(Deserialize)]
@@ -34,8 +32,8 @@ pub struct Stack {
     facts: Facts,
 }
 
-fn error(error: impl std::fmt::Display) -> JsError {
-    JsError::new(&error.to_string())
+fn error(error: impl std::fmt::Display) -> JsValue {
+    JsError::new(&error.to_string()).into()
 }
 
 #[wasm_bindgen]
@@ -44,13 +42,9 @@ impl Stack {
     ///
     /// # Errors
     /// When the files do not fit together or there is no such device.
-    pub async fn load(weights: Vec<u8>, facts: &str, device: &str) -> Result<Stack, JsError> {
-        let facts: Facts = serde_json::from_str(facts)?;
-        let device = match device {
-            "cpu" => Device::flex(),
-            "webgpu" => Device::wgpu_options().init_async().await.map_err(error)?,
-            other => return Err(error(format!("{other} is neither cpu nor webgpu"))),
-        };
+    pub async fn load(weights: Vec<u8>, facts: &str, device: &str) -> Result<Stack, JsValue> {
+        let facts: Facts = serde_json::from_str(facts).map_err(error)?;
+        let device = device::open(device.parse()?).await?.device;
         let source = Rc::new(MemorySource::new("stack.safetensors", weights));
         let weights = Weights::open("stack", Component::Flux, vec![source])
             .await
@@ -80,7 +74,7 @@ impl Stack {
         img: Vec<f32>,
         txt: Vec<f32>,
         vec: Vec<f32>,
-    ) -> Result<Vec<f32>, JsError> {
+    ) -> Result<Vec<f32>, JsValue> {
         let Facts {
             config,
             text_tokens,
@@ -99,7 +93,11 @@ impl Stack {
             guidance: &[0.0],
             rope: &self.rope,
         };
-        let velocity = self.flux.forward(input, &mut |_| Ok(())).map_err(error)?;
+        let velocity = self
+            .flux
+            .forward(input, &mut async |_| Ok(()))
+            .await
+            .map_err(error)?;
         let data = velocity.into_data_async().await.map_err(error)?;
         data.try_to_vec()
             .map_err(|reason| error(format!("{reason:?}")))
