@@ -22,9 +22,9 @@ fn load() -> (Pipeline, Vec<Progress>) {
         heard.push(progress);
         ControlFlow::Continue(())
     };
-    let loaded = Pipeline::load(&source(), &Device::flex(), &mut on_progress);
-    let pipeline = pollster::block_on(loaded).expect("the embedded model loads");
-    (pipeline, heard)
+    let (source, device) = (source(), Device::flex());
+    let loaded = pollster::block_on(Pipeline::load(&source, &device, &mut on_progress));
+    (loaded.expect("the embedded model loads"), heard)
 }
 
 fn request(pipeline: &Pipeline, preview: Preview) -> Request {
@@ -113,10 +113,11 @@ fn previews_change_nothing_and_are_small() {
 #[test]
 fn breaking_at_any_event_cancels() {
     let (pipeline, loading) = load();
+    let (source, device) = (source(), Device::flex());
     for allowed in [0, 1, loading.len() / 2, loading.len() - 1] {
         let mut stop = stop_after(allowed);
-        let loaded = Pipeline::load(&source(), &Device::flex(), &mut stop);
-        assert!(matches!(pollster::block_on(loaded), Err(Error::Cancelled)));
+        let loaded = pollster::block_on(Pipeline::load(&source, &device, &mut stop));
+        assert!(matches!(loaded, Err(Error::Cancelled)), "{allowed}");
     }
     let request = Request {
         steps: 1,

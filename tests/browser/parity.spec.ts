@@ -2,7 +2,7 @@
  * The reference implementation's numbers in a browser: the cases of `tests/parity` on the CPU in wasm and on WebGPU.
  *
  * SwiftShader compiles every shader for a second or two, so all cases share one device. WebGPU answers a shader that
- * it can't compile with a message in the console and zeros: `errors` fails the test then.
+ * it can't compile with a message in the console and wrong numbers: any message, a warning too, fails the test.
  *
  * @module
  */
@@ -54,6 +54,8 @@ for (const [device, cases] of [
     test.describe.configure({ mode: 'serial', timeout: 300_000 });
 
     test(`${device}: every case is close to the reference implementation`, async ({ page }) => {
+      const warnings: string[] = [];
+      page.on('console', (message) => message.type() === 'warning' && warnings.push(message.text()));
       await page.goto(`${server.url}/`);
       const paths = readdirSync(GOLDENS, { recursive: true, encoding: 'utf8' });
       const name = await page.evaluate(open, { device, paths });
@@ -65,6 +67,7 @@ for (const [device, cases] of [
         console.log(`${text.trimEnd()}\n       ${seconds} s`);
         expect.soft(passed, text).toBe(true);
       }
+      expect(warnings).toEqual([]);
     });
   });
 }
