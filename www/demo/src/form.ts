@@ -57,6 +57,7 @@ function submit(): void {
     return;
   }
   paint(jobOf(text, prompt.lang));
+  byId('frame', HTMLDivElement).scrollIntoView({ block: 'nearest' });
   const start = byId('welcome-start', HTMLButtonElement);
   if (state().model.kind !== 'absent') return;
   start.focus();

@@ -17,7 +17,7 @@ export function milliseconds(count: number): string {
 
 /** A span still to come, no more exact than it can be. */
 export function remaining(seconds: number): string {
-  if (seconds < 1.5) return 'a second left';
+  if (seconds < 1.5) return '1 s left';
   if (seconds < 90) return `${Math.round(seconds)} s left`;
   return `${Math.round(seconds / 60)} min left`;
 }
