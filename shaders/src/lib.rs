@@ -9,6 +9,8 @@
 //! with respect to a quantized weight (it is frozen).
 
 mod attention;
+#[cfg(not(target_family = "wasm"))]
+mod autodiff;
 mod gelu;
 mod gemm;
 mod linear;
@@ -22,9 +24,8 @@ pub use gelu::gelu_tanh;
 pub use linear::linear;
 pub use qmatmul::{BlockQuantized, BlockType, QuantError, qmatmul};
 
-use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Autodiff, AutodiffBackend, Backend, DispatchDevice, Flex, backend_extension};
+use burn::backend::{Backend, DispatchDevice, Flex, backend_extension};
 use burn::tensor::Device;
 use burn_cubecl::CubeBackend;
 
@@ -32,7 +33,8 @@ use burn_cubecl::CubeBackend;
 ///
 /// Shapes are those of [`attention()`], [`gelu_tanh`], [`linear()`] and [`qmatmul()`]; the public
 /// functions check them, so an implementation may trust them.
-#[backend_extension(Cube, Flex, Autodiff)]
+#[cfg_attr(not(target_family = "wasm"), backend_extension(Cube, Flex, Autodiff))]
+#[cfg_attr(target_family = "wasm", backend_extension(Cube, Flex))] // a browser paints and does not train
 pub trait KernelOps: Backend {
     /// `softmax(q kᵀ · scale) v`.
     fn flash_attention(
@@ -92,20 +94,6 @@ pub trait KernelOps: Backend {
     ) -> FloatTensor<Self> {
         let weight = Self::dequantize_blocks(words, scales, block_type);
         Self::float_matmul(x, Self::float_transpose(weight))
-    }
-}
-
-/// Attention and matmul inherit the differentiable default bodies. The quantized weight is frozen:
-/// its blocks are expanded by the inner backend's kernel and enter the graph as a constant.
-impl<B: KernelOps, C: CheckpointStrategy> KernelOps for Autodiff<B, C> {
-    fn dequantize_blocks(
-        words: IntTensor<Self>,
-        scales: FloatTensor<Self>,
-        block_type: BlockType,
-    ) -> FloatTensor<Self> {
-        let scales = <Self as AutodiffBackend>::inner(scales);
-        let weight = B::dequantize_blocks(words, scales, block_type);
-        <Self as AutodiffBackend>::from_inner(weight)
     }
 }
 
