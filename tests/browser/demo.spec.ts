@@ -41,6 +41,7 @@ test('the first visit tells sizes and licence, and downloads no weights before c
   await ready(page);
   expect(weightsAsked().length).toBeGreaterThan(0);
   await expect(page.getByText('Paints on CPU')).toBeVisible();
+  await page.getByText('Models on this device').click();
   await expect(page.getByRole('listitem').filter({ hasText: /^emoji\s*11\.8 MB/ })).toBeVisible();
 });
 
@@ -300,6 +301,7 @@ test('a model that is not there is told with its address and can be asked for ag
 
 test('a model that is deleted is asked for at the next visit', async ({ page }) => {
   await enter(page, server);
+  await page.getByText('Models on this device').click();
   await page.getByRole('button', { name: 'Delete the model emoji from this device' }).click();
   await expect(page.getByText('No model yet.')).toBeVisible();
   await page.reload();

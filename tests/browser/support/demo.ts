@@ -13,6 +13,9 @@ import { bytesContent, contentAt, serve, type Server } from './server.ts';
 const BUILT = fileURLToPath(new URL('../../../www/demo/dist/', import.meta.url));
 const EMOJI = fileURLToPath(new URL('../../../core/models/emoji/', import.meta.url));
 
+/** A loaded machine is many times slower than an idle one; the tests' own limits catch what hangs. */
+const PATIENCE_MS = 170_000;
+
 /** Serves the built page; `/sees/` is the embedded model, said to read pictures too (its untrained vision tower does). */
 export async function serveDemo(): Promise<Server> {
   if (!existsSync(BUILT)) throw new Error('www/demo/dist is missing: npm run build -w @x2i/demo in www/');
@@ -32,7 +35,7 @@ export async function enter(page: Page, server: Server, query = ''): Promise<voi
 
 /** Waits for the model. */
 export async function ready(page: Page): Promise<void> {
-  await expect(page.getByText(/^Paints on /)).toBeVisible({ timeout: 120_000 });
+  await expect(page.getByText(/^Paints on /)).toBeVisible({ timeout: PATIENCE_MS });
 }
 
 /** Puts a picture into the queue. */
@@ -44,7 +47,7 @@ export async function ask(page: Page, prompt: string, seed = '7'): Promise<void>
 
 /** Waits until the gallery has so many pictures and nothing is being painted. */
 export async function painted(page: Page, count: number): Promise<void> {
-  await expect(tiles(page)).toHaveCount(count, { timeout: 120_000 });
+  await expect(tiles(page)).toHaveCount(count, { timeout: PATIENCE_MS });
   await expect(page.getByRole('progressbar')).toBeHidden();
 }
 

@@ -1,6 +1,6 @@
 /** The device in use, and the choice between those that there are. */
 
-import { listDevices, type DeviceInfo } from '@x2i/web';
+import type { DeviceInfo } from '@x2i/web';
 import { byId } from './dom';
 import { watch } from './state';
 import { chooseDevice } from './studio';
@@ -14,11 +14,12 @@ export function deviceLabel(device: DeviceInfo): string {
   return device.kind === 'webgpu' && device.software ? `${device.name} (software)` : device.name;
 }
 
-async function nameChoices(): Promise<void> {
-  const devices = await listDevices().catch(() => []);
-  const adapter = devices.find((device) => device.kind === 'webgpu' && !device.software) ?? devices.find((device) => device.kind === 'webgpu');
-  const option = select.namedItem('webgpu') ?? select.querySelector<HTMLOptionElement>('option[value=webgpu]');
-  if (option === null) return;
+/** Names the adapter behind the choice `WebGPU`, or takes the choice away. */
+function nameChoices(devices: readonly DeviceInfo[]): void {
+  const option = select.querySelector<HTMLOptionElement>('option[value=webgpu]');
+  if (option === null || devices.length === 0) return;
+  const adapters = devices.filter((device) => device.kind === 'webgpu');
+  const adapter = adapters.find((device) => !device.software) ?? adapters[0];
   option.disabled = adapter === undefined;
   option.textContent = adapter === undefined ? 'WebGPU: not offered' : `WebGPU: ${deviceLabel(adapter)}${adapter.software ? ', slow' : ''}`;
 }
@@ -28,16 +29,12 @@ export function startDevice(): void {
     const { value } = select;
     if (value === 'auto' || value === 'cpu' || value === 'webgpu') void chooseDevice(value);
   });
-  let named = false;
+  watch((state) => state.devices, nameChoices);
   watch(
     (state) => state.model,
     (model) => {
       badge.hidden = model.kind !== 'ready';
-      if (model.kind !== 'ready') return;
-      badgeName.textContent = `Paints on ${deviceLabel(model.device)}`;
-      badge.dataset['kind'] = model.device.kind;
-      if (!named) void nameChoices();
-      named = true;
+      if (model.kind === 'ready') badgeName.textContent = `Paints on ${deviceLabel(model.device)}`;
     },
   );
 }

@@ -42,6 +42,8 @@ export interface Notice {
 
 export interface State {
   model: ModelState;
+  /** What the browser offers; empty until that is known. */
+  devices: readonly DeviceInfo[];
   queue: readonly Job[];
   running: Running | undefined;
   pictures: readonly Picture[];
@@ -55,6 +57,7 @@ type Listener = (state: Readonly<State>) => void;
 
 let current: State = {
   model: { kind: 'checking' },
+  devices: [],
   queue: [],
   running: undefined,
   pictures: [],

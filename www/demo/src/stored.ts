@@ -6,7 +6,6 @@ import { explain } from './errors';
 import { bytes } from './format';
 import { announce } from './live';
 import { inform, tell } from './notice';
-import { watch } from './state';
 
 const list = byId('stored', HTMLUListElement);
 
@@ -19,7 +18,7 @@ async function remove(model: CachedModel): Promise<void> {
     tell(explain(error));
   }
   await refresh();
-  list.querySelector<HTMLElement>('button, li')?.focus();
+  (list.querySelector('button') ?? byId('stored-title', HTMLElement)).focus();
 }
 
 function row(model: CachedModel): HTMLLIElement {
@@ -30,16 +29,11 @@ function row(model: CachedModel): HTMLLIElement {
 
 async function refresh(): Promise<void> {
   const models = await cachedModels().catch(() => []);
-  list.replaceChildren(...(models.length > 0 ? models.map(row) : [make('li', { class: 'small', tabindex: -1 }, 'No model yet.')]));
+  list.replaceChildren(...(models.length > 0 ? models.map(row) : [make('li', { class: 'small' }, 'No model yet.')]));
 }
 
+/** Asks when it is looked at: an answer starts a worker, which should not compete with the first picture. */
 export function startStored(): void {
-  let kind: string | undefined;
-  watch(
-    (now) => now.model.kind,
-    (next) => {
-      if (next !== kind && next !== 'checking' && next !== 'loading') void refresh();
-      kind = next;
-    },
-  );
+  const details = byId('stored-models', HTMLDetailsElement);
+  details.addEventListener('toggle', () => details.open && void refresh());
 }

@@ -3,7 +3,7 @@
  * Knows the library and the state, and no element of the page.
  */
 
-import { createPipeline, describeModel, X2iError, type DeviceChoice, type Painting, type Pipeline, type StepProgress } from '@x2i/web';
+import { createPipeline, describeModel, listDevices, X2iError, type DeviceChoice, type Painting, type Pipeline, type StepProgress } from '@x2i/web';
 import { explain, isAbort } from './errors';
 import { announce } from './live';
 import { inform, tell } from './notice';
@@ -29,7 +29,9 @@ let nextUnstored = -1;
 export async function findModel(): Promise<void> {
   update({ model: { kind: 'checking' } });
   try {
-    const description = await describeModel(MODEL);
+    // Both at once, and before a pipeline: the library then answers from one worker, which the pipeline takes over.
+    const [description, devices] = await Promise.all([describeModel(MODEL), listDevices().catch(() => [])]);
+    update({ devices });
     if (description.cachedBytes >= description.bytes) await loadModel();
     else update({ model: { kind: 'absent', description } });
   } catch (error) {
