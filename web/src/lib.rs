@@ -24,6 +24,22 @@ use wasm_bindgen::prelude::*;
 use failure::Result;
 use model::{Location, WebModel};
 
+/// Runs once, when the module is started.
+///
+/// cubecl's compiler registers its operations in constructors (crate `inventory`). Unless something
+/// refers to `__wasm_call_ctors`, the linker takes the module for a command line program and runs
+/// all of them again in every call of every export: seconds per picture, and lists that grow.
+/// <https://github.com/dtolnay/inventory/blob/master/README.md#webassembly-and-constructors>
+#[cfg(target_family = "wasm")]
+#[wasm_bindgen(start)]
+pub fn start() {
+    unsafe extern "C" {
+        fn __wasm_call_ctors();
+    }
+    // SAFETY: made by the linker; called here alone, before anything else runs.
+    unsafe { __wasm_call_ctors() }
+}
+
 /// Calls `handler` with the message of a panic. The module can't be used after one.
 #[wasm_bindgen(js_name = onPanic)]
 pub fn on_panic(handler: Function) {

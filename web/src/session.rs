@@ -75,7 +75,8 @@ impl Session {
         };
         let events = Events::new(on_event);
         self.model.take(); // two models rarely fit
-        let work = self.load_model(location, policy, signal.clone(), &events);
+        // On the heap: it holds every model's loading.
+        let work = Box::pin(self.load_model(location, policy, signal.clone(), &events));
         let loaded = self.guard(work, signal.as_ref()).await?;
         let info = model_info(loaded.pipeline.config());
         *self.model.borrow_mut() = Some(Rc::new(loaded));
@@ -96,16 +97,14 @@ impl Session {
         let model = model.ok_or_else(|| Failure::new("config", "no model is loaded"))?;
         let asked = request::read(&request, model.pipeline.config())?;
         let events = Events::new(on_event);
-        let work = async {
+        let work = Box::pin(async {
             let mut listener = async |progress: Progress| {
                 events.progress(&progress).await;
                 ControlFlow::Continue(()) // an abort ends the whole future
             };
-            Ok(model
-                .pipeline
-                .generate(&asked.request, &mut listener)
-                .await?)
-        };
+            let painting = model.pipeline.generate(&asked.request, &mut listener);
+            Ok(painting.await?)
+        });
         let painting = self.guard(work, signal.as_ref()).await?;
         self.finish(&model, asked, &painting)
     }
