@@ -22,6 +22,9 @@ const NETWORK = ['flux_dev_tiny', 'flux_schnell_tiny', 'vae_tiny', 'alignnet', '
 /** Numbers of the host, the same on every device. */
 const HOST = ['scheduler', 'torch_randn', 'prompt_strings', 'tokenizer_qwen_real'];
 
+/** One state dict in other files: reading them is the host's work, and a T5 stack takes SwiftShader seconds. */
+const ALIGNNET_COPY = /^alignnet\/.*(comfyui_proj\.pt|_bf16\.bin|_module_prefix\.bin|legacy_non_zip\.bin|state_dict\.safetensors)$/;
+
 /** What `tests/browser/parity/build` makes. */
 interface Module {
   default(): Promise<unknown>;
@@ -51,13 +54,14 @@ for (const [device, cases] of [
   ['webgpu', NETWORK],
 ] as const) {
   test.describe(device, () => {
-    test.describe.configure({ mode: 'serial', timeout: 300_000 });
+    test.describe.configure({ timeout: 900_000 });
 
     test(`${device}: every case is close to the reference implementation`, async ({ page }) => {
       const warnings: string[] = [];
       page.on('console', (message) => message.type() === 'warning' && warnings.push(message.text()));
       await page.goto(`${server.url}/`);
-      const paths = readdirSync(GOLDENS, { recursive: true, encoding: 'utf8' });
+      const all = readdirSync(GOLDENS, { recursive: true, encoding: 'utf8' });
+      const paths = device === 'cpu' ? all : all.filter((path) => !ALIGNNET_COPY.test(path));
       const name = await page.evaluate(open, { device, paths });
       console.log(`       device: ${name}`);
       for (const one of cases) {

@@ -10,7 +10,7 @@ use x2i_core::weights::{
     Component, HostTensor, LocalBoxFuture, StoredType, WeightFile, WeightSource, Weights, quant,
 };
 
-use crate::{GOLDEN, Goldens};
+use crate::{Effort, GOLDEN, Goldens, TestDevice};
 
 /// What can go wrong in many ways, all of which only need to be read.
 pub type Fallible<T> = Result<T, Box<dyn Error>>;
@@ -24,13 +24,14 @@ pub struct Case<'a> {
     goldens: &'a Goldens<'a>,
     pub golden: Golden,
     pub device: Device,
+    pub effort: Effort,
 }
 
 impl<'a> Case<'a> {
     pub async fn open(
         goldens: &'a Goldens<'a>,
         name: &'a str,
-        device: &Device,
+        device: &TestDevice,
     ) -> Fallible<Case<'a>> {
         let file = goldens.source.open(&format!("{name}/{GOLDEN}")).await?;
         let golden = Golden {
@@ -40,7 +41,8 @@ impl<'a> Case<'a> {
             name,
             goldens,
             golden,
-            device: device.clone(),
+            device: device.device.clone(),
+            effort: device.effort,
         })
     }
 

@@ -37,6 +37,16 @@ pub struct TestDevice {
     /// The burn device.
     pub device: Device,
     tolerance: f32,
+    effort: Effort,
+}
+
+/// How much of a large case runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effort {
+    /// All of it.
+    Whole,
+    /// The sub-case that goes the longest way; the report notes what was left out.
+    Brief,
 }
 
 impl TestDevice {
@@ -46,6 +56,7 @@ impl TestDevice {
             label,
             device,
             tolerance: CPU_TOLERANCE,
+            effort: Effort::Whole,
         }
     }
 
@@ -55,6 +66,15 @@ impl TestDevice {
             label,
             device,
             tolerance: GPU_TOLERANCE,
+            effort: Effort::Whole,
+        }
+    }
+
+    /// For a device on which a whole case takes many minutes, such as a GPU emulated by a browser.
+    pub fn brief(self) -> Self {
+        Self {
+            effort: Effort::Brief,
+            ..self
         }
     }
 }
@@ -75,7 +95,7 @@ impl Goldens<'_> {
     pub async fn run(&self, name: &str, device: &TestDevice) -> Option<Report> {
         let run = cases::for_folder(name)?;
         let mut report = Report::new(name, device.label, device.tolerance);
-        let outcome = match Case::open(self, name, &device.device).await {
+        let outcome = match Case::open(self, name, device).await {
             Ok(case) => run(&case, &mut report).await,
             Err(error) => Err(error),
         };

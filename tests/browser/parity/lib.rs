@@ -78,6 +78,7 @@ impl Parity {
         let device = self.opened.device.clone();
         let device = match self.opened.info.kind {
             "cpu" => TestDevice::cpu("wasm cpu", device),
+            _ if self.opened.info.software => TestDevice::gpu("webgpu", device).brief(),
             _ => TestDevice::gpu("webgpu", device),
         };
         let health = &self.opened.health;
