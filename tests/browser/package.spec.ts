@@ -56,6 +56,9 @@ const MODEL_FILES = [
 /** What the README says a page must allow. */
 const POLICY = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'";
 
+/** Installing, bundling and painting take half a minute on two idle cores, and minutes beside a build. */
+test.setTimeout(600_000);
+
 let packed: string;
 let web: Tarball;
 let model: Tarball;
@@ -84,7 +87,7 @@ async function consumer(name: string, ...tarballs: Tarball[]): Promise<string> {
 async function outcome(page: Page, url: string): Promise<string> {
   await page.goto(url);
   const output = page.locator('output');
-  await expect(output).not.toBeEmpty({ timeout: 120_000 });
+  await expect(output).not.toBeEmpty({ timeout: 400_000 });
   return (await output.textContent()) ?? '';
 }
 
