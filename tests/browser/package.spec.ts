@@ -56,7 +56,7 @@ const MODEL_FILES = [
 /** What the README says a page must allow. */
 const POLICY = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'";
 
-/** Installing, bundling and painting take half a minute on two idle cores, and minutes beside a build. */
+/** Installing, bundling and painting take 5 to 11 s on two cores, and minutes beside builds. */
 test.setTimeout(600_000);
 
 let packed: string;
