@@ -27,12 +27,7 @@ use crate::request::{self, Asked};
 #[wasm_bindgen]
 pub struct Session {
     device: OpenDevice,
-    model: RefCell<Option<Rc<LoadedModel>>>,
-}
-
-struct LoadedModel {
-    pipeline: Pipeline,
-    name: String,
+    pipeline: RefCell<Option<Rc<Pipeline>>>,
 }
 
 #[wasm_bindgen]
@@ -45,7 +40,7 @@ impl Session {
         let device = device::open(device.parse()?).await?;
         Ok(Self {
             device,
-            model: RefCell::default(),
+            pipeline: RefCell::default(),
         })
     }
 
@@ -74,12 +69,12 @@ impl Session {
             _ => CachePolicy::Keep,
         };
         let events = Events::new(on_event);
-        self.model.take(); // two models rarely fit
+        self.pipeline.take(); // two models rarely fit
         // On the heap: it holds every model's loading.
         let work = Box::pin(self.load_model(location, policy, signal.clone(), &events));
         let loaded = self.guard(work, signal.as_ref()).await?;
-        let info = model_info(loaded.pipeline.config());
-        *self.model.borrow_mut() = Some(Rc::new(loaded));
+        let info = model_info(loaded.config());
+        *self.pipeline.borrow_mut() = Some(Rc::new(loaded));
         Ok(info.into())
     }
 
@@ -93,20 +88,20 @@ impl Session {
         signal: Option<AbortSignal>,
         on_event: Function,
     ) -> Result<JsValue> {
-        let model = self.model.borrow().clone();
-        let model = model.ok_or_else(|| Failure::new("config", "no model is loaded"))?;
-        let asked = request::read(&request, model.pipeline.config())?;
+        let pipeline = self.pipeline.borrow().clone();
+        let pipeline = pipeline.ok_or_else(|| Failure::new("config", "no model is loaded"))?;
+        let asked = request::read(&request, pipeline.config())?;
         let events = Events::new(on_event);
         let work = Box::pin(async {
             let mut listener = async |progress: Progress| {
                 events.progress(&progress).await;
                 ControlFlow::Continue(()) // an abort ends the whole future
             };
-            let painting = model.pipeline.generate(&asked.request, &mut listener);
+            let painting = pipeline.generate(&asked.request, &mut listener);
             Ok(painting.await?)
         });
         let painting = self.guard(work, signal.as_ref()).await?;
-        self.finish(&model, asked, &painting)
+        self.finish(pipeline.config(), asked, &painting)
     }
 
     async fn load_model(
@@ -115,8 +110,7 @@ impl Session {
         policy: CachePolicy,
         signal: Option<AbortSignal>,
         events: &Events,
-    ) -> Result<LoadedModel> {
-        let name = location.name.clone();
+    ) -> Result<Pipeline> {
         let source = WebModel::prepare(location, policy, signal, events).await?;
         let config = read_config(&source).await?;
         if let Some(limit) = self.device.max_binding {
@@ -126,8 +120,7 @@ impl Session {
             events.progress(&progress).await;
             ControlFlow::Continue(())
         };
-        let pipeline = Pipeline::load(&source, &self.device.device, &mut listener).await?;
-        Ok(LoadedModel { pipeline, name })
+        Ok(Pipeline::load(&source, &self.device.device, &mut listener).await?)
     }
 
     /// Ends `work` when the caller aborts or the device fails, neither of which it would hear itself.
@@ -150,14 +143,14 @@ impl Session {
         }
     }
 
-    fn finish(&self, model: &LoadedModel, asked: Asked, painting: &Painting) -> Result<JsValue> {
-        let config = model.pipeline.config();
+    fn finish(&self, config: &ModelConfig, asked: Asked, painting: &Painting) -> Result<JsValue> {
         let info = &self.device.info;
         let files = config.files.iter();
         let metadata = Metadata::new(
             ModelRecord {
                 name: config.name.clone(),
-                place: model.name.clone(),
+                // The native program knows models by name; a page's URL says nothing to it.
+                place: config.name.clone(),
                 files: files
                     .map(|(file, record)| (file.clone(), record.sha256.clone()))
                     .collect(),
