@@ -45,7 +45,8 @@ const server = createServer((request, response) => {
   const path = decodeURIComponent(request.url.split("?")[0]);
   const file = path.startsWith("/work/") ? join(work, path.slice(6)) : join(here, path);
   if (!existsSync(file)) {
-    response.writeHead(404).end();
+    // Chromium asks for an icon, and an error in its console should mean something.
+    response.writeHead(path === "/favicon.ico" ? 204 : 404).end();
     return;
   }
   response.writeHead(200, { "content-type": TYPES[extname(file)] ?? "application/octet-stream" });
