@@ -8,11 +8,11 @@ import type { Server } from './support/server.ts';
 const FOLDER = fileURLToPath(new URL('./output/screenshots/', import.meta.url));
 const WIDTHS = [360, 768, 1280];
 const PROMPTS = [
-  'a croissant on a white background, openmoji style',
+  'a watermelon on a white background, openmoji style',
   'ракета на фиолетовом фоне, стиль fluent',
-  'búho sobre fondo verde',
+  'fresa sobre fondo verde',
   'Kaktus auf rosa Hintergrund',
-  'pieuvre sur fond jaune, style twemoji',
+  'pingouin sur fond jaune, style twemoji',
   '蓝色背景上的红苹果',
 ];
 
@@ -25,6 +25,7 @@ for (const colorScheme of ['light', 'dark'] as const) {
     const shoot = async (state: string) => {
       for (const width of WIDTHS) {
         await page.setViewportSize({ width, height: width < 600 ? 780 : 900 });
+        await page.evaluate(() => scrollTo(0, 0));
         // Nothing may be wider than the page.
         expect(await page.evaluate(() => document.documentElement.scrollWidth), `${state} at ${width}`).toBeLessThanOrEqual(width);
         await page.screenshot({ path: `${FOLDER}${state}-${width}-${colorScheme}.png`, fullPage: true });

@@ -47,7 +47,7 @@ export async function ask(page: Page, prompt: string, seed = '7'): Promise<void>
 
 /** Waits until the gallery has so many pictures and nothing is being painted. */
 export async function painted(page: Page, count: number): Promise<void> {
-  await expect(tiles(page)).toHaveCount(count, { timeout: PATIENCE_MS });
+  await expect(tiles(page)).toHaveCount(count, { timeout: PATIENCE_MS * Math.max(1, count / 3) });
   await expect(page.getByRole('progressbar')).toBeHidden();
 }
 

@@ -29,14 +29,14 @@ export const EXAMPLES: readonly Example[] = [
     vi: 'táo đỏ trên nền xanh dương',
   },
   {
-    en: 'an octopus on a yellow background, twemoji style',
-    zh: '黄色背景上的章鱼，twemoji风格',
-    de: 'Oktopus auf gelbem Hintergrund, twemoji-Stil',
-    fr: 'pieuvre sur fond jaune, style twemoji',
-    ja: '黄色の背景にタコ、twemojiスタイル',
-    es: 'pulpo sobre fondo amarillo, estilo twemoji',
-    ru: 'осьминог на жёлтом фоне, стиль twemoji',
-    vi: 'bạch tuộc trên nền vàng, phong cách twemoji',
+    en: 'a penguin on a yellow background, twemoji style',
+    zh: '黄色背景上的企鹅，twemoji风格',
+    de: 'Pinguin auf gelbem Hintergrund, twemoji-Stil',
+    fr: 'pingouin sur fond jaune, style twemoji',
+    ja: '黄色の背景にペンギン、twemojiスタイル',
+    es: 'pingüino sobre fondo amarillo, estilo twemoji',
+    ru: 'пингвин на жёлтом фоне, стиль twemoji',
+    vi: 'chim cánh cụt trên nền vàng, phong cách twemoji',
   },
   {
     en: 'a cactus on a pink background',
@@ -59,24 +59,24 @@ export const EXAMPLES: readonly Example[] = [
     vi: 'tên lửa trên nền tím, phong cách fluent',
   },
   {
-    en: 'an owl on a green background',
-    zh: '绿色背景上的猫头鹰',
-    de: 'Eule auf grünem Hintergrund',
-    fr: 'chouette sur fond vert',
-    ja: '緑の背景にフクロウ',
-    es: 'búho sobre fondo verde',
-    ru: 'сова на зелёном фоне',
-    vi: 'cú trên nền xanh lá',
+    en: 'a strawberry on a green background',
+    zh: '绿色背景上的草莓',
+    de: 'Erdbeere auf grünem Hintergrund',
+    fr: 'fraise sur fond vert',
+    ja: '緑の背景にいちご',
+    es: 'fresa sobre fondo verde',
+    ru: 'клубника на зелёном фоне',
+    vi: 'dâu tây trên nền xanh lá',
   },
   {
-    en: 'a croissant on a white background, openmoji style',
-    zh: '白色背景上的羊角面包，openmoji风格',
-    de: 'Croissant auf weißem Hintergrund, openmoji-Stil',
-    fr: 'croissant sur fond blanc, style openmoji',
-    ja: '白の背景にクロワッサン、openmojiスタイル',
-    es: 'cruasán sobre fondo blanco, estilo openmoji',
-    ru: 'круассан на белом фоне, стиль openmoji',
-    vi: 'bánh sừng bò trên nền trắng, phong cách openmoji',
+    en: 'a watermelon on a white background, openmoji style',
+    zh: '白色背景上的西瓜，openmoji风格',
+    de: 'Wassermelone auf weißem Hintergrund, openmoji-Stil',
+    fr: 'pastèque sur fond blanc, style openmoji',
+    ja: '白の背景にスイカ、openmojiスタイル',
+    es: 'sandía sobre fondo blanco, estilo openmoji',
+    ru: 'арбуз на белом фоне, стиль openmoji',
+    vi: 'dưa hấu trên nền trắng, phong cách openmoji',
   },
 ];
 
@@ -86,17 +86,33 @@ export function exampleOf(text: string): Example | undefined {
   return EXAMPLES.find((example) => Object.values(example).includes(wanted));
 }
 
-/** The language of a text by its script, or of an example exactly; `otherwise` where neither tells. */
+/** Words that a caption in one of the Latin scripts hardly does without. */
+const SMALL_WORDS: ReadonlyArray<readonly [Language, RegExp]> = [
+  ['en', /\b(an?|the|on|of|with|in|and|background)\b/giu],
+  ['de', /\b(eine?[mnr]?|der|die|das|auf|vor|im|mit|und|hintergrund)\b/giu],
+  ['fr', /\b(une?|les?|la|sur|fond|avec|style|et)\b/giu],
+  ['es', /\b(una?|el|la|los|las|sobre|fondo|con|estilo|y)\b/giu],
+];
+
+/** The language of a text by its script and its small words, or of an example exactly; `otherwise` where nothing tells. */
 export function languageOf(text: string, otherwise: string): string {
   const wanted = text.trim();
   const example = exampleOf(wanted);
   const exact = LANGUAGES.find(({ code }) => example?.[code] === wanted);
-  // "cactus" alone is the same word in several languages.
-  if (example && exact) return example[otherwise as Language] === wanted ? otherwise : exact.code;
+  if (exact) return exact.code;
   if (/[\p{Script=Hiragana}\p{Script=Katakana}]/u.test(text)) return 'ja';
   if (/\p{Script=Han}/u.test(text)) return otherwise === 'ja' ? 'ja' : 'zh';
   if (/\p{Script=Cyrillic}/u.test(text)) return 'ru';
   if (/[ạảấầẩẫậắằẳẵặẹẻẽếềểễệỉịọỏốồổỗộớờởỡợụủứừửữựỳỵỷỹđơư]/iu.test(text)) return 'vi';
+  return bySmallWords(text, otherwise);
+}
+
+function bySmallWords(text: string, otherwise: string): string {
+  const counts = SMALL_WORDS.map(([code, words]) => [code, text.match(words)?.length ?? 0] as const);
+  const most = Math.max(...counts.map(([, count]) => count));
+  const likely = counts.filter(([, count]) => count === most).map(([code]) => code as string);
   // A script of its own contradicts a Latin text.
-  return ['zh', 'ja', 'ru'].includes(otherwise) && /\p{Script=Latin}/u.test(text) ? 'en' : otherwise;
+  const possible = !['zh', 'ja', 'ru'].includes(otherwise) || !/\p{Script=Latin}/u.test(text);
+  if (most === 0) return possible ? otherwise : 'en';
+  return likely.includes(otherwise) ? otherwise : (likely[0] ?? otherwise);
 }
