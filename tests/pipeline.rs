@@ -124,9 +124,8 @@ fn breaking_at_any_event_cancels() {
         ..request(&pipeline, Preview::On)
     };
     let (_, heard) = paint(&pipeline, &request);
-    for allowed in 0..heard.len() {
+    for (allowed, at) in heard.iter().enumerate() {
         let painted = pollster::block_on(pipeline.generate(&request, &mut stop_after(allowed)));
-        let at = &heard[allowed];
         assert!(matches!(painted, Err(Error::Cancelled)), "{at:?}");
     }
 }

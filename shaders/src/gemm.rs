@@ -137,7 +137,7 @@ pub(crate) fn product(
         None => vec![0.0; rows * columns],
     };
     let depth = DEPTH.min(inner);
-    let mut left_panels = vec![[0.0; LEFT]; LINES.min(rows).next_multiple_of(LEFT) / LEFT * depth];
+    let mut left_panels = vec![[0.0; LEFT]; LINES.min(rows).div_ceil(LEFT) * depth];
     let mut right_panel = vec![[0.0; RIGHT]; depth];
     for inner_start in (0..inner).step_by(DEPTH) {
         let inner = inner_start..inner.min(inner_start + DEPTH);

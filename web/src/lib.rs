@@ -23,6 +23,7 @@ use wasm_bindgen::prelude::*;
 
 use failure::Result;
 use model::{Location, WebModel};
+use x2i_core::png::Metadata;
 
 /// Runs once, when the module is started.
 ///
@@ -102,12 +103,23 @@ pub async fn delete_cached_model(name: String) -> Result<()> {
 pub fn read_metadata(png: &[u8]) -> Result<JsValue> {
     let facts = x2i_core::png::decode("picture", std::io::Cursor::new(png))?;
     match facts.metadata {
-        Some(metadata) => to_js(&metadata),
+        Some(metadata) => metadata_to_js(metadata),
         None => Ok(JsValue::UNDEFINED),
     }
 }
 
-/// Small objects only: numbers that JavaScript's can't hold become bigints, maps become objects.
+/// A picture's record; its seed, the one number of 64 bits, becomes a bigint where a number can't hold it.
+fn metadata_to_js(mut metadata: Metadata) -> Result<JsValue> {
+    let seed = std::mem::take(&mut metadata.seed);
+    let object = to_js(&metadata)?;
+    match seed <= js_sys::Number::MAX_SAFE_INTEGER as u64 {
+        true => js::set(&object, "seed", seed as f64),
+        false => js::set(&object, "seed", js_sys::BigInt::from(seed)),
+    }
+    Ok(object)
+}
+
+/// Small objects only; maps become objects.
 fn to_js(value: &impl Serialize) -> Result<JsValue> {
     let serializer = Serializer::json_compatible().serialize_large_number_types_as_bigints(false);
     value

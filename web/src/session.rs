@@ -168,7 +168,7 @@ impl Session {
         let object = request::painting(
             &painting.image,
             &png,
-            crate::to_js(&metadata)?,
+            crate::metadata_to_js(metadata)?,
             painting.answer.as_deref(),
         );
         Ok(object.into())

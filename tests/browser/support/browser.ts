@@ -16,7 +16,8 @@ export { expect };
 /** Which WebGPU the browser offers: SwiftShader's, an adapter emulated on the CPU, or none at all. */
 export type Gpu = 'swiftshader' | 'none';
 
-const COMMON = ['--headless=new', '--no-sandbox'];
+/** `gc()` for tests that look for leaks. */
+const COMMON = ['--headless=new', '--no-sandbox', '--js-flags=--expose-gc'];
 const ARGUMENTS: Record<Gpu, string[]> = {
   swiftshader: [...COMMON, '--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'],
   none: [...COMMON, '--disable-features=WebGPU,WebGPUService', '--disable-gpu'],

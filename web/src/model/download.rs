@@ -33,7 +33,7 @@ impl Download<'_> {
     /// # Errors
     /// `network`, `missing-file`, `aborted`; `integrity` when the bytes are not the recorded ones
     /// (they are thrown away); `quota` or `cache-unavailable` when the store fails.
-    pub async fn to_store(&mut self, store: &Store) -> Result<()> {
+    pub async fn keep(&mut self, store: &Store) -> Result<()> {
         let key = &self.record.sha256;
         if store.len(key).await > self.record.bytes {
             store.remove(key).await;
@@ -56,8 +56,8 @@ impl Download<'_> {
     /// Brings the file into memory.
     ///
     /// # Errors
-    /// As [`to_store`](Self::to_store), short of the store's.
-    pub async fn to_memory(&mut self) -> Result<Vec<u8>> {
+    /// As [`keep`](Self::keep), short of the store's.
+    pub async fn hold(&mut self) -> Result<Vec<u8>> {
         let mut hash = Sha256::new();
         let mut bytes = Vec::new();
         self.stream(0, &mut hash, &mut Sink::Memory(&mut bytes))

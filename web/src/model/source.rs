@@ -212,7 +212,7 @@ impl WebModel {
             on_bytes: &mut on_bytes,
         };
         if let Some(store) = &self.store {
-            match download.to_store(store).await {
+            match download.keep(store).await {
                 Ok(()) => return Ok(stored),
                 Err(failure) if !matches!(failure.code, "quota" | "cache-unavailable") => {
                     return Err(failure);
@@ -224,7 +224,7 @@ impl WebModel {
             }
         }
         if policy == CachePolicy::Keep && record.bytes <= MEMORY_LIMIT {
-            let bytes = download.to_memory().await?;
+            let bytes = download.hold().await?;
             return Ok(Place::Memory(Rc::new(MemorySource::new(path, bytes))));
         }
         events.warning(&Failure::new(
@@ -349,7 +349,7 @@ impl RangeFile {
                 ),
             ));
         }
-        if let Some(found) = self.from_window(&range) {
+        if let Some(found) = self.in_window(&range) {
             return Ok(found);
         }
         if range.end - range.start >= WINDOW {
@@ -358,10 +358,10 @@ impl RangeFile {
         let end = (range.start + WINDOW).min(self.bytes);
         let bytes = self.file.read(range.start..end).await?;
         *self.window.borrow_mut() = (range.start, bytes);
-        Ok(self.from_window(&range).unwrap_or_default())
+        Ok(self.in_window(&range).unwrap_or_default())
     }
 
-    fn from_window(&self, range: &Range<u64>) -> Option<Vec<u8>> {
+    fn in_window(&self, range: &Range<u64>) -> Option<Vec<u8>> {
         let (first, bytes) = &*self.window.borrow();
         let inside = |at: u64| usize::try_from(at.checked_sub(*first)?).ok();
         Some(

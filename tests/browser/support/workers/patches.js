@@ -5,7 +5,8 @@ const channel = new BroadcastChannel('x2i-test');
 if (wanted.has('gpu-buffers')) {
   // Counts the device's living buffers and their bytes, and destroys the device on demand.
   let device;
-  const alive = new Map();
+  // Held weakly: wgpu leaves buffers that it dropped to the garbage collector.
+  const made = new Set();
   const requestDevice = GPUAdapter.prototype.requestDevice;
   GPUAdapter.prototype.requestDevice = async function (...args) {
     device = await requestDevice.apply(this, args);
@@ -14,19 +15,23 @@ if (wanted.has('gpu-buffers')) {
   const createBuffer = GPUDevice.prototype.createBuffer;
   GPUDevice.prototype.createBuffer = function (descriptor) {
     const buffer = createBuffer.call(this, descriptor);
-    alive.set(buffer, descriptor.size);
+    made.add({ buffer: new WeakRef(buffer), size: descriptor.size });
     return buffer;
   };
   const destroy = GPUBuffer.prototype.destroy;
   GPUBuffer.prototype.destroy = function () {
-    alive.delete(this);
+    for (const entry of made) if (entry.buffer.deref() === this) made.delete(entry);
     return destroy.call(this);
   };
   channel.onmessage = ({ data }) => {
     if (data === 'destroy') device.destroy();
     if (data === 'count') {
-      const bytes = [...alive.values()].reduce((sum, size) => sum + size, 0);
-      channel.postMessage({ buffers: alive.size, bytes });
+      self.gc();
+      // Weak references are cleared between tasks.
+      setTimeout(() => {
+        const alive = [...made].filter(({ buffer }) => buffer.deref());
+        channel.postMessage({ buffers: alive.length, bytes: alive.reduce((sum, { size }) => sum + size, 0) });
+      }, 100);
     }
   };
 }
