@@ -1,7 +1,9 @@
 //! What JavaScript is told when something fails: a code to act on and a sentence to show.
 
-use wasm_bindgen::JsValue;
+use wasm_bindgen::{JsCast, JsValue};
 use x2i_core::Error;
+
+use crate::js;
 
 /// A failure on its way to JavaScript, where it becomes `{ code, message }`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +39,7 @@ impl Failure {
 
 /// The message of a thrown value.
 pub fn describe(error: &JsValue) -> String {
-    match error.dyn_ref_error() {
+    match error.dyn_ref::<js_sys::Error>() {
         Some(error) => String::from(error.message()),
         None => error.as_string().unwrap_or_else(|| format!("{error:?}")),
     }
@@ -45,21 +47,10 @@ pub fn describe(error: &JsValue) -> String {
 
 /// The name of a thrown `DOMException` or `Error`.
 pub fn name(error: &JsValue) -> String {
+    let error = error.dyn_ref::<js_sys::Error>();
     error
-        .dyn_ref_error()
         .map(|error| String::from(error.name()))
         .unwrap_or_default()
-}
-
-trait AsError {
-    fn dyn_ref_error(&self) -> Option<&js_sys::Error>;
-}
-
-impl AsError for JsValue {
-    fn dyn_ref_error(&self) -> Option<&js_sys::Error> {
-        use wasm_bindgen::JsCast;
-        self.dyn_ref()
-    }
 }
 
 impl From<Error> for Failure {
@@ -85,9 +76,8 @@ impl From<Error> for Failure {
 impl From<Failure> for JsValue {
     fn from(failure: Failure) -> Self {
         let object = js_sys::Object::new();
-        // Setting a property of a fresh object can't fail.
-        let _ = js_sys::Reflect::set(&object, &"code".into(), &failure.code.into());
-        let _ = js_sys::Reflect::set(&object, &"message".into(), &failure.message.into());
+        js::set(&object, "code", failure.code);
+        js::set(&object, "message", failure.message);
         object.into()
     }
 }

@@ -7,6 +7,7 @@
 
 mod cache_storage;
 mod download;
+mod file;
 mod http;
 mod location;
 mod opfs;

@@ -1,20 +1,18 @@
 //! A model's files as core reads them: each from the cache, memory or the network.
 
-use std::borrow::Cow;
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::rc::Rc;
 
 use serde::Serialize;
 use web_sys::AbortSignal;
+use x2i_core::Result as CoreResult;
 use x2i_core::config::{FileRecord, ModelConfig};
 use x2i_core::model::ModelSource;
 use x2i_core::weights::{LocalBoxFuture, MemorySource, WeightSource};
-use x2i_core::{Error, Result as CoreResult};
 
 use super::Location;
 use super::download::Download;
+use super::file::{Origin, WebFile, to_core};
 use super::http::RemoteFile;
 use super::store::Store;
 use crate::events::Events;
@@ -23,8 +21,6 @@ use crate::failure::{Failure, Result};
 const CONFIG: &str = "model.json";
 /// Larger files are not held in wasm memory, which ends at 4 GiB.
 const MEMORY_LIMIT: u64 = 1 << 30;
-/// Small reads from the network are made as large as this, and what follows is kept.
-const WINDOW: u64 = 2 << 20;
 
 /// Whether files are kept for the next visit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -250,34 +246,24 @@ impl WebModel {
         if let (CONFIG, Some(config)) = (path, &self.config) {
             return Ok(config.clone());
         }
-        let remote = |bytes| {
-            let file = self
-                .remote(path)
-                .map_err(|failure| to_core(path, failure))?;
-            Ok::<Rc<dyn WeightSource>, Error>(Rc::new(RangeFile {
-                name: path.to_owned(),
-                file,
-                bytes,
-                window: RefCell::default(),
-            }))
-        };
-        match (self.places.get(path), &self.store) {
-            (Some(Place::Memory(memory)), _) => Ok(memory.clone()),
-            (Some(Place::Stored { key, bytes }), Some(store)) => Ok(Rc::new(StoredFile {
-                name: path.to_owned(),
-                store: store.clone(),
-                key: key.clone(),
-                bytes: *bytes,
-            })),
-            (Some(Place::Remote { bytes } | Place::Stored { bytes, .. }), _) => remote(*bytes),
-            (None, _) => {
-                let file = self
-                    .remote(path)
-                    .map_err(|failure| to_core(path, failure))?;
-                let bytes = file.length().await;
-                remote(bytes.map_err(|failure| to_core(path, failure))?)
+        let failed = |failure| to_core(path, failure);
+        let (bytes, origin) = match (self.places.get(path), &self.store) {
+            (Some(Place::Memory(memory)), _) => return Ok(memory.clone()),
+            (Some(Place::Stored { key, bytes }), Some(store)) => {
+                (*bytes, Origin::stored(store.clone(), key.clone()))
             }
-        }
+            (Some(Place::Remote { bytes } | Place::Stored { bytes, .. }), _) => {
+                (*bytes, Origin::remote(self.remote(path).map_err(failed)?))
+            }
+            (None, _) => {
+                let remote = self.remote(path).map_err(failed)?;
+                (
+                    remote.length().await.map_err(failed)?,
+                    Origin::remote(remote),
+                )
+            }
+        };
+        Ok(Rc::new(WebFile::new(path, bytes, origin)))
     }
 }
 
@@ -299,106 +285,5 @@ impl ModelSource for WebModel {
 
     fn open<'a>(&'a self, path: &'a str) -> LocalBoxFuture<'a, CoreResult<Rc<dyn WeightSource>>> {
         Box::pin(self.open_file(path))
-    }
-}
-
-/// A file in the cache.
-struct StoredFile {
-    name: String,
-    store: Store,
-    key: String,
-    bytes: u64,
-}
-
-impl WeightSource for StoredFile {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn len(&self) -> u64 {
-        self.bytes
-    }
-
-    fn read(&self, range: Range<u64>) -> LocalBoxFuture<'_, CoreResult<Cow<'_, [u8]>>> {
-        Box::pin(async move {
-            let read = self.store.read(&self.key, range).await;
-            read.map(Cow::Owned)
-                .map_err(|failure| to_core(&self.name, failure))
-        })
-    }
-}
-
-/// A file on the network, whose small neighbouring reads share a request.
-struct RangeFile {
-    name: String,
-    file: RemoteFile,
-    bytes: u64,
-    /// Where the kept bytes begin, and they.
-    window: RefCell<(u64, Vec<u8>)>,
-}
-
-impl RangeFile {
-    async fn read_range(&self, range: Range<u64>) -> Result<Vec<u8>> {
-        if range.end > self.bytes || range.start > range.end {
-            let Range { start, end } = range;
-            return Err(Failure::new(
-                "format",
-                format!(
-                    "bytes {start}..{end} lie outside of the file's {}",
-                    self.bytes
-                ),
-            ));
-        }
-        if let Some(found) = self.in_window(&range) {
-            return Ok(found);
-        }
-        if range.end - range.start >= WINDOW {
-            return self.file.read(range).await;
-        }
-        let end = (range.start + WINDOW).min(self.bytes);
-        let bytes = self.file.read(range.start..end).await?;
-        *self.window.borrow_mut() = (range.start, bytes);
-        Ok(self.in_window(&range).unwrap_or_default())
-    }
-
-    fn in_window(&self, range: &Range<u64>) -> Option<Vec<u8>> {
-        let (first, bytes) = &*self.window.borrow();
-        let inside = |at: u64| usize::try_from(at.checked_sub(*first)?).ok();
-        Some(
-            bytes
-                .get(inside(range.start)?..inside(range.end)?)?
-                .to_vec(),
-        )
-    }
-}
-
-impl WeightSource for RangeFile {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn len(&self) -> u64 {
-        self.bytes
-    }
-
-    fn read(&self, range: Range<u64>) -> LocalBoxFuture<'_, CoreResult<Cow<'_, [u8]>>> {
-        Box::pin(async move {
-            let read = self.read_range(range).await;
-            read.map(Cow::Owned)
-                .map_err(|failure| to_core(&self.name, failure))
-        })
-    }
-}
-
-/// The way through core, whose errors know no network.
-fn to_core(file: &str, failure: Failure) -> Error {
-    match failure.code {
-        "aborted" => Error::Cancelled,
-        "missing-file" => Error::MissingFile { file: file.into() },
-        "format" => Error::format(file, failure.message),
-        _ => Error::Io {
-            file: file.into(),
-            source: std::io::Error::other(failure.message),
-        },
     }
 }
