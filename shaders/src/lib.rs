@@ -13,6 +13,7 @@ mod attention;
 mod autodiff;
 mod gelu;
 mod gemm;
+mod integer;
 mod linear;
 mod qmatmul;
 pub mod reference;
@@ -76,24 +77,34 @@ pub trait KernelOps: Backend {
         linear::composed::<Self>(x, weight, Some(bias))
     }
 
-    /// Blocks `words [rows, words]`, `scales [rows, blocks]` as `[rows, blocks * 32]` f32.
+    /// The weight of a [`BlockQuantized`], from its `packed` and its `scales`: `[rows, cols]` f32.
     fn dequantize_blocks(
-        words: IntTensor<Self>,
+        packed: IntTensor<Self>,
         scales: FloatTensor<Self>,
         block_type: BlockType,
     ) -> FloatTensor<Self> {
-        qmatmul::composed_dequantize::<Self>(words, scales, block_type)
+        qmatmul::composed_dequantize::<Self>(packed, scales, block_type)
     }
 
     /// `x [m, cols]` times the dequantized blocks transposed: `[m, rows]`.
     fn matmul_blocks(
         x: FloatTensor<Self>,
-        words: IntTensor<Self>,
+        packed: IntTensor<Self>,
         scales: FloatTensor<Self>,
         block_type: BlockType,
     ) -> FloatTensor<Self> {
-        let weight = Self::dequantize_blocks(words, scales, block_type);
-        Self::float_matmul(x, Self::float_transpose(weight))
+        linear::composed::<Self>(x, Self::dequantize_blocks(packed, scales, block_type), None)
+    }
+
+    /// [`KernelOps::matmul_blocks`] plus `bias [rows]`.
+    fn matmul_blocks_bias(
+        x: FloatTensor<Self>,
+        packed: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        block_type: BlockType,
+    ) -> FloatTensor<Self> {
+        linear::add_bias::<Self>(Self::matmul_blocks(x, packed, scales, block_type), bias)
     }
 }
 
@@ -134,20 +145,30 @@ impl KernelOps for Flex {
     }
 
     fn dequantize_blocks(
-        words: IntTensor<Self>,
-        scales: FloatTensor<Self>,
+        packed: IntTensor<Self>,
+        _scales: FloatTensor<Self>,
         block_type: BlockType,
     ) -> FloatTensor<Self> {
-        qmatmul::flex::dequantize(words, scales, block_type)
+        qmatmul::flex::dequantize(packed, block_type)
     }
 
     fn matmul_blocks(
         x: FloatTensor<Self>,
-        words: IntTensor<Self>,
-        scales: FloatTensor<Self>,
+        packed: IntTensor<Self>,
+        _scales: FloatTensor<Self>,
         block_type: BlockType,
     ) -> FloatTensor<Self> {
-        qmatmul::flex::matmul_blocks(x, words, scales, block_type)
+        qmatmul::flex::matmul_blocks(x, packed, None, block_type)
+    }
+
+    fn matmul_blocks_bias(
+        x: FloatTensor<Self>,
+        packed: IntTensor<Self>,
+        _scales: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        block_type: BlockType,
+    ) -> FloatTensor<Self> {
+        qmatmul::flex::matmul_blocks(x, packed, Some(bias), block_type)
     }
 }
 
@@ -186,11 +207,11 @@ impl KernelOps for CubeBackend {
 
     fn matmul_blocks(
         x: FloatTensor<Self>,
-        words: IntTensor<Self>,
+        packed: IntTensor<Self>,
         scales: FloatTensor<Self>,
         block_type: BlockType,
     ) -> FloatTensor<Self> {
-        qmatmul::wgpu::matmul_blocks(x, words, scales, block_type)
+        qmatmul::wgpu::matmul_blocks(x, packed, scales, block_type)
     }
 }
 
