@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import diffusers
@@ -76,6 +77,7 @@ def load(folder, dtype):
         model = FluxTransformer2DModel(**config["transformer"])
     sizes = {name: value.shape for name, value in model.state_dict().items()}
     state = {}
+    warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # nor written
     for tensor in gguf.GGUFReader(folder / "bf16.gguf").tensors:
         shape = [int(size) for size in reversed(tensor.shape)]
         value = torch.from_numpy(tensor.data).view(torch.bfloat16).reshape(shape)

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
-use super::reference::{Pass, Reference};
+use super::process::{Pass, Process};
 use super::stack_files::{StackConfig, StackFiles, read_floats, value_name};
 use super::{median, seconds};
 use crate::cli::{BenchStackArgs, Peer, Quantize};
@@ -53,12 +53,12 @@ impl Side<'_> {
         Ok(with_files(command, args))
     }
 
-    fn start(&self, args: &BenchStackArgs) -> Result<Reference> {
+    fn start(&self, args: &BenchStackArgs) -> Result<Process> {
         let label = match self {
             Self::Ours(quantize) => format!("x2i bench stack-serve {}", value_name(*quantize)),
             Self::Theirs(peer) => format!("--compare: {}:{}", peer.name, peer.variant),
         };
-        Reference::start(label, &mut self.command(args)?)
+        Process::start(label, &mut self.command(args)?)
     }
 }
 
@@ -172,7 +172,7 @@ fn exact_velocity(args: &BenchStackArgs, files: &StackFiles) -> Result<Vec<f32>>
         files.need_weights(Quantize::None)?;
         let mut command = ours(args, Quantize::None, DeviceChoice::Cpu)?;
         let part = path.with_extension("f32.part");
-        Reference::start("x2i bench stack-serve none", &mut command)?.output(&part)?;
+        Process::start("x2i bench stack-serve none", &mut command)?.output(&part)?;
         std::fs::rename(&part, &path).with_context(|| path.display().to_string())?;
     }
     read_floats(&path)
@@ -236,10 +236,11 @@ fn report(args: &BenchStackArgs, what: &str, config: &StackConfig, rows: &[Row])
     if args.json {
         let facts = json!({
             "what": what,
+            "machine": host::facts(),
+            "command": std::env::args().skip(1).collect::<Vec<_>>().join(" "),
             "size": args.size,
             "runs": args.runs,
             "threads": args.threads.map_or_else(host::threads, |threads| threads as usize),
-            "cpu": host::cpu_name(),
             "gflop": gflop,
             "sides": Value::from(facts),
         });

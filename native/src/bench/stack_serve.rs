@@ -12,7 +12,7 @@ use serde_json::json;
 use x2i_core::flux::{Flux, FluxInput, latents};
 use x2i_core::weights::{Component, Weights};
 
-use super::reference::{Pass, Ready};
+use super::process::{Pass, Ready};
 use super::stack_files::{StackConfig, StackFiles, side, value_name, write_floats};
 use crate::cli::BenchServeArgs;
 use crate::device;

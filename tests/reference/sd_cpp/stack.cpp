@@ -1,6 +1,6 @@
-// stable-diffusion.cpp's FLUX at the sizes of `x2i bench stack`, on the CPU.
+// stable-diffusion.cpp's FLUX at the sizes of `x2i bench stack`.
 //
-//     sd-cpp [--mmap yes] --weights FOLDER --variant q8_0|q4_0|q4_k|f16 --size 256 --threads 2
+//     sd-cpp [--mmap yes] [--backend Vulkan0] --weights FOLDER --variant q8_0|q4_0|q4_k|f16 --size 256 --threads 2
 //
 // FOLDER holds VARIANT.gguf and the inputs as raw f32, all written by x2i. Prints one JSON line
 // after the first pass and one for every line it reads: `forward`, or `output FILE`, which writes
@@ -94,8 +94,12 @@ int main(int argc, char** argv) {
         std::fprintf(stderr, "%s: stable-diffusion.cpp can't read it\n", file.c_str());
         return 1;
     }
-    ggml_backend_t backend = ggml_backend_cpu_init();
-    ggml_backend_cpu_set_n_threads(backend, threads);
+    const std::string name = args.count("--backend") ? args["--backend"] : "CPU";
+    ggml_backend_t backend = ggml_backend_init_by_name(name.c_str(), nullptr);
+    if (backend == nullptr) {
+        std::fprintf(stderr, "%s: ggml has no such backend here\n", name.c_str());
+        return 1;
+    }
     Flux::FluxRunner flux(backend, false, loader.get_tensor_storage_map(), PREFIX, VERSION_FLUX, false);
     flux.alloc_params_buffer();
     std::map<std::string, ggml_tensor*> tensors;
@@ -113,11 +117,12 @@ int main(int argc, char** argv) {
     const sd::Tensor<float> context({TEXT_WIDTH, static_cast<int64_t>(txt.size()) / TEXT_WIDTH, 1}, txt);
     const sd::Tensor<float> pooled({static_cast<int64_t>(vec.size()), 1}, vec);
     const sd::Tensor<float> timesteps({1}, {SIGMA});
+    // Sets the backend's threads too.
     const auto forward = [&] { return flux.compute(threads, x, timesteps, context, {}, pooled); };
 
     auto velocity = forward();  // the first pass touches memory
-    std::fprintf(answers, "{\"versions\": \"stable-diffusion.cpp %s %s (%s%s)\", \"cpu\": %.3f, \"peak\": %ld}\n",
-                 SD_CPP_VERSION, args["--variant"].c_str(), GEMM, mapped ? ", mapped" : "", cpu_seconds(), peak_bytes());
+    std::fprintf(answers, "{\"versions\": \"stable-diffusion.cpp %s %s (%s, %s%s)\", \"cpu\": %.3f, \"peak\": %ld}\n",
+                 SD_CPP_VERSION, args["--variant"].c_str(), name.c_str(), GEMM, mapped ? ", mapped" : "", cpu_seconds(), peak_bytes());
     std::fflush(answers);
     for (std::string line; std::getline(std::cin, line);) {
         if (line.rfind("output ", 0) == 0) {

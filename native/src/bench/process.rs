@@ -38,7 +38,7 @@ pub(super) struct Ready {
 }
 
 /// A running process.
-pub(super) struct Reference {
+pub(super) struct Process {
     /// What messages call it: the flag and the program.
     label: String,
     child: Child,
@@ -50,7 +50,7 @@ pub(super) struct Reference {
     pub start: f64,
 }
 
-impl Reference {
+impl Process {
     /// Starts the process and waits until its first pass is done.
     ///
     /// # Errors
@@ -62,7 +62,7 @@ impl Reference {
         let mut child = spawned.with_context(|| label.clone())?;
         let pipes = child.stdin.take().zip(child.stdout.take());
         let (commands, answers) = pipes.with_context(|| format!("{label}: no pipe"))?;
-        let mut reference = Self {
+        let mut process = Self {
             label,
             child,
             commands,
@@ -74,9 +74,9 @@ impl Reference {
             },
             start: 0.0,
         };
-        reference.ready = reference.answer()?;
-        reference.start = began.elapsed().as_secs_f64();
-        Ok(reference)
+        process.ready = process.answer()?;
+        process.start = began.elapsed().as_secs_f64();
+        Ok(process)
     }
 
     /// One pass.
@@ -111,7 +111,7 @@ impl Reference {
     }
 }
 
-impl Drop for Reference {
+impl Drop for Process {
     fn drop(&mut self) {
         // It holds gigabytes; its exit code says nothing that we want to know.
         let _ = self.child.kill();
@@ -124,8 +124,8 @@ impl Drop for Reference {
 mod tests {
     use super::*;
 
-    fn shell(script: &str) -> Result<Reference> {
-        Reference::start("--compare: sh", Command::new("sh").args(["-c", script]))
+    fn shell(script: &str) -> Result<Process> {
+        Process::start("--compare: sh", Command::new("sh").args(["-c", script]))
     }
 
     #[test]
