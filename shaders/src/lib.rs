@@ -22,6 +22,7 @@ mod wgsl;
 
 pub use attention::attention;
 pub use gelu::gelu_tanh;
+pub use integer::InputBits;
 pub use linear::linear;
 pub use qmatmul::{BlockQuantized, BlockType, QuantError, qmatmul};
 
@@ -92,7 +93,9 @@ pub trait KernelOps: Backend {
         packed: IntTensor<Self>,
         scales: FloatTensor<Self>,
         block_type: BlockType,
+        input_bits: InputBits,
     ) -> FloatTensor<Self> {
+        let _ = input_bits; // the CPU's concern
         linear::composed::<Self>(x, Self::dequantize_blocks(packed, scales, block_type), None)
     }
 
@@ -103,8 +106,10 @@ pub trait KernelOps: Backend {
         scales: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         block_type: BlockType,
+        input_bits: InputBits,
     ) -> FloatTensor<Self> {
-        linear::add_bias::<Self>(Self::matmul_blocks(x, packed, scales, block_type), bias)
+        let product = Self::matmul_blocks(x, packed, scales, block_type, input_bits);
+        linear::add_bias::<Self>(product, bias)
     }
 }
 
@@ -157,8 +162,9 @@ impl KernelOps for Flex {
         packed: IntTensor<Self>,
         _scales: FloatTensor<Self>,
         block_type: BlockType,
+        input_bits: InputBits,
     ) -> FloatTensor<Self> {
-        qmatmul::flex::matmul_blocks(x, packed, None, block_type)
+        qmatmul::flex::matmul_blocks(x, packed, None, block_type, input_bits)
     }
 
     fn matmul_blocks_bias(
@@ -167,8 +173,9 @@ impl KernelOps for Flex {
         _scales: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         block_type: BlockType,
+        input_bits: InputBits,
     ) -> FloatTensor<Self> {
-        qmatmul::flex::matmul_blocks(x, packed, Some(bias), block_type)
+        qmatmul::flex::matmul_blocks(x, packed, Some(bias), block_type, input_bits)
     }
 }
 
@@ -210,6 +217,7 @@ impl KernelOps for CubeBackend {
         packed: IntTensor<Self>,
         scales: FloatTensor<Self>,
         block_type: BlockType,
+        _: InputBits,
     ) -> FloatTensor<Self> {
         qmatmul::wgpu::matmul_blocks(x, packed, scales, block_type)
     }

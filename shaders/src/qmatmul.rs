@@ -11,7 +11,7 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, DispatchDevice, TensorMetadata};
 use burn::tensor::{Bytes, DType, Device, Int, Shape, Tensor, TensorData};
 
-use crate::KernelOps;
+use crate::{InputBits, KernelOps};
 pub use block_type::BlockType;
 pub(crate) use block_type::{GROUP, Group};
 use device::DeviceLayout;
@@ -62,6 +62,7 @@ pub struct BlockQuantized {
     scales: Tensor<2>,
     block_type: BlockType,
     shape: [usize; 2],
+    input_bits: InputBits,
 }
 
 impl BlockQuantized {
@@ -106,7 +107,13 @@ impl BlockQuantized {
             scales: Tensor::from_data(scales, (device, DType::F32)),
             block_type,
             shape,
+            input_bits: InputBits::default(),
         })
+    }
+
+    /// The same weight, whose products round their inputs like this on the CPU.
+    pub fn with_input_bits(self, input_bits: InputBits) -> Self {
+        Self { input_bits, ..self }
     }
 
     /// `[rows (out), cols (in)]`.
@@ -181,9 +188,22 @@ pub fn qmatmul(x: Tensor<2>, weight: &BlockQuantized, bias: Option<Tensor<1>>) -
                 "qmatmul: the bias needs the weight's rows, in f32"
             );
             let bias = bias.into_dispatch();
-            <Dispatch as KernelOps>::matmul_blocks_bias(x, packed, scales, bias, weight.block_type)
+            <Dispatch as KernelOps>::matmul_blocks_bias(
+                x,
+                packed,
+                scales,
+                bias,
+                weight.block_type,
+                weight.input_bits,
+            )
         }
-        None => <Dispatch as KernelOps>::matmul_blocks(x, packed, scales, weight.block_type),
+        None => <Dispatch as KernelOps>::matmul_blocks(
+            x,
+            packed,
+            scales,
+            weight.block_type,
+            weight.input_bits,
+        ),
     })
 }
 

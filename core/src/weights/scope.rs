@@ -5,7 +5,7 @@
 use std::fmt::Display;
 
 use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
-use x2i_shaders::{BlockQuantized, BlockType};
+use x2i_shaders::{BlockQuantized, BlockType, InputBits};
 
 use crate::error::{Error, Result};
 
@@ -43,6 +43,7 @@ pub struct Scope<'a> {
     device: &'a Device,
     prefix: String,
     on_read: Option<&'a dyn OnRead>,
+    input_bits: InputBits,
 }
 
 impl<'a> Scope<'a> {
@@ -52,6 +53,7 @@ impl<'a> Scope<'a> {
             device,
             prefix: String::new(),
             on_read: None,
+            input_bits: InputBits::default(),
         }
     }
 
@@ -61,6 +63,11 @@ impl<'a> Scope<'a> {
             on_read: Some(on_read),
             ..self
         }
+    }
+
+    /// The same, whose quantized layers round their inputs like this on the CPU.
+    pub fn with_input_bits(self, input_bits: InputBits) -> Self {
+        Self { input_bits, ..self }
     }
 
     /// Where tensors are put.
@@ -123,7 +130,7 @@ impl<'a> Scope<'a> {
             shape,
             self.device,
         )
-        .map(Matrix::Quantized)
+        .map(|weight| Matrix::Quantized(weight.with_input_bits(self.input_bits)))
         .map_err(|error| {
             let name = self.full_name(name);
             Error::format(

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::tile::{COLUMNS, TOGETHER, WeightGroup};
+use super::{COLUMNS, ROWS, Rounding};
 use crate::qmatmul::{BlockType, GROUP, Group};
 use crate::vectorize::{Kernel, vectorize};
 
@@ -45,13 +45,19 @@ impl<'a> Weights<'a> {
     }
 
     /// Unpacks rows to `[panels, groups]`.
-    pub(super) fn unpack(&self, rows: Range<usize>, panels: &mut Vec<WeightGroup>) {
+    pub(super) fn unpack<R: Rounding>(
+        &self,
+        rounding: &R,
+        rows: Range<usize>,
+        panels: &mut Vec<R::WeightGroup>,
+    ) {
         let groups = self.groups();
-        panels.resize(rows.len().div_ceil(COLUMNS) * groups, WeightGroup::ZERO);
+        panels.resize(rows.len().div_ceil(COLUMNS) * groups, R::NO_WEIGHTS);
         let panels = panels.par_chunks_exact_mut(groups).enumerate();
         panels.for_each(|(index, panel)| {
             let first = rows.start + index * COLUMNS;
             vectorize(Unpack {
+                rounding,
                 weights: *self,
                 rows: first..rows.end.min(first + COLUMNS),
                 panel,
@@ -61,34 +67,35 @@ impl<'a> Weights<'a> {
 }
 
 /// The rows of one panel.
-struct Unpack<'a> {
+struct Unpack<'a, R: Rounding> {
+    rounding: &'a R,
     weights: Weights<'a>,
     rows: Range<usize>,
-    panel: &'a mut [WeightGroup],
+    panel: &'a mut [R::WeightGroup],
 }
 
-impl Kernel for Unpack<'_> {
+impl<R: Rounding> Kernel for Unpack<'_, R> {
     type Output = ();
 
     #[inline(always)]
     fn call(self) {
         let block_type = self.weights.block_type;
         let (bytes, groups) = (block_type.bytes(), block_type.groups());
-        let mut unpacked = [[Group::ZERO; LARGEST_BLOCK]; TOGETHER];
-        for first in (0..self.rows.len()).step_by(TOGETHER) {
+        let mut unpacked = [[Group::ZERO; LARGEST_BLOCK]; ROWS];
+        for first in (0..self.rows.len()).step_by(ROWS) {
             // Beyond the last row it is unpacked again; nobody reads those sums.
             let row = |i: usize| {
                 self.weights
                     .row(self.rows.end.min(self.rows.start + first + i + 1) - 1)
             };
-            let rows: [&[u8]; TOGETHER] = std::array::from_fn(row);
+            let rows: [&[u8]; ROWS] = std::array::from_fn(row);
             for (block, panel) in self.panel.chunks_exact_mut(groups).enumerate() {
                 for (row, unpacked) in rows.iter().zip(&mut unpacked) {
                     block_type.unpack(&row[block * bytes..], unpacked);
                 }
                 for (group, panel) in panel.iter_mut().enumerate() {
                     let rows = unpacked.each_ref().map(|row| &row[group]);
-                    panel.set(first, rows, block_type.has_offsets());
+                    self.rounding.pack_weights(rows, first, panel);
                 }
             }
         }

@@ -9,7 +9,7 @@ use burn_flex::{FlexTensor, Layout};
 use rayon::prelude::*;
 
 use super::{BlockType, GROUP, Group};
-use crate::integer::{self, Inputs, Weights};
+use crate::integer::{self, InputBits, Weights};
 use crate::vectorize::{Kernel, dot, vectorize};
 
 /// Up to this many input rows the dot products win: measured, 2 cores with AVX2.
@@ -126,6 +126,7 @@ pub(crate) fn matmul_blocks(
     packed: FlexTensor,
     bias: Option<FlexTensor>,
     block_type: BlockType,
+    input_bits: InputBits,
 ) -> FlexTensor {
     let (x, packed) = (x.to_contiguous(), packed.to_contiguous());
     let bias = bias.map(|bias| bias.to_contiguous());
@@ -137,8 +138,7 @@ pub(crate) fn matmul_blocks(
     } else if m <= FEW_ROWS {
         dot_products(x.storage(), &weights, bias)
     } else {
-        let inputs = Inputs::new(x.storage(), weights.cols(), block_type.largest_quant());
-        integer::product(&inputs, &weights, bias)
+        integer::product(x.storage(), &weights, bias, input_bits)
     };
     tensor(out, [m, rows])
 }

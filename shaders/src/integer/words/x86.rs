@@ -3,7 +3,8 @@
 use pulp::{NullaryFnOnce, cast, x86::V3};
 use std::arch::x86_64::{__m256, __m256i};
 
-use super::{COLUMNS, InputGroup, ROWS, Sums, WeightGroup};
+use super::super::{COLUMNS, ROWS, Sums};
+use super::{InputGroup, WeightGroup};
 
 /// Vectors of a tile's columns.
 const VECTORS: usize = COLUMNS / 8;

@@ -1,21 +1,19 @@
-//! The inner loop: four input rows times a panel of weight rows, over one chunk.
+//! Inputs of 16 bits: nearly exact, for weights of any bits.
 //!
 //! Two neighbouring inner elements are a pair in one `i32`, because that is what the instructions
-//! multiply and add: `pmaddwd` (AVX2), `i32x4.dot_i16x8_s` (wasm). Left out: forms for VNNI, AVX-512
-//! and NEON; AVX-512 machines run the AVX2 form, ARM the portable one.
+//! multiply and add: `pmaddwd` (AVX2), `i32x4.dot_i16x8_s` (wasm). Without VNNI a product of bytes
+//! takes two multiplications too. Left out: forms for VNNI, AVX-512 and NEON; AVX-512 machines run the
+//! AVX2 form, ARM plain Rust.
 
 #[cfg(target_family = "wasm")]
 mod wasm;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-use crate::qmatmul::{GROUP, Group};
-
-/// Input rows of a tile: with [`COLUMNS`] in vectors their sums fill half of the registers.
-pub(super) const ROWS: usize = 4;
-
-/// Weight rows of a tile.
-pub(super) const COLUMNS: usize = if cfg!(target_family = "wasm") { 8 } else { 16 };
+use super::inputs::{ROUND, scale};
+use super::interleave::interleave;
+use super::{COLUMNS, ROWS, Rounding, Sums};
+use crate::qmatmul::{BlockType, GROUP, Group};
 
 /// Two whole numbers of 16 bits, the first in the low half.
 type Pair = i32;
@@ -23,7 +21,14 @@ type Pair = i32;
 /// Pairs of a group along the inner dimension.
 const PAIRS: usize = GROUP / 2;
 
-/// 32 whole numbers of each input row.
+/// Inputs of up to 16 bits, times weights of one format.
+pub(super) struct Words {
+    /// The largest input: 32 products of it with the largest quant fit an i32.
+    largest: f32,
+    has_offsets: bool,
+}
+
+/// 32 numbers of each input row.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct InputGroup {
     pairs: [[Pair; ROWS]; PAIRS],
@@ -41,87 +46,83 @@ pub(super) struct WeightGroup {
     offsets: Option<[f32; COLUMNS]>,
 }
 
-/// Rows that are interleaved together, because that many are transposed in registers.
-pub(super) const TOGETHER: usize = 4;
-
-impl InputGroup {
-    pub(super) const ZERO: Self = Self {
-        pairs: [[0; ROWS]; PAIRS],
-        sums: [0.0; ROWS],
-    };
-
-    /// Sets all rows.
-    #[inline(always)]
-    pub(super) fn set(&mut self, numbers: &[[i16; GROUP]; TOGETHER]) {
-        interleave(&mut self.pairs, 0, numbers);
-        let sum =
-            |numbers: &[i16; GROUP]| numbers.iter().map(|&n| i32::from(n)).sum::<i32>() as f32;
-        self.sums = [
-            sum(&numbers[0]),
-            sum(&numbers[1]),
-            sum(&numbers[2]),
-            sum(&numbers[3]),
-        ];
+impl Words {
+    pub(super) fn new(block_type: BlockType) -> Self {
+        let largest = i32::MAX / (GROUP as i32 * i32::from(block_type.largest_quant()));
+        Self {
+            largest: largest.min(i32::from(i16::MAX)) as f32,
+            has_offsets: block_type.has_offsets(),
+        }
     }
 }
 
-impl WeightGroup {
-    pub(super) const ZERO: Self = Self {
+impl Rounding for Words {
+    type InputGroup = InputGroup;
+    type WeightGroup = WeightGroup;
+
+    const NO_INPUTS: InputGroup = InputGroup {
+        pairs: [[0; ROWS]; PAIRS],
+        sums: [0.0; ROWS],
+    };
+    const NO_WEIGHTS: WeightGroup = WeightGroup {
         pairs: [[0; COLUMNS]; PAIRS],
         scales: [0.0; COLUMNS],
         offsets: None,
     };
 
-    /// Sets the rows from `first` on.
     #[inline(always)]
-    pub(super) fn set(&mut self, first: usize, rows: [&Group; TOGETHER], has_offsets: bool) {
-        interleave(&mut self.pairs, first, &rows.map(|row| row.quants));
-        self.scales[first..][..TOGETHER].copy_from_slice(&rows.map(|row| row.scale));
-        if has_offsets {
-            let offsets = self.offsets.get_or_insert([0.0; COLUMNS]);
-            offsets[first..][..TOGETHER].copy_from_slice(&rows.map(|row| row.offset));
+    fn pack_inputs(&self, rows: [&[f32]; ROWS], out: &mut [InputGroup]) -> [f32; ROWS] {
+        let (mut scales, mut inverses) = ([0.0; ROWS], [0.0; ROWS]);
+        for ((x, out), inverse) in rows.iter().zip(&mut scales).zip(&mut inverses) {
+            (*out, *inverse) = scale(x, self.largest);
+        }
+        for (group, out) in out.iter_mut().enumerate() {
+            let mut numbers = [[0i16; GROUP]; ROWS];
+            for (row, (numbers, inverse)) in numbers.iter_mut().zip(inverses).enumerate() {
+                let mut sum = 0;
+                for (number, x) in numbers.iter_mut().zip(&rows[row][group * GROUP..]) {
+                    *number = (x * inverse + ROUND).to_bits() as i16;
+                    sum += i32::from(*number);
+                }
+                out.sums[row] = sum as f32;
+            }
+            interleave(&numbers, 0, &mut out.pairs);
+        }
+        scales
+    }
+
+    #[inline(always)]
+    fn pack_weights(&self, rows: [&Group; ROWS], first: usize, out: &mut WeightGroup) {
+        let [a, b, c, d] = rows;
+        interleave(
+            &[a.quants, b.quants, c.quants, d.quants],
+            first,
+            &mut out.pairs,
+        );
+        out.scales[first..][..ROWS].copy_from_slice(&[a.scale, b.scale, c.scale, d.scale]);
+        if self.has_offsets {
+            let offsets = out.offsets.get_or_insert([0.0; COLUMNS]);
+            offsets[first..][..ROWS].copy_from_slice(&[a.offset, b.offset, c.offset, d.offset]);
         }
     }
-}
 
-/// Rows become the columns from `first` on.
-#[inline(always)]
-fn interleave<const W: usize>(
-    pairs: &mut [[Pair; W]; PAIRS],
-    first: usize,
-    rows: &[[i16; GROUP]; TOGETHER],
-) {
-    let rows: [[Pair; PAIRS]; TOGETHER] = bytemuck::cast(*rows);
-    for at in (0..PAIRS).step_by(TOGETHER) {
-        for i in at..at + TOGETHER {
-            let column = [rows[0][i], rows[1][i], rows[2][i], rows[3][i]];
-            pairs[i][first..][..TOGETHER].copy_from_slice(&column);
+    #[inline]
+    fn add_products(
+        &self,
+        inputs: &[InputGroup],
+        weights: &[WeightGroup],
+        input_scales: &[f32; ROWS],
+        sums: &mut Sums,
+    ) {
+        #[cfg(target_arch = "x86_64")]
+        if x86::add_products(inputs, weights, input_scales, sums) {
+            return;
         }
+        #[cfg(target_family = "wasm")]
+        return wasm::add_products(inputs, weights, input_scales, sums);
+        #[cfg(not(target_family = "wasm"))]
+        portable(inputs, weights, input_scales, sums);
     }
-}
-
-// A pair's first number must lie in its low half.
-const _: () = assert!(cfg!(target_endian = "little"));
-
-/// What a tile adds up: `[input rows, weight rows]`.
-pub(super) type Sums = [[f32; COLUMNS]; ROWS];
-
-/// Adds the products of all groups, each row's times its scale, on the widest unit with a kernel.
-#[inline]
-pub(super) fn add_products(
-    inputs: &[InputGroup],
-    weights: &[WeightGroup],
-    input_scales: &[f32; ROWS],
-    sums: &mut Sums,
-) {
-    #[cfg(target_arch = "x86_64")]
-    if x86::add_products(inputs, weights, input_scales, sums) {
-        return;
-    }
-    #[cfg(target_family = "wasm")]
-    return wasm::add_products(inputs, weights, input_scales, sums);
-    #[cfg(not(target_family = "wasm"))]
-    portable(inputs, weights, input_scales, sums);
 }
 
 /// Plain Rust, and the oracle of the others.
@@ -158,7 +159,7 @@ mod tests {
 
     /// Groups with numbers up to these magnitudes, and with offsets.
     fn groups(input: i16, weight: i16) -> ([InputGroup; 3], [WeightGroup; 3]) {
-        let (mut inputs, mut weights) = ([InputGroup::ZERO; 3], [WeightGroup::ZERO; 3]);
+        let (mut inputs, mut weights) = ([Words::NO_INPUTS; 3], [Words::NO_WEIGHTS; 3]);
         let numbers = |largest: i16, seed: usize| -> [i16; GROUP] {
             std::array::from_fn(|i| match seed {
                 0 => largest, // the largest sums
@@ -166,14 +167,21 @@ mod tests {
             })
         };
         for (index, (inputs, weights)) in inputs.iter_mut().zip(&mut weights).enumerate() {
-            inputs.set(&std::array::from_fn(|row| numbers(input, 3 * row + index)));
-            for first in (0..COLUMNS).step_by(TOGETHER) {
-                let rows: [Group; TOGETHER] = std::array::from_fn(|row| Group {
+            let rows: [_; ROWS] = std::array::from_fn(|row| numbers(input, 3 * row + index));
+            interleave(&rows, 0, &mut inputs.pairs);
+            let sums = rows.map(|row| row.iter().map(|&n| i32::from(n)).sum::<i32>() as f32);
+            inputs.sums = sums;
+            let words = Words {
+                largest: 1.0,
+                has_offsets: index < 2,
+            };
+            for first in (0..COLUMNS).step_by(ROWS) {
+                let rows: [Group; ROWS] = std::array::from_fn(|row| Group {
                     quants: numbers(weight, 5 * (first + row) + index),
                     scale: [0.5, -2.0, 1e-3][index],
                     offset: (first + row) as f32 - 3.0,
                 });
-                weights.set(first, rows.each_ref(), index < 2);
+                words.pack_weights(rows.each_ref(), first, weights);
             }
         }
         (inputs, weights)
@@ -182,8 +190,9 @@ mod tests {
     #[test]
     fn a_pair_keeps_both_numbers() {
         for numbers in [[0, 0], [1, -1], [-1, 1], [i16::MIN, i16::MAX], [-7, -9]] {
-            let mut group = InputGroup::ZERO;
-            group.set(&[std::array::from_fn(|i| numbers[i % 2]); TOGETHER]);
+            let mut group = Words::NO_INPUTS;
+            let row: [i16; GROUP] = std::array::from_fn(|i| numbers[i % 2]);
+            interleave(&[row; ROWS], 0, &mut group.pairs);
             let pair = group.pairs[PAIRS - 1][1];
             assert_eq!([pair as i16, (pair >> 16) as i16], numbers);
         }
@@ -203,7 +212,7 @@ mod tests {
             let (inputs, weights) = groups(input, weight);
             let scales = [0.5, 1.0, -2.0, 1e-4];
             let (mut found, mut expected) = ([[1.0; COLUMNS]; ROWS], [[1.0; COLUMNS]; ROWS]);
-            add_products(&inputs, &weights, &scales, &mut found);
+            Words::new(BlockType::Q8_0).add_products(&inputs, &weights, &scales, &mut found);
             portable(&inputs, &weights, &scales, &mut expected);
             let expected = expected.as_flattened();
             let largest = expected.iter().fold(0.0, |max: f32, x| max.max(x.abs()));
