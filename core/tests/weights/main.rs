@@ -6,6 +6,7 @@ mod hostile;
 mod large;
 mod names;
 mod pairs;
+mod parts;
 mod pickle;
 mod quant;
 mod refused_pickles;
