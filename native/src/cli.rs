@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use regex::Regex;
 use x2i_core::Conditioning;
+use x2i_core::weights::StoredType;
 
 use crate::device::DeviceChoice;
 
@@ -174,11 +176,21 @@ AlignNet), or says in x2i.json where they are. DST gets model.json, encoder.gguf
 flux.gguf, vae.gguf and tokenizer.json.
 
 How tensors are stored:
-  none         as they are, so that nothing is lost (64-bit floats become f32)
-  f32          all as f32
-  f16          tensors of two and more axes as f16, vectors as f32
-  q8_0, q4_0   matrices of linear layers and embeddings in blocks of 32 where their rows divide
-               into blocks; convolutions and the rest of two and more axes as f16, vectors as f32
+  none   as they are, so that nothing is lost (64-bit floats become f32)
+  f32    all as f32
+  f16    tensors of two and more axes as f16, vectors as f32
+  q8_0   blocks of 32 numbers of 8 bits
+  q4_0   blocks of 32 numbers of 4 bits
+  q4_k   blocks of 256 numbers of 4 bits, chosen with more care: slower to make, closer to the source
+
+The last three put the matrices of linear layers and token embeddings into ggml's blocks. Vectors
+(norms, biases) stay f32. These become f16, or stay bf16: FLUX's embedders (img_in, txt_in, time_in,
+vector_in, guidance_in) and final_layer, as in ComfyUI's GGUF files; the whole VAE; convolutions, the
+vision tower's patch_embed and T5's table of relative biases. Rows that 256 does not divide take
+q8_0 instead of q4_k, rows that 32 does not divide f16.
+
+--override stores the tensors whose names a regular expression finds as another type, and comes
+after that rule: --override '^single_blocks\\..*modulation=q8_0'. x2i inspect --tensors lists names.
 ")]
 pub struct ConvertArgs {
     /// A Hugging Face style model folder
@@ -188,12 +200,57 @@ pub struct ConvertArgs {
     /// How tensors are stored
     #[arg(long, value_enum, default_value_t = Quantize::None)]
     pub quantize: Quantize,
+    /// Store tensors whose names match as f32, f16, bf16, q8_0, q4_0 or q4_k; may be given several
+    /// times, the last that matches counts
+    #[arg(long = "override", value_name = "REGEX=TYPE")]
+    pub overrides: Vec<Override>,
     /// Replace an existing folder
     #[arg(long)]
     pub force: bool,
     /// Print nothing but errors
     #[arg(long, short)]
     pub quiet: bool,
+}
+
+/// `REGEX=TYPE`.
+#[derive(Debug, Clone)]
+pub struct Override {
+    /// As it was given.
+    pub text: String,
+    /// Searched in the names of tensors.
+    pub names: Regex,
+    /// How these are stored.
+    pub stored: StoredType,
+}
+
+impl FromStr for Override {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (names, stored) = text
+            .rsplit_once('=')
+            .ok_or("expected REGEX=TYPE, as 'img_mlp=q8_0'")?;
+        let stored = match stored {
+            "f32" => StoredType::F32,
+            "f16" => StoredType::F16,
+            "bf16" => StoredType::BF16,
+            "q8_0" => StoredType::Q8_0,
+            "q4_0" => StoredType::Q4_0,
+            "q4_k" => StoredType::Q4K,
+            other => {
+                return Err(format!(
+                    "`{other}` is none of f32, f16, bf16, q8_0, q4_0 and q4_k"
+                ));
+            }
+        };
+        let names = Regex::new(names)
+            .map_err(|_| format!("`{names}` is no regular expression; a literal dot is \\."))?;
+        Ok(Self {
+            text: text.to_owned(),
+            names,
+            stored,
+        })
+    }
 }
 
 /// How `convert` stores tensors.
@@ -207,6 +264,8 @@ pub enum Quantize {
     Q8_0,
     #[value(name = "q4_0")]
     Q4_0,
+    #[value(name = "q4_k")]
+    Q4K,
 }
 
 /// `x2i bench`.

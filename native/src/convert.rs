@@ -1,9 +1,12 @@
 //! `x2i convert`: a Hugging Face style folder becomes `model.json` and GGUF files.
 //!
-//! One tensor is in memory at a time. The new folder is made beside its place, opened again and
+//! A part of one tensor is in memory at a time, and files are read rather than mapped, so that a
+//! model of any size takes little. The new folder is made beside its place, opened again and
 //! compared, then renamed: what is there is whole. Left out: downloading, and merging LoRAs.
 
 pub(crate) mod plan;
+mod rule;
+pub(crate) mod store;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,16 +18,17 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sha2::{Digest, Sha256};
 use x2i_core::config::FileRecord;
 use x2i_core::model::{self, ModelSource};
+use x2i_core::weights::Component;
 use x2i_core::weights::gguf::GgufWriter;
-use x2i_core::weights::{Component, Weights};
 use x2i_core::{Error, ModelConfig};
 
+use self::plan::Part;
 use crate::cli::ConvertArgs;
 use crate::host::human_bytes;
 use crate::output::folder_of;
 use crate::picture::hex;
 use crate::progress::{Display, Interrupt};
-use crate::source::FolderSource;
+use crate::source::{Access, FolderSource};
 use crate::weights_report::components;
 
 /// Runs `x2i convert`.
@@ -34,7 +38,7 @@ use crate::weights_report::components;
 /// does not read back as the same model.
 pub fn run(args: &ConvertArgs) -> Result<()> {
     let interrupt = Interrupt::listen()?;
-    let source = FolderSource::open(&args.source)?;
+    let source = FolderSource::open(&args.source)?.with_access(Access::Read);
     let mut config = pollster::block_on(model::read_config(&source))?;
     check_destination(args)?;
     let parent = folder_of(&args.destination);
@@ -134,24 +138,19 @@ impl Converter<'_> {
     fn convert(&self, config: &mut ModelConfig) -> Result<()> {
         let mut files = BTreeMap::new();
         let mut align_config = None;
-        for (part, component, sources) in components(config) {
-            let weights = pollster::block_on(model::open_weights(self.source, component, sources))?;
-            let file = format!("{part}.gguf");
-            let record = self.write_part(&file, part, component, &config.name, &weights)?;
+        for part in plan::parts(self.source, config, self.args)? {
+            let file = format!("{}.gguf", part.name);
+            let record = self.write_part(&file, &part, &config.name)?;
             files.insert(file, record);
-            if component == Component::AlignNet {
-                align_config = weights
-                    .files()
-                    .iter()
-                    .find_map(|file| file.config().cloned());
+            if part.component == Component::AlignNet {
+                let mut opened = part.weights.files().iter();
+                align_config = opened.find_map(|file| file.config().cloned());
             }
         }
         if let (true, Some(found)) = (config.align_net.config.is_null(), align_config) {
             config.align_net.config = found;
         }
-        let tokenizer = pollster::block_on(model::read(self.source, &config.encoder.tokenizer)).context(
-            "convert needs the tokenizer as tokenizer.json (transformers writes one with AutoTokenizer.save_pretrained)",
-        )?;
+        let tokenizer = pollster::block_on(model::tokenizer_json(self.source, &config.encoder))?;
         files.insert(
             "tokenizer.json".into(),
             self.write_file("tokenizer.json", &tokenizer)?,
@@ -169,16 +168,14 @@ impl Converter<'_> {
     }
 
     /// Writes one part, tensor by tensor.
-    fn write_part(
-        &self,
-        file: &str,
-        part: &str,
-        component: Component,
-        model: &str,
-        weights: &Weights,
-    ) -> Result<FileRecord> {
-        let tensors = plan::tensors(weights, self.args.quantize);
-        let writer = GgufWriter::new(plan::metadata(component, model), tensors.clone())?;
+    fn write_part(&self, file: &str, part: &Part, model: &str) -> Result<FileRecord> {
+        let Part {
+            component,
+            weights,
+            tensors,
+            ..
+        } = part;
+        let writer = GgufWriter::new(plan::metadata(*component, model), tensors.clone())?;
         let bar = self.bar(file, writer.file_len());
         let path = self.folder.join(file);
         let out = File::create(&path).with_context(|| path.display().to_string())?;
@@ -187,17 +184,15 @@ impl Converter<'_> {
             shown.as_str(),
             HashingWriter::new(BufWriter::with_capacity(1 << 20, out)),
         )?;
-        for (name, stored, shape) in &tensors {
-            if self.interrupt.is_set() {
-                bar.finish_and_clear();
-                return Err(Error::Cancelled.into());
-            }
-            let tensor = pollster::block_on(weights.read(name))?;
-            let bytes = plan::store(&tensor, *stored).map_err(|reason| {
-                Error::format(weights.file_of(name), format!("tensor `{name}`: {reason}"))
+        for planned in tensors {
+            store::store(weights, planned, |bytes| {
+                if self.interrupt.is_set() {
+                    bar.finish_and_clear();
+                    return Err(Error::Cancelled.into());
+                }
+                bar.inc(bytes.len() as u64);
+                Ok(body.write_part(bytes)?)
             })?;
-            body.write_tensor(&bytes)?;
-            bar.inc(stored.byte_len(shape).unwrap_or(0));
         }
         let record = body.finish()?.finish().with_context(|| shown.clone())?;
         bar.finish_and_clear();
@@ -209,7 +204,8 @@ impl Converter<'_> {
             };
             writeln!(
                 io::stderr(),
-                "{file}: {part}, {count} tensors, {size}{ignored}"
+                "{file}: {}, {count} tensors, {size}{ignored}",
+                part.name
             )?;
         }
         Ok(record)

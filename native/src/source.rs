@@ -1,7 +1,10 @@
 //! Where a model's files come from: a folder on disk, mapped, or the model inside the binary.
 //!
 //! Neither copies: the weights of a 24 GB model are read from the page cache, those of the embedded
-//! model from the executable itself. Left out: downloading.
+//! model from the executable itself. Only `convert` reads a folder [unmapped](Access::Read), since
+//! mapped pages count as a process's memory. Left out: downloading.
+
+mod unmapped;
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -13,6 +16,8 @@ use memmap2::Mmap;
 use x2i_core::model::ModelSource;
 use x2i_core::weights::{LocalBoxFuture, MemorySource, WeightSource};
 use x2i_core::{Error, Result};
+
+use unmapped::UnmappedFile;
 
 /// The name of the model in the binary.
 pub const EMBEDDED_NAME: &str = "emoji";
@@ -91,6 +96,13 @@ impl ModelSource for Model {
             Self::Folder(source) => source.open(path),
         }
     }
+
+    fn list<'a>(&'a self, folder: &'a str) -> LocalBoxFuture<'a, Result<Vec<String>>> {
+        match self {
+            Self::Embedded(source) => source.list(folder),
+            Self::Folder(source) => source.list(folder),
+        }
+    }
 }
 
 /// The model inside the binary.
@@ -133,6 +145,16 @@ impl ModelSource for EmbeddedSource {
 pub struct FolderSource {
     name: String,
     root: PathBuf,
+    access: Access,
+}
+
+/// How the files of a folder are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Mapped into memory: nothing is copied, and what was read stays part of the process.
+    Map,
+    /// Range by range into buffers of their own, which are freed after use.
+    Read,
 }
 
 impl FolderSource {
@@ -152,7 +174,13 @@ impl FolderSource {
         let name = full
             .file_name()
             .map_or(shown, |name| name.to_string_lossy().into_owned());
-        Ok(Self { name, root })
+        let access = Access::Map;
+        Ok(Self { name, root, access })
+    }
+
+    /// The same folder, read otherwise.
+    pub fn with_access(self, access: Access) -> Self {
+        Self { access, ..self }
     }
 
     /// The folder's path as it was given.
@@ -172,10 +200,43 @@ impl ModelSource for FolderSource {
     }
 
     fn open<'a>(&'a self, path: &'a str) -> LocalBoxFuture<'a, Result<Rc<dyn WeightSource>>> {
-        let opened =
-            MappedFile::open(&self.path(path)).map(|file| Rc::new(file) as Rc<dyn WeightSource>);
+        let path = self.path(path);
+        let opened: Result<Rc<dyn WeightSource>> = match self.access {
+            Access::Map => MappedFile::open(&path).map(|file| Rc::new(file) as _),
+            Access::Read => UnmappedFile::open(&path).map(|file| Rc::new(file) as _),
+        };
         Box::pin(std::future::ready(opened))
     }
+
+    fn list<'a>(&'a self, folder: &'a str) -> LocalBoxFuture<'a, Result<Vec<String>>> {
+        Box::pin(std::future::ready(file_names(&self.path(folder))))
+    }
+}
+
+/// The names of the files in a folder, sorted; none when there is no such folder.
+fn file_names(folder: &Path) -> Result<Vec<String>> {
+    let shown = folder.display().to_string();
+    let entries = match folder.read_dir() {
+        Ok(entries) => entries,
+        Err(error) => {
+            return match io_error(&shown, error) {
+                Error::MissingFile { .. } => Ok(Vec::new()),
+                error => Err(error),
+            };
+        }
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| io_error(&shown, error))?;
+        // A name that is no UTF-8 is none that a model folder could ask for.
+        if entry.path().is_file()
+            && let Ok(name) = entry.file_name().into_string()
+        {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// A file mapped into memory, read only.
@@ -191,13 +252,8 @@ impl MappedFile {
     /// # Errors
     /// [`Error::MissingFile`] or [`Error::Io`].
     pub fn open(path: &Path) -> Result<Self> {
-        let name = path.display().to_string();
-        let metadata = path.metadata().map_err(|error| io_error(&name, error))?;
-        if !metadata.is_file() {
-            return Err(Error::format(name, "is not a regular file"));
-        }
-        let file = File::open(path).map_err(|error| io_error(&name, error))?;
-        let map = if metadata.len() == 0 {
+        let (name, file, len) = open_regular(path)?;
+        let map = if len == 0 {
             None
         } else {
             // SAFETY: the map is read only. Another program that cuts the file short while we run
@@ -242,6 +298,17 @@ impl WeightSource for MappedFile {
     }
 }
 
+/// Opens a file that is neither a folder nor a device: its name, itself and its length.
+fn open_regular(path: &Path) -> Result<(String, File, u64)> {
+    let name = path.display().to_string();
+    let metadata = path.metadata().map_err(|error| io_error(&name, error))?;
+    if !metadata.is_file() {
+        return Err(Error::format(name, "is not a regular file"));
+    }
+    let file = File::open(path).map_err(|error| io_error(&name, error))?;
+    Ok((name, file, metadata.len()))
+}
+
 /// [`Error::MissingFile`] where a file is not there, [`Error::Io`] otherwise.
 pub fn io_error(file: &str, source: std::io::Error) -> Error {
     match source.kind() {
@@ -275,11 +342,22 @@ mod tests {
         std::fs::write(outer.path().join("shared.json"), "{}")?;
         std::fs::write(inner.join("model.json"), "[1]")?;
         std::fs::write(inner.join("empty.gguf"), "")?;
-        let source = FolderSource::open(&inner)?;
-        assert_eq!(source.name(), "model");
-        assert_eq!(read(&source, "model.json")?, b"[1]");
-        assert_eq!(read(&source, "../shared.json")?, b"{}");
-        assert_eq!(read(&source, "empty.gguf")?, b"");
+        for access in [Access::Map, Access::Read] {
+            let source = FolderSource::open(&inner)?.with_access(access);
+            assert_eq!(source.name(), "model");
+            assert_eq!(read(&source, "model.json")?, b"[1]");
+            assert_eq!(read(&source, "../shared.json")?, b"{}");
+            assert_eq!(read(&source, "empty.gguf")?, b"");
+            let file = pollster::block_on(source.open("model.json"))?;
+            let part = |range| pollster::block_on(file.read(range)).map(Cow::into_owned);
+            assert_eq!(part(1..2)?, b"1");
+            for outside in [0..4, 4..4, 0..u64::MAX] {
+                assert!(
+                    matches!(part(outside), Err(Error::Format { .. })),
+                    "{access:?}"
+                );
+            }
+        }
         Ok(())
     }
 

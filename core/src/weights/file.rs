@@ -6,12 +6,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::rc::Rc;
 
 use crate::error::{Error, Result};
 
 use super::gguf::MetaValue;
-use super::stored::{StoredType, TensorInfo, element_count};
+use super::stored::{StoredType, TensorInfo};
 use super::{WeightSource, gguf, memory_len, pickle, quant, read_range, safetensors};
 
 /// The format of a weight file.
@@ -121,62 +122,84 @@ impl WeightFile {
     /// # Errors
     /// [`Error::MissingTensor`], or whatever the source says.
     pub async fn read(&self, name: &str) -> Result<HostTensor<'_>> {
-        let info = self.header.tensors.get(name);
-        let info = info.ok_or_else(|| Error::MissingTensor {
-            file: self.name().to_owned(),
-            name: name.to_owned(),
-        })?;
-        if !info.stored.is_readable() {
-            let reason = format!(
-                "tensor `{name}` is stored as {}, which can't be read yet; use a file with F32, \
-                 F16, BF16, Q8_0 or Q4_0",
-                info.stored
-            );
-            return Err(Error::format(self.name(), reason));
-        }
-        let what = format_args!("tensor `{name}`");
-        let length = memory_len(self.name(), what, info.byte_len())?;
-        let bytes = match &info.strides {
-            None => {
-                let range = info.offset..info.offset + info.byte_len();
-                read_range(&*self.source, range).await?
-            }
-            Some(strides) => Cow::Owned(self.gather(info, strides, length).await?),
-        };
+        let info = self.info(name)?;
         Ok(HostTensor {
             stored: info.stored,
             shape: info.shape.clone(),
-            bytes,
+            bytes: self.read_part(name, 0..info.elements()).await?,
         })
     }
 
-    /// Copies a strided view into a contiguous tensor of `length` bytes.
-    async fn gather(&self, info: &TensorInfo, strides: &[usize], length: usize) -> Result<Vec<u8>> {
-        if element_count(&info.shape) == Some(0) {
-            return Ok(Vec::new());
+    /// Reads a run of a tensor's numbers, counted in the order of its rows, as stored.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    ///
+    /// # Panics
+    /// For a run that leaves the tensor or cuts a block.
+    pub async fn read_part(&self, name: &str, elements: Range<u64>) -> Result<Cow<'_, [u8]>> {
+        let info = self.info(name)?;
+        let block = info.stored.block_len() as u64;
+        assert!(
+            elements.start <= elements.end && elements.end <= info.elements(),
+            "{elements:?} is no part of tensor `{name}`"
+        );
+        assert!(
+            elements.start.is_multiple_of(block) && elements.end.is_multiple_of(block),
+            "{elements:?} cuts blocks of tensor `{name}`"
+        );
+        let bytes = |elements: u64| elements / block * info.stored.block_bytes() as u64;
+        let (start, end) = (bytes(elements.start), bytes(elements.end));
+        let what = format_args!("tensor `{name}`");
+        let length = memory_len(self.name(), what, end - start)?;
+        match &info.strides {
+            None => read_range(&*self.source, info.offset + start..info.offset + end).await,
+            Some(strides) => self
+                .gather(info, strides, elements, length)
+                .await
+                .map(Cow::Owned),
         }
+    }
+
+    fn info(&self, name: &str) -> Result<&TensorInfo> {
+        let info = self.header.tensors.get(name);
+        info.ok_or_else(|| Error::MissingTensor {
+            file: self.name().to_owned(),
+            name: name.to_owned(),
+        })
+    }
+
+    /// Copies a run of a strided view into `length` contiguous bytes.
+    async fn gather(
+        &self,
+        info: &TensorInfo,
+        strides: &[usize],
+        elements: Range<u64>,
+        length: usize,
+    ) -> Result<Vec<u8>> {
+        // The header's check keeps every element inside its storage.
+        let place = |element: u64| {
+            let mut rest = element;
+            let axes = info.shape.iter().zip(strides).rev();
+            axes.fold(0, |place, (&size, &stride)| {
+                let index = rest % size as u64;
+                rest /= size as u64;
+                place + index * stride as u64
+            })
+        };
+        let places = || elements.clone().map(place);
+        let (Some(first), Some(last)) = (places().min(), places().max()) else {
+            return Ok(Vec::new());
+        };
         let size = info.stored.block_bytes();
-        let axes = || info.shape.iter().zip(strides);
-        // The header's check keeps the last element inside its storage.
-        let last: usize = axes().map(|(&size, &stride)| (size - 1) * stride).sum();
-        let span = (last as u64 + 1) * size as u64;
-        let view = read_range(&*self.source, info.offset..info.offset + span).await?;
+        let start = info.offset + first * size as u64;
+        let span = (last - first + 1) * size as u64;
+        let view = read_range(&*self.source, start..start + span).await?;
         let mut contiguous = Vec::with_capacity(length);
-        let mut index = vec![0; info.shape.len()];
-        for _ in 0..info.elements() {
-            let element: usize = index
-                .iter()
-                .zip(strides)
-                .map(|(i, stride)| i * stride)
-                .sum();
-            contiguous.extend_from_slice(&view[element * size..(element + 1) * size]);
-            for (i, &size) in index.iter_mut().zip(&info.shape).rev() {
-                *i += 1;
-                if *i < size {
-                    break;
-                }
-                *i = 0;
-            }
+        for place in places() {
+            // Inside the view, whose length is one of memory.
+            let at = (place - first) as usize * size;
+            contiguous.extend_from_slice(&view[at..at + size]);
         }
         Ok(contiguous)
     }

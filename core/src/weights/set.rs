@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::btree_map;
+use std::ops::Range;
 use std::rc::Rc;
 
 use burn::tensor::Device;
@@ -15,7 +16,7 @@ use crate::error::{Error, Result};
 use super::file::{HostTensor, WeightFile};
 use super::names::{Component, Layout, Translator};
 use super::scope::Scope;
-use super::stored::StoredType;
+use super::stored::{StoredType, element_count};
 use super::{WeightSource, memory_len, quant};
 
 /// The tensors of one model part, by our names.
@@ -31,7 +32,7 @@ pub struct Weights {
 #[derive(Debug)]
 struct Tensor {
     pieces: Vec<Piece>,
-    halves: Halves,
+    order: Order,
     stored: StoredType,
     shape: Vec<usize>,
 }
@@ -40,19 +41,55 @@ impl Tensor {
     fn byte_len(&self) -> u64 {
         self.stored.byte_len(&self.shape).unwrap_or(u64::MAX)
     }
+
+    fn elements(&self) -> u64 {
+        element_count(&self.shape).unwrap_or(u64::MAX)
+    }
+
+    /// Where a run of its numbers stands: runs of pieces, in order.
+    fn runs(&self, elements: Range<u64>) -> Vec<(&Piece, Range<u64>)> {
+        let mut runs = Vec::new();
+        let mut add = |elements: Range<u64>| {
+            let mut start = 0;
+            for piece in &self.pieces {
+                let end = start + piece.elements;
+                let run = elements.start.max(start)..elements.end.min(end);
+                if run.start < run.end {
+                    runs.push((piece, run.start - start..run.end - start));
+                }
+                start = end;
+            }
+        };
+        if self.order == Order::HalvesSwapped {
+            let half = self.elements() / 2;
+            let (middle, end) = (elements.start.max(half), elements.end.min(half));
+            add(elements.start + half..end + half);
+            add(middle - half..elements.end.max(half) - half);
+        } else {
+            add(elements);
+        }
+        runs
+    }
 }
 
-/// A tensor as a file has it; several are joined along their first axis.
+/// A tensor as a file has it.
 #[derive(Debug)]
 struct Piece {
     file: usize,
     name: String,
+    stored: StoredType,
+    elements: u64,
 }
 
+/// How the numbers of the pieces follow each other.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Halves {
-    Kept,
-    Swapped,
+enum Order {
+    /// One piece after the other: they are joined along their first axis.
+    Joined,
+    /// The second half of the one piece, then the first.
+    HalvesSwapped,
+    /// So many numbers of each piece by turns.
+    Interleaved { run: usize },
 }
 
 /// The pieces of one of our tensors while files are still being looked through.
@@ -170,35 +207,92 @@ impl Weights {
     /// # Errors
     /// [`Error::MissingTensor`], or what the source says.
     pub async fn read(&self, name: &str) -> Result<HostTensor<'_>> {
-        let tensor = self.tensors.get(name);
-        let tensor = tensor.ok_or_else(|| Error::MissingTensor {
-            file: self.label.clone(),
-            name: name.to_owned(),
-        })?;
-        let mut bytes = if let [piece] = tensor.pieces.as_slice() {
-            self.files[piece.file].read(&piece.name).await?.bytes
-        } else {
-            let what = format_args!("tensor `{name}`");
-            let length = memory_len(&self.label, what, tensor.byte_len())?;
-            let mut joined = Vec::with_capacity(length);
-            for piece in &tensor.pieces {
-                let part = self.files[piece.file].read(&piece.name).await?;
-                if part.stored == tensor.stored {
-                    joined.extend_from_slice(&part.bytes);
-                } else {
-                    joined.extend(quant::quantize(&part.to_f32(), StoredType::F32));
-                }
-            }
-            Cow::Owned(joined)
-        };
-        if tensor.halves == Halves::Swapped {
-            let middle = bytes.len() / 2;
-            bytes.to_mut().rotate_left(middle);
-        }
+        let tensor = self.tensor(name)?;
         Ok(HostTensor {
             stored: tensor.stored,
             shape: tensor.shape.clone(),
-            bytes,
+            bytes: self.read_part(name, 0..tensor.elements()).await?,
+        })
+    }
+
+    /// Reads a run of a tensor's numbers, counted in the order of its rows: the bytes that
+    /// [`read`](Self::read) has there. So a tensor may be larger than memory.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    ///
+    /// # Panics
+    /// For a run that leaves the tensor or cuts a block.
+    pub async fn read_part(&self, name: &str, elements: Range<u64>) -> Result<Cow<'_, [u8]>> {
+        let tensor = self.tensor(name)?;
+        if let Order::Interleaved { run } = tensor.order {
+            return self.interleave(name, tensor, run, elements).await;
+        }
+        let mut runs = tensor.runs(elements.clone());
+        if let [(piece, run)] = runs.as_mut_slice()
+            && piece.stored == tensor.stored
+        {
+            let run = std::mem::replace(run, 0..0);
+            return self.files[piece.file].read_part(&piece.name, run).await;
+        }
+        let block = tensor.stored.block_len() as u64;
+        let bytes = (elements.end - elements.start) / block * tensor.stored.block_bytes() as u64;
+        let what = format_args!("tensor `{name}`");
+        let mut joined = Vec::with_capacity(memory_len(&self.label, what, bytes)?);
+        for (piece, run) in runs {
+            let file = &self.files[piece.file];
+            if piece.stored == tensor.stored {
+                joined.extend_from_slice(&file.read_part(&piece.name, run).await?);
+            } else {
+                // Widened to f32; the run may begin and end inside a block of the piece's type.
+                let block = piece.stored.block_len() as u64;
+                let outer = run.start / block * block..run.end.next_multiple_of(block);
+                let skip = (run.start - outer.start) as usize;
+                let bytes = file.read_part(&piece.name, outer).await?;
+                let values = quant::dequantize(&bytes, piece.stored);
+                let values = &values[skip..skip + (run.end - run.start) as usize];
+                joined.extend(quant::quantize(values, tensor.stored));
+            }
+        }
+        Ok(Cow::Owned(joined))
+    }
+
+    /// Puts runs of all pieces by turns. The tensors that are stored so are small: all is read.
+    async fn interleave(
+        &self,
+        name: &str,
+        tensor: &Tensor,
+        run: usize,
+        elements: Range<u64>,
+    ) -> Result<Cow<'_, [u8]>> {
+        let size = tensor.stored.block_bytes();
+        let mut whole = Vec::with_capacity(tensor.pieces.len());
+        for piece in &tensor.pieces {
+            let part = self.files[piece.file].read(&piece.name).await?;
+            whole.push(if piece.stored == tensor.stored {
+                part.bytes
+            } else {
+                Cow::Owned(quant::quantize(&part.to_f32(), tensor.stored))
+            });
+        }
+        let what = format_args!("tensor `{name}`");
+        let length = memory_len(&self.label, what, tensor.byte_len())?;
+        let mut joined = Vec::with_capacity(length);
+        for at in (0..whole[0].len()).step_by(run * size) {
+            for piece in &whole {
+                joined.extend_from_slice(&piece[at..at + run * size]);
+            }
+        }
+        joined.truncate(elements.end as usize * size);
+        joined.drain(..elements.start as usize * size);
+        Ok(Cow::Owned(joined))
+    }
+
+    fn tensor(&self, name: &str) -> Result<&Tensor> {
+        let tensor = self.tensors.get(name);
+        tensor.ok_or_else(|| Error::MissingTensor {
+            file: self.label.clone(),
+            name: name.to_owned(),
         })
     }
 
@@ -233,9 +327,12 @@ impl Weights {
                     }
                     btree_map::Entry::Occupied(entry) => entry.into_mut(),
                 };
+                let info = &file.tensors()[name];
                 let piece = Piece {
                     file: index,
                     name: name.clone(),
+                    stored: info.stored,
+                    elements: info.elements(),
                 };
                 // A whole tensor beside pieces of the same one has another number of pieces.
                 let place = slot.pieces.get_mut(target.index);
@@ -270,49 +367,81 @@ impl Weights {
                 );
                 Error::format(self.files[piece.file].name(), reason)
             };
-            if shape.is_empty() || next.shape.get(1..) != shape.get(1..) {
-                return Err(misfit());
+            if found.layout == Layout::Interleaved {
+                if next.shape != first.shape || stored.is_block() || next.stored.is_block() {
+                    return Err(misfit());
+                }
+            } else {
+                if shape.is_empty() || next.shape.get(1..) != shape.get(1..) {
+                    return Err(misfit());
+                }
+                shape[0] = shape[0].checked_add(next.shape[0]).ok_or_else(misfit)?;
             }
-            shape[0] = shape[0].checked_add(next.shape[0]).ok_or_else(misfit)?;
             if next.stored != stored {
                 stored = StoredType::F32;
             }
         }
-        let bad = |reason: String| Err(Error::format(self.files[pieces[0].file].name(), reason));
-        let overflows = || bad(format!("the shape of tensor `{name}` overflows"));
-        let mut halves = Halves::Kept;
-        match found.layout {
-            Layout::AsStored => {}
-            // [out, in, 1, ..] or [out, in, t, h, w] -> [out, the rest]
-            Layout::Matrix if shape.len() > 2 && !stored.is_block() => {
-                let rest = shape.split_off(1);
-                match rest.into_iter().try_fold(1, usize::checked_mul) {
-                    Some(rest) => shape.push(rest),
-                    None => return overflows(),
-                }
-            }
-            Layout::Matrix => {}
-            Layout::HalvesSwapped => {
-                halves = Halves::Swapped;
-                let half = |rows: &usize| [&[rows / 2], &shape[1..]].concat();
-                let half = shape.first().filter(|rows| *rows % 2 == 0).map(half);
-                // A vector's middle may also lie inside a block.
-                if half.and_then(|half| stored.byte_len(&half)).is_none() {
-                    return bad(format!(
-                        "tensor `{}` of shape {shape:?} should be a scale and a shift of equal size",
-                        pieces[0].name
-                    ));
-                }
-            }
-        }
-        if stored.byte_len(&shape).is_none() {
-            return overflows();
-        }
+        let (order, shape) =
+            arrange(found.layout, pieces.len(), stored, shape).map_err(|reason| {
+                let reason = format!("tensor `{}` {reason}", pieces[0].name);
+                Error::format(self.files[pieces[0].file].name(), reason)
+            })?;
         Ok(Tensor {
             pieces,
-            halves,
+            order,
             stored,
             shape,
         })
+    }
+}
+
+/// The order and the shape in which our tensor has the numbers of one of `shape`, which for
+/// interleaved ones is that of each of the `pieces`.
+///
+/// # Errors
+/// What is wrong with the tensor, to follow its name.
+fn arrange(
+    layout: Layout,
+    pieces: usize,
+    stored: StoredType,
+    mut shape: Vec<usize>,
+) -> Result<(Order, Vec<usize>), String> {
+    let overflows = || "has a shape that overflows".to_owned();
+    let mut order = Order::Joined;
+    match layout {
+        Layout::AsStored => {}
+        // [out, in, 1, ..] or [out, in, t, h, w] -> [out, the rest]
+        Layout::Matrix if shape.len() > 2 && !stored.is_block() => {
+            let rest = shape.split_off(1);
+            let rest = rest.into_iter().try_fold(1, usize::checked_mul);
+            shape.push(rest.ok_or_else(overflows)?);
+        }
+        Layout::Matrix => {}
+        // [out, in, h, w] of each frame -> [out, in * frames * h * w]
+        Layout::Interleaved => {
+            let &[out, channels, height, width] = shape.as_slice() else {
+                return Err(format!("of shape {shape:?} should have four axes"));
+            };
+            let run = height.checked_mul(width).ok_or_else(overflows)?;
+            let rest = run.checked_mul(channels);
+            let rest = rest.and_then(|rest| rest.checked_mul(pieces));
+            shape = vec![out, rest.ok_or_else(overflows)?];
+            order = Order::Interleaved { run: run.max(1) };
+        }
+        Layout::HalvesSwapped => {
+            order = Order::HalvesSwapped;
+            let half = |rows: &usize| [&[rows / 2], &shape[1..]].concat();
+            let half = shape.first().filter(|rows| *rows % 2 == 0).map(half);
+            // A vector's middle may also lie inside a block.
+            if half.and_then(|half| stored.byte_len(&half)).is_none() {
+                return Err(format!(
+                    "of shape {shape:?} should be a scale and a shift of equal size"
+                ));
+            }
+        }
+    }
+    match stored.byte_len(&shape) {
+        Some(_) => Ok((order, shape)),
+        None => Err(overflows()),
     }
 }

@@ -1,8 +1,7 @@
 //! How a tensor's numbers are stored, and where.
 //!
-//! The plain types are those of safetensors and PyTorch; the block types are ggml's, and all of
-//! ggml's common ones are known here by size, so that a file with types that we can't compute with
-//! still opens and says so by name. Left out: ggml's `IQ` types and float8.
+//! The plain types are those of safetensors and PyTorch; the block types are ggml's. Left out:
+//! ggml's `IQ`, `TQ` and `MXFP4` types and float8.
 
 use std::fmt;
 
@@ -23,7 +22,6 @@ pub enum StoredType {
     Bool,
     Q8_0,
     Q4_0,
-    // Known by size only: reading their values is an error that names the type.
     Q4_1,
     Q5_0,
     Q5_1,
@@ -67,11 +65,6 @@ impl StoredType {
     /// True for ggml's block types.
     pub fn is_block(self) -> bool {
         self.block_len() > 1
-    }
-
-    /// True when we can turn the stored bytes into numbers.
-    pub fn is_readable(self) -> bool {
-        !self.is_block() || matches!(self, Self::Q8_0 | Self::Q4_0)
     }
 
     /// The bytes of a contiguous tensor of `shape`, or `None` when that overflows, or when a row

@@ -266,7 +266,12 @@ fn faulty_tensors_are_refused() {
     assert_refused(one(&[1], 0, u64::MAX - 31), &["a.weight", "beyond the end"]);
     assert_refused(one(&[1], 0, 4), &["a.weight", "alignment"]);
     assert_refused(one(&[31], 8, 0), &["a.weight", "blocks of Q8_0"]);
-    assert_refused(one(&[256], 16, 0), &["a.weight", "type number 16"]);
+    assert_refused(
+        one(&[256], 16, 0),
+        &["a.weight", "stored as IQ2_XXS", "Q4_0"],
+    );
+    assert_refused(one(&[32], 39, 0), &["a.weight", "stored as MXFP4"]);
+    assert_refused(one(&[256], 99, 0), &["a.weight", "type number 99"]);
     let two = |second: &str, offset| {
         let raw = Raw::new(3, 2, 0).tensor("a", &[9], 0, 0);
         raw.tensor(second, &[1], 0, offset).data(96)
@@ -277,20 +282,14 @@ fn faulty_tensors_are_refused() {
 }
 
 #[test]
-fn a_k_quant_is_known_by_name_but_not_read() {
+fn a_k_quant_is_read() {
     let bytes = Raw::new(3, 1, 0)
         .tensor("a.weight", &[256, 2], 12, 0)
         .data(288);
     let file = opened(bytes);
     assert_eq!(file.tensors()["a.weight"].stored, StoredType::Q4K);
     assert_eq!(file.tensors()["a.weight"].shape, [2, 256]);
-    let error = pollster::block_on(file.read("a.weight"))
-        .expect_err("Q4_K")
-        .to_string();
-    assert!(
-        error.contains("a.weight") && error.contains("Q4_K"),
-        "{error}"
-    );
+    assert_eq!(values(&file, "a.weight"), [0.0; 512]);
 }
 
 #[test]
@@ -391,4 +390,35 @@ proptest! {
             prop_assert_eq!(&*read.bytes, &**bytes);
         }
     }
+}
+
+#[test]
+fn a_tensor_is_written_in_parts_and_never_left_unfinished() {
+    let plans = || {
+        vec![
+            plan("a", StoredType::F32, &[5]),
+            plan("b", StoredType::I8, &[3]),
+        ]
+    };
+    let begin = || {
+        let writer = GgufWriter::new(Vec::new(), plans()).expect("a plan");
+        writer.start("out.gguf", Vec::new()).expect("a header")
+    };
+    let (a, b): (Vec<u8>, Vec<u8>) = ((0..20).collect(), vec![7; 3]);
+    let whole = write(
+        Vec::new(),
+        plans().into_iter().zip([a.clone(), b.clone()]).collect(),
+    );
+    let mut body = begin();
+    for part in [&a[..1], &a[1..9], &[], &a[9..], &b] {
+        body.write_part(part).expect("a part");
+    }
+    assert_eq!(body.finish().expect("all tensors"), whole);
+
+    let mut body = begin();
+    body.write_part(&a[..1]).expect("a part");
+    let error = body.write_part(&a).expect_err("too much").to_string();
+    assert!(error.contains("`a`") && error.contains("more"), "{error}");
+    let error = body.finish().expect_err("a is unfinished").to_string();
+    assert!(error.contains("`a`"), "{error}");
 }

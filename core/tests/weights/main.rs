@@ -1,11 +1,13 @@
 //! Weight files: every format reads what its writers write, and refuses what is broken.
 
 mod common;
+mod community;
 mod gguf;
 mod hostile;
 mod large;
 mod names;
 mod pairs;
+mod parts;
 mod pickle;
 mod quant;
 mod refused_pickles;

@@ -172,6 +172,47 @@ fn qwen_names_of_all_versions_are_read() {
 }
 
 #[test]
+fn llama_cpps_vision_file_is_read_with_q_k_and_v_apart_or_joined() {
+    let rows = [
+        ("v.blk.3.ln1.weight", "visual.blocks.3.norm1.weight"),
+        ("v.blk.3.ln2.weight", "visual.blocks.3.norm2.weight"),
+        (
+            "v.blk.3.attn_out.weight",
+            "visual.blocks.3.attn.proj.weight",
+        ),
+        ("v.blk.3.attn_out.bias", "visual.blocks.3.attn.proj.bias"),
+        (
+            "v.blk.3.ffn_gate.weight",
+            "visual.blocks.3.mlp.gate_proj.weight",
+        ),
+        ("v.blk.3.ffn_up.bias", "visual.blocks.3.mlp.up_proj.bias"),
+        (
+            "v.blk.3.ffn_down.weight",
+            "visual.blocks.3.mlp.down_proj.weight",
+        ),
+        ("v.post_ln.weight", "visual.merger.ln_q.weight"),
+        ("mm.0.weight", "visual.merger.mlp.0.weight"),
+        ("mm.2.bias", "visual.merger.mlp.2.bias"),
+    ];
+    let mut foreign = Vec::new();
+    let mut ours = Vec::new();
+    for ((name, own), i) in rows.iter().zip(0..) {
+        foreign.push(Made::counting(name, &[2, 2], i as f32 * 10.0));
+        ours.push(Made::counting(own, &[2, 2], i as f32 * 10.0));
+    }
+    let joined = "visual.blocks.3.attn.qkv.weight";
+    ours.push(Made::counting(joined, &[6, 2], 1000.0));
+    let mut apart = foreign.clone();
+    for (name, i) in ["q", "k", "v"].iter().zip(0..) {
+        let name = format!("v.blk.3.attn_{name}.weight");
+        apart.push(Made::counting(&name, &[2, 2], 1000.0 + i as f32 * 4.0));
+    }
+    assert_same(Component::Qwen2_5Vl, &apart, &ours);
+    foreign.push(Made::counting("v.blk.3.attn_qkv.weight", &[6, 2], 1000.0));
+    assert_same(Component::Qwen2_5Vl, &foreign, &ours);
+}
+
+#[test]
 fn the_patch_embedding_is_a_matrix() {
     let name = "visual.patch_embed.proj.weight";
     let weights = loaded(

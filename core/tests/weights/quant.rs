@@ -1,8 +1,67 @@
-//! The host quantizers against bytes that ggml's own Python package made.
+//! The host quantizers against bytes that ggml made.
+//!
+//! `data/ggml_blocks.gguf` comes from `tests/reference/make_ggml_vectors.py`: rows of awkward
+//! numbers, the blocks that ggml's C quantizers make of them, and what gguf-py reads from these.
 
 use proptest::prelude::*;
-use x2i_core::weights::StoredType;
-use x2i_core::weights::quant::{dequantize, quantize};
+use x2i_core::weights::quant::{can_quantize, dequantize, quantize};
+use x2i_core::weights::{HostTensor, StoredType, WeightFile};
+
+use crate::common::opened;
+
+const ALL_BLOCKS: [(StoredType, &str); 10] = [
+    (StoredType::Q8_0, "q8_0"),
+    (StoredType::Q4_0, "q4_0"),
+    (StoredType::Q4_1, "q4_1"),
+    (StoredType::Q5_0, "q5_0"),
+    (StoredType::Q5_1, "q5_1"),
+    (StoredType::Q2K, "q2_K"),
+    (StoredType::Q3K, "q3_K"),
+    (StoredType::Q4K, "q4_K"),
+    (StoredType::Q5K, "q5_K"),
+    (StoredType::Q6K, "q6_K"),
+];
+
+fn ggml_blocks() -> WeightFile {
+    opened(include_bytes!("data/ggml_blocks.gguf").to_vec())
+}
+
+fn read<'a>(file: &'a WeightFile, name: &str) -> HostTensor<'a> {
+    pollster::block_on(file.read(name)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Bits rather than numbers: a zero's sign counts, too.
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+#[test]
+fn every_block_type_is_read_to_the_bit_as_gguf_py_reads_it() {
+    let file = ggml_blocks();
+    for (stored, name) in ALL_BLOCKS {
+        let blocks = read(&file, name);
+        assert_eq!(blocks.stored, stored, "{name}");
+        let expected = read(&file, &format!("{name}.f32")).to_f32();
+        assert_eq!(bits(&blocks.to_f32()), bits(&expected), "{name}");
+    }
+}
+
+#[test]
+fn blocks_are_made_to_the_byte_as_ggml_makes_them() {
+    let file = ggml_blocks();
+    let values = read(&file, "values").to_f32();
+    let made = ALL_BLOCKS
+        .iter()
+        .filter(|(stored, _)| can_quantize(*stored));
+    let names: Vec<&str> = made
+        .map(|&(stored, name)| {
+            let expected = read(&file, name);
+            assert!(quantize(&values, stored) == *expected.bytes, "{name}");
+            name
+        })
+        .collect();
+    assert_eq!(names, ["q8_0", "q4_0", "q4_K"]);
+}
 
 /// One block with values of both signs and many sizes.
 fn block() -> Vec<f32> {
@@ -45,9 +104,9 @@ fn quantizers_give_ggmls_bytes() {
 
 #[test]
 fn a_block_of_zeros_stays_zero() {
-    for stored in [StoredType::Q8_0, StoredType::Q4_0] {
-        let bytes = quantize(&[0.0; 32], stored);
-        assert_eq!(dequantize(&bytes, stored), [0.0; 32], "{stored}");
+    for stored in [StoredType::Q8_0, StoredType::Q4_0, StoredType::Q4K] {
+        let bytes = quantize(&[0.0; 256], stored);
+        assert_eq!(dequantize(&bytes, stored), [0.0; 256], "{stored}");
     }
 }
 

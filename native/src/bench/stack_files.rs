@@ -18,7 +18,7 @@ use x2i_core::weights::{Component, Weights};
 
 use super::synthetic::{SyntheticSource, flux_shapes, normal};
 use crate::cli::Quantize;
-use crate::convert::plan;
+use crate::convert::{plan, store};
 
 /// `stack.json`: what is in the folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -170,15 +170,13 @@ impl StackFiles {
         pollster::block_on(async {
             let sources = vec![Rc::new(source) as _];
             let weights = Weights::open("synthetic", Component::Flux, sources).await?;
-            let tensors = plan::tensors(&weights, quantize);
+            let tensors = plan::tensors(Component::Flux, &weights, quantize);
             let metadata = plan::metadata(Component::Flux, "stack");
             let writer = GgufWriter::new(metadata, tensors.clone())?;
             self.write(&file_name(&path), |out| {
                 let mut body = writer.start(path.display().to_string(), out)?;
-                for (name, stored, _) in &tensors {
-                    let tensor = pollster::block_on(weights.read(name))?;
-                    let bytes = plan::store(&tensor, *stored).map_err(anyhow::Error::msg)?;
-                    body.write_tensor(&bytes)?;
+                for planned in &tensors {
+                    store::store(&weights, planned, |bytes| Ok(body.write_part(bytes)?))?;
                 }
                 body.finish()?;
                 Ok(())

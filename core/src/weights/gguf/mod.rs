@@ -2,7 +2,7 @@
 //!
 //! Source: `docs/gguf.md` of ggml. Versions 2 and 3 are read, 3 is written, little-endian only.
 //! Left out: version 1 (2023, 32-bit counts), big-endian files, split files (their parts open one
-//! by one), and ggml's `IQ` types.
+//! by one), and ggml's `IQ`, `TQ` and `MXFP4` types, which are refused by name.
 
 mod meta;
 mod read;
@@ -41,6 +41,22 @@ const GGML_TYPES: &[(u32, StoredType)] = &[
     (27, StoredType::I64),
     (28, StoredType::F64),
     (30, StoredType::BF16),
+];
+
+/// Types that ggml has and we do not.
+const OTHER_TYPES: &[(u32, &str)] = &[
+    (16, "IQ2_XXS"),
+    (17, "IQ2_XS"),
+    (18, "IQ3_XXS"),
+    (19, "IQ1_S"),
+    (20, "IQ4_NL"),
+    (21, "IQ3_S"),
+    (22, "IQ2_S"),
+    (23, "IQ4_XS"),
+    (29, "IQ1_M"),
+    (34, "TQ1_0"),
+    (35, "TQ2_0"),
+    (39, "MXFP4"),
 ];
 
 /// A power of two of at least 8, as ggml asks for; the upper bound keeps offsets sane.

@@ -8,7 +8,9 @@ use crate::weights::cursor::{Cursor, Stop, parse_prefix};
 use crate::weights::file::Header;
 use crate::weights::stored::{StoredType, TensorInfo, element_count};
 
-use super::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, GGML_TYPES, MAX_DIMS, MetaType, MetaValue};
+use super::{
+    ALIGNMENT_KEY, DEFAULT_ALIGNMENT, GGML_TYPES, MAX_DIMS, MetaType, MetaValue, OTHER_TYPES,
+};
 
 /// The longest header: a vocabulary with its merges takes 10 MB.
 const MAX_HEADER: u64 = 256 << 20;
@@ -199,9 +201,14 @@ fn entry(cursor: &mut Cursor<'_>) -> Result<Entry, Stop> {
     let offset = cursor.u64()?;
     let stored = GGML_TYPES.iter().find(|(known, _)| *known == number);
     let (_, stored) = *stored.ok_or_else(|| {
-        bad(format!(
-            "has ggml's type number {number}, which can't be read"
-        ))
+        let other = OTHER_TYPES.iter().find(|(known, _)| *known == number);
+        bad(match other {
+            Some((_, name)) => format!(
+                "is stored as {name}, which can't be read; take a file of F32, F16, BF16, Q4_0 to \
+                 Q8_0 or Q2_K to Q6_K"
+            ),
+            None => format!("has ggml's type number {number}, which can't be read"),
+        })
     })?;
     element_count(&shape).ok_or_else(|| bad(format!("of shape {shape:?} overflows")))?;
     let length = stored.byte_len(&shape).ok_or_else(|| {

@@ -120,6 +120,8 @@ impl GgufWriter {
             out,
             alignment: self.alignment,
             tensors: self.tensors.into_iter(),
+            current: None,
+            written: 0,
         };
         body.write_all(&self.header)?;
         Ok(body)
@@ -133,6 +135,16 @@ pub struct GgufBody<W> {
     out: W,
     alignment: usize,
     tensors: std::vec::IntoIter<(String, u64)>,
+    current: Option<Unfinished>,
+    /// Bytes of the current tensor so far, modulo the alignment.
+    written: usize,
+}
+
+/// A tensor of which bytes are still to come.
+#[derive(Debug)]
+struct Unfinished {
+    name: String,
+    left: u64,
 }
 
 impl<W: Write> GgufBody<W> {
@@ -141,19 +153,52 @@ impl<W: Write> GgufBody<W> {
     /// # Errors
     /// [`Error::Io`], and [`Error::Format`] when the bytes do not fit the planned tensor.
     pub fn write_tensor(&mut self, bytes: &[u8]) -> Result<()> {
-        let planned = self.tensors.next();
-        let (name, length) =
-            planned.ok_or_else(|| Error::format(&self.file, "one tensor more than was planned"))?;
-        if bytes.len() as u64 != length {
+        let left = self.current()?.left;
+        if bytes.len() as u64 != left {
+            let name = &self.current()?.name;
             let reason = format!(
-                "tensor `{name}` was planned with {length} bytes, {} were given",
+                "tensor `{name}` was planned with {left} bytes, {} were given",
                 bytes.len()
             );
             return Err(Error::format(&self.file, reason));
         }
+        self.write_part(bytes)
+    }
+
+    /// Writes the next bytes of a tensor, or the first of the next one.
+    ///
+    /// # Errors
+    /// As [`write_tensor`](Self::write_tensor).
+    pub fn write_part(&mut self, bytes: &[u8]) -> Result<()> {
+        let current = self.current()?;
+        let Some(left) = current.left.checked_sub(bytes.len() as u64) else {
+            let reason = format!("tensor `{}` is given more bytes than planned", current.name);
+            return Err(Error::format(&self.file, reason));
+        };
+        current.left = left;
+        self.written = (self.written + bytes.len()) % self.alignment;
         self.write_all(bytes)?;
-        let padding = bytes.len().next_multiple_of(self.alignment) - bytes.len();
-        self.write_all(&vec![0; padding])
+        if left == 0 {
+            self.current = None;
+            let padding = self.written.next_multiple_of(self.alignment) - self.written;
+            self.written = 0;
+            self.write_all(&vec![0; padding])?;
+        }
+        Ok(())
+    }
+
+    /// The tensor that is being written, or the next one.
+    fn current(&mut self) -> Result<&mut Unfinished> {
+        let current = match self.current.take() {
+            Some(current) => current,
+            None => {
+                let next = self.tensors.next();
+                let (name, left) = next
+                    .ok_or_else(|| Error::format(&self.file, "one tensor more than was planned"))?;
+                Unfinished { name, left }
+            }
+        };
+        Ok(self.current.insert(current))
     }
 
     /// Flushes, and hands the output back.
@@ -161,7 +206,8 @@ impl<W: Write> GgufBody<W> {
     /// # Errors
     /// [`Error::Io`], and [`Error::Format`] when planned tensors were not written.
     pub fn finish(mut self) -> Result<W> {
-        if let Some((name, _)) = self.tensors.next() {
+        let unfinished = self.current.take().map(|current| current.name);
+        if let Some(name) = unfinished.or_else(|| self.tensors.next().map(|(name, _)| name)) {
             let reason = format!("tensor `{name}` was planned but not written");
             return Err(Error::format(self.file, reason));
         }

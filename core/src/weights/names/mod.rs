@@ -3,16 +3,20 @@
 //! Ours is the BFL checkpoints' (`flux1-dev.safetensors`, `ae.safetensors`), the X2I reference's
 //! for AlignNet and the published checkpoints' for Qwen2.5-VL. Read here: diffusers' for FLUX and
 //! the VAE (also the names of attention before diffusers 0.15), `transformers` 4.52's for
-//! Qwen2.5-VL, llama.cpp's for its language model, and the prefixes that all-in-one files and
-//! data-parallel training put in front.
+//! Qwen2.5-VL, llama.cpp's for its language model and its vision file (`mmproj`), and the prefixes
+//! that all-in-one files and data-parallel training put in front. ComfyUI's GGUF files of FLUX have
+//! BFL's names. llama.cpp permutes no rows of Qwen's q and k, as it does for Llama.
 //!
-//! Left out: llama.cpp's vision files (`mmproj`), LoRA names.
+//! Left out: LoRA names.
 
 mod tables;
 
 use std::fmt;
 
-use tables::{FLUX, FLUX_FINAL_MODULATION, FLUX_JOINED, QWEN_GGUF, Row, VAE, VAE_HALF};
+use tables::{
+    FLUX, FLUX_FINAL_MODULATION, FLUX_JOINED, JoinedRow, QWEN_GGUF, QWEN_GGUF_JOINED,
+    QWEN_GGUF_PATCHES, Row, VAE, VAE_HALF,
+};
 
 /// A part of a model that has files of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,6 +51,9 @@ pub(super) enum Layout {
     Matrix,
     /// diffusers stores (scale, shift), BFL (shift, scale).
     HalvesSwapped,
+    /// A convolution over frames as one `[out, in, height, width]` for each frame: the frames of an
+    /// input channel stand together, and the kernel is flattened.
+    Interleaved,
 }
 
 /// Where a foreign tensor belongs.
@@ -54,7 +61,8 @@ pub(super) enum Layout {
 pub(super) struct Target {
     /// Our name.
     pub(super) name: String,
-    /// The foreign names of all pieces that are joined along the first axis to make it.
+    /// The foreign names of all pieces that make it, along the first axis unless `layout` says
+    /// otherwise.
     pub(super) pieces: Vec<String>,
     /// Which of the pieces this one is.
     pub(super) index: usize,
@@ -97,20 +105,8 @@ impl Translator {
     }
 
     fn flux(&self, name: &str) -> Option<Target> {
-        for (pieces, ours) in FLUX_JOINED {
-            for (index, piece) in pieces.iter().enumerate() {
-                if let Some(wild) = self.matches(piece, name) {
-                    return Some(Target {
-                        name: wild.fill(ours),
-                        pieces: pieces.iter().map(|piece| wild.fill(piece)).collect(),
-                        index,
-                        layout: Layout::AsStored,
-                    });
-                }
-            }
-            if self.matches(ours, name).is_some() {
-                return Some(whole(name.to_owned(), name));
-            }
+        if let Some(target) = self.joined(FLUX_JOINED, name) {
+            return Some(target);
         }
         let (row, wild) = self.look_up(FLUX, name)?;
         let mut target = whole(wild.fill(row.1), name);
@@ -138,6 +134,18 @@ impl Translator {
     }
 
     fn qwen2_5_vl(&self, name: &str) -> Option<Target> {
+        let (frames, ours) = QWEN_GGUF_PATCHES;
+        if let Some(index) = frames.iter().position(|frame| *frame == name) {
+            return Some(Target {
+                name: ours.to_owned(),
+                pieces: frames.iter().map(|&frame| frame.to_owned()).collect(),
+                index,
+                layout: Layout::Interleaved,
+            });
+        }
+        if let Some(target) = self.joined(QWEN_GGUF_JOINED, name) {
+            return Some(target);
+        }
         let ours = if let Some(rest) = name.strip_prefix("model.language_model.") {
             format!("model.{rest}")
         } else if let Some(rest) = name.strip_prefix("model.visual.") {
@@ -157,11 +165,31 @@ impl Translator {
         own.iter().any(|prefix| ours.starts_with(prefix)).then(|| {
             let mut target = whole(ours, name);
             // A 3-d convolution without overlap; GGUF has no room for its fifth axis.
-            if target.name == "visual.patch_embed.proj.weight" {
+            if target.name == QWEN_GGUF_PATCHES.1 {
                 target.layout = Layout::Matrix;
             }
             target
         })
+    }
+
+    /// The tensor that has this one as a piece, or is this one.
+    fn joined(&self, rows: &[JoinedRow], name: &str) -> Option<Target> {
+        for (pieces, ours) in rows {
+            for (index, piece) in pieces.iter().enumerate() {
+                if let Some(wild) = self.matches(piece, name) {
+                    return Some(Target {
+                        name: wild.fill(ours),
+                        pieces: pieces.iter().map(|piece| wild.fill(piece)).collect(),
+                        index,
+                        layout: Layout::AsStored,
+                    });
+                }
+            }
+            if self.matches(ours, name).is_some() {
+                return Some(whole(name.to_owned(), name));
+            }
+        }
+        None
     }
 
     /// The row whose foreign or own side is this name.

@@ -106,8 +106,11 @@ pub(super) const FLUX: &[Row] = &[
 /// The one FLUX tensor whose halves diffusers swaps.
 pub(super) const FLUX_FINAL_MODULATION: &str = "final_layer.adaLN_modulation.1.*";
 
-/// FLUX tensors that diffusers keeps apart: the pieces in the order of joining, our name.
-pub(super) const FLUX_JOINED: &[(&[&str], &str)] = &[
+/// The foreign names of the pieces in the order of joining, our name.
+pub(super) type JoinedRow = (&'static [&'static str], &'static str);
+
+/// FLUX tensors that diffusers keeps apart.
+pub(super) const FLUX_JOINED: &[JoinedRow] = &[
     (
         &[
             "transformer_blocks.N.attn.to_q.*",
@@ -215,7 +218,7 @@ pub(super) const VAE_HALF: &[Row] = &[
     ),
 ];
 
-/// Qwen2.5-VL's language model as llama.cpp names it.
+/// Qwen2.5-VL as llama.cpp names it: the language model, then the vision tower.
 pub(super) const QWEN_GGUF: &[Row] = &[
     ("token_embd.weight", "model.embed_tokens.weight"),
     ("output_norm.weight", "model.norm.weight"),
@@ -241,4 +244,26 @@ pub(super) const QWEN_GGUF: &[Row] = &[
         "blk.N.ffn_down.weight",
         "model.layers.N.mlp.down_proj.weight",
     ),
+    ("v.blk.N.ln1.weight", "visual.blocks.N.norm1.weight"),
+    ("v.blk.N.ln2.weight", "visual.blocks.N.norm2.weight"),
+    ("v.blk.N.attn_out.*", "visual.blocks.N.attn.proj.*"),
+    ("v.blk.N.ffn_gate.*", "visual.blocks.N.mlp.gate_proj.*"),
+    ("v.blk.N.ffn_up.*", "visual.blocks.N.mlp.up_proj.*"),
+    ("v.blk.N.ffn_down.*", "visual.blocks.N.mlp.down_proj.*"),
+    ("v.blk.N.attn_qkv.*", "visual.blocks.N.attn.qkv.*"),
+    ("v.post_ln.weight", "visual.merger.ln_q.weight"),
+    ("mm.0.*", "visual.merger.mlp.0.*"),
+    ("mm.2.*", "visual.merger.mlp.2.*"),
 ];
+
+/// Tensors of the vision tower that llama.cpp keeps apart.
+pub(super) const QWEN_GGUF_JOINED: &[JoinedRow] = &[(
+    &["v.blk.N.attn_q.*", "v.blk.N.attn_k.*", "v.blk.N.attn_v.*"],
+    "visual.blocks.N.attn.qkv.*",
+)];
+
+/// The patch embedding: a convolution over two frames, which llama.cpp splits into two.
+pub(super) const QWEN_GGUF_PATCHES: ([&str; 2], &str) = (
+    ["v.patch_embd.weight", "v.patch_embd.weight.1"],
+    "visual.patch_embed.proj.weight",
+);

@@ -1,0 +1,132 @@
+//! f32 to and from the stored types, on the host, bit for bit as ggml's reference quantizers.
+//!
+//! Source: `quantize_row_*_ref`, `dequantize_row_*` and `ggml_compute_fp32_to_bf16` of ggml,
+//! compiled without fused multiply-add. Every block type that [`StoredType`] knows is read; Q8_0,
+//! Q4_0 and Q4_K are made. Left out: importance matrices, and ggml's `IQ`, `TQ` and `MXFP4` types.
+
+mod fit;
+mod k_quants;
+mod q4_0;
+mod q4_k;
+mod q5;
+mod q8_0;
+
+use half::{bf16, f16};
+
+use super::stored::StoredType;
+
+/// Numbers in a block of the older types.
+const BLOCK: usize = 32;
+/// Numbers in a block of the `K` types.
+const SUPER: usize = 256;
+
+/// Stores f32 values as `stored`. Integers and booleans are refused: no float weight becomes one.
+///
+/// # Panics
+/// For a type that is not [made here](can_quantize), and for values that do not divide into blocks.
+pub fn quantize(values: &[f32], stored: StoredType) -> Vec<u8> {
+    assert!(
+        values.len().is_multiple_of(stored.block_len()),
+        "{} values do not divide into blocks of {stored}",
+        values.len()
+    );
+    let mut bytes = Vec::with_capacity(values.len() / stored.block_len() * stored.block_bytes());
+    match stored {
+        StoredType::F64 => extend(&mut bytes, values, |v| f64::from(v).to_le_bytes()),
+        StoredType::F32 => extend(&mut bytes, values, f32::to_le_bytes),
+        StoredType::F16 => extend(&mut bytes, values, |v| f16::from_f32(v).to_le_bytes()),
+        StoredType::BF16 => extend(&mut bytes, values, |v| bf16::from_f32(v).to_le_bytes()),
+        StoredType::Q8_0 => extend_blocks(&mut bytes, values, q8_0::quantize),
+        StoredType::Q4_0 => extend_blocks(&mut bytes, values, q4_0::quantize),
+        StoredType::Q4K => extend_blocks(&mut bytes, values, q4_k::quantize),
+        other => panic!("nothing is quantized to {other}"),
+    }
+    bytes
+}
+
+/// True for the types that [`quantize`] makes.
+pub fn can_quantize(stored: StoredType) -> bool {
+    use StoredType::{BF16, F16, F32, F64, Q4_0, Q4K, Q8_0};
+    matches!(stored, F64 | F32 | F16 | BF16 | Q8_0 | Q4_0 | Q4K)
+}
+
+/// The f32 values of stored bytes. Wider types are rounded, booleans become 0 and 1.
+///
+/// # Panics
+/// For a part of a block.
+pub fn dequantize(bytes: &[u8], stored: StoredType) -> Vec<f32> {
+    assert!(
+        bytes.len().is_multiple_of(stored.block_bytes()),
+        "{} bytes are not whole numbers of {stored}",
+        bytes.len()
+    );
+    match stored {
+        StoredType::F64 => widen(bytes, |b| f64::from_le_bytes(b) as f32),
+        StoredType::F32 => widen(bytes, f32::from_le_bytes),
+        StoredType::F16 => widen(bytes, |b| f16::from_le_bytes(b).to_f32()),
+        StoredType::BF16 => widen(bytes, |b| bf16::from_le_bytes(b).to_f32()),
+        StoredType::I64 => widen(bytes, |b| i64::from_le_bytes(b) as f32),
+        StoredType::I32 => widen(bytes, |b| i32::from_le_bytes(b) as f32),
+        StoredType::I16 => widen(bytes, |b| f32::from(i16::from_le_bytes(b))),
+        StoredType::I8 => widen(bytes, |b| f32::from(i8::from_le_bytes(b))),
+        StoredType::U8 => widen(bytes, |[b]| f32::from(b)),
+        StoredType::Bool => widen(bytes, |[b]| f32::from(u8::from(b != 0))),
+        StoredType::Q8_0 => widen_blocks(bytes, q8_0::dequantize),
+        StoredType::Q4_0 => widen_blocks(bytes, q4_0::dequantize),
+        StoredType::Q4_1 => widen_blocks(bytes, q4_0::dequantize_q4_1),
+        StoredType::Q5_0 => widen_blocks(bytes, q5::dequantize_q5_0),
+        StoredType::Q5_1 => widen_blocks(bytes, q5::dequantize_q5_1),
+        StoredType::Q2K => widen_blocks(bytes, k_quants::dequantize_q2_k),
+        StoredType::Q3K => widen_blocks(bytes, k_quants::dequantize_q3_k),
+        StoredType::Q4K => widen_blocks(bytes, q4_k::dequantize),
+        StoredType::Q5K => widen_blocks(bytes, k_quants::dequantize_q5_k),
+        StoredType::Q6K => widen_blocks(bytes, k_quants::dequantize_q6_k),
+    }
+}
+
+fn extend<const N: usize>(bytes: &mut Vec<u8>, values: &[f32], store: impl Fn(f32) -> [u8; N]) {
+    bytes.extend(values.iter().flat_map(|&value| store(value)));
+}
+
+fn extend_blocks<const LEN: usize, const BYTES: usize>(
+    bytes: &mut Vec<u8>,
+    values: &[f32],
+    store: impl Fn(&[f32; LEN]) -> [u8; BYTES],
+) {
+    for block in values.as_chunks().0 {
+        bytes.extend(store(block));
+    }
+}
+
+fn widen<const N: usize>(bytes: &[u8], load: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+    bytes.as_chunks().0.iter().map(|&b| load(b)).collect()
+}
+
+fn widen_blocks<const LEN: usize, const BYTES: usize>(
+    bytes: &[u8],
+    load: impl Fn(&[u8; BYTES], &mut [f32; LEN]),
+) -> Vec<f32> {
+    let blocks = bytes.as_chunks().0;
+    let mut values = vec![0.0; blocks.len() * LEN];
+    for (block, values) in blocks.iter().zip(values.as_chunks_mut().0) {
+        load(block, values);
+    }
+    values
+}
+
+/// A block's scale or offset.
+fn half(bytes: [u8; 2]) -> f32 {
+    f16::from_le_bytes(bytes).to_f32()
+}
+
+/// 1/scale, with 0 for a block of zeros.
+fn inverse(scale: f32) -> f32 {
+    if scale == 0.0 { 0.0 } else { 1.0 / scale }
+}
+
+/// The number of largest magnitude, with its sign; the first of equals.
+fn largest(block: &[f32; BLOCK]) -> f32 {
+    block
+        .iter()
+        .fold(0.0f32, |max, &v| if v.abs() > max.abs() { v } else { max })
+}

@@ -1,0 +1,111 @@
+//! One tensor from the source to its new type, in parts, so that its size is no matter.
+
+use anyhow::Result;
+use rayon::prelude::*;
+use x2i_core::Error;
+use x2i_core::weights::{StoredType, Weights, quant};
+
+use super::plan::Planned;
+
+/// Numbers that are in memory together; whole blocks of every type.
+const PART: u64 = 1 << 22;
+/// Numbers that a thread takes at a time; whole blocks of every type.
+const SLICE: usize = 1 << 16;
+/// What would round to infinity in f16.
+const F16_MAX: f32 = 65_520.0;
+
+/// Hands the tensor's bytes as `planned` to `write`, part by part; as they are where that is their
+/// type already.
+///
+/// # Errors
+/// What reading or `write` says, and [`Error::Format`] for numbers that the type can't hold.
+pub(crate) fn store(
+    weights: &Weights,
+    planned: &Planned,
+    mut write: impl FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let (name, to, shape) = planned;
+    let from = weights.stored(name).unwrap_or(*to);
+    let elements = shape.iter().map(|&size| size as u64).product::<u64>();
+    let mut start = 0;
+    loop {
+        let end = elements.min(start + PART);
+        let bytes = pollster::block_on(weights.read_part(name, start..end))?;
+        if from == *to {
+            write(&bytes)?;
+        } else {
+            for bytes in convert(&bytes, from, *to).map_err(|reason| {
+                Error::format(weights.file_of(name), format!("tensor `{name}`: {reason}"))
+            })? {
+                write(&bytes)?;
+            }
+        }
+        start = end;
+        if start == elements {
+            return Ok(());
+        }
+    }
+}
+
+/// Slices of `bytes`, each with its numbers as another type.
+fn convert(bytes: &[u8], from: StoredType, to: StoredType) -> Result<Vec<Vec<u8>>, String> {
+    bytes
+        .par_chunks(SLICE / from.block_len() * from.block_bytes())
+        .map(|slice| {
+            let values = quant::dequantize(slice, from);
+            check(&values, to)?;
+            Ok(quant::quantize(&values, to))
+        })
+        .collect()
+}
+
+/// Refuses numbers that the type can't hold.
+fn check(values: &[f32], to: StoredType) -> Result<(), String> {
+    if to.is_block() && !values.iter().all(|value| value.is_finite()) {
+        return Err("holds infinities or NaN, which blocks can't".into());
+    }
+    let too_large = |value: &&f32| value.is_finite() && value.abs() >= F16_MAX;
+    if to == StoredType::F16
+        && let Some(value) = values.iter().find(too_large)
+    {
+        return Err(format!(
+            "holds {value}, which f16 can't; keep its type with --quantize none, or give it another with --override"
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_a_type_can_not_hold_are_refused() {
+        assert!(check(&[65_504.0, -65_519.0, f32::INFINITY], StoredType::F16).is_ok());
+        assert!(check(&[1.0, -70_000.0], StoredType::F16).is_err());
+        assert!(check(&[70_000.0], StoredType::BF16).is_ok());
+        assert!(check(&[f32::NAN; 32], StoredType::Q8_0).is_err());
+        assert!(check(&[70_000.0; 32], StoredType::Q8_0).is_ok());
+    }
+
+    #[test]
+    fn slices_follow_each_other_as_one_tensor() -> Result<(), String> {
+        let values: Vec<f32> = (0..2 * SLICE + 256).map(|i| (i % 1000) as f32).collect();
+        let bytes = quant::quantize(&values, StoredType::F32);
+        for to in [
+            StoredType::Q8_0,
+            StoredType::Q4_0,
+            StoredType::Q4K,
+            StoredType::F16,
+        ] {
+            let slices = convert(&bytes, StoredType::F32, to)?;
+            assert_eq!(slices.len(), 3);
+            assert!(slices.concat() == quant::quantize(&values, to), "{to}");
+        }
+        let blocks = quant::quantize(&values, StoredType::Q4_0);
+        let back = convert(&blocks, StoredType::Q4_0, StoredType::F32)?.concat();
+        let expected = quant::dequantize(&blocks, StoredType::Q4_0);
+        assert!(back == quant::quantize(&expected, StoredType::F32));
+        Ok(())
+    }
+}
