@@ -1,4 +1,4 @@
-//! Norms, rotation and gated residual by their definitions, in f64.
+//! LayerNorm and RMSNorm by their definitions, in f64.
 
 /// LayerNorm of rows as wide as `scale`, then `· (1 + scale) + shift`.
 pub fn modulated_layer_norm(x: &[f32], scale: &[f32], shift: &[f32], eps: f32) -> Vec<f32> {
@@ -26,32 +26,6 @@ pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32) -> Vec<f32> {
     out
 }
 
-/// Turns channels 2k and 2k + 1 of `x [.., tokens, head_dim]`; `cos`, `sin` `[tokens, head_dim]`.
-pub fn rotate_neighbours(x: &[f32], cos: &[f32], sin: &[f32]) -> Vec<f32> {
-    let turned = |i: usize| {
-        if i.is_multiple_of(2) {
-            -x[i + 1]
-        } else {
-            x[i - 1]
-        }
-    };
-    (0..x.len())
-        .map(|i| {
-            let angle = i % cos.len();
-            let straight = f64::from(x[i]) * f64::from(cos[angle]);
-            (straight + f64::from(turned(i)) * f64::from(sin[angle])) as f32
-        })
-        .collect()
-}
-
-/// `x + gate · y` of rows as wide as `gate`.
-pub fn gated_residual(x: &[f32], gate: &[f32], y: &[f32]) -> Vec<f32> {
-    let gated = x.iter().zip(y).zip(gate.iter().cycle());
-    gated
-        .map(|((&x, &y), &gate)| (f64::from(x) + f64::from(gate) * f64::from(y)) as f32)
-        .collect()
-}
-
 fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     let count = values.len() as f64;
     values.sum::<f64>() / count
@@ -68,13 +42,5 @@ mod tests {
             [4.0, 2.0]
         );
         assert_eq!(rms_norm(&[3.0, 3.0], &[1.0, -2.0], 0.0), [1.0, -2.0]);
-        assert_eq!(
-            rotate_neighbours(&[1.0, 2.0], &[0.0, 0.0], &[1.0, 1.0]),
-            [-2.0, 1.0]
-        );
-        assert_eq!(
-            gated_residual(&[1.0, 1.0], &[2.0, 0.0], &[3.0, 4.0]),
-            [7.0, 1.0]
-        );
     }
 }
