@@ -15,16 +15,23 @@ mod gelu;
 mod gemm;
 mod integer;
 mod linear;
+mod norm;
+mod norm_rope;
 mod qmatmul;
 pub mod reference;
+mod residual;
+mod rows;
 mod vectorize;
 mod wgsl;
 
 pub use attention::attention;
-pub use gelu::gelu_tanh;
+pub use gelu::{gelu_tanh, gelu_tanh_after};
 pub use integer::InputBits;
 pub use linear::linear;
+pub use norm::{modulated_layer_norm, rms_norm};
+pub use norm_rope::{Heads, norm_rope};
 pub use qmatmul::{BlockQuantized, BlockType, QuantError, qmatmul};
+pub use residual::gated_residual;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, DispatchDevice, Flex, backend_extension};
@@ -33,8 +40,8 @@ use burn_cubecl::CubeBackend;
 
 /// The operations a backend may replace by a kernel of its own.
 ///
-/// Shapes are those of [`attention()`], [`gelu_tanh`], [`linear()`] and [`qmatmul()`]; the public
-/// functions check them, so an implementation may trust them.
+/// Shapes are those of the public functions, which check them, so that an implementation may trust
+/// them.
 #[cfg_attr(not(target_family = "wasm"), backend_extension(Cube, Flex, Autodiff))]
 #[cfg_attr(target_family = "wasm", backend_extension(Cube, Flex))] // a browser paints and does not train
 pub trait KernelOps: Backend {
@@ -62,6 +69,60 @@ pub trait KernelOps: Backend {
     /// GELU in its tanh form, any shape.
     fn gelu_tanh(x: FloatTensor<Self>) -> FloatTensor<Self> {
         gelu::composed::<Self>(x)
+    }
+
+    /// The left channels, then the GELU of the right ones, both `[batch, tokens, _]`.
+    fn gelu_tanh_after(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self> {
+        gelu::composed_after::<Self>(left, right)
+    }
+
+    /// LayerNorm without weights, then `· (1 + scale) + shift`, `x [batch, tokens, hidden]`.
+    fn modulated_layer_norm(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self> {
+        norm::composed_modulated::<Self>(x, scale, shift, eps)
+    }
+
+    /// RMSNorm of `x [1, rows, width]`.
+    fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f32) -> FloatTensor<Self> {
+        norm::composed_rms::<Self>(x, weight, eps)
+    }
+
+    /// RMSNorm of every head of `x [batch, tokens, heads * head_dim]`, then its rotation:
+    /// `[batch, heads, tokens, head_dim]`.
+    fn norm_rope(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self> {
+        norm_rope::composed::<Self>(vec![(x, weight)], cos, sin, eps)
+    }
+
+    /// [`KernelOps::norm_rope`] of two streams whose tokens follow each other.
+    fn norm_rope_joint(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        more: FloatTensor<Self>,
+        more_weight: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self> {
+        norm_rope::composed::<Self>(vec![(x, weight), (more, more_weight)], cos, sin, eps)
+    }
+
+    /// `x + gate · y`, `gate [batch, 1, hidden]`.
+    fn gated_residual(
+        x: FloatTensor<Self>,
+        gate: FloatTensor<Self>,
+        y: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        residual::composed::<Self>(x, gate, y)
     }
 
     /// `x [m, cols]` times `weight [rows, cols]` transposed: `[m, rows]`.
@@ -137,6 +198,53 @@ impl KernelOps for Flex {
         gelu::flex::gelu_tanh(x)
     }
 
+    fn gelu_tanh_after(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self> {
+        gelu::flex::gelu_tanh_after(left, right)
+    }
+
+    fn modulated_layer_norm(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self> {
+        norm::flex::modulated_layer_norm(x, scale, shift, eps)
+    }
+
+    fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f32) -> FloatTensor<Self> {
+        norm::flex::rms_norm(x, weight, eps)
+    }
+
+    fn norm_rope(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self> {
+        norm_rope::flex::norm_rope(vec![(x, weight)], cos, sin, eps)
+    }
+
+    fn norm_rope_joint(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        more: FloatTensor<Self>,
+        more_weight: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self> {
+        norm_rope::flex::norm_rope(vec![(x, weight), (more, more_weight)], cos, sin, eps)
+    }
+
+    fn gated_residual(
+        x: FloatTensor<Self>,
+        gate: FloatTensor<Self>,
+        y: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        residual::flex::gated_residual(x, gate, y)
+    }
+
     fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         linear::flex::linear(x, weight, None)
     }
@@ -200,6 +308,57 @@ impl KernelOps for CubeBackend {
         attention::wgpu::attention(q, k, v, Some(mask), scale)
     }
 
+    fn gelu_tanh(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        gelu::wgpu::gelu_tanh(x)
+    }
+
+    fn gelu_tanh_after(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self> {
+        gelu::wgpu::gelu_tanh_after(left, right)
+    }
+
+    fn modulated_layer_norm(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self> {
+        norm::wgpu::modulated_layer_norm(x, scale, shift, eps)
+    }
+
+    fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f32) -> FloatTensor<Self> {
+        norm::wgpu::rms_norm(x, weight, eps)
+    }
+
+    fn norm_rope(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self> {
+        norm_rope::wgpu::norm_rope(vec![(x, weight)], cos, sin, eps)
+    }
+
+    fn norm_rope_joint(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        more: FloatTensor<Self>,
+        more_weight: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self> {
+        norm_rope::wgpu::norm_rope(vec![(x, weight), (more, more_weight)], cos, sin, eps)
+    }
+
+    fn gated_residual(
+        x: FloatTensor<Self>,
+        gate: FloatTensor<Self>,
+        y: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        residual::wgpu::gated_residual(x, gate, y)
+    }
+
     fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         linear::wgpu::linear(x, weight, None)
     }
@@ -237,7 +396,11 @@ pub fn runs_wgsl(device: &Device) -> bool {
 /// device, and for a page that compiles them before the first picture.
 pub fn wgsl_modules() -> impl Iterator<Item = (String, String)> {
     attention::wgpu::shaders()
+        .chain(gelu::wgpu::shaders())
         .chain(linear::wgpu::shaders())
+        .chain(norm::wgpu::shaders())
+        .chain(norm_rope::wgpu::shaders())
         .chain(qmatmul::wgpu::shaders())
+        .chain(residual::wgpu::shaders())
         .map(|shader| (shader.label(), shader.render()))
 }

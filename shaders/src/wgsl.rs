@@ -7,6 +7,7 @@ use burn::tensor::{DType, Shape};
 use burn_cubecl::cubecl::prelude::KernelId;
 use burn_cubecl::cubecl::server::KernelArguments;
 use burn_cubecl::cubecl::{CubeCount, CubeDim};
+use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::template::{KernelSource, SourceKernel, SourceTemplate};
 use burn_cubecl::tensor::CubeTensor;
 
@@ -14,7 +15,7 @@ use burn_cubecl::tensor::CubeTensor;
 pub(crate) const CLIENT: &str = "wgpu<wgsl>";
 
 /// Invocations of a workgroup, in every shader.
-const THREADS: u32 = 256;
+pub(crate) const THREADS: u32 = 256;
 
 /// WebGPU's default limit of workgroups along one axis.
 const MAX_GROUPS: u32 = 65_535;
@@ -85,6 +86,26 @@ const NARROW: u32 = 8;
 /// GPU such as Mali, whose workgroup memory is its cache.
 pub(crate) fn has_narrow_units(tensor: &CubeTensor) -> bool {
     tensor.client.properties().hardware.plane_size_max <= NARROW
+}
+
+/// `[batch, tokens, width]` as rows that follow each other, and the elements from one to the next:
+/// a slice of the last axis needs no copy.
+pub(crate) fn rows(tensor: CubeTensor) -> (CubeTensor, usize) {
+    let (shape, strides) = (tensor.meta.shape(), tensor.meta.strides());
+    let follow = shape[0] == 1 || strides[0] == shape[1] * strides[1];
+    if strides[2] == 1 && follow {
+        let stride = strides[1];
+        return (tensor, stride);
+    }
+    let width = shape[2];
+    (into_contiguous(tensor), width)
+}
+
+/// True when the device compiles WGSL and all tensors hold f32, and something is to be done.
+pub(crate) fn takes<'a>(tensors: impl IntoIterator<Item = &'a CubeTensor>) -> bool {
+    tensors
+        .into_iter()
+        .all(|tensor| runs(tensor) && tensor.dtype == DType::F32 && tensor.meta.num_elements() > 0)
 }
 
 /// One zero, for a binding that a variant does not read.

@@ -1,10 +1,13 @@
 //! GELU on every device against the naive oracle.
 
 mod common;
+#[path = "common/views.rs"]
+mod views;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use common::{Values, assert_close, devices};
-use x2i_shaders::{gelu_tanh, reference};
+use views::{SHAPES, VIEWS, rows, tensor};
+use x2i_shaders::{gelu_tanh, gelu_tanh_after, reference};
 
 /// An exponential of 2 ulp and a division, relative to the largest value.
 const TOLERANCE: f32 = 1e-6;
@@ -82,4 +85,31 @@ fn the_gradient_is_the_slope_of_the_reference() {
         .map(|(up, down)| (up - down) / 0.02)
         .collect();
     assert_close("gradient", found, &slopes, GRADIENT_TOLERANCE);
+}
+
+#[test]
+fn gelu_follows_the_other_channels() {
+    for (seed, shape) in SHAPES.into_iter().enumerate() {
+        let [batch, tokens, width] = shape;
+        let left_shape = [batch, tokens, 5];
+        let (left, right) = (rows(seed, left_shape, 1.0), rows(seed + 1, shape, 2.0));
+        let gelu = reference::gelu_tanh(&right);
+        let expected: Vec<f32> = left
+            .chunks_exact(5)
+            .zip(gelu.chunks_exact(width))
+            .flat_map(|(left, right)| [left, right].concat())
+            .collect();
+        for (name, device) in devices() {
+            for (view, of) in VIEWS.iter().enumerate() {
+                let left = of(tensor(&left, left_shape, device));
+                let found = gelu_tanh_after(left, of(tensor(&right, shape, device)));
+                assert_close(
+                    &format!("{shape:?} view {view} on {name}"),
+                    found,
+                    &expected,
+                    TOLERANCE,
+                );
+            }
+        }
+    }
 }

@@ -11,7 +11,7 @@ use burn::tensor::activation::silu;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::error::Result;
-use crate::nn::rope::{Pairing, Rope};
+use crate::nn::rope::Rope;
 use crate::nn::{Bias, Embedding, Linear, RmsNorm, attention};
 use crate::weights::Scope;
 
@@ -242,8 +242,8 @@ impl SelfAttention {
             x.reshape([batch, tokens, heads, self.head_dim])
                 .swap_dims(1, 2) // [1, heads, tokens, head_dim]
         };
-        let q = rope.apply(heads(self.q_proj.forward(x.clone())), Pairing::Halves);
-        let k = rope.apply(heads(self.k_proj.forward(x.clone())), Pairing::Halves);
+        let q = rope.rotate_halves(heads(self.q_proj.forward(x.clone())));
+        let k = rope.rotate_halves(heads(self.k_proj.forward(x.clone())));
         let v = heads(self.v_proj.forward(x));
         let KeysValues { keys, values } = cache.extend(layer, k, v);
         let scale = 1.0 / (self.head_dim as f32).sqrt();

@@ -5,11 +5,14 @@ use burn::tensor::{Tensor, activation};
 
 use crate::config::FluxConfig;
 use crate::error::Result;
-use crate::nn::rope::{Pairing, Rope};
-use crate::nn::{Bias, Linear, RmsNorm, attention, gelu_tanh, layer_norm};
+use crate::nn::rope::Rope;
+use crate::nn::{
+    Bias, Heads, Linear, attention, gated_residual, gelu_tanh, gelu_tanh_after,
+    modulated_layer_norm, norm_rope,
+};
 use crate::weights::Scope;
 
-const EPS: f64 = 1e-6;
+const EPS: f32 = 1e-6;
 
 /// Linear, SiLU, Linear: how a scalar or the pooled text becomes part of `vec`.
 #[derive(Debug, Clone)]
@@ -44,7 +47,7 @@ pub struct ModulationOut {
 impl ModulationOut {
     /// LayerNorm, then this scale and shift.
     pub fn modulate(&self, x: Tensor<3>) -> Tensor<3> {
-        layer_norm(x, EPS) * (self.scale.clone() + 1.0) + self.shift.clone()
+        modulated_layer_norm(x, self.scale.clone(), self.shift.clone(), EPS)
     }
 }
 
@@ -77,68 +80,66 @@ impl<const N: usize> Modulation<N> {
     }
 }
 
-/// RMSNorm of queries and keys over a head.
+/// Weights of the RMSNorm of queries and keys, each `[head_dim]`.
 #[derive(Debug, Clone)]
 struct QkNorm {
-    query_norm: RmsNorm,
-    key_norm: RmsNorm,
+    query_norm: Tensor<1>,
+    key_norm: Tensor<1>,
 }
 
 impl QkNorm {
     async fn load(scope: &Scope<'_>, head_dim: usize) -> Result<Self> {
         Ok(Self {
-            query_norm: RmsNorm::load(&scope.child("query_norm"), "scale", head_dim, EPS).await?,
-            key_norm: RmsNorm::load(&scope.child("key_norm"), "scale", head_dim, EPS).await?,
+            query_norm: scope.tensor("query_norm.scale", [head_dim]).await?,
+            key_norm: scope.tensor("key_norm.scale", [head_dim]).await?,
         })
     }
 }
 
-/// Queries, keys and values, each `[batch, heads, tokens, head_dim]`.
+/// Queries, keys and values of one stream, each `[batch, tokens, hidden]`.
 struct Qkv {
-    q: Tensor<4>,
-    k: Tensor<4>,
-    v: Tensor<4>,
+    q: Heads,
+    k: Heads,
+    v: Tensor<3>,
 }
 
 impl Qkv {
-    /// Splits `[batch, tokens, 3 * hidden]` into heads and norms queries and keys.
-    fn split(qkv: Tensor<3>, heads: usize, norm: &QkNorm) -> Self {
-        let [batch, tokens, width] = qkv.dims();
-        let head_dim = width / (3 * heads);
-        let part = |index: usize| {
-            qkv.clone()
-                .narrow(2, index * heads * head_dim, heads * head_dim)
-                .reshape([batch, tokens, heads, head_dim])
-        };
-        // Norms see whole heads, so that they can run before the heads change places.
-        let q = norm.query_norm.forward(part(0)).swap_dims(1, 2);
-        let k = norm.key_norm.forward(part(1)).swap_dims(1, 2);
+    /// Splits `[batch, tokens, 3 * hidden]`; nothing is copied.
+    fn split(qkv: Tensor<3>, norm: &QkNorm) -> Self {
+        let hidden = qkv.dims()[2] / 3;
+        let part = |index: usize| qkv.clone().narrow(2, index * hidden, hidden);
         Self {
-            q,
-            k,
-            v: part(2).swap_dims(1, 2),
+            q: Heads {
+                x: part(0),
+                weight: norm.query_norm.clone(),
+            },
+            k: Heads {
+                x: part(1),
+                weight: norm.key_norm.clone(),
+            },
+            v: part(2),
         }
     }
+}
 
-    fn concat(self, other: Self) -> Self {
-        let cat = |a, b| Tensor::cat(vec![a, b], 2);
-        Self {
-            q: cat(self.q, other.q),
-            k: cat(self.k, other.k),
-            v: cat(self.v, other.v),
+/// Norms and rotates queries and keys of the one stream or both, attends and joins the heads:
+/// `[batch, tokens, hidden]`.
+fn attend(qkv: Qkv, more: Option<Qkv>, rope: &Rope) -> Tensor<3> {
+    let (more_q, more_k, v) = match more {
+        Some(more) => {
+            let v = Tensor::cat(vec![qkv.v, more.v], 1);
+            (Some(more.q), Some(more.k), v)
         }
-    }
-
-    /// Rotates, attends and joins the heads: `[batch, tokens, hidden]`.
-    fn attend(self, rope: &Rope) -> Tensor<3> {
-        let [batch, heads, tokens, head_dim] = self.q.dims();
-        let q = rope.apply(self.q, Pairing::Neighbours);
-        let k = rope.apply(self.k, Pairing::Neighbours);
-        let scale = (head_dim as f32).sqrt().recip();
-        attention(q, k, self.v, None, scale)
-            .swap_dims(1, 2)
-            .reshape([batch, tokens, heads * head_dim])
-    }
+        None => (None, None, qkv.v),
+    };
+    let q = norm_rope(qkv.q, more_q, rope.cos.clone(), rope.sin.clone(), EPS);
+    let k = norm_rope(qkv.k, more_k, rope.cos.clone(), rope.sin.clone(), EPS);
+    let [batch, heads, tokens, head_dim] = q.dims();
+    let v = v.reshape([batch, tokens, heads, head_dim]).swap_dims(1, 2); // [batch, heads, tokens, head_dim]
+    let scale = (head_dim as f32).sqrt().recip();
+    attention(q, k, v, None, scale)
+        .swap_dims(1, 2)
+        .reshape([batch, tokens, heads * head_dim])
 }
 
 /// One stream (image or text) of a double block.
@@ -174,11 +175,11 @@ impl Stream {
         attn: Tensor<3>,
         [first, second]: &[ModulationOut; 2],
     ) -> Tensor<3> {
-        let x = x + first.gate.clone() * attn;
+        let x = gated_residual(x, first.gate.clone(), attn);
         let mlp = self
             .mlp_out
             .forward(gelu_tanh(self.mlp_in.forward(second.modulate(x.clone()))));
-        x + second.gate.clone() * mlp
+        gated_residual(x, second.gate.clone(), mlp)
     }
 }
 
@@ -187,7 +188,6 @@ impl Stream {
 pub struct DoubleStreamBlock {
     img: Stream,
     txt: Stream,
-    heads: usize,
 }
 
 /// What a double block gives; the attentions are what X2I distils.
@@ -207,7 +207,6 @@ impl DoubleStreamBlock {
         Ok(Self {
             img: Stream::load(scope, "img", config).await?,
             txt: Stream::load(scope, "txt", config).await?,
-            heads: config.num_attention_heads,
         })
     }
 
@@ -222,16 +221,14 @@ impl DoubleStreamBlock {
         let txt_mod = self.txt.modulation.forward(vec);
         let img_qkv = Qkv::split(
             self.img.qkv.forward(img_mod[0].modulate(img.clone())),
-            self.heads,
             &self.img.norm,
         );
         let txt_qkv = Qkv::split(
             self.txt.qkv.forward(txt_mod[0].modulate(txt.clone())),
-            self.heads,
             &self.txt.norm,
         );
 
-        let attn = txt_qkv.concat(img_qkv).attend(rope); // [batch, text + image tokens, hidden]
+        let attn = attend(txt_qkv, Some(img_qkv), rope); // [batch, text + image tokens, hidden]
         let (txt_tokens, img_tokens) = (txt.dims()[1], img.dims()[1]);
         let txt_attn = self.txt.proj.forward(attn.clone().narrow(1, 0, txt_tokens));
         let img_attn = self
@@ -255,7 +252,6 @@ pub struct SingleStreamBlock {
     linear1: Linear,
     linear2: Linear,
     norm: QkNorm,
-    heads: usize,
     hidden: usize,
 }
 
@@ -276,7 +272,6 @@ impl SingleStreamBlock {
                 .await?,
             linear2: Linear::load(&scope.child("linear2"), hidden + mlp, hidden, Bias::Yes).await?,
             norm: QkNorm::load(&scope.child("norm"), config.attention_head_dim).await?,
-            heads: config.num_attention_heads,
             hidden,
         })
     }
@@ -286,13 +281,11 @@ impl SingleStreamBlock {
         let qkv_mlp = self.linear1.forward(modulation.modulate(x.clone()));
         let width = qkv_mlp.dims()[2];
         let qkv = qkv_mlp.clone().narrow(2, 0, 3 * self.hidden);
-        let mlp = gelu_tanh(qkv_mlp.narrow(2, 3 * self.hidden, width - 3 * self.hidden));
-        let attn = Qkv::split(qkv, self.heads, &self.norm).attend(rope);
-        let out = self
-            .linear2
-            .forward(Tensor::cat(vec![attn.clone(), mlp], 2));
+        let mlp = qkv_mlp.narrow(2, 3 * self.hidden, width - 3 * self.hidden);
+        let attn = attend(Qkv::split(qkv, &self.norm), None, rope);
+        let out = self.linear2.forward(gelu_tanh_after(attn.clone(), mlp));
         SingleOutput {
-            x: x + modulation.gate * out,
+            x: gated_residual(x, modulation.gate, out),
             attn,
         }
     }
@@ -338,6 +331,6 @@ impl LastLayer {
             out.narrow(2, hidden, hidden),
         );
         self.linear
-            .forward(layer_norm(img, EPS) * (scale + 1.0) + shift)
+            .forward(modulated_layer_norm(img, scale, shift, EPS))
     }
 }

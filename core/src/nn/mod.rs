@@ -9,4 +9,6 @@ pub mod t5;
 pub use conv::Conv2d;
 pub use linear::{Bias, Embedding, Linear};
 pub use norm::{GroupNorm, LayerNorm, RmsNorm, layer_norm};
-pub use x2i_shaders::{attention, gelu_tanh};
+pub use x2i_shaders::{
+    Heads, attention, gated_residual, gelu_tanh, gelu_tanh_after, modulated_layer_norm, norm_rope,
+};

@@ -1,6 +1,7 @@
-//! LayerNorm, RMSNorm and GroupNorm, composed of plain operations.
+//! LayerNorm and GroupNorm, composed of plain operations, and RMSNorm, a kernel.
 
 use burn::tensor::Tensor;
+use x2i_shaders::rms_norm;
 
 use crate::error::Result;
 use crate::weights::Scope;
@@ -60,10 +61,7 @@ impl RmsNorm {
 
     /// Normalizes the last axis.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let scale = (x.clone().square().mean_dim(D - 1) + self.eps)
-            .sqrt()
-            .recip();
-        x * scale * self.weight.clone().unsqueeze()
+        rms_norm(x, self.weight.clone(), self.eps as f32)
     }
 }
 

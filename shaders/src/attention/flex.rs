@@ -2,7 +2,8 @@
 //!
 //! A block's scores against ALL keys fit the cache, so that each row is normalised once, without an
 //! online softmax; the full score matrix never exists. Both products are a GEMM on
-//! strided views, so permuted inputs and grouped heads need no copy.
+//! strided views, so permuted inputs and grouped heads need no copy. The output's memory holds the
+//! heads of a token side by side, so that joining them after the attention is free.
 
 use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{Flex, FlexTensor, Layout};
@@ -39,23 +40,21 @@ pub(crate) fn attention(
     let mask = mask.map(Mask::new);
 
     let mut out = vec![0.0; shape.num_elements()];
-    let tasks: Vec<_> = out
-        .chunks_mut(q_tokens * head_dim)
-        .enumerate()
-        .flat_map(|(head, out)| {
-            let blocks = out.chunks_mut(rows * head_dim).enumerate();
-            blocks.map(move |(block, out)| (head, block * rows, out))
-        })
-        .collect();
-    tasks.into_par_iter().for_each(|(head, first, out)| {
-        let (batch, head) = (head / heads, head % heads);
+    let tasks = tasks(&mut out, [heads, q_tokens, head_dim], rows);
+    tasks.into_par_iter().for_each(|task| {
+        let Task {
+            batch,
+            head,
+            first,
+            out,
+        } = task;
         let kv_head = head / (heads / kv_heads);
-        let q = matrix(&q, [batch, head, first], [out.len() / head_dim, head_dim]);
+        let q = matrix(&q, [batch, head, first], [out.len(), head_dim]);
         let k = matrix(&k, [batch, kv_head, 0], [kv_tokens, head_dim]);
         let v = matrix(&v, [batch, kv_head, 0], [kv_tokens, head_dim]);
 
         let mut scores = matmul(q, k.transpose(0, 1)); // [rows, kv_tokens]
-        let mut sums = vec![0.0; out.len() / head_dim];
+        let mut sums = vec![0.0; out.len()];
         let masks = mask.as_ref().map(|mask| mask.rows(batch, head, first));
         vectorize(Exponentials {
             scores: scores.storage_mut(),
@@ -65,17 +64,49 @@ pub(crate) fn attention(
         });
         let product = matmul(scores, v); // [rows, head_dim]
         let product = product.storage::<f32>().chunks_exact(head_dim);
-        for ((out, product), sum) in out.chunks_exact_mut(head_dim).zip(product).zip(sums) {
+        for ((out, product), sum) in out.into_iter().zip(product).zip(sums) {
             for (out, product) in out.iter_mut().zip(product) {
                 *out = product / sum;
             }
         }
     });
+    let token_major = Layout::contiguous(Shape::new([shape[0], q_tokens, heads, head_dim]));
     FlexTensor::new(
         Bytes::from_elems(out),
-        Layout::contiguous(shape),
+        token_major.transpose(1, 2), // [batch, heads, q_tokens, head_dim]
         DType::F32,
     )
+}
+
+/// A block of query rows of one head.
+struct Task<'a> {
+    batch: usize,
+    head: usize,
+    /// The first query.
+    first: usize,
+    /// Every query's `[head_dim]`.
+    out: Vec<&'a mut [f32]>,
+}
+
+/// Splits `out [batch, q_tokens, heads, head_dim]` into blocks of at most `rows` queries.
+fn tasks(out: &mut [f32], [heads, q_tokens, head_dim]: [usize; 3], rows: usize) -> Vec<Task<'_>> {
+    let blocks = q_tokens.div_ceil(rows);
+    let count = out.len() / (q_tokens * head_dim) * blocks;
+    let mut tasks: Vec<_> = (0..count)
+        .map(|task| Task {
+            batch: task / blocks / heads,
+            head: task / blocks % heads,
+            first: task % blocks * rows,
+            out: Vec::with_capacity(rows.min(q_tokens)),
+        })
+        .collect();
+    for (row, out) in out.chunks_exact_mut(head_dim).enumerate() {
+        let (batch, token, head) = (row / heads / q_tokens, row / heads % q_tokens, row % heads);
+        tasks[(batch * heads + head) * blocks + token / rows]
+            .out
+            .push(out);
+    }
+    tasks
 }
 
 /// A view of `[rows, columns]` starting at `[batch, head, token]`.

@@ -3,9 +3,15 @@
 mod attention;
 mod gelu;
 mod linear;
+mod norm;
+mod norm_rope;
 mod qmatmul;
+mod residual;
 
 pub use attention::{AttentionShape, attention};
 pub use gelu::gelu_tanh;
 pub use linear::linear;
+pub use norm::{modulated_layer_norm, rms_norm};
+pub use norm_rope::rotate_neighbours;
 pub use qmatmul::{dequantize, qmatmul};
+pub use residual::gated_residual;

@@ -14,7 +14,7 @@ use super::windows::Layout;
 use crate::config::VisionConfig;
 use crate::encoders::qwen2::{SwiGlu, rope_of_angles};
 use crate::error::Result;
-use crate::nn::rope::{Pairing, Rope};
+use crate::nn::rope::Rope;
 use crate::nn::{Bias, Linear, RmsNorm, attention};
 use crate::weights::Scope;
 
@@ -238,8 +238,8 @@ impl VisionBlock {
         let qkv = qkv
             .reshape([1, patches, 3 * heads, width / heads])
             .swap_dims(1, 2); // [1, 3 * heads, patches, head_dim]
-        let q = rope.apply(qkv.clone().narrow(1, 0, heads), Pairing::Halves);
-        let k = rope.apply(qkv.clone().narrow(1, heads, heads), Pairing::Halves);
+        let q = rope.rotate_halves(qkv.clone().narrow(1, 0, heads));
+        let k = rope.rotate_halves(qkv.clone().narrow(1, heads, heads));
         let mixed = spans.attend(q, k, qkv.narrow(1, 2 * heads, heads));
         let x = x + self
             .proj

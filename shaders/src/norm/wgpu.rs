@@ -1,0 +1,50 @@
+//! Norms on a wgpu device that compiles WGSL: `wgsl/norm.wgsl`.
+
+use burn_cubecl::CubeBackend;
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::tensor::CubeTensor;
+
+use crate::wgsl::{self, Shader};
+
+fn shader(modulated: bool) -> Shader {
+    Shader {
+        name: "norm",
+        text: include_str!("../../wgsl/norm.wgsl"),
+        constants: vec![("MODULATED", modulated.to_string())],
+    }
+}
+
+/// Both variants.
+pub(crate) fn shaders() -> impl Iterator<Item = Shader> {
+    [false, true].into_iter().map(shader)
+}
+
+pub(crate) fn modulated_layer_norm(
+    x: CubeTensor,
+    scale: CubeTensor,
+    shift: CubeTensor,
+    eps: f32,
+) -> CubeTensor {
+    if !wgsl::takes([&x, &scale, &shift]) {
+        return super::composed_modulated::<CubeBackend>(x, scale, shift, eps);
+    }
+    launch(true, [x, scale, shift], eps)
+}
+
+/// `x [1, rows, width]`
+pub(crate) fn rms_norm(x: CubeTensor, weight: CubeTensor, eps: f32) -> CubeTensor {
+    if !wgsl::takes([&x, &weight]) {
+        return super::composed_rms::<CubeBackend>(x, weight, eps);
+    }
+    // The binding needs a buffer even where the shader reads no shift.
+    let shift = wgsl::nothing(&x);
+    launch(false, [x, weight, shift], eps)
+}
+
+fn launch(modulated: bool, inputs: [CubeTensor; 3], eps: f32) -> CubeTensor {
+    let shape = inputs[0].meta.shape().clone();
+    let rows = (shape[0] * shape[1]) as u32;
+    let params = [rows, shape[2] as u32, shape[1] as u32, eps.to_bits()];
+    let inputs = inputs.map(into_contiguous).to_vec();
+    wgsl::launch(shader(modulated), inputs, shape, &params, rows)
+}

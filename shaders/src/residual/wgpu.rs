@@ -1,0 +1,32 @@
+//! The gated residual on a wgpu device that compiles WGSL: `wgsl/residual.wgsl`.
+
+use burn_cubecl::CubeBackend;
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::tensor::CubeTensor;
+
+use crate::wgsl::{self, Shader};
+
+fn shader() -> Shader {
+    Shader {
+        name: "residual",
+        text: include_str!("../../wgsl/residual.wgsl"),
+        constants: vec![],
+    }
+}
+
+/// The one variant.
+pub(crate) fn shaders() -> impl Iterator<Item = Shader> {
+    std::iter::once(shader())
+}
+
+pub(crate) fn gated_residual(x: CubeTensor, gate: CubeTensor, y: CubeTensor) -> CubeTensor {
+    if !wgsl::takes([&x, &gate, &y]) {
+        return super::composed::<CubeBackend>(x, gate, y);
+    }
+    let shape = x.meta.shape().clone();
+    let count = shape.num_elements() as u32;
+    let params = [count, shape[1] as u32, shape[2] as u32];
+    let groups = count.div_ceil(wgsl::THREADS);
+    let inputs = [x, gate, y].map(into_contiguous).to_vec();
+    wgsl::launch(shader(), inputs, shape, &params, groups)
+}
