@@ -3,22 +3,27 @@
 //! A Hugging Face folder has `flux/` (diffusers: `transformer`, `vae`, `scheduler`), `mllm/`
 //! (transformers) and `proj/` (X2I's AlignNet); `x2i.json` beside them may name the model, point
 //! to the parts elsewhere and set [`Defaults`]. `flux/` may also hold BFL's two single files,
-//! `flux1-dev.safetensors` or `flux1-schnell.safetensors` and `ae.safetensors`.
+//! `flux1-dev.safetensors` or `flux1-schnell.safetensors` and `ae.safetensors`. In place of a
+//! part's weights may stand the community's GGUF files: one of any name for the transformer, one of
+//! the language model and one of its vision part (`mmproj`).
+
+mod llm;
+mod painting;
 
 use std::rc::Rc;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::config::{
-    Defaults, EncoderConfig, EncoderPart, FORMAT, FluxConfig, GraphPart, ModelConfig,
-    SchedulerConfig, VaeConfig, parse,
-};
+use crate::config::{Defaults, EncoderPart, FORMAT, GraphPart, ModelConfig, parse};
 use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
 use crate::weights::{
     Component, LocalBoxFuture, WeightFile, WeightSource, Weights, read_range, safetensors,
 };
+
+use llm::LlmPlace;
+pub use llm::read_encoder;
 
 /// Named files: a folder on disk, a web address, or the model in the binary.
 pub trait ModelSource {
@@ -29,6 +34,14 @@ pub trait ModelSource {
     /// # Errors
     /// [`Error::MissingFile`] when there is none, [`Error::Io`] when it can't be read.
     fn open<'a>(&'a self, path: &'a str) -> LocalBoxFuture<'a, Result<Rc<dyn WeightSource>>>;
+    /// The names of the files in a folder of it, sorted; none where the source can't tell.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it can't be read.
+    fn list<'a>(&'a self, folder: &'a str) -> LocalBoxFuture<'a, Result<Vec<String>>> {
+        let _ = folder;
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
 }
 
 /// `x2i.json`: what a Hugging Face folder can't say itself.
@@ -37,10 +50,12 @@ pub trait ModelSource {
 struct FolderHints {
     name: Option<String>,
     license: Option<String>,
-    /// Folder of the transformer, VAE and scheduler.
+    /// Folder of the transformer, VAE and scheduler, or the transformer's one weight file.
     flux: String,
-    /// Folder of the multimodal LLM.
-    mllm: String,
+    /// The VAE's folder or weight file, when it is not beside the transformer.
+    vae: Option<String>,
+    /// Folder of the multimodal LLM, or its two GGUF files.
+    mllm: LlmPlace,
     /// Folder of AlignNet.
     proj: String,
     defaults: Defaults,
@@ -52,7 +67,8 @@ impl Default for FolderHints {
             name: None,
             license: None,
             flux: "flux".into(),
-            mllm: "mllm".into(),
+            vae: None,
+            mllm: LlmPlace::Folder("mllm".into()),
             proj: "proj".into(),
             defaults: Defaults::default(),
         }
@@ -76,17 +92,18 @@ async fn read_hugging_face(source: &dyn ModelSource) -> Result<ModelConfig> {
         None => FolderHints::default(),
     };
     let FolderHints {
-        flux, mllm, proj, ..
+        flux,
+        vae,
+        mllm,
+        proj,
+        ..
     } = &hints;
-    let encoder = read_encoder(source, mllm).await?;
+    let encoder = llm::read_place(source, mllm).await?;
     let align_net = GraphPart {
         config: read_json_or_default::<Value>(source, &format!("{proj}/config.json")).await?,
         weights: weight_files(source, proj, &["diffusion_pytorch_model", "comfyui_proj"]).await?,
     };
-    let graph = match exists(source, &join(flux, "transformer/config.json")).await? {
-        true => read_diffusers(source, flux).await?,
-        false => read_bfl(source, flux).await?,
-    };
+    let graph = painting::read(source, flux, vae.as_deref()).await?;
     let config = ModelConfig {
         format: FORMAT,
         name: hints
@@ -106,95 +123,17 @@ async fn read_hugging_face(source: &dyn ModelSource) -> Result<ModelConfig> {
     Ok(config)
 }
 
-/// The painting half of a model.
-struct PaintingParts {
-    flux: GraphPart<FluxConfig>,
-    vae: GraphPart<VaeConfig>,
-    scheduler: SchedulerConfig,
-}
-
-async fn read_diffusers(source: &dyn ModelSource, folder: &str) -> Result<PaintingParts> {
-    let (transformer, vae) = (join(folder, "transformer"), join(folder, "vae"));
-    let stem = ["diffusion_pytorch_model"];
-    Ok(PaintingParts {
-        flux: GraphPart {
-            config: read_json(source, &join(&transformer, "config.json")).await?,
-            weights: weight_files(source, &transformer, &stem).await?,
-        },
-        vae: GraphPart {
-            config: read_json(source, &join(&vae, "config.json")).await?,
-            weights: weight_files(source, &vae, &stem).await?,
-        },
-        scheduler: read_json(source, &join(folder, "scheduler/scheduler_config.json")).await?,
-    })
-}
-
-/// BFL's single files come without configs: the published numbers are ours to know.
-const BFL_MODELS: [(&str, &str); 2] = [
-    ("flux1-dev", include_str!("../configs/flux1-dev.json")),
-    (
-        "flux1-schnell",
-        include_str!("../configs/flux1-schnell.json"),
-    ),
-];
-
-/// A file of `core/configs`.
-#[derive(Deserialize)]
-struct BflConfig {
-    transformer: FluxConfig,
-    vae: VaeConfig,
-    scheduler: SchedulerConfig,
-}
-
-async fn read_bfl(source: &dyn ModelSource, folder: &str) -> Result<PaintingParts> {
-    for (name, json) in BFL_MODELS {
-        match weight_files(source, folder, &[name]).await {
-            Ok(weights) => {
-                let config: BflConfig = parse(name, json.as_bytes())?;
-                return Ok(PaintingParts {
-                    flux: GraphPart {
-                        config: config.transformer,
-                        weights,
-                    },
-                    vae: GraphPart {
-                        config: config.vae,
-                        weights: weight_files(source, folder, &["ae"]).await?,
-                    },
-                    scheduler: config.scheduler,
-                });
-            }
-            Err(Error::MissingFile { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Err(Error::MissingFile {
-        file: join(folder, "transformer/config.json"),
-    })
-}
-
-/// Reads a multimodal LLM's folder as transformers writes it.
-///
-/// # Errors
-/// [`Error::MissingFile`] naming the first file that is missing, [`Error::Config`] for what can't be.
-pub async fn read_encoder(source: &dyn ModelSource, folder: &str) -> Result<EncoderPart> {
-    let path = |name: &str| join(folder, name);
-    let config = path("config.json");
-    Ok(EncoderPart {
-        config: EncoderConfig::from_json(&config, &read(source, &config).await?)?,
-        weights: weight_files(source, folder, &["model"]).await?,
-        tokenizer: path("tokenizer.json"),
-        chat_template: chat_template(source, folder).await?,
-        preprocessor: read_json_or_default(source, &path("preprocessor_config.json")).await?,
-        generation: read_json_or_default(source, &path("generation_config.json")).await?,
-    })
-}
-
 fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() {
         name.to_owned()
     } else {
         format!("{folder}/{name}")
     }
+}
+
+/// The folder of a path.
+fn parent(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
 /// Opens all weight files of one part.
@@ -213,22 +152,42 @@ pub async fn open_weights(
     Weights::new(files.join(", "), component, opened)
 }
 
-/// Reads the encoder's tokenizer: `tokenizer.json`, or `vocab.json` and `merges.txt` beside it.
+/// Reads the encoder's tokenizer: `tokenizer.json`, `vocab.json` and `merges.txt` beside it, or
+/// that of a GGUF file of the weights.
 ///
 /// # Errors
-/// [`Error::MissingFile`] when neither is there, [`Error::Config`] when it can't be read.
+/// [`Error::MissingFile`] when none of them is there, [`Error::Config`] when it can't be read.
 pub async fn read_tokenizer(source: &dyn ModelSource, part: &EncoderPart) -> Result<Tokenizer> {
     if let Some(json) = read_optional(source, &part.tokenizer).await? {
         return Tokenizer::from_json(&part.tokenizer, &json);
     }
-    let folder = part
-        .tokenizer
-        .rsplit_once('/')
-        .map_or("", |(folder, _)| folder);
-    let vocab = read(source, &join(folder, "vocab.json")).await?;
+    let folder = parent(&part.tokenizer);
+    let Some(vocab) = read_optional(source, &join(folder, "vocab.json")).await? else {
+        let files = part.weights.iter().filter(|file| file.ends_with(".gguf"));
+        for file in files {
+            let file = WeightFile::open(source.open(file).await?).await?;
+            if let Some(tokenizer) = Tokenizer::from_gguf(&file)? {
+                return Ok(tokenizer);
+            }
+        }
+        return Err(Error::MissingFile {
+            file: part.tokenizer.clone(),
+        });
+    };
     let merges = read(source, &join(folder, "merges.txt")).await?;
     let tokenizer_config = read_optional(source, &join(folder, "tokenizer_config.json")).await?;
     Tokenizer::from_vocab_and_merges(folder, &vocab, &merges, tokenizer_config.as_deref())
+}
+
+/// The bytes of the encoder's `tokenizer.json`, made from what else there is where it is missing.
+///
+/// # Errors
+/// As [`read_tokenizer`].
+pub async fn tokenizer_json(source: &dyn ModelSource, part: &EncoderPart) -> Result<Vec<u8>> {
+    match read_optional(source, &part.tokenizer).await? {
+        Some(json) => Ok(json),
+        None => Ok(read_tokenizer(source, part).await?.to_json()?.into_bytes()),
+    }
 }
 
 /// The files of one part: single safetensors, shards by their index, a pickle, or GGUF.
@@ -258,23 +217,27 @@ async fn weight_files(
     })
 }
 
-/// The chat template from `chat_template.jinja`, `chat_template.json` or `tokenizer_config.json`.
-async fn chat_template(source: &dyn ModelSource, folder: &str) -> Result<Option<String>> {
-    if let Some(jinja) = read_optional(source, &join(folder, "chat_template.jinja")).await? {
-        return String::from_utf8(jinja)
-            .map(Some)
-            .map_err(|_| Error::config("chat_template.jinja", "is not UTF-8"));
+/// The GGUF files of a folder, by their paths.
+async fn gguf_files(source: &dyn ModelSource, folder: &str) -> Result<Vec<String>> {
+    let names = source.list(folder).await?.into_iter();
+    let ggufs = names.filter(|name| name.ends_with(".gguf"));
+    Ok(ggufs.map(|name| join(folder, &name)).collect())
+}
+
+/// The one GGUF file of a folder, if there is any.
+///
+/// # Errors
+/// [`Error::Config`] when there are several.
+async fn one_gguf(source: &dyn ModelSource, folder: &str) -> Result<Option<String>> {
+    let mut files = gguf_files(source, folder).await?;
+    if files.len() > 1 {
+        let reason = format!(
+            "has several GGUF files ({}); keep one, or name it in x2i.json",
+            files.join(", ")
+        );
+        return Err(Error::config(folder, reason));
     }
-    for name in ["chat_template.json", "tokenizer_config.json"] {
-        let file = join(folder, name);
-        if let Some(json) = read_optional(source, &file).await? {
-            let json: Value = parse(&file, &json)?;
-            if let Some(template) = json.get("chat_template").and_then(Value::as_str) {
-                return Ok(Some(template.to_owned()));
-            }
-        }
-    }
-    Ok(None)
+    Ok(files.pop())
 }
 
 /// All bytes of a file.

@@ -1,15 +1,17 @@
 //! Text to token ids and back, and the chat templates around it.
 //!
-//! Reads Hugging Face's `tokenizer.json`, or GPT-2 style `vocab.json` and `merges.txt` with
-//! Qwen's splitting rules, through the `tokenizers` crate. Left out: padding and truncation
-//! (an encoder's `input.rs`), and training of tokenizers.
+//! Reads Hugging Face's `tokenizer.json`, or GPT-2 style `vocab.json` and `merges.txt` (or the same
+//! in a GGUF file) with Qwen's splitting rules, through the `tokenizers` crate. Left out: padding
+//! and truncation (an encoder's `input.rs`), and training of tokenizers.
 
 pub mod chat;
+mod gguf;
 
 use serde_json::{Value, json};
 
 use crate::config::parse;
 use crate::error::{Error, Result};
+use crate::weights::WeightFile;
 
 pub use chat::{ChatTemplate, Content, Message};
 
@@ -60,6 +62,34 @@ impl Tokenizer {
             Some(json) => added_tokens(&config_file, parse(&config_file, json)?)?,
             None => vec![],
         };
+        Self::from_parts(&vocab_file, &config_file, vocab, merges, added_tokens)
+    }
+
+    /// Builds Qwen's tokenizer from the metadata of a GGUF file; `None` when it holds none.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for another kind of tokenizer, or one that contradicts itself.
+    pub fn from_gguf(file: &WeightFile) -> Result<Option<Self>> {
+        let Some(gguf::Vocabulary {
+            vocab,
+            merges,
+            added_tokens,
+        }) = gguf::vocabulary(file)?
+        else {
+            return Ok(None);
+        };
+        let name = file.name();
+        Self::from_parts(name, name, vocab, merges, added_tokens).map(Some)
+    }
+
+    /// `vocab` by token; `added_tokens` as `tokenizer.json` has them, with the file that says so.
+    fn from_parts(
+        vocab_file: &str,
+        config_file: &str,
+        vocab: Value,
+        merges: Vec<[String; 2]>,
+        added_tokens: Vec<Value>,
+    ) -> Result<Self> {
         let ids: Vec<_> = added_tokens
             .iter()
             .map(|token| (token["content"].clone(), token["id"].clone()))
@@ -78,7 +108,7 @@ impl Tokenizer {
             "decoder": byte_level,
             "model": { "type": "BPE", "vocab": vocab, "merges": merges },
         });
-        let tokenizer = Self::from_json(&vocab_file, json.to_string().as_bytes())?;
+        let tokenizer = Self::from_json(vocab_file, json.to_string().as_bytes())?;
         // The crate numbers added tokens itself, behind the vocabulary.
         for (content, id) in ids {
             let found = content
@@ -92,6 +122,16 @@ impl Tokenizer {
             }
         }
         Ok(tokenizer)
+    }
+
+    /// The tokenizer as `tokenizer.json` has it.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when it can't be written so.
+    pub fn to_json(&self) -> Result<String> {
+        self.inner
+            .to_string(false)
+            .map_err(|error| Error::config(&self.file, error.to_string()))
     }
 
     /// Token ids of a text. Special tokens in it are recognised; none are put around it.
@@ -146,14 +186,19 @@ fn read_merges(file: &str, merges: &[u8]) -> Result<Vec<[String; 2]>> {
     text.lines()
         .enumerate()
         .filter(|(_, line)| !line.is_empty() && !line.starts_with("#version"))
-        .map(|(number, line)| match line.split_once(' ') {
-            Some((left, right)) => Ok([left.to_owned(), right.to_owned()]),
-            None => {
-                let reason = format!("line {}: `{line}` is not two tokens", number + 1);
-                Err(Error::config(file, reason))
-            }
-        })
+        .map(|(number, line)| two_tokens(file, number, line))
         .collect()
+}
+
+/// A merge; `number` counts lines from 0.
+fn two_tokens(file: &str, number: usize, line: &str) -> Result<[String; 2]> {
+    match line.split_once(' ') {
+        Some((left, right)) => Ok([left.to_owned(), right.to_owned()]),
+        None => {
+            let reason = format!("line {}: `{line}` is not two tokens", number + 1);
+            Err(Error::config(file, reason))
+        }
+    }
 }
 
 /// `added_tokens_decoder`'s records with their ids, in the order of ids, as `tokenizer.json` has them.

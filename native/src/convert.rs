@@ -150,9 +150,7 @@ impl Converter<'_> {
         if let (true, Some(found)) = (config.align_net.config.is_null(), align_config) {
             config.align_net.config = found;
         }
-        let tokenizer = pollster::block_on(model::read(self.source, &config.encoder.tokenizer)).context(
-            "convert needs the tokenizer as tokenizer.json (transformers writes one with AutoTokenizer.save_pretrained)",
-        )?;
+        let tokenizer = pollster::block_on(model::tokenizer_json(self.source, &config.encoder))?;
         files.insert(
             "tokenizer.json".into(),
             self.write_file("tokenizer.json", &tokenizer)?,

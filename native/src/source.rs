@@ -96,6 +96,13 @@ impl ModelSource for Model {
             Self::Folder(source) => source.open(path),
         }
     }
+
+    fn list<'a>(&'a self, folder: &'a str) -> LocalBoxFuture<'a, Result<Vec<String>>> {
+        match self {
+            Self::Embedded(source) => source.list(folder),
+            Self::Folder(source) => source.list(folder),
+        }
+    }
 }
 
 /// The model inside the binary.
@@ -200,6 +207,36 @@ impl ModelSource for FolderSource {
         };
         Box::pin(std::future::ready(opened))
     }
+
+    fn list<'a>(&'a self, folder: &'a str) -> LocalBoxFuture<'a, Result<Vec<String>>> {
+        Box::pin(std::future::ready(file_names(&self.path(folder))))
+    }
+}
+
+/// The names of the files in a folder, sorted; none when there is no such folder.
+fn file_names(folder: &Path) -> Result<Vec<String>> {
+    let shown = folder.display().to_string();
+    let entries = match folder.read_dir() {
+        Ok(entries) => entries,
+        Err(error) => {
+            return match io_error(&shown, error) {
+                Error::MissingFile { .. } => Ok(Vec::new()),
+                error => Err(error),
+            };
+        }
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| io_error(&shown, error))?;
+        // A name that is no UTF-8 is none that a model folder could ask for.
+        if entry.path().is_file()
+            && let Ok(name) = entry.file_name().into_string()
+        {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// A file mapped into memory, read only.

@@ -7,6 +7,7 @@ mod align_net;
 mod flux;
 mod model;
 mod qwen2_5_vl;
+mod qwen2_5_vl_gguf;
 mod scheduler;
 mod vae;
 
@@ -19,6 +20,7 @@ pub use model::{
 pub use qwen2_5_vl::{
     GenerationConfig, PreprocessorConfig, Qwen2_5VlConfig, RopeScaling, VisionConfig,
 };
+pub use qwen2_5_vl_gguf::Qwen2_5VlGguf;
 pub use scheduler::SchedulerConfig;
 pub use vae::VaeConfig;
 

@@ -1,6 +1,7 @@
 //! Weight files: every format reads what its writers write, and refuses what is broken.
 
 mod common;
+mod community;
 mod gguf;
 mod hostile;
 mod large;

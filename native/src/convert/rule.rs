@@ -76,7 +76,7 @@ fn takes_blocks(component: Component, name: &str, shape: &[usize]) -> bool {
     component != Component::Vae
         && shape.len() == 2
         && name.ends_with(".weight")
-        && !KEPT.iter().any(|part| kept(&part))
+        && !KEPT.iter().any(kept)
 }
 
 #[cfg(test)]

@@ -104,6 +104,28 @@ impl MetaValue {
         }
     }
 
+    /// The number of any numeric value. That of an f32 is the one that its shortest decimal names,
+    /// so that 1e-6 stays 1e-6.
+    pub fn as_f64(&self) -> Option<f64> {
+        match *self {
+            Self::F32(n) => n.to_string().parse().ok(),
+            Self::F64(n) => Some(n),
+            Self::I8(n) => Some(n.into()),
+            Self::I16(n) => Some(n.into()),
+            Self::I32(n) => Some(n.into()),
+            Self::I64(n) => Some(n as f64),
+            _ => self.as_u64().map(|n| n as f64),
+        }
+    }
+
+    /// The values of an array.
+    pub fn as_array(&self) -> Option<&[MetaValue]> {
+        match self {
+            Self::Array(_, values) => Some(values),
+            _ => None,
+        }
+    }
+
     /// Appends the value without its type.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         match self {

@@ -1,0 +1,212 @@
+//! The painting half of a folder of parts: FLUX, the VAE and the scheduler, as diffusers, BFL or
+//! the community's GGUF files lay them out.
+//!
+//! A single file has no configs beside it. Sizes of a transformer are then those of its tensors;
+//! what tensors do not tell (rotary axes, VAE, scheduler) is that of the published FLUX.1-dev where
+//! there is a guidance embedder, and else of FLUX.1-schnell.
+
+use serde::Deserialize;
+
+use super::{
+    ModelSource, exists, join, one_gguf, open_weights, parent, parse, read_json, weight_files,
+};
+use crate::config::{FluxConfig, GraphPart, SchedulerConfig, VaeConfig};
+use crate::error::{Error, Result};
+use crate::weights::{Component, Weights};
+
+/// The painting half of a model.
+pub(super) struct PaintingParts {
+    pub(super) flux: GraphPart<FluxConfig>,
+    pub(super) vae: GraphPart<VaeConfig>,
+    pub(super) scheduler: SchedulerConfig,
+}
+
+/// The published models whose files come without configs.
+const PUBLISHED: [(&str, &str); 2] = [
+    ("flux1-dev", include_str!("../../configs/flux1-dev.json")),
+    (
+        "flux1-schnell",
+        include_str!("../../configs/flux1-schnell.json"),
+    ),
+];
+
+/// A file of `core/configs`.
+#[derive(Deserialize)]
+struct Published {
+    transformer: FluxConfig,
+    vae: VaeConfig,
+    scheduler: SchedulerConfig,
+}
+
+impl Published {
+    fn read((name, json): (&str, &str)) -> Result<Self> {
+        parse(name, json.as_bytes())
+    }
+}
+
+/// Finds all three at `flux`, a folder or one weight file; `vae` is where the VAE is if elsewhere.
+///
+/// # Errors
+/// [`Error::MissingFile`] naming the first file that is missing, [`Error::Config`] for what can't be.
+pub(super) async fn read(
+    source: &dyn ModelSource,
+    flux: &str,
+    vae: Option<&str>,
+) -> Result<PaintingParts> {
+    if is_weight_file(flux) {
+        return read_single(source, flux, vae.unwrap_or(parent(flux))).await;
+    }
+    if exists(source, &join(flux, "transformer/config.json")).await? {
+        return read_diffusers(source, flux, vae).await;
+    }
+    for published in PUBLISHED {
+        match weight_files(source, flux, &[published.0]).await {
+            Ok(weights) => {
+                let config = Published::read(published)?;
+                let vae = read_vae(source, vae.unwrap_or(flux), config.vae).await?;
+                return Ok(PaintingParts {
+                    flux: GraphPart {
+                        config: config.transformer,
+                        weights,
+                    },
+                    vae,
+                    scheduler: config.scheduler,
+                });
+            }
+            Err(Error::MissingFile { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    match one_gguf(source, flux).await? {
+        Some(file) => read_single(source, &file, vae.unwrap_or(flux)).await,
+        None => Err(Error::MissingFile {
+            file: join(flux, "transformer/config.json"),
+        }),
+    }
+}
+
+pub(super) fn is_weight_file(path: &str) -> bool {
+    [".gguf", ".safetensors"]
+        .iter()
+        .any(|extension| path.ends_with(extension))
+}
+
+/// diffusers' folders. The transformer may also be one GGUF file, there or in the folder above.
+async fn read_diffusers(
+    source: &dyn ModelSource,
+    folder: &str,
+    vae: Option<&str>,
+) -> Result<PaintingParts> {
+    let transformer = join(folder, "transformer");
+    let weights = match weight_files(source, &transformer, &["diffusion_pytorch_model"]).await {
+        Err(Error::MissingFile { file }) => {
+            let inside = one_gguf(source, &transformer).await?;
+            let found = match inside {
+                None => one_gguf(source, folder).await?,
+                inside => inside,
+            };
+            vec![found.ok_or(Error::MissingFile { file })?]
+        }
+        found => found?,
+    };
+    let vae = match vae {
+        Some(elsewhere) => {
+            let published = Published::read(PUBLISHED[0])?;
+            read_vae(source, elsewhere, published.vae).await?
+        }
+        None => read_vae_folder(source, &join(folder, "vae")).await?,
+    };
+    Ok(PaintingParts {
+        flux: GraphPart {
+            config: read_json(source, &join(&transformer, "config.json")).await?,
+            weights,
+        },
+        vae,
+        scheduler: read_json(source, &join(folder, "scheduler/scheduler_config.json")).await?,
+    })
+}
+
+/// One weight file of any name.
+async fn read_single(source: &dyn ModelSource, file: &str, vae: &str) -> Result<PaintingParts> {
+    let files = vec![file.to_owned()];
+    let weights = open_weights(source, Component::Flux, &files).await?;
+    let published = match weights.contains("guidance_in.in_layer.weight") {
+        true => PUBLISHED[0],
+        false => PUBLISHED[1],
+    };
+    let published = Published::read(published)?;
+    Ok(PaintingParts {
+        flux: GraphPart {
+            config: sizes(&weights, published.transformer)?,
+            weights: files,
+        },
+        vae: read_vae(source, vae, published.vae).await?,
+        scheduler: published.scheduler,
+    })
+}
+
+/// The sizes of a transformer's tensors in place of the published ones.
+fn sizes(weights: &Weights, published: FluxConfig) -> Result<FluxConfig> {
+    let shape = |name: &str| {
+        weights.shape(name).ok_or_else(|| Error::MissingTensor {
+            file: weights.label().to_owned(),
+            name: name.to_owned(),
+        })
+    };
+    let columns = |name: &str| shape(name).map(|shape| shape.last().copied().unwrap_or(0));
+    let blocks = |kind: &str| {
+        let numbers = weights.names().filter_map(|name| {
+            let rest = name.strip_prefix(kind)?.strip_prefix('.')?;
+            rest.split('.').next()?.parse::<usize>().ok()
+        });
+        numbers.max().map_or(0, |last| last.saturating_add(1))
+    };
+    let width = shape("img_in.weight")?[0];
+    let head = columns("single_blocks.0.norm.query_norm.scale")?;
+    if head == 0 || !width.is_multiple_of(head) {
+        let reason = format!("a width of {width} can't be split into heads of {head}");
+        return Err(Error::format(weights.label(), reason));
+    }
+    let config = FluxConfig {
+        in_channels: columns("img_in.weight")?,
+        num_layers: blocks("double_blocks"),
+        num_single_layers: blocks("single_blocks"),
+        attention_head_dim: head,
+        num_attention_heads: width / head,
+        joint_attention_dim: columns("txt_in.weight")?,
+        pooled_projection_dim: columns("vector_in.in_layer.weight")?,
+        ..published
+    };
+    config.validate(weights.label())?;
+    Ok(config)
+}
+
+/// BFL's `ae` beside the transformer, a file of its own, or diffusers' folder.
+async fn read_vae(
+    source: &dyn ModelSource,
+    place: &str,
+    published: VaeConfig,
+) -> Result<GraphPart<VaeConfig>> {
+    if is_weight_file(place) {
+        return Ok(GraphPart {
+            config: published,
+            weights: vec![place.to_owned()],
+        });
+    }
+    for folder in [place.to_owned(), join(place, "vae")] {
+        if exists(source, &join(&folder, "config.json")).await? {
+            return read_vae_folder(source, &folder).await;
+        }
+    }
+    Ok(GraphPart {
+        config: published,
+        weights: weight_files(source, place, &["ae"]).await?,
+    })
+}
+
+async fn read_vae_folder(source: &dyn ModelSource, folder: &str) -> Result<GraphPart<VaeConfig>> {
+    Ok(GraphPart {
+        config: read_json(source, &join(folder, "config.json")).await?,
+        weights: weight_files(source, folder, &["diffusion_pytorch_model"]).await?,
+    })
+}
