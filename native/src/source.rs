@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use bytes::Bytes;
 use memmap2::Mmap;
 use x2i_core::model::ModelSource;
 use x2i_core::weights::{LocalBoxFuture, MemorySource, WeightSource};
@@ -242,8 +243,8 @@ fn file_names(folder: &Path) -> Result<Vec<String>> {
 /// A file mapped into memory, read only.
 pub struct MappedFile {
     name: String,
-    /// `None` for an empty file, which can't be mapped everywhere.
-    map: Option<Mmap>,
+    /// The map, shared with the weights that are used where they lie.
+    bytes: Bytes,
 }
 
 impl MappedFile {
@@ -253,19 +254,21 @@ impl MappedFile {
     /// [`Error::MissingFile`] or [`Error::Io`].
     pub fn open(path: &Path) -> Result<Self> {
         let (name, file, len) = open_regular(path)?;
-        let map = if len == 0 {
-            None
+        // An empty file can't be mapped everywhere.
+        let bytes = if len == 0 {
+            Bytes::new()
         } else {
             // SAFETY: the map is read only. Another program that cuts the file short while we run
             // would end us with SIGBUS, as it would any program that maps its weights.
-            Some(unsafe { Mmap::map(&file) }.map_err(|error| io_error(&name, error))?)
+            let map = unsafe { Mmap::map(&file) }.map_err(|error| io_error(&name, error))?;
+            Bytes::from_owner(map)
         };
-        Ok(Self { name, map })
+        Ok(Self { name, bytes })
     }
 
     /// All bytes.
     pub fn bytes(&self) -> &[u8] {
-        self.map.as_deref().unwrap_or_default()
+        &self.bytes
     }
 }
 
@@ -295,6 +298,12 @@ impl WeightSource for MappedFile {
                 ),
             )
         })))
+    }
+
+    fn share(&self, range: Range<u64>) -> Option<Bytes> {
+        let (start, end) = (usize::try_from(range.start), usize::try_from(range.end));
+        let found = self.bytes.get(start.ok()?..end.ok()?)?;
+        Some(self.bytes.slice_ref(found))
     }
 }
 

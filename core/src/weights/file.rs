@@ -9,6 +9,8 @@ use std::fmt;
 use std::ops::Range;
 use std::rc::Rc;
 
+use bytes::Bytes;
+
 use crate::error::{Error, Result};
 
 use super::gguf::MetaValue;
@@ -128,6 +130,14 @@ impl WeightFile {
             shape: info.shape.clone(),
             bytes: self.read_part(name, 0..info.elements()).await?,
         })
+    }
+
+    /// A tensor's bytes as stored, where the source [shares](WeightSource::share) them.
+    pub fn share(&self, name: &str) -> Option<Bytes> {
+        let info = self.header.tensors.get(name)?;
+        let whole = info.strides.is_none();
+        let end = info.offset.checked_add(info.byte_len())?;
+        self.source.share(info.offset..end).filter(|_| whole)
     }
 
     /// Reads a run of a tensor's numbers, counted in the order of its rows, as stored.

@@ -34,6 +34,8 @@ use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
 
+use bytes::Bytes;
+
 use crate::error::{Error, Result};
 
 /// A boxed future that stays on its thread: a browser's futures are not `Send`.
@@ -54,6 +56,11 @@ pub trait WeightSource {
     /// # Errors
     /// [`Error::Io`] when reading fails, [`Error::Format`] when the range leaves the file.
     fn read(&self, range: Range<u64>) -> LocalBoxFuture<'_, Result<Cow<'_, [u8]>>>;
+    /// The same bytes for as long as the caller keeps them, where nothing needs to be copied for
+    /// that: a memory map, or a part of the executable. `None` elsewhere, and outside of the file.
+    fn share(&self, _range: Range<u64>) -> Option<Bytes> {
+        None
+    }
 }
 
 /// A file whose bytes are in memory: embedded in the binary, or a test's.
@@ -98,6 +105,16 @@ impl WeightSource for MemorySource {
                 Error::format(&self.name, reason)
             });
         Box::pin(std::future::ready(found))
+    }
+
+    fn share(&self, range: Range<u64>) -> Option<Bytes> {
+        let Cow::Borrowed(bytes) = self.bytes else {
+            return None;
+        };
+        let (start, end) = (range.start.try_into().ok()?, range.end.try_into().ok()?);
+        bytes
+            .get::<Range<usize>>(start..end)
+            .map(Bytes::from_static)
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::fmt::Display;
 
-use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
+use burn::tensor::{AllocationProperty, Bytes, DType, Device, Tensor, TensorData};
 use x2i_shaders::{BlockQuantized, BlockType, InputBits};
 
 use crate::error::{Error, Result};
@@ -123,21 +123,16 @@ impl<'a> Scope<'a> {
             Some(StoredType::Q6K) => BlockType::Q6K,
             _ => return self.tensor(name, shape).await.map(Matrix::Dense),
         };
-        let tensor = self.read(name, &shape).await?;
-        BlockQuantized::from_ggml(
-            Bytes::from_bytes_vec(tensor.bytes.into_owned()),
-            block_type,
-            shape,
-            self.device,
-        )
-        .map(|weight| Matrix::Quantized(weight.with_input_bits(self.input_bits)))
-        .map_err(|error| {
-            let name = self.full_name(name);
-            Error::format(
-                self.weights.file_of(&name),
-                format!("tensor `{name}`: {error}"),
-            )
-        })
+        let bytes = self.blocks(name, shape).await?;
+        BlockQuantized::from_ggml(bytes, block_type, shape, self.device)
+            .map(|weight| Matrix::Quantized(weight.with_input_bits(self.input_bits)))
+            .map_err(|error| {
+                let name = self.full_name(name);
+                Error::format(
+                    self.weights.file_of(&name),
+                    format!("tensor `{name}`: {error}"),
+                )
+            })
     }
 
     fn full_name(&self, name: &str) -> String {
@@ -148,23 +143,43 @@ impl<'a> Scope<'a> {
         }
     }
 
+    /// The blocks of a matrix, shared with the source where that can be.
+    async fn blocks(&self, name: &str, shape: [usize; 2]) -> Result<Bytes> {
+        let full_name = self.full_name(name);
+        self.check_shape(&full_name, &shape)?;
+        let Some(shared) = self.weights.share(&full_name) else {
+            let tensor = self.read(name, &shape).await?;
+            return Ok(Bytes::from_bytes_vec(tensor.bytes.into_owned()));
+        };
+        self.tell(shared.len()).await?;
+        Ok(Bytes::from_shared(shared, AllocationProperty::File))
+    }
+
     async fn read(&self, name: &str, expected: &[usize]) -> Result<HostTensor<'a>> {
         let name = self.full_name(name);
-        // Before the values are read: a wrong config must not cost a download.
-        if let Some(found) = self.weights.shape(&name)
-            && found != expected
-        {
-            return Err(Error::Shape {
-                file: self.weights.file_of(&name).to_owned(),
-                name,
+        self.check_shape(&name, expected)?;
+        let tensor = self.weights.read(&name).await?;
+        self.tell(tensor.bytes.len()).await?;
+        Ok(tensor)
+    }
+
+    /// Before the values are read: a wrong config must not cost a download.
+    fn check_shape(&self, name: &str, expected: &[usize]) -> Result<()> {
+        match self.weights.shape(name) {
+            Some(found) if found != expected => Err(Error::Shape {
+                file: self.weights.file_of(name).to_owned(),
+                name: name.to_owned(),
                 expected: expected.to_vec(),
                 found,
-            });
+            }),
+            _ => Ok(()),
         }
-        let tensor = self.weights.read(&name).await?;
-        if let Some(on_read) = self.on_read {
-            on_read.on_read(tensor.bytes.len()).await?;
+    }
+
+    async fn tell(&self, bytes: usize) -> Result<()> {
+        match self.on_read {
+            Some(on_read) => on_read.on_read(bytes).await,
+            None => Ok(()),
         }
-        Ok(tensor)
     }
 }

@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use burn::tensor::Device;
+use bytes::Bytes;
 
 use crate::error::{Error, Result};
 
@@ -213,6 +214,18 @@ impl Weights {
             shape: tensor.shape.clone(),
             bytes: self.read_part(name, 0..tensor.elements()).await?,
         })
+    }
+
+    /// What [`read`](Self::read) gives, where the source shares it and nothing needs to be joined.
+    pub fn share(&self, name: &str) -> Option<Bytes> {
+        let tensor = self.tensors.get(name)?;
+        let [piece] = tensor.pieces.as_slice() else {
+            return None;
+        };
+        let as_stored = tensor.order == Order::Joined && piece.stored == tensor.stored;
+        self.files[piece.file]
+            .share(&piece.name)
+            .filter(|_| as_stored)
     }
 
     /// Reads a run of a tensor's numbers, counted in the order of its rows: the bytes that
