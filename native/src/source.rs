@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 use x2i_core::model::ModelSource;
 use x2i_core::weights::{LocalBoxFuture, MemorySource, WeightSource};
 use x2i_core::{Error, Result};
@@ -239,6 +241,23 @@ impl WeightSource for MappedFile {
                 ),
             )
         })))
+    }
+
+    #[cfg(unix)]
+    fn release(&self, range: Range<u64>) {
+        let bounds = usize::try_from(range.start)
+            .ok()
+            .zip(usize::try_from(range.end).ok());
+        let (Some(map), Some((start, end))) = (&self.map, bounds) else {
+            return;
+        };
+        if start < end && end <= map.len() {
+            // SAFETY: the map is of a file and read only, so that pages which are looked at again
+            // come back from it unchanged. A system that refuses keeps them: nothing is lost.
+            let _ = unsafe {
+                map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start)
+            };
+        }
     }
 }
 

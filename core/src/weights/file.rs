@@ -150,6 +150,16 @@ impl WeightFile {
         })
     }
 
+    /// Tells the source that one tensor's bytes were copied ([`WeightSource::release`]).
+    pub fn release(&self, name: &str) {
+        if let Some(info) = self.header.tensors.get(name)
+            && info.strides.is_none()
+        {
+            self.source
+                .release(info.offset..info.offset + info.byte_len());
+        }
+    }
+
     /// Copies a strided view into a contiguous tensor of `length` bytes.
     async fn gather(&self, info: &TensorInfo, strides: &[usize], length: usize) -> Result<Vec<u8>> {
         if element_count(&info.shape) == Some(0) {

@@ -54,6 +54,11 @@ pub trait WeightSource {
     /// # Errors
     /// [`Error::Io`] when reading fails, [`Error::Format`] when the range leaves the file.
     fn read(&self, range: Range<u64>) -> LocalBoxFuture<'_, Result<Cow<'_, [u8]>>>;
+    /// Hears that `range` was copied and is not looked at for now: a memory map gives its pages
+    /// back. Reading it again stays possible.
+    fn release(&self, range: Range<u64>) {
+        let _ = range;
+    }
 }
 
 /// A file whose bytes are in memory: embedded in the binary, or a test's.

@@ -104,6 +104,7 @@ impl<'a> Scope<'a> {
         memory_len(self.weights.file_of(&full_name), what, bytes)?;
         let tensor = self.read(name, &shape).await?;
         let data = TensorData::new(tensor.to_f32(), shape);
+        self.weights.release(&full_name);
         Ok(Tensor::from_data(data, (self.device, DType::F32)))
     }
 
@@ -124,8 +125,10 @@ impl<'a> Scope<'a> {
             _ => return self.tensor(name, shape).await.map(Matrix::Dense),
         };
         let tensor = self.read(name, &shape).await?;
+        let bytes = Bytes::from_bytes_vec(tensor.bytes.into_owned());
+        self.weights.release(&self.full_name(name));
         BlockQuantized::from_ggml(
-            Bytes::from_bytes_vec(tensor.bytes.into_owned()),
+            bytes,
             block_type,
             shape,
             self.device,
