@@ -1,29 +1,30 @@
 //! The way of one request: prompt, hidden states, conditioning, latents, picture.
 
 mod meter;
+mod parts;
+mod plan;
 
 use burn::tensor::{Device, Tensor};
 
-use crate::align_net::AlignNet;
-use crate::config::{AlignNetConfig, ModelConfig};
-use crate::encoders::{EncodeOptions, Encoder};
+use crate::align_net::Conditioning;
+use crate::config::ModelConfig;
+use crate::encoders::EncodeOptions;
 use crate::error::{Error, Result};
-use crate::flux::{BlockOutput, Flux, FluxInput, latents};
+use crate::flux::{BlockOutput, FluxInput, latents};
 use crate::image::{self, Image};
-use crate::model::{ModelSource, open_weights, read_config, read_tokenizer};
+use crate::model::{ModelSource, read_config};
 use crate::request::{OnProgress, Phase, Preview, Progress, Request, Steps, report};
 use crate::sampler::FlowMatchEuler;
 use crate::vae::{OnPart, Vae};
-use crate::weights::{Component, Weights};
-use meter::LoadMeter;
+use parts::{Files, Parts};
+use plan::{Limit, Plan, Residency};
+pub use plan::{LoadOptions, Memory};
 
 /// A model on a device, ready to paint.
 pub struct Pipeline {
     config: ModelConfig,
-    encoder: Encoder,
-    align_net: AlignNet,
-    flux: Flux,
-    vae: Vae,
+    parts: Parts,
+    limit: Limit,
     device: Device,
 }
 
@@ -40,7 +41,7 @@ pub struct Painting {
 const PREVIEW_SIDE: usize = 256;
 
 impl Pipeline {
-    /// Reads a model to a device, tensor by tensor.
+    /// Reads all of a model to a device, tensor by tensor.
     ///
     /// # Errors
     /// Whatever is missing or broken in the folder; [`Error::Cancelled`] when `on_progress` breaks.
@@ -49,35 +50,31 @@ impl Pipeline {
         device: &Device,
         on_progress: &mut impl OnProgress,
     ) -> Result<Self> {
+        Self::load_with(&LoadOptions::default(), source, device, on_progress).await
+    }
+
+    /// Opens a model, and reads as much of it to a device as `options` allow. The pictures are the
+    /// same, bit for bit.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load); [`Error::Request`] for a limit that no picture can be painted within.
+    pub async fn load_with(
+        options: &LoadOptions,
+        source: &dyn ModelSource,
+        device: &Device,
+        on_progress: &mut impl OnProgress,
+    ) -> Result<Self> {
         let config = read_config(source).await?;
-        let open = async |component, files| open_weights(source, component, files).await;
-        let encoder_weights = open(Component::Qwen2_5Vl, &config.encoder.weights).await?;
-        let align_weights = open(Component::AlignNet, &config.align_net.weights).await?;
-        let flux_weights = open(Component::Flux, &config.flux.weights).await?;
-        let vae_weights = open(Component::Vae, &config.vae.weights).await?;
-        let align_config = align_net_config(&config, &align_weights)?;
-        check_fit(&config, &align_config)?;
-
-        let total = encoder_weights.byte_len("")
-            + align_weights.byte_len("")
-            + flux_weights.byte_len("")
-            + vae_weights.byte_len(Vae::DECODER);
-        let meter = LoadMeter::new(on_progress, total);
-        let scope = |weights| Weights::scope(weights, device).heard_by(&meter);
-        meter.begin().await?;
-        let tokenizer = read_tokenizer(source, &config.encoder).await?;
-        let encoder = Encoder::load(&config.encoder, tokenizer, &scope(&encoder_weights)).await?;
-        let align_net = AlignNet::load(&align_config, &scope(&align_weights)).await?;
-        let flux = Flux::load(&config.flux.config, &scope(&flux_weights)).await?;
-        let vae = Vae::load_decoder(&config.vae.config, &scope(&vae_weights)).await?;
-        meter.end().await?;
-
+        let files = Files::open(source, &config, device).await?;
+        let plan = Plan::of(options, &config, &files.sizes())?;
+        let parts = match plan.residency {
+            Residency::All => Parts::Resident(files.load(plan.limit, on_progress).await?),
+            Residency::OneByOne => Parts::OneByOne(files),
+        };
         Ok(Self {
             config,
-            encoder,
-            align_net,
-            flux,
-            vae,
+            parts,
+            limit: plan.limit,
             device: device.clone(),
         })
     }
@@ -106,15 +103,20 @@ impl Pipeline {
             });
         }
 
-        let encoded = self
-            .encoder
+        let tokens = self.image_tokens(request);
+        self.parts.check(self.limit, tokens)?;
+
+        let encoder = self.parts.encoder(on_progress).await?;
+        let encoded = encoder
             .encode(&request.prompt, &self.encode_options(request), on_progress)
             .await?;
-        let conditioning = self.align_net.forward(encoded.hidden_states);
-        let latents = self
-            .denoise(request, conditioning.txt, conditioning.vec, on_progress)
-            .await?;
-        let total = self.vae.decoder_parts();
+        drop(encoder);
+        let align_net = self.parts.align_net(on_progress).await?;
+        let conditioning = align_net.forward(encoded.hidden_states);
+        drop(align_net);
+        let latents = self.denoise(request, conditioning, on_progress).await?;
+        let vae = self.parts.vae(on_progress).await?;
+        let total = vae.decoder_parts();
         let mut done = 0;
         report(on_progress, Phase::Decode, done, total).await?;
         let mut on_part = async |_: &str, _: &Tensor<4>| {
@@ -122,9 +124,15 @@ impl Pipeline {
             report(on_progress, Phase::Decode, done, total).await
         };
         Ok(Painting {
-            image: self.decode(latents, &mut on_part).await?,
+            image: decode(&vae, latents, &mut on_part).await?,
             answer: encoded.answer,
         })
+    }
+
+    /// Tokens of a picture: 2x2 latents each.
+    fn image_tokens(&self, request: &Request) -> usize {
+        let side = self.config.vae.config.downsampling() * latents::PACK;
+        (request.height / side) * (request.width / side)
     }
 
     fn encode_options(&self, request: &Request) -> EncodeOptions {
@@ -143,10 +151,17 @@ impl Pipeline {
     async fn denoise(
         &self,
         request: &Request,
-        txt: Tensor<3>,
-        vec: Tensor<2>,
+        Conditioning { txt, vec }: Conditioning,
         on_progress: &mut impl OnProgress,
     ) -> Result<Tensor<4>> {
+        let vae = match request.preview {
+            Preview::Off => None,
+            Preview::On => Some(self.parts.vae(on_progress).await?),
+        };
+        let text_tokens = txt.dims()[1];
+        let tokens = text_tokens + self.image_tokens(request);
+        let limit = self.limit.beside(vae.is_some(), tokens);
+        let flux = self.parts.flux(limit, on_progress).await?;
         let side = self.config.vae.config.downsampling();
         let (height, width) = (request.height / side, request.width / side);
         let (rows, columns) = (height / latents::PACK, width / latents::PACK);
@@ -157,14 +172,15 @@ impl Pipeline {
         let schedule = FlowMatchEuler::new(self.config.scheduler.clone())
             .schedule(request.steps, rows * columns);
         let ids = [
-            latents::text_ids(txt.dims()[1]),
+            latents::text_ids(text_tokens),
             latents::image_ids(rows, columns),
         ]
         .concat();
-        let rope = self.flux.rope(&ids);
+        let rope = flux.rope(&ids);
+        let conditions = flux.embed(txt, vec, &[request.guidance]);
         let mut at = Place {
             blocks: 0,
-            total: request.steps * self.flux.blocks(),
+            total: request.steps * flux.blocks(),
             steps: Steps {
                 done: 0,
                 total: request.steps,
@@ -174,33 +190,31 @@ impl Pipeline {
         for levels in schedule.sigmas.windows(2) {
             let input = FluxInput {
                 img: img.clone(),
-                txt: txt.clone(),
-                vec: vec.clone(),
+                conditions: &conditions,
                 sigma: &levels[..1],
-                guidance: &[request.guidance],
                 rope: &rope,
             };
             let mut on_block = async |_: BlockOutput<'_>| {
                 at.blocks += 1;
                 at.progress().tell(on_progress).await
             };
-            let velocity = self.flux.forward(input, &mut on_block).await?;
+            let velocity = flux.forward(input, &mut on_block).await?;
             let next = FlowMatchEuler::step(img.clone(), velocity.clone(), levels[0], levels[1]);
             // A GPU runs behind: wait once a step, so that progress is true and memory bounded.
             next.clone()
                 .slice([0..1, 0..1, 0..1])
                 .into_data_async()
                 .await?;
-            let preview = match request.preview {
-                Preview::Off => None,
-                Preview::On => {
+            let preview = match &vae {
+                None => None,
+                Some(vae) => {
                     // The velocity points at the clean picture: one step to level 0 shows it.
                     let clean = FlowMatchEuler::step(img, velocity, levels[0], 0.0);
                     let clean = latents::unpack(clean, height, width);
                     let small = latents::shrink(clean, (PREVIEW_SIDE / side).max(1));
                     let mut on_part =
                         async |_: &str, _: &Tensor<4>| at.progress().tell(on_progress).await;
-                    Some(self.decode(small, &mut on_part).await?)
+                    Some(decode(vae, small, &mut on_part).await?)
                 }
             };
             img = next;
@@ -213,13 +227,13 @@ impl Pipeline {
         }
         Ok(latents::unpack(img, height, width))
     }
+}
 
-    /// Latents of one picture to the picture.
-    async fn decode(&self, latents: Tensor<4>, on_part: &mut impl OnPart) -> Result<Image> {
-        let decoded = self.vae.decode(self.vae.unscale(latents), on_part).await?;
-        let image = image::to_rgb8(decoded).await?.pop();
-        image.ok_or_else(|| Error::device("readback", "the picture came back empty"))
-    }
+/// Latents of one picture to the picture.
+async fn decode(vae: &Vae, latents: Tensor<4>, on_part: &mut impl OnPart) -> Result<Image> {
+    let decoded = vae.decode(vae.unscale(latents), on_part).await?;
+    let image = image::to_rgb8(decoded).await?.pop();
+    image.ok_or_else(|| Error::device("readback", "the picture came back empty"))
 }
 
 /// Where denoising stands.
@@ -236,41 +250,4 @@ impl Place {
             ..Progress::count(Phase::Denoise, self.blocks, self.total)
         }
     }
-}
-
-fn align_net_config(config: &ModelConfig, weights: &Weights) -> Result<AlignNetConfig> {
-    let json = Some(&config.align_net.config).filter(|json| json.is_object());
-    AlignNetConfig::from_shapes(weights.label(), json, |name| weights.shape(name))
-}
-
-/// AlignNet stands between two published models: say which side it does not fit.
-fn check_fit(config: &ModelConfig, align: &AlignNetConfig) -> Result<()> {
-    let file = || config.align_net.weights.join(", ");
-    let (layers, width) = (
-        config.encoder.config.hidden_states(),
-        config.encoder.config.hidden_size(),
-    );
-    if (align.in_channels, align.input_dim) != (layers, width) {
-        return Err(Error::config(
-            file(),
-            format!(
-                "this AlignNet reads {} hidden states of width {}, the encoder gives {layers} of width {width}",
-                align.in_channels, align.input_dim
-            ),
-        ));
-    }
-    let (text, pooled) = (
-        config.flux.config.joint_attention_dim,
-        config.flux.config.pooled_projection_dim,
-    );
-    if (align.text_dim, align.pooled_dim) != (text, pooled) {
-        return Err(Error::config(
-            file(),
-            format!(
-                "this AlignNet gives widths {} and {}, the transformer takes {text} and {pooled}",
-                align.text_dim, align.pooled_dim
-            ),
-        ));
-    }
-    Ok(())
 }

@@ -152,7 +152,8 @@ impl Request {
 /// What the pipeline is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Reading weights to the device; counted in bytes over all parts of the model.
+    /// Reading weights to the device; counted in bytes over all parts that are loaded now: the
+    /// model, or one part of it after the other ([`crate::Memory::Low`]).
     Load,
     /// The LLM reads the prompt (and answers); counted in tokens of the answer.
     Encode,

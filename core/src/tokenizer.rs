@@ -19,6 +19,7 @@ pub use chat::{ChatTemplate, Content, Message};
 const QWEN_SPLIT: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// A byte-level BPE tokenizer with its special tokens.
+#[derive(Clone)]
 pub struct Tokenizer {
     file: String,
     inner: tokenizers::Tokenizer,

@@ -4,9 +4,12 @@
 //! any depth, width, heads and rotary axes. Left out: ControlNets and the text encoders, whose
 //! place AlignNet takes.
 
+mod blocks;
 pub mod latents;
 mod layers;
 pub mod noise;
+
+use std::rc::Rc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -14,7 +17,9 @@ use crate::config::FluxConfig;
 use crate::error::Result;
 use crate::nn::rope::Rope;
 use crate::nn::{Bias, Linear};
-use crate::weights::Scope;
+use crate::weights::{Scope, Weights};
+pub use blocks::FluxBytes;
+use blocks::{Blocks, Resident, Stream};
 use layers::{DoubleStreamBlock, LastLayer, MlpEmbedder, SingleStreamBlock};
 
 /// Channels of a timestep's sines and cosines.
@@ -32,8 +37,8 @@ pub struct Flux {
     time_in: MlpEmbedder,
     vector_in: MlpEmbedder,
     guidance_in: Option<MlpEmbedder>,
-    double_blocks: Vec<DoubleStreamBlock>,
-    single_blocks: Vec<SingleStreamBlock>,
+    double_blocks: Blocks<DoubleStreamBlock>,
+    single_blocks: Blocks<SingleStreamBlock>,
     final_layer: LastLayer,
     config: FluxConfig,
     device: Device,
@@ -43,16 +48,20 @@ pub struct Flux {
 pub struct FluxInput<'a> {
     /// Packed latents `[batch, image tokens, in_channels]`.
     pub img: Tensor<3>,
-    /// Conditioning tokens `[batch, text tokens, joint_attention_dim]`.
-    pub txt: Tensor<3>,
-    /// Pooled conditioning `[batch, pooled_projection_dim]`.
-    pub vec: Tensor<2>,
+    /// What is the same in every step: [`Flux::embed`].
+    pub conditions: &'a Conditions,
     /// Noise level of each batch item, 0..1.
     pub sigma: &'a [f32],
-    /// Guidance of each batch item; models without the embedding ignore it.
-    pub guidance: &'a [f32],
     /// Rotations of all tokens, text first: [`Flux::rope`].
     pub rope: &'a Rope,
+}
+
+/// A picture's conditioning after its embedders, made once for all steps.
+#[derive(Debug, Clone)]
+pub struct Conditions {
+    txt: Tensor<3>,              // [batch, text tokens, hidden]
+    vec: Tensor<2>,              // [batch, hidden]
+    guidance: Option<Tensor<2>>, // [batch, hidden]
 }
 
 /// A finished block; what progress, cancellation and distillation hang on.
@@ -87,6 +96,39 @@ impl Flux {
     /// # Errors
     /// [`crate::Error::MissingTensor`] or [`crate::Error::Shape`].
     pub async fn load(config: &FluxConfig, scope: &Scope<'_>) -> Result<Self> {
+        let all = Resident {
+            double: config.num_layers,
+            single: config.num_single_layers,
+        };
+        Self::read(config, scope, all, None).await
+    }
+
+    /// Reads what fits into `budget` bytes under `scope`, which is the root of `weights`; the
+    /// blocks that do not fit are read from `weights` in every call. What is computed is the same.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub async fn load_within(
+        budget: u64,
+        config: &FluxConfig,
+        weights: &Rc<Weights>,
+        scope: &Scope<'_>,
+    ) -> Result<Self> {
+        let stream = Stream {
+            weights: weights.clone(),
+            device: scope.device().clone(),
+            config: config.clone(),
+        };
+        let resident = FluxBytes::of(config, weights).resident(budget);
+        Self::read(config, scope, resident, Some(&stream)).await
+    }
+
+    async fn read(
+        config: &FluxConfig,
+        scope: &Scope<'_>,
+        resident: Resident,
+        stream: Option<&Stream>,
+    ) -> Result<Self> {
         let hidden = config.hidden_size();
         let guidance_in = match config.guidance_embeds {
             true => {
@@ -94,18 +136,8 @@ impl Flux {
             }
             false => None,
         };
-        let mut double_blocks = Vec::with_capacity(config.num_layers);
-        for index in 0..config.num_layers {
-            double_blocks.push(
-                DoubleStreamBlock::load(&scope.child("double_blocks").child(index), config).await?,
-            );
-        }
-        let mut single_blocks = Vec::with_capacity(config.num_single_layers);
-        for index in 0..config.num_single_layers {
-            single_blocks.push(
-                SingleStreamBlock::load(&scope.child("single_blocks").child(index), config).await?,
-            );
-        }
+        let double_blocks = Blocks::load(scope, config, resident.double, stream).await?;
+        let single_blocks = Blocks::load(scope, config, resident.single, stream).await?;
         Ok(Self {
             img_in: Linear::load(
                 &scope.child("img_in"),
@@ -151,12 +183,15 @@ impl Flux {
         input: FluxInput<'_>,
         on_block: &mut impl AsyncFnMut(BlockOutput<'_>) -> Result<()>,
     ) -> Result<Tensor<3>> {
-        let FluxInput { rope, .. } = input;
-        let vec = self.modulation_vector(input.vec, input.sigma, input.guidance);
+        let FluxInput {
+            conditions, rope, ..
+        } = input;
+        let vec = self.modulation_vector(conditions, input.sigma);
         let mut img = self.img_in.forward(input.img);
-        let mut txt = self.txt_in.forward(input.txt);
+        let mut txt = conditions.txt.clone();
 
-        for (index, block) in self.double_blocks.iter().enumerate() {
+        for index in 0..self.double_blocks.len() {
+            let block = self.double_blocks.get(index, &img).await?;
             let out = block.forward(img, txt, vec.clone(), rope);
             on_block(BlockOutput::Double {
                 index,
@@ -171,7 +206,8 @@ impl Flux {
 
         let (txt_tokens, img_tokens) = (txt.dims()[1], img.dims()[1]);
         let mut x = Tensor::cat(vec![txt, img], 1);
-        for (index, block) in self.single_blocks.iter().enumerate() {
+        for index in 0..self.single_blocks.len() {
+            let block = self.single_blocks.get(index, &x).await?;
             let out = block.forward(x, vec.clone(), rope);
             on_block(BlockOutput::Single {
                 index,
@@ -187,11 +223,24 @@ impl Flux {
             .forward(x.narrow(1, txt_tokens, img_tokens), vec))
     }
 
-    /// `vec` of every block: noise level, guidance and pooled text, `[batch, hidden]`.
-    fn modulation_vector(&self, pooled: Tensor<2>, sigma: &[f32], guidance: &[f32]) -> Tensor<2> {
-        let vec = self.time_in.forward(self.sinusoid(sigma)) + self.vector_in.forward(pooled);
-        match &self.guidance_in {
-            Some(guidance_in) => vec + guidance_in.forward(self.sinusoid(guidance)),
+    /// Embeds what is the same in every step of a picture: conditioning tokens `txt`
+    /// `[batch, text tokens, joint_attention_dim]`, pooled conditioning `vec`
+    /// `[batch, pooled_projection_dim]`, and the guidance of each batch item, which models without
+    /// its embedding ignore.
+    pub fn embed(&self, txt: Tensor<3>, vec: Tensor<2>, guidance: &[f32]) -> Conditions {
+        let guidance_in = self.guidance_in.as_ref();
+        Conditions {
+            txt: self.txt_in.forward(txt),
+            vec: self.vector_in.forward(vec),
+            guidance: guidance_in.map(|layer| layer.forward(self.sinusoid(guidance))),
+        }
+    }
+
+    /// `vec` of every block: noise level, pooled text and guidance, `[batch, hidden]`.
+    fn modulation_vector(&self, conditions: &Conditions, sigma: &[f32]) -> Tensor<2> {
+        let vec = self.time_in.forward(self.sinusoid(sigma)) + conditions.vec.clone();
+        match &conditions.guidance {
+            Some(guidance) => vec + guidance.clone(),
             None => vec,
         }
     }

@@ -140,6 +140,16 @@ impl WeightFile {
         self.source.share(info.offset..end).filter(|_| whole)
     }
 
+    /// Tells the source that one tensor's bytes were copied ([`WeightSource::release`]).
+    pub fn release(&self, name: &str) {
+        if let Some(info) = self.header.tensors.get(name)
+            && info.strides.is_none()
+        {
+            self.source
+                .release(info.offset..info.offset + info.byte_len());
+        }
+    }
+
     /// Reads a run of a tensor's numbers, counted in the order of its rows, as stored.
     ///
     /// # Errors

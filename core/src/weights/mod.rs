@@ -61,6 +61,11 @@ pub trait WeightSource {
     fn share(&self, _range: Range<u64>) -> Option<Bytes> {
         None
     }
+    /// Hears that `range` was copied and is not looked at for now: a memory map gives its pages
+    /// back. Reading it again stays possible.
+    fn release(&self, range: Range<u64>) {
+        let _ = range;
+    }
 }
 
 /// A file whose bytes are in memory: embedded in the binary, or a test's.

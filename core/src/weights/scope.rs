@@ -104,6 +104,7 @@ impl<'a> Scope<'a> {
         memory_len(self.weights.file_of(&full_name), what, bytes)?;
         let tensor = self.read(name, &shape).await?;
         let data = TensorData::new(tensor.to_f32(), shape);
+        self.weights.release(&full_name);
         Ok(Tensor::from_data(data, (self.device, DType::F32)))
     }
 

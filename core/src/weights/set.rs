@@ -193,6 +193,31 @@ impl Weights {
         tensors.map(|(_, tensor)| tensor.byte_len()).sum()
     }
 
+    /// The bytes that the same tensors take on a device: blocks stay blocks, the rest is f32.
+    pub fn device_len(&self, prefix: &str) -> u64 {
+        let tensors = self.tensors.range(prefix.to_owned()..);
+        let tensors = tensors.take_while(|(name, _)| name.starts_with(prefix));
+        let length = |tensor: &Tensor| match tensor.stored.is_block() {
+            true => tensor.byte_len(),
+            false => StoredType::F32.byte_len(&tensor.shape).unwrap_or(u64::MAX),
+        };
+        tensors.fold(0, |sum: u64, (_, tensor)| {
+            sum.saturating_add(length(tensor))
+        })
+    }
+
+    /// Tells the sources that a tensor's bytes were copied ([`WeightSource::release`]).
+    pub(super) fn release(&self, name: &str) {
+        for piece in self
+            .tensors
+            .get(name)
+            .iter()
+            .flat_map(|tensor| &tensor.pieces)
+        {
+            self.files[piece.file].release(&piece.name);
+        }
+    }
+
     /// The name of the file that holds the tensor (its first piece); the label if there is none.
     pub fn file_of(&self, name: &str) -> &str {
         let piece = self

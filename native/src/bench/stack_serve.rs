@@ -108,12 +108,11 @@ impl Stack {
         ]
         .concat();
         let rope = self.flux.rope(&ids);
+        let conditions = self.flux.embed(self.txt.clone(), self.vec.clone(), &[0.0]);
         let input = FluxInput {
             img: self.img.clone(),
-            txt: self.txt.clone(),
-            vec: self.vec.clone(),
+            conditions: &conditions,
             sigma: &[self.config.sigma],
-            guidance: &[0.0],
             rope: &rope,
         };
         let data = pollster::block_on(async {

@@ -85,12 +85,15 @@ impl Stack {
             Tensor::<3>::from_data(TensorData::new(values, shape), &self.device)
         };
         let pooled = config.pooled_projection_dim;
+        let conditions = self.flux.embed(
+            tensor(txt, [1, *text_tokens, config.joint_attention_dim]),
+            tensor(vec, [1, 1, pooled]).reshape([1, pooled]),
+            &[0.0],
+        );
         let input = FluxInput {
             img: tensor(img, [1, side * side, config.in_channels]),
-            txt: tensor(txt, [1, *text_tokens, config.joint_attention_dim]),
-            vec: tensor(vec, [1, 1, pooled]).reshape([1, pooled]),
+            conditions: &conditions,
             sigma: &[*sigma],
-            guidance: &[0.0],
             rope: &self.rope,
         };
         let velocity = self

@@ -38,12 +38,15 @@ pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
     } else {
         vec![0.0; sigma.len()]
     };
+    let conditions = flux.embed(
+        case.tensor("in.encoder_hidden_states").await?,
+        case.tensor("in.pooled_projections").await?,
+        &guidance,
+    );
     let input = FluxInput {
         img: case.tensor("in.hidden_states").await?,
-        txt: case.tensor("in.encoder_hidden_states").await?,
-        vec: case.tensor("in.pooled_projections").await?,
+        conditions: &conditions,
         sigma: &sigma,
-        guidance: &guidance,
         rope: &rope,
     };
     let mut outputs = vec![];

@@ -109,15 +109,15 @@ pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
             ]
             .concat(),
         );
+        let (txt, vec) = (conditioning.txt.clone(), conditioning.vec.clone());
+        let conditions = flux.embed(txt, vec, &[guidance]);
         let (mut velocities, mut trajectory) = (vec![], vec![]);
         let mut img = packed.clone();
         for levels in schedule.sigmas.windows(2) {
             let input = FluxInput {
                 img: img.clone(),
-                txt: conditioning.txt.clone(),
-                vec: conditioning.vec.clone(),
+                conditions: &conditions,
                 sigma: &levels[..1],
-                guidance: &[guidance],
                 rope: &rope,
             };
             let velocity = flux.forward(input, &mut async |_| Ok(())).await?;

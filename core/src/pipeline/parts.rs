@@ -1,0 +1,256 @@
+//! The parts of a model: all on the device, or each loaded when its turn comes and dropped after.
+
+use std::ops::Deref;
+use std::rc::Rc;
+
+use burn::tensor::Device;
+
+use super::meter::LoadMeter;
+use super::plan::{Limit, Sizes};
+use crate::align_net::AlignNet;
+use crate::config::{AlignNetConfig, ModelConfig};
+use crate::encoders::Encoder;
+use crate::error::{Error, Result};
+use crate::flux::{Flux, FluxBytes};
+use crate::model::{ModelSource, open_weights, read_tokenizer};
+use crate::request::OnProgress;
+use crate::tokenizer::Tokenizer;
+use crate::vae::Vae;
+use crate::weights::{Component, OnRead, Scope, Weights};
+
+/// The opened files of a model: headers, and no values.
+pub(super) struct Files {
+    config: ModelConfig,
+    align_config: AlignNetConfig,
+    tokenizer: Tokenizer,
+    encoder: Weights,
+    align_net: Weights,
+    flux: Rc<Weights>,
+    vae: Weights,
+    device: Device,
+}
+
+/// A model on the device.
+pub(super) struct Models {
+    encoder: Encoder,
+    align_net: AlignNet,
+    flux: Flux,
+    vae: Vae,
+}
+
+/// Where the parts are.
+#[allow(clippy::large_enum_variant, reason = "a pipeline has one")]
+pub(super) enum Parts {
+    /// On the device.
+    Resident(Models),
+    /// In their files.
+    OneByOne(Files),
+}
+
+/// A part for the time of its use.
+pub(super) enum Held<'a, T> {
+    /// It stays.
+    Kept(&'a T),
+    /// It goes.
+    Loaded(T),
+}
+
+impl<T> Deref for Held<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        match self {
+            Self::Kept(part) => part,
+            Self::Loaded(part) => part,
+        }
+    }
+}
+
+impl Files {
+    /// Opens all parts and checks that they fit each other.
+    pub async fn open(
+        source: &dyn ModelSource,
+        config: &ModelConfig,
+        device: &Device,
+    ) -> Result<Self> {
+        let open = async |component, files| open_weights(source, component, files).await;
+        let encoder = open(Component::Qwen2_5Vl, &config.encoder.weights).await?;
+        let align_net = open(Component::AlignNet, &config.align_net.weights).await?;
+        let flux = open(Component::Flux, &config.flux.weights).await?;
+        let vae = open(Component::Vae, &config.vae.weights).await?;
+        let align_config = align_net_config(config, &align_net)?;
+        check_fit(config, &align_config)?;
+        Ok(Self {
+            config: config.clone(),
+            align_config,
+            tokenizer: read_tokenizer(source, &config.encoder).await?,
+            encoder,
+            align_net,
+            flux: Rc::new(flux),
+            vae,
+            device: device.clone(),
+        })
+    }
+
+    /// What the parts take on the device.
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            encoder: self.encoder.device_len(""),
+            align_net: self.align_net.device_len(""),
+            flux: FluxBytes::of(&self.config.flux.config, &self.flux),
+            vae: self.vae.device_len(Vae::DECODER),
+        }
+    }
+
+    /// Loads all parts, the transformer's blocks within `limit`.
+    pub async fn load(self, limit: Limit, on_progress: &mut impl OnProgress) -> Result<Models> {
+        let total = self.encoder.byte_len("")
+            + self.align_net.byte_len("")
+            + self.flux_bytes(limit)
+            + self.vae.byte_len(Vae::DECODER);
+        let meter = LoadMeter::new(on_progress, total);
+        meter.begin().await?;
+        let models = Models {
+            encoder: self.encoder(&meter).await?,
+            align_net: self.align_net(&meter).await?,
+            flux: self.flux(limit, &meter).await?,
+            vae: self.vae(&meter).await?,
+        };
+        meter.end().await?;
+        Ok(models)
+    }
+
+    async fn encoder(&self, heard_by: &dyn OnRead) -> Result<Encoder> {
+        let scope = self.scope(&self.encoder, heard_by);
+        Encoder::load(&self.config.encoder, self.tokenizer.clone(), &scope).await
+    }
+
+    async fn align_net(&self, heard_by: &dyn OnRead) -> Result<AlignNet> {
+        let scope = self.scope(&self.align_net, heard_by);
+        AlignNet::load(&self.align_config, &scope).await
+    }
+
+    async fn flux(&self, limit: Limit, heard_by: &dyn OnRead) -> Result<Flux> {
+        let config = &self.config.flux.config;
+        let scope = self.scope(&self.flux, heard_by);
+        Flux::load_within(limit.flux_weights(), config, &self.flux, &scope).await
+    }
+
+    /// Bytes that loading the transformer reads.
+    fn flux_bytes(&self, limit: Limit) -> u64 {
+        let bytes = FluxBytes::of(&self.config.flux.config, &self.flux);
+        bytes.read_within(limit.flux_weights(), &self.flux)
+    }
+
+    async fn vae(&self, heard_by: &dyn OnRead) -> Result<Vae> {
+        let scope = self.scope(&self.vae, heard_by);
+        Vae::load_decoder(&self.config.vae.config, &scope).await
+    }
+
+    fn scope<'a>(&'a self, weights: &'a Weights, heard_by: &'a dyn OnRead) -> Scope<'a> {
+        weights.scope(&self.device).heard_by(heard_by)
+    }
+}
+
+impl Parts {
+    /// Before the long work: the transformer can paint so many tokens within `limit`.
+    pub fn check(&self, limit: Limit, image_tokens: usize) -> Result<()> {
+        match self {
+            Self::Resident(_) => Ok(()),
+            Self::OneByOne(files) => limit.check_picture(&files.sizes().flux, image_tokens),
+        }
+    }
+
+    /// The LLM.
+    pub async fn encoder(&self, on_progress: &mut impl OnProgress) -> Result<Held<'_, Encoder>> {
+        let files = match self {
+            Self::Resident(models) => return Ok(Held::Kept(&models.encoder)),
+            Self::OneByOne(files) => files,
+        };
+        let meter = LoadMeter::new(on_progress, files.encoder.byte_len(""));
+        meter.begin().await?;
+        let encoder = files.encoder(&meter).await?;
+        meter.end().await?;
+        Ok(Held::Loaded(encoder))
+    }
+
+    /// AlignNet.
+    pub async fn align_net(&self, on_progress: &mut impl OnProgress) -> Result<Held<'_, AlignNet>> {
+        let files = match self {
+            Self::Resident(models) => return Ok(Held::Kept(&models.align_net)),
+            Self::OneByOne(files) => files,
+        };
+        let meter = LoadMeter::new(on_progress, files.align_net.byte_len(""));
+        meter.begin().await?;
+        let align_net = files.align_net(&meter).await?;
+        meter.end().await?;
+        Ok(Held::Loaded(align_net))
+    }
+
+    /// The transformer; its blocks within `limit`, where it is loaded now.
+    pub async fn flux(
+        &self,
+        limit: Limit,
+        on_progress: &mut impl OnProgress,
+    ) -> Result<Held<'_, Flux>> {
+        let files = match self {
+            Self::Resident(models) => return Ok(Held::Kept(&models.flux)),
+            Self::OneByOne(files) => files,
+        };
+        let meter = LoadMeter::new(on_progress, files.flux_bytes(limit));
+        meter.begin().await?;
+        let flux = files.flux(limit, &meter).await?;
+        meter.end().await?;
+        Ok(Held::Loaded(flux))
+    }
+
+    /// The VAE's decoder.
+    pub async fn vae(&self, on_progress: &mut impl OnProgress) -> Result<Held<'_, Vae>> {
+        let files = match self {
+            Self::Resident(models) => return Ok(Held::Kept(&models.vae)),
+            Self::OneByOne(files) => files,
+        };
+        let meter = LoadMeter::new(on_progress, files.vae.byte_len(Vae::DECODER));
+        meter.begin().await?;
+        let vae = files.vae(&meter).await?;
+        meter.end().await?;
+        Ok(Held::Loaded(vae))
+    }
+}
+
+fn align_net_config(config: &ModelConfig, weights: &Weights) -> Result<AlignNetConfig> {
+    let json = Some(&config.align_net.config).filter(|json| json.is_object());
+    AlignNetConfig::from_shapes(weights.label(), json, |name| weights.shape(name))
+}
+
+/// AlignNet stands between two published models: say which side it does not fit.
+fn check_fit(config: &ModelConfig, align: &AlignNetConfig) -> Result<()> {
+    let file = || config.align_net.weights.join(", ");
+    let (layers, width) = (
+        config.encoder.config.hidden_states(),
+        config.encoder.config.hidden_size(),
+    );
+    if (align.in_channels, align.input_dim) != (layers, width) {
+        return Err(Error::config(
+            file(),
+            format!(
+                "this AlignNet reads {} hidden states of width {}, the encoder gives {layers} of width {width}",
+                align.in_channels, align.input_dim
+            ),
+        ));
+    }
+    let (text, pooled) = (
+        config.flux.config.joint_attention_dim,
+        config.flux.config.pooled_projection_dim,
+    );
+    if (align.text_dim, align.pooled_dim) != (text, pooled) {
+        return Err(Error::config(
+            file(),
+            format!(
+                "this AlignNet gives widths {} and {}, the transformer takes {text} and {pooled}",
+                align.text_dim, align.pooled_dim
+            ),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! How much of a model is on the device at once: what a caller may ask for, and what follows.
+//!
+//! Weights are counted from the headers, the transformer's activations from the tokens. Left out:
+//! the activations of the other parts, which work while the transformer is not there.
+
+use crate::config::ModelConfig;
+use crate::error::{Error, Result};
+use crate::flux::FluxBytes;
+
+/// How a model is held.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// Which parts stay on the device.
+    pub memory: Memory,
+    /// The most bytes of weights and activations on the device. Transformer blocks that do not fit
+    /// are read from the files in every step.
+    pub max_device_memory: Option<u64>,
+}
+
+/// Which parts of a model stay on the device.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Memory {
+    /// All, from loading on.
+    #[default]
+    High,
+    /// None: encoder, AlignNet, transformer and VAE are loaded one after the other for each
+    /// picture, and dropped when they have done their work.
+    Low,
+    /// All where they fit into this many bytes, else none.
+    Fit(u64),
+}
+
+/// Bytes of a model's parts on the device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Sizes {
+    pub encoder: u64,
+    pub align_net: u64,
+    pub flux: FluxBytes,
+    pub vae: u64,
+}
+
+impl Sizes {
+    /// All but the transformer.
+    fn others(&self) -> u64 {
+        self.encoder + self.align_net + self.vae
+    }
+}
+
+/// Which parts are on the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Residency {
+    All,
+    OneByOne,
+}
+
+/// What follows from the options for one model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Plan {
+    pub residency: Residency,
+    pub limit: Limit,
+}
+
+/// Place for the transformer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limit {
+    /// What the transformer may take; without a limit nothing is streamed.
+    bytes: Option<u64>,
+    /// What was asked for, where it was: it is kept, or the picture refused.
+    asked: Option<u64>,
+    /// Bytes of activations for each token.
+    per_token: u64,
+    /// The VAE's bytes, for when it stands beside the transformer.
+    vae: u64,
+}
+
+impl Plan {
+    /// Decides before a weight is read.
+    pub fn of(options: &LoadOptions, config: &ModelConfig, sizes: &Sizes) -> Result<Self> {
+        let asked = options.max_device_memory;
+        let bytes = match options.memory {
+            Memory::Fit(available) => Some(asked.map_or(available, |most| most.min(available))),
+            Memory::High | Memory::Low => asked,
+        };
+        let limit = Limit {
+            bytes,
+            asked,
+            per_token: activation_bytes(config),
+            vae: sizes.vae,
+        };
+        let all = limit.beside_others(sizes, default_tokens(config));
+        let residency = match options.memory {
+            Memory::High => Residency::All,
+            Memory::Low => Residency::OneByOne,
+            Memory::Fit(_) if sizes.flux.total() <= all.flux_weights() => Residency::All,
+            Memory::Fit(_) => Residency::OneByOne,
+        };
+        let (needed, what) = match residency {
+            Residency::All => (
+                sizes.others() + sizes.flux.least(),
+                "all parts with two transformer blocks at a time",
+            ),
+            Residency::OneByOne => largest(sizes),
+        };
+        refuse(asked, needed, what)?;
+        Ok(Self {
+            residency,
+            limit: match residency {
+                Residency::All => all,
+                Residency::OneByOne => limit,
+            },
+        })
+    }
+}
+
+impl Limit {
+    /// What is left to the transformer's weights where `tokens` are painted and, for previews, the
+    /// VAE is there too.
+    pub fn beside(self, vae: bool, tokens: usize) -> Self {
+        let taken = self.per_token * tokens as u64 + if vae { self.vae } else { 0 };
+        self.less(taken)
+    }
+
+    fn beside_others(self, sizes: &Sizes, tokens: usize) -> Self {
+        self.less(sizes.others() + self.per_token * tokens as u64)
+    }
+
+    fn less(self, taken: u64) -> Self {
+        Self {
+            bytes: self.bytes.map(|bytes| bytes.saturating_sub(taken)),
+            ..self
+        }
+    }
+
+    /// Bytes for the transformer's weights.
+    pub fn flux_weights(self) -> u64 {
+        self.bytes.unwrap_or(u64::MAX)
+    }
+
+    /// Refuses a picture whose activations leave no place for two blocks.
+    pub fn check_picture(self, flux: &FluxBytes, tokens: usize) -> Result<()> {
+        let needed = flux.least() + self.per_token * tokens as u64;
+        refuse(
+            self.asked,
+            needed,
+            "this picture with two transformer blocks at a time",
+        )
+    }
+}
+
+/// The part that decides whether a model can be loaded one part after the other.
+fn largest(sizes: &Sizes) -> (u64, &'static str) {
+    let parts = [
+        (sizes.encoder, "the encoder"),
+        (sizes.align_net, "AlignNet"),
+        (sizes.vae, "the VAE"),
+        (
+            sizes.flux.least(),
+            "the transformer with two blocks at a time",
+        ),
+    ];
+    let largest = parts.into_iter().max_by_key(|(bytes, _)| *bytes);
+    largest.unwrap_or((0, ""))
+}
+
+fn refuse(asked: Option<u64>, needed: u64, what: &str) -> Result<()> {
+    /// Messages count in these, rounded up.
+    const MIB: u64 = 1 << 20;
+    match asked {
+        Some(asked) if asked < needed => Err(Error::request(
+            "--max-device-memory",
+            format!(
+                "{} MiB are too few: {what} needs {} MiB",
+                asked / MIB,
+                needed.div_ceil(MIB)
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The most that a block holds for each token: a single block's input, fused projection, queries,
+/// keys and values before and after their rotation, MLP, and the two joined; all f32.
+fn activation_bytes(config: &ModelConfig) -> u64 {
+    let flux = &config.flux.config;
+    let (hidden, mlp) = (flux.hidden_size(), flux.mlp_size());
+    let numbers = 2 * hidden + (3 * hidden + mlp) + 6 * hidden + 2 * mlp + (hidden + mlp);
+    (numbers * size_of::<f32>()) as u64
+}
+
+/// Tokens of a picture where the request says nothing.
+fn default_tokens(config: &ModelConfig) -> usize {
+    let defaults = &config.defaults;
+    let side = 2 * config.vae.config.downsampling();
+    let text = defaults.padding.map_or(0, |padding| padding.max_length);
+    text + (defaults.width / side) * (defaults.height / side)
+}
