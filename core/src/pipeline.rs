@@ -17,8 +17,8 @@ use crate::request::{OnProgress, Phase, Preview, Progress, Request, Steps, repor
 use crate::sampler::FlowMatchEuler;
 use crate::vae::{OnPart, Vae};
 use parts::{Files, Parts};
-pub use plan::{LoadOptions, Memory};
 use plan::{Limit, Plan, Residency};
+pub use plan::{LoadOptions, Memory};
 
 /// A model on a device, ready to paint.
 pub struct Pipeline {

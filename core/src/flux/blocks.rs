@@ -82,7 +82,10 @@ impl<B: Block> Blocks<B> {
         let rest = resident..B::count(config);
         Ok(Self {
             resident: blocks,
-            streamed: stream.filter(|_| !rest.is_empty()).cloned().map(|from| (rest, from)),
+            streamed: stream
+                .filter(|_| !rest.is_empty())
+                .cloned()
+                .map(|from| (rest, from)),
         })
     }
 

@@ -127,20 +127,15 @@ impl<'a> Scope<'a> {
         let tensor = self.read(name, &shape).await?;
         let bytes = Bytes::from_bytes_vec(tensor.bytes.into_owned());
         self.weights.release(&self.full_name(name));
-        BlockQuantized::from_ggml(
-            bytes,
-            block_type,
-            shape,
-            self.device,
-        )
-        .map(|weight| Matrix::Quantized(weight.with_input_bits(self.input_bits)))
-        .map_err(|error| {
-            let name = self.full_name(name);
-            Error::format(
-                self.weights.file_of(&name),
-                format!("tensor `{name}`: {error}"),
-            )
-        })
+        BlockQuantized::from_ggml(bytes, block_type, shape, self.device)
+            .map(|weight| Matrix::Quantized(weight.with_input_bits(self.input_bits)))
+            .map_err(|error| {
+                let name = self.full_name(name);
+                Error::format(
+                    self.weights.file_of(&name),
+                    format!("tensor `{name}`: {error}"),
+                )
+            })
     }
 
     fn full_name(&self, name: &str) -> String {

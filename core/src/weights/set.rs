@@ -163,12 +163,19 @@ impl Weights {
             true => tensor.byte_len(),
             false => StoredType::F32.byte_len(&tensor.shape).unwrap_or(u64::MAX),
         };
-        tensors.fold(0, |sum: u64, (_, tensor)| sum.saturating_add(length(tensor)))
+        tensors.fold(0, |sum: u64, (_, tensor)| {
+            sum.saturating_add(length(tensor))
+        })
     }
 
     /// Tells the sources that a tensor's bytes were copied ([`WeightSource::release`]).
     pub(super) fn release(&self, name: &str) {
-        for piece in self.tensors.get(name).iter().flat_map(|tensor| &tensor.pieces) {
+        for piece in self
+            .tensors
+            .get(name)
+            .iter()
+            .flat_map(|tensor| &tensor.pieces)
+        {
             self.files[piece.file].release(&piece.name);
         }
     }

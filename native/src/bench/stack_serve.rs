@@ -108,9 +108,7 @@ impl Stack {
         ]
         .concat();
         let rope = self.flux.rope(&ids);
-        let conditions = self
-            .flux
-            .embed(self.txt.clone(), self.vec.clone(), &[0.0]);
+        let conditions = self.flux.embed(self.txt.clone(), self.vec.clone(), &[0.0]);
         let input = FluxInput {
             img: self.img.clone(),
             conditions: &conditions,
