@@ -5,7 +5,9 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use x2i::source::FolderSource;
-use x2i_core::{Error, Image, Phase, Pipeline, Preview, Progress, Prompt, Request, Steps};
+use x2i_core::{
+    Error, Image, LoadOptions, Memory, Phase, Pipeline, Preview, Progress, Prompt, Request, Steps,
+};
 
 /// Bytes of the last preview and the picture may differ by this much: both are rounded from one f32.
 const GREY_LEVELS: u8 = 1;
@@ -128,4 +130,140 @@ fn breaking_at_any_event_cancels() {
         let painted = pollster::block_on(pipeline.generate(&request, &mut stop_after(allowed)));
         assert!(matches!(painted, Err(Error::Cancelled)), "{at:?}");
     }
+}
+
+/// The embedded model on the CPU, held like this.
+fn load_with(options: LoadOptions) -> x2i_core::Result<(Pipeline, Vec<Progress>)> {
+    let mut heard = vec![];
+    let mut on_progress = async |progress| {
+        heard.push(progress);
+        ControlFlow::Continue(())
+    };
+    let (source, device) = (source(), Device::flex());
+    let loading = Pipeline::load_with(&options, &source, &device, &mut on_progress);
+    let pipeline = pollster::block_on(loading)?;
+    Ok((pipeline, heard))
+}
+
+/// The embedded model's LLM fits into this; its transformer of 5.6 MB with its activations does not.
+const TIGHT: LoadOptions = LoadOptions {
+    memory: Memory::Low,
+    max_device_memory: Some(5 << 20),
+};
+
+#[test]
+fn a_streamed_and_a_low_model_paint_the_same_picture_bit_for_bit() {
+    let (high, _) = load();
+    let request = request(&high, Preview::Off);
+    let (image, painting) = paint(&high, &request);
+    let low = LoadOptions {
+        memory: Memory::Low,
+        max_device_memory: None,
+    };
+    for options in [low, TIGHT] {
+        let (pipeline, loading) = load_with(options).expect("it loads");
+        assert!(loading.is_empty(), "nothing is read before it is needed");
+        let (same, heard) = paint(&pipeline, &request);
+        assert_eq!(image, same, "{options:?}");
+        let steps = |heard: &[Progress]| {
+            let painted = heard.iter().filter(|event| event.phase == Phase::Denoise);
+            painted.cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(steps(&heard), steps(&painting));
+        assert_eq!(paint(&pipeline, &request).0, image, "a second time");
+    }
+}
+
+#[test]
+fn a_limit_streams_a_part_of_the_blocks() {
+    let read = |options| {
+        let (pipeline, _) = load_with(options).expect("it loads");
+        let (_, heard) = paint(&pipeline, &request(&pipeline, Preview::Off));
+        let before = heard
+            .iter()
+            .take_while(|event| event.phase != Phase::Denoise);
+        let last = before.filter(|event| event.phase == Phase::Load).last();
+        last.expect("the transformer is loaded").total
+    };
+    let low = LoadOptions {
+        memory: Memory::Low,
+        max_device_memory: None,
+    };
+    let (tight, all) = (read(TIGHT), read(low));
+    assert!(tight < all, "{tight} of {all}");
+}
+
+#[test]
+fn parts_that_are_loaded_one_by_one_are_told_of_in_their_order() {
+    let (pipeline, _) = load_with(TIGHT).expect("it loads");
+    let (_, heard) = paint(&pipeline, &request(&pipeline, Preview::On));
+    let mut phases: Vec<Phase> = heard.iter().map(|event| event.phase).collect();
+    phases.dedup();
+    let expected = [
+        Phase::Load,
+        Phase::Encode,
+        Phase::Load,
+        Phase::Denoise,
+        Phase::Load,
+        Phase::Decode,
+    ];
+    assert_eq!(phases, expected);
+    assert!(heard.iter().all(|event| event.done <= event.total));
+}
+
+#[test]
+fn memory_decides_whether_all_parts_stay() {
+    let loads_at_once = |bytes| {
+        let options = LoadOptions {
+            memory: Memory::Fit(bytes),
+            max_device_memory: None,
+        };
+        !load_with(options).expect("it loads").1.is_empty()
+    };
+    assert!(loads_at_once(1 << 30));
+    assert!(!loads_at_once(10 << 20));
+    assert!(!loads_at_once(0));
+}
+
+#[test]
+fn a_limit_that_can_not_be_kept_is_refused_with_the_need() {
+    let refused = |memory| {
+        let options = LoadOptions {
+            memory,
+            max_device_memory: Some(1 << 20),
+        };
+        let error = load_with(options).err().expect("1 MiB is too little");
+        error.to_string()
+    };
+    for memory in [Memory::Low, Memory::High, Memory::Fit(1 << 30)] {
+        let message = refused(memory);
+        assert!(
+            message.starts_with("--max-device-memory: 1 MiB are too few: "),
+            "{message}"
+        );
+        assert!(message.ends_with(" MiB"), "{message}");
+    }
+    let (pipeline, _) = load_with(TIGHT).expect("it loads");
+    let large = Request {
+        width: 2048,
+        height: 2048,
+        ..request(&pipeline, Preview::Off)
+    };
+    let painted = pollster::block_on(pipeline.generate(&large, &mut stop_after(0)));
+    assert!(matches!(painted, Err(Error::Request { .. })));
+}
+
+#[test]
+fn a_pipeline_that_streams_paints_after_it_was_stopped() {
+    let (pipeline, _) = load_with(TIGHT).expect("it loads");
+    let request = Request {
+        steps: 1,
+        ..request(&pipeline, Preview::Off)
+    };
+    let (image, heard) = paint(&pipeline, &request);
+    for allowed in (0..heard.len()).step_by(7) {
+        let painted = pollster::block_on(pipeline.generate(&request, &mut stop_after(allowed)));
+        assert!(matches!(painted, Err(Error::Cancelled)), "{allowed}");
+    }
+    assert_eq!(paint(&pipeline, &request).0, image);
 }

@@ -1,5 +1,6 @@
 //! `x2i bench`: prompt to PNG in processes of their own, and a stack of FLUX's real width.
 
+mod make_model;
 mod process;
 mod stack;
 mod stack_files;
@@ -26,6 +27,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         None => picture(&args.picture),
         Some(BenchCommand::Stack(args)) => stack::warm(args),
         Some(BenchCommand::Cold(args)) => stack::cold(args),
+        Some(BenchCommand::MakeModel(args)) => make_model::run(args),
         Some(BenchCommand::StackServe(args)) => stack_serve::run(args),
     }
 }

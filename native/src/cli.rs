@@ -75,6 +75,14 @@ pub struct GenerateArgs {
     /// `auto`, `cpu`, `wgpu[:INDEX]` or `cuda[:INDEX]`; auto takes the best hardware GPU, else the CPU
     #[arg(long)]
     pub device: Option<DeviceChoice>,
+    /// Parts of the model on the device: `high` is all, `low` one after the other for each picture,
+    /// `auto` all where they fit into the memory that is free
+    #[arg(long, value_enum, default_value_t)]
+    pub memory: MemoryChoice,
+    /// The most memory that the model takes on the device, as 3GiB, 3G, 3000M or bytes; transformer
+    /// blocks that do not fit are read again in every step
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    pub max_device_memory: Option<ByteSize>,
     /// Paint from the LLM's answer to the prompt (default: the model's choice)
     #[arg(long, overrides_with = "no_answer")]
     pub answer: bool,
@@ -141,6 +149,52 @@ impl FromStr for Size {
             sides.and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
         let (width, height) = sides.ok_or("expected WIDTHxHEIGHT in pixels, as 512x512")?;
         Ok(Self { width, height })
+    }
+}
+
+/// Which parts of a model stay on the device.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs, reason = "described in the command's help")]
+pub enum MemoryChoice {
+    #[default]
+    Auto,
+    Low,
+    High,
+}
+
+/// A number of bytes: `3GiB`, `3G` (the same), `3GB` (decimal), `3000M`, `3221225472`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByteSize(pub u64);
+
+impl FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.');
+        let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
+        let scale: u64 = match unit.trim_start().to_ascii_lowercase().as_str() {
+            "" | "b" => 1,
+            "k" | "kib" => 1 << 10,
+            "m" | "mib" => 1 << 20,
+            "g" | "gib" => 1 << 30,
+            "t" | "tib" => 1 << 40,
+            "kb" => 1_000,
+            "mb" => 1_000_000,
+            "gb" => 1_000_000_000,
+            "tb" => 1_000_000_000_000,
+            _ => 0,
+        };
+        let bytes = match number.parse::<u64>() {
+            Ok(whole) => whole.checked_mul(scale),
+            Err(_) => number
+                .parse()
+                .ok()
+                .map(|part: f64| (part * scale as f64) as u64),
+        };
+        bytes
+            .filter(|bytes| *bytes > 0)
+            .map(Self)
+            .ok_or_else(|| "expected a size, as 3GiB, 3G, 3000M or a number of bytes".into())
     }
 }
 
@@ -287,6 +341,9 @@ pub enum BenchCommand {
     Stack(BenchStackArgs),
     /// The same from the start of a process to the end of its first pass
     Cold(BenchStackArgs),
+    /// Write a model folder of FLUX.1-schnell's shape with generated weights in q4_0 (7 GB), to
+    /// measure memory with: x2i generate --model DIR
+    MakeModel(BenchModelArgs),
     /// Our side of both, in a process of its own
     #[command(hide = true)]
     StackServe(BenchServeArgs),
@@ -343,6 +400,14 @@ pub struct BenchStackArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `x2i bench make-model`.
+#[derive(Debug, Args)]
+pub struct BenchModelArgs {
+    /// The folder to make
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
 }
 
 /// `x2i bench stack-serve`.
@@ -428,6 +493,40 @@ mod tests {
             assert!(text.parse::<Size>().is_err(), "{text}");
         }
     }
+
+    #[test]
+    fn sizes_in_bytes_are_read_with_and_without_a_unit() {
+        let bytes = |text: &str| text.parse().map(|ByteSize(bytes)| bytes);
+        for text in [
+            "3GiB",
+            "3G",
+            "3g",
+            "3 GiB",
+            "3072M",
+            "3072MiB",
+            "3221225472",
+            "3221225472B",
+        ] {
+            assert_eq!(bytes(text), Ok(3 << 30), "{text}");
+        }
+        assert_eq!(bytes("1.5G"), Ok(3 << 29));
+        assert_eq!(bytes("3GB"), Ok(3_000_000_000));
+        for text in [
+            "",
+            "G",
+            "-1G",
+            "0",
+            "0.0G",
+            "3X",
+            "3 G B",
+            "1.2.3G",
+            "99999999999999999999",
+        ] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+        assert!(bytes("99999999999G").is_err());
+    }
+
     #[test]
     fn peers_are_a_program_and_a_variant() {
         let peer: Peer = "sd-cpp:q4_0".parse().expect("the form of the help");

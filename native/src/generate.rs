@@ -5,9 +5,9 @@ use std::io::Write;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use x2i_core::png::{self, DeviceRecord, Metadata, ModelRecord, Versions};
-use x2i_core::{ModelConfig, Painting, Pipeline, model};
+use x2i_core::{LoadOptions, Memory, ModelConfig, Painting, Pipeline, model};
 
-use crate::cli::GenerateArgs;
+use crate::cli::{ByteSize, GenerateArgs, MemoryChoice};
 use crate::device::{self, DeviceChoice, DeviceKind, OpenDevice};
 use crate::hashes::{Hashes, ModelHashes};
 use crate::host;
@@ -47,9 +47,15 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
 
     let mut reporter = Reporter::new(display, interrupt, device.health.clone());
     reporter.begin_picture(1, jobs.len());
+    let options = load_options(args, &device);
     let loaded = device.guard(|| {
         let mut on_progress = async |progress| reporter.hear(progress);
-        pollster::block_on(Pipeline::load(&model, &device.device, &mut on_progress))
+        pollster::block_on(Pipeline::load_with(
+            &options,
+            &model,
+            &device.device,
+            &mut on_progress,
+        ))
     });
     let pipeline = loaded.inspect_err(|_| reporter.clear())?;
     for (index, job) in jobs.iter().enumerate() {
@@ -70,6 +76,28 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         tell(display, job, &metadata, seconds)?;
     }
     Ok(())
+}
+
+/// What the flags ask for, and the memory that is free where they leave it to us.
+fn load_options(args: &GenerateArgs, device: &OpenDevice) -> LoadOptions {
+    let in_host_memory = device.entry.kind == DeviceKind::Cpu || device.entry.software;
+    let free = match in_host_memory {
+        true => host::memory().map(|memory| memory.available),
+        false => device.entry.memory,
+    };
+    LoadOptions {
+        memory: match (args.memory, free) {
+            (MemoryChoice::Low, _) => Memory::Low,
+            (MemoryChoice::Auto, Some(free)) => Memory::Fit(free),
+            (MemoryChoice::High, _) => Memory::High,
+            // An unknown amount of memory is taken for enough, but a limit counts.
+            (MemoryChoice::Auto, None) => {
+                let limit = args.max_device_memory;
+                limit.map_or(Memory::High, |ByteSize(limit)| Memory::Fit(limit))
+            }
+        },
+        max_device_memory: args.max_device_memory.map(|ByteSize(bytes)| bytes),
+    }
 }
 
 /// A picture is repeated by the model that made it.

@@ -181,7 +181,7 @@ impl Reporter {
 
     fn end_phase(&mut self) {
         if let Some(phase) = self.phase.take() {
-            *self.seconds.of(phase) = self.phase_began.elapsed().as_secs_f64();
+            *self.seconds.of(phase) += self.phase_began.elapsed().as_secs_f64();
             // Steps have lines of their own.
             if phase != Phase::Denoise && self.display == Display::Lines {
                 self.line(past(phase).to_owned(), self.phase_began);

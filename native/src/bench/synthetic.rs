@@ -26,14 +26,14 @@ pub struct SyntheticSource {
 
 /// A normal distribution.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Spread {
-    mean: f32,
-    deviation: f32,
+pub(super) struct Spread {
+    pub mean: f32,
+    pub deviation: f32,
 }
 
 impl Spread {
     /// What a tensor of this name and shape has, whatever model it belongs to.
-    fn of(name: &str, shape: &[usize]) -> Self {
+    pub fn of(name: &str, shape: &[usize]) -> Self {
         let (mean, deviation) = match shape {
             [_, inner @ ..] if !inner.is_empty() => {
                 let inputs = inner.iter().product::<usize>() as f32;
@@ -132,10 +132,7 @@ impl WeightSource for SyntheticSource {
 /// The `index`-th number of a sequence that is normal enough: the sum of the four 16-bit parts of
 /// SplitMix64's output, with mean 0 and deviation 1, and none beyond 3.5.
 pub fn normal(index: u64) -> f32 {
-    let mut z = index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^= z >> 31;
+    let z = bits(index);
     let sum: u64 = [0, 16, 32, 48]
         .iter()
         .map(|shift| z >> shift & 0xffff)
@@ -143,6 +140,14 @@ pub fn normal(index: u64) -> f32 {
     const MEAN: f32 = 2.0 * 65_535.0;
     const DEVIATION: f32 = 37_837.23; // 65,536 / sqrt(3)
     (sum as f32 - MEAN) / DEVIATION
+}
+
+/// The `index`-th output of SplitMix64.
+pub fn bits(index: u64) -> u64 {
+    let mut z = index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 /// The tensors of a FLUX transformer in the names of its checkpoint.

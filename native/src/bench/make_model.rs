@@ -1,0 +1,198 @@
+//! A model folder of FLUX.1-schnell's full shape, whose weights are generated tensor by tensor: what
+//! memory is measured with, since no download may be had.
+//!
+//! The transformer and AlignNet are made; LLM, tokenizer and VAE are the built-in model's. Blocks of
+//! Q4_0 are written as random bytes, not quantized, so that 7 GB take about a minute. Left out:
+//! pictures that show anything.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::rc::Rc;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use x2i_core::config::FluxConfig;
+use x2i_core::model::{read, read_config};
+use x2i_core::weights::gguf::GgufWriter;
+use x2i_core::weights::{Component, StoredType, Weights, quant};
+use x2i_core::{Conditioning, ModelConfig};
+
+use super::synthetic::{Spread, SyntheticSource, bits, flux_shapes};
+use crate::cli::{BenchModelArgs, Quantize};
+use crate::convert::plan;
+use crate::host::human_bytes;
+use crate::source::{EMBEDDED_NAME, Model};
+
+/// The published numbers.
+const SCHNELL: &str = include_str!("../../../core/configs/flux1-schnell.json");
+/// What the model is called.
+const NAME: &str = "generated-schnell-q4_0";
+
+/// Runs `x2i bench make-model`.
+///
+/// # Errors
+/// When the folder is there already or can't be written.
+pub(super) fn run(args: &BenchModelArgs) -> Result<()> {
+    let json: Value = serde_json::from_str(SCHNELL)?;
+    let flux = serde_json::from_value(json["transformer"].clone())?;
+    let bytes = make(&args.folder, flux)?;
+    let shown = args.folder.display();
+    writeln!(
+        std::io::stdout(),
+        "{shown}: model `{NAME}`, {}",
+        human_bytes(bytes)
+    )?;
+    Ok(())
+}
+
+/// Writes the folder for a transformer of these sizes; its bytes.
+fn make(folder: &Path, flux: FluxConfig) -> Result<u64> {
+    let shown = folder.display();
+    if folder.exists() {
+        bail!("{shown}: is already there; give a new folder");
+    }
+    let source = Model::find(Some(EMBEDDED_NAME))?;
+    let mut config = pollster::block_on(read_config(&source))?;
+    fs::create_dir_all(folder).with_context(|| shown.to_string())?;
+    let ModelConfig { encoder, vae, .. } = &config;
+    let kept = encoder.weights.iter().chain(&vae.weights);
+    for file in kept.chain([&encoder.tokenizer]) {
+        let bytes = pollster::block_on(read(&source, file))?;
+        let path = folder.join(file);
+        fs::write(&path, bytes).with_context(|| path.display().to_string())?;
+    }
+    let parts = [
+        (
+            Component::AlignNet,
+            "align_net.gguf",
+            align_net_shapes(&config, &flux),
+        ),
+        (Component::Flux, "flux.gguf", flux_shapes(&flux)),
+    ];
+    for (component, file, shapes) in &parts {
+        write_part(&folder.join(file), *component, shapes)?;
+    }
+    config.name = NAME.into();
+    config.license = None;
+    config.files.clear();
+    config.align_net.config = Value::Null;
+    config.align_net.weights = vec![parts[0].1.into()];
+    config.flux.config = flux;
+    config.flux.weights = vec![parts[1].1.into()];
+    config.defaults.conditioning = Conditioning::Prompt;
+    let path = folder.join("model.json");
+    fs::write(&path, serde_json::to_vec_pretty(&config)?)
+        .with_context(|| path.display().to_string())?;
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder)? {
+        bytes += entry?.metadata()?.len();
+    }
+    Ok(bytes)
+}
+
+/// An AlignNet between the built-in model's LLM and this transformer.
+fn align_net_shapes(config: &ModelConfig, flux: &FluxConfig) -> Vec<(String, Vec<usize>)> {
+    let encoder = &config.encoder.config;
+    let (layers, width) = (encoder.hidden_states(), encoder.hidden_size());
+    let (text, pooled) = (flux.joint_attention_dim, flux.pooled_projection_dim);
+    let shapes = [
+        ("conv.weight", vec![1, layers, 5, 5]),
+        ("conv.bias", vec![1]),
+        ("mlp.layernorm.weight", vec![width]),
+        ("mlp.layernorm.bias", vec![width]),
+        ("mlp.projector.0.weight", vec![text, width]),
+        ("mlp.projector.2.weight", vec![text, text]),
+        ("mlp.fc.1.weight", vec![pooled, text]),
+        ("mlp.fc.1.bias", vec![pooled]),
+    ];
+    shapes
+        .map(|(name, shape)| (name.to_owned(), shape))
+        .to_vec()
+}
+
+/// Writes one part, a tensor at a time.
+fn write_part(path: &Path, component: Component, shapes: &[(String, Vec<usize>)]) -> Result<()> {
+    let shown = path.display().to_string();
+    let source = Rc::new(SyntheticSource::new(shapes));
+    let weights = pollster::block_on(Weights::open("synthetic", component, vec![source as _]))?;
+    let tensors = plan::tensors(&weights, Quantize::Q4_0);
+    let writer = GgufWriter::new(plan::metadata(component, NAME), tensors.clone())?;
+    let file = File::create(path).with_context(|| shown.clone())?;
+    let mut body = writer.start(shown, BufWriter::with_capacity(1 << 20, file))?;
+    for (index, (name, stored, shape)) in tensors.iter().enumerate() {
+        if *stored == StoredType::Q4_0 {
+            let blocks = shape.iter().product::<usize>() / stored.block_len();
+            let Spread { deviation, .. } = Spread::of(name, shape);
+            // No tensor has 2^32 blocks, so that none repeats another.
+            body.write_tensor(&random_q4_0((index as u64) << 33, blocks, deviation))?;
+        } else {
+            let tensor = pollster::block_on(weights.read(name))?;
+            let bytes = plan::store(&tensor, *stored).map_err(anyhow::Error::msg)?;
+            body.write_tensor(&bytes)?;
+        }
+    }
+    body.finish()?;
+    Ok(())
+}
+
+/// Blocks of Q4_0 (an f16 scale, 32 nibbles that count from -8) with this deviation. Scales of
+/// both signs bring the mean to 0.
+fn random_q4_0(first: u64, blocks: usize, deviation: f32) -> Vec<u8> {
+    /// Root of the mean square of -8..8.
+    const NIBBLES: f32 = 4.637;
+    let scale = quant::quantize(&[deviation / NIBBLES], StoredType::F16);
+    let mut bytes = Vec::with_capacity(blocks * StoredType::Q4_0.block_bytes());
+    for block in 0..blocks as u64 {
+        let [low, high] = [0, 1].map(|half| bits(first + 2 * block + half));
+        let sign = ((low ^ high).count_ones() as u8 & 1) << 7;
+        bytes.extend([scale[0], scale[1] | sign]);
+        bytes.extend(low.to_le_bytes());
+        bytes.extend(high.to_le_bytes());
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+
+    #[test]
+    fn random_blocks_have_mean_0_and_the_deviation_asked_for() {
+        let blocks = 10_000;
+        let values = quant::dequantize(&random_q4_0(0, blocks, 0.5), StoredType::Q4_0);
+        let count = values.len() as f32;
+        let mean = values.iter().sum::<f32>() / count;
+        let square = values.iter().map(|value| value * value).sum::<f32>() / count;
+        // Five deviations of either estimate, and the scale's rounding to f16.
+        assert!(mean.abs() < 0.006, "{mean}");
+        assert!((square.sqrt() / 0.5 - 1.0).abs() < 0.006, "{square}");
+    }
+
+    #[test]
+    fn a_small_model_is_a_folder_that_opens() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let folder = folder.path().join("model");
+        let flux = FluxConfig {
+            in_channels: 64,
+            num_layers: 1,
+            num_single_layers: 1,
+            attention_head_dim: 32,
+            num_attention_heads: 2,
+            joint_attention_dim: 64,
+            pooled_projection_dim: 32,
+            guidance_embeds: false,
+            axes_dims_rope: vec![8, 12, 12],
+        };
+        let bytes = make(&folder, flux.clone())?;
+        assert!(bytes > 1_000_000);
+        assert!(make(&folder, flux).is_err());
+        let source = Model::find(folder.to_str())?;
+        let device = burn::tensor::Device::flex();
+        let mut heard = async |_| std::ops::ControlFlow::Continue(());
+        let loading = x2i_core::Pipeline::load(&source, &device, &mut heard);
+        assert_eq!(pollster::block_on(loading)?.config().name, NAME);
+        Ok(())
+    }
+}
