@@ -1,5 +1,6 @@
 //! `x2i bench`: prompt to PNG in processes of their own, and a stack of FLUX's real width.
 
+mod reference;
 mod stack;
 mod synthetic;
 

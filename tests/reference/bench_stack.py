@@ -3,18 +3,9 @@
     pip install torch diffusers
     python tests/reference/bench_stack.py            # median of 5 forward passes
     x2i bench stack --compare --python python        # in turn with ours, in the same minutes
-
-With --serve: prints one JSON line when ready, then one for every line it reads.
 """
 
-import argparse
-import json
-import os
-import statistics
-import sys
-import time
-
-import diffusers
+import serve
 import torch
 from diffusers import FluxTransformer2DModel
 
@@ -46,36 +37,9 @@ def build():
         "img_ids": img_ids.reshape(-1, 3),
         "txt_ids": torch.zeros(TEXT_TOKENS, 3),
     }
-    return model.eval(), inputs
-
-
-def forward(model, inputs):
-    wall, cpu = time.perf_counter(), sum(os.times()[:2])
-    with torch.inference_mode():
-        model(**inputs, return_dict=False)
-    return {"wall": time.perf_counter() - wall, "cpu": sum(os.times()[:2]) - cpu}
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--serve", action="store_true")
-    parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--runs", type=int, default=5)
-    args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    model, inputs = build()
-    forward(model, inputs)  # the first pass touches memory
-    versions = f"diffusers {diffusers.__version__}, torch {torch.__version__}"
-    if args.serve:
-        print(json.dumps({"versions": versions}), flush=True)
-        for _ in sys.stdin:
-            print(json.dumps(forward(model, inputs)), flush=True)
-        return
-    times = [forward(model, inputs) for _ in range(args.runs)]
-    median = {key: statistics.median(t[key] for t in times) for key in ("wall", "cpu")}
-    print(f"{versions}: median of {args.runs}: {median['wall']:.3f} s wall, {median['cpu']:.3f} s CPU")
+    model.eval()
+    return lambda: model(**inputs, return_dict=False)
 
 
 if __name__ == "__main__":
-    main()
+    serve.main(__doc__, build)
