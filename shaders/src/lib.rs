@@ -11,6 +11,7 @@
 mod attention;
 #[cfg(not(target_family = "wasm"))]
 mod autodiff;
+mod conv2d;
 mod gelu;
 mod gemm;
 mod linear;
@@ -20,6 +21,7 @@ mod vectorize;
 mod wgsl;
 
 pub use attention::attention;
+pub use conv2d::{conv2d, upsample_conv2d};
 pub use gelu::gelu_tanh;
 pub use linear::linear;
 pub use qmatmul::{BlockQuantized, BlockType, QuantError, qmatmul};
@@ -31,8 +33,8 @@ use burn_cubecl::CubeBackend;
 
 /// The operations a backend may replace by a kernel of its own.
 ///
-/// Shapes are those of [`attention()`], [`gelu_tanh`], [`linear()`] and [`qmatmul()`]; the public
-/// functions check them, so an implementation may trust them.
+/// Shapes are those of [`attention()`], [`conv2d()`], [`gelu_tanh`], [`linear()`] and [`qmatmul()`];
+/// the public functions check them, so an implementation may trust them.
 #[cfg_attr(not(target_family = "wasm"), backend_extension(Cube, Flex, Autodiff))]
 #[cfg_attr(target_family = "wasm", backend_extension(Cube, Flex))] // a browser paints and does not train
 pub trait KernelOps: Backend {
@@ -95,6 +97,24 @@ pub trait KernelOps: Backend {
         let weight = Self::dequantize_blocks(words, scales, block_type);
         Self::float_matmul(x, Self::float_transpose(weight))
     }
+
+    /// A convolution of stride 1 and an odd kernel, the same size out.
+    fn conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        conv2d::composed::<Self>(x, weight, bias)
+    }
+
+    /// [`KernelOps::conv2d`] of a picture each of whose pixels became 2 x 2.
+    fn upsample_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        conv2d::composed::<Self>(conv2d::twice::<Self>(x), weight, bias)
+    }
 }
 
 impl KernelOps for Flex {
@@ -148,6 +168,22 @@ impl KernelOps for Flex {
         block_type: BlockType,
     ) -> FloatTensor<Self> {
         qmatmul::flex::matmul_blocks(x, words, scales, block_type)
+    }
+
+    fn conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        conv2d::flex::conv2d(x, weight, bias)
+    }
+
+    fn upsample_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        conv2d::flex::upsample_conv2d(x, weight, bias)
     }
 }
 
