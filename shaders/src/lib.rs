@@ -14,6 +14,7 @@ mod autodiff;
 mod conv2d;
 mod gelu;
 mod gemm;
+mod group_norm;
 mod linear;
 mod qmatmul;
 pub mod reference;
@@ -23,6 +24,7 @@ mod wgsl;
 pub use attention::attention;
 pub use conv2d::{conv2d, upsample_conv2d};
 pub use gelu::gelu_tanh;
+pub use group_norm::{Activation, group_moments, group_normalize};
 pub use linear::linear;
 pub use qmatmul::{BlockQuantized, BlockType, QuantError, qmatmul};
 
@@ -33,8 +35,8 @@ use burn_cubecl::CubeBackend;
 
 /// The operations a backend may replace by a kernel of its own.
 ///
-/// Shapes are those of [`attention()`], [`conv2d()`], [`gelu_tanh`], [`linear()`] and [`qmatmul()`];
-/// the public functions check them, so an implementation may trust them.
+/// Shapes are those of [`attention()`], [`conv2d()`], [`gelu_tanh`], [`group_normalize`],
+/// [`linear()`] and [`qmatmul()`]; the public functions check them, so an implementation may trust them.
 #[cfg_attr(not(target_family = "wasm"), backend_extension(Cube, Flex, Autodiff))]
 #[cfg_attr(target_family = "wasm", backend_extension(Cube, Flex))] // a browser paints and does not train
 pub trait KernelOps: Backend {
@@ -115,6 +117,23 @@ pub trait KernelOps: Backend {
     ) -> FloatTensor<Self> {
         conv2d::composed::<Self>(conv2d::twice::<Self>(x), weight, bias)
     }
+
+    /// Mean and variance of groups of channels: `[batch, groups, 2]`.
+    fn group_moments(x: FloatTensor<Self>, groups: usize) -> FloatTensor<Self> {
+        group_norm::composed_moments::<Self>(x, groups)
+    }
+
+    /// Groups of channels normalized by their moments, weighted, and activated.
+    fn group_normalize(
+        x: FloatTensor<Self>,
+        moments: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        eps: f32,
+        activation: Activation,
+    ) -> FloatTensor<Self> {
+        group_norm::composed_normalize::<Self>(x, moments, weight, bias, eps, activation)
+    }
 }
 
 impl KernelOps for Flex {
@@ -185,6 +204,21 @@ impl KernelOps for Flex {
     ) -> FloatTensor<Self> {
         conv2d::flex::upsample_conv2d(x, weight, bias)
     }
+
+    fn group_moments(x: FloatTensor<Self>, groups: usize) -> FloatTensor<Self> {
+        group_norm::flex::moments(x, groups)
+    }
+
+    fn group_normalize(
+        x: FloatTensor<Self>,
+        moments: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        eps: f32,
+        activation: Activation,
+    ) -> FloatTensor<Self> {
+        group_norm::flex::normalize(x, moments, weight, bias, eps, activation)
+    }
 }
 
 /// One backend for all CubeCL runtimes: those that do not compile WGSL take the composed bodies.
@@ -228,6 +262,21 @@ impl KernelOps for CubeBackend {
     ) -> FloatTensor<Self> {
         qmatmul::wgpu::matmul_blocks(x, words, scales, block_type)
     }
+
+    fn group_moments(x: FloatTensor<Self>, groups: usize) -> FloatTensor<Self> {
+        group_norm::wgpu::moments(x, groups)
+    }
+
+    fn group_normalize(
+        x: FloatTensor<Self>,
+        moments: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        eps: f32,
+        activation: Activation,
+    ) -> FloatTensor<Self> {
+        group_norm::wgpu::normalize(x, moments, weight, bias, eps, activation)
+    }
 }
 
 /// True where hand-written WGSL runs: a wgpu device whose shader compiler takes WGSL.
@@ -244,6 +293,7 @@ pub fn runs_wgsl(device: &Device) -> bool {
 /// device, and for a page that compiles them before the first picture.
 pub fn wgsl_modules() -> impl Iterator<Item = (String, String)> {
     attention::wgpu::shaders()
+        .chain(group_norm::wgpu::shaders())
         .chain(linear::wgpu::shaders())
         .chain(qmatmul::wgpu::shaders())
         .map(|shader| (shader.label(), shader.render()))

@@ -1,6 +1,7 @@
-//! LayerNorm, RMSNorm and GroupNorm, composed of plain operations.
+//! LayerNorm and RMSNorm, composed of plain operations, and GroupNorm.
 
 use burn::tensor::Tensor;
+use x2i_shaders::{Activation, group_moments, group_normalize};
 
 use crate::error::Result;
 use crate::weights::Scope;
@@ -90,12 +91,15 @@ impl GroupNorm {
         })
     }
 
-    /// `[batch, channels, height, width]`, same shape out.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [batch, channels, height, width] = x.dims();
-        let x = x.reshape([batch, self.groups, channels / self.groups * height * width]);
-        let x = layer_norm(x, self.eps).reshape([batch, channels, height, width]);
-        let weight = self.weight.clone().reshape([1, channels, 1, 1]);
-        x * weight + self.bias.clone().reshape([1, channels, 1, 1])
+    /// Mean and variance of every group of `[batch, channels, height, width]`: `[batch, groups, 2]`.
+    pub fn moments(&self, x: Tensor<4>) -> Tensor<3> {
+        group_moments(x, self.groups)
+    }
+
+    /// `[batch, channels, height, width]` by its moments, or by those of the picture it is a part of;
+    /// same shape out.
+    pub fn forward(&self, x: Tensor<4>, moments: Tensor<3>, activation: Activation) -> Tensor<4> {
+        let (weight, bias) = (self.weight.clone(), self.bias.clone());
+        group_normalize(x, moments, weight, bias, self.eps as f32, activation)
     }
 }

@@ -230,10 +230,22 @@ impl Kernel for Inputs<'_> {
                     read_line(x, sizes, y, tiles.first_column * OUT, line);
                 }
                 for at in 0..LINE {
-                    let points = inputs(std::array::from_fn(|i| lines[i][at]));
-                    for (line, point) in lines.iter_mut().zip(points) {
-                        line[at] = point;
-                    }
+                    let d = [
+                        lines[0][at],
+                        lines[1][at],
+                        lines[2][at],
+                        lines[3][at],
+                        lines[4][at],
+                        lines[5][at],
+                    ];
+                    [
+                        lines[0][at],
+                        lines[1][at],
+                        lines[2][at],
+                        lines[3][at],
+                        lines[4][at],
+                        lines[5][at],
+                    ] = inputs(d);
                 }
                 for (y, line) in lines.iter().enumerate() {
                     if sizes.picture == Picture::Twice && y == ZERO_OF_PAIRS {
@@ -294,9 +306,14 @@ fn points_of(line: &[f32; LINE], first: usize) -> [[f32; LANES]; IN] {
     let mut points = [[0.0; LANES]; IN];
     for lane in 0..LANES {
         let ([a, b, c, d], [e, f, ..]) = (tiles[lane], tiles[lane + 1]);
-        for (points, point) in points.iter_mut().zip(inputs([a, b, c, d, e, f])) {
-            points[lane] = point;
-        }
+        [
+            points[0][lane],
+            points[1][lane],
+            points[2][lane],
+            points[3][lane],
+            points[4][lane],
+            points[5][lane],
+        ] = inputs([a, b, c, d, e, f]);
     }
     points
 }
@@ -386,7 +403,8 @@ impl Kernel for Outputs<'_, '_> {
     }
 }
 
-/// The output rows of a panel's tiles.
+/// The output rows of a panel's tiles. Loops, not closures: those would not be compiled for the
+/// wider unit.
 #[inline(always)]
 fn lines_of<'a>(
     picture: Picture,
@@ -395,24 +413,33 @@ fn lines_of<'a>(
 ) -> [[[f32; OUT]; LANES]; OUT] {
     let mut columns = [[[0.0; LANES]; IN]; OUT];
     for x in 0..IN {
-        let zero = [0.0; LANES];
-        let points: [&[f32; LANES]; IN] = std::array::from_fn(|y| {
+        let mut m = [[0.0; LANES]; IN];
+        for (y, m) in m.iter_mut().enumerate() {
             let is_zero = y == ZERO_OF_PAIRS || x == ZERO_OF_PAIRS;
-            if picture == Picture::Twice && is_zero {
-                &zero
-            } else {
-                products(y * IN + x)
+            if picture == Picture::Same || !is_zero {
+                *m = *products(y * IN + x);
             }
-        });
+        }
         for lane in 0..LANES {
-            for (columns, sum) in columns.iter_mut().zip(outputs(points.map(|m| m[lane]))) {
-                columns[x][lane] = sum;
+            let m = [
+                m[0][lane], m[1][lane], m[2][lane], m[3][lane], m[4][lane], m[5][lane],
+            ];
+            let sums = outputs(m);
+            for y in 0..OUT {
+                columns[y][x][lane] = sums[y];
             }
         }
     }
-    columns.map(|columns| {
-        std::array::from_fn(|lane| {
-            outputs(columns.map(|column| column[lane])).map(|sum| sum + bias)
-        })
-    })
+    let mut lines = [[[0.0; OUT]; LANES]; OUT];
+    for (line, m) in lines.iter_mut().zip(&columns) {
+        for (lane, line) in line.iter_mut().enumerate() {
+            *line = outputs([
+                m[0][lane], m[1][lane], m[2][lane], m[3][lane], m[4][lane], m[5][lane],
+            ]);
+            for sum in line {
+                *sum += bias;
+            }
+        }
+    }
+    lines
 }
