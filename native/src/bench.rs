@@ -1,7 +1,9 @@
 //! `x2i bench`: prompt to PNG in processes of their own, and a stack of FLUX's real width.
 
-mod reference;
+mod process;
 mod stack;
+mod stack_files;
+mod stack_serve;
 mod synthetic;
 
 use std::io::Write;
@@ -22,7 +24,9 @@ use crate::table::{columns, row};
 pub fn run(args: &BenchArgs) -> Result<()> {
     match &args.what {
         None => picture(&args.picture),
-        Some(BenchCommand::Stack(args)) => stack::run(args),
+        Some(BenchCommand::Stack(args)) => stack::warm(args),
+        Some(BenchCommand::Cold(args)) => stack::cold(args),
+        Some(BenchCommand::StackServe(args)) => stack_serve::run(args),
     }
 }
 

@@ -224,8 +224,13 @@ pub struct BenchArgs {
 /// What `bench` measures besides prompt to PNG.
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
-    /// A stack of FLUX's real width: 2 double and 4 single blocks, 256x256, 256 text tokens, f32
+    /// One pass of a stack of FLUX's real width: 2 double and 4 single blocks, 256 text tokens
     Stack(BenchStackArgs),
+    /// The same from the start of a process to the end of its first pass
+    Cold(BenchStackArgs),
+    /// Our side of both, in a process of its own
+    #[command(hide = true)]
+    StackServe(BenchServeArgs),
 }
 
 /// `x2i bench`.
@@ -248,31 +253,88 @@ pub struct BenchPictureArgs {
     pub json: bool,
 }
 
-/// `x2i bench stack`.
+/// `x2i bench stack` and `x2i bench cold`.
 #[derive(Debug, Args)]
 pub struct BenchStackArgs {
+    /// How our weights are stored; several are measured in turn. `none` is bf16, computed in f32
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "none")]
+    pub quantize: Vec<Quantize>,
+    /// Other runtimes to measure in turn with ours, in the same minutes: PROGRAM:VARIANT, as
+    /// torch:int8,sd-cpp:q8_0; `scripts/bench-peers` makes the programs
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub compare: Vec<Peer>,
+    /// Pixels along either side of the picture, a multiple of 16
+    #[arg(long, default_value = "256", value_parser = pixels)]
+    pub size: usize,
     /// As in generate
     #[arg(long, default_value = "cpu")]
     pub device: DeviceChoice,
-    /// Forward passes; the median is printed
+    /// Passes of each side; the median is printed
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub runs: u32,
-    /// Time diffusers and PyTorch in turn with ours, in the same minutes, and print the ratio
-    #[arg(long)]
-    pub compare: bool,
-    /// The Python that has torch and diffusers
-    #[arg(long, value_name = "PATH", default_value = "python3")]
-    pub python: PathBuf,
-    /// The script that times them
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "tests/reference/bench_stack.py"
-    )]
-    pub script: PathBuf,
+    /// CPU threads of each side (default: all)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
+    /// The folder for weights and inputs, which are written once: up to 5 GB
+    #[arg(long, value_name = "DIR", default_value = "target/bench/stack")]
+    pub weights: PathBuf,
+    /// The folder of the other runtimes' programs
+    #[arg(long, value_name = "DIR", default_value = "target/bench/peers")]
+    pub peers: PathBuf,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `x2i bench stack-serve`.
+#[derive(Debug, Args)]
+pub struct BenchServeArgs {
+    /// The folder that `bench stack` wrote
+    #[arg(long, value_name = "DIR")]
+    pub weights: PathBuf,
+    /// How the weights are stored
+    #[arg(long, value_enum)]
+    pub variant: Quantize,
+    /// Pixels along either side of the picture
+    #[arg(long, value_parser = pixels)]
+    pub size: usize,
+    /// As in generate
+    #[arg(long)]
+    pub device: DeviceChoice,
+}
+
+/// Pixels along a side, in whole tokens.
+fn pixels(text: &str) -> Result<usize, String> {
+    let pixels = text.parse().ok().filter(|pixels| pixels % 16 == 0);
+    let pixels = pixels.filter(|pixels| (16..=4096).contains(pixels));
+    pixels.ok_or_else(|| "expected a multiple of 16 up to 4096".into())
+}
+
+/// `PROGRAM:VARIANT`: another runtime, and what it computes in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// The program's file name in the folder of peers.
+    pub name: String,
+    /// Its own word for the type of weights: `int8`, `q4_0`.
+    pub variant: String,
+}
+
+impl FromStr for Peer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some((name, variant))
+                if !name.is_empty() && !variant.is_empty() && !name.contains(['/', '\\']) =>
+            {
+                Ok(Self {
+                    name: name.to_owned(),
+                    variant: variant.to_owned(),
+                })
+            }
+            _ => Err("expected PROGRAM:VARIANT, as torch:int8".into()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -305,6 +367,22 @@ mod tests {
             "99999999999999999999x1",
         ] {
             assert!(text.parse::<Size>().is_err(), "{text}");
+        }
+    }
+    #[test]
+    fn peers_are_a_program_and_a_variant() {
+        let peer: Peer = "sd-cpp:q4_0".parse().expect("the form of the help");
+        assert_eq!((&*peer.name, &*peer.variant), ("sd-cpp", "q4_0"));
+        for text in ["", "torch", ":int8", "torch:", "../torch:int8"] {
+            assert!(text.parse::<Peer>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sides_are_whole_tokens() {
+        assert_eq!(pixels("256"), Ok(256));
+        for text in ["", "0", "100", "-16", "8192"] {
+            assert!(pixels(text).is_err(), "{text}");
         }
     }
 }

@@ -3,7 +3,7 @@
 //! One tensor is in memory at a time. The new folder is made beside its place, opened again and
 //! compared, then renamed: what is there is whole. Left out: downloading, and merging LoRAs.
 
-mod plan;
+pub(crate) mod plan;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

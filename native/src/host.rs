@@ -51,6 +51,21 @@ pub fn cpu_name() -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
+/// What a benchmark's numbers depend on: CPU, cores, instruction sets, memory, and how many threads
+/// of whatever programs wanted to run in the last minute.
+pub fn facts() -> serde_json::Value {
+    let load = fs::read_to_string("/proc/loadavg").ok();
+    let load = load.and_then(|text| text.split(' ').next()?.parse::<f64>().ok());
+    let features = cpu_features().into_iter();
+    serde_json::json!({
+        "cpu": cpu_name(),
+        "cores": threads(),
+        "features": features.filter_map(|(name, has)| has.then_some(name)).collect::<Vec<_>>(),
+        "memory": memory().map(|memory| memory.total),
+        "load": load,
+    })
+}
+
 /// Threads that the runtime will use.
 pub fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)

@@ -10,12 +10,12 @@ use crate::{BlockType, KernelOps};
 /// its blocks are expanded by the inner backend's kernel and enter the graph as a constant.
 impl<B: KernelOps, C: CheckpointStrategy> KernelOps for Autodiff<B, C> {
     fn dequantize_blocks(
-        words: IntTensor<Self>,
+        packed: IntTensor<Self>,
         scales: FloatTensor<Self>,
         block_type: BlockType,
     ) -> FloatTensor<Self> {
         let scales = <Self as AutodiffBackend>::inner(scales);
-        let weight = B::dequantize_blocks(words, scales, block_type);
+        let weight = B::dequantize_blocks(packed, scales, block_type);
         <Self as AutodiffBackend>::from_inner(weight)
     }
 }

@@ -15,6 +15,7 @@ mod conv2d;
 mod gelu;
 mod gemm;
 mod group_norm;
+mod integer;
 mod linear;
 mod qmatmul;
 pub mod reference;
@@ -25,6 +26,7 @@ pub use attention::attention;
 pub use conv2d::{conv2d, upsample_conv2d};
 pub use gelu::gelu_tanh;
 pub use group_norm::{Activation, group_moments, group_normalize};
+pub use integer::InputBits;
 pub use linear::linear;
 pub use qmatmul::{BlockQuantized, BlockType, QuantError, qmatmul};
 
@@ -80,24 +82,38 @@ pub trait KernelOps: Backend {
         linear::composed::<Self>(x, weight, Some(bias))
     }
 
-    /// Blocks `words [rows, words]`, `scales [rows, blocks]` as `[rows, blocks * 32]` f32.
+    /// The weight of a [`BlockQuantized`], from its `packed` and its `scales`: `[rows, cols]` f32.
     fn dequantize_blocks(
-        words: IntTensor<Self>,
+        packed: IntTensor<Self>,
         scales: FloatTensor<Self>,
         block_type: BlockType,
     ) -> FloatTensor<Self> {
-        qmatmul::composed_dequantize::<Self>(words, scales, block_type)
+        qmatmul::composed_dequantize::<Self>(packed, scales, block_type)
     }
 
     /// `x [m, cols]` times the dequantized blocks transposed: `[m, rows]`.
     fn matmul_blocks(
         x: FloatTensor<Self>,
-        words: IntTensor<Self>,
+        packed: IntTensor<Self>,
         scales: FloatTensor<Self>,
         block_type: BlockType,
+        input_bits: InputBits,
     ) -> FloatTensor<Self> {
-        let weight = Self::dequantize_blocks(words, scales, block_type);
-        Self::float_matmul(x, Self::float_transpose(weight))
+        let _ = input_bits; // the CPU's concern
+        linear::composed::<Self>(x, Self::dequantize_blocks(packed, scales, block_type), None)
+    }
+
+    /// [`KernelOps::matmul_blocks`] plus `bias [rows]`.
+    fn matmul_blocks_bias(
+        x: FloatTensor<Self>,
+        packed: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        block_type: BlockType,
+        input_bits: InputBits,
+    ) -> FloatTensor<Self> {
+        let product = Self::matmul_blocks(x, packed, scales, block_type, input_bits);
+        linear::add_bias::<Self>(product, bias)
     }
 
     /// A convolution of stride 1 and an odd kernel, the same size out.
@@ -173,20 +189,32 @@ impl KernelOps for Flex {
     }
 
     fn dequantize_blocks(
-        words: IntTensor<Self>,
-        scales: FloatTensor<Self>,
+        packed: IntTensor<Self>,
+        _scales: FloatTensor<Self>,
         block_type: BlockType,
     ) -> FloatTensor<Self> {
-        qmatmul::flex::dequantize(words, scales, block_type)
+        qmatmul::flex::dequantize(packed, block_type)
     }
 
     fn matmul_blocks(
         x: FloatTensor<Self>,
-        words: IntTensor<Self>,
-        scales: FloatTensor<Self>,
+        packed: IntTensor<Self>,
+        _scales: FloatTensor<Self>,
         block_type: BlockType,
+        input_bits: InputBits,
     ) -> FloatTensor<Self> {
-        qmatmul::flex::matmul_blocks(x, words, scales, block_type)
+        qmatmul::flex::matmul_blocks(x, packed, None, block_type, input_bits)
+    }
+
+    fn matmul_blocks_bias(
+        x: FloatTensor<Self>,
+        packed: IntTensor<Self>,
+        _scales: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        block_type: BlockType,
+        input_bits: InputBits,
+    ) -> FloatTensor<Self> {
+        qmatmul::flex::matmul_blocks(x, packed, Some(bias), block_type, input_bits)
     }
 
     fn conv2d(
@@ -256,11 +284,12 @@ impl KernelOps for CubeBackend {
 
     fn matmul_blocks(
         x: FloatTensor<Self>,
-        words: IntTensor<Self>,
+        packed: IntTensor<Self>,
         scales: FloatTensor<Self>,
         block_type: BlockType,
+        _: InputBits,
     ) -> FloatTensor<Self> {
-        qmatmul::wgpu::matmul_blocks(x, words, scales, block_type)
+        qmatmul::wgpu::matmul_blocks(x, packed, scales, block_type)
     }
 
     fn group_moments(x: FloatTensor<Self>, groups: usize) -> FloatTensor<Self> {

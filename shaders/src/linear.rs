@@ -40,10 +40,18 @@ pub(crate) fn composed<B: Backend>(
     weight: FloatTensor<B>,
     bias: Option<FloatTensor<B>>,
 ) -> FloatTensor<B> {
-    let rows = weight.shape()[0];
     let product = B::float_matmul(x, B::float_transpose(weight));
     match bias {
-        Some(bias) => B::float_add(product, B::float_reshape(bias, Shape::new([1, rows]))),
+        Some(bias) => add_bias::<B>(product, bias),
         None => product,
     }
+}
+
+/// `product [m, rows]` plus `bias [rows]`.
+pub(crate) fn add_bias<B: Backend>(
+    product: FloatTensor<B>,
+    bias: FloatTensor<B>,
+) -> FloatTensor<B> {
+    let rows = bias.shape()[0];
+    B::float_add(product, B::float_reshape(bias, Shape::new([1, rows])))
 }

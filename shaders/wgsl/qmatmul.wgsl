@@ -6,26 +6,28 @@
 // barrier comes through workgroupUniformLoad, or Tint rejects the barrier.
 
 // Replaced at launch.
-const NIBBLES: bool = false; // Q4_0, else Q8_0
+const NIBBLES: bool = false; // 8 quants a word, the first 16 of a group low, the last high; else 4 bytes
+const ZERO: f32 = 0.0; // subtracted from a nibble
+const OFFSETS: bool = false; // a group has a scale, then an offset; else a scale
+const GROUP4: u32 = 8u; // vec4 of weights that share a scale; 8 for nibbles
 
 const THREADS: u32 = 256u;
 const SIDE: u32 = 16u; // threads along either side of a tile
 const GROUP: u32 = 4u; // outputs of a thread along either side
 const TILE: u32 = SIDE * GROUP;
 const CHUNK4: u32 = 4u; // vec4 of the inner dimension staged at a time
-const BLOCK4: u32 = 8u; // vec4 in a block of 32 weights
 
 struct Params {
     m: u32, // input rows
     rows: u32, // weight rows
-    cols4: u32, // inner dimension / 4, a multiple of BLOCK4
+    cols4: u32, // inner dimension / 4, a multiple of GROUP4
     row_tiles: u32, // tiles along the weight rows
     tiles: u32,
 }
 
 @group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>; // [m, cols4]
-@group(0) @binding(1) var<storage, read_write> words: array<u32>; // [rows, blocks, 8 | 4]
-@group(0) @binding(2) var<storage, read_write> scales: array<f32>; // [rows, blocks]
+@group(0) @binding(1) var<storage, read_write> words: array<u32>; // [rows, quants]
+@group(0) @binding(2) var<storage, read_write> scales: array<f32>; // [rows, groups, 1 | 2]
 @group(0) @binding(3) var<storage, read_write> out: array<f32>; // [m, rows]
 @group(0) @binding(4) var<storage, read_write> params: array<u32>; // the fields of Params
 
@@ -33,19 +35,23 @@ var<workgroup> shared_params: Params;
 var<workgroup> x_tile: array<vec4<f32>, CHUNK4 * TILE>; // [CHUNK4, TILE]
 var<workgroup> weight_tile: array<vec4<f32>, CHUNK4 * TILE>; // [CHUNK4, TILE]
 
-// Four weights of a row; `quad` counts vec4 along it.
-fn weights(row: u32, cols4: u32, quad: u32) -> vec4<f32> {
-    let block = (row * cols4 + quad) / BLOCK4;
-    let part = quad % BLOCK4;
+// Four weights; `quad` counts vec4 from the first row on.
+fn weights(quad: u32) -> vec4<f32> {
+    let group = quad / GROUP4;
+    var values: vec4<f32>;
     if NIBBLES {
-        // The block's first half is in the low, its second half in the high nibbles.
-        let word = vec4<u32>(words[block * 4u + part % 4u]);
+        let part = quad % GROUP4;
+        let word = vec4<u32>(words[group * 4u + part % 4u]);
         let nibbles = (word >> (vec4<u32>(0u, 8u, 16u, 24u) + part / 4u * 4u)) & vec4<u32>(15u);
-        return (vec4<f32>(nibbles) - 8.0) * scales[block];
+        values = vec4<f32>(nibbles) - ZERO;
+    } else {
+        let word = vec4<i32>(bitcast<i32>(words[quad]));
+        values = vec4<f32>((word << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u));
     }
-    let word = vec4<i32>(bitcast<i32>(words[block * 8u + part]));
-    let bytes = (word << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u);
-    return vec4<f32>(bytes) * scales[block];
+    if OFFSETS {
+        return values * scales[2u * group] + scales[2u * group + 1u];
+    }
+    return values * scales[group];
 }
 
 @compute @workgroup_size(THREADS, 1, 1)
@@ -76,7 +82,7 @@ fn main(
     for (var chunk = 0u; chunk < p.cols4; chunk += CHUNK4) {
         workgroupBarrier();
         x_tile[staged_quad * TILE + staged] = x[staged_m * p.cols4 + chunk + staged_quad];
-        weight_tile[staged_quad * TILE + staged] = weights(staged_row, p.cols4, chunk + staged_quad);
+        weight_tile[staged_quad * TILE + staged] = weights(staged_row * p.cols4 + chunk + staged_quad);
         workgroupBarrier();
         for (var i = 0u; i < CHUNK4; i++) {
             var weight: array<vec4<f32>, GROUP>;

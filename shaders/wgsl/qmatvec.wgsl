@@ -6,24 +6,26 @@
 // comes through workgroupUniformLoad, or Tint rejects the barrier.
 
 // Replaced at launch.
-const NIBBLES: bool = false; // Q4_0, else Q8_0
+const NIBBLES: bool = false; // 8 quants a word, the first 16 of a group low, the last high; else 4 bytes
+const ZERO: f32 = 0.0; // subtracted from a nibble
+const OFFSETS: bool = false; // a group has a scale, then an offset; else a scale
+const GROUP4: u32 = 8u; // vec4 of weights that share a scale; 8 for nibbles
 const INPUT_ROWS: u32 = 8u; // at least m
 
 const THREADS: u32 = 256u;
 const LANES: u32 = 32u; // threads on one weight row
 const WEIGHT_ROWS: u32 = THREADS / LANES;
-const BLOCK4: u32 = 8u; // vec4 in a block of 32 weights
 
 struct Params {
     m: u32, // input rows
     rows: u32, // weight rows
-    cols4: u32, // inner dimension / 4, a multiple of BLOCK4
+    cols4: u32, // inner dimension / 4, a multiple of GROUP4
     tiles: u32, // workgroups with work
 }
 
 @group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>; // [m, cols4]
-@group(0) @binding(1) var<storage, read_write> words: array<u32>; // [rows, blocks, 8 | 4]
-@group(0) @binding(2) var<storage, read_write> scales: array<f32>; // [rows, blocks]
+@group(0) @binding(1) var<storage, read_write> words: array<u32>; // [rows, quants]
+@group(0) @binding(2) var<storage, read_write> scales: array<f32>; // [rows, groups, 1 | 2]
 @group(0) @binding(3) var<storage, read_write> out: array<f32>; // [m, rows]
 @group(0) @binding(4) var<storage, read_write> params: array<u32>; // the fields of Params
 
@@ -47,27 +49,33 @@ fn main(
     let first_row = tile * WEIGHT_ROWS;
     // Beyond the edges the last row is computed again and not written.
     let row = min(first_row + thread / LANES, p.rows - 1u);
-    let block_words = select(8u, 4u, NIBBLES);
-    let row_words = p.cols4 / BLOCK4 * block_words;
+    let row_words = select(p.cols4, p.cols4 / 2u, NIBBLES);
+    let row_groups = p.cols4 / GROUP4;
 
     var acc: array<f32, INPUT_ROWS>;
     for (var i = thread % LANES; i < row_words; i += LANES) {
-        let block = i / block_words;
+        let group = select(i / GROUP4, i / 4u, NIBBLES);
         let word = words[row * row_words + i];
-        let scale = scales[row * (p.cols4 / BLOCK4) + block];
+        var scale = 0.0;
+        var offset = 0.0;
+        if OFFSETS {
+            scale = scales[2u * (row * row_groups + group)];
+            offset = scales[2u * (row * row_groups + group) + 1u];
+        } else {
+            scale = scales[row * row_groups + group];
+        }
         if NIBBLES {
-            // The block's first half is in the low, its second half in the high nibbles.
             let shifted = vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u);
-            let low = (vec4<f32>(shifted & vec4<u32>(15u)) - 8.0) * scale;
-            let high = (vec4<f32>((shifted >> vec4<u32>(4u)) & vec4<u32>(15u)) - 8.0) * scale;
-            let quad = block * BLOCK4 + i % block_words;
+            let low = (vec4<f32>(shifted & vec4<u32>(15u)) - ZERO) * scale + offset;
+            let high = (vec4<f32>((shifted >> vec4<u32>(4u)) & vec4<u32>(15u)) - ZERO) * scale + offset;
+            let quad = group * GROUP4 + i % 4u;
             for (var m = 0u; m < INPUT_ROWS; m++) {
                 let input = min(m, p.m - 1u) * p.cols4 + quad;
-                acc[m] += dot(low, x[input]) + dot(high, x[input + block_words]);
+                acc[m] += dot(low, x[input]) + dot(high, x[input + 4u]);
             }
         } else {
             let bytes = (vec4<i32>(bitcast<i32>(word)) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u);
-            let weights = vec4<f32>(bytes) * scale;
+            let weights = vec4<f32>(bytes) * scale + offset;
             for (var m = 0u; m < INPUT_ROWS; m++) {
                 acc[m] += dot(weights, x[min(m, p.m - 1u) * p.cols4 + i]);
             }

@@ -49,10 +49,7 @@ impl Linear {
         let x = x.reshape([rows, input]);
         let y = match &self.weight {
             Matrix::Dense(weight) => linear(x, weight.clone(), self.bias.clone()),
-            Matrix::Quantized(weight) => match &self.bias {
-                Some(bias) => qmatmul(x, weight) + bias.clone().unsqueeze::<2>(),
-                None => qmatmul(x, weight),
-            },
+            Matrix::Quantized(weight) => qmatmul(x, weight, self.bias.clone()),
         }; // [rows, output]
         shape[D - 1] = y.dims()[1];
         y.reshape(shape)

@@ -4,8 +4,8 @@
 
 use std::fmt::Display;
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
-use x2i_shaders::{BlockQuantized, BlockType};
+use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
+use x2i_shaders::{BlockQuantized, BlockType, InputBits};
 
 use crate::error::{Error, Result};
 
@@ -43,6 +43,7 @@ pub struct Scope<'a> {
     device: &'a Device,
     prefix: String,
     on_read: Option<&'a dyn OnRead>,
+    input_bits: InputBits,
 }
 
 impl<'a> Scope<'a> {
@@ -52,6 +53,7 @@ impl<'a> Scope<'a> {
             device,
             prefix: String::new(),
             on_read: None,
+            input_bits: InputBits::default(),
         }
     }
 
@@ -61,6 +63,11 @@ impl<'a> Scope<'a> {
             on_read: Some(on_read),
             ..self
         }
+    }
+
+    /// The same, whose quantized layers round their inputs like this on the CPU.
+    pub fn with_input_bits(self, input_bits: InputBits) -> Self {
+        Self { input_bits, ..self }
     }
 
     /// Where tensors are put.
@@ -100,27 +107,37 @@ impl<'a> Scope<'a> {
         Ok(Tensor::from_data(data, (self.device, DType::F32)))
     }
 
-    /// Reads a linear layer's weight `[out, in]`: Q8_0 and Q4_0 stay in blocks, the rest becomes
-    /// dense f32.
+    /// Reads a linear layer's weight `[out, in]`: blocks stay blocks, the rest becomes dense f32.
     ///
     /// # Errors
     /// As [`tensor`](Self::tensor).
     pub async fn matrix(&self, name: &str, shape: [usize; 2]) -> Result<Matrix> {
         let block_type = match self.weights.stored(&self.full_name(name)) {
-            Some(StoredType::Q8_0) => BlockType::Q8_0,
             Some(StoredType::Q4_0) => BlockType::Q4_0,
+            Some(StoredType::Q4_1) => BlockType::Q4_1,
+            Some(StoredType::Q5_0) => BlockType::Q5_0,
+            Some(StoredType::Q5_1) => BlockType::Q5_1,
+            Some(StoredType::Q8_0) => BlockType::Q8_0,
+            Some(StoredType::Q4K) => BlockType::Q4K,
+            Some(StoredType::Q5K) => BlockType::Q5K,
+            Some(StoredType::Q6K) => BlockType::Q6K,
             _ => return self.tensor(name, shape).await.map(Matrix::Dense),
         };
         let tensor = self.read(name, &shape).await?;
-        BlockQuantized::from_ggml(&tensor.bytes, block_type, shape, self.device)
-            .map(Matrix::Quantized)
-            .map_err(|error| {
-                let name = self.full_name(name);
-                Error::format(
-                    self.weights.file_of(&name),
-                    format!("tensor `{name}`: {error}"),
-                )
-            })
+        BlockQuantized::from_ggml(
+            Bytes::from_bytes_vec(tensor.bytes.into_owned()),
+            block_type,
+            shape,
+            self.device,
+        )
+        .map(|weight| Matrix::Quantized(weight.with_input_bits(self.input_bits)))
+        .map_err(|error| {
+            let name = self.full_name(name);
+            Error::format(
+                self.weights.file_of(&name),
+                format!("tensor `{name}`: {error}"),
+            )
+        })
     }
 
     fn full_name(&self, name: &str) -> String {

@@ -1,5 +1,8 @@
 //! Weights out of nothing: a safetensors file of any shapes whose numbers are made when they are
 //! read, so that a stack of full width needs no download and no second copy.
+//!
+//! The numbers have the spread of trained weights, since what is measured includes the error of
+//! quantizing them: normal, and scaled so that activations keep their size from layer to layer.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -7,34 +10,86 @@ use std::ops::Range;
 
 use serde_json::json;
 use x2i_core::config::FluxConfig;
-use x2i_core::weights::{LocalBoxFuture, WeightSource};
+use x2i_core::weights::{LocalBoxFuture, StoredType, WeightSource, quant};
 use x2i_core::{Error, Result};
 
-/// A file of f32 tensors with pseudo-random numbers in -0.02..0.02.
+/// Bytes of a bf16 number.
+const SIZE: u64 = 2;
+
+/// A file of bf16 tensors with pseudo-random numbers.
 pub struct SyntheticSource {
     header: Vec<u8>,
     length: u64,
+    /// The first number of each tensor, counted through the file, and how they spread.
+    tensors: Vec<(u64, Spread)>,
+}
+
+/// A normal distribution.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Spread {
+    mean: f32,
+    deviation: f32,
+}
+
+impl Spread {
+    /// What a tensor of this name and shape has, whatever model it belongs to.
+    fn of(name: &str, shape: &[usize]) -> Self {
+        let (mean, deviation) = match shape {
+            [_, inner @ ..] if !inner.is_empty() => {
+                let inputs = inner.iter().product::<usize>() as f32;
+                // Modulations are small, so that every block adds its share and none drowns the rest.
+                let gain = if name.contains("mod") { 0.5 } else { 1.0 };
+                (0.0, gain / inputs.sqrt())
+            }
+            _ if name.ends_with(".bias") => (0.0, 0.02),
+            _ => (1.0, 0.1), // a norm's scale
+        };
+        Self { mean, deviation }
+    }
 }
 
 impl SyntheticSource {
     /// A file of these tensors.
     pub fn new(shapes: &[(String, Vec<usize>)]) -> Self {
         let mut entries = BTreeMap::new();
+        let mut tensors = Vec::with_capacity(shapes.len());
         let mut end = 0;
         for (name, shape) in shapes {
             let begin = end;
-            end += 4 * shape.iter().product::<usize>();
+            end += SIZE * shape.iter().product::<usize>() as u64;
+            tensors.push((begin / SIZE, Spread::of(name, shape)));
             entries.insert(
                 name,
-                json!({"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}),
+                json!({"dtype": "BF16", "shape": shape, "data_offsets": [begin, end]}),
             );
         }
         let mut json = json!(entries).to_string().into_bytes();
         json.resize(json.len().next_multiple_of(8), b' ');
         let mut header = (json.len() as u64).to_le_bytes().to_vec();
         header.append(&mut json);
-        let length = (header.len() + end) as u64;
-        Self { header, length }
+        let length = header.len() as u64 + end;
+        Self {
+            header,
+            length,
+            tensors,
+        }
+    }
+
+    /// The numbers of `range`, counted through the file.
+    fn numbers(&self, range: Range<u64>) -> Vec<f32> {
+        let mut values = Vec::with_capacity((range.end - range.start) as usize);
+        let mut next = range.start;
+        while next < range.end {
+            let after = self.tensors.partition_point(|(first, _)| *first <= next);
+            let (_, Spread { mean, deviation }) = self.tensors[after - 1];
+            let end = self
+                .tensors
+                .get(after)
+                .map_or(range.end, |(first, _)| range.end.min(*first));
+            values.extend((next..end).map(|index| mean + deviation * normal(index)));
+            next = end;
+        }
+        values
     }
 }
 
@@ -56,15 +111,14 @@ impl WeightSource for SyntheticSource {
                 &self.header[range.start as usize..range.end as usize],
             ))
         } else if range.start >= header
-            && (range.start - header).is_multiple_of(4)
-            && (range.end - header).is_multiple_of(4)
+            && (range.start - header).is_multiple_of(SIZE)
+            && (range.end - header).is_multiple_of(SIZE)
         {
-            let elements = (range.start - header) / 4..(range.end - header) / 4;
-            Ok(Cow::Owned(
-                elements
-                    .flat_map(|index| number(index).to_le_bytes())
-                    .collect(),
-            ))
+            let numbers = (range.start - header) / SIZE..(range.end - header) / SIZE;
+            Ok(Cow::Owned(quant::quantize(
+                &self.numbers(numbers),
+                StoredType::BF16,
+            )))
         } else {
             Err(Error::format(
                 "synthetic",
@@ -75,11 +129,20 @@ impl WeightSource for SyntheticSource {
     }
 }
 
-/// SplitMix64's mix of the index, as a number in -0.02..0.02.
-fn number(index: u64) -> f32 {
-    let mut z = index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+/// The `index`-th number of a sequence that is normal enough: the sum of the four 16-bit parts of
+/// SplitMix64's output, with mean 0 and deviation 1, and none beyond 3.5.
+pub fn normal(index: u64) -> f32 {
+    let mut z = index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    ((z >> 40) as f32 / (1 << 24) as f32 - 0.5) * 0.04
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^= z >> 31;
+    let sum: u64 = [0, 16, 32, 48]
+        .iter()
+        .map(|shift| z >> shift & 0xffff)
+        .sum();
+    const MEAN: f32 = 2.0 * 65_535.0;
+    const DEVIATION: f32 = 37_837.23; // 65,536 / sqrt(3)
+    (sum as f32 - MEAN) / DEVIATION
 }
 
 /// The tensors of a FLUX transformer in the names of its checkpoint.
@@ -139,14 +202,50 @@ pub fn flux_shapes(config: &FluxConfig) -> Vec<(String, Vec<usize>)> {
 mod tests {
     use super::*;
 
+    fn read(source: &SyntheticSource, range: Range<u64>) -> Vec<f32> {
+        let bytes = pollster::block_on(source.read(range)).expect("whole numbers inside the file");
+        quant::dequantize(&bytes, StoredType::BF16)
+    }
+
     #[test]
-    fn numbers_are_small_and_differ() {
-        let numbers: Vec<f32> = (0..1000).map(number).collect();
-        assert!(numbers.iter().all(|number| number.abs() <= 0.02));
-        let mean = numbers.iter().sum::<f32>() / 1000.0;
+    fn numbers_have_mean_0_and_deviation_1() {
+        let count = 100_000;
+        let numbers: Vec<f32> = (0..count).map(normal).collect();
+        let mean = numbers.iter().sum::<f32>() / count as f32;
+        let square = numbers.iter().map(|x| x * x).sum::<f32>() / count as f32;
+        // Three deviations of either estimate at this count.
         assert!(
-            mean.abs() < 0.002 && numbers.windows(2).all(|pair| pair[0] != pair[1]),
-            "{mean}"
+            mean.abs() < 0.01 && (square - 1.0).abs() < 0.013,
+            "{mean} {square}"
         );
+        assert!(numbers.iter().all(|number| number.abs() < 3.5));
+    }
+
+    #[test]
+    fn a_matrix_keeps_the_size_of_what_it_multiplies() {
+        let spread = |name, shape: &[usize]| Spread::of(name, shape);
+        assert_eq!(spread("a.weight", &[8, 64]).deviation, 0.125);
+        assert_eq!(spread("a.weight", &[8, 4, 4, 4]).deviation, 0.125);
+        assert_eq!(spread("a_mod.lin.weight", &[8, 64]).deviation, 0.0625);
+        assert_eq!(spread("a.query_norm.scale", &[64]).mean, 1.0);
+        assert_eq!(spread("a.bias", &[64]).mean, 0.0);
+    }
+
+    #[test]
+    fn parts_of_the_file_are_the_parts_of_the_whole() {
+        let shapes = [
+            ("a.weight", vec![3, 4]),
+            ("a.bias", vec![3]),
+            ("b.scale", vec![5]),
+        ];
+        let shapes = shapes.map(|(name, shape)| (name.to_owned(), shape));
+        let source = SyntheticSource::new(&shapes);
+        let start = source.header.len() as u64;
+        let whole = read(&source, start..source.len());
+        assert_eq!(whole.len(), 20);
+        for (first, last) in [(0, 20), (2, 13), (12, 15), (14, 20), (7, 7)] {
+            let part = read(&source, start + 2 * first..start + 2 * last);
+            assert_eq!(part, whole[first as usize..last as usize]);
+        }
     }
 }

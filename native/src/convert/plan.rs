@@ -8,10 +8,10 @@ use x2i_core::weights::{Component, HostTensor, StoredType, Weights, quant};
 use crate::cli::Quantize;
 
 /// A tensor of the new file: name, type and shape.
-pub(super) type Planned = (String, StoredType, Vec<usize>);
+pub(crate) type Planned = (String, StoredType, Vec<usize>);
 
 /// All tensors of a part in the order of their names.
-pub(super) fn tensors(weights: &Weights, quantize: Quantize) -> Vec<Planned> {
+pub(crate) fn tensors(weights: &Weights, quantize: Quantize) -> Vec<Planned> {
     let plan = |name: &str| {
         let shape = weights.shape(name)?;
         let stored = choose(name, weights.stored(name)?, &shape, quantize);
@@ -55,7 +55,7 @@ fn takes_blocks(name: &str, shape: &[usize]) -> bool {
 }
 
 /// The tensor's values as `stored`; as they are where that is their type already.
-pub(super) fn store<'a>(
+pub(crate) fn store<'a>(
     tensor: &'a HostTensor<'_>,
     stored: StoredType,
 ) -> Result<Cow<'a, [u8]>, String> {
@@ -84,7 +84,7 @@ pub(super) fn store<'a>(
 const F16_MAX: f32 = 65_520.0;
 
 /// The header's key-value pairs; the architecture's names are llama.cpp's where it has one.
-pub(super) fn metadata(component: Component, model: &str) -> Vec<(String, MetaValue)> {
+pub(crate) fn metadata(component: Component, model: &str) -> Vec<(String, MetaValue)> {
     let architecture = match component {
         Component::Flux => "flux",
         Component::Vae => "autoencoder_kl",

@@ -7,7 +7,8 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::{BLOCK, BlockType};
+use super::BlockType;
+use super::device::DeviceLayout;
 use crate::wgsl::{self, Shader};
 
 /// Outputs of a workgroup of the matmul along either side.
@@ -19,81 +20,87 @@ const FEW_WEIGHT_ROWS: usize = 8;
 /// Input rows that a product with few rows is compiled for.
 const FEW_ROWS: [usize; 4] = [1, 2, 4, 8];
 
-fn nibbles(block_type: BlockType) -> (&'static str, String) {
-    ("NIBBLES", (block_type == BlockType::Q4_0).to_string())
-}
-
-fn many_rows(block_type: BlockType) -> Shader {
+/// How the weight lies in its arrays, and what else a variant fixes.
+fn shader(
+    name: &'static str,
+    text: &'static str,
+    layout: DeviceLayout,
+    variant: Option<(&'static str, String)>,
+) -> Shader {
+    let mut constants = vec![
+        ("NIBBLES", layout.nibbles.to_string()),
+        ("ZERO", format!("{}.0", layout.zero)),
+        ("OFFSETS", layout.offsets.to_string()),
+        ("GROUP4", format!("{}u", layout.group / 4)),
+    ];
+    constants.extend(variant);
     Shader {
-        name: "qmatmul",
-        text: include_str!("../../wgsl/qmatmul.wgsl"),
-        constants: vec![nibbles(block_type)],
+        name,
+        text,
+        constants,
     }
 }
 
-fn few_rows(block_type: BlockType, rows: usize) -> Shader {
-    Shader {
-        name: "qmatvec",
-        text: include_str!("../../wgsl/qmatvec.wgsl"),
-        constants: vec![nibbles(block_type), ("INPUT_ROWS", format!("{rows}u"))],
-    }
+fn many_rows(layout: DeviceLayout) -> Shader {
+    let text = include_str!("../../wgsl/qmatmul.wgsl");
+    shader("qmatmul", text, layout, None)
 }
 
-fn direct(block_type: BlockType, one_row: bool) -> Shader {
-    Shader {
-        name: "qmatmul_direct",
-        text: include_str!("../../wgsl/qmatmul_direct.wgsl"),
-        constants: vec![nibbles(block_type), ("ONE_ROW", one_row.to_string())],
-    }
+fn few_rows(layout: DeviceLayout, rows: usize) -> Shader {
+    let text = include_str!("../../wgsl/qmatvec.wgsl");
+    let rows = ("INPUT_ROWS", format!("{rows}u"));
+    shader("qmatvec", text, layout, Some(rows))
+}
+
+fn direct(layout: DeviceLayout, one_row: bool) -> Shader {
+    let text = include_str!("../../wgsl/qmatmul_direct.wgsl");
+    let one_row = ("ONE_ROW", one_row.to_string());
+    shader("qmatmul_direct", text, layout, Some(one_row))
 }
 
 /// Every variant that [`matmul_blocks`] may launch.
 pub(crate) fn shaders() -> impl Iterator<Item = Shader> {
-    [BlockType::Q8_0, BlockType::Q4_0]
-        .into_iter()
-        .flat_map(|block_type| {
-            let few = FEW_ROWS
-                .into_iter()
-                .map(move |rows| few_rows(block_type, rows));
-            let direct = [false, true].map(|one_row| direct(block_type, one_row));
-            few.chain([many_rows(block_type)]).chain(direct)
-        })
+    DeviceLayout::all().flat_map(|layout| {
+        let few = FEW_ROWS.map(|rows| few_rows(layout, rows));
+        let direct = [false, true].map(|one_row| direct(layout, one_row));
+        few.into_iter().chain([many_rows(layout)]).chain(direct)
+    })
 }
 
 pub(crate) fn matmul_blocks(
     x: CubeTensor,
-    words: CubeTensor,
+    packed: CubeTensor,
     scales: CubeTensor,
     block_type: BlockType,
 ) -> CubeTensor {
     let (m, cols) = (x.meta.shape()[0], x.meta.shape()[1]);
     let rows = scales.meta.shape()[0];
     if !wgsl::runs(&x) || x.dtype != DType::F32 || m * rows * cols == 0 {
-        let weight = super::composed_dequantize::<CubeBackend>(words, scales, block_type);
+        let weight = super::composed_dequantize::<CubeBackend>(packed, scales, block_type);
         return CubeBackend::float_matmul(x, CubeBackend::float_transpose(weight));
     }
-    debug_assert!(cols.is_multiple_of(BLOCK));
 
+    let layout = DeviceLayout::of(block_type);
     let few = FEW_ROWS.into_iter().find(|&rows| m <= rows);
     let (shader, params, tiles) = match few {
         _ if wgsl::has_narrow_units(&x) => {
             let (row_tiles, tiles) = crate::linear::wgpu::tiles(m, rows);
             let params = vec![m, rows, cols / 4, row_tiles, tiles];
-            (direct(block_type, m == 1), params, tiles)
+            (direct(layout, m == 1), params, tiles)
         }
         Some(input_rows) => {
             let tiles = rows.div_ceil(FEW_WEIGHT_ROWS);
             let params = vec![m, rows, cols / 4, tiles];
-            (few_rows(block_type, input_rows), params, tiles)
+            (few_rows(layout, input_rows), params, tiles)
         }
         None => {
             let row_tiles = rows.div_ceil(TILE);
             let tiles = row_tiles * m.div_ceil(TILE);
             let params = vec![m, rows, cols / 4, row_tiles, tiles];
-            (many_rows(block_type), params, tiles)
+            (many_rows(layout), params, tiles)
         }
     };
     let params: Vec<u32> = params.into_iter().map(|value| value as u32).collect();
-    let inputs = [x, words, scales].map(into_contiguous).to_vec();
+    let inputs = [x, packed, scales].map(into_contiguous).to_vec();
     wgsl::launch(shader, inputs, Shape::new([m, rows]), &params, tiles as u32)
 }

@@ -9,24 +9,58 @@ use crate::BlockType;
 /// # Panics
 /// When `bytes` is not a whole number of blocks.
 pub fn dequantize(bytes: &[u8], block_type: BlockType) -> Vec<f32> {
-    let block_bytes = match block_type {
-        BlockType::Q8_0 => 34,
-        BlockType::Q4_0 => 18,
-    };
-    assert_eq!(bytes.len() % block_bytes, 0, "a part of a block is left");
-    let mut out = Vec::new();
-    for block in bytes.chunks_exact(block_bytes) {
-        let scale = f16::from_le_bytes([block[0], block[1]]).to_f32();
-        for element in 0..32 {
-            let value = match block_type {
-                BlockType::Q8_0 => i32::from(block[2 + element] as i8),
-                BlockType::Q4_0 if element < 16 => i32::from(block[2 + element] & 15) - 8,
-                BlockType::Q4_0 => i32::from(block[2 + element - 16] >> 4) - 8,
+    assert_eq!(
+        bytes.len() % block_type.bytes(),
+        0,
+        "a part of a block is left"
+    );
+    let blocks = bytes.chunks_exact(block_type.bytes());
+    let elements = (0..block_type.len()).map(|i| move |block: &[u8]| element(block, i, block_type));
+    blocks
+        .flat_map(|block| elements.clone().map(move |element| element(block)))
+        .collect()
+}
+
+/// Element `i` of a block.
+fn element(block: &[u8], i: usize, block_type: BlockType) -> f32 {
+    let half = |at: usize| f16::from_le_bytes([block[at], block[at + 1]]).to_f32();
+    // A nibble of 16 bytes from `at` on; the high ones are elements 16 to 31.
+    let nibble = |at: usize| f32::from(block[at + i % 16] >> (i / 16 * 4) & 15);
+    let bit = |at: usize| f32::from(block[at + i / 8] >> (i % 8) & 1);
+    match block_type {
+        BlockType::Q4_0 => half(0) * (nibble(2) - 8.0),
+        BlockType::Q4_1 => half(0) * nibble(4) + half(2),
+        BlockType::Q5_0 => half(0) * (nibble(6) + 16.0 * bit(2) - 16.0),
+        BlockType::Q5_1 => half(0) * (nibble(8) + 16.0 * bit(4)) + half(2),
+        BlockType::Q8_0 => half(0) * f32::from(block[2 + i] as i8),
+        BlockType::Q4K | BlockType::Q5K => {
+            let (group, place) = (i / 32, i % 32);
+            let nibbles = if block_type == BlockType::Q4K { 16 } else { 48 };
+            let mut quant = block[nibbles + group / 2 * 32 + place] >> (group % 2 * 4) & 15;
+            if block_type == BlockType::Q5K {
+                quant += (block[16 + place] >> group & 1) << 4;
+            }
+            // Six bits each: the first four whole, the upper bits of the others two by two above them.
+            let byte = |at: usize| block[4 + at];
+            let (scale, minimum) = match group {
+                0..4 => (byte(group) & 63, byte(group + 4) & 63),
+                _ => (
+                    byte(group + 4) % 16 + 16 * (byte(group - 4) / 64),
+                    byte(group + 4) / 16 + 16 * (byte(group) / 64),
+                ),
             };
-            out.push(value as f32 * scale);
+            half(0) * f32::from(scale) * f32::from(quant) - half(2) * f32::from(minimum)
+        }
+        BlockType::Q6K => {
+            let (part, place) = (i / 128, i % 128); // two parts of four rows of 32
+            let (row, column) = (place / 32, place % 32);
+            let low = block[part * 64 + row % 2 * 32 + column] >> (row / 2 * 4) & 15;
+            let high = block[128 + part * 32 + column] >> (row * 2) & 3;
+            let quant = i32::from(low) + 16 * i32::from(high) - 32;
+            let scale = block[192 + i / 16] as i8;
+            half(208) * f32::from(scale) * quant as f32
         }
     }
-    out
 }
 
 /// `x [m, cols]` times the weight `[rows, cols]` transposed: `[m, rows]`.

@@ -1,18 +1,21 @@
 #!/usr/bin/env python3
-"""A FLUX transformer of one double and one single block with random weights, in two files that hold
-the same numbers: `stack.safetensors` for x2i (names of BFL's checkpoint) and `stack.onnx` for
-onnxruntime-web, beside the inputs as raw f32. Needs `pip install onnx`.
+"""A FLUX transformer of one double and one single block with random weights, in two files of each
+type that hold the same numbers: `f32.gguf` for x2i (names of BFL's checkpoint) and `f32.onnx` for
+onnxruntime-web, and so on for q8_0 and q4_0, beside the inputs as raw f32. Needs `pip install onnx gguf`.
 
     python make_stack.py FOLDER
+
+The quantized matrices of the ONNX files are MatMulNBits, whose blocks of 32 have the scale and the
+integers of ggml's.
 
 The graph follows black-forest-labs/flux `model.py` and `modules/layers.py` operation by operation;
 timestep sinusoid and rotary tables are constants of it, since the benchmark paints one step.
 """
 import json
-import struct
 import sys
 from pathlib import Path
 
+import gguf
 import numpy as np
 from onnx import TensorProto, checker, helper, numpy_helper, save
 
@@ -23,6 +26,10 @@ AXES = [16, 56, 56]
 TXT, SIDE = 64, 16  # text tokens; image tokens along either side
 SIGMA = 0.5
 OPSET = 20  # the first with Gelu(approximate)
+BLOCK = 32
+BITS = {"q8_0": 8, "q4_0": 4}
+# onnxruntime may round activations to 8 bits; in wasm it takes the same time when it may not.
+ACCURACY_LEVEL = 4
 
 rng = np.random.default_rng(7)
 weights = {}  # as in BFL's checkpoint: [out, in]
@@ -171,40 +178,81 @@ def graph():
     return linear(modulate(img, shift, scale), "final_layer.linear", HIDDEN, IN_CHANNELS)
 
 
-def write_safetensors(path, tensors):
-    header, end = {}, 0
-    for name, value in tensors.items():
-        header[name] = {"dtype": "F32", "shape": list(value.shape), "data_offsets": [end, end + value.nbytes]}
-        end += value.nbytes
-    header = json.dumps(header).encode()
-    header += b" " * (-len(header) % 8)
-    with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(header)) + header)
-        for value in tensors.values():
-            file.write(value.tobytes())
+def ggml_blocks(weight, kind):
+    """[out, in] -> bytes [out, in / 32 * block bytes]."""
+    return gguf.quants.quantize(weight, gguf.GGMLQuantizationType[kind.upper()])
+
+
+def write_gguf(path, kind):
+    writer = gguf.GGUFWriter(path, "flux")
+    for name, value in weights.items():
+        if kind in BITS and value.ndim == 2:
+            writer.add_tensor(name, ggml_blocks(value, kind), raw_dtype=gguf.GGMLQuantizationType[kind.upper()])
+        else:
+            writer.add_tensor(name, value)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def nbits_constants(weight, kind):
+    """The packed integers `[out, blocks, bytes]` and scales `[out * blocks]` of MatMulNBits."""
+    outputs, inputs = weight.shape
+    blocks = ggml_blocks(weight, kind).reshape(outputs, inputs // BLOCK, -1)
+    scales = np.ascontiguousarray(blocks[..., :2]).view(np.float16).astype(np.float32).reshape(-1)
+    packed = blocks[..., 2:]
+    if kind == "q8_0":
+        return packed ^ 0x80, scales  # two's complement as an offset of 128
+    # ggml has element i beside element i + 16 of the block, onnxruntime beside element i + 1.
+    values = np.concatenate([packed & 15, packed >> 4], axis=-1)
+    return values[..., ::2] | values[..., 1::2] << 4, scales
+
+
+def quantized(kind):
+    """The nodes and constants with all weight matrices in blocks."""
+    changed, others = [], {name: value for name, value in constants.items() if name not in weights or value.ndim != 2}
+    for node in nodes:
+        name = node.input[1] if len(node.input) > 1 else ""
+        if node.op_type != "MatMul" or name not in weights:
+            changed.append(node)
+            continue
+        outputs, inputs = weights[name].shape
+        others[f"{name}.blocks"], others[f"{name}.scales"] = nbits_constants(weights[name], kind)
+        sizes = {"K": inputs, "N": outputs, "bits": BITS[kind], "block_size": BLOCK}
+        given = [node.input[0], f"{name}.blocks", f"{name}.scales"]
+        options = {"domain": "com.microsoft", "accuracy_level": ACCURACY_LEVEL, **sizes}
+        changed.append(helper.make_node("MatMulNBits", given, node.output, name=node.name, **options))
+    return changed, others
+
+
+def write_onnx(path, kind, inputs):
+    describe = lambda name, shape: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+    kind_nodes, kind_constants = quantized(kind) if kind in BITS else (nodes, constants)
+    model = helper.make_model(
+        helper.make_graph(
+            kind_nodes,
+            "flux",
+            [describe(name, shape) for name, shape in inputs.items()],
+            [describe("out", (1, SIDE * SIDE, IN_CHANNELS))],
+            [numpy_helper.from_array(value, name) for name, value in kind_constants.items()],
+        ),
+        opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)],
+        ir_version=9,
+    )
+    checker.check_model(model)
+    save(model, path)
 
 
 def main():
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     inputs = {"img": (1, SIDE * SIDE, IN_CHANNELS), "txt": (1, TXT, TXT_DIM), "vec": (1, POOLED)}
-    out = graph()
+    graph()
     nodes[-1].output[0] = "out"
-    describe = lambda name, shape: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-    model = helper.make_model(
-        helper.make_graph(
-            nodes,
-            "flux",
-            [describe(name, shape) for name, shape in inputs.items()],
-            [describe("out", (1, SIDE * SIDE, IN_CHANNELS))],
-            [numpy_helper.from_array(value, name) for name, value in constants.items()],
-        ),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=9,
-    )
-    checker.check_model(model)
-    save(model, folder / "stack.onnx")
-    write_safetensors(folder / "stack.safetensors", weights)
+    for kind in ("f32", *BITS):
+        write_gguf(folder / f"{kind}.gguf", kind)
+        write_onnx(folder / f"{kind}.onnx", kind, inputs)
     for name, shape in inputs.items():
         rng.standard_normal(shape).astype("<f4").tofile(folder / f"{name}.f32")
     config = {

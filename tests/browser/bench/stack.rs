@@ -38,14 +38,14 @@ fn error(error: impl std::fmt::Display) -> JsValue {
 
 #[wasm_bindgen]
 impl Stack {
-    /// Reads `stack.safetensors` onto `cpu` or `webgpu`.
+    /// Reads a file of weights onto `cpu` or `webgpu`.
     ///
     /// # Errors
     /// When the files do not fit together or there is no such device.
     pub async fn load(weights: Vec<u8>, facts: &str, device: &str) -> Result<Stack, JsValue> {
         let facts: Facts = serde_json::from_str(facts).map_err(error)?;
         let device = device::open(device.parse()?).await?.device;
-        let source = Rc::new(MemorySource::new("stack.safetensors", weights));
+        let source = Rc::new(MemorySource::new("weights", weights));
         let weights = Weights::open("stack", Component::Flux, vec![source])
             .await
             .map_err(error)?;

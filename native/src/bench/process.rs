@@ -1,0 +1,160 @@
+//! A process that does a piece of work once for every line it reads, and times itself.
+//!
+//! Whatever is compared runs in a process of its own, ours too: peaks of memory do not mix, and
+//! nobody pays for another's threads or allocator. The protocol is a JSON line each way at most:
+//! the first line comes after the first pass (`{"versions", "cpu", "peak"}`, CPU seconds and bytes
+//! of the process so far); `forward` is answered by `{"wall", "cpu", "peak"}`, `output FILE` by `{}`
+//! when the last pass's result is in the file as raw f32.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// What one pass took.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct Pass {
+    /// Seconds on the clock.
+    pub wall: f64,
+    /// Seconds of all CPUs together.
+    pub cpu: f64,
+    /// The most memory that the process has had resident so far, in bytes.
+    pub peak: u64,
+}
+
+/// The first line of a process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Ready {
+    /// What it is and in which versions, for people.
+    pub versions: String,
+    /// CPU seconds from the process's start to the end of its first pass.
+    pub cpu: f64,
+    /// As in [`Pass`].
+    pub peak: u64,
+}
+
+/// A running process.
+pub(super) struct Process {
+    /// What messages call it: the flag and the program.
+    label: String,
+    child: Child,
+    commands: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    /// Its first line.
+    pub ready: Ready,
+    /// Seconds from its start to its first line.
+    pub start: f64,
+}
+
+impl Process {
+    /// Starts the process and waits until its first pass is done.
+    ///
+    /// # Errors
+    /// When it can't be started, or ends or says something else before that.
+    pub fn start(label: impl Into<String>, command: &mut Command) -> Result<Self> {
+        let label = label.into();
+        let began = Instant::now();
+        let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut child = spawned.with_context(|| label.clone())?;
+        let pipes = child.stdin.take().zip(child.stdout.take());
+        let (commands, answers) = pipes.with_context(|| format!("{label}: no pipe"))?;
+        let mut process = Self {
+            label,
+            child,
+            commands,
+            answers: BufReader::new(answers),
+            ready: Ready {
+                versions: String::new(),
+                cpu: 0.0,
+                peak: 0,
+            },
+            start: 0.0,
+        };
+        process.ready = process.answer()?;
+        process.start = began.elapsed().as_secs_f64();
+        Ok(process)
+    }
+
+    /// One pass.
+    ///
+    /// # Errors
+    /// When the process has ended.
+    pub fn forward(&mut self) -> Result<Pass> {
+        self.ask("forward")?;
+        self.answer()
+    }
+
+    /// Has the last pass's result written to `file`.
+    ///
+    /// # Errors
+    /// When the process has ended.
+    pub fn output(&mut self, file: &Path) -> Result<()> {
+        self.ask(&format!("output {}", file.display()))?;
+        self.answer::<serde_json::Value>().map(|_| ())
+    }
+
+    fn ask(&mut self, line: &str) -> Result<()> {
+        writeln!(self.commands, "{line}").with_context(|| format!("{}: it ended", self.label))
+    }
+
+    fn answer<T: DeserializeOwned>(&mut self) -> Result<T> {
+        let mut line = String::new();
+        if self.answers.read_line(&mut line)? == 0 {
+            bail!("{}: it ended before it answered", self.label);
+        }
+        serde_json::from_str(&line)
+            .with_context(|| format!("{}: it said {}", self.label, line.trim()))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It holds gigabytes; its exit code says nothing that we want to know.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Result<Process> {
+        Process::start("--compare: sh", Command::new("sh").args(["-c", script]))
+    }
+
+    #[test]
+    fn a_process_is_asked_and_answers() -> Result<()> {
+        let mut process = shell(
+            r#"echo '{"versions": "sh 1", "cpu": 0.5, "peak": 7}'
+               while read line; do echo '{"wall": 2, "cpu": 3, "peak": 8}'; done"#,
+        )?;
+        assert_eq!(
+            (process.ready.versions.as_str(), process.ready.peak),
+            ("sh 1", 7)
+        );
+        let expected = Pass {
+            wall: 2.0,
+            cpu: 3.0,
+            peak: 8,
+        };
+        assert_eq!(process.forward()?, expected);
+        process.output(Path::new("there"))
+    }
+
+    #[test]
+    fn a_process_that_fails_is_named() {
+        for (script, message) in [
+            ("exit 1", "--compare: sh: it ended before it answered"),
+            ("echo Traceback", "--compare: sh: it said Traceback"),
+        ] {
+            let error = shell(script).err().expect("no JSON came");
+            assert_eq!(error.to_string(), message);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The right side: blocks as a file has them, unpacked to panels of whole numbers.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{COLUMNS, ROWS, Rounding};
+use crate::qmatmul::{BlockType, GROUP, Group};
+use crate::vectorize::{Kernel, vectorize};
+
+/// Groups of the largest block.
+const LARGEST_BLOCK: usize = 8;
+
+/// Rows of blocks in memory.
+#[derive(Clone, Copy)]
+pub(crate) struct Weights<'a> {
+    /// `[rows, bytes of a row]`
+    pub(crate) bytes: &'a [u8],
+    pub(crate) block_type: BlockType,
+    pub(crate) cols: usize,
+}
+
+impl<'a> Weights<'a> {
+    pub(crate) fn rows(&self) -> usize {
+        self.bytes.len() / self.row_bytes()
+    }
+
+    pub(crate) fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Groups along a row.
+    pub(super) fn groups(&self) -> usize {
+        self.cols / GROUP
+    }
+
+    /// The blocks of a row.
+    #[inline(always)]
+    pub(crate) fn row(&self, row: usize) -> &'a [u8] {
+        &self.bytes[row * self.row_bytes()..][..self.row_bytes()]
+    }
+
+    fn row_bytes(&self) -> usize {
+        self.cols / self.block_type.len() * self.block_type.bytes()
+    }
+
+    /// Unpacks rows to `[panels, groups]`.
+    pub(super) fn unpack<R: Rounding>(
+        &self,
+        rounding: &R,
+        rows: Range<usize>,
+        panels: &mut Vec<R::WeightGroup>,
+    ) {
+        let groups = self.groups();
+        panels.resize(rows.len().div_ceil(COLUMNS) * groups, R::NO_WEIGHTS);
+        let panels = panels.par_chunks_exact_mut(groups).enumerate();
+        panels.for_each(|(index, panel)| {
+            let first = rows.start + index * COLUMNS;
+            vectorize(Unpack {
+                rounding,
+                weights: *self,
+                rows: first..rows.end.min(first + COLUMNS),
+                panel,
+            });
+        });
+    }
+}
+
+/// The rows of one panel.
+struct Unpack<'a, R: Rounding> {
+    rounding: &'a R,
+    weights: Weights<'a>,
+    rows: Range<usize>,
+    panel: &'a mut [R::WeightGroup],
+}
+
+impl<R: Rounding> Kernel for Unpack<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let block_type = self.weights.block_type;
+        let (bytes, groups) = (block_type.bytes(), block_type.groups());
+        let mut unpacked = [[Group::ZERO; LARGEST_BLOCK]; ROWS];
+        for first in (0..self.rows.len()).step_by(ROWS) {
+            // Beyond the last row it is unpacked again; nobody reads those sums.
+            let row = |i: usize| {
+                self.weights
+                    .row(self.rows.end.min(self.rows.start + first + i + 1) - 1)
+            };
+            let rows: [&[u8]; ROWS] = std::array::from_fn(row);
+            for (block, panel) in self.panel.chunks_exact_mut(groups).enumerate() {
+                for (row, unpacked) in rows.iter().zip(&mut unpacked) {
+                    block_type.unpack(&row[block * bytes..], unpacked);
+                }
+                for (group, panel) in panel.iter_mut().enumerate() {
+                    let rows = unpacked.each_ref().map(|row| &row[group]);
+                    self.rounding.pack_weights(rows, first, panel);
+                }
+            }
+        }
+    }
+}

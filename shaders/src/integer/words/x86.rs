@@ -1,0 +1,85 @@
+//! AVX2: `pmaddwd` multiplies eight pairs.
+
+use pulp::{NullaryFnOnce, cast, x86::V3};
+use std::arch::x86_64::{__m256, __m256i};
+
+use super::super::{COLUMNS, ROWS, Sums};
+use super::{InputGroup, WeightGroup};
+
+/// Vectors of a tile's columns.
+const VECTORS: usize = COLUMNS / 8;
+
+/// False, and nothing done, where the machine has no AVX2 with FMA.
+pub(super) fn add_products(
+    inputs: &[InputGroup],
+    weights: &[WeightGroup],
+    input_scales: &[f32; ROWS],
+    sums: &mut Sums,
+) -> bool {
+    let Some(simd) = V3::try_new() else {
+        return false;
+    };
+    simd.vectorize(Avx2 {
+        simd,
+        inputs,
+        weights,
+        input_scales,
+        sums,
+    });
+    true
+}
+
+struct Avx2<'a> {
+    simd: V3,
+    inputs: &'a [InputGroup],
+    weights: &'a [WeightGroup],
+    input_scales: &'a [f32; ROWS],
+    sums: &'a mut Sums,
+}
+
+impl NullaryFnOnce for Avx2<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let V3 { avx, avx2, fma, .. } = self.simd;
+        let mut out = [[avx._mm256_setzero_ps(); VECTORS]; ROWS];
+        for (inputs, weights) in self.inputs.iter().zip(self.weights) {
+            let mut products = [[avx._mm256_setzero_si256(); VECTORS]; ROWS];
+            for (inputs, weights) in inputs.pairs.iter().zip(&weights.pairs) {
+                let weights: [__m256i; VECTORS] = cast(*weights);
+                for (products, &input) in products.iter_mut().zip(inputs) {
+                    let input = avx._mm256_set1_epi32(input);
+                    for (product, weight) in products.iter_mut().zip(weights) {
+                        let both = avx2._mm256_madd_epi16(input, weight);
+                        *product = avx2._mm256_add_epi32(*product, both);
+                    }
+                }
+            }
+            let scales: [__m256; VECTORS] = cast(weights.scales);
+            for (out, products) in out.iter_mut().zip(products) {
+                for ((out, product), scale) in out.iter_mut().zip(products).zip(scales) {
+                    *out = fma._mm256_fmadd_ps(avx._mm256_cvtepi32_ps(product), scale, *out);
+                }
+            }
+            let Some(offsets) = weights.offsets else {
+                continue;
+            };
+            let offsets: [__m256; VECTORS] = cast(offsets);
+            for (out, &sum) in out.iter_mut().zip(&inputs.sums) {
+                let sum = avx._mm256_set1_ps(sum);
+                for (out, offset) in out.iter_mut().zip(offsets) {
+                    *out = fma._mm256_fmadd_ps(sum, offset, *out);
+                }
+            }
+        }
+        for ((sums, out), &scale) in self.sums.iter_mut().zip(out).zip(self.input_scales) {
+            let scale = avx._mm256_set1_ps(scale);
+            let mut vectors: [__m256; VECTORS] = cast(*sums);
+            for (sum, out) in vectors.iter_mut().zip(out) {
+                *sum = fma._mm256_fmadd_ps(out, scale, *sum);
+            }
+            *sums = cast(vectors);
+        }
+    }
+}

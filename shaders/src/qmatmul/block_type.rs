@@ -1,0 +1,297 @@
+//! ggml's block formats: sizes, and a block's weights as whole numbers with a scale and an offset.
+//!
+//! Source: the structs and `dequantize_row_*` of ggml (`ggml-common.h`, `ggml-quants.c`). Every
+//! format becomes groups of 32 weights, `scale * quant + offset`, which is all that a kernel has to
+//! know. Left out: the importance formats (IQ), and making blocks (`x2i-core`'s `weights::quant`).
+
+use half::f16;
+
+/// Weights in a group, along the input dimension.
+pub(crate) const GROUP: usize = 32;
+
+/// How weights of a row are packed in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the names are ggml's own")]
+pub enum BlockType {
+    Q4_0,
+    Q4_1,
+    Q5_0,
+    Q5_1,
+    Q8_0,
+    Q4K,
+    Q5K,
+    Q6K,
+}
+
+/// 32 weights: `scale * quant + offset`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Group {
+    pub(crate) quants: [i16; GROUP],
+    pub(crate) scale: f32,
+    pub(crate) offset: f32,
+}
+
+impl Group {
+    /// Where blocks are unpacked to.
+    pub(crate) const ZERO: Self = Self {
+        quants: [0; GROUP],
+        scale: 0.0,
+        offset: 0.0,
+    };
+}
+
+impl BlockType {
+    /// All formats.
+    pub const ALL: [Self; 8] = [
+        Self::Q4_0,
+        Self::Q4_1,
+        Self::Q5_0,
+        Self::Q5_1,
+        Self::Q8_0,
+        Self::Q4K,
+        Self::Q5K,
+        Self::Q6K,
+    ];
+
+    /// Weights in a block.
+    pub const fn len(self) -> usize {
+        match self {
+            Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => GROUP,
+            Self::Q4K | Self::Q5K | Self::Q6K => 256,
+        }
+    }
+
+    /// Bytes of a block.
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::Q4_0 => 18,
+            Self::Q4_1 => 20,
+            Self::Q5_0 => 22,
+            Self::Q5_1 => 24,
+            Self::Q8_0 => 34,
+            Self::Q4K => 144,
+            Self::Q5K => 176,
+            Self::Q6K => 210,
+        }
+    }
+
+    /// Groups in a block.
+    pub(crate) const fn groups(self) -> usize {
+        self.len() / GROUP
+    }
+
+    /// True where a group's offset may differ from 0.
+    pub(crate) const fn has_offsets(self) -> bool {
+        matches!(self, Self::Q4_1 | Self::Q5_1 | Self::Q4K | Self::Q5K)
+    }
+
+    /// The largest magnitude of a quant.
+    pub(crate) const fn largest_quant(self) -> i16 {
+        match self {
+            Self::Q4_0 => 8,
+            Self::Q4_1 | Self::Q4K => 15,
+            Self::Q5_0 => 16,
+            Self::Q5_1 | Self::Q5K => 31,
+            Self::Q8_0 => 128,
+            Self::Q6K => 32 * 128, // a group of 16 has a scale of its own, which its quants contain
+        }
+    }
+
+    /// Unpacks one block.
+    ///
+    /// # Panics
+    /// When `block` or `groups` are shorter than a block.
+    #[inline(always)]
+    pub(crate) fn unpack(self, block: &[u8], groups: &mut [Group]) {
+        // No function is passed as a value: it would not be compiled for the caller's vector unit.
+        match self {
+            Self::Q4_0 => groups[0] = q4_0(part(block, 0)),
+            Self::Q4_1 => groups[0] = q4_1(part(block, 0)),
+            Self::Q5_0 => groups[0] = q5_0(part(block, 0)),
+            Self::Q5_1 => groups[0] = q5_1(part(block, 0)),
+            Self::Q8_0 => groups[0] = q8_0(part(block, 0)),
+            Self::Q4K => q4_k(part(block, 0), groups),
+            Self::Q5K => q5_k(part(block, 0), groups),
+            Self::Q6K => q6_k(part(block, 0), groups),
+        }
+    }
+}
+
+/// The `N` bytes from `at` on.
+#[inline(always)]
+fn part<const N: usize>(bytes: &[u8], at: usize) -> &[u8; N] {
+    bytes[at..]
+        .first_chunk()
+        .expect("a block is longer than its part")
+}
+
+#[inline(always)]
+fn half(bytes: &[u8], at: usize) -> f32 {
+    f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
+}
+
+/// Low nibbles are the first 16 quants, high nibbles the last.
+#[inline(always)]
+fn nibbles(bytes: &[u8; 16], zero: i16) -> [i16; GROUP] {
+    let mut quants = [0; GROUP];
+    let (low, high) = quants.split_at_mut(GROUP / 2);
+    for ((low, high), &pair) in low.iter_mut().zip(high).zip(bytes) {
+        *low = i16::from(pair & 15) - zero;
+        *high = i16::from(pair >> 4) - zero;
+    }
+    quants
+}
+
+/// Adds the fifth bits of 32 quants.
+#[inline(always)]
+fn fifth_bits(bytes: &[u8; 4], mut quants: [i16; GROUP]) -> [i16; GROUP] {
+    let bits = u32::from_le_bytes(*bytes);
+    for (i, quant) in quants.iter_mut().enumerate() {
+        *quant += ((bits >> i & 1) << 4) as i16;
+    }
+    quants
+}
+
+#[inline(always)]
+fn q4_0(block: &[u8; 18]) -> Group {
+    Group {
+        quants: nibbles(part(block, 2), 8),
+        scale: half(block, 0),
+        offset: 0.0,
+    }
+}
+
+#[inline(always)]
+fn q4_1(block: &[u8; 20]) -> Group {
+    Group {
+        quants: nibbles(part(block, 4), 0),
+        scale: half(block, 0),
+        offset: half(block, 2),
+    }
+}
+
+#[inline(always)]
+fn q5_0(block: &[u8; 22]) -> Group {
+    Group {
+        quants: fifth_bits(part(block, 2), nibbles(part(block, 6), 16)),
+        scale: half(block, 0),
+        offset: 0.0,
+    }
+}
+
+#[inline(always)]
+fn q5_1(block: &[u8; 24]) -> Group {
+    Group {
+        quants: fifth_bits(part(block, 4), nibbles(part(block, 8), 0)),
+        scale: half(block, 0),
+        offset: half(block, 2),
+    }
+}
+
+#[inline(always)]
+fn q8_0(block: &[u8; 34]) -> Group {
+    let mut quants = [0; GROUP];
+    for (quant, &byte) in quants.iter_mut().zip(part::<GROUP>(block, 2)) {
+        *quant = i16::from(byte as i8);
+    }
+    Group {
+        quants,
+        scale: half(block, 0),
+        offset: 0.0,
+    }
+}
+
+/// Scale and minimum of one of the 8 groups of a K block, six bits each: ggml's `get_scale_min_k4`.
+#[inline(always)]
+fn scale_and_minimum(packed: &[u8; 12], group: usize) -> (f32, f32) {
+    let (scale, minimum) = if group < 4 {
+        (packed[group] & 63, packed[group + 4] & 63)
+    } else {
+        let high = |at: usize| packed[at] >> 6 << 4;
+        (
+            packed[group + 4] & 15 | high(group - 4),
+            packed[group + 4] >> 4 | high(group),
+        )
+    };
+    (f32::from(scale), f32::from(minimum))
+}
+
+/// What Q4_K and Q5_K share: two f16 factors, 12 bytes of scales and minima, and 128 of nibbles.
+#[inline(always)]
+fn k_group(block: &[u8], nibbles: &[u8; 128], index: usize) -> Group {
+    let (scale, minimum) = scale_and_minimum(part(block, 4), index);
+    // Two groups share 32 bytes: the first has the low nibbles.
+    let bytes = part::<GROUP>(nibbles, index / 2 * GROUP);
+    let shift = index % 2 * 4;
+    let mut quants = [0; GROUP];
+    for (quant, byte) in quants.iter_mut().zip(bytes) {
+        *quant = i16::from(byte >> shift & 15);
+    }
+    Group {
+        quants,
+        scale: half(block, 0) * scale,
+        offset: -half(block, 2) * minimum,
+    }
+}
+
+#[inline(always)]
+fn q4_k(block: &[u8; 144], groups: &mut [Group]) {
+    for (index, group) in groups.iter_mut().enumerate() {
+        *group = k_group(block, part(block, 16), index);
+    }
+}
+
+#[inline(always)]
+fn q5_k(block: &[u8; 176], groups: &mut [Group]) {
+    for (index, group) in groups.iter_mut().enumerate() {
+        *group = k_group(block, part(block, 48), index);
+        // Byte i holds the fifth bits of quant i of all groups, one bit a group.
+        let bytes = part::<GROUP>(block, 16);
+        let mut quants = group.quants;
+        for (quant, byte) in quants.iter_mut().zip(bytes) {
+            *quant += i16::from(byte >> index & 1) << 4;
+        }
+        group.quants = quants;
+    }
+}
+
+/// A group of Q6_K: quants in -32..32, and the factors of its first and its last 16.
+#[inline(always)]
+pub(crate) fn q6_k_group(block: &[u8; 210], index: usize) -> ([i16; GROUP], [i8; 2]) {
+    // A half of a block: 64 bytes of nibbles, 32 bytes of pairs of bits, 4 groups.
+    let (half, quarter) = (index / 4, index % 4);
+    let low = part::<GROUP>(block, 64 * half + quarter % 2 * GROUP);
+    let high = part::<GROUP>(block, 128 + 32 * half);
+    let mut quants = [0; GROUP];
+    for ((quant, low), high) in quants.iter_mut().zip(low).zip(high) {
+        let nibble = low >> (quarter / 2 * 4) & 15;
+        let bits = high >> (2 * quarter) & 3;
+        *quant = i16::from(nibble | bits << 4) - 32;
+    }
+    let factors = part::<2>(block, 192 + 2 * index);
+    (quants, factors.map(|factor| factor as i8))
+}
+
+/// The factor of a block of Q6_K.
+#[inline(always)]
+pub(crate) fn q6_k_scale(block: &[u8; 210]) -> f32 {
+    half(block, 208)
+}
+
+/// The factors of 16 quants are multiplied into them.
+#[inline(always)]
+fn q6_k(block: &[u8; 210], groups: &mut [Group]) {
+    for (index, group) in groups.iter_mut().enumerate() {
+        let (mut quants, factors) = q6_k_group(block, index);
+        for (quants, factor) in quants.as_chunks_mut::<16>().0.iter_mut().zip(factors) {
+            for quant in quants {
+                *quant *= i16::from(factor);
+            }
+        }
+        *group = Group {
+            quants,
+            scale: q6_k_scale(block),
+            offset: 0.0,
+        };
+    }
+}
