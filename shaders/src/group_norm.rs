@@ -1,7 +1,7 @@
 //! GroupNorm with its activation: the composed reference and the public functions.
 //!
-//! Moments and normalizing are two operations, so that a decoder in tiles may normalize every tile by
-//! the moments of the whole picture.
+//! Moments and normalizing are two operations: each reads the picture once, and a part of a picture
+//! can be normalized by the moments of the whole.
 
 pub(crate) mod flex;
 pub(crate) mod wgpu;

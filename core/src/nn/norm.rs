@@ -91,14 +91,9 @@ impl GroupNorm {
         })
     }
 
-    /// Mean and variance of every group of `[batch, channels, height, width]`: `[batch, groups, 2]`.
-    pub fn moments(&self, x: Tensor<4>) -> Tensor<3> {
-        group_moments(x, self.groups)
-    }
-
-    /// `[batch, channels, height, width]` by its moments, or by those of the picture it is a part of;
-    /// same shape out.
-    pub fn forward(&self, x: Tensor<4>, moments: Tensor<3>, activation: Activation) -> Tensor<4> {
+    /// Normalizes and activates `[batch, channels, height, width]`; same shape out.
+    pub fn forward(&self, x: Tensor<4>, activation: Activation) -> Tensor<4> {
+        let moments = group_moments(x.clone(), self.groups);
         let (weight, bias) = (self.weight.clone(), self.bias.clone());
         group_normalize(x, moments, weight, bias, self.eps as f32, activation)
     }

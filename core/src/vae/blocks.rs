@@ -5,7 +5,6 @@
 use burn::tensor::Tensor;
 use x2i_shaders::Activation;
 
-use super::norms::Norms;
 use super::{EPS, OnPart};
 use crate::error::Result;
 use crate::nn::{Bias, Conv2d, GroupNorm, Linear, attention};
@@ -35,10 +34,10 @@ impl ResnetBlock {
         })
     }
 
-    fn forward(&self, x: Tensor<4>, norms: &mut Norms) -> Tensor<4> {
-        let h = norms.apply(&self.norm1, x.clone(), Activation::Silu);
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let h = self.norm1.forward(x.clone(), Activation::Silu);
         let h = self.conv1.forward(h);
-        let h = norms.apply(&self.norm2, h, Activation::Silu);
+        let h = self.norm2.forward(h, Activation::Silu);
         let h = self.conv2.forward(h);
         match &self.nin_shortcut {
             Some(shortcut) => shortcut.forward(x) + h,
@@ -68,9 +67,9 @@ impl AttnBlock {
         })
     }
 
-    fn forward(&self, x: Tensor<4>, norms: &mut Norms) -> Tensor<4> {
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [batch, channels, height, width] = x.dims();
-        let h = norms.apply(&self.norm, x.clone(), Activation::None);
+        let h = self.norm.forward(x.clone(), Activation::None);
         let h = h.reshape([batch, channels, height * width]).swap_dims(1, 2); // [batch, pixels, channels]
         let head = |linear: &Linear| linear.forward(h.clone()).unsqueeze_dim::<4>(1);
         let scale = (channels as f32).sqrt().recip();
@@ -106,11 +105,10 @@ impl Mid {
         x: Tensor<4>,
         on_part: &mut impl OnPart,
     ) -> Result<Tensor<4>> {
-        let mut norms = Norms::Own;
-        let x = self.block_1.forward(x, &mut norms);
-        let x = self.attn_1.forward(x, &mut norms);
+        let x = self.block_1.forward(x);
+        let x = self.attn_1.forward(x);
         on_part("mid.attn_1", &x).await?;
-        let x = self.block_2.forward(x, &mut norms);
+        let x = self.block_2.forward(x);
         on_part("mid", &x).await?;
         Ok(x)
     }
@@ -168,21 +166,8 @@ impl Level {
         Ok(Self { block, resample })
     }
 
-    /// How many resnets there are.
-    pub(super) fn blocks(&self) -> usize {
-        self.block.len()
-    }
-
-    pub(super) fn forward(
-        &self,
-        x: Tensor<4>,
-        direction: Direction,
-        norms: &mut Norms,
-    ) -> Tensor<4> {
-        let x = self
-            .block
-            .iter()
-            .fold(x, |x, block| block.forward(x, norms));
+    pub(super) fn forward(&self, x: Tensor<4>, direction: Direction) -> Tensor<4> {
+        let x = self.block.iter().fold(x, |x, block| block.forward(x));
         match (&self.resample, direction) {
             (None, _) => x,
             (Some(conv), Direction::Down) => conv.forward_downsampled(x),

@@ -4,7 +4,6 @@ use burn::tensor::{Tensor, activation};
 use x2i_shaders::Activation;
 
 use super::blocks::{Direction, Level, Mid};
-use super::norms::Norms;
 use super::{EPS, OnPart};
 use crate::config::VaeConfig;
 use crate::error::Result;
@@ -65,15 +64,14 @@ impl Encoder {
         x: Tensor<4>,
         on_part: &mut impl OnPart,
     ) -> Result<Tensor<4>> {
-        let mut norms = Norms::Own;
         let mut x = self.conv_in.forward(x);
         on_part("conv_in", &x).await?;
         for (index, level) in self.down.iter().enumerate() {
-            x = level.forward(x, Direction::Down, &mut norms);
+            x = level.forward(x, Direction::Down);
             on_part(&format!("down.{index}"), &x).await?;
         }
         let x = self.mid.forward(x, on_part).await?;
-        let x = norms.apply(&self.norm_out, x, Activation::None);
+        let x = self.norm_out.forward(x, Activation::None);
         on_part("norm_out", &x).await?;
         Ok(self.conv_out.forward(activation::silu(x)))
     }

@@ -1,13 +1,11 @@
 //! AutoencoderKL in FLUX form: pictures to latents and back.
 //!
 //! Source: black-forest-labs/flux `modules/autoencoder.py`; fields are its checkpoint's names.
-//! Left out: quant convs (FLUX has none).
+//! Left out: quant convs (FLUX has none) and tiling.
 
 mod blocks;
 mod decoder;
 mod encoder;
-mod norms;
-mod tiles;
 
 use burn::tensor::Tensor;
 
@@ -16,7 +14,6 @@ use crate::error::Result;
 use crate::weights::Scope;
 use decoder::Decoder;
 use encoder::Encoder;
-pub use tiles::Tiling;
 
 const EPS: f64 = 1e-6;
 /// Range of the log-variance, as diffusers clamps it.
@@ -104,26 +101,12 @@ impl Vae {
         })
     }
 
-    /// Latents as the encoder gives them -> pictures `[batch, 3, height, width]` in -1..1;
-    /// [`Tiling::Auto`].
+    /// Latents as the encoder gives them -> pictures `[batch, 3, height, width]` in -1..1.
     ///
     /// # Errors
     /// What `on_part` returns.
     pub async fn decode(&self, latents: Tensor<4>, on_part: &mut impl OnPart) -> Result<Tensor<4>> {
-        self.decode_tiled(latents, Tiling::Auto, on_part).await
-    }
-
-    /// [`Vae::decode`] where the caller knows how much memory there is.
-    ///
-    /// # Errors
-    /// What `on_part` returns.
-    pub async fn decode_tiled(
-        &self,
-        latents: Tensor<4>,
-        tiling: Tiling,
-        on_part: &mut impl OnPart,
-    ) -> Result<Tensor<4>> {
-        self.decoder.forward(latents, tiling, on_part).await
+        self.decoder.forward(latents, on_part).await
     }
 
     /// The transformer's latents -> the decoder's.

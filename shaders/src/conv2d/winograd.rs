@@ -229,6 +229,7 @@ impl Kernel for Inputs<'_> {
                     let y = ((tiles.first_row + row) * OUT + i).wrapping_sub(1);
                     read_line(x, sizes, y, tiles.first_column * OUT, line);
                 }
+                #[allow(clippy::needless_range_loop, reason = "a column of all lines at once")]
                 for at in 0..LINE {
                     let d = [
                         lines[0][at],
@@ -412,6 +413,7 @@ fn lines_of<'a>(
     products: impl Fn(usize) -> &'a [f32; LANES],
 ) -> [[[f32; OUT]; LANES]; OUT] {
     let mut columns = [[[0.0; LANES]; IN]; OUT];
+    #[allow(clippy::needless_range_loop, reason = "a column of all rows at once")]
     for x in 0..IN {
         let mut m = [[0.0; LANES]; IN];
         for (y, m) in m.iter_mut().enumerate() {
