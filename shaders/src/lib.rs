@@ -11,8 +11,10 @@
 mod attention;
 #[cfg(not(target_family = "wasm"))]
 mod autodiff;
+mod conv2d;
 mod gelu;
 mod gemm;
+mod group_norm;
 mod integer;
 mod linear;
 mod norm;
@@ -25,7 +27,9 @@ mod vectorize;
 mod wgsl;
 
 pub use attention::attention;
+pub use conv2d::{conv2d, upsample_conv2d};
 pub use gelu::{gelu_tanh, gelu_tanh_after};
+pub use group_norm::{Activation, group_moments, group_normalize};
 pub use integer::InputBits;
 pub use linear::linear;
 pub use norm::{modulated_layer_norm, rms_norm};
@@ -172,6 +176,41 @@ pub trait KernelOps: Backend {
         let product = Self::matmul_blocks(x, packed, scales, block_type, input_bits);
         linear::add_bias::<Self>(product, bias)
     }
+
+    /// A convolution of stride 1 and an odd kernel, the same size out.
+    fn conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        conv2d::composed::<Self>(x, weight, bias)
+    }
+
+    /// [`KernelOps::conv2d`] of a picture each of whose pixels became 2 x 2.
+    fn upsample_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        conv2d::composed::<Self>(conv2d::twice::<Self>(x), weight, bias)
+    }
+
+    /// Mean and variance of groups of channels: `[batch, groups, 2]`.
+    fn group_moments(x: FloatTensor<Self>, groups: usize) -> FloatTensor<Self> {
+        group_norm::composed_moments::<Self>(x, groups)
+    }
+
+    /// Groups of channels normalized by their moments, weighted, and activated.
+    fn group_normalize(
+        x: FloatTensor<Self>,
+        moments: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        eps: f32,
+        activation: Activation,
+    ) -> FloatTensor<Self> {
+        group_norm::composed_normalize::<Self>(x, moments, weight, bias, eps, activation)
+    }
 }
 
 impl KernelOps for Flex {
@@ -285,6 +324,37 @@ impl KernelOps for Flex {
     ) -> FloatTensor<Self> {
         qmatmul::flex::matmul_blocks(x, packed, Some(bias), block_type, input_bits)
     }
+
+    fn conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        conv2d::flex::conv2d(x, weight, bias)
+    }
+
+    fn upsample_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        conv2d::flex::upsample_conv2d(x, weight, bias)
+    }
+
+    fn group_moments(x: FloatTensor<Self>, groups: usize) -> FloatTensor<Self> {
+        group_norm::flex::moments(x, groups)
+    }
+
+    fn group_normalize(
+        x: FloatTensor<Self>,
+        moments: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        eps: f32,
+        activation: Activation,
+    ) -> FloatTensor<Self> {
+        group_norm::flex::normalize(x, moments, weight, bias, eps, activation)
+    }
 }
 
 /// One backend for all CubeCL runtimes: those that do not compile WGSL take the composed bodies.
@@ -380,6 +450,21 @@ impl KernelOps for CubeBackend {
     ) -> FloatTensor<Self> {
         qmatmul::wgpu::matmul_blocks(x, packed, scales, block_type)
     }
+
+    fn group_moments(x: FloatTensor<Self>, groups: usize) -> FloatTensor<Self> {
+        group_norm::wgpu::moments(x, groups)
+    }
+
+    fn group_normalize(
+        x: FloatTensor<Self>,
+        moments: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        eps: f32,
+        activation: Activation,
+    ) -> FloatTensor<Self> {
+        group_norm::wgpu::normalize(x, moments, weight, bias, eps, activation)
+    }
 }
 
 /// True where hand-written WGSL runs: a wgpu device whose shader compiler takes WGSL.
@@ -397,6 +482,7 @@ pub fn runs_wgsl(device: &Device) -> bool {
 pub fn wgsl_modules() -> impl Iterator<Item = (String, String)> {
     attention::wgpu::shaders()
         .chain(gelu::wgpu::shaders())
+        .chain(group_norm::wgpu::shaders())
         .chain(linear::wgpu::shaders())
         .chain(norm::wgpu::shaders())
         .chain(norm_rope::wgpu::shaders())

@@ -74,5 +74,5 @@ fn the_files_are_valid_as_they_are() {
         );
         files += 1;
     }
-    assert_eq!(files, 9);
+    assert_eq!(files, 11);
 }

@@ -1,8 +1,8 @@
 //! 2-D convolution.
 
 use burn::tensor::Tensor;
-use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
+use x2i_shaders::{conv2d, upsample_conv2d};
 
 use crate::error::Result;
 use crate::weights::Scope;
@@ -12,12 +12,10 @@ use crate::weights::Scope;
 pub struct Conv2d {
     weight: Tensor<4>, // [out, in, kernel, kernel]
     bias: Tensor<1>,
-    stride: usize,
-    padding: usize,
 }
 
 impl Conv2d {
-    /// Reads `weight` `[output, input, kernel, kernel]` and `bias`; stride 1, same size out.
+    /// Reads `weight` `[output, input, kernel, kernel]` and `bias`.
     ///
     /// # Errors
     /// [`crate::Error::MissingTensor`] or [`crate::Error::Shape`].
@@ -32,23 +30,23 @@ impl Conv2d {
                 .tensor("weight", [output, input, kernel, kernel])
                 .await?,
             bias: scope.tensor("bias", [output]).await?,
-            stride: 1,
-            padding: kernel / 2,
         })
     }
 
-    /// The same with another stride and padding.
-    pub fn with_stride(self, stride: usize, padding: usize) -> Self {
-        Self {
-            stride,
-            padding,
-            ..self
-        }
+    /// `[batch, input, height, width]` -> `[batch, output, height, width]`, zeros outside.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        conv2d(x, self.weight.clone(), self.bias.clone())
     }
 
-    /// `[batch, input, height, width]` -> `[batch, output, ..]`.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let options = ConvOptions::new([self.stride; 2], [self.padding; 2], [1, 1], 1);
-        conv2d(x, self.weight.clone(), Some(self.bias.clone()), options)
+    /// After each pixel became 2 x 2: `[batch, output, 2 height, 2 width]`.
+    pub fn forward_upsampled(&self, x: Tensor<4>) -> Tensor<4> {
+        upsample_conv2d(x, self.weight.clone(), self.bias.clone())
+    }
+
+    /// Every second place, zeros beyond the right and the bottom edge only: half the size, up.
+    pub fn forward_downsampled(&self, x: Tensor<4>) -> Tensor<4> {
+        let options = ConvOptions::new([2, 2], [0, 0], [1, 1], 1);
+        let (x, bias) = (x.pad((0, 1, 0, 1), 0.0), Some(self.bias.clone()));
+        burn::tensor::module::conv2d(x, self.weight.clone(), bias, options)
     }
 }

@@ -1,7 +1,7 @@
-//! LayerNorm and GroupNorm, composed of plain operations, and RMSNorm, a kernel.
+//! LayerNorm, composed of plain operations; RMSNorm and GroupNorm, kernels.
 
 use burn::tensor::Tensor;
-use x2i_shaders::rms_norm;
+use x2i_shaders::{Activation, group_moments, group_normalize, rms_norm};
 
 use crate::error::Result;
 use crate::weights::Scope;
@@ -88,12 +88,10 @@ impl GroupNorm {
         })
     }
 
-    /// `[batch, channels, height, width]`, same shape out.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [batch, channels, height, width] = x.dims();
-        let x = x.reshape([batch, self.groups, channels / self.groups * height * width]);
-        let x = layer_norm(x, self.eps).reshape([batch, channels, height, width]);
-        let weight = self.weight.clone().reshape([1, channels, 1, 1]);
-        x * weight + self.bias.clone().reshape([1, channels, 1, 1])
+    /// Normalizes and activates `[batch, channels, height, width]`; same shape out.
+    pub fn forward(&self, x: Tensor<4>, activation: Activation) -> Tensor<4> {
+        let moments = group_moments(x.clone(), self.groups);
+        let (weight, bias) = (self.weight.clone(), self.bias.clone());
+        group_normalize(x, moments, weight, bias, self.eps as f32, activation)
     }
 }

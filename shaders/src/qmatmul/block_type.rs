@@ -54,6 +54,7 @@ impl BlockType {
     ];
 
     /// Weights in a block.
+    #[allow(clippy::len_without_is_empty, reason = "no block is empty")]
     pub const fn len(self) -> usize {
         match self {
             Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => GROUP,

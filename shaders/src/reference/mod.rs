@@ -1,7 +1,9 @@
 //! Naive oracles on the host: plain loops over slices, sums in f64.
 
 mod attention;
+mod conv2d;
 mod gelu;
+mod group_norm;
 mod linear;
 mod norm;
 mod norm_rope;
@@ -9,7 +11,9 @@ mod qmatmul;
 mod residual;
 
 pub use attention::{AttentionShape, attention};
+pub use conv2d::{conv2d, twice};
 pub use gelu::gelu_tanh;
+pub use group_norm::{group_moments, group_norm};
 pub use linear::linear;
 pub use norm::{modulated_layer_norm, rms_norm};
 pub use norm_rope::rotate_neighbours;

@@ -1,0 +1,177 @@
+//! What both halves of the autoencoder are made of.
+//!
+//! Source: black-forest-labs/flux `modules/autoencoder.py`; fields are its checkpoint's names.
+
+use burn::tensor::Tensor;
+use x2i_shaders::Activation;
+
+use super::{EPS, OnPart};
+use crate::error::Result;
+use crate::nn::{Bias, Conv2d, GroupNorm, Linear, attention};
+use crate::weights::Scope;
+
+#[derive(Debug)]
+struct ResnetBlock {
+    norm1: GroupNorm,
+    conv1: Conv2d,
+    norm2: GroupNorm,
+    conv2: Conv2d,
+    nin_shortcut: Option<Conv2d>,
+}
+
+impl ResnetBlock {
+    async fn load(scope: &Scope<'_>, input: usize, output: usize, groups: usize) -> Result<Self> {
+        let nin_shortcut = match input == output {
+            true => None,
+            false => Some(Conv2d::load(&scope.child("nin_shortcut"), input, output, 1).await?),
+        };
+        Ok(Self {
+            norm1: GroupNorm::load(&scope.child("norm1"), input, groups, EPS).await?,
+            conv1: Conv2d::load(&scope.child("conv1"), input, output, 3).await?,
+            norm2: GroupNorm::load(&scope.child("norm2"), output, groups, EPS).await?,
+            conv2: Conv2d::load(&scope.child("conv2"), output, output, 3).await?,
+            nin_shortcut,
+        })
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let h = self.norm1.forward(x.clone(), Activation::Silu);
+        let h = self.conv1.forward(h);
+        let h = self.norm2.forward(h, Activation::Silu);
+        let h = self.conv2.forward(h);
+        match &self.nin_shortcut {
+            Some(shortcut) => shortcut.forward(x) + h,
+            None => x + h,
+        }
+    }
+}
+
+/// One head over all pixels.
+#[derive(Debug)]
+struct AttnBlock {
+    norm: GroupNorm,
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    proj_out: Linear,
+}
+
+impl AttnBlock {
+    async fn load(scope: &Scope<'_>, channels: usize, groups: usize) -> Result<Self> {
+        Ok(Self {
+            norm: GroupNorm::load(&scope.child("norm"), channels, groups, EPS).await?,
+            q: Linear::load(&scope.child("q"), channels, channels, Bias::Yes).await?,
+            k: Linear::load(&scope.child("k"), channels, channels, Bias::Yes).await?,
+            v: Linear::load(&scope.child("v"), channels, channels, Bias::Yes).await?,
+            proj_out: Linear::load(&scope.child("proj_out"), channels, channels, Bias::Yes).await?,
+        })
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let [batch, channels, height, width] = x.dims();
+        let h = self.norm.forward(x.clone(), Activation::None);
+        let h = h.reshape([batch, channels, height * width]).swap_dims(1, 2); // [batch, pixels, channels]
+        let head = |linear: &Linear| linear.forward(h.clone()).unsqueeze_dim::<4>(1);
+        let scale = (channels as f32).sqrt().recip();
+        let attn =
+            attention(head(&self.q), head(&self.k), head(&self.v), None, scale).squeeze_dim::<3>(1);
+        x + self
+            .proj_out
+            .forward(attn)
+            .swap_dims(1, 2)
+            .reshape([batch, channels, height, width])
+    }
+}
+
+/// The middle of both halves.
+#[derive(Debug)]
+pub(super) struct Mid {
+    block_1: ResnetBlock,
+    attn_1: AttnBlock,
+    block_2: ResnetBlock,
+}
+
+impl Mid {
+    pub(super) async fn load(scope: &Scope<'_>, channels: usize, groups: usize) -> Result<Self> {
+        Ok(Self {
+            block_1: ResnetBlock::load(&scope.child("block_1"), channels, channels, groups).await?,
+            attn_1: AttnBlock::load(&scope.child("attn_1"), channels, groups).await?,
+            block_2: ResnetBlock::load(&scope.child("block_2"), channels, channels, groups).await?,
+        })
+    }
+
+    pub(super) async fn forward(
+        &self,
+        x: Tensor<4>,
+        on_part: &mut impl OnPart,
+    ) -> Result<Tensor<4>> {
+        let x = self.block_1.forward(x);
+        let x = self.attn_1.forward(x);
+        on_part("mid.attn_1", &x).await?;
+        let x = self.block_2.forward(x);
+        on_part("mid", &x).await?;
+        Ok(x)
+    }
+}
+
+/// Resnets of one resolution and the way to the next.
+#[derive(Debug)]
+pub(super) struct Level {
+    block: Vec<ResnetBlock>,
+    resample: Option<Conv2d>, // downsample.conv or upsample.conv
+}
+
+/// Which way a level leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    Down,
+    Up,
+}
+
+impl Direction {
+    /// The convolution's name.
+    fn resample(self) -> &'static str {
+        match self {
+            Self::Down => "downsample.conv",
+            Self::Up => "upsample.conv",
+        }
+    }
+}
+
+impl Level {
+    pub(super) async fn load(
+        scope: &Scope<'_>,
+        direction: Direction,
+        channels: (usize, usize),
+        blocks: usize,
+        groups: usize,
+        resamples: bool,
+    ) -> Result<Self> {
+        let (mut input, output) = channels;
+        let mut block = Vec::with_capacity(blocks);
+        for index in 0..blocks {
+            block.push(
+                ResnetBlock::load(&scope.child("block").child(index), input, output, groups)
+                    .await?,
+            );
+            input = output;
+        }
+        let resample = match (resamples, direction) {
+            (false, _) => None,
+            (true, direction) => {
+                let scope = scope.child(direction.resample());
+                Some(Conv2d::load(&scope, output, output, 3).await?)
+            }
+        };
+        Ok(Self { block, resample })
+    }
+
+    pub(super) fn forward(&self, x: Tensor<4>, direction: Direction) -> Tensor<4> {
+        let x = self.block.iter().fold(x, |x, block| block.forward(x));
+        match (&self.resample, direction) {
+            (None, _) => x,
+            (Some(conv), Direction::Down) => conv.forward_downsampled(x),
+            (Some(conv), Direction::Up) => conv.forward_upsampled(x),
+        }
+    }
+}

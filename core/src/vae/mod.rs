@@ -1,0 +1,121 @@
+//! AutoencoderKL in FLUX form: pictures to latents and back.
+//!
+//! Source: black-forest-labs/flux `modules/autoencoder.py`; fields are its checkpoint's names.
+//! Left out: quant convs (FLUX has none) and tiling.
+
+mod blocks;
+mod decoder;
+mod encoder;
+
+use burn::tensor::Tensor;
+
+use crate::config::VaeConfig;
+use crate::error::Result;
+use crate::weights::Scope;
+use decoder::Decoder;
+use encoder::Encoder;
+
+const EPS: f64 = 1e-6;
+/// Range of the log-variance, as diffusers clamps it.
+const LOG_VARIANCE: (f32, f32) = (-30.0, 20.0);
+
+/// Hears every part of the network as it finishes, by its checkpoint name; may stop.
+pub trait OnPart: AsyncFnMut(&str, &Tensor<4>) -> Result<()> {}
+
+impl<F: AsyncFnMut(&str, &Tensor<4>) -> Result<()>> OnPart for F {}
+
+/// A Gaussian over latents, each `[batch, latent_channels, height/8, width/8]`.
+#[derive(Debug, Clone)]
+pub struct LatentDistribution {
+    /// The mean, and the mode.
+    pub mean: Tensor<4>,
+    /// Logarithm of the variance.
+    pub log_variance: Tensor<4>,
+}
+
+/// Both halves of the autoencoder; the encoder is read only where it is needed.
+#[derive(Debug)]
+pub struct Vae {
+    encoder: Option<Encoder>,
+    decoder: Decoder,
+    config: VaeConfig,
+}
+
+impl Vae {
+    /// The decoder's part of the checkpoint's names.
+    pub const DECODER: &str = "decoder";
+
+    /// Reads the decoder under `scope`.
+    ///
+    /// # Errors
+    /// [`crate::Error::MissingTensor`] or [`crate::Error::Shape`].
+    pub async fn load_decoder(config: &VaeConfig, scope: &Scope<'_>) -> Result<Self> {
+        let decoder = Decoder::load(config, &scope.child(Self::DECODER)).await?;
+        Ok(Self {
+            encoder: None,
+            decoder,
+            config: config.clone(),
+        })
+    }
+
+    /// Reads both halves under `scope`.
+    ///
+    /// # Errors
+    /// [`crate::Error::MissingTensor`] or [`crate::Error::Shape`].
+    pub async fn load(config: &VaeConfig, scope: &Scope<'_>) -> Result<Self> {
+        let encoder = Some(Encoder::load(config, &scope.child("encoder")).await?);
+        Ok(Self {
+            encoder,
+            ..Self::load_decoder(config, scope).await?
+        })
+    }
+
+    /// Parts that [`Vae::decode`] reports.
+    pub fn decoder_parts(&self) -> usize {
+        self.decoder.up.len() + 3
+    }
+
+    /// Pictures `[batch, 3, height, width]` in -1..1 -> their latents' distribution, before scaling.
+    ///
+    /// # Errors
+    /// What `on_part` returns.
+    ///
+    /// # Panics
+    /// When only the decoder was read.
+    pub async fn encode(
+        &self,
+        images: Tensor<4>,
+        on_part: &mut impl OnPart,
+    ) -> Result<LatentDistribution> {
+        let encoder = self
+            .encoder
+            .as_ref()
+            .expect("Vae::load reads the encoder, Vae::load_decoder does not");
+        let moments = encoder.forward(images, on_part).await?;
+        let channels = self.config.latent_channels;
+        Ok(LatentDistribution {
+            mean: moments.clone().narrow(1, 0, channels),
+            log_variance: moments
+                .narrow(1, channels, channels)
+                .clamp(LOG_VARIANCE.0, LOG_VARIANCE.1),
+        })
+    }
+
+    /// Latents as the encoder gives them -> pictures `[batch, 3, height, width]` in -1..1.
+    ///
+    /// # Errors
+    /// What `on_part` returns.
+    pub async fn decode(&self, latents: Tensor<4>, on_part: &mut impl OnPart) -> Result<Tensor<4>> {
+        self.decoder.forward(latents, on_part).await
+    }
+
+    /// The transformer's latents -> the decoder's.
+    pub fn unscale(&self, latents: Tensor<4>) -> Tensor<4> {
+        latents / self.config.scaling_factor + self.config.shift_factor
+    }
+
+    /// The encoder's latents -> the transformer's.
+    pub fn scale(&self, latents: Tensor<4>) -> Tensor<4> {
+        (latents - self.config.shift_factor) * self.config.scaling_factor
+    }
+}
