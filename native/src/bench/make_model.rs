@@ -20,7 +20,7 @@ use x2i_core::{Conditioning, ModelConfig};
 
 use super::synthetic::{Spread, SyntheticSource, bits, flux_shapes};
 use crate::cli::{BenchModelArgs, Quantize};
-use crate::convert::plan;
+use crate::convert::{plan, store};
 use crate::host::human_bytes;
 use crate::source::{EMBEDDED_NAME, Model};
 
@@ -116,20 +116,19 @@ fn write_part(path: &Path, component: Component, shapes: &[(String, Vec<usize>)]
     let shown = path.display().to_string();
     let source = Rc::new(SyntheticSource::new(shapes));
     let weights = pollster::block_on(Weights::open("synthetic", component, vec![source as _]))?;
-    let tensors = plan::tensors(&weights, Quantize::Q4_0);
+    let tensors = plan::tensors(component, &weights, Quantize::Q4_0);
     let writer = GgufWriter::new(plan::metadata(component, NAME), tensors.clone())?;
     let file = File::create(path).with_context(|| shown.clone())?;
     let mut body = writer.start(shown, BufWriter::with_capacity(1 << 20, file))?;
-    for (index, (name, stored, shape)) in tensors.iter().enumerate() {
+    for (index, planned) in tensors.iter().enumerate() {
+        let (name, stored, shape) = planned;
         if *stored == StoredType::Q4_0 {
             let blocks = shape.iter().product::<usize>() / stored.block_len();
             let Spread { deviation, .. } = Spread::of(name, shape);
             // No tensor has 2^32 blocks, so that none repeats another.
             body.write_tensor(&random_q4_0((index as u64) << 33, blocks, deviation))?;
         } else {
-            let tensor = pollster::block_on(weights.read(name))?;
-            let bytes = plan::store(&tensor, *stored).map_err(anyhow::Error::msg)?;
-            body.write_tensor(&bytes)?;
+            store::store(&weights, planned, |bytes| Ok(body.write_part(bytes)?))?;
         }
     }
     body.finish()?;
