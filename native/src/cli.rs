@@ -184,12 +184,17 @@ impl FromStr for ByteSize {
             "tb" => 1_000_000_000_000,
             _ => 0,
         };
-        let bytes = match number.parse::<u64>() {
-            Ok(whole) => whole.checked_mul(scale),
-            Err(_) => number
-                .parse()
+        let bytes = match number.contains('.') {
+            false => number
+                .parse::<u64>()
                 .ok()
-                .map(|part: f64| (part * scale as f64) as u64),
+                .and_then(|whole| whole.checked_mul(scale)),
+            true => {
+                let bytes = number.parse::<f64>().ok().map(|part| part * scale as f64);
+                bytes
+                    .filter(|bytes| *bytes < u64::MAX as f64)
+                    .map(|bytes| bytes as u64)
+            }
         };
         bytes
             .filter(|bytes| *bytes > 0)
