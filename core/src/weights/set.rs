@@ -93,6 +93,12 @@ enum Order {
     Interleaved { run: usize },
 }
 
+/// Values as a tensor that is joined from several types stores them. Not through [`quant::quantize`],
+/// which would put every quantizer into programs that only read.
+fn f32_bytes(values: &[f32]) -> impl Iterator<Item = u8> {
+    values.iter().flat_map(|value| value.to_le_bytes())
+}
+
 /// The pieces of one of our tensors while files are still being looked through.
 struct Found {
     /// The names of all pieces in the foreign naming; one for a whole tensor.
@@ -289,7 +295,7 @@ impl Weights {
                 let bytes = file.read_part(&piece.name, outer).await?;
                 let values = quant::dequantize(&bytes, piece.stored);
                 let values = &values[skip..skip + (run.end - run.start) as usize];
-                joined.extend(quant::quantize(values, tensor.stored));
+                joined.extend(f32_bytes(values));
             }
         }
         Ok(Cow::Owned(joined))
@@ -310,7 +316,7 @@ impl Weights {
             whole.push(if piece.stored == tensor.stored {
                 part.bytes
             } else {
-                Cow::Owned(quant::quantize(&part.to_f32(), tensor.stored))
+                Cow::Owned(f32_bytes(&part.to_f32()).collect())
             });
         }
         let what = format_args!("tensor `{name}`");
