@@ -2,8 +2,8 @@
 //!
 //! A group of 32 weights is `scale * quant + offset` with whole quants, so its part of a sum is a dot
 //! product of whole numbers, exact, and one multiplication by its scale. What is lost is lost by
-//! rounding the inputs: to 16 bits ([`Words`]: 1e-5 of the largest input) or, where the weights
-//! themselves have but 4 or 5 bits, to 8 ([`Bytes`]: half a percent, beside a tenth for the weights).
+//! rounding the inputs: to 16 bits ([`Words`]: 1e-5 of the largest input), or to 7 or 8 ([`Bytes`]:
+//! half a percent to a percent, where the weights themselves lose as much, or a tenth).
 //!
 //! After Goto and van de Geijn (2008), like [`crate::gemm`]: both sides are packed in the order in
 //! which [`Rounding::add_products`] reads them. Weights are unpacked a [`STRIPE`] at a time, once for
@@ -19,7 +19,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::qmatmul::{GROUP, Group};
+use crate::qmatmul::{BlockType, GROUP, Group};
 use bytes::Bytes;
 use inputs::Inputs;
 pub(crate) use weights::Weights;
@@ -71,10 +71,14 @@ trait Rounding: Sync {
     );
 }
 
+/// Weights along a row from which on 8-bit weights take inputs of 7 bits.
+const WIDE: usize = 1024;
+
 /// To how many bits the CPU rounds the inputs of a product of many rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum InputBits {
-    /// 16 where weights have more than 5, else 8: what is lost is small beside the weights' own loss.
+    /// 8 where weights have 4 or 5. 7 where they have 8 and rows are [`WIDE`], which is what large
+    /// models have; a small model is fast with 16 too, and paints the same on all devices.
     #[default]
     AsWeights,
     /// 16: 1e-5 of the largest input is lost.
@@ -88,7 +92,11 @@ pub(crate) fn product(
     bias: Option<&[f32]>,
     input_bits: InputBits,
 ) -> Vec<f32> {
-    match Bytes::new(weights.block_type).filter(|_| input_bits == InputBits::AsWeights) {
+    let exact = match input_bits {
+        InputBits::AsWeights => weights.block_type == BlockType::Q8_0 && weights.cols() < WIDE,
+        InputBits::Sixteen => true,
+    };
+    match Bytes::new(weights.block_type).filter(|_| !exact) {
         Some(bytes) => rounded_product(&bytes, x, weights, bias),
         None => rounded_product(&Words::new(weights.block_type), x, weights, bias),
     }

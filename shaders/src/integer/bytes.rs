@@ -1,9 +1,9 @@
-//! Inputs of 8 bits, each group of 32 with a scale of its own, for weights of 4 or 5 bits.
+//! Inputs of 7 or 8 bits, each group of 32 with a scale of its own, for weights of 4, 5 or 8 bits.
 //!
 //! Quants are made unsigned, because `pmaddubsw` (AVX2) multiplies unsigned by signed bytes and adds
-//! pairs; with so few bits the sums of a whole group fit 16 bits, so that one multiplication in nine
-//! widens them. That is 1.6 times as fast as [`super::words`]. Left out: VNNI, NEON and wasm, which
-//! take words.
+//! pairs. With 4 or 5 bits the sums of a whole group fit 16 bits, so that one multiplication in nine
+//! widens them: 1.6 times as fast as [`super::words`]. With 8 bits every pair is widened, and inputs
+//! keep 7 bits lest a pair overflows. Left out: VNNI, NEON and wasm, which take words.
 
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -21,10 +21,20 @@ const QUADS: usize = GROUP / 4;
 
 /// Inputs of up to 8 bits, times weights of one format.
 pub(super) struct Bytes {
-    /// The largest input: the sums of 16 pairs of products fit an i16.
+    /// The largest input: sums of products fit an i16 until they are widened.
     largest: f32,
     /// What makes quants unsigned.
     zero: i16,
+    widen: Widen,
+}
+
+/// When sums of 16 bits become sums of 32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Widen {
+    /// After a group.
+    Group,
+    /// After each pair of products.
+    Pair,
 }
 
 /// 32 numbers of each input row.
@@ -47,19 +57,26 @@ pub(super) struct WeightGroup {
 }
 
 impl Bytes {
-    /// `None` for formats of more bits, and where the machine has no such instruction.
+    /// `None` for Q6_K, whose scales are part of its quants, and where the machine has no such
+    /// instruction.
     pub(super) fn new(block_type: BlockType) -> Option<Self> {
-        let (largest_quant, zero) = match block_type {
-            BlockType::Q4_0 => (15, 8),
-            BlockType::Q4_1 | BlockType::Q4K => (15, 0),
-            BlockType::Q5_0 => (31, 16),
-            BlockType::Q5_1 | BlockType::Q5K => (31, 0),
-            BlockType::Q8_0 | BlockType::Q6K => return None,
+        let (largest_quant, zero, widen) = match block_type {
+            BlockType::Q4_0 => (15, 8, Widen::Group),
+            BlockType::Q4_1 | BlockType::Q4K => (15, 0, Widen::Group),
+            BlockType::Q5_0 => (31, 16, Widen::Group),
+            BlockType::Q5_1 | BlockType::Q5K => (31, 0, Widen::Group),
+            BlockType::Q8_0 => (255, 128, Widen::Pair),
+            BlockType::Q6K => return None,
         };
-        let largest = i16::MAX / (GROUP as i16 / 2 * largest_quant);
+        let products = match widen {
+            Widen::Group => GROUP as i16 / 2,
+            Widen::Pair => 2,
+        };
+        let largest = i16::MAX / (products * largest_quant);
         let bytes = Self {
             largest: f32::from(largest.min(i16::from(i8::MAX))),
             zero,
+            widen,
         };
         has_byte_products().then_some(bytes)
     }
@@ -134,7 +151,7 @@ impl Rounding for Bytes {
         sums: &mut Sums,
     ) {
         #[cfg(target_arch = "x86_64")]
-        if x86::add_products(inputs, weights, sums) {
+        if x86::add_products(self.widen, inputs, weights, sums) {
             return;
         }
         portable(inputs, weights, sums);
@@ -168,7 +185,15 @@ mod tests {
     fn vector_units_give_what_plain_rust_gives_up_to_the_largest_sums() {
         /// f32 sums of six terms in another order.
         const TOLERANCE: f32 = 1e-6;
-        for (largest, quant) in [(127, 15), (66, 31), (-127, 15), (1, 1), (0, 7)] {
+        for (largest, quant, widen) in [
+            (127, 15, Widen::Group),
+            (66, 31, Widen::Group),
+            (-127, 15, Widen::Group),
+            (64, 255, Widen::Pair),
+            (-64, 255, Widen::Pair),
+            (1, 1, Widen::Pair),
+            (0, 7, Widen::Group),
+        ] {
             let (mut inputs, mut weights) = ([Bytes::NO_INPUTS; 3], [Bytes::NO_WEIGHTS; 3]);
             let number = |largest: i32, seed: usize, i: usize| match seed {
                 0 => largest, // the largest sums
@@ -193,6 +218,7 @@ mod tests {
             let rounding = Bytes {
                 largest: 0.0,
                 zero: 0,
+                widen,
             };
             rounding.add_products(&inputs, &weights, &[1.0; ROWS], &mut found);
             portable(&inputs, &weights, &mut expected);

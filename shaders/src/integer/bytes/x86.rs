@@ -5,13 +5,14 @@ use std::arch::x86_64::{__m256, __m256i};
 use pulp::{NullaryFnOnce, cast, x86::V3};
 
 use super::super::{COLUMNS, ROWS, Sums};
-use super::{InputGroup, WeightGroup};
+use super::{InputGroup, WeightGroup, Widen};
 
 /// Vectors of a tile's columns.
 const VECTORS: usize = COLUMNS / 8;
 
 /// False, and nothing done, where the machine has no AVX2 with FMA.
 pub(super) fn add_products(
+    widen: Widen,
     inputs: &[InputGroup],
     weights: &[WeightGroup],
     sums: &mut Sums,
@@ -19,23 +20,32 @@ pub(super) fn add_products(
     let Some(simd) = V3::try_new() else {
         return false;
     };
-    simd.vectorize(Avx2 {
-        simd,
-        inputs,
-        weights,
-        sums,
-    });
+    match widen {
+        Widen::Group => simd.vectorize(Avx2::<false> {
+            simd,
+            inputs,
+            weights,
+            sums,
+        }),
+        Widen::Pair => simd.vectorize(Avx2::<true> {
+            simd,
+            inputs,
+            weights,
+            sums,
+        }),
+    }
     true
 }
 
-struct Avx2<'a> {
+/// `PAIRS`: each pair of products is widened to 32 bits, not the sums of a group.
+struct Avx2<'a, const PAIRS: bool> {
     simd: V3,
     inputs: &'a [InputGroup],
     weights: &'a [WeightGroup],
     sums: &'a mut Sums,
 }
 
-impl NullaryFnOnce for Avx2<'_> {
+impl<const PAIRS: bool> NullaryFnOnce for Avx2<'_, PAIRS> {
     type Output = ();
 
     #[inline(always)]
@@ -44,14 +54,18 @@ impl NullaryFnOnce for Avx2<'_> {
         let ones = avx._mm256_set1_epi16(1);
         let mut out: [[__m256; VECTORS]; ROWS] = cast(*self.sums);
         for (inputs, weights) in self.inputs.iter().zip(self.weights) {
-            let mut products = [[avx._mm256_setzero_si256(); VECTORS]; ROWS]; // 16 bits each
+            let mut products = [[avx._mm256_setzero_si256(); VECTORS]; ROWS];
             for (inputs, weights) in inputs.quads.iter().zip(&weights.quads) {
                 let weights: [__m256i; VECTORS] = cast(*weights);
                 for (products, &input) in products.iter_mut().zip(inputs) {
                     let input = avx._mm256_set1_epi32(input);
                     for (product, weight) in products.iter_mut().zip(weights) {
                         let both = avx2._mm256_maddubs_epi16(weight, input);
-                        *product = avx2._mm256_add_epi16(*product, both);
+                        *product = if PAIRS {
+                            avx2._mm256_add_epi32(*product, avx2._mm256_madd_epi16(both, ones))
+                        } else {
+                            avx2._mm256_add_epi16(*product, both)
+                        };
                     }
                 }
             }
@@ -61,7 +75,11 @@ impl NullaryFnOnce for Avx2<'_> {
                 let input_scale = avx._mm256_set1_ps(inputs.scales[row]);
                 let input_sum = avx._mm256_set1_ps(inputs.sums[row]);
                 for (column, (out, product)) in out.iter_mut().zip(products).enumerate() {
-                    let product = avx2._mm256_madd_epi16(product, ones);
+                    let product = if PAIRS {
+                        product
+                    } else {
+                        avx2._mm256_madd_epi16(product, ones)
+                    };
                     let product = avx._mm256_mul_ps(avx._mm256_cvtepi32_ps(product), input_scale);
                     let sum = fma._mm256_fmadd_ps(product, scales[column], *out);
                     *out = fma._mm256_fmadd_ps(input_sum, offsets[column], sum);
