@@ -6,7 +6,8 @@ use std::path::Path;
 use burn::tensor::Device;
 use x2i::source::FolderSource;
 use x2i_core::{
-    Error, Image, LoadOptions, Memory, Phase, Pipeline, Preview, Progress, Prompt, Request, Steps,
+    Error, Image, InputBits, LoadOptions, Memory, Phase, Pipeline, Preview, Progress, Prompt,
+    Request, Steps,
 };
 
 /// Bytes of the last preview and the picture may differ by this much: both are rounded from one f32.
@@ -149,6 +150,7 @@ fn load_with(options: LoadOptions) -> x2i_core::Result<(Pipeline, Vec<Progress>)
 const TIGHT: LoadOptions = LoadOptions {
     memory: Memory::Low,
     max_device_memory: Some(5 << 20),
+    input_bits: InputBits::AsWeights,
 };
 
 #[test]
@@ -158,7 +160,7 @@ fn a_streamed_and_a_low_model_paint_the_same_picture_bit_for_bit() {
     let (image, painting) = paint(&high, &request);
     let low = LoadOptions {
         memory: Memory::Low,
-        max_device_memory: None,
+        ..LoadOptions::default()
     };
     for options in [low, TIGHT] {
         let (pipeline, loading) = load_with(options).expect("it loads");
@@ -187,7 +189,7 @@ fn a_limit_streams_a_part_of_the_blocks() {
     };
     let low = LoadOptions {
         memory: Memory::Low,
-        max_device_memory: None,
+        ..LoadOptions::default()
     };
     let (tight, all) = (read(TIGHT), read(low));
     assert!(tight < all, "{tight} of {all}");
@@ -216,7 +218,7 @@ fn memory_decides_whether_all_parts_stay() {
     let loads_at_once = |bytes| {
         let options = LoadOptions {
             memory: Memory::Fit(bytes),
-            max_device_memory: None,
+            ..LoadOptions::default()
         };
         !load_with(options).expect("it loads").1.is_empty()
     };
@@ -231,6 +233,7 @@ fn a_limit_that_can_not_be_kept_is_refused_with_the_need() {
         let options = LoadOptions {
             memory,
             max_device_memory: Some(1 << 20),
+            ..LoadOptions::default()
         };
         let error = load_with(options).err().expect("1 MiB is too little");
         error.to_string()

@@ -27,6 +27,7 @@ pub mod weights;
 pub use config::ModelConfig;
 pub use error::{Error, Result};
 pub use image::Image;
+pub use nn::InputBits;
 pub use pipeline::{LoadOptions, Memory, Painting, Pipeline};
 pub use request::{
     Conditioning, OnProgress, Part, Phase, Preview, Progress, Prompt, Request, Steps,

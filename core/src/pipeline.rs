@@ -33,6 +33,8 @@ pub struct Pipeline {
 pub struct Painting {
     /// The picture.
     pub image: Image,
+    /// What the VAE decoded, as the transformer left it: `[1, channels, height/8, width/8]`.
+    pub latents: Tensor<4>,
     /// What the LLM answered, where its answer painted the picture.
     pub answer: Option<String>,
 }
@@ -53,8 +55,8 @@ impl Pipeline {
         Self::load_with(&LoadOptions::default(), source, device, on_progress).await
     }
 
-    /// Opens a model, and reads as much of it to a device as `options` allow. The pictures are the
-    /// same, bit for bit.
+    /// Opens a model, and reads as much of it to a device as `options` allow. However much that is,
+    /// the pictures are the same, bit for bit.
     ///
     /// # Errors
     /// As [`load`](Self::load); [`Error::Request`] for a limit that no picture can be painted within.
@@ -65,7 +67,7 @@ impl Pipeline {
         on_progress: &mut impl OnProgress,
     ) -> Result<Self> {
         let config = read_config(source).await?;
-        let files = Files::open(source, &config, device).await?;
+        let files = Files::open(source, &config, device, options.input_bits).await?;
         let plan = Plan::of(options, &config, &files.sizes())?;
         let parts = match plan.residency {
             Residency::All => Parts::Resident(files.load(plan.limit, on_progress).await?),
@@ -124,7 +126,8 @@ impl Pipeline {
             report(on_progress, Phase::Decode, done, total).await
         };
         Ok(Painting {
-            image: decode(&vae, latents, &mut on_part).await?,
+            image: decode(&vae, latents.clone(), &mut on_part).await?,
+            latents,
             answer: encoded.answer,
         })
     }

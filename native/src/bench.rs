@@ -1,7 +1,9 @@
-//! `x2i bench`: prompt to PNG in processes of their own, and a stack of FLUX's real width.
+//! `x2i bench`: prompt to PNG in processes of their own, a stack of FLUX's real width, and what
+//! low-bit weights cost in looks.
 
 mod make_model;
 mod process;
+mod quality;
 mod stack;
 mod stack_files;
 mod stack_serve;
@@ -27,6 +29,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         None => picture(&args.picture),
         Some(BenchCommand::Stack(args)) => stack::warm(args),
         Some(BenchCommand::Cold(args)) => stack::cold(args),
+        Some(BenchCommand::Quality(args)) => quality::run(args),
         Some(BenchCommand::MakeModel(args)) => make_model::run(args),
         Some(BenchCommand::StackServe(args)) => stack_serve::run(args),
     }

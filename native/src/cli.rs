@@ -83,6 +83,10 @@ pub struct GenerateArgs {
     /// blocks that do not fit are read again in every step
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     pub max_device_memory: Option<ByteSize>,
+    /// Compute quantized layers on the CPU with inputs of 16 bits, not of as few as the weights bear:
+    /// slower, and nearer to the weights
+    #[arg(long)]
+    pub exact: bool,
     /// Paint from the LLM's answer to the prompt (default: the model's choice)
     #[arg(long, overrides_with = "no_answer")]
     pub answer: bool,
@@ -346,6 +350,8 @@ pub enum BenchCommand {
     Stack(BenchStackArgs),
     /// The same from the start of a process to the end of its first pass
     Cold(BenchStackArgs),
+    /// How far pictures of low-bit weights are from those of the same model in f32
+    Quality(BenchQualityArgs),
     /// Write a model folder of FLUX.1-schnell's shape with generated weights in q4_0 (7 GB), to
     /// measure memory with: x2i generate --model DIR
     MakeModel(BenchModelArgs),
@@ -403,6 +409,37 @@ pub struct BenchStackArgs {
     #[arg(long, value_name = "DIR", default_value = "target/bench/peers")]
     pub peers: PathBuf,
     /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `x2i bench quality`.
+#[derive(Debug, Args)]
+pub struct BenchQualityArgs {
+    /// A model folder, or a Hugging Face style one
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// What is compared with f32
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "f16,q8_0,q4_k,q4_0"
+    )]
+    pub quantize: Vec<Quantize>,
+    /// A file with a prompt a line; picture n has seed n (default: eight prompts in eight languages)
+    #[arg(long, value_name = "FILE")]
+    pub prompts: Option<PathBuf>,
+    /// As in generate
+    #[arg(long)]
+    pub exact: bool,
+    /// As in generate
+    #[arg(long, default_value = "cpu")]
+    pub device: DeviceChoice,
+    /// The folder for converted models, one at a time: up to the size of the model in f32
+    #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
+    pub work: PathBuf,
+    /// Print JSON, a type a line
     #[arg(long)]
     pub json: bool,
 }

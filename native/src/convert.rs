@@ -37,7 +37,11 @@ use crate::weights_report::components;
 /// When the source is incomplete or broken, the destination can't be written, or what was written
 /// does not read back as the same model.
 pub fn run(args: &ConvertArgs) -> Result<()> {
-    let interrupt = Interrupt::listen()?;
+    convert(args, Interrupt::listen()?)
+}
+
+/// The same, within a command that listens for Ctrl-C itself.
+pub(crate) fn convert(args: &ConvertArgs, interrupt: Interrupt) -> Result<()> {
     let source = FolderSource::open(&args.source)?.with_access(Access::Read);
     let mut config = pollster::block_on(model::read_config(&source))?;
     check_destination(args)?;

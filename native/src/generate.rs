@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use x2i_core::png::{self, DeviceRecord, Metadata, ModelRecord, Versions};
-use x2i_core::{LoadOptions, Memory, ModelConfig, Painting, Pipeline, model};
+use x2i_core::{InputBits, LoadOptions, Memory, ModelConfig, Painting, Pipeline, model};
 
 use crate::cli::{ByteSize, GenerateArgs, MemoryChoice};
 use crate::device::{self, DeviceChoice, DeviceKind, OpenDevice};
@@ -97,6 +97,10 @@ fn load_options(args: &GenerateArgs, device: &OpenDevice) -> LoadOptions {
             }
         },
         max_device_memory: args.max_device_memory.map(|ByteSize(bytes)| bytes),
+        input_bits: match args.exact {
+            true => InputBits::Sixteen,
+            false => InputBits::AsWeights,
+        },
     }
 }
 

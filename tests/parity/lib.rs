@@ -6,6 +6,7 @@
 
 mod case;
 mod cases;
+mod quantized;
 mod report;
 
 use burn::tensor::Device;

@@ -32,6 +32,11 @@ impl Report {
 
     /// Compares within the device's tolerance, relative to the largest golden value.
     pub(crate) fn close(&mut self, name: &str, ours: &[f32], golden: &[f32]) {
+        self.close_share(name, ours, golden, self.tolerance);
+    }
+
+    /// Compares within a tolerance of its own, relative to the largest golden value.
+    pub(crate) fn close_share(&mut self, name: &str, ours: &[f32], golden: &[f32], tolerance: f32) {
         let largest = golden
             .iter()
             .fold(0.0f32, |largest, value| largest.max(value.abs()));
@@ -40,7 +45,7 @@ impl Report {
             ours,
             golden,
             if largest > 0.0 { largest } else { 1.0 },
-            self.tolerance,
+            tolerance,
         );
     }
 

@@ -14,6 +14,7 @@ use burn::tensor::{Device, Tensor};
 use super::layers::{DoubleStreamBlock, SingleStreamBlock};
 use crate::config::FluxConfig;
 use crate::error::Result;
+use crate::nn::InputBits;
 use crate::weights::{Scope, Weights};
 
 /// A kind of block, as checkpoints number them.
@@ -56,6 +57,7 @@ pub(super) struct Stream {
     pub weights: Rc<Weights>,
     pub device: Device,
     pub config: FluxConfig,
+    pub input_bits: InputBits,
 }
 
 /// All blocks of one kind.
@@ -106,7 +108,10 @@ impl<B: Block> Blocks<B> {
         if index < rest.start {
             return Ok(Cow::Borrowed(&self.resident[index]));
         }
-        let scope = from.weights.scope(&from.device);
+        let scope = from
+            .weights
+            .scope(&from.device)
+            .with_input_bits(from.input_bits);
         let block = B::read(&scope.child(B::PREFIX).child(index), &from.config).await?;
         let one_number = x.clone().slice([0..1, 0..1, 0..1]);
         one_number.into_data_async().await?;

@@ -118,6 +118,7 @@ impl Flux {
             weights: weights.clone(),
             device: scope.device().clone(),
             config: config.clone(),
+            input_bits: scope.input_bits(),
         };
         let resident = FluxBytes::of(config, weights).resident(budget);
         Self::read(config, scope, resident, Some(&stream)).await

@@ -10,5 +10,6 @@ pub use conv::Conv2d;
 pub use linear::{Bias, Embedding, Linear};
 pub use norm::{GroupNorm, LayerNorm, RmsNorm, layer_norm};
 pub use x2i_shaders::{
-    Heads, attention, gated_residual, gelu_tanh, gelu_tanh_after, modulated_layer_norm, norm_rope,
+    Heads, InputBits, attention, gated_residual, gelu_tanh, gelu_tanh_after, modulated_layer_norm,
+    norm_rope,
 };

@@ -13,6 +13,7 @@ use crate::encoders::Encoder;
 use crate::error::{Error, Result};
 use crate::flux::{Flux, FluxBytes};
 use crate::model::{ModelSource, open_weights, read_tokenizer};
+use crate::nn::InputBits;
 use crate::request::OnProgress;
 use crate::tokenizer::Tokenizer;
 use crate::vae::Vae;
@@ -28,6 +29,7 @@ pub(super) struct Files {
     flux: Rc<Weights>,
     vae: Weights,
     device: Device,
+    input_bits: InputBits,
 }
 
 /// A model on the device.
@@ -72,6 +74,7 @@ impl Files {
         source: &dyn ModelSource,
         config: &ModelConfig,
         device: &Device,
+        input_bits: InputBits,
     ) -> Result<Self> {
         let open = async |component, files| open_weights(source, component, files).await;
         let encoder = open(Component::Qwen2_5Vl, &config.encoder.weights).await?;
@@ -89,6 +92,7 @@ impl Files {
             flux: Rc::new(flux),
             vae,
             device: device.clone(),
+            input_bits,
         })
     }
 
@@ -148,7 +152,8 @@ impl Files {
     }
 
     fn scope<'a>(&'a self, weights: &'a Weights, heard_by: &'a dyn OnRead) -> Scope<'a> {
-        weights.scope(&self.device).heard_by(heard_by)
+        let scope = weights.scope(&self.device).heard_by(heard_by);
+        scope.with_input_bits(self.input_bits)
     }
 }
 

@@ -6,6 +6,7 @@
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::flux::FluxBytes;
+use crate::nn::InputBits;
 
 /// How a model is held.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct LoadOptions {
     /// The most bytes of weights and activations on the device. Transformer blocks that do not fit
     /// are read from the files in every step.
     pub max_device_memory: Option<u64>,
+    /// How quantized layers round their inputs on the CPU.
+    pub input_bits: InputBits,
 }
 
 /// Which parts of a model stay on the device.

@@ -70,6 +70,11 @@ impl<'a> Scope<'a> {
         Self { input_bits, ..self }
     }
 
+    /// How quantized layers round their inputs on the CPU.
+    pub fn input_bits(&self) -> InputBits {
+        self.input_bits
+    }
+
     /// Where tensors are put.
     pub fn device(&self) -> &'a Device {
         self.device

@@ -1,10 +1,15 @@
-//! The FLUX transformer, dev and schnell: every block's outputs and the velocity.
+//! The FLUX transformer, dev and schnell: every block's outputs and the velocity; and the velocity
+//! with quantized weights.
 
+use burn::tensor::Tensor;
+use x2i_core::InputBits;
 use x2i_core::config::FluxConfig;
-use x2i_core::flux::{BlockOutput, Flux, FluxInput};
-use x2i_core::weights::Component;
+use x2i_core::flux::{BlockOutput, Conditions, Flux, FluxInput};
+use x2i_core::nn::rope::Rope;
+use x2i_core::weights::{Component, Weights};
 
-use crate::case::{Case, Outcome};
+use crate::case::{Case, Fallible, Outcome};
+use crate::quantized::{self, TOLERANCE, quantize, relative_error};
 use crate::report::Report;
 
 pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
@@ -15,12 +20,8 @@ pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
         .await?;
     let flux = Flux::load(&config, &weights.scope(&case.device)).await?;
 
-    let ids = [
-        ids(case, "in.txt_ids").await?,
-        ids(case, "in.img_ids").await?,
-    ]
-    .concat();
-    let rope = flux.rope(&ids);
+    let inputs = Inputs::read(case).await?;
+    let rope = flux.rope(&inputs.ids);
     report.close(
         "out.rope.cos",
         &case.values(rope.cos.clone()).await?,
@@ -32,23 +33,8 @@ pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
         &case.golden.f32("out.rope.sin").await?.0,
     );
 
-    let (sigma, _) = case.golden.f32("in.timestep").await?;
-    let guidance = if case.golden.contains("in.guidance") {
-        case.golden.f32("in.guidance").await?.0
-    } else {
-        vec![0.0; sigma.len()]
-    };
-    let conditions = flux.embed(
-        case.tensor("in.encoder_hidden_states").await?,
-        case.tensor("in.pooled_projections").await?,
-        &guidance,
-    );
-    let input = FluxInput {
-        img: case.tensor("in.hidden_states").await?,
-        conditions: &conditions,
-        sigma: &sigma,
-        rope: &rope,
-    };
+    let conditions = flux.embed(inputs.txt.clone(), inputs.vec.clone(), &inputs.guidance);
+    let input = inputs.with(&conditions, &rope);
     let mut outputs = vec![];
     let mut on_block = async |output: BlockOutput<'_>| {
         match output {
@@ -80,10 +66,101 @@ pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
             &case.golden.f32(&name).await?.0,
         );
     }
+    quantized_velocities(case, &config, &weights, report).await
+}
+
+/// What the transformer is given.
+struct Inputs {
+    img: Tensor<3>,
+    txt: Tensor<3>,
+    vec: Tensor<2>,
+    guidance: Vec<f32>,
+    sigma: Vec<f32>,
+    ids: Vec<[f32; 3]>,
+}
+
+impl Inputs {
+    async fn read(case: &Case<'_>) -> Fallible<Self> {
+        let (sigma, _) = case.golden.f32("in.timestep").await?;
+        Ok(Self {
+            img: case.tensor("in.hidden_states").await?,
+            txt: case.tensor("in.encoder_hidden_states").await?,
+            vec: case.tensor("in.pooled_projections").await?,
+            guidance: match case.golden.contains("in.guidance") {
+                true => case.golden.f32("in.guidance").await?.0,
+                false => vec![0.0; sigma.len()],
+            },
+            sigma,
+            ids: [
+                ids(case, "in.txt_ids").await?,
+                ids(case, "in.img_ids").await?,
+            ]
+            .concat(),
+        })
+    }
+
+    fn with<'a>(&'a self, conditions: &'a Conditions, rope: &'a Rope) -> FluxInput<'a> {
+        FluxInput {
+            img: self.img.clone(),
+            conditions,
+            sigma: &self.sigma,
+            rope,
+        }
+    }
+
+    /// The velocity that a transformer of these weights predicts.
+    async fn velocity(
+        &self,
+        case: &Case<'_>,
+        config: &FluxConfig,
+        weights: &Weights,
+        input_bits: InputBits,
+    ) -> Fallible<Vec<f32>> {
+        let scope = weights.scope(&case.device).with_input_bits(input_bits);
+        let flux = Flux::load(config, &scope).await?;
+        let rope = flux.rope(&self.ids);
+        let conditions = flux.embed(self.txt.clone(), self.vec.clone(), &self.guidance);
+        let input = self.with(&conditions, &rope);
+        let velocity = flux.forward(input, &mut async |_| Ok(())).await?;
+        case.values(velocity).await
+    }
+}
+
+/// With blocks the velocity is that of their values; the report notes how far it is from the golden.
+async fn quantized_velocities(
+    case: &Case<'_>,
+    config: &FluxConfig,
+    weights: &Weights,
+    report: &mut Report,
+) -> Outcome {
+    let inputs = Inputs::read(case).await?;
+    let (golden, _) = case.golden.f32("out.sample").await?;
+    for stored in quantized::TYPES {
+        let Some(both) = quantize(weights, Component::Flux, stored).await? else {
+            report.note(format!(
+                "no rows of this model divide into blocks of {stored}"
+            ));
+            continue;
+        };
+        let exact = inputs
+            .velocity(case, config, &both.values, InputBits::Sixteen)
+            .await?;
+        let ours = inputs
+            .velocity(case, config, &both.blocks, InputBits::Sixteen)
+            .await?;
+        report.close_share(&format!("{stored} velocity"), &ours, &exact, TOLERANCE);
+        let ours = inputs
+            .velocity(case, config, &both.blocks, InputBits::AsWeights)
+            .await?;
+        let [exact, ours] = [exact, ours].map(|values| relative_error(&values, &golden));
+        report.note(format!(
+            "{stored}: {exact:.1e} from the golden velocity in f32, {ours:.1e} as computed by default"
+        ));
+    }
     Ok(())
 }
 
-async fn ids(case: &Case<'_>, name: &str) -> Result<Vec<[f32; 3]>, Box<dyn std::error::Error>> {
+async fn ids(case: &Case<'_>, name: &str) -> Fallible<Vec<[f32; 3]>> {
     let (values, _) = case.golden.f32(name).await?;
     Ok(values
         .chunks_exact(3)
