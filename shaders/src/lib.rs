@@ -31,7 +31,7 @@ pub use conv2d::{conv2d, upsample_conv2d};
 pub use gelu::{gelu_tanh, gelu_tanh_after};
 pub use group_norm::{Activation, group_moments, group_normalize};
 pub use integer::InputBits;
-pub use linear::linear;
+pub use linear::{linear, takes_halves};
 pub use norm::{modulated_layer_norm, rms_norm};
 pub use norm_rope::{Heads, norm_rope};
 pub use qmatmul::{BlockQuantized, BlockType, QuantError, qmatmul};

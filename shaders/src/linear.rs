@@ -1,15 +1,18 @@
 //! A dense layer, `x Wᵀ + b`: the composed reference and the public function.
 
 pub(crate) mod flex;
+mod halves;
 pub(crate) mod wgpu;
 
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, TensorMetadata};
-use burn::tensor::{Shape, Tensor};
+use burn::backend::{Backend, Dispatch, DispatchDevice, TensorMetadata};
+use burn::tensor::{Device, Shape, Tensor};
 
 use crate::KernelOps;
 
 /// `x [m, cols]` times `weight [rows, cols]` transposed, plus `bias [rows]`: `[m, rows]`.
+///
+/// All are f32; the weight may be bf16 or f16 where [`takes_halves`].
 ///
 /// # Panics
 /// When the shapes do not agree as above.
@@ -32,6 +35,12 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tenso
         }
         None => <Dispatch as KernelOps>::linear(x, weight),
     })
+}
+
+/// True where a weight of 16 bits can stay so: on the CPU, natively. In a browser, where models are
+/// small, its kernel would cost more bytes of program than it saves.
+pub fn takes_halves(device: &Device) -> bool {
+    !cfg!(target_family = "wasm") && matches!(device.as_dispatch(), DispatchDevice::Flex(_))
 }
 
 /// The reference made of burn operations: differentiable, and right on every backend.

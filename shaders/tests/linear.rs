@@ -2,10 +2,10 @@
 
 mod common;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use common::{Values, assert_close, devices};
 use proptest::prelude::*;
-use x2i_shaders::{linear, reference};
+use x2i_shaders::{linear, reference, takes_halves};
 
 /// f32 sums over up to 1100 terms in another order.
 const TOLERANCE: f32 = 3e-6;
@@ -126,4 +126,78 @@ proptest! {
     ) {
         check(m, [rows, cols], 1.0);
     }
+}
+
+/// The values that `dtype` keeps of `data`, and a tensor of them.
+fn halves(data: &[f32], shape: [usize; 2], dtype: DType, device: &Device) -> (Vec<f32>, Tensor<2>) {
+    let data = TensorData::new(data.to_vec(), shape).convert_dtype(dtype);
+    let values = data.clone().convert_dtype(DType::F32).try_to_vec();
+    (
+        values.expect("f32"),
+        Tensor::from_data(data, (device, dtype)),
+    )
+}
+
+#[test]
+fn weights_of_16_bits_give_what_their_values_give() {
+    let device = Device::flex();
+    assert!(takes_halves(&device));
+    for dtype in [DType::F16, DType::BF16] {
+        for (m, [rows, cols]) in [
+            (1, [75, 160]),
+            (8, [9, 1100]),
+            (9, [75, 33]),
+            (64, [1, 4]),
+            (20, [300, 4096]), // more than one stripe
+            (3, [70_000, 3]),  // more than one task
+            (5, [0, 3]),
+        ] {
+            let mut values = Values::new((m * rows + cols) as u64);
+            let (x, bias) = (values.normals(m * cols), values.normals(rows));
+            let (weight, tensor) =
+                halves(&values.normals(rows * cols), [rows, cols], dtype, &device);
+            for bias in [None, Some(&bias)] {
+                let bias_tensor = bias
+                    .map(|bias| Tensor::from_data(TensorData::new(bias.clone(), [rows]), &device));
+                let found = linear(matrix(&x, [m, cols], &device), tensor.clone(), bias_tensor);
+                let expected = reference::linear(&x, &weight, bias.map(Vec::as_slice), cols);
+                let case = format!("{dtype:?}: {m} rows, weight [{rows}, {cols}]");
+                assert_close(&case, found, &expected, TOLERANCE);
+            }
+        }
+    }
+}
+
+#[test]
+fn extreme_weights_of_16_bits_keep_their_values() {
+    let device = Device::flex();
+    for (dtype, extremes) in [
+        (DType::F16, [6e-8, 65_504.0, -0.0, 1e-5]),
+        (DType::BF16, [1e-38, 3e38, -0.0, 1e-40]),
+    ] {
+        for m in [1, 16] {
+            let (weight, tensor) = halves(&extremes, [4, 1], dtype, &device);
+            let found = linear(matrix(&vec![1.0; m], [m, 1], &device), tensor, None);
+            let found: Vec<f32> = found.into_data().try_to_vec().expect("f32");
+            assert_eq!(found[..4], weight, "{dtype:?}");
+        }
+    }
+}
+
+#[test]
+fn a_strided_weight_of_16_bits_is_read_right() {
+    let device = Device::flex();
+    let mut values = Values::new(5);
+    let x = values.normals(12 * 40);
+    let (transposed, tensor) = halves(&values.normals(40 * 30), [40, 30], DType::BF16, &device);
+    let weight: Vec<f32> = (0..30 * 40)
+        .map(|i| transposed[i % 40 * 30 + i / 40])
+        .collect();
+    let found = linear(matrix(&x, [12, 40], &device), tensor.transpose(), None);
+    assert_close(
+        "transposed",
+        found,
+        &reference::linear(&x, &weight, None, 40),
+        TOLERANCE,
+    );
 }

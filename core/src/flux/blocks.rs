@@ -136,17 +136,17 @@ pub struct FluxBytes {
 }
 
 impl FluxBytes {
-    /// Counted from the headers.
-    pub fn of(config: &FluxConfig, weights: &Weights) -> Self {
+    /// Counted from the headers, for `device`.
+    pub fn of(config: &FluxConfig, weights: &Weights, device: &Device) -> Self {
         let blocks = |prefix: &str, count| -> Vec<u64> {
-            let block = |index| weights.device_len(&format!("{prefix}.{index}."));
+            let block = |index| weights.device_len(&format!("{prefix}.{index}."), device);
             (0..count).map(block).collect()
         };
         let double = blocks(DoubleStreamBlock::PREFIX, config.num_layers);
         let single = blocks(SingleStreamBlock::PREFIX, config.num_single_layers);
         let in_blocks: u64 = double.iter().chain(&single).sum();
         Self {
-            embedders: weights.device_len("").saturating_sub(in_blocks),
+            embedders: weights.device_len("", device).saturating_sub(in_blocks),
             double,
             single,
         }

@@ -120,7 +120,7 @@ impl Flux {
             config: config.clone(),
             input_bits: scope.input_bits(),
         };
-        let resident = FluxBytes::of(config, weights).resident(budget);
+        let resident = FluxBytes::of(config, weights, scope.device()).resident(budget);
         Self::read(config, scope, resident, Some(&stream)).await
     }
 

@@ -1,6 +1,6 @@
 //! `Linear`, dense or quantized, and the token embedding: one type, so that no model has a twin.
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{FloatDType, Int, Tensor};
 use x2i_shaders::{linear, qmatmul};
 
 use crate::error::Result;
@@ -78,7 +78,8 @@ impl Embedding {
         let [batch, tokens] = ids.dims();
         let ids = ids.reshape([batch * tokens]);
         let rows = match &self.weight {
-            Matrix::Dense(weight) => weight.clone().select(0, ids),
+            // A table of 16 bits stays so; the rows that were chosen become f32.
+            Matrix::Dense(weight) => weight.clone().select(0, ids).cast(FloatDType::F32),
             Matrix::Quantized(weight) => weight.select(ids),
         };
         let width = rows.dims()[1];

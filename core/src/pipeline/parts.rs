@@ -99,10 +99,10 @@ impl Files {
     /// What the parts take on the device.
     pub fn sizes(&self) -> Sizes {
         Sizes {
-            encoder: self.encoder.device_len(""),
-            align_net: self.align_net.device_len(""),
-            flux: FluxBytes::of(&self.config.flux.config, &self.flux),
-            vae: self.vae.device_len(Vae::DECODER),
+            encoder: self.encoder.device_len("", &self.device),
+            align_net: self.align_net.device_len("", &self.device),
+            flux: FluxBytes::of(&self.config.flux.config, &self.flux, &self.device),
+            vae: self.vae.device_len(Vae::DECODER, &self.device),
         }
     }
 
@@ -142,7 +142,7 @@ impl Files {
 
     /// Bytes that loading the transformer reads.
     fn flux_bytes(&self, limit: Limit) -> u64 {
-        let bytes = FluxBytes::of(&self.config.flux.config, &self.flux);
+        let bytes = FluxBytes::of(&self.config.flux.config, &self.flux, &self.device);
         bytes.read_within(limit.flux_weights(), &self.flux)
     }
 

@@ -5,7 +5,7 @@
 use std::fmt::Display;
 
 use burn::tensor::{AllocationProperty, Bytes, DType, Device, Tensor, TensorData};
-use x2i_shaders::{BlockQuantized, BlockType, InputBits};
+use x2i_shaders::{BlockQuantized, BlockType, InputBits, takes_halves};
 
 use crate::error::{Error, Result};
 
@@ -21,7 +21,7 @@ use super::{LocalBoxFuture, memory_len};
     reason = "both are handles that live inside a layer; a box would only add a hop per product"
 )]
 pub enum Matrix {
-    /// f32 on the device.
+    /// f32, or the 16 bits of the file where products take them ([`takes_halves`]).
     Dense(Tensor<2>),
     /// ggml blocks on the device, dequantized inside the matrix product.
     Quantized(BlockQuantized),
@@ -113,7 +113,8 @@ impl<'a> Scope<'a> {
         Ok(Tensor::from_data(data, (self.device, DType::F32)))
     }
 
-    /// Reads a linear layer's weight `[out, in]`: blocks stay blocks, the rest becomes dense f32.
+    /// Reads a linear layer's weight `[out, in]`: blocks stay blocks, on the CPU 16 bits stay 16
+    /// bits; the rest becomes dense f32.
     ///
     /// # Errors
     /// As [`tensor`](Self::tensor).
@@ -127,9 +128,15 @@ impl<'a> Scope<'a> {
             Some(StoredType::Q4K) => BlockType::Q4K,
             Some(StoredType::Q5K) => BlockType::Q5K,
             Some(StoredType::Q6K) => BlockType::Q6K,
+            Some(StoredType::F16) if takes_halves(self.device) => {
+                return self.halves(name, shape, DType::F16).await;
+            }
+            Some(StoredType::BF16) if takes_halves(self.device) => {
+                return self.halves(name, shape, DType::BF16).await;
+            }
             _ => return self.tensor(name, shape).await.map(Matrix::Dense),
         };
-        let bytes = self.blocks(name, shape).await?;
+        let bytes = self.bytes(name, shape).await?;
         BlockQuantized::from_ggml(bytes, block_type, shape, self.device)
             .map(|weight| Matrix::Quantized(weight.with_input_bits(self.input_bits)))
             .map_err(|error| {
@@ -141,6 +148,18 @@ impl<'a> Scope<'a> {
             })
     }
 
+    /// A matrix of 16 bits as it is stored.
+    async fn halves(&self, name: &str, shape: [usize; 2], dtype: DType) -> Result<Matrix> {
+        let mut bytes = self.bytes(name, shape).await?;
+        // A safetensors file may put numbers at odd places.
+        if !bytes.as_ptr().addr().is_multiple_of(align_of::<u16>()) {
+            let numbers = bytes.as_chunks().0.iter();
+            bytes = Bytes::from_elems(numbers.map(|&bytes| u16::from_ne_bytes(bytes)).collect());
+        }
+        let data = TensorData::from_bytes(bytes, shape, dtype);
+        Ok(Matrix::Dense(Tensor::from_data(data, (self.device, dtype))))
+    }
+
     fn full_name(&self, name: &str) -> String {
         if self.prefix.is_empty() {
             name.to_owned()
@@ -149,8 +168,8 @@ impl<'a> Scope<'a> {
         }
     }
 
-    /// The blocks of a matrix, shared with the source where that can be.
-    async fn blocks(&self, name: &str, shape: [usize; 2]) -> Result<Bytes> {
+    /// The bytes of a matrix as stored, shared with the source where that can be.
+    async fn bytes(&self, name: &str, shape: [usize; 2]) -> Result<Bytes> {
         let full_name = self.full_name(name);
         self.check_shape(&full_name, &shape)?;
         let Some(shared) = self.weights.share(&full_name) else {

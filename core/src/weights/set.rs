@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use burn::tensor::Device;
 use bytes::Bytes;
+use x2i_shaders::takes_halves;
 
 use crate::error::{Error, Result};
 
@@ -199,11 +200,17 @@ impl Weights {
         tensors.map(|(_, tensor)| tensor.byte_len()).sum()
     }
 
-    /// The bytes that the same tensors take on a device: blocks stay blocks, the rest is f32.
-    pub fn device_len(&self, prefix: &str) -> u64 {
+    /// The bytes that the same tensors take on `device`: blocks stay blocks, matrices of 16 bits do
+    /// where [`takes_halves`], the rest is f32.
+    pub fn device_len(&self, prefix: &str, device: &Device) -> u64 {
+        let halves = takes_halves(device);
+        let stays = |tensor: &Tensor| match tensor.stored {
+            StoredType::F16 | StoredType::BF16 => halves && tensor.shape.len() == 2,
+            stored => stored.is_block(),
+        };
         let tensors = self.tensors.range(prefix.to_owned()..);
         let tensors = tensors.take_while(|(name, _)| name.starts_with(prefix));
-        let length = |tensor: &Tensor| match tensor.stored.is_block() {
+        let length = |tensor: &Tensor| match stays(tensor) {
             true => tensor.byte_len(),
             false => StoredType::F32.byte_len(&tensor.shape).unwrap_or(u64::MAX),
         };

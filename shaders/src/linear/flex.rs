@@ -1,8 +1,10 @@
-//! A dense layer on the CPU: natively burn-flex's GEMM, in a browser our own.
+//! A dense layer on the CPU: natively burn-flex's GEMM, in a browser our own; [`halves`] for weights
+//! of 16 bits.
 
 use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{Flex, FlexTensor, Layout};
 
+use super::halves;
 use crate::gemm::{Strided, product};
 use crate::vectorize::dot;
 
@@ -10,6 +12,9 @@ use crate::vectorize::dot;
 const FEW_ROWS: usize = 2;
 
 pub(crate) fn linear(x: FlexTensor, weight: FlexTensor, bias: Option<FlexTensor>) -> FlexTensor {
+    if !cfg!(target_family = "wasm") && halves::is_half(&weight) && x.dtype() == DType::F32 {
+        return halves::linear(x, weight, bias);
+    }
     let all_f32 = [&x, &weight]
         .into_iter()
         .chain(&bias)

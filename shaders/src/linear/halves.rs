@@ -1,0 +1,154 @@
+//! A dense layer on the CPU whose weight has 16 bits: bf16 or f16, as checkpoints store it.
+//!
+//! Rows are widened to f32 when they are used, a [`STRIPE`] at a time: a model takes half of the
+//! memory, and none of its own where the weight is a file's. Widening costs 3 % of a product of 512
+//! rows; few rows, which wait for memory, gain. Left out: arithmetic in 16 bits.
+
+use burn::tensor::{Bytes, DType, Element, Shape};
+use burn_flex::{Flex, FlexTensor, Layout};
+use bytemuck::Pod;
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+use rayon::prelude::*;
+
+use crate::vectorize::{Kernel, dot, vectorize};
+
+/// Weights that are f32 at a time where there are many input rows: 4 MB.
+const STRIPE: usize = 1 << 20;
+
+/// Up to this many input rows the dot products win, as with quantized weights.
+const FEW_ROWS: usize = 8;
+
+/// Weights in a task of few rows.
+const TASK_WEIGHTS: usize = 64 * 1024;
+
+/// A float of 16 bits.
+pub(crate) trait Half: Element + Pod + Sync {
+    /// The same numbers as f32.
+    fn widen(halves: &[Self], out: &mut [f32]);
+}
+
+impl Half for bf16 {
+    fn widen(halves: &[Self], out: &mut [f32]) {
+        vectorize(WidenBf16 { halves, out });
+    }
+}
+
+impl Half for f16 {
+    fn widen(halves: &[Self], out: &mut [f32]) {
+        halves.convert_to_f32_slice(out);
+    }
+}
+
+struct WidenBf16<'a> {
+    halves: &'a [bf16],
+    out: &'a mut [f32],
+}
+
+impl Kernel for WidenBf16<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for (out, half) in self.out.iter_mut().zip(self.halves) {
+            *out = f32::from_bits(u32::from(half.to_bits()) << 16);
+        }
+    }
+}
+
+/// True for weights that [`linear`] takes.
+pub(crate) fn is_half(weight: &FlexTensor) -> bool {
+    matches!(weight.dtype(), DType::F16 | DType::BF16)
+}
+
+/// `x [m, cols]` f32 times `weight [rows, cols]` of 16 bits transposed, plus `bias [rows]` f32.
+pub(crate) fn linear(x: FlexTensor, weight: FlexTensor, bias: Option<FlexTensor>) -> FlexTensor {
+    match weight.dtype() {
+        DType::BF16 => product::<bf16>(x, weight, bias),
+        _ => product::<f16>(x, weight, bias),
+    }
+}
+
+fn product<H: Half>(x: FlexTensor, weight: FlexTensor, bias: Option<FlexTensor>) -> FlexTensor {
+    let (x, weight) = (x.to_contiguous(), weight.to_contiguous());
+    let bias = bias.map(|bias| bias.to_contiguous());
+    let bias = bias.as_ref().map(|bias| bias.storage::<f32>());
+    let (m, cols) = (x.layout().shape()[0], x.layout().shape()[1]);
+    let rows = weight.layout().shape()[0];
+    let mut out = match bias {
+        Some(bias) => bias.repeat(m),
+        None => vec![0.0; m * rows],
+    };
+    if m * rows * cols > 0 {
+        match m <= FEW_ROWS {
+            true => add_few_rows::<H>(x.storage(), weight.storage(), cols, &mut out),
+            false => add_stripes::<H>(&x, weight.storage(), &mut out),
+        }
+    }
+    tensor(out, [m, rows])
+}
+
+/// Adds the products of few input rows to `out [m, rows]`.
+fn add_few_rows<H: Half>(x: &[f32], weight: &[H], cols: usize, out: &mut [f32]) {
+    let task_rows = TASK_WEIGHTS.div_ceil(cols);
+    let tasks = weight.par_chunks(task_rows * cols).map(|weight| {
+        let mut row = vec![0.0; cols];
+        let rows = weight.chunks_exact(cols).flat_map(|halves| {
+            H::widen(halves, &mut row);
+            let products = x
+                .chunks_exact(cols)
+                .map(|x| vectorize(Dot { x, weight: &row }));
+            products.collect::<Vec<_>>()
+        });
+        rows.collect::<Vec<f32>>()
+    });
+    let products: Vec<f32> = tasks.flatten_iter().collect(); // [rows, m]
+    let (m, rows) = (x.len() / cols, weight.len() / cols);
+    for (row, products) in products.chunks_exact(m).enumerate() {
+        for (i, product) in products.iter().enumerate() {
+            out[i * rows + row] += product;
+        }
+    }
+}
+
+struct Dot<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+}
+
+impl Kernel for Dot<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn call(self) -> f32 {
+        dot(self.x, self.weight)
+    }
+}
+
+/// Adds the products of many input rows to `out [m, rows]`, with burn-flex's GEMM.
+fn add_stripes<H: Half>(x: &FlexTensor, weight: &[H], out: &mut [f32]) {
+    let cols = x.layout().shape()[1];
+    let rows = weight.len() / cols;
+    let stripe_rows = (STRIPE / cols).max(1);
+    for (index, halves) in weight.chunks(stripe_rows * cols).enumerate() {
+        let mut stripe = vec![0.0; halves.len()];
+        let parts = stripe.par_chunks_mut(TASK_WEIGHTS);
+        parts
+            .zip(halves.par_chunks(TASK_WEIGHTS))
+            .for_each(|(out, halves)| H::widen(halves, out));
+        let (first, width) = (index * stripe_rows, halves.len() / cols);
+        let stripe = tensor(stripe, [width, cols]);
+        let products = super::composed::<Flex>(x.clone(), stripe, None);
+        let products = products.storage::<f32>().chunks_exact(width);
+        for (out, products) in out.chunks_exact_mut(rows).zip(products) {
+            for (out, product) in out[first..][..width].iter_mut().zip(products) {
+                *out += product;
+            }
+        }
+    }
+}
+
+fn tensor(values: Vec<f32>, shape: [usize; 2]) -> FlexTensor {
+    let layout = Layout::contiguous(Shape::new(shape));
+    FlexTensor::new(Bytes::from_elems(values), layout, DType::F32)
+}
