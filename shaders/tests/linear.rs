@@ -148,7 +148,7 @@ fn weights_of_16_bits_give_what_their_values_give() {
             (8, [9, 1100]),
             (9, [75, 33]),
             (64, [1, 4]),
-            (20, [300, 4096]), // more than one stripe
+            (9, [1030, 4096]), // more than one stripe
             (3, [70_000, 3]),  // more than one task
             (5, [0, 3]),
         ] {

@@ -6,10 +6,16 @@
 use x2i_core::weights::gguf::GgufWriter;
 use x2i_core::weights::{Component, MemorySource, StoredType, Weights, quant};
 
+use crate::Effort;
 use crate::case::Fallible;
 
-/// The types that `x2i convert --quantize` makes.
-pub const TYPES: [StoredType; 3] = [StoredType::Q8_0, StoredType::Q4_0, StoredType::Q4K];
+/// The types that `x2i convert --quantize` makes; one of them where cases are to be brief.
+pub fn types(effort: Effort) -> &'static [StoredType] {
+    match effort {
+        Effort::Whole => &[StoredType::Q8_0, StoredType::Q4_0, StoredType::Q4K],
+        Effort::Brief => &[StoredType::Q4_0],
+    }
+}
 
 /// The largest difference between the two, as a share of the largest value.
 pub const TOLERANCE: f32 = 1e-3;

@@ -135,7 +135,7 @@ async fn quantized_velocities(
 ) -> Outcome {
     let inputs = Inputs::read(case).await?;
     let (golden, _) = case.golden.f32("out.sample").await?;
-    for stored in quantized::TYPES {
+    for &stored in quantized::types(case.effort) {
         let Some(both) = quantize(weights, Component::Flux, stored).await? else {
             report.note(format!(
                 "no rows of this model divide into blocks of {stored}"

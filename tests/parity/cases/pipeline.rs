@@ -1,7 +1,8 @@
-//! The whole path on tiny models: prompt to picture, with a dynamic and a static shift.
+//! The whole path on tiny models: prompt to picture, with a dynamic and a static shift; and how far
+//! pictures of quantized weights are from the golden one.
 
 use burn::tensor::Tensor;
-use x2i_core::align_net::AlignNet;
+use x2i_core::align_net::{AlignNet, Conditioning as Conditioned};
 use x2i_core::config::{
     AlignNetConfig, FluxConfig, Padding, PaddingSide, PromptFormat, SchedulerConfig, VaeConfig,
 };
@@ -13,7 +14,8 @@ use x2i_core::vae::Vae;
 use x2i_core::weights::Component;
 use x2i_core::{image, model};
 
-use crate::case::{Case, Outcome};
+use crate::case::{Case, Fallible, Outcome};
+use crate::quantized::{self, Quantized, quantize};
 use crate::report::Report;
 
 /// The README's share of bytes that may differ by more than one grey level.
@@ -63,13 +65,14 @@ pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
 
     let config: FluxConfig =
         serde_json::from_value(case.json("flux/transformer/config.json").await?)?;
-    let weights = case
+    let flux_weights = case
         .weights(
             Component::Flux,
             &["flux/transformer/diffusion_pytorch_model.safetensors"],
         )
         .await?;
-    let flux = Flux::load(&config, &weights.scope(&case.device)).await?;
+    let flux_config = config;
+    let flux = Flux::load(&flux_config, &flux_weights.scope(&case.device)).await?;
     let config: VaeConfig = serde_json::from_value(case.json("flux/vae/config.json").await?)?;
     let weights = case
         .weights(
@@ -147,8 +150,77 @@ pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
             &case.golden.f32(&format!("out.{tag}.decoded")).await?.0,
         );
         picture(case, report, tag, decoded).await?;
+        let painting = Painting {
+            tag,
+            sigmas: schedule.sigmas,
+            noise: packed.clone(),
+            conditioning: conditioning.clone(),
+            guidance,
+            size: [height, width],
+        };
+        for &stored in quantized::types(case.effort) {
+            let both = quantize(&flux_weights, Component::Flux, stored).await?;
+            if let Some(Quantized { blocks, .. }) = both {
+                let flux = Flux::load(&flux_config, &blocks.scope(&case.device)).await?;
+                let psnr = painting.psnr(case, &flux, &vae).await?;
+                report.note(format!(
+                    "{tag}: {psnr:.1} dB from the golden picture with {stored} weights"
+                ));
+            }
+        }
     }
     Ok(())
+}
+
+/// All that another transformer needs to paint the golden picture.
+struct Painting<'a> {
+    tag: &'a str,
+    sigmas: Vec<f32>,
+    noise: Tensor<3>,
+    conditioning: Conditioned,
+    guidance: f32,
+    size: [usize; 2],
+}
+
+impl Painting<'_> {
+    /// How near this transformer's picture is to the golden one, in dB.
+    async fn psnr(&self, case: &Case<'_>, flux: &Flux, vae: &Vae) -> Fallible<f64> {
+        let [height, width] = self.size;
+        let Conditioned { txt, vec } = self.conditioning.clone();
+        let ids = [
+            latents::text_ids(txt.dims()[1]),
+            latents::image_ids(height / 16, width / 16),
+        ];
+        let rope = flux.rope(&ids.concat());
+        let conditions = flux.embed(txt, vec, &[self.guidance]);
+        let mut img = self.noise.clone();
+        for levels in self.sigmas.windows(2) {
+            let input = FluxInput {
+                img: img.clone(),
+                conditions: &conditions,
+                sigma: &levels[..1],
+                rope: &rope,
+            };
+            let velocity = flux.forward(input, &mut async |_| Ok(())).await?;
+            img = FlowMatchEuler::step(img, velocity, levels[0], levels[1]);
+        }
+        let unpacked = latents::unpack(img, height / 8, width / 8);
+        let decoded = vae
+            .decode(vae.unscale(unpacked), &mut async |_, _| Ok(()))
+            .await?;
+        let pictures = image::to_rgb8(decoded).await?;
+        let ours = pictures.first().ok_or("no picture")?.pixels();
+        let (golden, _) = case
+            .golden
+            .u8(&format!("out.{}.image_uint8", self.tag))
+            .await?;
+        let squares = ours
+            .iter()
+            .zip(&golden)
+            .map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2));
+        let mean = squares.sum::<f64>() / golden.len() as f64;
+        Ok(10.0 * (255.0 * 255.0 / mean).log10())
+    }
 }
 
 async fn encode(
