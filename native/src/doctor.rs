@@ -24,7 +24,8 @@ const WORKING_MEMORY: u64 = 256 << 20;
 struct Need {
     name: String,
     file_bytes: u64,
-    loaded_bytes: u64,
+    loaded_on_cpu: u64,
+    loaded_on_gpu: u64,
     largest_tensor: u64,
 }
 
@@ -82,13 +83,18 @@ fn need(model: &Model) -> Result<Need> {
     Ok(Need {
         name: config.name,
         file_bytes: total(|part| part.bytes),
-        loaded_bytes: total(|part| part.loaded),
+        loaded_on_cpu: total(|part| part.on_cpu),
+        loaded_on_gpu: total(|part| part.on_gpu),
         largest_tensor: parts.iter().map(|part| part.largest).max().unwrap_or(0),
     })
 }
 
 fn verdict(entry: &DeviceEntry, need: &Need) -> Verdict {
-    let wanted = need.loaded_bytes + WORKING_MEMORY;
+    let loaded = match entry.kind {
+        DeviceKind::Cpu => need.loaded_on_cpu,
+        _ => need.loaded_on_gpu,
+    };
+    let wanted = loaded + WORKING_MEMORY;
     let no = |why: String| Verdict {
         can_run: false,
         why,
@@ -141,8 +147,12 @@ fn report(
         )
     });
     let model = need.map_or("none (give one with --model DIR)".into(), |need| {
-        let (files, loaded) = (human_bytes(need.file_bytes), human_bytes(need.loaded_bytes));
-        format!("{}: {files} in files, {loaded} when loaded", need.name)
+        let [files, on_cpu, on_gpu] =
+            [need.file_bytes, need.loaded_on_cpu, need.loaded_on_gpu].map(human_bytes);
+        format!(
+            "{}: {files} in files, loaded {on_cpu} on the CPU, {on_gpu} on a GPU",
+            need.name
+        )
     });
     let mut text = format!("x2i {}, burn {}\n", versions.x2i, versions.burn);
     text.push_str(&columns(&[
@@ -224,7 +234,8 @@ mod tests {
         let need = Need {
             name: "huge".into(),
             file_bytes: 0,
-            loaded_bytes: u64::MAX / 4,
+            loaded_on_cpu: u64::MAX / 4,
+            loaded_on_gpu: u64::MAX / 4,
             largest_tensor: u64::MAX / 4,
         };
         for entry in &entries {

@@ -204,12 +204,13 @@ fn inspect_model(model: &Model, json: bool) -> Result<String> {
     }
     let total = |of: fn(&PartReport) -> u64| parts.iter().map(of).sum::<u64>();
     let mut text = format!(
-        "{}: model `{}`, {}, {} in files, {} when loaded\n",
+        "{}: model `{}`, {}, {} in files, loaded {} on the CPU, {} on a GPU\n",
         model.place(),
         config.name,
         millions(total(|part| part.parameters)),
         human_bytes(total(|part| part.bytes)),
-        human_bytes(total(|part| part.loaded)),
+        human_bytes(total(|part| part.on_cpu)),
+        human_bytes(total(|part| part.on_gpu)),
     );
     let rows = parts.iter().map(|part| {
         row([

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use x2i_core::model::{self, ModelSource};
-use x2i_core::weights::{Component, FileFormat, StoredType, WeightFile, Weights};
+use x2i_core::weights::{Component, FileFormat, Target, WeightFile, Weights};
 use x2i_core::{ModelConfig, Result};
 
 /// One weight file.
@@ -114,9 +114,11 @@ pub struct PartReport {
     pub parameters: u64,
     /// Bytes of its tensors in the files.
     pub bytes: u64,
-    /// Bytes once loaded.
-    pub loaded: u64,
-    /// The largest loaded tensor in bytes.
+    /// Bytes once loaded on the CPU.
+    pub on_cpu: u64,
+    /// Bytes once loaded on a GPU.
+    pub on_gpu: u64,
+    /// The largest tensor on a GPU in bytes.
     pub largest: u64,
 }
 
@@ -162,7 +164,8 @@ fn part_report(
         files: files.to_vec(),
         parameters: 0,
         bytes: 0,
-        loaded: 0,
+        on_cpu: 0,
+        on_gpu: 0,
         largest: 0,
     };
     for name in weights.names() {
@@ -176,20 +179,12 @@ fn part_report(
         if component == Component::Vae && name.starts_with("encoder.") {
             continue;
         }
-        let loaded = loaded_bytes(stored, elements);
-        report.loaded += loaded;
-        report.largest = report.largest.max(loaded);
+        let on_gpu = Target::Gpu.loaded_len(stored, &shape);
+        report.on_cpu += Target::Cpu.loaded_len(stored, &shape);
+        report.on_gpu += on_gpu;
+        report.largest = report.largest.max(on_gpu);
     }
     report
-}
-
-/// Blocks stay blocks, with a scale of f32 for every 32 numbers; all else becomes f32.
-fn loaded_bytes(stored: StoredType, elements: u64) -> u64 {
-    match stored {
-        StoredType::Q8_0 => elements + elements / 8,
-        StoredType::Q4_0 => elements / 2 + elements / 8,
-        _ => elements * 4,
-    }
 }
 
 fn describe(config: &ModelConfig, component: Component) -> String {
@@ -225,17 +220,5 @@ fn describe(config: &ModelConfig, component: Component) -> String {
                 vae.downsampling()
             )
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn blocks_are_loaded_as_blocks_and_the_rest_as_f32() {
-        assert_eq!(loaded_bytes(StoredType::Q8_0, 32), 36);
-        assert_eq!(loaded_bytes(StoredType::Q4_0, 32), 20);
-        assert_eq!(loaded_bytes(StoredType::BF16, 32), 128);
     }
 }

@@ -13,6 +13,7 @@
 
 mod cursor;
 mod file;
+mod footprint;
 pub mod gguf;
 pub mod names;
 pub mod pickle;
@@ -23,6 +24,7 @@ mod set;
 mod stored;
 
 pub use file::{FileFormat, HostTensor, WeightFile};
+pub use footprint::Target;
 pub use names::Component;
 pub use scope::{Matrix, OnRead, Scope};
 pub use set::Weights;

@@ -5,7 +5,7 @@
 use std::fmt::Display;
 
 use burn::tensor::{AllocationProperty, Bytes, DType, Device, Tensor, TensorData};
-use x2i_shaders::{BlockQuantized, BlockType, InputBits, takes_halves};
+use x2i_shaders::{BlockQuantized, InputBits, takes_halves};
 
 use crate::error::{Error, Result};
 
@@ -119,22 +119,17 @@ impl<'a> Scope<'a> {
     /// # Errors
     /// As [`tensor`](Self::tensor).
     pub async fn matrix(&self, name: &str, shape: [usize; 2]) -> Result<Matrix> {
-        let block_type = match self.weights.stored(&self.full_name(name)) {
-            Some(StoredType::Q4_0) => BlockType::Q4_0,
-            Some(StoredType::Q4_1) => BlockType::Q4_1,
-            Some(StoredType::Q5_0) => BlockType::Q5_0,
-            Some(StoredType::Q5_1) => BlockType::Q5_1,
-            Some(StoredType::Q8_0) => BlockType::Q8_0,
-            Some(StoredType::Q4K) => BlockType::Q4K,
-            Some(StoredType::Q5K) => BlockType::Q5K,
-            Some(StoredType::Q6K) => BlockType::Q6K,
-            Some(StoredType::F16) if takes_halves(self.device) => {
-                return self.halves(name, shape, DType::F16).await;
-            }
-            Some(StoredType::BF16) if takes_halves(self.device) => {
-                return self.halves(name, shape, DType::BF16).await;
-            }
-            _ => return self.tensor(name, shape).await.map(Matrix::Dense),
+        let stored = self.weights.stored(&self.full_name(name));
+        let dtype = match stored {
+            Some(StoredType::F16) => Some(DType::F16),
+            Some(StoredType::BF16) => Some(DType::BF16),
+            _ => None,
+        };
+        if let Some(dtype) = dtype.filter(|_| takes_halves(self.device)) {
+            return self.halves(name, shape, dtype).await;
+        }
+        let Some(block_type) = stored.and_then(StoredType::block_type) else {
+            return self.tensor(name, shape).await.map(Matrix::Dense);
         };
         let bytes = self.bytes(name, shape).await?;
         BlockQuantized::from_ggml(bytes, block_type, shape, self.device)

@@ -11,11 +11,11 @@ use std::rc::Rc;
 
 use burn::tensor::Device;
 use bytes::Bytes;
-use x2i_shaders::takes_halves;
 
 use crate::error::{Error, Result};
 
 use super::file::{HostTensor, WeightFile};
+use super::footprint::Target;
 use super::names::{Component, Layout, Translator};
 use super::scope::Scope;
 use super::stored::{StoredType, element_count};
@@ -200,22 +200,13 @@ impl Weights {
         tensors.map(|(_, tensor)| tensor.byte_len()).sum()
     }
 
-    /// The bytes that the same tensors take on `device`: blocks stay blocks, matrices of 16 bits do
-    /// where [`takes_halves`], the rest is f32.
+    /// The bytes that the same tensors take on `device`.
     pub fn device_len(&self, prefix: &str, device: &Device) -> u64 {
-        let halves = takes_halves(device);
-        let stays = |tensor: &Tensor| match tensor.stored {
-            StoredType::F16 | StoredType::BF16 => halves && tensor.shape.len() == 2,
-            stored => stored.is_block(),
-        };
+        let target = Target::of(device);
         let tensors = self.tensors.range(prefix.to_owned()..);
         let tensors = tensors.take_while(|(name, _)| name.starts_with(prefix));
-        let length = |tensor: &Tensor| match stays(tensor) {
-            true => tensor.byte_len(),
-            false => StoredType::F32.byte_len(&tensor.shape).unwrap_or(u64::MAX),
-        };
         tensors.fold(0, |sum: u64, (_, tensor)| {
-            sum.saturating_add(length(tensor))
+            sum.saturating_add(target.loaded_len(tensor.stored, &tensor.shape))
         })
     }
 

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use x2i_shaders::BlockType;
+
 /// The type of a tensor's stored numbers. Block types hold runs of [`block_len`](Self::block_len)
 /// numbers of a row together with their scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,6 +67,26 @@ impl StoredType {
     /// True for ggml's block types.
     pub fn is_block(self) -> bool {
         self.block_len() > 1
+    }
+
+    /// Floats of 16 bits.
+    pub fn is_half(self) -> bool {
+        matches!(self, Self::F16 | Self::BF16)
+    }
+
+    /// The blocks that products read as they are; `None` for what is widened on reading.
+    pub fn block_type(self) -> Option<BlockType> {
+        Some(match self {
+            Self::Q4_0 => BlockType::Q4_0,
+            Self::Q4_1 => BlockType::Q4_1,
+            Self::Q5_0 => BlockType::Q5_0,
+            Self::Q5_1 => BlockType::Q5_1,
+            Self::Q8_0 => BlockType::Q8_0,
+            Self::Q4K => BlockType::Q4K,
+            Self::Q5K => BlockType::Q5K,
+            Self::Q6K => BlockType::Q6K,
+            _ => return None,
+        })
     }
 
     /// The bytes of a contiguous tensor of `shape`, or `None` when that overflows, or when a row

@@ -6,6 +6,8 @@
 
 use half::f16;
 
+use super::device::DeviceLayout;
+
 /// Weights in a group, along the input dimension.
 pub(crate) const GROUP: usize = 32;
 
@@ -74,6 +76,11 @@ impl BlockType {
             Self::Q5K => 176,
             Self::Q6K => 210,
         }
+    }
+
+    /// Bytes of `elements` weights on a device that is not the CPU: words and f32 scales.
+    pub const fn device_len(self, elements: u64) -> u64 {
+        DeviceLayout::of(self).len(elements)
     }
 
     /// Groups in a block.

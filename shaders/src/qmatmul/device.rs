@@ -56,6 +56,13 @@ impl DeviceLayout {
         if self.nibbles { 8 } else { 4 }
     }
 
+    /// Bytes of both arrays for so many weights.
+    pub(crate) const fn len(self, elements: u64) -> u64 {
+        let words = elements / self.per_word() as u64;
+        let scales = elements / self.group as u64 * self.per_group() as u64;
+        4 * (words + scales)
+    }
+
     /// Numbers of a group in the array of scales.
     pub(crate) const fn per_group(self) -> usize {
         if self.offsets { 2 } else { 1 }

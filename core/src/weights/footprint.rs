@@ -1,0 +1,67 @@
+//! What a tensor takes once it is on a device, known from the header alone.
+
+use burn::tensor::Device;
+use x2i_shaders::takes_halves;
+
+use super::stored::{StoredType, element_count};
+
+/// Where weights lie, as far as their size goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// Blocks and matrices of 16 bits stay as the file has them; the rest is f32.
+    Cpu,
+    /// Blocks become words and f32 scales, the rest f32.
+    Gpu,
+}
+
+impl Target {
+    /// What `device` is. A browser's CPU, which widens everything but blocks, counts as a GPU.
+    pub fn of(device: &Device) -> Self {
+        match takes_halves(device) {
+            true => Self::Cpu,
+            false => Self::Gpu,
+        }
+    }
+
+    /// Bytes of a tensor of this type and shape; the largest number where they overflow.
+    pub fn loaded_len(self, stored: StoredType, shape: &[usize]) -> u64 {
+        let as_f32 = StoredType::F32.byte_len(shape).unwrap_or(u64::MAX);
+        let as_stored = stored.byte_len(shape).unwrap_or(u64::MAX);
+        match (self, stored.block_type()) {
+            (Self::Cpu, Some(_)) => as_stored,
+            (Self::Gpu, Some(block_type)) => {
+                element_count(shape).map_or(u64::MAX, |count| block_type.device_len(count))
+            }
+            (Self::Cpu, None) if stored.is_half() && shape.len() == 2 => as_stored,
+            (_, None) => as_f32,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cpu_keeps_the_file_s_bytes_and_a_gpu_words_with_scales() {
+        let both =
+            |stored| [Target::Cpu, Target::Gpu].map(|target| target.loaded_len(stored, &[2, 256]));
+        assert_eq!(both(StoredType::Q4_0), [288, 256 + 64]);
+        assert_eq!(both(StoredType::Q8_0), [544, 512 + 64]);
+        assert_eq!(both(StoredType::Q4K), [288, 256 + 128]);
+        assert_eq!(both(StoredType::Q6K), [420, 512 + 128]);
+        assert_eq!(both(StoredType::BF16), [1024, 2048]);
+        assert_eq!(both(StoredType::Q2K), [2048, 2048], "read as f32");
+    }
+
+    #[test]
+    fn vectors_and_kernels_become_f32() {
+        assert_eq!(Target::Cpu.loaded_len(StoredType::F16, &[7]), 28);
+        assert_eq!(Target::Cpu.loaded_len(StoredType::BF16, &[2, 3, 3, 3]), 216);
+        assert_eq!(Target::Gpu.loaded_len(StoredType::F64, &[3]), 12);
+        assert_eq!(
+            Target::Cpu.loaded_len(StoredType::F32, &[usize::MAX, 9]),
+            u64::MAX
+        );
+    }
+}
