@@ -4,6 +4,7 @@
 //! `const NAME: type = value;` line, whose value [`Shader::render`] replaces.
 
 use burn::tensor::{DType, Shape};
+use burn_cubecl::cubecl::ir::features::Plane;
 use burn_cubecl::cubecl::prelude::KernelId;
 use burn_cubecl::cubecl::server::KernelArguments;
 use burn_cubecl::cubecl::{CubeCount, CubeDim};
@@ -19,6 +20,10 @@ pub(crate) const THREADS: u32 = 256;
 
 /// WebGPU's default limit of workgroups along one axis.
 const MAX_GROUPS: u32 = 65_535;
+
+/// What Tint wants above a text that uses subgroups. Ours call them where whole subgroups are, by the
+/// number of the group, which it can't see; naga asks for neither line and has no word for the first.
+const SUBGROUP_PRELUDE: &str = "enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n";
 
 /// One compile-time variant of a shader file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -56,6 +61,9 @@ impl Shader {
             let end = equals + text[equals..].find(';').expect("a const ends in ;");
             text.replace_range(equals..end, value);
         }
+        if cfg!(target_family = "wasm") && text.contains("subgroupShuffle") {
+            text.insert_str(0, SUBGROUP_PRELUDE);
+        }
         text
     }
 }
@@ -82,10 +90,44 @@ pub(crate) fn runs(tensor: &CubeTensor) -> bool {
 /// Units of a vector up to which a kernel that shares memory between its threads loses.
 const NARROW: u32 = 8;
 
-/// True when threads run in small groups: a software adapter (SwiftShader has 4, lavapipe 8), or a
-/// GPU such as Mali, whose workgroup memory is its cache.
-pub(crate) fn has_narrow_units(tensor: &CubeTensor) -> bool {
-    tensor.client.properties().hardware.plane_size_max <= NARROW
+/// Sizes of a subgroup that the kernels for narrow units are written for.
+pub(crate) const NARROW_LANES: [u32; 2] = [4, 8];
+
+/// Facts of an adapter that a kernel's variant is chosen by: a rule, so that no first run pays for an
+/// autotuner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Units {
+    /// Groups of 16 threads or more, and workgroup memory that is faster than what is behind it.
+    Wide,
+    /// Small groups: a software adapter (SwiftShader has 4, lavapipe 8), or a GPU such as Mali, whose
+    /// workgroup memory is its cache.
+    Narrow,
+    /// The same, of one known size, whose lanes pass values to each other.
+    NarrowSubgroups(u32),
+}
+
+impl Units {
+    /// Those of a tensor's device.
+    ///
+    /// cubecl hides the subgroups of software adapters. A browser tells one size only where it has
+    /// them, and llvmpipe has them since it tells a size at all.
+    pub(crate) fn of(tensor: &CubeTensor) -> Self {
+        let properties = tensor.client.properties();
+        let [least, most] = [
+            properties.hardware.plane_size_min,
+            properties.hardware.plane_size_max,
+        ];
+        let subgroups = properties.features.plane.contains(Plane::Ops)
+            || cfg!(target_family = "wasm")
+            || properties.identity.name.starts_with("llvmpipe");
+        match most {
+            _ if most > NARROW => Self::Wide,
+            lanes if subgroups && least == most && NARROW_LANES.contains(&lanes) => {
+                Self::NarrowSubgroups(lanes)
+            }
+            _ => Self::Narrow,
+        }
+    }
 }
 
 /// `[batch, tokens, width]` as rows that follow each other, and the elements from one to the next:

@@ -14,8 +14,17 @@ const MAX_STORAGE_BUFFERS: usize = 8;
 fn check(name: &str, source: &str) {
     let module = naga::front::wgsl::parse_str(source)
         .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(source)));
-    // No capability beyond the base: no f16, no subgroups.
-    Validator::new(ValidationFlags::all(), Capabilities::empty())
+    // No capability beyond the base, but for those that a device with subgroups alone launches.
+    let capabilities = match source.contains("subgroupShuffle") {
+        true => Capabilities::SUBGROUP,
+        false => Capabilities::empty(),
+    };
+    assert_eq!(
+        capabilities.is_empty(),
+        !name.contains("_narrow"),
+        "{name} needs {capabilities:?}"
+    );
+    Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(source)));
 
@@ -74,5 +83,5 @@ fn the_files_are_valid_as_they_are() {
         );
         files += 1;
     }
-    assert_eq!(files, 11);
+    assert_eq!(files, 13);
 }

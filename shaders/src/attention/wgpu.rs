@@ -1,11 +1,12 @@
-//! Attention on a wgpu device that compiles WGSL: `wgsl/attention.wgsl`.
+//! Attention on a wgpu device that compiles WGSL: `wgsl/attention.wgsl`, and
+//! `wgsl/attention_narrow.wgsl` where vector units are narrow and have subgroups.
 
 use burn::tensor::{DType, Shape};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use crate::wgsl::{self, Shader};
+use crate::wgsl::{self, Shader, THREADS, Units};
 
 /// The widest head whose output tile fits the registers that the shader counts on.
 const MAX_HEAD_DIM: usize = 256;
@@ -16,24 +17,86 @@ const ROWS: usize = 16;
 /// Rows of a thread: many, and where 16 rows are all there are.
 const ROW_GROUPS: [usize; 2] = [4, 1];
 
-fn shader(head_dim: usize, row_group: usize, masked: bool) -> Shader {
-    Shader {
-        name: "attention",
-        text: include_str!("../../wgsl/attention.wgsl"),
-        constants: vec![
-            ("HEAD_DIM4", format!("{}u", head_dim / 4)),
-            ("ROW_GROUP", format!("{row_group}u")),
-            ("MASKED", masked.to_string()),
-        ],
+/// Query rows of a subgroup where units are narrow.
+const NARROW_ROWS: usize = 8;
+
+/// Columns of a lane there.
+const NARROW_COLUMNS: usize = 16;
+
+/// Which shader, and what it fixes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Variant {
+    /// Tiles in workgroup memory; rows of a thread.
+    Tiled(usize),
+    /// Subgroups of so many lanes, each on its own.
+    Narrow(u32),
+}
+
+impl Variant {
+    /// The one for a device, and for so many query rows of a key head.
+    fn of(units: Units, rows: usize) -> Self {
+        match units {
+            Units::NarrowSubgroups(lanes) => Self::Narrow(lanes),
+            Units::Wide | Units::Narrow => Self::Tiled(ROW_GROUPS[usize::from(rows <= ROWS)]),
+        }
+    }
+
+    fn shader(self, head_dim: usize, masked: bool) -> Shader {
+        let (name, text, own) = match self {
+            Self::Tiled(row_group) => (
+                "attention",
+                include_str!("../../wgsl/attention.wgsl"),
+                ("ROW_GROUP", format!("{row_group}u")),
+            ),
+            Self::Narrow(lanes) => (
+                "attention_narrow",
+                include_str!("../../wgsl/attention_narrow.wgsl"),
+                ("LANES", format!("{lanes}u")),
+            ),
+        };
+        Shader {
+            name,
+            text,
+            constants: vec![
+                ("HEAD_DIM4", format!("{}u", head_dim / 4)),
+                own,
+                ("MASKED", masked.to_string()),
+            ],
+        }
+    }
+
+    /// Tiles of query rows of a key head.
+    fn row_tiles(self, rows: usize) -> usize {
+        match self {
+            Self::Tiled(row_group) => rows.div_ceil(ROWS * row_group),
+            Self::Narrow(_) => rows.div_ceil(NARROW_ROWS),
+        }
+    }
+
+    /// Parts of the columns of a head, each with tiles of its own.
+    fn parts(self, head_dim: usize) -> usize {
+        match self {
+            Self::Tiled(_) => 1,
+            Self::Narrow(lanes) => head_dim.div_ceil(NARROW_COLUMNS * lanes as usize),
+        }
+    }
+
+    /// Workgroups for so many tiles.
+    fn groups(self, tiles: usize) -> u32 {
+        match self {
+            Self::Tiled(_) => tiles as u32,
+            Self::Narrow(lanes) => (tiles as u32).div_ceil(THREADS / lanes),
+        }
     }
 }
 
 /// Every variant that [`attention`] may launch.
 pub(crate) fn shaders() -> impl Iterator<Item = Shader> {
     (4..=MAX_HEAD_DIM).step_by(4).flat_map(|head_dim| {
-        ROW_GROUPS.into_iter().flat_map(move |row_group| {
-            [false, true].map(|masked| shader(head_dim, row_group, masked))
-        })
+        let tiled = ROW_GROUPS.map(Variant::Tiled).into_iter();
+        let variants = tiled.chain(wgsl::NARROW_LANES.map(Variant::Narrow));
+        variants
+            .flat_map(move |variant| [false, true].map(|masked| variant.shader(head_dim, masked)))
     })
 }
 
@@ -44,9 +107,7 @@ pub(crate) fn attention(
     mask: Option<CubeTensor>,
     scale: f32,
 ) -> CubeTensor {
-    let (shape, kv_shape) = (q.meta.shape().clone(), k.meta.shape().clone());
-    let (batch, heads, q_tokens, head_dim) = (shape[0], shape[1], shape[2], shape[3]);
-    let (kv_heads, kv_tokens) = (kv_shape[1], kv_shape[2]);
+    let head_dim = q.meta.shape()[3];
     let all_f32 = [&q, &k, &v]
         .into_iter()
         .chain(&mask)
@@ -54,16 +115,28 @@ pub(crate) fn attention(
     if !wgsl::runs(&q)
         || !head_dim.is_multiple_of(4)
         || head_dim > MAX_HEAD_DIM
-        || shape.num_elements() == 0
+        || q.meta.shape().num_elements() == 0
         || !all_f32
     {
         return super::composed::<CubeBackend>(q, k, v, mask, scale);
     }
+    let rows = q.meta.shape()[1] / k.meta.shape()[1] * q.meta.shape()[2];
+    let variant = Variant::of(Units::of(&q), rows);
+    launch(variant, [q, k, v], mask, scale)
+}
 
+fn launch(
+    variant: Variant,
+    [q, k, v]: [CubeTensor; 3],
+    mask: Option<CubeTensor>,
+    scale: f32,
+) -> CubeTensor {
+    let (shape, kv_shape) = (q.meta.shape().clone(), k.meta.shape().clone());
+    let (batch, heads, q_tokens, head_dim) = (shape[0], shape[1], shape[2], shape[3]);
+    let (kv_heads, kv_tokens) = (kv_shape[1], kv_shape[2]);
     let rows = heads / kv_heads * q_tokens; // of a key head
-    let row_group = ROW_GROUPS[usize::from(rows <= ROWS)];
-    let row_tiles = rows.div_ceil(ROWS * row_group);
-    let tiles = row_tiles * batch * kv_heads;
+    let row_tiles = variant.row_tiles(rows);
+    let tiles = row_tiles * variant.parts(head_dim) * batch * kv_heads;
     let [mask_batch_stride, mask_head_stride] = match &mask {
         Some(mask) => mask_strides(mask.meta.shape()),
         None => [0, 0],
@@ -82,11 +155,11 @@ pub(crate) fn attention(
     let mut params = params.map(|value| value as u32).to_vec();
     params.push(scale.to_bits());
 
-    let shader = shader(head_dim, row_group, mask.is_some());
+    let shader = variant.shader(head_dim, mask.is_some());
     // The binding needs a buffer even where the shader reads no mask.
     let mask = mask.unwrap_or_else(|| wgsl::nothing(&q));
     let inputs = [q, k, v, mask].map(into_contiguous).to_vec();
-    wgsl::launch(shader, inputs, shape, &params, tiles as u32)
+    wgsl::launch(shader, inputs, shape, &params, variant.groups(tiles))
 }
 
 /// Elements from one batch and one head of a mask to the next; 0 where there is one.

@@ -1,12 +1,12 @@
-//! A dense layer on a wgpu device that compiles WGSL and has narrow vector units: `wgsl/linear.wgsl`.
-//! Elsewhere burn's tiled matmul runs.
+//! A dense layer on a wgpu device that compiles WGSL and has narrow vector units:
+//! `wgsl/linear_narrow.wgsl` with subgroups, else `wgsl/linear.wgsl`. Elsewhere burn's tiled matmul runs.
 
 use burn::tensor::{DType, Shape};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use crate::wgsl::{self, Shader};
+use crate::wgsl::{self, Shader, THREADS, Units};
 
 /// Outputs of a workgroup along either side.
 const TILE: usize = 64;
@@ -27,9 +27,68 @@ fn shader(one_row: bool, biased: bool) -> Shader {
 
 /// Every variant that [`linear`] may launch.
 pub(crate) fn shaders() -> impl Iterator<Item = Shader> {
-    [false, true]
-        .into_iter()
-        .flat_map(|one_row| [false, true].map(|biased| shader(one_row, biased)))
+    [false, true].into_iter().flat_map(|biased| {
+        let direct = [false, true].map(|one_row| shader(one_row, biased));
+        let narrow = wgsl::NARROW_LANES.map(|lanes| Narrow { lanes }.dense(biased));
+        direct.into_iter().chain(narrow)
+    })
+}
+
+/// `wgsl/linear_narrow.wgsl`, for dense weights and for those in blocks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Narrow {
+    /// Of a subgroup.
+    pub(crate) lanes: u32,
+}
+
+impl Narrow {
+    /// Input rows of a subgroup.
+    const ROWS: usize = 16;
+
+    /// Weight rows of a lane.
+    const GROUP: usize = 8;
+
+    /// For these units; even one row takes no longer than a kernel that makes fewer at once.
+    pub(crate) fn of(units: Units) -> Option<Self> {
+        match units {
+            Units::NarrowSubgroups(lanes) => Some(Self { lanes }),
+            Units::Wide | Units::Narrow => None,
+        }
+    }
+
+    /// `quads`: vec4 of weights in a vec4 of words.
+    pub(crate) fn shader(self, quads: usize, own: Vec<(&'static str, String)>) -> Shader {
+        let mut constants = vec![
+            ("LANES", format!("{}u", self.lanes)),
+            ("QUADS", format!("{quads}u")),
+        ];
+        constants.extend(own);
+        Shader {
+            name: "linear_narrow",
+            text: include_str!("../../wgsl/linear_narrow.wgsl"),
+            constants,
+        }
+    }
+
+    fn dense(self, biased: bool) -> Shader {
+        self.shader(1, vec![("BIASED", biased.to_string())])
+    }
+
+    /// `inputs`: x `[m, cols]`, the weight's words, its scales or the bias.
+    pub(crate) fn launch(
+        self,
+        shader: Shader,
+        quads: usize,
+        inputs: [CubeTensor; 3],
+        [m, rows, cols]: [usize; 3],
+    ) -> CubeTensor {
+        let row_tiles = rows.div_ceil(Self::GROUP * self.lanes as usize);
+        let tiles = row_tiles * m.div_ceil(Self::ROWS);
+        let params = [m, rows, cols / 4, row_tiles, tiles, quads].map(|value| value as u32);
+        let groups = (tiles as u32).div_ceil(THREADS / self.lanes);
+        let inputs = inputs.map(into_contiguous).to_vec();
+        wgsl::launch(shader, inputs, Shape::new([m, rows]), &params, groups)
+    }
 }
 
 pub(crate) fn linear(x: CubeTensor, weight: CubeTensor, bias: Option<CubeTensor>) -> CubeTensor {
@@ -40,17 +99,21 @@ pub(crate) fn linear(x: CubeTensor, weight: CubeTensor, bias: Option<CubeTensor>
         .chain(&bias)
         .all(|tensor| tensor.dtype == DType::F32);
     if !wgsl::runs(&x)
-        || !wgsl::has_narrow_units(&x)
+        || Units::of(&x) == Units::Wide
         || !all_f32
         || !cols.is_multiple_of(4)
         || m * rows * cols == 0
     {
         return super::composed::<CubeBackend>(x, weight, bias);
     }
+    let biased = bias.is_some();
+    let bias = bias.unwrap_or_else(|| wgsl::nothing(&x));
+    if let Some(narrow) = Narrow::of(Units::of(&x)) {
+        return narrow.launch(narrow.dense(biased), 1, [x, weight, bias], [m, rows, cols]);
+    }
     let (row_tiles, tiles) = tiles(m, rows);
     let params = [m, rows, cols / 4, row_tiles, tiles].map(|value| value as u32);
-    let shader = shader(m == 1, bias.is_some());
-    let bias = bias.unwrap_or_else(|| wgsl::nothing(&x));
+    let shader = shader(m == 1, biased);
     let inputs = [x, weight, bias].map(into_contiguous).to_vec();
     wgsl::launch(shader, inputs, Shape::new([m, rows]), &params, tiles as u32)
 }

@@ -1,5 +1,6 @@
 //! Block-quantized matmul on a wgpu device that compiles WGSL: `wgsl/qmatmul.wgsl`, and
-//! `wgsl/qmatvec.wgsl` for few input rows; `wgsl/qmatmul_direct.wgsl` where vector units are narrow.
+//! `wgsl/qmatvec.wgsl` for few input rows; where vector units are narrow `wgsl/linear_narrow.wgsl` with
+//! subgroups, and `wgsl/qmatmul_direct.wgsl` without.
 
 use burn::backend::ops::FloatTensorOps;
 use burn::tensor::{DType, Shape};
@@ -9,7 +10,8 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::BlockType;
 use super::device::DeviceLayout;
-use crate::wgsl::{self, Shader};
+use crate::linear::wgpu::Narrow;
+use crate::wgsl::{self, Shader, Units};
 
 /// Outputs of a workgroup of the matmul along either side.
 const TILE: usize = 64;
@@ -58,12 +60,28 @@ fn direct(layout: DeviceLayout, one_row: bool) -> Shader {
     shader("qmatmul_direct", text, layout, Some(one_row))
 }
 
+/// Vec4 of weights in a vec4 of words.
+fn quads(layout: DeviceLayout) -> usize {
+    layout.per_word()
+}
+
+fn narrow(layout: DeviceLayout, narrow: Narrow) -> Shader {
+    let own = vec![
+        ("ZERO", format!("{}.0", layout.zero)),
+        ("OFFSETS", layout.offsets.to_string()),
+        ("GROUP4", format!("{}u", layout.group / 4)),
+    ];
+    narrow.shader(quads(layout), own)
+}
+
 /// Every variant that [`matmul_blocks`] may launch.
 pub(crate) fn shaders() -> impl Iterator<Item = Shader> {
     DeviceLayout::all().flat_map(|layout| {
         let few = FEW_ROWS.map(|rows| few_rows(layout, rows));
         let direct = [false, true].map(|one_row| direct(layout, one_row));
-        few.into_iter().chain([many_rows(layout)]).chain(direct)
+        let narrow = wgsl::NARROW_LANES.map(|lanes| narrow(layout, Narrow { lanes }));
+        let wide = few.into_iter().chain([many_rows(layout)]);
+        wide.chain(direct).chain(narrow)
     })
 }
 
@@ -80,10 +98,21 @@ pub(crate) fn matmul_blocks(
         return CubeBackend::float_matmul(x, CubeBackend::float_transpose(weight));
     }
 
+    launch(Units::of(&x), [x, packed, scales], block_type)
+}
+
+/// The product on units of this kind; `inputs`: x, packed, scales.
+fn launch(units: Units, inputs: [CubeTensor; 3], block_type: BlockType) -> CubeTensor {
+    let (m, cols) = (inputs[0].meta.shape()[0], inputs[0].meta.shape()[1]);
+    let rows = inputs[2].meta.shape()[0];
     let layout = DeviceLayout::of(block_type);
+    if let Some(variant) = Narrow::of(units) {
+        let shader = narrow(layout, variant);
+        return variant.launch(shader, quads(layout), inputs, [m, rows, cols]);
+    }
     let few = FEW_ROWS.into_iter().find(|&rows| m <= rows);
     let (shader, params, tiles) = match few {
-        _ if wgsl::has_narrow_units(&x) => {
+        _ if units != Units::Wide => {
             let (row_tiles, tiles) = crate::linear::wgpu::tiles(m, rows);
             let params = vec![m, rows, cols / 4, row_tiles, tiles];
             (direct(layout, m == 1), params, tiles)
@@ -101,6 +130,6 @@ pub(crate) fn matmul_blocks(
         }
     };
     let params: Vec<u32> = params.into_iter().map(|value| value as u32).collect();
-    let inputs = [x, packed, scales].map(into_contiguous).to_vec();
+    let inputs = inputs.map(into_contiguous).to_vec();
     wgsl::launch(shader, inputs, Shape::new([m, rows]), &params, tiles as u32)
 }
