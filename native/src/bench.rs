@@ -1,11 +1,16 @@
-//! `x2i bench`: prompt to PNG in processes of their own, and a stack of FLUX's real width.
+//! `x2i bench`: prompt to PNG in processes of their own, and a stack of FLUX's real width
+//! and its VAE beside other runtimes.
 
+mod comparison;
+mod folder;
 mod make_model;
 mod process;
 mod stack;
 mod stack_files;
 mod stack_serve;
 mod synthetic;
+mod vae;
+mod vae_files;
 
 use std::io::Write;
 use std::process::Command;
@@ -29,6 +34,8 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         Some(BenchCommand::Cold(args)) => stack::cold(args),
         Some(BenchCommand::MakeModel(args)) => make_model::run(args),
         Some(BenchCommand::StackServe(args)) => stack_serve::run(args),
+        Some(BenchCommand::Vae(args)) => vae::warm(args),
+        Some(BenchCommand::VaeServe(args)) => vae::run_served(args),
     }
 }
 
