@@ -15,7 +15,7 @@ use crate::image::{self, Image};
 use crate::model::{ModelSource, read_config};
 use crate::request::{OnProgress, Phase, Preview, Progress, Request, Steps, report};
 use crate::sampler::FlowMatchEuler;
-use crate::vae::{OnPart, Vae};
+use crate::vae::{Bands, OnPart, Vae};
 use parts::{Files, Parts};
 use plan::{Limit, Plan, Residency};
 pub use plan::{LoadOptions, Memory};
@@ -121,7 +121,7 @@ impl Pipeline {
         let total = vae.decoder_parts();
         let mut done = 0;
         report(on_progress, Phase::Decode, done, total).await?;
-        let mut on_part = async |_: &str, _: &Tensor<4>| {
+        let mut on_part = async |_: &str, _: &Bands| {
             done += 1;
             report(on_progress, Phase::Decode, done, total).await
         };
@@ -216,7 +216,7 @@ impl Pipeline {
                     let clean = latents::unpack(clean, height, width);
                     let small = latents::shrink(clean, (PREVIEW_SIDE / side).max(1));
                     let mut on_part =
-                        async |_: &str, _: &Tensor<4>| at.progress().tell(on_progress).await;
+                        async |_: &str, _: &Bands| at.progress().tell(on_progress).await;
                     Some(decode(vae, small, &mut on_part).await?)
                 }
             };

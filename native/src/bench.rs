@@ -1,6 +1,8 @@
-//! `x2i bench`: prompt to PNG in processes of their own, a stack of FLUX's real width, and what
-//! low-bit weights cost in looks.
+//! `x2i bench`: prompt to PNG in processes of their own, a stack of FLUX's real width and its VAE
+//! beside other runtimes, and what low-bit weights cost in looks.
 
+mod comparison;
+mod folder;
 mod make_model;
 mod process;
 mod quality;
@@ -8,6 +10,8 @@ mod stack;
 mod stack_files;
 mod stack_serve;
 mod synthetic;
+mod vae;
+mod vae_files;
 
 use std::io::Write;
 use std::process::Command;
@@ -32,6 +36,8 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         Some(BenchCommand::Quality(args)) => quality::run(args),
         Some(BenchCommand::MakeModel(args)) => make_model::run(args),
         Some(BenchCommand::StackServe(args)) => stack_serve::run(args),
+        Some(BenchCommand::Vae(args)) => vae::warm(args),
+        Some(BenchCommand::VaeServe(args)) => vae::run_served(args),
     }
 }
 

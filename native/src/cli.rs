@@ -1,5 +1,6 @@
 //! The command line: every flag, its help, and nothing of what it does.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -142,6 +143,12 @@ pub struct Size {
     pub width: usize,
     /// Pixels down.
     pub height: usize,
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}", self.width, self.height)
+    }
 }
 
 impl FromStr for Size {
@@ -352,12 +359,17 @@ pub enum BenchCommand {
     Cold(BenchStackArgs),
     /// How far pictures of low-bit weights are from those of the same model in f32
     Quality(BenchQualityArgs),
+    /// One decode by a VAE of FLUX's shape: 128 to 512 channels, 16 latent channels
+    Vae(BenchVaeArgs),
     /// Write a model folder of FLUX.1-schnell's shape with generated weights in q4_0 (7 GB), to
     /// measure memory with: x2i generate --model DIR
     MakeModel(BenchModelArgs),
     /// Our side of both, in a process of its own
     #[command(hide = true)]
     StackServe(BenchServeArgs),
+    /// Our side of vae, in a process of its own
+    #[command(hide = true)]
+    VaeServe(BenchVaeServeArgs),
 }
 
 /// `x2i bench`.
@@ -444,6 +456,50 @@ pub struct BenchQualityArgs {
     pub json: bool,
 }
 
+/// `x2i bench vae`.
+#[derive(Debug, Args)]
+pub struct BenchVaeArgs {
+    /// Other runtimes to measure in turn with ours, in the same minutes: PROGRAM:VARIANT, as
+    /// torch:f32; `scripts/bench-peers` makes the programs
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub compare: Vec<Peer>,
+    /// Width and height in pixels, multiples of 16
+    #[arg(long, value_name = "WxH", default_value = "512x512", value_parser = picture)]
+    pub size: Size,
+    /// As in generate
+    #[arg(long, default_value = "cpu")]
+    pub device: DeviceChoice,
+    /// Passes of each side; the median is printed
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub runs: u32,
+    /// CPU threads of each side (default: all)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
+    /// The folder for weights and inputs, which are written once: 100 MB
+    #[arg(long, value_name = "DIR", default_value = "target/bench/vae")]
+    pub weights: PathBuf,
+    /// The folder of the other runtimes' programs
+    #[arg(long, value_name = "DIR", default_value = "target/bench/peers")]
+    pub peers: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `x2i bench vae-serve`.
+#[derive(Debug, Args)]
+pub struct BenchVaeServeArgs {
+    /// The folder that `bench vae` wrote
+    #[arg(long, value_name = "DIR")]
+    pub weights: PathBuf,
+    /// Width and height in pixels
+    #[arg(long, value_name = "WxH", value_parser = picture)]
+    pub size: Size,
+    /// As in generate
+    #[arg(long)]
+    pub device: DeviceChoice,
+}
+
 /// `x2i bench make-model`.
 #[derive(Debug, Args)]
 pub struct BenchModelArgs {
@@ -474,6 +530,16 @@ fn pixels(text: &str) -> Result<usize, String> {
     let pixels = text.parse().ok().filter(|pixels| pixels % 16 == 0);
     let pixels = pixels.filter(|pixels| (16..=4096).contains(pixels));
     pixels.ok_or_else(|| "expected a multiple of 16 up to 4096".into())
+}
+
+/// A picture of whole tokens.
+fn picture(text: &str) -> Result<Size, String> {
+    let size: Size = text.parse()?;
+    let fits = |side: usize| side.is_multiple_of(16) && (16..=4096).contains(&side);
+    match fits(size.width) && fits(size.height) {
+        true => Ok(size),
+        false => Err("expected multiples of 16 up to 4096, as 512x512".into()),
+    }
 }
 
 /// `PROGRAM:VARIANT`: another runtime, and what it computes in.

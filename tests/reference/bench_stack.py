@@ -3,16 +3,12 @@
     bench_stack.py --weights FOLDER --variant f32|bf16|int8 --size 256 --threads 2
 
 FOLDER holds bf16.gguf (names of BFL's checkpoint), stack.json and the inputs as raw f32, all
-written by x2i. Prints one JSON line after the first pass and one for every line it reads:
-`forward`, or `output FILE`, which writes the velocity as f32 [image tokens, 64].
+written by x2i; the result is the velocity, f32 [image tokens, 64]. serve.py has the protocol.
 int8 is PyTorch's dynamic quantization of every linear layer. Needs torch, diffusers and gguf.
 """
 
 import argparse
 import json
-import os
-import sys
-import time
 import warnings
 from pathlib import Path
 
@@ -20,6 +16,7 @@ import diffusers
 import gguf
 import torch
 from diffusers import FluxTransformer2DModel
+from serve import serve
 
 # BFL's linear layers and diffusers'; several of diffusers' are rows of one of BFL's.
 ENDS = {
@@ -110,17 +107,6 @@ def inputs(folder, size, config, dtype):
     }
 
 
-def peak():
-    """Not getrusage's, which begins with what the parent had resident when it forked."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-
-
-def cpu():
-    return sum(os.times()[:2])
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, required=True)
@@ -136,19 +122,8 @@ def main():
         # In place: a second f32 model beside the first would be the peak of its memory.
         torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8, inplace=True)
     given = inputs(args.weights, args.size, config, dtype)
-    velocity = model(**given, return_dict=False)[0]  # the first pass touches memory
     versions = f"torch {torch.__version__} {args.variant}, diffusers {diffusers.__version__}"
-    print(json.dumps({"versions": versions, "cpu": cpu(), "peak": peak()}), flush=True)
-    for line in sys.stdin:
-        command, _, file = line.strip().partition(" ")
-        if command == "output":
-            velocity.float().numpy().tofile(file)
-            answer = {}
-        else:
-            wall, before = time.perf_counter(), cpu()
-            velocity = model(**given, return_dict=False)[0]
-            answer = {"wall": time.perf_counter() - wall, "cpu": cpu() - before, "peak": peak()}
-        print(json.dumps(answer), flush=True)
+    serve(versions, lambda: model(**given, return_dict=False)[0])
 
 
 if __name__ == "__main__":

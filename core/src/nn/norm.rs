@@ -88,10 +88,20 @@ impl GroupNorm {
         })
     }
 
-    /// Normalizes and activates `[batch, channels, height, width]`; same shape out.
-    pub fn forward(&self, x: Tensor<4>, activation: Activation) -> Tensor<4> {
-        let moments = group_moments(x.clone(), self.groups);
+    /// Mean and variance of each group of `[batch, channels, height, width]`: `[batch, groups, 2]`.
+    pub fn moments(&self, x: &Tensor<4>) -> Tensor<3> {
+        group_moments(x.clone(), self.groups)
+    }
+
+    /// Normalizes by these moments and activates `[batch, channels, height, width]`; same shape out.
+    pub fn apply(&self, x: Tensor<4>, moments: Tensor<3>, activation: Activation) -> Tensor<4> {
         let (weight, bias) = (self.weight.clone(), self.bias.clone());
         group_normalize(x, moments, weight, bias, self.eps as f32, activation)
+    }
+
+    /// Normalizes by its own moments and activates `[batch, channels, height, width]`; same shape out.
+    pub fn forward(&self, x: Tensor<4>, activation: Activation) -> Tensor<4> {
+        let moments = self.moments(&x);
+        self.apply(x, moments, activation)
     }
 }

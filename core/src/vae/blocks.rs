@@ -5,6 +5,7 @@
 use burn::tensor::Tensor;
 use x2i_shaders::Activation;
 
+use super::bands::{Bands, Tiling};
 use super::{EPS, OnPart};
 use crate::error::Result;
 use crate::nn::{Bias, Conv2d, GroupNorm, Linear, attention};
@@ -34,15 +35,33 @@ impl ResnetBlock {
         })
     }
 
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let h = self.norm1.forward(x.clone(), Activation::Silu);
-        let h = self.conv1.forward(h);
-        let h = self.norm2.forward(h, Activation::Silu);
-        let h = self.conv2.forward(h);
-        match &self.nin_shortcut {
-            Some(shortcut) => shortcut.forward(x) + h,
-            None => x + h,
-        }
+    fn forward(&self, x: Bands) -> Bands {
+        let moments = x.moments(&self.norm1);
+        // Both ways at once, so that no more than a band of a wider x stays beside them.
+        let (h, x): (Vec<_>, Vec<_>) = x
+            .windows()
+            .map(|window| {
+                let x = window.band.clone();
+                let h = window.convolve(1, |x| {
+                    let norm = self.norm1.apply(x, moments.clone(), Activation::Silu);
+                    self.conv1.forward(norm)
+                });
+                let x = match &self.nin_shortcut {
+                    Some(shortcut) => shortcut.forward(x),
+                    None => x,
+                };
+                (h, x)
+            })
+            .unzip();
+        let h = Bands::from_iter(h);
+        let moments = h.moments(&self.norm2);
+        let h = h.windows().map(|window| {
+            window.convolve(1, |h| {
+                let norm = self.norm2.apply(h, moments.clone(), Activation::Silu);
+                self.conv2.forward(norm)
+            })
+        });
+        x.into_iter().zip(h).map(|(x, h)| x + h).collect()
     }
 }
 
@@ -100,13 +119,9 @@ impl Mid {
         })
     }
 
-    pub(super) async fn forward(
-        &self,
-        x: Tensor<4>,
-        on_part: &mut impl OnPart,
-    ) -> Result<Tensor<4>> {
+    pub(super) async fn forward(&self, x: Bands, on_part: &mut impl OnPart) -> Result<Bands> {
         let x = self.block_1.forward(x);
-        let x = self.attn_1.forward(x);
+        let x = Bands::whole(self.attn_1.forward(x.join()));
         on_part("mid.attn_1", &x).await?;
         let x = self.block_2.forward(x);
         on_part("mid", &x).await?;
@@ -166,12 +181,17 @@ impl Level {
         Ok(Self { block, resample })
     }
 
-    pub(super) fn forward(&self, x: Tensor<4>, direction: Direction) -> Tensor<4> {
+    /// `tiling` is that of what comes out; a picture on its way down stays whole.
+    pub(super) fn forward(&self, x: Bands, direction: Direction, tiling: Tiling) -> Bands {
         let x = self.block.iter().fold(x, |x, block| block.forward(x));
         match (&self.resample, direction) {
             (None, _) => x,
-            (Some(conv), Direction::Down) => conv.forward_downsampled(x),
-            (Some(conv), Direction::Up) => conv.forward_upsampled(x),
+            (Some(conv), Direction::Down) => Bands::whole(conv.forward_downsampled(x.join())),
+            (Some(conv), Direction::Up) => x
+                .cut(tiling, 2)
+                .windows()
+                .map(|window| window.convolve(2, |x| conv.forward_upsampled(x)))
+                .collect(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 use x2i_shaders::Activation;
 
+use super::bands::{Bands, Tiling};
 use super::blocks::{Direction, Level, Mid};
 use super::{EPS, OnPart};
 use crate::config::VaeConfig;
@@ -57,16 +58,23 @@ impl Decoder {
     pub(super) async fn forward(
         &self,
         z: Tensor<4>,
+        tiling: Tiling,
         on_part: &mut impl OnPart,
     ) -> Result<Tensor<4>> {
-        let x = self.conv_in.forward(z);
+        let x = Bands::whole(self.conv_in.forward(z));
         on_part("conv_in", &x).await?;
         let mut x = self.mid.forward(x, on_part).await?;
         for (index, level) in self.up.iter().enumerate().rev() {
-            x = level.forward(x, Direction::Up);
+            x = level.forward(x, Direction::Up, tiling);
             on_part(&format!("up.{index}"), &x).await?;
         }
-        let x = self.norm_out.forward(x, Activation::Silu);
-        Ok(self.conv_out.forward(x))
+        let moments = x.moments(&self.norm_out);
+        let pictures = x.windows().map(|window| {
+            window.convolve(1, |x| {
+                let norm = self.norm_out.apply(x, moments.clone(), Activation::Silu);
+                self.conv_out.forward(norm)
+            })
+        });
+        Ok(Bands::from_iter(pictures).join())
     }
 }

@@ -3,6 +3,7 @@
 use burn::tensor::{Tensor, activation};
 use x2i_shaders::Activation;
 
+use super::bands::{Bands, Tiling};
 use super::blocks::{Direction, Level, Mid};
 use super::{EPS, OnPart};
 use crate::config::VaeConfig;
@@ -64,15 +65,15 @@ impl Encoder {
         x: Tensor<4>,
         on_part: &mut impl OnPart,
     ) -> Result<Tensor<4>> {
-        let mut x = self.conv_in.forward(x);
+        let mut x = Bands::whole(self.conv_in.forward(x));
         on_part("conv_in", &x).await?;
         for (index, level) in self.down.iter().enumerate() {
-            x = level.forward(x, Direction::Down);
+            x = level.forward(x, Direction::Down, Tiling::Whole);
             on_part(&format!("down.{index}"), &x).await?;
         }
         let x = self.mid.forward(x, on_part).await?;
-        let x = self.norm_out.forward(x, Activation::None);
-        on_part("norm_out", &x).await?;
+        let x = self.norm_out.forward(x.join(), Activation::None);
+        on_part("norm_out", &Bands::whole(x.clone())).await?;
         Ok(self.conv_out.forward(activation::silu(x)))
     }
 }

@@ -1,8 +1,10 @@
 //! AutoencoderKL in FLUX form: pictures to latents and back.
 //!
 //! Source: black-forest-labs/flux `modules/autoencoder.py`; fields are its checkpoint's names.
-//! Left out: quant convs (FLUX has none) and tiling.
+//! A large picture is decoded in bands of rows, exactly ([`Tiling`]). Left out: quant convs (FLUX has
+//! none), and bands in the encoder.
 
+mod bands;
 mod blocks;
 mod decoder;
 mod encoder;
@@ -12,6 +14,7 @@ use burn::tensor::Tensor;
 use crate::config::VaeConfig;
 use crate::error::Result;
 use crate::weights::Scope;
+pub use bands::{Bands, Tiling};
 use decoder::Decoder;
 use encoder::Encoder;
 
@@ -20,9 +23,9 @@ const EPS: f64 = 1e-6;
 const LOG_VARIANCE: (f32, f32) = (-30.0, 20.0);
 
 /// Hears every part of the network as it finishes, by its checkpoint name; may stop.
-pub trait OnPart: AsyncFnMut(&str, &Tensor<4>) -> Result<()> {}
+pub trait OnPart: AsyncFnMut(&str, &Bands) -> Result<()> {}
 
-impl<F: AsyncFnMut(&str, &Tensor<4>) -> Result<()>> OnPart for F {}
+impl<F: AsyncFnMut(&str, &Bands) -> Result<()>> OnPart for F {}
 
 /// A Gaussian over latents, each `[batch, latent_channels, height/8, width/8]`.
 #[derive(Debug, Clone)]
@@ -101,12 +104,29 @@ impl Vae {
         })
     }
 
-    /// Latents as the encoder gives them -> pictures `[batch, 3, height, width]` in -1..1.
+    /// Latents as the encoder gives them -> pictures `[batch, 3, height, width]` in -1..1; large ones
+    /// in bands.
     ///
     /// # Errors
     /// What `on_part` returns.
     pub async fn decode(&self, latents: Tensor<4>, on_part: &mut impl OnPart) -> Result<Tensor<4>> {
-        self.decoder.forward(latents, on_part).await
+        let [_, _, height, width] = latents.dims();
+        let scale = self.config.downsampling();
+        let tiling = Tiling::of(width * scale, height * scale);
+        self.decode_in(tiling, latents, on_part).await
+    }
+
+    /// [`Vae::decode`] with bands as asked for; the picture is the same but for roundings.
+    ///
+    /// # Errors
+    /// What `on_part` returns.
+    pub async fn decode_in(
+        &self,
+        tiling: Tiling,
+        latents: Tensor<4>,
+        on_part: &mut impl OnPart,
+    ) -> Result<Tensor<4>> {
+        self.decoder.forward(latents, tiling, on_part).await
     }
 
     /// The transformer's latents -> the decoder's.

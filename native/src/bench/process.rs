@@ -14,6 +14,10 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::folder::write_floats;
+use crate::host;
 
 /// What one pass took.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -117,6 +121,42 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Our side of the protocol: `forward` gives a result; `label` follows our version.
+///
+/// # Errors
+/// When `forward` fails, or nobody listens any more.
+pub(super) fn serve(label: &str, mut forward: impl FnMut() -> Result<Vec<f32>>) -> Result<()> {
+    let mut result = forward()?; // compiles kernels and touches memory
+    say(&Ready {
+        versions: format!("x2i {} {label}", env!("CARGO_PKG_VERSION")),
+        cpu: host::cpu_seconds().unwrap_or(0.0),
+        peak: host::peak_memory().unwrap_or(0),
+    })?;
+    for line in std::io::stdin().lock().lines() {
+        if let Some(file) = line?.strip_prefix("output ") {
+            let mut out = Vec::with_capacity(4 * result.len());
+            write_floats(&mut out, result.iter().copied())?;
+            std::fs::write(Path::new(file), out)?;
+            say(&json!({}))?;
+            continue;
+        }
+        let (began, cpu) = (Instant::now(), host::cpu_seconds().unwrap_or(0.0));
+        result = forward()?;
+        say(&Pass {
+            wall: began.elapsed().as_secs_f64(),
+            cpu: host::cpu_seconds().unwrap_or(0.0) - cpu,
+            peak: host::peak_memory().unwrap_or(0),
+        })?;
+    }
+    Ok(())
+}
+
+fn say(value: &impl Serialize) -> Result<()> {
+    let mut out = std::io::stdout();
+    writeln!(out, "{}", serde_json::to_string(value)?)?;
+    Ok(out.flush()?)
 }
 
 #[cfg(test)]

@@ -1,24 +1,16 @@
 //! The files that every side of `x2i bench stack` reads: weights, inputs and their sizes.
-//!
-//! Written once and kept: mapping a file is what a user's start does, and one folder gives all
-//! sides the same numbers. Weights are GGUF files in the names of BFL's checkpoint, quantized from
-//! bf16 by the rules of `x2i convert`; inputs and results are raw little-endian f32.
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use x2i_core::config::FluxConfig;
-use x2i_core::weights::gguf::GgufWriter;
-use x2i_core::weights::{Component, Weights};
+use x2i_core::weights::Component;
 
-use super::synthetic::{SyntheticSource, flux_shapes, normal};
+use super::folder::{Content, Folder, read_floats};
+use super::synthetic::{flux_shapes, normal};
 use crate::cli::Quantize;
-use crate::convert::{plan, store};
 
 /// `stack.json`: what is in the folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -84,73 +76,44 @@ const IMG: u64 = 1 << 40;
 const TXT: u64 = 2 << 40;
 const VEC: u64 = 3 << 40;
 
-/// The folder.
-pub(super) struct StackFiles {
-    folder: PathBuf,
-    config: StackConfig,
+impl Content for StackConfig {
+    const FILE: &str = "stack.json";
 }
 
+/// The folder.
+pub(super) struct StackFiles(Folder<StackConfig>);
+
 impl StackFiles {
-    /// Makes the folder, and empties it of the files of another `config`.
+    /// As [`Folder::create`].
     ///
     /// # Errors
     /// When it can't be written.
     pub fn create(folder: &Path, config: StackConfig) -> Result<Self> {
-        let shown = || format!("--weights: {}", folder.display());
-        fs::create_dir_all(folder).with_context(shown)?;
-        let files = Self {
-            folder: folder.to_owned(),
-            config,
-        };
-        if Self::open(folder).is_ok_and(|found| found.config == files.config) {
-            return Ok(files);
-        }
-        for entry in fs::read_dir(folder).with_context(shown)? {
-            let path = entry.with_context(shown)?.path();
-            if path
-                .extension()
-                .is_some_and(|end| end == "gguf" || end == "f32")
-            {
-                fs::remove_file(&path).with_context(|| path.display().to_string())?;
-            }
-        }
-        let json = serde_json::to_vec_pretty(&files.config)?;
-        files.write("stack.json", |out| Ok(out.write_all(&json)?))?;
-        Ok(files)
+        Folder::create(folder, config).map(Self)
     }
 
-    /// A folder that is there.
+    /// As [`Folder::open`].
     ///
     /// # Errors
     /// When it has no readable `stack.json`.
     pub fn open(folder: &Path) -> Result<Self> {
-        let path = folder.join("stack.json");
-        let shown = || format!("--weights: {}", path.display());
-        let json = fs::read(&path).with_context(shown)?;
-        Ok(Self {
-            folder: folder.to_owned(),
-            config: serde_json::from_slice(&json).with_context(shown)?,
-        })
+        Folder::open(folder).map(Self)
     }
 
     /// What is in it.
     pub fn config(&self) -> &StackConfig {
-        &self.config
+        self.0.content()
     }
 
     /// The path of a file in it.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+        self.0.path(name)
     }
 
     /// The path of the weights of `quantize`: `q8_0.gguf`. Those without quantization are bf16,
     /// as published checkpoints are; widened to f32 they are the same numbers.
     pub fn weights(&self, quantize: Quantize) -> PathBuf {
-        let name = match quantize {
-            Quantize::None | Quantize::F32 => "bf16".to_owned(),
-            other => value_name(other),
-        };
-        self.path(&format!("{name}.gguf"))
+        self.path(&weights_file(quantize))
     }
 
     /// Writes the weights of `quantize` unless they are there.
@@ -158,30 +121,14 @@ impl StackFiles {
     /// # Errors
     /// When they can't be written.
     pub fn need_weights(&self, quantize: Quantize) -> Result<()> {
-        let path = self.weights(quantize);
-        if path.exists() {
-            return Ok(());
-        }
+        let name = weights_file(quantize);
         let quantize = match quantize {
             Quantize::F32 => Quantize::None,
             other => other,
         };
-        let source = SyntheticSource::new(&flux_shapes(&self.config.transformer));
-        pollster::block_on(async {
-            let sources = vec![Rc::new(source) as _];
-            let weights = Weights::open("synthetic", Component::Flux, sources).await?;
-            let tensors = plan::tensors(Component::Flux, &weights, quantize);
-            let metadata = plan::metadata(Component::Flux, "stack");
-            let writer = GgufWriter::new(metadata, tensors.clone())?;
-            self.write(&file_name(&path), |out| {
-                let mut body = writer.start(path.display().to_string(), out)?;
-                for planned in &tensors {
-                    store::store(&weights, planned, |bytes| Ok(body.write_part(bytes)?))?;
-                }
-                body.finish()?;
-                Ok(())
-            })
-        })
+        let shapes = flux_shapes(&self.config().transformer);
+        self.0
+            .need_weights(&name, Component::Flux, &shapes, quantize)
     }
 
     /// Writes the inputs for pictures of `pixels` along a side unless they are there.
@@ -189,19 +136,16 @@ impl StackFiles {
     /// # Errors
     /// When they can't be written.
     pub fn need_inputs(&self, pixels: usize) -> Result<()> {
-        let config = &self.config.transformer;
+        let config = &self.config().transformer;
         let image = side(pixels) * side(pixels) * config.in_channels;
-        let text = self.config.text_tokens * config.joint_attention_dim;
+        let text = self.config().text_tokens * config.joint_attention_dim;
         for (name, first, count, scale) in [
             (image_file(pixels), IMG, image, 1.0),
             ("txt.f32".into(), TXT, text, 0.5),
             ("vec.f32".into(), VEC, config.pooled_projection_dim, 1.0),
         ] {
-            if self.path(&name).exists() {
-                continue;
-            }
             let numbers = (first..).take(count).map(|index| scale * normal(index));
-            self.write(&name, |out| write_floats(out, numbers))?;
+            self.0.need_floats(&name, numbers)?;
         }
         Ok(())
     }
@@ -217,47 +161,24 @@ impl StackFiles {
             read_floats(&self.path("vec.f32"))?,
         ])
     }
-
-    /// Writes a file under another name and renames it: what is there is whole.
-    fn write(&self, name: &str, content: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-        let path = self.path(name);
-        let shown = || path.display().to_string();
-        let part = self.path(&format!("{name}.part"));
-        let mut out = BufWriter::with_capacity(1 << 20, File::create(&part).with_context(shown)?);
-        content(&mut out)?;
-        out.flush().with_context(shown)?;
-        fs::rename(&part, &path).with_context(shown)
-    }
 }
 
 fn image_file(pixels: usize) -> String {
     format!("img-{pixels}.f32")
 }
 
-fn file_name(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default();
-    name.to_string_lossy().into_owned()
+fn weights_file(quantize: Quantize) -> String {
+    let name = match quantize {
+        Quantize::None | Quantize::F32 => "bf16".to_owned(),
+        other => value_name(other),
+    };
+    format!("{name}.gguf")
 }
 
 /// As on the command line: `q8_0`.
 pub(super) fn value_name(quantize: Quantize) -> String {
     let value = quantize.to_possible_value();
     value.map_or(String::new(), |value| value.get_name().to_owned())
-}
-
-/// Writes raw f32.
-pub(super) fn write_floats(out: &mut dyn Write, numbers: impl Iterator<Item = f32>) -> Result<()> {
-    for number in numbers {
-        out.write_all(&number.to_le_bytes())?;
-    }
-    Ok(())
-}
-
-/// Reads a file of raw f32.
-pub(super) fn read_floats(path: &Path) -> Result<Vec<f32>> {
-    let bytes = fs::read(path).with_context(|| path.display().to_string())?;
-    let numbers = bytes.as_chunks().0.iter();
-    Ok(numbers.map(|&number| f32::from_le_bytes(number)).collect())
 }
 
 #[cfg(test)]

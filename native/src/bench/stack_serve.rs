@@ -1,22 +1,16 @@
 //! `x2i bench stack-serve`: our side of `x2i bench stack`, in a process of its own.
 
-use std::io::{BufRead, Write};
-use std::path::Path;
 use std::rc::Rc;
-use std::time::Instant;
 
 use anyhow::Result;
 use burn::tensor::{Device, Tensor, TensorData};
-use serde::Serialize;
-use serde_json::json;
 use x2i_core::flux::{Flux, FluxInput, latents};
 use x2i_core::weights::{Component, Weights};
 
-use super::process::{Pass, Ready};
-use super::stack_files::{StackConfig, StackFiles, side, value_name, write_floats};
+use super::process::serve;
+use super::stack_files::{StackConfig, StackFiles, side, value_name};
 use crate::cli::BenchServeArgs;
 use crate::device;
-use crate::host;
 use crate::source::MappedFile;
 
 /// Runs `x2i bench stack-serve`.
@@ -27,40 +21,8 @@ pub(super) fn run(args: &BenchServeArgs) -> Result<()> {
     let files = StackFiles::open(&args.weights)?;
     let opened = device::acquire(args.device)?;
     let stack = Stack::load(&files, args, &opened.device)?;
-    let mut velocity = opened.guard(|| stack.forward())?; // compiles kernels and touches memory
-    answer(&Ready {
-        versions: format!(
-            "x2i {} {}, {}",
-            env!("CARGO_PKG_VERSION"),
-            value_name(args.variant),
-            opened.entry
-        ),
-        cpu: host::cpu_seconds().unwrap_or(0.0),
-        peak: host::peak_memory().unwrap_or(0),
-    })?;
-    for line in std::io::stdin().lock().lines() {
-        if let Some(file) = line?.strip_prefix("output ") {
-            let mut out = Vec::with_capacity(4 * velocity.len());
-            write_floats(&mut out, velocity.iter().copied())?;
-            std::fs::write(Path::new(file), out)?;
-            answer(&json!({}))?;
-            continue;
-        }
-        let (began, cpu) = (Instant::now(), host::cpu_seconds().unwrap_or(0.0));
-        velocity = opened.guard(|| stack.forward())?;
-        answer(&Pass {
-            wall: began.elapsed().as_secs_f64(),
-            cpu: host::cpu_seconds().unwrap_or(0.0) - cpu,
-            peak: host::peak_memory().unwrap_or(0),
-        })?;
-    }
-    Ok(())
-}
-
-fn answer(value: &impl Serialize) -> Result<()> {
-    let mut out = std::io::stdout();
-    writeln!(out, "{}", serde_json::to_string(value)?)?;
-    Ok(out.flush()?)
+    let label = format!("{}, {}", value_name(args.variant), opened.entry);
+    serve(&label, || Ok(opened.guard(|| stack.forward())?))
 }
 
 /// The transformer and one input.

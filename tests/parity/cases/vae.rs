@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use x2i_core::config::VaeConfig;
 use x2i_core::image;
-use x2i_core::vae::Vae;
+use x2i_core::vae::{Bands, Vae};
 use x2i_core::weights::Component;
 
 use crate::case::{Case, Outcome};
@@ -25,8 +25,8 @@ pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
 
 async fn encode(case: &Case<'_>, report: &mut Report, vae: &Vae) -> Outcome {
     let mut parts = vec![];
-    let mut on_part = async |part: &str, x: &Tensor<4>| {
-        parts.push((format!("out.enc.{part}"), x.clone()));
+    let mut on_part = async |part: &str, x: &Bands| {
+        parts.push((format!("out.enc.{part}"), x.clone().join()));
         Ok(())
     };
     let latents = vae
@@ -65,8 +65,8 @@ async fn decode(case: &Case<'_>, report: &mut Report, vae: &Vae, levels: usize) 
     );
 
     let mut parts = vec![];
-    let mut on_part = async |part: &str, x: &Tensor<4>| {
-        parts.push((format!("out.dec.{part}"), x.clone()));
+    let mut on_part = async |part: &str, x: &Bands| {
+        parts.push((format!("out.dec.{part}"), x.clone().join()));
         Ok(())
     };
     let decoded = vae.decode(vae.unscale(latents), &mut on_part).await?;

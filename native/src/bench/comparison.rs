@@ -1,0 +1,192 @@
+//! What the comparing benchmarks share: sides that take turns, and what is told of them.
+//!
+//! Alternating runs share whatever else the machine does in those minutes, so that their ratio
+//! holds on a loaded machine too; CPU seconds are printed beside wall seconds for the same reason.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use super::folder::read_floats;
+use super::process::{Pass, Process};
+use super::{median, seconds};
+use crate::cli::Peer;
+use crate::host::{self, human_bytes};
+use crate::table::{columns, row};
+
+/// What was measured of one side.
+pub(super) struct Row {
+    pub versions: String,
+    pub passes: Vec<Pass>,
+    /// L2 norm of the difference to the exact result, relative to that result's.
+    pub error: Option<f64>,
+}
+
+/// Starts every side, compares its result with `exact` and lets all of them take `runs` turns.
+///
+/// # Errors
+/// When a process fails.
+pub(super) fn in_turn(
+    starts: impl Iterator<Item = Result<Process>>,
+    exact: &[f32],
+    runs: u32,
+) -> Result<Vec<Row>> {
+    let folder = tempfile::tempdir()?;
+    let output = folder.path().join("result.f32");
+    let mut processes = Vec::new();
+    let mut rows = Vec::new();
+    for start in starts {
+        let mut process = start?;
+        process.output(&output)?;
+        rows.push(Row {
+            versions: process.ready.versions.clone(),
+            passes: Vec::new(),
+            error: Some(relative_error(&read_floats(&output)?, exact)),
+        });
+        processes.push(process);
+    }
+    for _ in 0..runs {
+        for (row, process) in rows.iter_mut().zip(&mut processes) {
+            row.passes.push(process.forward()?);
+        }
+    }
+    Ok(rows)
+}
+
+/// The result that others are compared with: of the process that `start` starts, unless the file
+/// `path` has it from an earlier run.
+///
+/// # Errors
+/// When the process fails.
+pub(super) fn exact_result(
+    path: &Path,
+    start: impl FnOnce() -> Result<Process>,
+) -> Result<Vec<f32>> {
+    if !path.exists() {
+        let part = path.with_extension("f32.part");
+        start()?.output(&part)?;
+        std::fs::rename(&part, path).with_context(|| path.display().to_string())?;
+    }
+    read_floats(path)
+}
+
+fn relative_error(found: &[f32], exact: &[f32]) -> f64 {
+    if found.len() != exact.len() {
+        return f64::NAN;
+    }
+    let square = |x: f64| x * x;
+    let pairs = found.iter().zip(exact);
+    let difference: f64 = pairs
+        .map(|(&a, &b)| square(f64::from(a) - f64::from(b)))
+        .sum();
+    let norm: f64 = exact.iter().map(|&b| square(f64::from(b))).sum();
+    (difference / norm).sqrt()
+}
+
+/// What is told besides the rows.
+pub(super) struct Report<'a> {
+    /// What a row is the time of.
+    pub what: &'a str,
+    /// The line above the table.
+    pub headline: String,
+    /// Of the picture.
+    pub size: Value,
+    pub runs: u32,
+    /// Threads of each side, where they were asked for.
+    pub threads: Option<u32>,
+    /// Work of a pass.
+    pub gflop: f64,
+}
+
+impl Report<'_> {
+    /// Prints a table, or JSON.
+    ///
+    /// # Errors
+    /// When standard output is closed.
+    pub fn print(&self, rows: &[Row], as_json: bool) -> Result<()> {
+        let mut facts = Vec::new();
+        let mut table = vec![row([
+            "",
+            "wall",
+            "CPU",
+            "GFLOP per CPU-s",
+            "peak",
+            "error",
+            "times the CPU of the first",
+        ])];
+        for found in rows {
+            let wall = median(found.passes.iter().map(|pass| pass.wall));
+            let cpu = median(found.passes.iter().map(|pass| pass.cpu));
+            let peak = found.passes.iter().map(|pass| pass.peak).max().unwrap_or(0);
+            // Of each round, since all of a round ran in the same moments.
+            let rounds = || found.passes.iter().zip(&rows[0].passes);
+            let ratio_cpu = median(rounds().map(|(own, first)| own.cpu / first.cpu));
+            let ratio_wall = median(rounds().map(|(own, first)| own.wall / first.wall));
+            table.push(row([
+                &found.versions,
+                &seconds(wall),
+                &seconds(cpu),
+                &format!("{:.1}", self.gflop / cpu),
+                &human_bytes(peak),
+                &found
+                    .error
+                    .map_or("-".into(), |error| format!("{error:.2e}")),
+                &format!("{ratio_cpu:.2}"),
+            ]));
+            facts.push(json!({
+                "versions": found.versions,
+                "wall": wall,
+                "cpu": cpu,
+                "peak_memory": peak,
+                "error": found.error,
+                "ratio": {"wall": ratio_wall, "cpu": ratio_cpu},
+                "passes": found.passes,
+            }));
+        }
+        let mut out = std::io::stdout();
+        if !as_json {
+            writeln!(out, "{}", self.headline)?;
+            return Ok(out.write_all(columns(&table).as_bytes())?);
+        }
+        let facts = json!({
+            "what": self.what,
+            "machine": host::facts(),
+            "command": std::env::args().skip(1).collect::<Vec<_>>().join(" "),
+            "size": self.size,
+            "runs": self.runs,
+            "threads": self.threads.map_or_else(host::threads, |threads| threads as usize),
+            "gflop": self.gflop,
+            "sides": facts,
+        });
+        Ok(writeln!(out, "{facts}")?)
+    }
+}
+
+impl Peer {
+    /// The program in the folder of peers: the peer's name with the `ending` of a benchmark.
+    pub(super) fn program(&self, peers: &Path, ending: &str) -> Result<PathBuf> {
+        let program = peers.join(format!("{}{ending}", self.name));
+        if !program.is_file() {
+            bail!(
+                "--compare: there is no {}; scripts/bench-peers makes it",
+                program.display()
+            );
+        }
+        Ok(program)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_relative_to_the_exact_result() {
+        assert_eq!(relative_error(&[3.0, 4.0], &[3.0, 4.0]), 0.0);
+        assert_eq!(relative_error(&[0.0, 0.0], &[3.0, 4.0]), 1.0);
+        assert_eq!(relative_error(&[3.0, 4.5], &[3.0, 4.0]), 0.1);
+        assert!(relative_error(&[3.0], &[3.0, 4.0]).is_nan());
+    }
+}
