@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use x2i_core::config::VaeConfig;
 use x2i_core::image;
-use x2i_core::vae::{Bands, Vae};
+use x2i_core::vae::{Bands, Tiling, Vae};
 use x2i_core::weights::Component;
 
 use crate::case::{Case, Outcome};
@@ -11,6 +11,9 @@ use crate::report::Report;
 
 /// The golden picture is of this share of the decoded values, to keep them off the clamp.
 const PICTURE_GAIN: f32 = 0.35;
+
+/// Bands that a picture is decoded in besides: rows alone, a few rows that need not divide it, most of it.
+const BANDS: [usize; 3] = [1, 200, 1500];
 
 pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
     let config: VaeConfig = serde_json::from_value(case.json("config.json").await?)?;
@@ -63,6 +66,18 @@ async fn decode(case: &Case<'_>, report: &mut Report, vae: &Vae, levels: usize) 
         &case.values(raw).await?,
         &case.golden.f32("out.decode_raw").await?.0,
     );
+
+    for pixels in BANDS {
+        let tiling = Tiling::Bands { pixels };
+        let decoded = vae
+            .decode_in(tiling, latents.clone(), &mut async |_, _| Ok(()))
+            .await?;
+        report.close(
+            &format!("out.decode_raw in bands of {pixels} pixels"),
+            &case.values(decoded).await?,
+            &case.golden.f32("out.decode_raw").await?.0,
+        );
+    }
 
     let mut parts = vec![];
     let mut on_part = async |part: &str, x: &Bands| {
