@@ -1,5 +1,7 @@
 //! The command line: every flag, its help, and nothing of what it does.
 
+mod bench;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -10,6 +12,10 @@ use x2i_core::Conditioning;
 use x2i_core::weights::StoredType;
 
 use crate::device::DeviceChoice;
+pub use bench::{
+    BenchArgs, BenchCommand, BenchModelArgs, BenchPictureArgs, BenchQualityArgs, BenchServeArgs,
+    BenchStackArgs, BenchVaeArgs, BenchVaeServeArgs, Peer,
+};
 
 /// Anything you can show, say or write becomes a picture.
 #[derive(Debug, Parser)]
@@ -336,237 +342,6 @@ pub enum Quantize {
     Q4_0,
     #[value(name = "q4_k")]
     Q4K,
-}
-
-/// `x2i bench`.
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub struct BenchArgs {
-    /// What to measure; nothing measures prompt to PNG.
-    #[command(subcommand)]
-    pub what: Option<BenchCommand>,
-    /// Prompt to PNG, each time in a process of its own.
-    #[command(flatten)]
-    pub picture: BenchPictureArgs,
-}
-
-/// What `bench` measures besides prompt to PNG.
-#[derive(Debug, Subcommand)]
-pub enum BenchCommand {
-    /// One pass of a stack of FLUX's real width: 2 double and 4 single blocks, 256 text tokens
-    Stack(BenchStackArgs),
-    /// The same from the start of a process to the end of its first pass
-    Cold(BenchStackArgs),
-    /// How far pictures of low-bit weights are from those of the same model in f32
-    Quality(BenchQualityArgs),
-    /// One decode by a VAE of FLUX's shape: 128 to 512 channels, 16 latent channels
-    Vae(BenchVaeArgs),
-    /// Write a model folder of FLUX.1-schnell's shape with generated weights in q4_0 (7 GB), to
-    /// measure memory with: x2i generate --model DIR
-    MakeModel(BenchModelArgs),
-    /// Our side of both, in a process of its own
-    #[command(hide = true)]
-    StackServe(BenchServeArgs),
-    /// Our side of vae, in a process of its own
-    #[command(hide = true)]
-    VaeServe(BenchVaeServeArgs),
-}
-
-/// `x2i bench`.
-#[derive(Debug, Args)]
-pub struct BenchPictureArgs {
-    /// A model folder, or the name of the built-in model
-    #[arg(long, value_name = "DIR|NAME")]
-    pub model: Option<String>,
-    /// As in generate
-    #[arg(long, default_value = "auto")]
-    pub device: DeviceChoice,
-    /// What to paint
-    #[arg(long, default_value = "a red apple on a blue background")]
-    pub prompt: String,
-    /// How often; the median is printed
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub runs: u32,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `x2i bench stack` and `x2i bench cold`.
-#[derive(Debug, Args)]
-pub struct BenchStackArgs {
-    /// How our weights are stored; several are measured in turn. `none` is bf16, computed in f32
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "none")]
-    pub quantize: Vec<Quantize>,
-    /// Other runtimes to measure in turn with ours, in the same minutes: PROGRAM:VARIANT, as
-    /// torch:int8,sd-cpp:q8_0; `scripts/bench-peers` makes the programs
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    pub compare: Vec<Peer>,
-    /// Pixels along either side of the picture, a multiple of 16
-    #[arg(long, default_value = "256", value_parser = pixels)]
-    pub size: usize,
-    /// As in generate
-    #[arg(long, default_value = "cpu")]
-    pub device: DeviceChoice,
-    /// Passes of each side; the median is printed
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub runs: u32,
-    /// CPU threads of each side (default: all)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub threads: Option<u32>,
-    /// The folder for weights and inputs, which are written once: up to 5 GB
-    #[arg(long, value_name = "DIR", default_value = "target/bench/stack")]
-    pub weights: PathBuf,
-    /// The folder of the other runtimes' programs
-    #[arg(long, value_name = "DIR", default_value = "target/bench/peers")]
-    pub peers: PathBuf,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `x2i bench quality`.
-#[derive(Debug, Args)]
-pub struct BenchQualityArgs {
-    /// A model folder, or a Hugging Face style one
-    #[arg(long, value_name = "DIR")]
-    pub model: PathBuf,
-    /// What is compared with f32
-    #[arg(
-        long,
-        value_enum,
-        value_delimiter = ',',
-        default_value = "f16,q8_0,q4_k,q4_0"
-    )]
-    pub quantize: Vec<Quantize>,
-    /// A file with a prompt a line; picture n has seed n (default: eight prompts in eight languages)
-    #[arg(long, value_name = "FILE")]
-    pub prompts: Option<PathBuf>,
-    /// As in generate
-    #[arg(long)]
-    pub exact: bool,
-    /// As in generate
-    #[arg(long, default_value = "cpu")]
-    pub device: DeviceChoice,
-    /// The folder for converted models, one at a time: up to the size of the model in f32
-    #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
-    pub work: PathBuf,
-    /// Print JSON, a type a line
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `x2i bench vae`.
-#[derive(Debug, Args)]
-pub struct BenchVaeArgs {
-    /// Other runtimes to measure in turn with ours, in the same minutes: PROGRAM:VARIANT, as
-    /// torch:f32; `scripts/bench-peers` makes the programs
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    pub compare: Vec<Peer>,
-    /// Width and height in pixels, multiples of 16
-    #[arg(long, value_name = "WxH", default_value = "512x512", value_parser = picture)]
-    pub size: Size,
-    /// As in generate
-    #[arg(long, default_value = "cpu")]
-    pub device: DeviceChoice,
-    /// Passes of each side; the median is printed
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub runs: u32,
-    /// CPU threads of each side (default: all)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub threads: Option<u32>,
-    /// The folder for weights and inputs, which are written once: 100 MB
-    #[arg(long, value_name = "DIR", default_value = "target/bench/vae")]
-    pub weights: PathBuf,
-    /// The folder of the other runtimes' programs
-    #[arg(long, value_name = "DIR", default_value = "target/bench/peers")]
-    pub peers: PathBuf,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `x2i bench vae-serve`.
-#[derive(Debug, Args)]
-pub struct BenchVaeServeArgs {
-    /// The folder that `bench vae` wrote
-    #[arg(long, value_name = "DIR")]
-    pub weights: PathBuf,
-    /// Width and height in pixels
-    #[arg(long, value_name = "WxH", value_parser = picture)]
-    pub size: Size,
-    /// As in generate
-    #[arg(long)]
-    pub device: DeviceChoice,
-}
-
-/// `x2i bench make-model`.
-#[derive(Debug, Args)]
-pub struct BenchModelArgs {
-    /// The folder to make
-    #[arg(value_name = "DIR")]
-    pub folder: PathBuf,
-}
-
-/// `x2i bench stack-serve`.
-#[derive(Debug, Args)]
-pub struct BenchServeArgs {
-    /// The folder that `bench stack` wrote
-    #[arg(long, value_name = "DIR")]
-    pub weights: PathBuf,
-    /// How the weights are stored
-    #[arg(long, value_enum)]
-    pub variant: Quantize,
-    /// Pixels along either side of the picture
-    #[arg(long, value_parser = pixels)]
-    pub size: usize,
-    /// As in generate
-    #[arg(long)]
-    pub device: DeviceChoice,
-}
-
-/// Pixels along a side, in whole tokens.
-fn pixels(text: &str) -> Result<usize, String> {
-    let pixels = text.parse().ok().filter(|pixels| pixels % 16 == 0);
-    let pixels = pixels.filter(|pixels| (16..=4096).contains(pixels));
-    pixels.ok_or_else(|| "expected a multiple of 16 up to 4096".into())
-}
-
-/// A picture of whole tokens.
-fn picture(text: &str) -> Result<Size, String> {
-    let size: Size = text.parse()?;
-    let fits = |side: usize| side.is_multiple_of(16) && (16..=4096).contains(&side);
-    match fits(size.width) && fits(size.height) {
-        true => Ok(size),
-        false => Err("expected multiples of 16 up to 4096, as 512x512".into()),
-    }
-}
-
-/// `PROGRAM:VARIANT`: another runtime, and what it computes in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Peer {
-    /// The program's file name in the folder of peers.
-    pub name: String,
-    /// Its own word for the type of weights: `int8`, `q4_0`.
-    pub variant: String,
-}
-
-impl FromStr for Peer {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once(':') {
-            Some((name, variant))
-                if !name.is_empty() && !variant.is_empty() && !name.contains(['/', '\\']) =>
-            {
-                Ok(Self {
-                    name: name.to_owned(),
-                    variant: variant.to_owned(),
-                })
-            }
-            _ => Err("expected PROGRAM:VARIANT, as torch:int8".into()),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -45,12 +45,12 @@ impl Variant {
         let (name, text, own) = match self {
             Self::Tiled(row_group) => (
                 "attention",
-                include_str!("../../wgsl/attention.wgsl"),
+                include_str!(concat!(env!("OUT_DIR"), "/wgsl/attention.wgsl")),
                 ("ROW_GROUP", format!("{row_group}u")),
             ),
             Self::Narrow(lanes) => (
                 "attention_narrow",
-                include_str!("../../wgsl/attention_narrow.wgsl"),
+                include_str!(concat!(env!("OUT_DIR"), "/wgsl/attention_narrow.wgsl")),
                 ("LANES", format!("{lanes}u")),
             ),
         };

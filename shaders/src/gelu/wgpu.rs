@@ -10,7 +10,7 @@ use crate::wgsl::{self, Shader};
 fn shader(after: bool) -> Shader {
     Shader {
         name: "gelu",
-        text: include_str!("../../wgsl/gelu.wgsl"),
+        text: include_str!(concat!(env!("OUT_DIR"), "/wgsl/gelu.wgsl")),
         constants: vec![("AFTER", after.to_string())],
     }
 }

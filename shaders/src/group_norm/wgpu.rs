@@ -18,7 +18,7 @@ const THREADS: usize = 256;
 fn moments_shader(join: bool) -> Shader {
     Shader {
         name: "group_moments",
-        text: include_str!("../../wgsl/group_moments.wgsl"),
+        text: include_str!(concat!(env!("OUT_DIR"), "/wgsl/group_moments.wgsl")),
         constants: vec![("JOIN", join.to_string())],
     }
 }
@@ -26,7 +26,7 @@ fn moments_shader(join: bool) -> Shader {
 fn norm_shader(activation: Activation) -> Shader {
     Shader {
         name: "group_norm",
-        text: include_str!("../../wgsl/group_norm.wgsl"),
+        text: include_str!(concat!(env!("OUT_DIR"), "/wgsl/group_norm.wgsl")),
         constants: vec![("SILU", (activation == Activation::Silu).to_string())],
     }
 }

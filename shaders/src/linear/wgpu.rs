@@ -17,7 +17,7 @@ const ONE_ROW_TILE: usize = 1024;
 fn shader(one_row: bool, biased: bool) -> Shader {
     Shader {
         name: "linear",
-        text: include_str!("../../wgsl/linear.wgsl"),
+        text: include_str!(concat!(env!("OUT_DIR"), "/wgsl/linear.wgsl")),
         constants: vec![
             ("BIASED", biased.to_string()),
             ("ONE_ROW", one_row.to_string()),
@@ -65,7 +65,7 @@ impl Narrow {
         constants.extend(own);
         Shader {
             name: "linear_narrow",
-            text: include_str!("../../wgsl/linear_narrow.wgsl"),
+            text: include_str!(concat!(env!("OUT_DIR"), "/wgsl/linear_narrow.wgsl")),
             constants,
         }
     }

@@ -9,7 +9,7 @@ use crate::wgsl::{self, Shader};
 fn shader(modulated: bool) -> Shader {
     Shader {
         name: "norm",
-        text: include_str!("../../wgsl/norm.wgsl"),
+        text: include_str!(concat!(env!("OUT_DIR"), "/wgsl/norm.wgsl")),
         constants: vec![("MODULATED", modulated.to_string())],
     }
 }

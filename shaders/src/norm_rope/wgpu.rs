@@ -13,7 +13,7 @@ const ROWS: usize = 16;
 fn shader(joint: bool) -> Shader {
     Shader {
         name: "norm_rope",
-        text: include_str!("../../wgsl/norm_rope.wgsl"),
+        text: include_str!(concat!(env!("OUT_DIR"), "/wgsl/norm_rope.wgsl")),
         constants: vec![("JOINT", joint.to_string())],
     }
 }

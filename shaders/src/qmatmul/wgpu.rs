@@ -44,18 +44,18 @@ fn shader(
 }
 
 fn many_rows(layout: DeviceLayout) -> Shader {
-    let text = include_str!("../../wgsl/qmatmul.wgsl");
+    let text = include_str!(concat!(env!("OUT_DIR"), "/wgsl/qmatmul.wgsl"));
     shader("qmatmul", text, layout, None)
 }
 
 fn few_rows(layout: DeviceLayout, rows: usize) -> Shader {
-    let text = include_str!("../../wgsl/qmatvec.wgsl");
+    let text = include_str!(concat!(env!("OUT_DIR"), "/wgsl/qmatvec.wgsl"));
     let rows = ("INPUT_ROWS", format!("{rows}u"));
     shader("qmatvec", text, layout, Some(rows))
 }
 
 fn direct(layout: DeviceLayout, one_row: bool) -> Shader {
-    let text = include_str!("../../wgsl/qmatmul_direct.wgsl");
+    let text = include_str!(concat!(env!("OUT_DIR"), "/wgsl/qmatmul_direct.wgsl"));
     let one_row = ("ONE_ROW", one_row.to_string());
     shader("qmatmul_direct", text, layout, Some(one_row))
 }

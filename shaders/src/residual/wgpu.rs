@@ -9,7 +9,7 @@ use crate::wgsl::{self, Shader};
 fn shader() -> Shader {
     Shader {
         name: "residual",
-        text: include_str!("../../wgsl/residual.wgsl"),
+        text: include_str!(concat!(env!("OUT_DIR"), "/wgsl/residual.wgsl")),
         constants: vec![],
     }
 }
