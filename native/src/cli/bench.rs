@@ -238,3 +238,25 @@ impl FromStr for Peer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_are_a_program_and_a_variant() {
+        let peer: Peer = "sd-cpp:q4_0".parse().expect("the form of the help");
+        assert_eq!((&*peer.name, &*peer.variant), ("sd-cpp", "q4_0"));
+        for text in ["", "torch", ":int8", "torch:", "../torch:int8"] {
+            assert!(text.parse::<Peer>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sides_are_whole_tokens() {
+        assert_eq!(pixels("256"), Ok(256));
+        for text in ["", "0", "100", "-16", "8192"] {
+            assert!(pixels(text).is_err(), "{text}");
+        }
+    }
+}
