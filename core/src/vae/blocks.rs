@@ -119,11 +119,7 @@ impl Mid {
         })
     }
 
-    pub(super) async fn forward(
-        &self,
-        x: Bands,
-        on_part: &mut impl OnPart,
-    ) -> Result<Bands> {
+    pub(super) async fn forward(&self, x: Bands, on_part: &mut impl OnPart) -> Result<Bands> {
         let x = self.block_1.forward(x);
         let x = Bands::whole(self.attn_1.forward(x.join()));
         on_part("mid.attn_1", &x).await?;
