@@ -121,8 +121,8 @@ pub(crate) enum Units {
 impl Units {
     /// Those of a tensor's device.
     ///
-    /// cubecl hides the subgroups of software adapters. A browser tells one size only where it has
-    /// them, and llvmpipe has them since it tells a size at all.
+    /// cubecl hides the subgroups of software adapters; llvmpipe has them since it tells a size at all.
+    /// No browser has them here: wgpu 30 doesn't ask a page's adapter for its `subgroups`.
     pub(crate) fn of(tensor: &CubeTensor) -> Self {
         let properties = tensor.client.properties();
         let [least, most] = [
@@ -130,7 +130,6 @@ impl Units {
             properties.hardware.plane_size_max,
         ];
         let subgroups = properties.features.plane.contains(Plane::Ops)
-            || cfg!(target_family = "wasm")
             || properties.identity.name.starts_with("llvmpipe");
         match most {
             _ if most > NARROW => Self::Wide,
