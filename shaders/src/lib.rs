@@ -5,8 +5,9 @@
 //! shaders of `wgsl/`, the CPU runs block-wise kernels. Every kernel has a naive twin in
 //! [`mod@reference`] that the tests compare it with.
 //!
-//! Left out on purpose: half precision and subgroups (WebGPU does not promise them), and gradients
-//! with respect to a quantized weight (it is frozen).
+//! Subgroups are used where an adapter has them and gains by it, half precision where a tensor has it:
+//! WebGPU promises neither. Left out on purpose: gradients with respect to a quantized weight (it is
+//! frozen).
 
 mod attention;
 #[cfg(not(target_family = "wasm"))]
@@ -23,6 +24,8 @@ mod qmatmul;
 pub mod reference;
 mod residual;
 mod rows;
+#[cfg(test)]
+mod variants;
 mod vectorize;
 mod wgsl;
 

@@ -126,6 +126,12 @@ impl BlockQuantized {
         self.block_type
     }
 
+    /// `packed` and `scales`.
+    #[cfg(test)]
+    pub(crate) fn arrays(&self) -> (Tensor<2, Int>, Tensor<2>) {
+        (self.packed.clone(), self.scales.clone())
+    }
+
     /// Where the blocks are.
     pub fn device(&self) -> Device {
         self.packed.device()

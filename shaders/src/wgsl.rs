@@ -1,10 +1,11 @@
 //! Renders the shaders of `wgsl/` and launches them through cubecl.
 //!
 //! A shader file is valid WGSL by itself. What a launch decides at compile time is a
-//! `const NAME: type = value;` line, whose value [`Shader::render`] replaces.
+//! `const NAME: type = value;` or `alias NAME = type;` line, whose value [`Shader::render`] replaces.
 
 use burn::tensor::{DType, Shape};
 use burn_cubecl::cubecl::ir::features::Plane;
+use burn_cubecl::cubecl::ir::{ElemType, FloatKind};
 use burn_cubecl::cubecl::prelude::KernelId;
 use burn_cubecl::cubecl::server::KernelArguments;
 use burn_cubecl::cubecl::{CubeCount, CubeDim};
@@ -52,8 +53,10 @@ impl Shader {
     pub(crate) fn render(&self) -> String {
         let mut text = self.text.to_owned();
         for (name, value) in &self.constants {
-            let definition = format!("\nconst {name}: ");
-            let mut places = text.match_indices(&definition);
+            let definitions = [format!("\nconst {name}: "), format!("\nalias {name} ")];
+            let mut places = definitions
+                .iter()
+                .flat_map(|found| text.match_indices(found));
             let (Some((start, _)), None) = (places.next(), places.next()) else {
                 panic!("{}.wgsl must define `{name}` once", self.name);
             };
@@ -63,6 +66,9 @@ impl Shader {
         }
         if cfg!(target_family = "wasm") && text.contains("subgroupShuffle") {
             text.insert_str(0, SUBGROUP_PRELUDE);
+        }
+        if text.contains("= f16;") {
+            text.insert_str(0, "enable f16;\n");
         }
         text
     }
@@ -87,6 +93,12 @@ pub(crate) fn runs(tensor: &CubeTensor) -> bool {
     tensor.client.name() == CLIENT
 }
 
+/// True when the tensor's device has f16 in its shaders; cubecl makes no tensors of it elsewhere.
+pub(crate) fn has_f16(tensor: &CubeTensor) -> bool {
+    let f16 = ElemType::Float(FloatKind::F16);
+    tensor.client.properties().supports_type(f16)
+}
+
 /// Units of a vector up to which a kernel that shares memory between its threads loses.
 const NARROW: u32 = 8;
 
@@ -109,8 +121,8 @@ pub(crate) enum Units {
 impl Units {
     /// Those of a tensor's device.
     ///
-    /// cubecl hides the subgroups of software adapters. A browser tells one size only where it has
-    /// them, and llvmpipe has them since it tells a size at all.
+    /// cubecl hides the subgroups of software adapters; llvmpipe has them since it tells a size at all.
+    /// No browser has them here: wgpu 30 doesn't ask a page's adapter for its `subgroups`.
     pub(crate) fn of(tensor: &CubeTensor) -> Self {
         let properties = tensor.client.properties();
         let [least, most] = [
@@ -118,7 +130,6 @@ impl Units {
             properties.hardware.plane_size_max,
         ];
         let subgroups = properties.features.plane.contains(Plane::Ops)
-            || cfg!(target_family = "wasm")
             || properties.identity.name.starts_with("llvmpipe");
         match most {
             _ if most > NARROW => Self::Wide,
@@ -163,8 +174,8 @@ pub(crate) fn nothing(like: &CubeTensor) -> CubeTensor {
     )
 }
 
-/// Runs `groups` workgroups over the contiguous `inputs`, an output of `shape` and the parameters,
-/// bound in this order; the shader numbers its workgroups `group.y * groups.x + group.x`.
+/// Runs `groups` workgroups over the contiguous `inputs`, an output of `shape` and the first input's
+/// type, and the parameters, bound in this order; the shader numbers its workgroups `group.y * groups.x + group.x`.
 pub(crate) fn launch(
     shader: Shader,
     inputs: Vec<CubeTensor>,
@@ -172,9 +183,13 @@ pub(crate) fn launch(
     params: &[u32],
     groups: u32,
 ) -> CubeTensor {
-    let (client, device) = (inputs[0].client.clone(), inputs[0].device.clone());
-    let out = client.empty(shape.num_elements() * size_of::<f32>());
-    let out = CubeTensor::new_contiguous(client.clone(), device, shape, out, DType::F32);
+    let (client, device, dtype) = (
+        inputs[0].client.clone(),
+        inputs[0].device.clone(),
+        inputs[0].dtype,
+    );
+    let out = client.empty(shape.num_elements() * dtype.size());
+    let out = CubeTensor::new_contiguous(client.clone(), device, shape, out, dtype);
     let params = client.create_from_slice(bytemuck::cast_slice(params));
     let mut buffers: Vec<_> = inputs
         .into_iter()

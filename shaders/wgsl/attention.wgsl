@@ -15,6 +15,7 @@
 const HEAD_DIM4: u32 = 32u; // head_dim / 4, at most 64
 const ROW_GROUP: u32 = 4u; // query rows of a thread: 4, or 1 where there are few rows
 const MASKED: bool = true;
+alias Element = f32; // of all tensors: f32, or f16 where the device has it; sums are f32
 
 const THREADS: u32 = 256u;
 const SIDE: u32 = 16u; // threads along either side of a tile
@@ -41,11 +42,11 @@ struct Params {
     scale: f32,
 }
 
-@group(0) @binding(0) var<storage, read_write> q: array<vec4<f32>>; // [batch * kv_heads, rows, HEAD_DIM4]
-@group(0) @binding(1) var<storage, read_write> k: array<vec4<f32>>; // [batch * kv_heads, kv_tokens, HEAD_DIM4]
-@group(0) @binding(2) var<storage, read_write> v: array<vec4<f32>>; // as k
-@group(0) @binding(3) var<storage, read_write> mask: array<f32>; // [1 | batch, 1 | heads, q_tokens, kv_tokens]
-@group(0) @binding(4) var<storage, read_write> out: array<vec4<f32>>; // as q
+@group(0) @binding(0) var<storage, read_write> q: array<vec4<Element>>; // [batch * kv_heads, rows, HEAD_DIM4]
+@group(0) @binding(1) var<storage, read_write> k: array<vec4<Element>>; // [batch * kv_heads, kv_tokens, HEAD_DIM4]
+@group(0) @binding(2) var<storage, read_write> v: array<vec4<Element>>; // as k
+@group(0) @binding(3) var<storage, read_write> mask: array<Element>; // [1 | batch, 1 | heads, q_tokens, kv_tokens]
+@group(0) @binding(4) var<storage, read_write> out: array<vec4<Element>>; // as q
 @group(0) @binding(5) var<storage, read_write> params: array<u32>; // the fields of Params
 
 var<workgroup> shared_params: Params;
@@ -102,12 +103,12 @@ fn main(
             if staged < ROWS {
                 let source = min(first_row + staged, p.rows - 1u) * HEAD_DIM4 + min(quad, HEAD_DIM4 - 1u);
                 stage[thread % CHUNK4 * ROWS + staged] =
-                    select(vec4<f32>(), q[q_start + source] * p.scale, in_head);
+                    select(vec4<f32>(), vec4<f32>(q[q_start + source]) * p.scale, in_head);
             }
             if staged < KEYS {
                 let source = min(first_key + staged, p.kv_tokens - 1u) * HEAD_DIM4 + min(quad, HEAD_DIM4 - 1u);
                 stage[KEY_STAGE + thread % CHUNK4 * KEYS + staged] =
-                    select(vec4<f32>(), k[kv_start + source], in_head);
+                    select(vec4<f32>(), vec4<f32>(k[kv_start + source]), in_head);
             }
             workgroupBarrier();
             for (var i = 0u; i < CHUNK4; i++) {
@@ -132,7 +133,7 @@ fn main(
         for (var key = lane; key < keys; key += LANES) {
             var score = scores[softmax_row * PITCH + key];
             if MASKED {
-                score += mask[mask_start + first_key + key];
+                score += max(f32(mask[mask_start + first_key + key]), LOWEST); // f16 has minus infinity for it
                 scores[softmax_row * PITCH + key] = score;
             }
             lane_max = max(lane_max, score);
@@ -168,7 +169,7 @@ fn main(
             let staged = min(stage_keys, keys - stage_key);
             let source = kv_start + (first_key + stage_key) * HEAD_DIM4;
             for (var i = thread; i < staged * HEAD_DIM4; i += THREADS) {
-                stage[i] = v[source + i];
+                stage[i] = vec4<f32>(v[source + i]);
             }
             workgroupBarrier();
             for (var key = 0u; key < staged; key++) {
@@ -200,7 +201,7 @@ fn main(
             let quad = column + c * SIDE;
             if first_row + tile_row + r < p.rows && quad < HEAD_DIM4 {
                 out[q_start + (first_row + tile_row + r) * HEAD_DIM4 + quad] =
-                    acc[r * COLUMN_GROUPS + c] * row_factors[tile_row + r];
+                    vec4<Element>(acc[r * COLUMN_GROUPS + c] * row_factors[tile_row + r]);
             }
         }
     }

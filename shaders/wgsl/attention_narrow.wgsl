@@ -11,6 +11,7 @@
 const HEAD_DIM4: u32 = 32u; // head_dim / 4
 const LANES: u32 = 8u; // of a subgroup: 4 or 8
 const MASKED: bool = true;
+alias Element = f32; // of all tensors: f32, or f16 where the device has it; sums are f32
 
 const THREADS: u32 = 256u;
 const ROWS: u32 = 8u; // query rows of a subgroup
@@ -37,11 +38,11 @@ struct Sums {
     row7: mat4x4<f32>,
 }
 
-@group(0) @binding(0) var<storage, read_write> q: array<vec4<f32>>; // [batch * kv_heads, rows, HEAD_DIM4]
-@group(0) @binding(1) var<storage, read_write> k: array<vec4<f32>>; // [batch * kv_heads, kv_tokens, HEAD_DIM4]
-@group(0) @binding(2) var<storage, read_write> v: array<vec4<f32>>; // as k
-@group(0) @binding(3) var<storage, read_write> mask: array<f32>; // [1 | batch, 1 | heads, q_tokens, kv_tokens]
-@group(0) @binding(4) var<storage, read_write> out: array<vec4<f32>>; // as q
+@group(0) @binding(0) var<storage, read_write> q: array<vec4<Element>>; // [batch * kv_heads, rows, HEAD_DIM4]
+@group(0) @binding(1) var<storage, read_write> k: array<vec4<Element>>; // [batch * kv_heads, kv_tokens, HEAD_DIM4]
+@group(0) @binding(2) var<storage, read_write> v: array<vec4<Element>>; // as k
+@group(0) @binding(3) var<storage, read_write> mask: array<Element>; // [1 | batch, 1 | heads, q_tokens, kv_tokens]
+@group(0) @binding(4) var<storage, read_write> out: array<vec4<Element>>; // as q
 @group(0) @binding(5) var<storage, read_write> params: array<u32>; // as in `attention.wgsl`
 
 // What four lanes hold.
@@ -75,7 +76,8 @@ fn mask_at(head: u32, row: u32, key: u32) -> f32 {
     let q_tokens = params[1];
     let kv_heads = params[3];
     let query_head = head % kv_heads * (params[0] / q_tokens) + row_in / q_tokens;
-    return mask[head / kv_heads * params[4] + query_head * params[5] + row_in % q_tokens * params[2] + key];
+    let place = head / kv_heads * params[4] + query_head * params[5] + row_in % q_tokens * params[2] + key;
+    return max(f32(mask[place]), LOWEST); // f16 has minus infinity for it
 }
 
 // Scaled and masked; a key beyond the last one takes no part.
@@ -109,8 +111,10 @@ fn add(sums: ptr<function, Sums>, held: Pair, lane: u32, start: u32, quad: u32) 
     let near = subgroupShuffle(held.near, lane);
     let far = subgroupShuffle(held.far, lane);
     let values = mat4x4<f32>(
-        v[start + min(quad, LAST_QUAD)], v[start + min(quad + LANES, LAST_QUAD)],
-        v[start + min(quad + 2u * LANES, LAST_QUAD)], v[start + min(quad + 3u * LANES, LAST_QUAD)],
+        vec4<f32>(v[start + min(quad, LAST_QUAD)]),
+        vec4<f32>(v[start + min(quad + LANES, LAST_QUAD)]),
+        vec4<f32>(v[start + min(quad + 2u * LANES, LAST_QUAD)]),
+        vec4<f32>(v[start + min(quad + 3u * LANES, LAST_QUAD)]),
     );
     (*sums).row0 += near.x * values;
     (*sums).row1 += near.y * values;
@@ -128,16 +132,16 @@ fn write(row: u32, start: u32, quad: u32, values: mat4x4<f32>) {
     }
     let place = start + row * HEAD_DIM4;
     if quad < HEAD_DIM4 {
-        out[place + quad] = values[0];
+        out[place + quad] = vec4<Element>(values[0]);
     }
     if quad + LANES < HEAD_DIM4 {
-        out[place + quad + LANES] = values[1];
+        out[place + quad + LANES] = vec4<Element>(values[1]);
     }
     if quad + 2u * LANES < HEAD_DIM4 {
-        out[place + quad + 2u * LANES] = values[2];
+        out[place + quad + 2u * LANES] = vec4<Element>(values[2]);
     }
     if quad + 3u * LANES < HEAD_DIM4 {
-        out[place + quad + 3u * LANES] = values[3];
+        out[place + quad + 3u * LANES] = vec4<Element>(values[3]);
     }
 }
 
@@ -182,18 +186,18 @@ fn main(
         var score2 = Pair();
         var score3 = Pair();
         for (var i = 0u; i < quads; i++) {
-            let value = q[query + i];
+            let value = vec4<f32>(q[query + i]);
             let near = gather(value, 0u);
             var far: mat4x4<f32>;
             if LANES == 8u {
                 far = gather(value, 4u);
             } else {
-                far = gather(q[query4 + i], 0u);
+                far = gather(vec4<f32>(q[query4 + i]), 0u);
             }
-            let k0 = k[key0 + i];
-            let k1 = k[key1 + i];
-            let k2 = k[key2 + i];
-            let k3 = k[key3 + i];
+            let k0 = vec4<f32>(k[key0 + i]);
+            let k1 = vec4<f32>(k[key1 + i]);
+            let k2 = vec4<f32>(k[key2 + i]);
+            let k3 = vec4<f32>(k[key3 + i]);
             score0.near += k0 * near;
             score0.far += k0 * far;
             score1.near += k1 * near;

@@ -25,7 +25,7 @@ const NARROW_COLUMNS: usize = 16;
 
 /// Which shader, and what it fixes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Variant {
+pub(crate) enum Variant {
     /// Tiles in workgroup memory; rows of a thread.
     Tiled(usize),
     /// Subgroups of so many lanes, each on its own.
@@ -41,7 +41,7 @@ impl Variant {
         }
     }
 
-    fn shader(self, head_dim: usize, masked: bool) -> Shader {
+    fn shader(self, head_dim: usize, masked: bool, element: &str) -> Shader {
         let (name, text, own) = match self {
             Self::Tiled(row_group) => (
                 "attention",
@@ -61,6 +61,7 @@ impl Variant {
                 ("HEAD_DIM4", format!("{}u", head_dim / 4)),
                 own,
                 ("MASKED", masked.to_string()),
+                ("Element", element.to_owned()),
             ],
         }
     }
@@ -92,11 +93,13 @@ impl Variant {
 
 /// Every variant that [`attention`] may launch.
 pub(crate) fn shaders() -> impl Iterator<Item = Shader> {
-    (4..=MAX_HEAD_DIM).step_by(4).flat_map(|head_dim| {
-        let tiled = ROW_GROUPS.map(Variant::Tiled).into_iter();
-        let variants = tiled.chain(wgsl::NARROW_LANES.map(Variant::Narrow));
-        variants
-            .flat_map(move |variant| [false, true].map(|masked| variant.shader(head_dim, masked)))
+    let tiled = ROW_GROUPS.map(Variant::Tiled).into_iter();
+    let variants = tiled.chain(wgsl::NARROW_LANES.map(Variant::Narrow));
+    variants.flat_map(|variant| {
+        (4..=MAX_HEAD_DIM).step_by(4).flat_map(move |head_dim| {
+            [("f32", false), ("f32", true), ("f16", false), ("f16", true)]
+                .map(|(element, masked)| variant.shader(head_dim, masked, element))
+        })
     })
 }
 
@@ -108,15 +111,17 @@ pub(crate) fn attention(
     scale: f32,
 ) -> CubeTensor {
     let head_dim = q.meta.shape()[3];
-    let all_f32 = [&q, &k, &v]
+    let one_type = [&k, &v]
         .into_iter()
         .chain(&mask)
-        .all(|tensor| tensor.dtype == DType::F32);
+        .all(|tensor| tensor.dtype == q.dtype);
     if !wgsl::runs(&q)
         || !head_dim.is_multiple_of(4)
         || head_dim > MAX_HEAD_DIM
         || q.meta.shape().num_elements() == 0
-        || !all_f32
+        || element(q.dtype).is_none()
+        || (q.dtype == DType::F16 && !wgsl::has_f16(&q))
+        || !one_type
     {
         return super::composed::<CubeBackend>(q, k, v, mask, scale);
     }
@@ -125,7 +130,17 @@ pub(crate) fn attention(
     launch(variant, [q, k, v], mask, scale)
 }
 
-fn launch(
+/// The name in WGSL of a type that the shaders take.
+fn element(dtype: DType) -> Option<&'static str> {
+    match dtype {
+        DType::F32 => Some("f32"),
+        DType::F16 => Some("f16"),
+        _ => None,
+    }
+}
+
+/// `q`, `k` and `v` of one type, which the shaders take.
+pub(crate) fn launch(
     variant: Variant,
     [q, k, v]: [CubeTensor; 3],
     mask: Option<CubeTensor>,
@@ -155,7 +170,8 @@ fn launch(
     let mut params = params.map(|value| value as u32).to_vec();
     params.push(scale.to_bits());
 
-    let shader = variant.shader(head_dim, mask.is_some());
+    let element = element(q.dtype).expect("checked by the caller");
+    let shader = variant.shader(head_dim, mask.is_some(), element);
     // The binding needs a buffer even where the shader reads no mask.
     let mask = mask.unwrap_or_else(|| wgsl::nothing(&q));
     let inputs = [q, k, v, mask].map(into_contiguous).to_vec();

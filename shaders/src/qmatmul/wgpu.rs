@@ -102,7 +102,7 @@ pub(crate) fn matmul_blocks(
 }
 
 /// The product on units of this kind; `inputs`: x, packed, scales.
-fn launch(units: Units, inputs: [CubeTensor; 3], block_type: BlockType) -> CubeTensor {
+pub(crate) fn launch(units: Units, inputs: [CubeTensor; 3], block_type: BlockType) -> CubeTensor {
     let (m, cols) = (inputs[0].meta.shape()[0], inputs[0].meta.shape()[1]);
     let rows = inputs[2].meta.shape()[0];
     let layout = DeviceLayout::of(block_type);
