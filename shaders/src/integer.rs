@@ -77,7 +77,7 @@ const WIDE: usize = 1024;
 /// To how many bits the CPU rounds the inputs of a product of many rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum InputBits {
-    /// 8 where weights have 4 or 5. 7 where they have 8 and rows are [`WIDE`], which is what large
+    /// 8 where weights have 4 or 5. 7 where they have 8 and rows are of 1024 and more, which is what large
     /// models have; a small model is fast with 16 too, and paints the same on all devices.
     #[default]
     AsWeights,
