@@ -129,8 +129,9 @@ impl Units {
             properties.hardware.plane_size_min,
             properties.hardware.plane_size_max,
         ];
-        let subgroups = properties.features.plane.contains(Plane::Ops)
-            || properties.identity.name.starts_with("llvmpipe");
+        let subgroups = !cfg!(target_family = "wasm")
+            && (properties.features.plane.contains(Plane::Ops)
+                || properties.identity.name.starts_with("llvmpipe"));
         match most {
             _ if most > NARROW => Self::Wide,
             lanes if subgroups && least == most && NARROW_LANES.contains(&lanes) => {
