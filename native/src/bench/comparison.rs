@@ -72,7 +72,8 @@ pub(super) fn exact_result(
     read_floats(path)
 }
 
-fn relative_error(found: &[f32], exact: &[f32]) -> f64 {
+/// L2 norm of the difference by the norm of the exact numbers; NaN for another count of them.
+pub(super) fn relative_error(found: &[f32], exact: &[f32]) -> f64 {
     if found.len() != exact.len() {
         return f64::NAN;
     }
