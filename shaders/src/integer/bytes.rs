@@ -25,6 +25,10 @@ pub(super) struct Bytes {
     largest: f32,
     /// What makes quants unsigned.
     zero: i16,
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        allow(dead_code, reason = "plain Rust sums in 32 bits")
+    )]
     widen: Widen,
 }
 
