@@ -305,36 +305,42 @@ test('a keyboard alone goes from the first visit to a picture and back', async (
   await painted(page, 2);
 });
 
-test('the main thread stays free and the page still while it paints', async ({ page }) => {
-  await page.addInitScript(() => {
-    const seen = { tasks: [] as number[], shift: 0 };
-    Object.assign(globalThis, { seen });
-    new PerformanceObserver((list) => seen.tasks.push(...list.getEntries().map(({ duration }) => duration))).observe({ type: 'longtask' });
-    new PerformanceObserver((list) => {
-      for (const entry of list.getEntries() as Array<PerformanceEntry & { value: number; hadRecentInput: boolean }>) {
-        if (!entry.hadRecentInput) seen.shift += entry.value;
-      }
-    }).observe({ type: 'layout-shift', buffered: true });
-  });
-  await page.setViewportSize({ width: 360, height: 740 });
-  await enter(page, server);
-  // The observer does hear of long tasks.
-  const heard = await page.evaluate(async (long) => {
-    const { tasks } = (globalThis as unknown as { seen: { tasks: number[] } }).seen;
-    tasks.length = 0;
-    setTimeout(() => {
-      for (const end = performance.now() + 2 * long; performance.now() < end; );
+test.describe('timing', () => {
+  // Chromium counts wall time: on a machine whose every core paints, a free thread may look busy once.
+  // A task that is truly long is so in every run.
+  test.describe.configure({ retries: 2 });
+
+  test('the main thread stays free and the page still while it paints', async ({ page }) => {
+    await page.addInitScript(() => {
+      const seen = { tasks: [] as number[], shift: 0 };
+      Object.assign(globalThis, { seen });
+      new PerformanceObserver((list) => seen.tasks.push(...list.getEntries().map(({ duration }) => duration))).observe({ type: 'longtask' });
+      new PerformanceObserver((list) => {
+        for (const entry of list.getEntries() as Array<PerformanceEntry & { value: number; hadRecentInput: boolean }>) {
+          if (!entry.hadRecentInput) seen.shift += entry.value;
+        }
+      }).observe({ type: 'layout-shift', buffered: true });
     });
-    await new Promise((later) => setTimeout(later, 1000));
-    return tasks.splice(0).length;
-  }, LONG_TASK_MS);
-  expect(heard).toBe(1);
-  for (const seed of ['1', '2', '3']) await ask(page, 'a red apple on a blue background', seed);
-  await painted(page, 3);
-  const { tasks, shift } = await page.evaluate(() => (globalThis as unknown as { seen: { tasks: number[]; shift: number } }).seen);
-  console.log(`long tasks: ${tasks.length}, the worst ${Math.max(0, ...tasks)} ms; layout shift ${shift.toFixed(4)}`);
-  expect(tasks.filter((duration) => duration >= LONG_TASK_MS)).toEqual([]);
-  expect(shift).toBeLessThan(LAYOUT_SHIFT);
+    await page.setViewportSize({ width: 360, height: 740 });
+    await enter(page, server);
+    // The observer does hear of long tasks.
+    const heard = await page.evaluate(async (long) => {
+      const { tasks } = (globalThis as unknown as { seen: { tasks: number[] } }).seen;
+      tasks.length = 0;
+      setTimeout(() => {
+        for (const end = performance.now() + 2 * long; performance.now() < end; );
+      });
+      await new Promise((later) => setTimeout(later, 1000));
+      return tasks.splice(0).length;
+    }, LONG_TASK_MS);
+    expect(heard).toBe(1);
+    for (const seed of ['1', '2', '3']) await ask(page, 'a red apple on a blue background', seed);
+    await painted(page, 3);
+    const { tasks, shift } = await page.evaluate(() => (globalThis as unknown as { seen: { tasks: number[]; shift: number } }).seen);
+    console.log(`long tasks: ${tasks.length}, the worst ${Math.max(0, ...tasks)} ms; layout shift ${shift.toFixed(4)}`);
+    expect(tasks.filter((duration) => duration >= LONG_TASK_MS)).toEqual([]);
+    expect(shift).toBeLessThan(LAYOUT_SHIFT);
+  });
 });
 
 test('a model that is not there is told with its address and can be asked for again', async ({ page, errors }) => {
