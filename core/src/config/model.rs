@@ -153,6 +153,9 @@ pub struct Defaults {
     pub padding: Option<Padding>,
     /// Input pictures are first resized to this (width, height), as X2I's scripts do.
     pub input_image_size: Option<[usize; 2]>,
+    /// The most earlier turns of a conversation that the LLM is shown; none means all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub earlier_turns: Option<usize>,
     /// Kinds of input that the weights were trained for: `text`, `image`.
     pub modalities: Vec<String>,
 }
@@ -173,6 +176,7 @@ impl Default for Defaults {
                 side: PaddingSide::Right,
             }),
             input_image_size: Some([128, 128]),
+            earlier_turns: None,
             modalities: vec!["text".into(), "image".into()],
         }
     }
