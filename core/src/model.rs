@@ -9,6 +9,7 @@
 
 mod llm;
 mod painting;
+mod survey;
 
 use std::rc::Rc;
 
@@ -24,6 +25,7 @@ use crate::weights::{
 
 use llm::LlmPlace;
 pub use llm::read_encoder;
+pub use survey::{FoundPart, Survey, SurveyedPart, survey};
 
 /// Named files: a folder on disk, a web address, or the model in the binary.
 pub trait ModelSource {
@@ -87,10 +89,7 @@ pub async fn read_config(source: &dyn ModelSource) -> Result<ModelConfig> {
 }
 
 async fn read_hugging_face(source: &dyn ModelSource) -> Result<ModelConfig> {
-    let hints: FolderHints = match read_optional(source, "x2i.json").await? {
-        Some(json) => parse("x2i.json", &json)?,
-        None => FolderHints::default(),
-    };
+    let hints = hints(source).await?;
     let FolderHints {
         flux,
         vae,
@@ -101,7 +100,7 @@ async fn read_hugging_face(source: &dyn ModelSource) -> Result<ModelConfig> {
     let encoder = llm::read_place(source, mllm).await?;
     let align_net = GraphPart {
         config: read_json_or_default::<Value>(source, &format!("{proj}/config.json")).await?,
-        weights: weight_files(source, proj, &["diffusion_pytorch_model", "comfyui_proj"]).await?,
+        weights: weight_files(source, proj, &PROJ_STEMS).await?,
     };
     let graph = painting::read(source, flux, vae.as_deref()).await?;
     let config = ModelConfig {
@@ -121,6 +120,16 @@ async fn read_hugging_face(source: &dyn ModelSource) -> Result<ModelConfig> {
     };
     config.validate(source.name())?;
     Ok(config)
+}
+
+/// The names of AlignNet's weight files: X2I's, and its ComfyUI node's.
+const PROJ_STEMS: [&str; 2] = ["diffusion_pytorch_model", "comfyui_proj"];
+
+async fn hints(source: &dyn ModelSource) -> Result<FolderHints> {
+    match read_optional(source, "x2i.json").await? {
+        Some(json) => parse("x2i.json", &json),
+        None => Ok(FolderHints::default()),
+    }
 }
 
 fn join(folder: &str, name: &str) -> String {
