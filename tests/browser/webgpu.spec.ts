@@ -5,7 +5,7 @@
 
 import { expect, test } from './support/browser.ts';
 import { largeModel } from './support/large-model.ts';
-import { decodePng, largestDifference, openPage, paintNatively, replayNatively, serveRuntime } from './support/runtime.ts';
+import { decodePng, largestDifference, openPage, paintNatively, replayNatively, rgbOf, serveRuntime } from './support/runtime.ts';
 import type { Server } from './support/server.ts';
 
 /** A GPU's `exp` and summation order differ from the CPU's. */
@@ -49,6 +49,20 @@ test('pictures in two languages equal the native ones', async ({ page }) => {
     expect(largestDifference(decodePng(png), paintNatively(prompt, 7))).toBeLessThanOrEqual(GPU_GREY_LEVELS);
     expect(largestDifference(decodePng(png), replayNatively(png))).toBeLessThanOrEqual(GPU_GREY_LEVELS);
   }
+});
+
+test('a GPU of wide units, where matrices are multiplied by kernels of burn, paints the same picture', async ({ page }) => {
+  const pixels = await page.evaluate(async (prompt) => {
+    const { createPipeline } = await import('/x2i/index.js');
+    const x2i = await createPipeline({
+      model: '/emoji/', device: 'webgpu', workerUrl: '/workers/patched.js?wide-units',
+    });
+    const { image } = await x2i.generate({ prompt, seed: 7, output: 'pixels' }).result;
+    return Array.from(image);
+  }, PROMPTS.en);
+  const native = paintNatively(PROMPTS.en, 7);
+  const rgb = rgbOf(Uint8Array.from(pixels));
+  expect(largestDifference({ ...native, rgb }, native)).toBeLessThanOrEqual(GPU_GREY_LEVELS);
 });
 
 test('a lost device rejects the running call, and the next call works', async ({ page, errors }) => {
