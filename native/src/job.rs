@@ -172,7 +172,7 @@ fn read_prompt(args: &GenerateArgs, replay: Option<&Replay>) -> Result<(Vec<Part
         records.push(PartRecord::Text(text.clone()));
         parts.push(Part::Text(text));
     }
-    Ok((records, Prompt { parts }))
+    Ok((records, Prompt::new(parts)))
 }
 
 fn push_image(path: &Path, records: &mut Vec<PartRecord>, parts: &mut Vec<Part>) -> Result<()> {
@@ -314,7 +314,7 @@ fn batch_job(
     input.push(Part::Text(line.prompt));
     let mut request = Request {
         seed,
-        ..Request::new(Prompt { parts: input }, config)
+        ..Request::new(Prompt::new(input), config)
     };
     apply(
         &mut request,

@@ -144,7 +144,11 @@ pub fn parts(source: &dyn ModelSource, config: &ModelConfig) -> Result<Vec<PartR
 /// The parts of a model with their weight files, in the order of work.
 pub fn components(config: &ModelConfig) -> [(&'static str, Component, &[String]); 4] {
     [
-        ("encoder", Component::Qwen2_5Vl, &config.encoder.weights),
+        (
+            "encoder",
+            config.encoder.config.component(),
+            &config.encoder.weights,
+        ),
         ("align_net", Component::AlignNet, &config.align_net.weights),
         ("flux", Component::Flux, &config.flux.weights),
         ("vae", Component::Vae, &config.vae.weights),
@@ -192,7 +196,8 @@ fn describe(config: &ModelConfig, component: Component) -> String {
         Component::Qwen2_5Vl => {
             let encoder = &config.encoder.config;
             format!(
-                "Qwen2.5-VL, {} layers of width {}",
+                "{}, {} layers of width {}",
+                encoder.family(),
                 encoder.hidden_states() - 1,
                 encoder.hidden_size()
             )

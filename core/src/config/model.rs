@@ -11,6 +11,7 @@ use super::{
 };
 use crate::error::{Error, Result};
 use crate::request::Conditioning;
+use crate::weights::Component;
 
 /// The version of `model.json` that we write.
 pub const FORMAT: u32 = 1;
@@ -98,6 +99,20 @@ impl EncoderConfig {
                 file,
                 "has no model_type; expected a multimodal LLM's config.json",
             )),
+        }
+    }
+
+    /// What users call the family.
+    pub fn family(&self) -> &'static str {
+        match self {
+            Self::Qwen2_5Vl(_) => "Qwen2.5-VL",
+        }
+    }
+
+    /// How its tensors are named.
+    pub fn component(&self) -> Component {
+        match self {
+            Self::Qwen2_5Vl(_) => Component::Qwen2_5Vl,
         }
     }
 

@@ -3,9 +3,12 @@
 //! [`Encoder`] chooses the family by the config. Left out: what the states mean to the painter
 //! (`align_net`), and downloading or mapping weights.
 
+pub mod decoding;
+pub mod llm;
 pub mod qwen2;
 pub mod qwen2_5_vl;
 pub mod sampling;
+pub mod sequence;
 
 use burn::tensor::Tensor;
 

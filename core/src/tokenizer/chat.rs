@@ -33,6 +33,16 @@ pub struct Message {
 }
 
 impl Message {
+    /// What the model said.
+    pub fn assistant(answer: &str) -> Self {
+        Self {
+            role: "assistant".into(),
+            content: vec![Content::Text {
+                text: answer.into(),
+            }],
+        }
+    }
+
     /// A user's turn.
     pub fn user(content: Vec<Content>) -> Self {
         Self {

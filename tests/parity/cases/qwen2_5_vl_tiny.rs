@@ -107,7 +107,7 @@ async fn sub_cases(case: &Case<'_>) -> Fallible<Vec<SubCase>> {
             .chain([Part::Text(text("image_prompt")?.to_owned())])
             .collect();
         Ok(SubCase {
-            prompt: Prompt { parts },
+            prompt: Prompt::new(parts),
             input_image_size: Some(size),
             ..text_case(name, pad(number("max_length")?, side))?
         })
@@ -137,7 +137,7 @@ async fn sub_cases(case: &Case<'_>) -> Fallible<Vec<SubCase>> {
         image_case("image1_left", &[&a], PaddingSide::Left)?,
         image_case("image2", &[&a, &b], PaddingSide::Right)?,
         SubCase {
-            prompt: Prompt { parts: comfy_parts },
+            prompt: Prompt::new(comfy_parts),
             format: PromptFormat::Comfy,
             ..text_case("comfy", None)?
         },
