@@ -217,7 +217,11 @@ impl InternVl2_5Config {
         (self.grid() / self.merge()).pow(2)
     }
 
-    fn validate(&self, file: &str) -> Result<()> {
+    /// Checks the numbers.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the key that can't be.
+    pub(super) fn validate(&self, file: &str) -> Result<()> {
         self.llm_config.validate(file)?;
         self.vision_config.validate(file)?;
         let ratio = self.downsample_ratio;
@@ -239,15 +243,11 @@ impl InternVl2_5Config {
             },
         )?;
         let (least, most) = (self.min_dynamic_patch, self.max_dynamic_patch);
-        check(
-            file,
-            least == 1 && (1..=MOST_TILES).contains(&most),
-            || {
-                format!(
-                    "min_dynamic_patch {least} and max_dynamic_patch {most} must be 1 and 1 to {MOST_TILES}"
-                )
-            },
-        )?;
+        check(file, least == 1 && (1..=MOST_TILES).contains(&most), || {
+            format!(
+                "min_dynamic_patch {least} and max_dynamic_patch {most} must be 1 and 1 to {MOST_TILES}"
+            )
+        })?;
         check(file, self.ps_version == "v2", || {
             format!("ps_version `{}` is not v2", self.ps_version)
         })?;
@@ -290,7 +290,9 @@ impl InternLlmConfig {
         }
         let (width, heads) = (self.hidden_size, self.num_attention_heads);
         check(file, width.is_multiple_of(heads * 2), || {
-            format!("llm_config.hidden_size {width} can't be split into {heads} heads of an even width")
+            format!(
+                "llm_config.hidden_size {width} can't be split into {heads} heads of an even width"
+            )
         })?;
         let shared = self.num_key_value_heads;
         check(file, heads.is_multiple_of(shared), || {
@@ -404,13 +406,41 @@ mod tests {
             ("/min_dynamic_patch", json!(2), "min_dynamic_patch 2"),
             ("/ps_version", json!("v1"), "ps_version `v1`"),
             ("/select_layer", json!(-4), "select_layer -4"),
-            ("/template", json!("internlm2-chat"), "template `internlm2-chat`"),
-            ("/llm_config/num_attention_heads", json!(0), "llm_config.num_attention_heads is 0"),
-            ("/llm_config/num_key_value_heads", json!(3), "14 heads can't share 3"),
-            ("/llm_config/rope_scaling", json!({ "type": "yarn" }), "rope_scaling `yarn`"),
-            ("/vision_config/num_attention_heads", json!(7), "into 7 heads"),
-            ("/vision_config/norm_type", json!("batch_norm"), "batch_norm"),
-            ("/vision_config/hidden_act", json!("relu"), "hidden_act `relu`"),
+            (
+                "/template",
+                json!("internlm2-chat"),
+                "template `internlm2-chat`",
+            ),
+            (
+                "/llm_config/num_attention_heads",
+                json!(0),
+                "llm_config.num_attention_heads is 0",
+            ),
+            (
+                "/llm_config/num_key_value_heads",
+                json!(3),
+                "14 heads can't share 3",
+            ),
+            (
+                "/llm_config/rope_scaling",
+                json!({ "type": "yarn" }),
+                "rope_scaling `yarn`",
+            ),
+            (
+                "/vision_config/num_attention_heads",
+                json!(7),
+                "into 7 heads",
+            ),
+            (
+                "/vision_config/norm_type",
+                json!("batch_norm"),
+                "batch_norm",
+            ),
+            (
+                "/vision_config/hidden_act",
+                json!("relu"),
+                "hidden_act `relu`",
+            ),
         ] {
             let message = refuse(pointer, value);
             assert!(message.contains(key), "{message}");

@@ -88,11 +88,21 @@ mod tests {
             let (class, patches) = values.split_at(2);
             assert_eq!(class, [9.0, 9.0]);
             for (ours, torch) in patches.iter().zip(first) {
-                assert!((ours - torch).abs() < TOLERANCE, "{side} {grid}: {ours} {torch}");
+                assert!(
+                    (ours - torch).abs() < TOLERANCE,
+                    "{side} {grid}: {ours} {torch}"
+                );
             }
-            let sum: f32 = patches.iter().zip(1..).map(|(value, i)| value * i as f32).sum();
+            let sum: f32 = patches
+                .iter()
+                .zip(1..)
+                .map(|(value, i)| value * i as f32)
+                .sum();
             let most = TOLERANCE * (1..=patches.len()).sum::<usize>() as f32;
-            assert!((sum - weighted).abs() < most, "{side} {grid}: {sum} {weighted}");
+            assert!(
+                (sum - weighted).abs() < most,
+                "{side} {grid}: {sum} {weighted}"
+            );
         }
     }
 

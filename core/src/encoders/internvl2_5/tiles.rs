@@ -105,9 +105,8 @@ impl Tiler {
     /// Appends the tile at a column and row of `picture`, channel by channel.
     fn push(&self, tiles: &mut Tiles, picture: &Image, [column, row]: [usize; 2]) {
         for channel in 0..3 {
-            let normalized = |byte: &u8| {
-                (f32::from(*byte) / 255.0 - MEAN[channel]) / DEVIATION[channel]
-            };
+            let normalized =
+                |byte: &u8| (f32::from(*byte) / 255.0 - MEAN[channel]) / DEVIATION[channel];
             for y in row * self.size..(row + 1) * self.size {
                 let start = (y * picture.width() + column * self.size) * 3;
                 let line = &picture.pixels()[start..start + self.size * 3];
@@ -162,7 +161,9 @@ mod tests {
         assert_eq!(tiles.count, 7);
         for tile in 0..6 {
             let (column, row) = (tile % 3, tile / 3);
-            let xs = (0..16).map(|i| (column * 4 + i % 4) as u8).collect::<Vec<_>>();
+            let xs = (0..16)
+                .map(|i| (column * 4 + i % 4) as u8)
+                .collect::<Vec<_>>();
             let ys = (0..16).map(|i| (row * 4 + i / 4) as u8).collect::<Vec<_>>();
             assert_eq!(bytes(&tiles, 4, tile, 0), xs, "tile {tile}");
             assert_eq!(bytes(&tiles, 4, tile, 1), ys, "tile {tile}");
@@ -201,9 +202,8 @@ mod tests {
             let mut grids = grids(most);
             grids.sort_by_key(|[columns, rows]| columns * rows);
             grids.sort_by(|a, b| (a[0] * b[1]).cmp(&(b[0] * a[1])));
-            let shapes: Vec<&[[usize; 2]]> = grids
-                .chunk_by(|a, b| a[0] * b[1] == b[0] * a[1])
-                .collect();
+            let shapes: Vec<&[[usize; 2]]> =
+                grids.chunk_by(|a, b| a[0] * b[1] == b[0] * a[1]).collect();
             let areas = |shape: &[[usize; 2]]| -> Vec<usize> {
                 shape.iter().map(|[columns, rows]| columns * rows).collect()
             };
