@@ -294,3 +294,43 @@ async fn read_json_or_default<T: serde::de::DeserializeOwned + Default>(
         None => Ok(T::default()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::PromptFormat;
+    use serde_json::json;
+
+    fn intern() -> EncoderConfig {
+        let json = include_bytes!("../configs/internvl2.5-1b.json");
+        EncoderConfig::from_json("config.json", json).unwrap()
+    }
+
+    /// The defaults under an `x2i.json` with these.
+    fn defaults(hints: Value) -> Result<Defaults> {
+        let hints: FolderHints = serde_json::from_value(json!({ "defaults": hints })).unwrap();
+        family_defaults(&intern(), hints.defaults)
+    }
+
+    #[test]
+    fn a_folder_takes_the_defaults_of_its_family() {
+        let script = defaults(json!({})).unwrap();
+        assert_eq!(script, Defaults::of(&intern()));
+        assert_eq!(script.prompt_format, PromptFormat::InternVl);
+    }
+
+    #[test]
+    fn what_x2i_json_says_comes_first() {
+        let said = defaults(json!({ "prompt_format": "plain", "padding": null, "steps": 9 }));
+        let said = said.unwrap();
+        assert_eq!(
+            (said.prompt_format, said.padding, said.steps),
+            (PromptFormat::Plain, None, 9)
+        );
+        assert_eq!(said.width, Defaults::of(&intern()).width);
+        let broken = defaults(json!({ "steps": "many" }))
+            .unwrap_err()
+            .to_string();
+        assert!(broken.starts_with("x2i.json: "), "{broken}");
+    }
+}

@@ -4,7 +4,7 @@
 //! Left out: the decoders of other sizes (InternLM2, Llama), which X2I has no aligners for.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::check;
 use crate::error::{Error, Result};
@@ -76,20 +76,13 @@ pub struct InternLlmConfig {
     /// Base of the rotary frequencies.
     #[serde(default = "default_theta")]
     pub rope_theta: f64,
-    /// How the frequencies stretch for long sequences.
+    /// How the frequencies stretch for long sequences. `dynamic` changes nothing up to
+    /// `max_position_embeddings`, where we stop.
     #[serde(default)]
-    pub rope_scaling: Option<Stretch>,
+    pub rope_scaling: Option<Map<String, Value>>,
     /// True when the head shares the embedding's weight.
     #[serde(default)]
     pub tie_word_embeddings: bool,
-}
-
-/// `rope_scaling`. `dynamic` changes nothing up to `max_position_embeddings`, where we stop.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stretch {
-    /// `dynamic`, `linear` and others.
-    #[serde(rename = "type", alias = "rope_type")]
-    pub kind: String,
 }
 
 /// Sizes of the vision tower, InternViT.
@@ -298,13 +291,18 @@ impl InternLlmConfig {
         check(file, heads.is_multiple_of(shared), || {
             format!("llm_config: {heads} heads can't share {shared} key/value heads")
         })?;
-        match &self.rope_scaling {
-            Some(stretch) if !["dynamic", "default"].contains(&stretch.kind.as_str()) => {
-                let reason = format!("llm_config.rope_scaling `{}` is not dynamic", stretch.kind);
-                Err(Error::config(file, reason))
-            }
-            _ => Ok(()),
+        // Files say either or both, by the age of the library that wrote them.
+        for key in ["type", "rope_type"] {
+            let kind = self
+                .rope_scaling
+                .as_ref()
+                .and_then(|scaling| scaling.get(key));
+            let kind = kind.and_then(Value::as_str).unwrap_or("default");
+            check(file, ["dynamic", "default"].contains(&kind), || {
+                format!("llm_config.rope_scaling.{key} `{kind}` is not dynamic")
+            })?;
         }
+        Ok(())
     }
 }
 
@@ -388,6 +386,17 @@ mod tests {
     }
 
     #[test]
+    fn dynamic_scaling_is_read_in_either_spelling() {
+        for scaling in [
+            json!(null),
+            json!({ "rope_type": "dynamic", "factor": 2.0 }),
+            json!({ "rope_type": "dynamic", "type": "dynamic", "factor": 2.0 }),
+        ] {
+            assert!(changed(|json| json["llm_config"]["rope_scaling"] = scaling).is_ok());
+        }
+    }
+
+    #[test]
     fn what_can_not_be_is_named() {
         let refuse = |pointer: &str, value: Value| {
             let outcome = changed(|json| *json.pointer_mut(pointer).unwrap() = value);
@@ -424,7 +433,7 @@ mod tests {
             (
                 "/llm_config/rope_scaling",
                 json!({ "type": "yarn" }),
-                "rope_scaling `yarn`",
+                "rope_scaling.type `yarn`",
             ),
             (
                 "/vision_config/num_attention_heads",

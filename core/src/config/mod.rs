@@ -14,9 +14,7 @@ mod vae;
 
 pub use align_net::{AlignNetConfig, Mix, T5StackConfig};
 pub use flux::FluxConfig;
-pub use internvl2_5::{
-    InternLlmConfig, InternVitConfig, InternVl2_5Config, MOST_TILES, NormType, Stretch,
-};
+pub use internvl2_5::{InternLlmConfig, InternVitConfig, InternVl2_5Config, MOST_TILES, NormType};
 pub use model::{
     Defaults, EncoderConfig, EncoderPart, FORMAT, FileRecord, GraphPart, ModelConfig, Padding,
     PaddingSide, PromptFormat,

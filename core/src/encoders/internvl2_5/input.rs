@@ -134,17 +134,16 @@ impl Conversation {
 
 /// The string behind all that is shown; none for plain words, which stand between it.
 fn words(parts: &[Part], format: PromptFormat) -> String {
-    let is_text = |part: &&Part| matches!(part, Part::Text(_));
-    let has_text = parts.iter().any(|part| is_text(&part));
-    let pictures = match parts.iter().all(|part| is_text(&part)) {
+    let is_text = |part: &Part| matches!(part, Part::Text(_));
+    let text = parts.iter().any(is_text).then(|| joined_text(parts));
+    let pictures = match parts.iter().all(is_text) {
         true => Pictures::None,
         false => Pictures::Some,
     };
-    let text = joined_text(parts);
     match format {
         PromptFormat::Plain => String::new(),
-        PromptFormat::Comfy => prompt::comfy(&text, pictures),
-        PromptFormat::InternVl => prompt::internvl(has_text.then_some(text.as_str())),
+        PromptFormat::Comfy => prompt::comfy(&text.unwrap_or_default(), pictures),
+        PromptFormat::InternVl => prompt::internvl(text.as_deref()),
     }
 }
 

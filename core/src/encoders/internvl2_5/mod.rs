@@ -72,19 +72,20 @@ impl InternVl2_5 {
         let rotary = Rotary::new(llm.head_dim(), llm.rope_theta, &[llm.head_dim() / 2]);
         let (most, generation) = (llm.max_position_embeddings, part.generation.clone());
         let language_model = scope.child("language_model");
-        let vision = (&config.vision_config, scope.child("vision_model"));
+        let llm = Llm::load(
+            &decoder,
+            rotary,
+            most,
+            tokenizer,
+            generation,
+            &language_model,
+        )
+        .await?;
+        let (grid, vision_model) = (config.grid(), scope.child("vision_model"));
         Ok(Self {
-            vision_model: InternVit::load(vision.0, config.grid(), &vision.1).await?,
+            vision_model: InternVit::load(&config.vision_config, grid, &vision_model).await?,
             projector: Projector::load(config, &scope.child("mlp1")).await?,
-            llm: Llm::load(
-                &decoder,
-                rotary,
-                most,
-                tokenizer,
-                generation,
-                &language_model,
-            )
-            .await?,
+            llm,
             context,
             config: config.clone(),
         })

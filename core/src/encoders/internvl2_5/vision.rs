@@ -87,11 +87,12 @@ impl Embeddings {
         let pixels = config.num_channels * patch_size.pow(2);
         let patches = scope.child("patch_embedding");
         let side = config.image_size / patch_size;
-        let positions = scope.tensor("position_embedding", [1, 1 + side * side, width]);
+        let positions = [1, 1 + side * side, width];
+        let positions = scope.tensor("position_embedding", positions).await?;
         Ok(Self {
             class_embedding: scope.tensor("class_embedding", [1, 1, width]).await?,
             patch_embedding: Linear::load(&patches, pixels, width, Bias::Yes).await?,
-            position_embedding: positions::resize(positions.await?, side, grid),
+            position_embedding: positions::resize(positions, side, grid),
             patch_size,
         })
     }
