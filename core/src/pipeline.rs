@@ -101,7 +101,7 @@ impl Pipeline {
             return Err(Error::Modality {
                 model: format!("model {}", self.config.name),
                 modality: "images",
-                alternatives: "Qwen2.5-VL 3B and 7B with X2I's AlignNet",
+                alternatives: "Qwen2.5-VL and InternVL2.5 with X2I's AlignNet",
             });
         }
 

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    FluxConfig, GenerationConfig, PreprocessorConfig, Qwen2_5VlConfig, SchedulerConfig, VaeConfig,
-    check, parse,
+    FluxConfig, GenerationConfig, InternVl2_5Config, PreprocessorConfig, Qwen2_5VlConfig,
+    SchedulerConfig, VaeConfig, check, parse,
 };
 use crate::error::{Error, Result};
 use crate::request::Conditioning;
@@ -80,6 +80,9 @@ pub enum EncoderConfig {
     /// Qwen2.5-VL 3B and 7B.
     #[serde(rename = "qwen2_5_vl")]
     Qwen2_5Vl(Qwen2_5VlConfig),
+    /// InternVL2.5 1B and 4B.
+    #[serde(rename = "internvl_chat")]
+    InternVl2_5(InternVl2_5Config),
 }
 
 impl EncoderConfig {
@@ -91,9 +94,12 @@ impl EncoderConfig {
         let json: Value = parse(file, json)?;
         match json.get("model_type").and_then(Value::as_str) {
             Some("qwen2_5_vl") => Ok(Self::Qwen2_5Vl(Qwen2_5VlConfig::from_json(file, json)?)),
+            Some("internvl_chat") => {
+                InternVl2_5Config::from_json(file, json).map(Self::InternVl2_5)
+            }
             Some(other) => Err(Error::config(
                 file,
-                format!("model_type `{other}` is not supported yet; qwen2_5_vl is"),
+                format!("model_type `{other}` is not supported; qwen2_5_vl and internvl_chat are"),
             )),
             None => Err(Error::config(
                 file,
@@ -102,10 +108,18 @@ impl EncoderConfig {
         }
     }
 
+    fn validate(&self, file: &str) -> Result<()> {
+        match self {
+            Self::Qwen2_5Vl(config) => config.validate(file),
+            Self::InternVl2_5(config) => config.validate(file),
+        }
+    }
+
     /// What users call the family.
     pub fn family(&self) -> &'static str {
         match self {
             Self::Qwen2_5Vl(_) => "Qwen2.5-VL",
+            Self::InternVl2_5(_) => "InternVL2.5",
         }
     }
 
@@ -113,6 +127,7 @@ impl EncoderConfig {
     pub fn component(&self) -> Component {
         match self {
             Self::Qwen2_5Vl(_) => Component::Qwen2_5Vl,
+            Self::InternVl2_5(_) => Component::InternVl2_5,
         }
     }
 
@@ -120,6 +135,7 @@ impl EncoderConfig {
     pub fn hidden_size(&self) -> usize {
         match self {
             Self::Qwen2_5Vl(config) => config.hidden_size,
+            Self::InternVl2_5(config) => config.llm_config.hidden_size,
         }
     }
 
@@ -127,6 +143,7 @@ impl EncoderConfig {
     pub fn hidden_states(&self) -> usize {
         match self {
             Self::Qwen2_5Vl(config) => config.num_hidden_layers + 1,
+            Self::InternVl2_5(config) => config.llm_config.num_hidden_layers + 1,
         }
     }
 }
@@ -160,6 +177,19 @@ pub struct Defaults {
     pub modalities: Vec<String>,
 }
 
+impl Defaults {
+    /// What X2I's script for this family does.
+    pub fn of(encoder: &EncoderConfig) -> Self {
+        match encoder {
+            EncoderConfig::Qwen2_5Vl(_) => Self::default(),
+            EncoderConfig::InternVl2_5(_) => Self {
+                prompt_format: PromptFormat::InternVl,
+                ..Self::default()
+            },
+        }
+    }
+}
+
 impl Default for Defaults {
     /// X2I's `inference_qwenvl.py`.
     fn default() -> Self {
@@ -190,6 +220,9 @@ pub enum PromptFormat {
     Plain,
     /// The Python dict that X2I's ComfyUI node builds.
     Comfy,
+    /// The Python dict of X2I's `inference_internvl.py`.
+    #[serde(rename = "internvl")]
+    InternVl,
 }
 
 /// Padding of the prompt to one length.
@@ -242,6 +275,7 @@ impl ModelConfig {
                 self.format
             )
         })?;
+        self.encoder.config.validate(file)?;
         self.flux.config.validate(file)?;
         self.vae.config.validate(file)?;
         self.scheduler.validate(file)?;

@@ -14,7 +14,7 @@ use x2i_core::weights::{Component, StoredType};
 use crate::cli::Quantize;
 
 /// Matrices that stay out of blocks, by the beginnings and ends of their names.
-const KEPT: [&str; 8] = [
+const KEPT: [&str; 9] = [
     "img_in.",
     "txt_in.",
     "time_in.",
@@ -22,6 +22,7 @@ const KEPT: [&str; 8] = [
     "guidance_in.",
     "final_layer.",
     "visual.patch_embed.",
+    "vision_model.embeddings.",
     // A small table that is added to attention's logits: every bit counts.
     ".relative_attention_bias.weight",
 ];
@@ -109,6 +110,7 @@ mod tests {
             "guidance_in.in_layer.weight",
             "final_layer.adaLN_modulation.1.weight",
             "visual.patch_embed.proj.weight",
+            "vision_model.embeddings.patch_embedding.weight",
             "t5stack.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
         ] {
             let q4_k =
