@@ -13,9 +13,9 @@ mod painting;
 use std::rc::Rc;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::config::{Defaults, EncoderPart, FORMAT, GraphPart, ModelConfig, parse};
+use crate::config::{Defaults, EncoderConfig, EncoderPart, FORMAT, GraphPart, ModelConfig, parse};
 use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
 use crate::weights::{
@@ -58,7 +58,8 @@ struct FolderHints {
     mllm: LlmPlace,
     /// Folder of AlignNet.
     proj: String,
-    defaults: Defaults,
+    /// Keys of [`Defaults`] that differ from those of the LLM's family.
+    defaults: Map<String, Value>,
 }
 
 impl Default for FolderHints {
@@ -70,7 +71,7 @@ impl Default for FolderHints {
             vae: None,
             mllm: LlmPlace::Folder("mllm".into()),
             proj: "proj".into(),
-            defaults: Defaults::default(),
+            defaults: Map::new(),
         }
     }
 }
@@ -104,6 +105,7 @@ async fn read_hugging_face(source: &dyn ModelSource) -> Result<ModelConfig> {
         weights: weight_files(source, proj, &["diffusion_pytorch_model", "comfyui_proj"]).await?,
     };
     let graph = painting::read(source, flux, vae.as_deref()).await?;
+    let defaults = family_defaults(&encoder.config, hints.defaults)?;
     let config = ModelConfig {
         format: FORMAT,
         name: hints
@@ -116,11 +118,21 @@ async fn read_hugging_face(source: &dyn ModelSource) -> Result<ModelConfig> {
         flux: graph.flux,
         vae: graph.vae,
         scheduler: graph.scheduler,
-        defaults: hints.defaults,
+        defaults,
         files: Default::default(),
     };
     config.validate(source.name())?;
     Ok(config)
+}
+
+/// What `x2i.json` says, and for the rest what X2I's script for the family does.
+fn family_defaults(encoder: &EncoderConfig, hints: Map<String, Value>) -> Result<Defaults> {
+    let broken = |error: serde_json::Error| Error::config("x2i.json", error.to_string());
+    let mut defaults = serde_json::to_value(Defaults::of(encoder)).map_err(broken)?;
+    if let Some(defaults) = defaults.as_object_mut() {
+        defaults.extend(hints);
+    }
+    serde_json::from_value(defaults).map_err(broken)
 }
 
 fn join(folder: &str, name: &str) -> String {

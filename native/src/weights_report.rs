@@ -193,7 +193,7 @@ fn part_report(
 
 fn describe(config: &ModelConfig, component: Component) -> String {
     match component {
-        Component::Qwen2_5Vl => {
+        Component::Qwen2_5Vl | Component::MiniCpmO => {
             let encoder = &config.encoder.config;
             format!(
                 "{}, {} layers of width {}",

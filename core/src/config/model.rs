@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    FluxConfig, GenerationConfig, PreprocessorConfig, Qwen2_5VlConfig, SchedulerConfig, VaeConfig,
-    check, parse,
+    FluxConfig, GenerationConfig, MiniCpmOConfig, PreprocessorConfig, Qwen2_5VlConfig,
+    SchedulerConfig, VaeConfig, check, parse,
 };
 use crate::error::{Error, Result};
 use crate::request::Conditioning;
@@ -80,6 +80,9 @@ pub enum EncoderConfig {
     /// Qwen2.5-VL 3B and 7B.
     #[serde(rename = "qwen2_5_vl")]
     Qwen2_5Vl(Qwen2_5VlConfig),
+    /// MiniCPM-o 2.6.
+    #[serde(rename = "minicpmo")]
+    MiniCpmO(MiniCpmOConfig),
 }
 
 impl EncoderConfig {
@@ -91,9 +94,10 @@ impl EncoderConfig {
         let json: Value = parse(file, json)?;
         match json.get("model_type").and_then(Value::as_str) {
             Some("qwen2_5_vl") => Ok(Self::Qwen2_5Vl(Qwen2_5VlConfig::from_json(file, json)?)),
+            Some("minicpmo") => Ok(Self::MiniCpmO(MiniCpmOConfig::from_json(file, json)?)),
             Some(other) => Err(Error::config(
                 file,
-                format!("model_type `{other}` is not supported yet; qwen2_5_vl is"),
+                format!("model_type `{other}` is not supported; qwen2_5_vl and minicpmo are"),
             )),
             None => Err(Error::config(
                 file,
@@ -106,6 +110,7 @@ impl EncoderConfig {
     pub fn family(&self) -> &'static str {
         match self {
             Self::Qwen2_5Vl(_) => "Qwen2.5-VL",
+            Self::MiniCpmO(_) => "MiniCPM-o 2.6",
         }
     }
 
@@ -113,6 +118,7 @@ impl EncoderConfig {
     pub fn component(&self) -> Component {
         match self {
             Self::Qwen2_5Vl(_) => Component::Qwen2_5Vl,
+            Self::MiniCpmO(_) => Component::MiniCpmO,
         }
     }
 
@@ -120,6 +126,7 @@ impl EncoderConfig {
     pub fn hidden_size(&self) -> usize {
         match self {
             Self::Qwen2_5Vl(config) => config.hidden_size,
+            Self::MiniCpmO(config) => config.hidden_size,
         }
     }
 
@@ -127,6 +134,7 @@ impl EncoderConfig {
     pub fn hidden_states(&self) -> usize {
         match self {
             Self::Qwen2_5Vl(config) => config.num_hidden_layers + 1,
+            Self::MiniCpmO(config) => config.num_hidden_layers + 1,
         }
     }
 }
@@ -155,6 +163,23 @@ pub struct Defaults {
     pub input_image_size: Option<[usize; 2]>,
     /// Kinds of input that the weights were trained for: `text`, `image`.
     pub modalities: Vec<String>,
+}
+
+impl Defaults {
+    /// What X2I's script for this family does.
+    pub fn of(encoder: &EncoderConfig) -> Self {
+        match encoder {
+            EncoderConfig::Qwen2_5Vl(_) => Self::default(),
+            EncoderConfig::MiniCpmO(_) => Self {
+                padding: None,
+                input_image_size: None,
+                modalities: ["text", "image", "video", "audio"]
+                    .map(str::to_owned)
+                    .into(),
+                ..Self::default()
+            },
+        }
+    }
 }
 
 impl Default for Defaults {

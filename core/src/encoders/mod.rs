@@ -5,6 +5,7 @@
 
 pub mod decoding;
 pub mod llm;
+pub mod minicpm_o;
 pub mod qwen2;
 pub mod qwen2_5_vl;
 pub mod sampling;
@@ -12,6 +13,7 @@ pub mod sequence;
 
 use burn::tensor::Tensor;
 
+pub use minicpm_o::MiniCpmO;
 pub use qwen2_5_vl::Qwen2_5Vl;
 
 use crate::config::{EncoderConfig, EncoderPart, Padding, PromptFormat};
@@ -53,6 +55,8 @@ pub struct Encoded {
 pub enum Encoder {
     /// Qwen2.5-VL 3B and 7B.
     Qwen2_5Vl(Qwen2_5Vl),
+    /// MiniCPM-o 2.6.
+    MiniCpmO(MiniCpmO),
 }
 
 impl Encoder {
@@ -66,6 +70,10 @@ impl Encoder {
             EncoderConfig::Qwen2_5Vl(config) => {
                 let model = Qwen2_5Vl::load(config, part, tokenizer, scope).await?;
                 Ok(Self::Qwen2_5Vl(model))
+            }
+            EncoderConfig::MiniCpmO(config) => {
+                let model = MiniCpmO::load(config, part, tokenizer, scope).await?;
+                Ok(Self::MiniCpmO(model))
             }
         }
     }
@@ -85,6 +93,7 @@ impl Encoder {
     ) -> Result<Encoded> {
         match self {
             Self::Qwen2_5Vl(model) => model.encode(prompt, options, on_progress).await,
+            Self::MiniCpmO(model) => model.encode(prompt, options, on_progress).await,
         }
     }
 }

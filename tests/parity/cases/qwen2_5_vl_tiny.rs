@@ -145,7 +145,7 @@ async fn sub_cases(case: &Case<'_>) -> Fallible<Vec<SubCase>> {
 }
 
 /// An 8-bit RGB PNG of the case.
-async fn read_image(case: &Case<'_>, file: &str) -> Fallible<Image> {
+pub(super) async fn read_image(case: &Case<'_>, file: &str) -> Fallible<Image> {
     let bytes = case.read(file).await?;
     let mut reader = png::Decoder::new(Cursor::new(bytes)).read_info()?;
     let (width, height) = (reader.info().width as usize, reader.info().height as usize);
