@@ -55,3 +55,45 @@ impl Conv1d {
         self.linear.forward(Tensor::cat(neighbours.collect(), 2))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, TensorData};
+
+    use super::*;
+
+    #[test]
+    fn products_of_neighbours_are_a_convolution() {
+        let (input, output, device) = (2, 3, Device::flex());
+        let number = |index: usize| (index * 7 % 11) as f32 - 5.0;
+        let weight = |o: usize, i: usize, k: usize| number((o * input + i) * KERNEL + k);
+        // [out, 3 * in], as `load` lays it out.
+        let rows = (0..output * KERNEL * input).map(|index| {
+            let (o, rest) = (index / (KERNEL * input), index % (KERNEL * input));
+            weight(o, rest % input, rest / input)
+        });
+        let rows = TensorData::new(rows.collect::<Vec<f32>>(), [output, KERNEL * input]);
+        for (frames, stride) in [(1, 1), (1, 2), (4, 1), (4, 2), (5, 2)] {
+            let matrix = Matrix::Dense(Tensor::from_data(rows.clone(), &device));
+            let conv = Conv1d {
+                linear: Linear::new(matrix, None),
+                stride,
+            };
+            let values: Vec<f32> = (0..frames * input).map(|index| number(index + 3)).collect();
+            let x = TensorData::new(values.clone(), [1, frames, input]);
+            let ours = conv.forward(Tensor::from_data(x, &device));
+            assert_eq!(ours.dims(), [1, frames.div_ceil(stride), output]);
+            let naive = (0..frames).step_by(stride).flat_map(|frame| {
+                let values = &values;
+                (0..output).map(move |o| {
+                    let taps = (0..KERNEL).filter(|k| (1..=frames).contains(&(frame + k)));
+                    let taps = taps.flat_map(|k| (0..input).map(move |i| (k, i)));
+                    taps.map(|(k, i)| weight(o, i, k) * values[(frame + k - 1) * input + i])
+                        .sum::<f32>()
+                })
+            });
+            let ours: Vec<f32> = ours.into_data().try_to_vec().unwrap();
+            assert_eq!(ours, naive.collect::<Vec<_>>(), "{frames} {stride}");
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! The audio tower: Whisper's encoder, a projection, and an average of neighbouring frames.
 //!
 //! A frame hears its own second and all before it, so that a stream could be heard as it comes.
-//! Sounds are heard in clips of at most 30 s. Source: `get_audio_embedding` and
+//! Sounds are heard in clips of at most 30 s, all laid into silence as long as the longest. Source: `get_audio_embedding` and
 //! `MiniCPMWhisperEncoder` of X2I's `minicpm/modeling_minicpmo.py`. Left out: the cache for streams.
 
 use burn::tensor::activation::{gelu, relu};

@@ -49,7 +49,7 @@ pub struct Inputs {
 pub enum Shown {
     /// A picture's views.
     Image(Sliced),
-    /// A sound's clips of 30 s, the last of which may be shorter.
+    /// A sound's clips, all as long but the last.
     Audio(Vec<Mel>),
 }
 

@@ -31,7 +31,6 @@ use crate::audio::Audio;
 use crate::audio::log_mel::{CLIP, HOP, LogMel, Mel};
 use crate::config::{EncoderPart, MiniCpmOConfig, Padding, PreprocessorConfig, SliceConfig};
 use crate::error::{Error, Result};
-use crate::image::Image;
 use crate::image::resize::resize_bicubic;
 use crate::request::{OnProgress, Part, Phase, Prompt, report};
 use crate::tokenizer::chat::VisionIds;
@@ -238,20 +237,15 @@ impl MiniCpmO {
         }
     }
 
-    /// A picture's views.
-    ///
-    /// # Errors
-    /// [`Error::Image`] for a picture that is too large once it is resized.
-    pub fn see(&self, image: &Image) -> Result<Shown> {
-        Ok(Shown::Image(self.slicer(SCRIPT_SLICES).image(image)?))
-    }
-
-    /// A sound's spectrograms, in clips of 30 s; `name` is for messages.
+    /// A sound's spectrograms, in clips of 30 s (or as long as the tower has positions); `name` is
+    /// for messages.
     ///
     /// # Errors
     /// [`Error::Audio`] for a sound that is too short for one token, or longer than the model reads.
     pub fn hear(&self, name: &str, audio: &Audio) -> Result<Shown> {
-        let clips = audio.samples().chunks(CLIP);
+        let positions = self.config.audio_config.max_source_positions;
+        let longest = CLIP.min(positions.saturating_mul(2 * HOP));
+        let clips = audio.samples().chunks(longest);
         let tokens = |clip: &[f32]| self.counts().clip(clip.len().div_ceil(HOP));
         let (tokens, most) = (
             clips.clone().map(tokens).sum::<usize>(),
