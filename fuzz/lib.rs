@@ -36,6 +36,7 @@ pub fn read(bytes: &[u8], formats: &[FileFormat]) {
         Component::AlignNet,
         Component::Qwen2_5Vl,
         Component::InternVl2_5,
+        Component::MiniCpmO,
     ] {
         let Some(file) = open(bytes) else { return };
         let Ok(weights) = Weights::new("fuzz", component, vec![file]) else {

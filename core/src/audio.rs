@@ -2,6 +2,8 @@
 //!
 //! Left out: file formats and resampling (`native`, the browser).
 
+pub mod log_mel;
+
 use crate::error::{Error, Result};
 
 /// A sound of one channel at [`SAMPLE_RATE`](Self::SAMPLE_RATE).

@@ -196,7 +196,7 @@ pub fn part_report(
 /// A part's architecture and sizes in words.
 pub fn describe(config: &ModelConfig, component: Component) -> String {
     match component {
-        Component::Qwen2_5Vl | Component::InternVl2_5 => {
+        Component::Qwen2_5Vl | Component::InternVl2_5 | Component::MiniCpmO => {
             let encoder = &config.encoder.config;
             format!(
                 "{}, {} layers of width {}",

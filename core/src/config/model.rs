@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    FluxConfig, GenerationConfig, InternVl2_5Config, PreprocessorConfig, Qwen2_5VlConfig,
-    SchedulerConfig, VaeConfig, check, parse,
+    FluxConfig, GenerationConfig, InternVl2_5Config, MiniCpmOConfig, PreprocessorConfig,
+    Qwen2_5VlConfig, SchedulerConfig, VaeConfig, check, parse,
 };
 use crate::error::{Error, Result};
 use crate::request::Conditioning;
@@ -83,6 +83,9 @@ pub enum EncoderConfig {
     /// InternVL2.5 1B and 4B.
     #[serde(rename = "internvl_chat")]
     InternVl2_5(InternVl2_5Config),
+    /// MiniCPM-o 2.6.
+    #[serde(rename = "minicpmo")]
+    MiniCpmO(MiniCpmOConfig),
 }
 
 impl EncoderConfig {
@@ -97,9 +100,12 @@ impl EncoderConfig {
             Some("internvl_chat") => {
                 InternVl2_5Config::from_json(file, json).map(Self::InternVl2_5)
             }
+            Some("minicpmo") => Ok(Self::MiniCpmO(MiniCpmOConfig::from_json(file, json)?)),
             Some(other) => Err(Error::config(
                 file,
-                format!("model_type `{other}` is not supported; qwen2_5_vl and internvl_chat are"),
+                format!(
+                    "model_type `{other}` is not supported; qwen2_5_vl, internvl_chat and minicpmo are"
+                ),
             )),
             None => Err(Error::config(
                 file,
@@ -120,6 +126,7 @@ impl EncoderConfig {
         match self {
             Self::Qwen2_5Vl(_) => "Qwen2.5-VL",
             Self::InternVl2_5(_) => "InternVL2.5",
+            Self::MiniCpmO(_) => "MiniCPM-o 2.6",
         }
     }
 
@@ -128,6 +135,7 @@ impl EncoderConfig {
         match self {
             Self::Qwen2_5Vl(_) => Component::Qwen2_5Vl,
             Self::InternVl2_5(_) => Component::InternVl2_5,
+            Self::MiniCpmO(_) => Component::MiniCpmO,
         }
     }
 
@@ -136,6 +144,7 @@ impl EncoderConfig {
         match self {
             Self::Qwen2_5Vl(config) => config.hidden_size,
             Self::InternVl2_5(config) => config.llm_config.hidden_size,
+            Self::MiniCpmO(config) => config.hidden_size,
         }
     }
 
@@ -144,6 +153,7 @@ impl EncoderConfig {
         match self {
             Self::Qwen2_5Vl(config) => config.num_hidden_layers + 1,
             Self::InternVl2_5(config) => config.llm_config.num_hidden_layers + 1,
+            Self::MiniCpmO(config) => config.num_hidden_layers + 1,
         }
     }
 }
@@ -184,6 +194,14 @@ impl Defaults {
             EncoderConfig::Qwen2_5Vl(_) => Self::default(),
             EncoderConfig::InternVl2_5(_) => Self {
                 prompt_format: PromptFormat::InternVl,
+                ..Self::default()
+            },
+            EncoderConfig::MiniCpmO(_) => Self {
+                padding: None,
+                input_image_size: None,
+                modalities: ["text", "image", "video", "audio"]
+                    .map(str::to_owned)
+                    .into(),
                 ..Self::default()
             },
         }

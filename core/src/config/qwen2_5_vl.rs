@@ -113,9 +113,11 @@ pub struct PreprocessorConfig {
     pub min_pixels: usize,
     /// The most pixels after resizing.
     pub max_pixels: usize,
-    /// Subtracted from each channel in 0..1.
+    /// Subtracted from each channel in 0..1; MiniCPM-o's files say `norm_mean`.
+    #[serde(alias = "norm_mean")]
     pub image_mean: [f64; 3],
-    /// Each channel is divided by this.
+    /// Each channel is divided by this; MiniCPM-o's files say `norm_std`.
+    #[serde(alias = "norm_std")]
     pub image_std: [f64; 3],
 }
 

@@ -6,6 +6,7 @@
 pub mod decoding;
 pub mod internvl2_5;
 pub mod llm;
+pub mod minicpm_o;
 pub mod qwen2;
 pub mod qwen2_5_vl;
 pub mod sampling;
@@ -14,6 +15,7 @@ pub mod sequence;
 use burn::tensor::Tensor;
 
 pub use internvl2_5::InternVl2_5;
+pub use minicpm_o::MiniCpmO;
 pub use qwen2_5_vl::Qwen2_5Vl;
 
 use crate::config::{EncoderConfig, EncoderPart, Padding, PromptFormat};
@@ -57,6 +59,8 @@ pub enum Encoder {
     Qwen2_5Vl(Qwen2_5Vl),
     /// InternVL2.5 1B and 4B.
     InternVl2_5(InternVl2_5),
+    /// MiniCPM-o 2.6.
+    MiniCpmO(MiniCpmO),
 }
 
 impl Encoder {
@@ -74,6 +78,10 @@ impl Encoder {
             EncoderConfig::InternVl2_5(config) => {
                 let model = InternVl2_5::load(config, part, tokenizer, scope).await?;
                 Ok(Self::InternVl2_5(model))
+            }
+            EncoderConfig::MiniCpmO(config) => {
+                let model = MiniCpmO::load(config, part, tokenizer, scope).await?;
+                Ok(Self::MiniCpmO(model))
             }
         }
     }
@@ -94,6 +102,7 @@ impl Encoder {
         match self {
             Self::Qwen2_5Vl(model) => model.encode(prompt, options, on_progress).await,
             Self::InternVl2_5(model) => model.encode(prompt, options, on_progress).await,
+            Self::MiniCpmO(model) => model.encode(prompt, options, on_progress).await,
         }
     }
 }

@@ -234,6 +234,28 @@ fn llama_cpps_vision_file_is_read_with_q_k_and_v_apart_or_joined() {
 }
 
 #[test]
+fn minicpms_names_are_read_without_its_speech() {
+    let patches = "vpm.embeddings.patch_embedding.weight";
+    let ours = [
+        "apm.conv1.weight",
+        "audio_projection_layer.linear1.bias",
+        "llm.model.norm.weight",
+        "resampler.query",
+        patches,
+    ];
+    let mut files: Vec<Made> = ours
+        .iter()
+        .map(|name| Made::counting(name, &[4, 3, 2, 2], 0.0))
+        .collect();
+    files.push(Made::counting("tts.head_code.0.weight", &[2, 2], 0.0));
+    let weights = loaded(Component::MiniCpmO, &with_prefix(&files, "module."));
+    assert!(weights.names().eq(ours));
+    assert_eq!(weights.ignored(), ["module.tts.head_code.0.weight"]);
+    assert_eq!(weights.shape(patches), Some(vec![4, 12]));
+    assert_eq!(weights.shape("apm.conv1.weight"), Some(vec![4, 3, 2, 2]));
+}
+
+#[test]
 fn the_patch_embedding_is_a_matrix() {
     let name = "visual.patch_embed.proj.weight";
     let weights = loaded(
