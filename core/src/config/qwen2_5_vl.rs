@@ -218,7 +218,11 @@ impl Qwen2_5VlConfig {
         self.hidden_size / self.num_attention_heads
     }
 
-    fn validate(&self, file: &str) -> Result<()> {
+    /// Checks the numbers.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the key that can't be.
+    pub(super) fn validate(&self, file: &str) -> Result<()> {
         let sizes = [
             ("vocab_size", self.vocab_size),
             ("hidden_size", self.hidden_size),

@@ -14,7 +14,7 @@ use x2i_core::weights::{Component, StoredType};
 use crate::cli::Quantize;
 
 /// Matrices that stay out of blocks, by the beginnings and ends of their names.
-const KEPT: [&str; 10] = [
+const KEPT: [&str; 11] = [
     "img_in.",
     "txt_in.",
     "time_in.",
@@ -22,6 +22,7 @@ const KEPT: [&str; 10] = [
     "guidance_in.",
     "final_layer.",
     "visual.patch_embed.",
+    "vision_model.embeddings.",
     "vpm.embeddings.",
     "apm.embed_positions.",
     // A small table that is added to attention's logits: every bit counts.
@@ -111,6 +112,7 @@ mod tests {
             "guidance_in.in_layer.weight",
             "final_layer.adaLN_modulation.1.weight",
             "visual.patch_embed.proj.weight",
+            "vision_model.embeddings.patch_embedding.weight",
             "vpm.embeddings.patch_embedding.weight",
             "vpm.embeddings.position_embedding.weight",
             "apm.embed_positions.weight",

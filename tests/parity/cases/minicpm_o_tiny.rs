@@ -10,7 +10,6 @@ use x2i_core::request::{Part, Prompt};
 use x2i_core::{Audio, Image, prompt};
 
 use self::model::Model;
-use super::qwen2_5_vl_tiny::read_image;
 use crate::Effort;
 use crate::case::{Case, Fallible, Outcome};
 use crate::report::Report;
@@ -95,7 +94,7 @@ async fn words(case: &Case<'_>) -> Fallible<String> {
 }
 
 async fn picture(case: &Case<'_>, file: &str) -> Fallible<Image> {
-    read_image(case, file).await
+    case.image(file).await
 }
 
 async fn sound(case: &Case<'_>, file: &str) -> Fallible<Audio> {

@@ -34,10 +34,10 @@ impl<'a> Model<'a> {
         let tokenizer = model::read_tokenizer(&source, &part).await?;
         let scope = weights.scope(&case.device);
         let Encoder::Qwen2_5Vl(qwen) = Encoder::load(&part, tokenizer, &scope).await? else {
-            return Err("config.json is not Qwen2.5-VL's".into());
+            return Err("config.json is of another family".into());
         };
         let EncoderConfig::Qwen2_5Vl(config) = part.config else {
-            return Err("config.json is not Qwen2.5-VL's".into());
+            return Err("config.json is of another family".into());
         };
         Ok(Self { case, qwen, config })
     }
