@@ -59,8 +59,8 @@ pub enum Encoder {
     Qwen2_5Vl(Qwen2_5Vl),
     /// InternVL2.5 1B and 4B.
     InternVl2_5(InternVl2_5),
-    /// MiniCPM-o 2.6.
-    MiniCpmO(MiniCpmO),
+    /// MiniCPM-o 2.6, whose towers are as large as the rest together.
+    MiniCpmO(Box<MiniCpmO>),
 }
 
 impl Encoder {
@@ -81,7 +81,7 @@ impl Encoder {
             }
             EncoderConfig::MiniCpmO(config) => {
                 let model = MiniCpmO::load(config, part, tokenizer, scope).await?;
-                Ok(Self::MiniCpmO(model))
+                Ok(Self::MiniCpmO(Box::new(model)))
             }
         }
     }
