@@ -23,7 +23,7 @@ const PLACEHOLDER: &str = "<unk>";
 /// The model of the golden folder beside its numbers.
 pub struct Model<'a> {
     pub case: &'a Case<'a>,
-    pub minicpm: Box<MiniCpmO>,
+    pub minicpm: MiniCpmO,
     config: MiniCpmOConfig,
 }
 
