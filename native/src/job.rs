@@ -12,7 +12,7 @@ use x2i_core::{Conditioning, Error, ModelConfig, Part, Prompt, Request};
 
 use crate::cli::{GenerateArgs, Size};
 use crate::output::{self, Output};
-use crate::picture;
+use crate::media::image as picture;
 
 /// The largest prompt that is read from a file, in bytes: beyond it lies a wrong file.
 const MAX_PROMPT_FILE: u64 = 16 << 20;
@@ -181,7 +181,7 @@ fn push_image(path: &Path, records: &mut Vec<PartRecord>, parts: &mut Vec<Part>)
         file: path.display().to_string(),
         sha256: input.sha256,
     });
-    parts.push(Part::Image(input.image));
+    parts.push(Part::Image(input.value));
     Ok(())
 }
 
@@ -201,7 +201,7 @@ fn find_input(replay: &Replay, file: &str, sha256: &str) -> Result<x2i_core::Ima
             replay.name
         );
     }
-    Ok(input.image)
+    Ok(input.value)
 }
 
 fn prompt_text(args: &GenerateArgs) -> Result<Option<String>> {
