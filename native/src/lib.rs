@@ -12,6 +12,7 @@ pub mod inspect;
 mod job;
 pub mod media;
 mod output;
+mod parts;
 mod progress;
 pub mod source;
 mod table;
