@@ -2,6 +2,8 @@
 //!
 //! Left out: file formats and resampling (`native`, the browser).
 
+pub mod log_mel;
+
 use std::sync::Arc;
 
 use crate::error::{Error, Result};

@@ -211,6 +211,8 @@ pub struct Progress {
     pub steps: Option<Steps>,
     /// The picture as it looks so far, on the event that ends a step ([`Preview::On`]).
     pub preview: Option<Image>,
+    /// What the LLM said, on the event that ends [`Phase::Encode`] ([`Conditioning::Answer`]).
+    pub answer: Option<String>,
 }
 
 /// Finished steps of a picture.
@@ -238,6 +240,7 @@ impl Progress {
             total: total as u64,
             steps: None,
             preview: None,
+            answer: None,
         }
     }
 

@@ -118,7 +118,7 @@ fn plan_flags(
     Ok(seeds.into_iter().zip(outputs).map(job).collect())
 }
 
-fn apply(
+pub(crate) fn apply(
     request: &mut Request,
     size: Option<Size>,
     steps: Option<usize>,
@@ -233,7 +233,7 @@ fn batch_job(
 }
 
 /// A seed that is easily typed again, from the system's randomness.
-fn random_seed() -> u64 {
+pub(crate) fn random_seed() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     // The standard library keys its hash maps from the system's randomness.
     std::collections::hash_map::RandomState::new()

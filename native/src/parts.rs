@@ -182,6 +182,39 @@ fn find_input(
     Ok(input)
 }
 
+/// A picture for a prompt, and its record.
+///
+/// # Errors
+/// As [`media::image::read`].
+pub fn read_image(path: &Path) -> Result<(PartRecord, Part)> {
+    let input = media::image::read(path)?;
+    let record = PartRecord::Image {
+        file: path.display().to_string(),
+        sha256: input.sha256,
+    };
+    Ok((record, Part::Image(input.value)))
+}
+
+/// What a record says was shown, from where it was.
+///
+/// # Errors
+/// When the file can't be read or is another one, and for a kind that a dialogue is not shown.
+pub fn read_again(record: &PartRecord) -> Result<Part> {
+    match record {
+        PartRecord::Text(text) => Ok(Part::Text(text.clone())),
+        PartRecord::Image { file, sha256 } => {
+            let input = media::image::read(Path::new(file))?;
+            if input.sha256 != *sha256 {
+                bail!("{file}: is another picture than the one that was shown");
+            }
+            Ok(Part::Image(input.value))
+        }
+        PartRecord::Video { file, .. } | PartRecord::Audio { file, .. } => {
+            bail!("{file}: a dialogue is shown pictures alone")
+        }
+    }
+}
+
 fn prompt_text(prompt: &str) -> Result<String> {
     if prompt == "-" {
         return read_limited("standard input", std::io::stdin().lock());

@@ -106,7 +106,8 @@ pub fn tensors(file: &WeightFile) -> Vec<TensorReport> {
 pub struct PartReport {
     /// `encoder`, `align_net`, `flux` or `vae`.
     pub part: &'static str,
-    /// Its architecture and sizes in words.
+    /// Its architecture and sizes in words; none where its config is not known.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub what: String,
     /// Its weight files.
     pub files: Vec<String>,
@@ -155,7 +156,8 @@ pub fn components(config: &ModelConfig) -> [(&'static str, Component, &[String])
     ]
 }
 
-fn part_report(
+/// What one part holds; `what` is its architecture in words.
+pub fn part_report(
     part: &'static str,
     what: String,
     component: Component,
@@ -191,9 +193,10 @@ fn part_report(
     report
 }
 
-fn describe(config: &ModelConfig, component: Component) -> String {
+/// A part's architecture and sizes in words.
+pub fn describe(config: &ModelConfig, component: Component) -> String {
     match component {
-        Component::Qwen2_5Vl => {
+        Component::Qwen2_5Vl | Component::InternVl2_5 | Component::MiniCpmO => {
             let encoder = &config.encoder.config;
             format!(
                 "{}, {} layers of width {}",

@@ -38,7 +38,7 @@ pub fn messages(prompt: &Prompt, format: PromptFormat) -> Result<Vec<Message>> {
     Ok(messages)
 }
 
-/// The parts of one turn; ComfyUI's form puts all that is shown before one string.
+/// The parts of one turn; the forms of a dict put all that is shown before one string.
 fn content(parts: &[Part], format: PromptFormat) -> Result<Vec<Content>> {
     let content = parts.iter().map(|part| match part {
         Part::Text(text) => Ok(Content::Text { text: text.clone() }),
@@ -53,7 +53,7 @@ fn content(parts: &[Part], format: PromptFormat) -> Result<Vec<Content>> {
     let content: Vec<Content> = content.collect::<Result<_>>()?;
     Ok(match format {
         PromptFormat::Plain => content,
-        PromptFormat::Comfy => {
+        PromptFormat::Comfy | PromptFormat::InternVl => {
             let is_shown = |part: &Content| !matches!(part, Content::Text { .. });
             let mut content: Vec<Content> = content.into_iter().filter(is_shown).collect();
             let pictures = if content.is_empty() {
@@ -61,8 +61,12 @@ fn content(parts: &[Part], format: PromptFormat) -> Result<Vec<Content>> {
             } else {
                 Pictures::Some
             };
+            let text = joined_text(parts);
             content.push(Content::Text {
-                text: prompt::comfy(&joined_text(parts), pictures),
+                text: match format {
+                    PromptFormat::InternVl => prompt::internvl(Some(&text)),
+                    _ => prompt::comfy(&text, pictures),
+                },
             });
             content
         }

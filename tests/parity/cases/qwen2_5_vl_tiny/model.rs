@@ -33,8 +33,12 @@ impl<'a> Model<'a> {
         let weights = model::open_weights(&source, Component::Qwen2_5Vl, &part.weights).await?;
         let tokenizer = model::read_tokenizer(&source, &part).await?;
         let scope = weights.scope(&case.device);
-        let Encoder::Qwen2_5Vl(qwen) = Encoder::load(&part, tokenizer, &scope).await?;
-        let EncoderConfig::Qwen2_5Vl(config) = part.config;
+        let Encoder::Qwen2_5Vl(qwen) = Encoder::load(&part, tokenizer, &scope).await? else {
+            return Err("config.json is of another family".into());
+        };
+        let EncoderConfig::Qwen2_5Vl(config) = part.config else {
+            return Err("config.json is of another family".into());
+        };
         Ok(Self { case, qwen, config })
     }
 
