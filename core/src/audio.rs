@@ -4,12 +4,14 @@
 
 pub mod log_mel;
 
+use std::sync::Arc;
+
 use crate::error::{Error, Result};
 
-/// A sound of one channel at [`SAMPLE_RATE`](Self::SAMPLE_RATE).
+/// A sound of one channel at [`SAMPLE_RATE`](Self::SAMPLE_RATE); clones share its samples.
 #[derive(Clone, PartialEq)]
 pub struct Audio {
-    samples: Vec<f32>,
+    samples: Arc<Vec<f32>>,
 }
 
 impl Audio {
@@ -27,7 +29,9 @@ impl Audio {
         if samples.iter().any(|sample| !sample.is_finite()) {
             return Err(Error::audio("audio", "has samples that are no numbers"));
         }
-        Ok(Self { samples })
+        Ok(Self {
+            samples: Arc::new(samples),
+        })
     }
 
     /// The samples, in order.

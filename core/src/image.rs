@@ -1,8 +1,11 @@
 //! Pictures on the host: 8-bit RGB, and the way between them and tensors.
 //!
-//! [`resize`](resize::resize_bicubic) is exact to PIL. Left out: file formats (`native`, `web`).
+//! [`resize`](resize::resize_bicubic) is exact to PIL, [`resize_float`] to torchvision. Left out: file formats (`native`, `web`).
 
 pub mod resize;
+pub mod resize_float;
+
+use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -11,13 +14,13 @@ use crate::error::{Error, Result};
 /// The largest picture that we accept, in pixels: beyond it lies a decompression bomb.
 pub const MAX_PIXELS: usize = 178_956_970;
 
-/// An RGB picture of 8 bits a channel, rows from the top.
+/// An RGB picture of 8 bits a channel, rows from the top; clones share its pixels.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Image {
     width: usize,
     height: usize,
     /// `height * width * 3` bytes.
-    pixels: Vec<u8>,
+    pixels: Arc<Vec<u8>>,
 }
 
 impl Image {
@@ -36,7 +39,7 @@ impl Image {
             Some(n) if n <= MAX_PIXELS && pixels.len() == n * 3 => Ok(Self {
                 width,
                 height,
-                pixels,
+                pixels: Arc::new(pixels),
             }),
             Some(n) if n <= MAX_PIXELS => Err(Error::image(
                 "image",

@@ -71,13 +71,29 @@ pub struct ModelRecord {
 }
 
 /// One part of a prompt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PartRecord {
     /// Text.
     Text(String),
     /// A picture, which itself stays where it is.
     Image {
+        /// Its path as it was given.
+        file: String,
+        /// The file's SHA-256.
+        sha256: String,
+    },
+    /// A video, which itself stays where it is.
+    Video {
+        /// Its path as it was given.
+        file: String,
+        /// The file's SHA-256, or of a folder's names and hashes.
+        sha256: String,
+        /// Frames a second that were looked at.
+        fps: f64,
+    },
+    /// A sound, which itself stays where it is.
+    Audio {
         /// Its path as it was given.
         file: String,
         /// The file's SHA-256.
@@ -233,6 +249,15 @@ mod tests {
                     sha256: "cd".into(),
                 },
                 PartRecord::Text("a \"red\" apple\n红苹果".into()),
+                PartRecord::Video {
+                    file: "clip.mp4".into(),
+                    sha256: "ef".into(),
+                    fps: 29.97,
+                },
+                PartRecord::Audio {
+                    file: "word.wav".into(),
+                    sha256: "01".into(),
+                },
             ],
             width: 2,
             height: 1,

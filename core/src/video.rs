@@ -1,6 +1,8 @@
 //! Moving pictures on the host: frames of one size, evenly in time.
 //!
-//! Left out: file formats (`native`, `web`), and which frames a model looks at (its `input`).
+//! [`sampling`] chooses among a file's frames. Left out: file formats (`native`, `web`).
+
+pub mod sampling;
 
 use crate::error::{Error, Result};
 use crate::image::Image;

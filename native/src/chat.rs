@@ -24,6 +24,7 @@ use crate::generate::{check_memory, printable, summary};
 use crate::host;
 use crate::job::{self, random_seed};
 use crate::output::{Output, create_folder, folder_of};
+use crate::parts;
 use crate::progress::{Display, Interrupt, Reporter};
 use crate::source::Model;
 
@@ -178,7 +179,7 @@ impl Chat {
             Typed::Image(path) => {
                 // The conversation may go on from another folder.
                 self.shown
-                    .push(job::read_image(&std::path::absolute(&path)?)?);
+                    .push(parts::read_image(&std::path::absolute(&path)?)?);
                 writeln!(out, "shown with the next turn: {}", path.display())?;
             }
             Typed::Seed(seed) => {
@@ -282,7 +283,9 @@ fn is_cancelled(error: &anyhow::Error) -> bool {
 fn said(parts: &[PartRecord]) -> String {
     let parts = parts.iter().map(|part| match part {
         PartRecord::Text(text) => printable(text),
-        PartRecord::Image { file, .. } => format!("[{}]", printable(file)),
+        PartRecord::Image { file, .. }
+        | PartRecord::Video { file, .. }
+        | PartRecord::Audio { file, .. } => format!("[{}]", printable(file)),
     });
     parts.collect::<Vec<_>>().join(" ")
 }

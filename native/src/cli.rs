@@ -3,6 +3,7 @@
 mod bench;
 mod chat;
 mod engine;
+mod parts;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ pub use bench::{
 };
 pub use chat::ChatArgs;
 pub use engine::EngineArgs;
+pub use parts::{Given, PartArgs};
 
 /// Anything you can show, say or write becomes a picture.
 #[derive(Debug, Parser)]
@@ -54,18 +56,18 @@ The picture carries all that is needed to make it again: x2i generate --from out
 Examples:
   x2i generate \"a red apple on a blue background\" -o apple.png
   x2i generate --image cat.jpg \"the same cat in a hat\" --model DIR
+  x2i generate --image a.png --text \"in the style of\" --image b.png --model DIR
+  x2i generate --video clip.mp4 \"what happens next\" --model DIR
   echo \"ein roter Apfel\" | x2i generate - --num-images 4 --seed 7 -o apfel.png
 ")]
 pub struct GenerateArgs {
-    /// What to paint, in any language; `-` reads it from standard input, `@FILE` (or the name of an
-    /// existing .txt file) from a file
-    pub prompt: Option<String>,
-    /// Read the prompt from a file
-    #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
-    pub prompt_file: Option<PathBuf>,
-    /// A picture to show beside the words; may be given several times
-    #[arg(long = "image", value_name = "FILE")]
-    pub images: Vec<PathBuf>,
+    /// What the model is shown and told.
+    #[command(flatten)]
+    pub parts: PartArgs,
+    /// Frames a second that are looked at in a video, or that a folder of frames holds (default: the
+    /// model's, as X2I's scripts have it)
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = frames_a_second)]
+    pub video_fps: Option<f64>,
     /// Steps of painting (default: the model's)
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub steps: Option<usize>,
@@ -95,8 +97,9 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "PNG")]
     pub from: Option<PathBuf>,
     /// Paint one picture for each line {"prompt": .., "seed": N, "out": "name.png"} into the folder -o;
-    /// optional keys: images, answer, steps, guidance, size
-    #[arg(long, value_name = "JSONL", requires = "output", conflicts_with_all = ["prompt", "prompt_file", "images", "from", "num_images"])]
+    /// optional keys: images, videos, audios, answer, steps, guidance, size. Instead of prompt and
+    /// files, parts has them in order: [{"image": "a.png"}, {"text": ".."}, {"video": ..}, {"audio": ..}]
+    #[arg(long, value_name = "JSONL", requires = "output", conflicts_with_all = parts::IDS, conflicts_with_all = ["from", "num_images"])]
     pub batch: Option<PathBuf>,
     /// The model, and where it runs
     #[command(flatten)]
@@ -130,6 +133,12 @@ impl GenerateArgs {
             _ => None,
         }
     }
+}
+
+fn frames_a_second(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok();
+    rate.filter(|&rate| rate > 0.0 && rate <= 1000.0)
+        .ok_or_else(|| "expected a number above 0, at most 1000".into())
 }
 
 /// `WxH`.

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use sha2::{Digest, Sha256};
 use x2i_core::{Error, ModelConfig, Result};
 
-use crate::picture::hex;
+use crate::media::hex;
 use crate::source::{FolderSource, Model, io_error};
 
 /// Hashes by file name inside the model folder.

@@ -88,6 +88,13 @@ fn metadata_rows(metadata: &Metadata) -> Vec<Vec<String>> {
             PartRecord::Image { file, sha256 } => {
                 row(["image", &format!("{file} (sha256 {sha256})")])
             }
+            PartRecord::Video { file, sha256, fps } => row([
+                "video",
+                &format!("{file} (sha256 {sha256}), {fps} frames a second"),
+            ]),
+            PartRecord::Audio { file, sha256 } => {
+                row(["audio", &format!("{file} (sha256 {sha256})")])
+            }
         });
     }
     if let Some(answer) = &metadata.answer {

@@ -2,20 +2,16 @@
 //!
 //! All requests are complete and checked before a weight is read.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use x2i_core::png::{self, Metadata, PartRecord};
-use x2i_core::{Conditioning, Error, ModelConfig, Part, Prompt, Request};
+use x2i_core::{Conditioning, Error, ModelConfig, Prompt, Request};
 
 use crate::cli::{GenerateArgs, Size};
 use crate::output::{self, Output};
-use crate::picture;
-
-/// The largest prompt that is read from a file, in bytes: beyond it lies a wrong file.
-const MAX_PROMPT_FILE: u64 = 16 << 20;
+use crate::parts::{LineParts, Parts};
 
 /// One picture to make.
 #[derive(Debug)]
@@ -33,8 +29,8 @@ pub struct Job {
 pub struct Replay {
     /// The PNG, as it was given.
     pub name: String,
-    /// Its folder, where input pictures may lie too.
-    folder: PathBuf,
+    /// Its folder, where input files may lie too.
+    pub folder: PathBuf,
     /// What it says.
     pub metadata: Metadata,
 }
@@ -78,6 +74,7 @@ pub fn plan(
     };
     for job in &jobs {
         job.request.validate()?;
+        config.encoder.config.check(&job.request.prompt)?;
     }
     Ok(jobs)
 }
@@ -87,8 +84,8 @@ fn plan_flags(
     config: &ModelConfig,
     replay: Option<&Replay>,
 ) -> Result<Vec<Job>> {
-    let (parts, prompt) = read_prompt(args, replay)?;
-    let mut request = Request::new(prompt, config);
+    let Parts { parts, records } = Parts::of_flags(args, config, replay)?;
+    let mut request = Request::new(Prompt::new(parts), config);
     let mut seed = args.seed;
     if let Some(Replay { metadata, .. }) = replay {
         request.width = metadata.width;
@@ -115,7 +112,7 @@ fn plan_flags(
             seed,
             ..request.clone()
         },
-        parts: parts.clone(),
+        parts: records.clone(),
         output,
     };
     Ok(seeds.into_iter().zip(outputs).map(job).collect())
@@ -136,144 +133,14 @@ pub(crate) fn apply(
     request.conditioning = conditioning.unwrap_or(request.conditioning);
 }
 
-/// The pictures first, then the words, as X2I's scripts put them.
-fn read_prompt(args: &GenerateArgs, replay: Option<&Replay>) -> Result<(Vec<PartRecord>, Prompt)> {
-    let mut records = Vec::new();
-    let mut parts = Vec::new();
-    let recorded = |wanted: fn(&PartRecord) -> bool| {
-        let parts = replay.map_or(&[][..], |replay| &replay.metadata.prompt);
-        parts.iter().filter(move |part| wanted(part))
-    };
-    if args.images.is_empty() {
-        for part in recorded(|part| matches!(part, PartRecord::Image { .. })) {
-            if let (PartRecord::Image { file, sha256 }, Some(replay)) = (part, replay) {
-                parts.push(Part::Image(find_input(replay, file, sha256)?));
-                records.push(part.clone());
-            }
-        }
-    }
-    for path in &args.images {
-        let (record, part) = read_image(path).context("--image")?;
-        records.push(record);
-        parts.push(part);
-    }
-    let mut texts = Vec::new();
-    match prompt_text(args)? {
-        Some(text) => texts.push(text),
-        None => texts.extend(
-            recorded(|part| matches!(part, PartRecord::Text(_))).filter_map(|part| match part {
-                PartRecord::Text(text) => Some(text.clone()),
-                PartRecord::Image { .. } => None,
-            }),
-        ),
-    }
-    if texts.is_empty() && parts.is_empty() {
-        bail!("prompt: is missing; say what to paint, as in: x2i generate \"a red apple\"");
-    }
-    for text in texts {
-        records.push(PartRecord::Text(text.clone()));
-        parts.push(Part::Text(text));
-    }
-    Ok((records, Prompt::new(parts)))
-}
-
-/// A picture for a prompt, and its record.
-pub(crate) fn read_image(path: &Path) -> Result<(PartRecord, Part)> {
-    let input = picture::read(path)?;
-    let record = PartRecord::Image {
-        file: path.display().to_string(),
-        sha256: input.sha256,
-    };
-    Ok((record, Part::Image(input.image)))
-}
-
-/// What a record says was shown, from where it was.
-pub(crate) fn read_again(record: &PartRecord) -> Result<Part> {
-    match record {
-        PartRecord::Text(text) => Ok(Part::Text(text.clone())),
-        PartRecord::Image { file, sha256 } => {
-            let input = picture::read(Path::new(file))?;
-            if input.sha256 != *sha256 {
-                bail!("{file}: is another picture than the one that was shown");
-            }
-            Ok(Part::Image(input.image))
-        }
-    }
-}
-
-/// An input picture of a replay: where it was, or beside the PNG; it must be the same one.
-fn find_input(replay: &Replay, file: &str, sha256: &str) -> Result<x2i_core::Image> {
-    let here = PathBuf::from(file);
-    let path = if here.exists() {
-        here
-    } else {
-        replay.folder.join(file)
-    };
-    let input = picture::read(&path)
-        .with_context(|| format!("--from: {} was made from a picture", replay.name))?;
-    if input.sha256 != sha256 {
-        bail!(
-            "--from: {file} is not the picture that {} was made from (its SHA-256 differs); give it with --image",
-            replay.name
-        );
-    }
-    Ok(input.image)
-}
-
-fn prompt_text(args: &GenerateArgs) -> Result<Option<String>> {
-    if let Some(file) = &args.prompt_file {
-        return read_prompt_file(file).map(Some);
-    }
-    let Some(prompt) = &args.prompt else {
-        return Ok(None);
-    };
-    if prompt == "-" {
-        return read_limited("standard input", std::io::stdin().lock()).map(Some);
-    }
-    if let Some(file) = prompt.strip_prefix('@') {
-        return read_prompt_file(Path::new(file)).map(Some);
-    }
-    if prompt.ends_with(".txt") && Path::new(prompt).is_file() {
-        return read_prompt_file(Path::new(prompt)).map(Some);
-    }
-    Ok(Some(prompt.clone()))
-}
-
-fn read_prompt_file(path: &Path) -> Result<String> {
-    let name = path.display().to_string();
-    let file = std::fs::File::open(path)
-        .map_err(|error| crate::source::io_error(&name, error))
-        .context("prompt")?;
-    read_limited(&name, file)
-}
-
-/// UTF-8 text without the byte order mark and line end that editors add.
-fn read_limited(name: &str, source: impl Read) -> Result<String> {
-    let mut bytes = Vec::new();
-    let read = source.take(MAX_PROMPT_FILE + 1).read_to_end(&mut bytes);
-    read.with_context(|| format!("prompt: {name}"))?;
-    if bytes.len() as u64 > MAX_PROMPT_FILE {
-        bail!(
-            "prompt: {name} is larger than {} MiB; is it the right file?",
-            MAX_PROMPT_FILE >> 20
-        );
-    }
-    let Ok(text) = String::from_utf8(bytes) else {
-        bail!("prompt: {name} is not UTF-8 text");
-    };
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
-}
-
 /// One line of `--batch`.
 #[derive(Debug, Deserialize)]
 struct BatchLine {
-    prompt: String,
+    #[serde(flatten)]
+    parts: LineParts,
     seed: Option<u64>,
     out: Option<String>,
     answer: Option<bool>,
-    #[serde(default)]
-    images: Vec<PathBuf>,
     steps: Option<usize>,
     guidance: Option<f32>,
     size: Option<String>,
@@ -322,17 +189,10 @@ fn batch_job(
     index: usize,
     seed: u64,
 ) -> Result<Job> {
-    let (mut parts, mut input) = (Vec::new(), Vec::new());
-    for path in &line.images {
-        let (record, part) = read_image(path)?;
-        parts.push(record);
-        input.push(part);
-    }
-    parts.push(PartRecord::Text(line.prompt.clone()));
-    input.push(Part::Text(line.prompt));
+    let Parts { parts, records } = Parts::of_line(line.parts, args, config)?;
     let mut request = Request {
         seed,
-        ..Request::new(Prompt::new(input), config)
+        ..Request::new(Prompt::new(parts), config)
     };
     apply(
         &mut request,
@@ -367,7 +227,7 @@ fn batch_job(
     let output = Output::File(args.output().join(out));
     Ok(Job {
         request,
-        parts,
+        parts: records,
         output,
     })
 }
@@ -385,17 +245,6 @@ pub(crate) fn random_seed() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn prompt_files_lose_only_what_editors_add() {
-        let read = |bytes: &[u8]| read_limited("x", bytes).map_err(|error| error.to_string());
-        assert_eq!(
-            read("\u{feff} 红苹果 \r\n\n".as_bytes()),
-            Ok(" 红苹果 ".into())
-        );
-        assert_eq!(read(b"\xff"), Err("prompt: x is not UTF-8 text".into()));
-        assert!(read_limited("x", std::io::repeat(b'a')).is_err());
-    }
 
     #[test]
     fn random_seeds_differ() {

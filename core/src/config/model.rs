@@ -10,7 +10,8 @@ use super::{
     Qwen2_5VlConfig, SchedulerConfig, VaeConfig, check, parse,
 };
 use crate::error::{Error, Result};
-use crate::request::Conditioning;
+use crate::request::{Conditioning, Part, Prompt};
+use crate::video::sampling::Sampling;
 use crate::weights::Component;
 
 /// The version of `model.json` that we write.
@@ -128,6 +129,41 @@ impl EncoderConfig {
             Self::Qwen2_5Vl(_) => "Qwen2.5-VL",
             Self::InternVl2_5(_) => "InternVL2.5",
             Self::MiniCpmO(_) => "MiniCPM-o 2.6",
+        }
+    }
+
+    /// Which frames of a video it looks at, as X2I's scripts have it.
+    pub fn video_sampling(&self) -> Sampling {
+        match self {
+            Self::Qwen2_5Vl(_) => Sampling::Even { fps: 1.0 },
+            // InternVL's script shows no videos; its demo's choice is made among these.
+            Self::InternVl2_5(_) | Self::MiniCpmO(_) => Sampling::Stride { fps: 1.0, most: 64 },
+        }
+    }
+
+    /// Whether it hears sounds.
+    pub fn hears(&self) -> bool {
+        match self {
+            Self::Qwen2_5Vl(_) | Self::InternVl2_5(_) => false,
+            Self::MiniCpmO(_) => true,
+        }
+    }
+
+    /// Refuses what it can't read, before any weight is.
+    ///
+    /// # Errors
+    /// [`Error::Modality`] naming the models that can.
+    pub fn check(&self, prompt: &Prompt) -> Result<()> {
+        let sounds = prompt
+            .all_parts()
+            .any(|part| matches!(part, Part::Audio(_)));
+        match sounds && !self.hears() {
+            true => Err(Error::Modality {
+                model: self.family().into(),
+                modality: "audio",
+                alternatives: "MiniCPM-o 2.6",
+            }),
+            false => Ok(()),
         }
     }
 

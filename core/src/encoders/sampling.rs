@@ -201,6 +201,73 @@ mod tests {
         assert_ne!(count(1), count(2));
     }
 
+    /// transformers 4.49's processors one after another, as its own code has them.
+    fn transformers(config: &GenerationConfig, seen: &[u32], logits: &[f32]) -> Vec<f64> {
+        let mut scores: Vec<f64> = logits.iter().map(|&logit| f64::from(logit)).collect();
+        for &token in seen {
+            let score = &mut scores[token as usize];
+            *score *= match *score < 0.0 {
+                true => config.repetition_penalty,
+                false => 1.0 / config.repetition_penalty,
+            };
+        }
+        scores
+            .iter_mut()
+            .for_each(|score| *score /= config.temperature);
+        let mut descending = scores.clone();
+        descending.sort_by(|a, b| b.total_cmp(a));
+        let least = descending[config.top_k.min(scores.len()) - 1];
+        let softmax = |scores: &[f64]| -> Vec<f64> {
+            let sum: f64 = scores.iter().map(|score| score.exp()).sum();
+            scores.iter().map(|score| score.exp() / sum).collect()
+        };
+        let cut = |score: f64, keep: bool| if keep { score } else { f64::NEG_INFINITY };
+        let scores: Vec<f64> = scores
+            .iter()
+            .map(|&score| cut(score, score >= least))
+            .collect();
+        let shares = softmax(&scores);
+        // Of the least likely those go whose sum stays within 1 - top_p.
+        let below = |share: f64| shares.iter().filter(|&&other| other <= share).sum::<f64>();
+        let kept = scores.iter().zip(&shares);
+        let kept = kept.map(|(&score, &share)| cut(score, below(share) > 1.0 - config.top_p));
+        softmax(&kept.collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn draws_are_distributed_as_transformers_processors_have_it() {
+        const DRAWS: usize = 4000;
+        let logits = [2.0, 1.9, -0.3, 1.1, 0.4, -2.0, 1.5];
+        let settings = [
+            (1.05, 0.7, 4, 0.8),
+            (1.5, 1.3, 50, 0.95),
+            (1.05, 1.0, 7, 0.5),
+        ];
+        for (repetition_penalty, temperature, top_k, top_p) in settings {
+            let config = GenerationConfig {
+                repetition_penalty,
+                temperature,
+                top_k,
+                top_p,
+                ..drawing()
+            };
+            let expected = transformers(&config, &[0, 2], &logits);
+            let mut counts = [0usize; 7];
+            for seed in 0..DRAWS as u64 {
+                let mut sampler = Sampler::new(config.clone(), &[0, 2], seed);
+                counts[sampler.next(logits.to_vec()).unwrap() as usize] += 1;
+            }
+            for (token, (count, share)) in counts.into_iter().zip(expected).enumerate() {
+                let deviation = (share * (1.0 - share) / DRAWS as f64).sqrt();
+                let off = (count as f64 / DRAWS as f64 - share).abs();
+                assert!(
+                    off <= 4.0 * deviation,
+                    "{config:?}: {token}: {count}, {share}"
+                );
+            }
+        }
+    }
+
     #[test]
     fn nan_logits_are_an_error() {
         assert!(

@@ -13,9 +13,9 @@ use crate::error::Result;
 /// Fractional bits of a weight: 32, less 8 of the pixel and 2 of head-room.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
 /// Pixels to each side that the filter reads at scale 1.
-const SUPPORT: f64 = 2.0;
+pub(super) const SUPPORT: f64 = 2.0;
 /// Bytes of one pixel.
-const CHANNELS: usize = 3;
+pub(super) const CHANNELS: usize = 3;
 
 /// Resizes to `width` x `height`, as `Image.resize((width, height), Image.BICUBIC)`.
 ///

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use x2i_core::png::PartRecord;
 use x2i_core::{Part, Turn};
 
-use crate::job;
 use crate::output::Output;
+use crate::parts;
 use crate::source::io_error;
 
 /// The version of the file that we write.
@@ -70,7 +70,7 @@ impl Session {
         };
         session.file = read(path, model)?;
         for record in &session.file.turns {
-            let parts = record.parts.iter().map(job::read_again);
+            let parts = record.parts.iter().map(parts::read_again);
             session.turns.push(Turn {
                 parts: parts.collect::<Result<_>>()?,
                 answer: record.answer.clone(),

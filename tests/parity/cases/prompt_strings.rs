@@ -5,6 +5,7 @@ use x2i_core::config::PreprocessorConfig;
 use x2i_core::encoders::qwen2_5_vl::patches::smart_resize;
 use x2i_core::prompt::{self, Pictures};
 use x2i_core::tokenizer::{SpecialTokens, Tokenizer};
+use x2i_core::video::sampling::Sampling;
 
 use crate::case::{Case, Fallible, Outcome};
 use crate::report::Report;
@@ -17,7 +18,23 @@ pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
     tokenizers(case, report).await?;
     sizes(case, report).await?;
     if case.exists("video_sampling_fps1.json").await? {
-        report.note("video_sampling_fps1.json: choosing frames of a video comes with video input");
+        frames(case, report).await?;
+    }
+    Ok(())
+}
+
+/// The frames that `qwen_vl_utils` chooses at one frame a second, as X2I's scripts ask.
+async fn frames(case: &Case<'_>, report: &mut Report) -> Outcome {
+    let rows = case.json("video_sampling_fps1.json").await?;
+    let rows = rows
+        .as_array()
+        .ok_or("video_sampling_fps1.json is no list")?;
+    for row in rows {
+        let frames = row["total_frames"].as_u64().ok_or("no total_frames")? as usize;
+        let fps = row["video_fps"].as_f64().ok_or("no video_fps")?;
+        let ours = Sampling::Even { fps: 1.0 }.choose(frames, fps)?;
+        let golden: Vec<usize> = serde_json::from_value(row["indices"].clone())?;
+        report.equal(&format!("frames of {frames} at {fps}"), &ours, &golden);
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! `input` makes ids and patches of a prompt, `vision` makes tokens of patches, the shared language
 //! model reads them and answers. Source: transformers 4.49's `modeling_qwen2_5_vl.py` and X2I's
-//! `infer/inference_qwenvl.py`. Left out: choosing frames of a video, and batches of prompts.
+//! `infer/inference_qwenvl.py`. Left out: batches of prompts; `video::sampling` chooses frames.
 
 pub mod input;
 pub mod patches;
@@ -118,7 +118,7 @@ impl Qwen2_5Vl {
     /// As [`encode`](Self::encode), short of the device's.
     pub fn prepare(&self, prompt: &Prompt, options: &EncodeOptions) -> Result<Inputs> {
         let images = self.cut_images(prompt, options.input_image_size)?;
-        let videos = self.cut_videos(prompt)?;
+        let videos = self.cut_videos(prompt, options.input_image_size)?;
         let messages = input::messages(prompt, options.prompt_format)?;
         let text = self.chat_template.render(&messages, VisionIds::Omit)?;
         self.assemble(&text, images, videos, options.padding)
@@ -188,17 +188,24 @@ impl Qwen2_5Vl {
         prompt.images().enumerate().map(cut).collect()
     }
 
-    fn cut_videos(&self, prompt: &Prompt) -> Result<Vec<Patches>> {
+    /// X2I's scripts give frames as many pixels as pictures.
+    fn cut_videos(&self, prompt: &Prompt, size: Option<[usize; 2]>) -> Result<Vec<Patches>> {
         let videos = prompt.all_parts().filter_map(|part| match part {
             Part::Video(video) => Some(video),
             _ => None,
         });
+        let patcher = self.patcher();
         let frames_a_step = self.config.vision_config.temporal_patch_size as f64;
         let cut = |(index, video): (usize, &Video)| {
             let seconds_per_grid = (frames_a_step / video.fps()) as f32;
             let name = format!("video {}", index + 1);
-            self.patcher()
-                .frames(&name, video.frames(), seconds_per_grid)
+            match size {
+                Some([width, height]) => {
+                    let frames = patcher.fetch(&name, video.frames(), width * height)?;
+                    patcher.frames(&name, &frames, seconds_per_grid)
+                }
+                None => patcher.frames(&name, video.frames(), seconds_per_grid),
+            }
         };
         videos.enumerate().map(cut).collect()
     }

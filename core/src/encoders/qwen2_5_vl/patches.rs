@@ -2,15 +2,19 @@
 //!
 //! Source: transformers 4.49's `Qwen2VLImageProcessor`: sides become multiples of a merged patch,
 //! PIL's bicubic, CLIP's mean and deviation, and patches in the order `(t, h/2, w/2, 2, 2)`, so
-//! that the four patches of one token are neighbours. Left out: sampling frames from a video.
+//! that the four patches of one token are neighbours; `qwen_vl_utils` 0.0.8 for a video's frames.
 
 use crate::config::{PreprocessorConfig, VisionConfig};
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::image::resize::resize_bicubic;
+use crate::image::resize_float::resize_bicubic_float;
 
 /// Longest side by shortest that the model was trained with.
 const MAX_ASPECT_RATIO: f64 = 200.0;
+
+/// The least tokens of a frame in `qwen_vl_utils`, where it does not shrink them.
+const VIDEO_MIN_TOKENS: usize = 128;
 
 /// Patches along time, height and width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +104,25 @@ impl Patcher<'_> {
             grid,
             seconds_per_grid,
         })
+    }
+
+    /// Frames of a video as `qwen_vl_utils` 0.0.8 fetches them with this `max_pixels`. Its least
+    /// number of pixels may be the greater one: frames under both grow to it.
+    ///
+    /// # Errors
+    /// As [`image`](Self::image).
+    pub fn fetch(&self, name: &str, frames: &[Image], max_pixels: usize) -> Result<Vec<Image>> {
+        let limits = PreprocessorConfig {
+            min_pixels: VIDEO_MIN_TOKENS * self.factor().pow(2),
+            max_pixels,
+            ..self.preprocessor.clone()
+        };
+        let fetch = |frame: &Image| {
+            let size = [frame.height(), frame.width()];
+            let [height, width] = smart_resize(name, size, self.factor(), &limits)?;
+            resize_bicubic_float(frame, width.max(self.factor()), height.max(self.factor()))
+        };
+        frames.iter().map(fetch).collect()
     }
 
     /// Pixels of one token's side.

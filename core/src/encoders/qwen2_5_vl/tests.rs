@@ -10,13 +10,15 @@ use super::*;
 use crate::Image;
 use crate::config::{EncoderConfig, GenerationConfig, PaddingSide, PromptFormat};
 use crate::request::{Conditioning, Part};
+use crate::tokenizer::Content;
 use crate::weights::{Component, MemorySource, Weights};
 
 const HIDDEN: usize = 8;
 const LAYERS: usize = 2;
 const VOCABULARY: usize = 30;
 const IMAGE_PAD: u32 = 28;
-const TEMPLATE: &str = "{% for part in messages[0].content %}{% if part.type == 'image' %}<|image_pad|>{% else %}{{ part.text }}{% endif %}{% endfor %}";
+const VIDEO_PAD: u32 = 29;
+const TEMPLATE: &str = "{% for part in messages[0].content %}{% if part.type == 'text' %}{{ part.text }}{% else %}<|{{ part.type }}_pad|>{% endif %}{% endfor %}";
 
 /// Names and shapes of all tensors.
 fn shapes() -> Vec<(String, Vec<usize>)> {
@@ -100,7 +102,7 @@ fn weights() -> Weights {
     pollster::block_on(Weights::open("tiny", Component::Qwen2_5Vl, vec![source])).unwrap()
 }
 
-/// Letters are tokens; 26 is the space, 27 pads, 28 is a picture's placeholder.
+/// Letters are tokens; 26 is the space, 27 pads, 28 and 29 stand for a picture and a video.
 fn tokenizer() -> Tokenizer {
     let letters = ('a'..='z').chain(['Ġ']).enumerate();
     let vocab: serde_json::Map<_, _> = letters
@@ -109,6 +111,7 @@ fn tokenizer() -> Tokenizer {
     let added = json!({ "added_tokens_decoder": {
         "27": { "content": "<|endoftext|>", "special": true },
         "28": { "content": "<|image_pad|>", "special": true },
+        "29": { "content": "<|video_pad|>", "special": true },
     } });
     let [vocab, added] = [json!(vocab), added].map(|json| serde_json::to_vec(&json).unwrap());
     Tokenizer::from_vocab_and_merges("", &vocab, b"", Some(&added)).unwrap()
@@ -119,7 +122,7 @@ fn model(generation: GenerationConfig) -> Qwen2_5Vl {
         "vocab_size": VOCABULARY, "hidden_size": HIDDEN, "intermediate_size": 12, "num_hidden_layers": LAYERS,
         "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 40,
         "rope_scaling": { "mrope_section": [1, 1, 0] }, "tie_word_embeddings": true,
-        "image_token_id": IMAGE_PAD, "video_token_id": 29, "vision_start_token_id": 99,
+        "image_token_id": IMAGE_PAD, "video_token_id": VIDEO_PAD, "vision_start_token_id": 99,
         "vision_config": {
             "depth": 1, "hidden_size": 8, "intermediate_size": 12, "num_heads": 2, "patch_size": 2,
             "window_size": 8, "out_hidden_size": HIDDEN, "fullatt_block_indexes": [],
@@ -387,4 +390,85 @@ fn positions_spread_over_a_picture_and_go_on_after_it() {
     ];
     assert_eq!(inputs.sequence.positions.tokens, places);
     assert_eq!(inputs.sequence.positions.delta, -3);
+}
+
+/// Four frames of 12x8, two a second, then text.
+fn with_video(text: &str) -> Prompt {
+    let frame = |shade: u8| {
+        let pixels = (0..12 * 8 * 3).map(|i| (i * 7 % 200) as u8 + shade);
+        Image::new(12, 8, pixels.collect()).unwrap()
+    };
+    let video = Video::new([0, 10, 20, 30].map(frame).into(), 2.0).unwrap();
+    Prompt::new(vec![Part::Video(video), Part::Text(text.into())])
+}
+
+#[test]
+fn a_video_takes_tokens_in_time_and_space() {
+    let model = greedy();
+    let inputs = model
+        .prepare(&with_video("ab"), &options(Conditioning::Prompt))
+        .unwrap();
+    // Two steps of two frames, 3 x 2 merged patches each.
+    assert_eq!(
+        inputs.sequence.ids,
+        [&[VIDEO_PAD; 12][..], &[0, 1]].concat()
+    );
+    assert_eq!(inputs.videos[0].seconds_per_grid, 1.0);
+    let a_second = model.config.vision_config.tokens_per_second as i64;
+    let places = &inputs.sequence.positions.tokens;
+    assert_eq!(places[5], [0, 1, 2]);
+    assert_eq!(places[6], [a_second, 0, 0]);
+}
+
+#[test]
+fn a_video_changes_what_the_model_answers_from() {
+    let model = greedy();
+    for conditioning in [Conditioning::Prompt, Conditioning::Answer] {
+        let options = options(conditioning);
+        let seen = encode(&model, &with_video("ab"), &options).unwrap();
+        let mut other = with_video("ab");
+        let black = Image::new(12, 8, vec![0; 12 * 8 * 3]).unwrap();
+        other.parts[0] = Part::Video(Video::new(vec![black; 4], 2.0).unwrap());
+        let unseen = encode(&model, &other, &options).unwrap();
+        assert_eq!(seen.answer.is_some(), conditioning == Conditioning::Answer);
+        let tokens = seen.hidden_states.dims()[2].min(unseen.hidden_states.dims()[2]);
+        let [seen, unseen] = [seen, unseen].map(|it| it.hidden_states.narrow(2, 0, tokens));
+        let difference: f32 = (seen - unseen).abs().max().into_scalar();
+        assert!(difference > 1e-4, "{conditioning:?}: {difference}");
+    }
+}
+
+#[test]
+fn scripts_give_frames_as_many_pixels_as_pictures() {
+    let options = EncodeOptions {
+        input_image_size: Some([8, 8]),
+        ..options(Conditioning::Prompt)
+    };
+    let inputs = greedy().prepare(&with_video(""), &options).unwrap();
+    let grid = inputs.videos[0].grid;
+    assert_eq!((grid.t, grid.h, grid.w), (2, 2, 4)); // 8 x 4 pixels
+}
+
+#[test]
+fn comfys_form_puts_a_video_before_its_string() {
+    let messages = input::messages(&with_video("ab"), PromptFormat::Comfy).unwrap();
+    let [Content::Video, Content::Text { text }] = &messages[0].content[..] else {
+        panic!("{messages:?}");
+    };
+    assert!(text.contains("'image input': 'yes'"), "{text}");
+}
+
+#[test]
+fn sounds_are_refused_by_the_name_of_a_model_that_hears() {
+    let sound = crate::Audio::new(vec![0.0; 10]).unwrap();
+    let prompt = Prompt::new(vec![Part::Audio(sound)]);
+    let model = greedy();
+    let error = encode(&model, &prompt, &options(Conditioning::Prompt)).unwrap_err();
+    let checked = EncoderConfig::Qwen2_5Vl(model.config.clone()).check(&prompt);
+    for error in [error, checked.unwrap_err()] {
+        assert_eq!(
+            error.to_string(),
+            "Qwen2.5-VL can't read audio; models that can: MiniCPM-o 2.6"
+        );
+    }
 }

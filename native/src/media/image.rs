@@ -2,7 +2,7 @@
 //!
 //! Transparency is dropped as PIL's `convert("RGB")` does, which is what the models were trained on.
 
-use std::io::Cursor;
+use std::io::{Cursor, Read};
 use std::path::Path;
 
 use image::{DynamicImage, ImageDecoder, ImageReader};
@@ -10,41 +10,53 @@ use sha2::{Digest, Sha256};
 use x2i_core::image::MAX_PIXELS;
 use x2i_core::{Error, Image, Result};
 
+use super::{Input, Kind, hex, sniff};
 use crate::source::io_error;
 
-/// A picture and the hash of the file that it came from.
-pub struct InputPicture {
-    /// The pixels.
-    pub image: Image,
-    /// The file's SHA-256, in hex.
-    pub sha256: String,
-}
+/// The largest file that is read, in bytes: an uncompressed picture of the most pixels.
+const MAX_FILE: u64 = 4 * MAX_PIXELS as u64;
+/// What [`sniff::mistaken`] says that we read.
+const FORMATS: &str = "png, jpeg, webp, gif or bmp";
 
 /// Reads a picture of any format that we know, found by content.
 ///
 /// # Errors
 /// [`Error::MissingFile`], [`Error::Io`], or [`Error::Image`] when it is no picture or too large.
-pub fn read(path: &Path) -> Result<InputPicture> {
+pub fn read(path: &Path) -> Result<Input<Image>> {
     let name = path.display().to_string();
     if path.is_dir() {
         return Err(Error::image(name, "is a folder, not a picture"));
     }
-    let bytes = std::fs::read(path).map_err(|error| io_error(&name, error))?;
-    let image = decode(&name, &bytes)?;
-    Ok(InputPicture {
-        image,
+    let failed = |error| io_error(&name, error);
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let mut bytes = vec![];
+    file.take(MAX_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(Error::image(
+            name,
+            sniff::mistaken(&bytes, Kind::Image, FORMATS),
+        ));
+    }
+    Ok(Input {
+        value: decode(&name, &bytes)?,
         sha256: hex(&Sha256::digest(&bytes)),
     })
 }
 
-fn decode(name: &str, bytes: &[u8]) -> Result<Image> {
+/// The picture in `bytes`; `name` is for messages.
+///
+/// # Errors
+/// [`Error::Image`] when it is no picture, broken or too large.
+pub fn decode(name: &str, bytes: &[u8]) -> Result<Image> {
     let reader = ImageReader::new(Cursor::new(bytes))
         .with_guessed_format()
         .map_err(|error| io_error(name, error))?;
     if reader.format().is_none() {
         return Err(Error::image(
             name,
-            "is not a picture (png, jpeg, webp, gif or bmp)",
+            sniff::mistaken(bytes, Kind::Image, FORMATS),
         ));
     }
     let broken = |error: image::ImageError| Error::image(name, format!("can't be read: {error}"));
@@ -66,11 +78,6 @@ fn decode(name: &str, bytes: &[u8]) -> Result<Image> {
         Error::Image { reason, .. } => Error::image(name, reason),
         other => other,
     })
-}
-
-/// Bytes in lower-case hex.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -1,0 +1,99 @@
+//! torchvision's bicubic resize of bytes, as `qwen_vl_utils` shrinks the frames of a video.
+//!
+//! Source: ATen's `_upsample_bicubic2d_aa` in 32 bits: the filter of [`resize`](super::resize), but
+//! weights and the picture between its two passes stay floats; bytes are rounded once, half to even.
+
+use super::Image;
+use super::resize::{CHANNELS, SUPPORT};
+use crate::error::Result;
+
+/// Resizes to `width` x `height`, as torchvision's `resize` with bicubic interpolation and antialias.
+///
+/// # Errors
+/// [`crate::Error::Image`] when a side is 0 or the result is too large.
+pub fn resize_bicubic_float(image: &Image, width: usize, height: usize) -> Result<Image> {
+    // Refuses impossible sizes before any work.
+    if width == 0 || height == 0 || width.saturating_mul(height) > super::MAX_PIXELS {
+        return Image::new(width, height, vec![]);
+    }
+    let pixels: Vec<f32> = image.pixels().iter().map(|&byte| f32::from(byte)).collect();
+    let pixels = resize_axis(&pixels, CHANNELS, image.width(), width); // [image.height, width, 3]
+    let pixels = resize_axis(&pixels, width * CHANNELS, image.height(), height); // [height, width, 3]
+    let bytes = pixels
+        .iter()
+        .map(|value| value.clamp(0.0, 255.0).round_ties_even() as u8);
+    Image::new(width, height, bytes.collect())
+}
+
+/// `[_, from, inner]` -> `[_, to, inner]`.
+fn resize_axis(values: &[f32], inner: usize, from: usize, to: usize) -> Vec<f32> {
+    let windows: Vec<_> = (0..to).map(|position| window(position, from, to)).collect();
+    let mut resized = Vec::with_capacity(values.len() / from * to);
+    for outer in values.chunks_exact(from * inner) {
+        for (first, weights) in &windows {
+            let start = resized.len();
+            resized.resize(start + inner, 0.0);
+            let read = outer[first * inner..].chunks_exact(inner);
+            for (row, weight) in read.zip(weights) {
+                for (sum, value) in resized[start..].iter_mut().zip(row) {
+                    *sum += value * weight;
+                }
+            }
+        }
+    }
+    resized
+}
+
+/// The first input that an output averages, and the weights from there on.
+fn window(position: usize, from: usize, to: usize) -> (usize, Vec<f32>) {
+    let scale = from as f32 / to as f32;
+    let stretch = scale.max(1.0);
+    let support = SUPPORT as f32 * stretch;
+    let center = scale * (position as f32 + 0.5);
+    let first = (center - support + 0.5).max(0.0) as usize;
+    let end = ((center + support + 0.5) as usize).min(from);
+    let weights: Vec<f32> = (first..end)
+        .map(|input| bicubic((input as f32 - center + 0.5) * (1.0 / stretch)))
+        .collect();
+    let sum: f32 = weights.iter().sum();
+    (first, weights.iter().map(|weight| weight / sum).collect())
+}
+
+/// Keys' cubic with a = -0.5, in 32 bits: the last of them shows in a byte here and there.
+fn bicubic(x: f32) -> f32 {
+    const A: f32 = -0.5;
+    let x = x.abs();
+    if x < 1.0 {
+        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
+    } else if x < 2.0 {
+        (((x - 5.0) * x + 8.0) * x - 4.0) * A
+    } else {
+        0.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::resize::resize_bicubic;
+
+    #[test]
+    fn it_is_pils_resize_up_to_a_grey_level_of_rounding() {
+        let pixels = (0..40 * 30 * 3).map(|i| ((i * 167 + i * i * 13) % 251) as u8);
+        let image = Image::new(40, 30, pixels.collect()).unwrap();
+        for (width, height) in [(40, 30), (13, 7), (20, 61), (56, 28), (1, 1)] {
+            let ours = resize_bicubic_float(&image, width, height).unwrap();
+            let pils = resize_bicubic(&image, width, height).unwrap();
+            let mut pairs = ours.pixels().iter().zip(pils.pixels());
+            // PIL rounds and cuts between its passes, too.
+            assert!(pairs.all(|(a, b)| a.abs_diff(*b) <= 2), "{width}x{height}");
+        }
+    }
+
+    #[test]
+    fn a_size_of_nothing_is_refused() {
+        let image = Image::new(1, 1, vec![0; 3]).unwrap();
+        assert!(resize_bicubic_float(&image, 0, 1).is_err());
+        assert!(resize_bicubic_float(&image, usize::MAX, 2).is_err());
+    }
+}

@@ -1,0 +1,225 @@
+//! The frames of an animated GIF: counted without decoding, and decoded one by one.
+//!
+//! Source: GIF89a, sections 18 to 26. Left out: loops and comments. The counts tell what decoding
+//! would cost before any of it is done.
+
+use std::io::Cursor;
+
+use image::AnimationDecoder;
+use image::codecs::gif::GifDecoder;
+use x2i_core::{Error, Image, Result};
+
+/// The most frames that a file may have.
+const MAX_FRAMES: usize = 100_000;
+/// The most pixels of a frame: 8K.
+const MAX_SCREEN: u64 = 7680 * 4320;
+/// The most pixels of all frames that are decoded: a second of work.
+const MAX_DECODED: u64 = 1_000_000_000;
+/// A delay that is shorter is taken for [`DEFAULT_DELAY`], as browsers do; in 1/100 s.
+const LEAST_DELAY: u64 = 2;
+/// In 1/100 s.
+const DEFAULT_DELAY: u64 = 10;
+
+/// What a GIF's blocks say.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Facts {
+    /// Width and height of the screen that frames are drawn on.
+    pub size: [usize; 2],
+    /// Its pictures.
+    pub frames: usize,
+    /// How long they are shown, together.
+    pub seconds: f64,
+}
+
+/// Walks the blocks of a GIF.
+///
+/// # Errors
+/// [`Error::Video`] when it is broken, ends within a frame, has none or too many.
+pub fn facts(name: &str, bytes: &[u8]) -> Result<Facts> {
+    let cut = || Error::video(name, "is cut short: it ends within a frame");
+    let mut reader = Reader { bytes, place: 0 };
+    let screen = reader.take(13).ok_or_else(cut)?;
+    if !screen.starts_with(b"GIF") {
+        return Err(Error::video(name, "is not a GIF"));
+    }
+    let side = |at: usize| usize::from(u16::from_le_bytes([screen[at], screen[at + 1]]));
+    let size = [side(6), side(8)];
+    reader.color_table(screen[10]).ok_or_else(cut)?;
+    let (mut frames, mut hundredths, mut delay) = (0, 0, DEFAULT_DELAY);
+    loop {
+        match reader.take(1).ok_or_else(cut)?[0] {
+            b';' => break,
+            b'!' => {
+                let label = reader.take(1).ok_or_else(cut)?[0];
+                let first = reader.sub_blocks().ok_or_else(cut)?;
+                if let (0xf9, [_, low, high, ..]) = (label, first) {
+                    delay = u64::from(u16::from_le_bytes([*low, *high]));
+                }
+            }
+            b',' => {
+                let descriptor = reader.take(9).ok_or_else(cut)?;
+                reader.color_table(descriptor[8]).ok_or_else(cut)?;
+                reader.take(1).ok_or_else(cut)?; // bits of a code
+                reader.sub_blocks().ok_or_else(cut)?;
+                frames += 1;
+                hundredths += match delay < LEAST_DELAY {
+                    true => DEFAULT_DELAY,
+                    false => delay,
+                };
+                delay = DEFAULT_DELAY;
+            }
+            other => {
+                let reason = format!("is a broken GIF: it has a block of unknown type {other}");
+                return Err(Error::video(name, reason));
+            }
+        }
+        if frames > MAX_FRAMES {
+            let reason = format!("has more than {MAX_FRAMES} frames; give fewer");
+            return Err(Error::video(name, reason));
+        }
+    }
+    if frames == 0 {
+        return Err(Error::video(name, "has no frames"));
+    }
+    Ok(Facts {
+        size,
+        frames,
+        seconds: hundredths as f64 / 100.0,
+    })
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    place: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let taken = self.bytes.get(self.place..self.place + count)?;
+        self.place += count;
+        Some(taken)
+    }
+
+    /// Passes over the table that `flags` announce.
+    fn color_table(&mut self, flags: u8) -> Option<()> {
+        if flags & 0x80 != 0 {
+            self.take(3 << (1 + (flags & 7)))?;
+        }
+        Some(())
+    }
+
+    /// Passes over blocks up to the empty one; gives the first.
+    fn sub_blocks(&mut self) -> Option<&'a [u8]> {
+        let length = usize::from(self.take(1)?[0]);
+        let first = self.take(length)?;
+        let mut length = length;
+        while length > 0 {
+            length = usize::from(self.take(1)?[0]);
+            self.take(length)?;
+        }
+        Some(first)
+    }
+}
+
+/// Decodes up to the last of `wanted` (in order), and hands those to `keep`.
+///
+/// # Errors
+/// [`Error::Video`] when a frame can't be decoded or there is too much to decode, and whatever
+/// `keep` returns.
+pub fn decode(
+    name: &str,
+    bytes: &[u8],
+    facts: &Facts,
+    wanted: &[usize],
+    keep: &mut impl FnMut(Image) -> Result<()>,
+) -> Result<()> {
+    let count = wanted.last().map_or(0, |last| last + 1);
+    let [width, height] = facts.size.map(|side| side as u64);
+    if width * height > MAX_SCREEN || width * height * count as u64 > MAX_DECODED {
+        let reason = format!(
+            "has {count} frames of {width}x{height}; at most {MAX_SCREEN} pixels are decoded of one, {MAX_DECODED} of all: make it smaller"
+        );
+        return Err(Error::video(name, reason));
+    }
+    let broken = |error: image::ImageError| Error::video(name, format!("can't be read: {error}"));
+    let decoder = GifDecoder::new(Cursor::new(bytes)).map_err(broken)?;
+    for (index, frame) in decoder.into_frames().take(count).enumerate() {
+        let frame = frame.map_err(broken)?;
+        if wanted.binary_search(&index).is_ok() {
+            let rgb = image::DynamicImage::from(frame.into_buffer()).into_rgb8();
+            let (width, height) = (rgb.width() as usize, rgb.height() as usize);
+            keep(Image::new(width, height, rgb.into_raw())?)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One black pixel, shown for `delay`/100 s, so many times.
+    fn gif(frames: usize, delay: u16) -> Vec<u8> {
+        let mut bytes = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff".to_vec();
+        for _ in 0..frames {
+            bytes.extend(b"!\xf9\x04\x00");
+            bytes.extend(delay.to_le_bytes());
+            bytes.extend(b"\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00");
+        }
+        bytes.push(b';');
+        bytes
+    }
+
+    fn message(bytes: &[u8]) -> String {
+        facts("x", bytes).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn frames_and_their_time_are_counted_without_decoding() {
+        let expected = Facts {
+            size: [1, 1],
+            frames: 3,
+            seconds: 0.75,
+        };
+        assert_eq!(facts("x", &gif(3, 25)).unwrap(), expected);
+        assert_eq!(facts("x", &gif(3, 0)).unwrap().seconds, 0.3);
+        assert_eq!(message(&gif(0, 1)), "x: has no frames");
+    }
+
+    #[test]
+    fn a_million_frames_are_refused_by_number() {
+        assert!(message(&gif(1_000_000, 1)).contains("more than 100000 frames"));
+    }
+
+    #[test]
+    fn a_huge_screen_of_many_frames_is_refused_before_it_is_decoded() {
+        let mut bytes = gif(100, 1);
+        bytes[6..10].fill(0xff);
+        let facts = facts("x", &bytes).unwrap();
+        let refused = decode("x", &bytes, &facts, &[99], &mut |_| Ok(())).unwrap_err();
+        assert!(refused.to_string().contains("65535x65535"), "{refused}");
+    }
+
+    #[test]
+    fn the_wanted_frames_are_kept() {
+        let bytes = gif(5, 1);
+        let facts = facts("x", &bytes).unwrap();
+        let mut kept = vec![];
+        let mut keep = |image| {
+            kept.push(image);
+            Ok(())
+        };
+        decode("x", &bytes, &facts, &[1, 3], &mut keep).unwrap();
+        assert_eq!(kept.len(), 2);
+    }
+
+    #[test]
+    fn a_gif_cut_anywhere_is_an_error() {
+        let bytes = gif(3, 25);
+        for length in 0..bytes.len() {
+            let message = message(&bytes[..length]);
+            assert!(message.starts_with("x: is "), "{message}");
+        }
+        assert!(message(b"GIF89a\x01\x00\x01\x00\x00\x00\x00?").contains("unknown type 63"));
+    }
+}

@@ -1,0 +1,170 @@
+//! What a file is, by its first bytes.
+//!
+//! Source: the formats' own signatures. A signature does not promise that the rest can be read.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// The kinds of input that are files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A picture.
+    Image,
+    /// Moving pictures.
+    Video,
+    /// Sound.
+    Audio,
+}
+
+impl Kind {
+    /// The flag that takes it.
+    pub fn flag(self) -> &'static str {
+        match self {
+            Self::Image => "--image",
+            Self::Video => "--video",
+            Self::Audio => "--audio",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Image => "picture",
+            Self::Video => "video",
+            Self::Audio => "sound",
+        })
+    }
+}
+
+/// Formats whose signature we know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named as users name them")]
+pub enum Format {
+    Png,
+    Jpeg,
+    Webp,
+    Gif,
+    Bmp,
+    Wav,
+    Flac,
+    Ogg,
+    Mp3,
+    Mp4,
+    /// Matroska and WebM.
+    Matroska,
+    Avi,
+    /// A program or transport stream.
+    Mpeg,
+    Flv,
+}
+
+/// Bytes that are enough for [`Format::of`].
+pub const SIGNATURE: usize = 16;
+
+/// The first [`SIGNATURE`] bytes of a file, or all of a shorter one.
+///
+/// # Errors
+/// The system's own.
+pub fn start_of(path: &Path) -> io::Result<Vec<u8>> {
+    let mut start = vec![];
+    let file = File::open(path)?;
+    file.take(SIGNATURE as u64).read_to_end(&mut start)?;
+    Ok(start)
+}
+
+impl Format {
+    /// The format that begins with `bytes`.
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        let starts = |signature: &[u8]| bytes.starts_with(signature);
+        let riff = |form: &[u8]| starts(b"RIFF") && bytes.get(8..12) == Some(form);
+        let found = [
+            (starts(b"\x89PNG\r\n\x1a\n"), Self::Png),
+            (starts(b"\xff\xd8\xff"), Self::Jpeg),
+            (riff(b"WEBP"), Self::Webp),
+            (starts(b"GIF87a") || starts(b"GIF89a"), Self::Gif),
+            (starts(b"BM"), Self::Bmp),
+            (riff(b"WAVE"), Self::Wav),
+            (starts(b"fLaC"), Self::Flac),
+            (starts(b"OggS"), Self::Ogg),
+            (starts(b"ID3") || is_mpeg_audio(bytes), Self::Mp3),
+            (bytes.get(4..8) == Some(b"ftyp"), Self::Mp4),
+            (starts(b"\x1a\x45\xdf\xa3"), Self::Matroska),
+            (riff(b"AVI "), Self::Avi),
+            (
+                starts(b"\x00\x00\x01\xba") || starts(b"\x00\x00\x01\xb3"),
+                Self::Mpeg,
+            ),
+            (starts(b"FLV\x01"), Self::Flv),
+        ];
+        found
+            .into_iter()
+            .find_map(|(is, format)| is.then_some(format))
+    }
+
+    /// What it mostly holds: an Ogg or MP4 file may hold either.
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::Png | Self::Jpeg | Self::Webp | Self::Gif | Self::Bmp => Kind::Image,
+            Self::Wav | Self::Flac | Self::Ogg | Self::Mp3 => Kind::Audio,
+            Self::Mp4 | Self::Matroska | Self::Avi | Self::Mpeg | Self::Flv => Kind::Video,
+        }
+    }
+}
+
+/// The header of a frame of MPEG audio, layer 3: eleven set bits, and no reserved value.
+fn is_mpeg_audio(bytes: &[u8]) -> bool {
+    let &[0xff, second, third, ..] = bytes else {
+        return false;
+    };
+    let (version, layer) = (second >> 3 & 3, second >> 1 & 3);
+    let (bitrate, rate) = (third >> 4, third >> 2 & 3);
+    second >= 0xe0 && version != 1 && layer == 1 && bitrate != 15 && rate != 3
+}
+
+/// Why a file can't be read as `wanted`, in the words of an error.
+pub fn mistaken(bytes: &[u8], wanted: Kind, formats: &str) -> String {
+    let expected = format!("is not a {wanted} ({formats})");
+    match Format::of(bytes).map(Format::kind) {
+        _ if bytes.is_empty() => format!("is empty; expected a {wanted} ({formats})"),
+        Some(kind) if kind != wanted => {
+            format!("is a {kind}, not a {wanted}; give it with {}", kind.flag())
+        }
+        _ => expected,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_are_known_by_content() {
+        let cases: [(&[u8], Option<Format>); 9] = [
+            (b"RIFF\x00\x00\x00\x00WAVEfmt ", Some(Format::Wav)),
+            (b"RIFF\x00\x00\x00\x00AVI LIST", Some(Format::Avi)),
+            (b"\xff\xfb\x90\x64", Some(Format::Mp3)),
+            (b"\xff\xff\xff\xff", None),
+            (b"\x00\x00\x00\x20ftypisom", Some(Format::Mp4)),
+            (b"\xff\xd8\xff\xe0", Some(Format::Jpeg)),
+            (b"hello", None),
+            (b"\xff", None),
+            (b"", None),
+        ];
+        for (bytes, format) in cases {
+            assert_eq!(Format::of(bytes), format, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_another_kind_is_told_its_flag() {
+        let reason = mistaken(b"ID3\x04", Kind::Image, "png");
+        assert_eq!(reason, "is a sound, not a picture; give it with --audio");
+        assert_eq!(
+            mistaken(b"hello", Kind::Audio, "wav"),
+            "is not a sound (wav)"
+        );
+    }
+}

@@ -1,0 +1,315 @@
+//! Videos, and their sound, through the programs ffmpeg and ffprobe.
+//!
+//! Frames come through a pipe as PPM: raw RGB with the size before each, so that a turned video
+//! stands upright here too. Nothing is written to disk. A file can name no address: only files are
+//! allowed as protocol.
+
+mod process;
+
+use std::io::{self, BufRead, Read};
+use std::path::Path;
+
+use serde::Deserialize;
+use x2i_core::video::sampling::Sampling;
+use x2i_core::{Error, Image, Result, Video};
+
+use self::process::{Call, run};
+use super::{Kept, MAX_FRAMES};
+
+/// The largest answer of ffprobe, in bytes: a few numbers.
+const MAX_ANSWER: u64 = 1 << 20;
+/// The most bytes of a sound: half an hour of 32-bit stereo at 48 kHz.
+const MAX_SOUND: usize = 700 << 20;
+/// A video may decode to so many frames fewer than its header says, as its last is often lost.
+const LOST_FRAMES: usize = 1;
+
+/// The frames of a video that `sampling` chooses; `name` is for messages.
+///
+/// # Errors
+/// [`Error::Video`] when a program is missing, fails (with its own last line) or hangs, and when the
+/// file holds no video or is cut short.
+pub fn frames(name: &str, path: &Path, sampling: Sampling) -> Result<Video> {
+    let wrong = |reason: String| Error::video(name, reason);
+    let facts = facts(path).map_err(wrong)?;
+    let chosen = sampling.choose(facts.frames, facts.fps);
+    let chosen = chosen.map_err(|error| wrong(error.to_string()))?;
+    if chosen.len() > MAX_FRAMES {
+        let reason = format!(
+            "{} frames would be looked at, at most {MAX_FRAMES} can be: ask for fewer with --video-fps",
+            chosen.len()
+        );
+        return Err(wrong(reason));
+    }
+    let mut kept = Kept::new(name, chosen.len());
+    let call = Call::new("ffmpeg", frame_arguments(path, &chosen));
+    let mut failed = None;
+    let mut keep = |frame| {
+        kept.push(frame)
+            .map_err(|error| failed = Some(error))
+            .is_ok()
+    };
+    run(&call, read_ppm, &mut keep).map_err(wrong)?;
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let found = kept.frames.len();
+    if found + LOST_FRAMES < chosen.len() || found == 0 {
+        let reason = format!(
+            "is cut short or broken: {found} of {} frames could be decoded",
+            chosen.len()
+        );
+        return Err(wrong(reason));
+    }
+    while kept.frames.len() < chosen.len() {
+        kept.frames.extend(kept.frames.last().cloned());
+    }
+    kept.video(facts.fps * chosen.len() as f64 / facts.frames as f64)
+}
+
+/// A video's sound as the bytes of a WAV file, at most `seconds` and a little of it.
+///
+/// # Errors
+/// [`Error::Audio`] as [`frames`].
+pub fn sound(name: &str, path: &Path, seconds: f64) -> Result<Vec<u8>> {
+    let wrong = |reason: String| Error::audio(name, reason);
+    let mut arguments = input_arguments(path);
+    // A second more than is allowed, so that the limit is noticed.
+    let most = (seconds + 1.0).to_string();
+    let output = [
+        "-map",
+        "0:a:0",
+        "-t",
+        &most,
+        "-c:a",
+        "pcm_f32le",
+        "-f",
+        "wav",
+        "-",
+    ];
+    arguments.extend(output.map(String::from));
+    let mut wave: Vec<u8> = vec![];
+    let mut keep = |bytes: Vec<u8>| {
+        wave.extend(bytes);
+        wave.len() <= MAX_SOUND
+    };
+    let done = run(&Call::new("ffmpeg", arguments), read_piece, &mut keep);
+    if let Err(reason) = done {
+        // Its advice to those who do not mind is the last line then.
+        return Err(wrong(match reason.contains("trailing '?'") {
+            true => "holds no sound".into(),
+            false => reason,
+        }));
+    }
+    if wave.len() > MAX_SOUND {
+        return Err(wrong(format!(
+            "has more than {MAX_SOUND} bytes of sound; cut it"
+        )));
+    }
+    Ok(wave)
+}
+
+/// What a container says of its video.
+#[derive(Debug, PartialEq)]
+struct Facts {
+    frames: usize,
+    fps: f64,
+}
+
+/// ffprobe's answer.
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    streams: Vec<Stream>,
+}
+
+#[derive(Deserialize)]
+struct Stream {
+    nb_frames: Option<String>,
+    nb_read_packets: Option<String>,
+    avg_frame_rate: Option<String>,
+    r_frame_rate: Option<String>,
+}
+
+fn facts(path: &Path) -> Result<Facts, String> {
+    let told = probe(path, &[])?;
+    // Only some containers say how many frames they hold; the others are read through.
+    match told {
+        Some(facts) => Ok(facts),
+        None => probe(path, &["-count_packets"])?.ok_or_else(|| "has no frames".into()),
+    }
+}
+
+/// None when the number of frames is not told.
+fn probe(path: &Path, options: &[&str]) -> Result<Option<Facts>, String> {
+    let mut arguments: Vec<String> = ["-v", "error", "-protocol_whitelist", "file"]
+        .iter()
+        .chain(options)
+        .map(|&argument| argument.into())
+        .collect();
+    let entries = "stream=nb_frames,nb_read_packets,avg_frame_rate,r_frame_rate";
+    let ask = [
+        "-select_streams",
+        "v:0",
+        "-show_entries",
+        entries,
+        "-of",
+        "json",
+        "-i",
+    ];
+    arguments.extend(ask.map(String::from));
+    arguments.push(address(path));
+    let mut json = vec![];
+    let mut keep = |bytes: Vec<u8>| {
+        json.extend(bytes);
+        json.len() as u64 <= MAX_ANSWER
+    };
+    run(&Call::new("ffprobe", arguments), read_piece, &mut keep)?;
+    understand(&json)
+}
+
+fn understand(json: &[u8]) -> Result<Option<Facts>, String> {
+    let answer: Answer =
+        serde_json::from_slice(json).map_err(|_| "ffprobe gave no JSON".to_owned())?;
+    let stream = answer.streams.first();
+    let stream = stream.ok_or("holds no video; give a sound with --audio")?;
+    let rates = [&stream.avg_frame_rate, &stream.r_frame_rate];
+    let fps = rates.into_iter().flatten().find_map(|rate| fraction(rate));
+    let fps = fps.ok_or("does not say how many frames it shows a second")?;
+    let counts = [&stream.nb_frames, &stream.nb_read_packets];
+    let mut counts = counts.into_iter().flatten();
+    let frames = counts.find_map(|count| count.parse().ok().filter(|&count| count > 0));
+    Ok(frames.map(|frames| Facts { frames, fps }))
+}
+
+/// `30000/1001`; none for `0/0`.
+fn fraction(text: &str) -> Option<f64> {
+    let (above, below) = text.split_once('/')?;
+    let value = above.parse::<f64>().ok()? / below.parse::<f64>().ok()?;
+    (value.is_finite() && value > 0.0).then_some(value)
+}
+
+/// A name that is no option and no other protocol, whatever it looks like.
+fn address(path: &Path) -> String {
+    format!("file:{}", path.display())
+}
+
+fn input_arguments(path: &Path) -> Vec<String> {
+    let address = address(path);
+    let arguments = [
+        "-v",
+        "error",
+        "-nostdin",
+        "-protocol_whitelist",
+        "file",
+        "-i",
+        &address,
+    ];
+    arguments.map(String::from).into()
+}
+
+/// Decodes all, and gives the chosen frames alone.
+fn frame_arguments(path: &Path, chosen: &[usize]) -> Vec<String> {
+    let chosen: Vec<String> = chosen
+        .iter()
+        .map(|frame| format!("eq(n,{frame})"))
+        .collect();
+    // One a time step, so that the muxer neither repeats nor drops one.
+    let filter = format!("select='{}',setpts=N/25/TB", chosen.join("+"));
+    let mut arguments = input_arguments(path);
+    let output = [
+        "-map",
+        "0:v:0",
+        "-vf",
+        &filter,
+        "-r",
+        "25",
+        "-c:v",
+        "ppm",
+        "-f",
+        "image2pipe",
+        "-",
+    ];
+    arguments.extend(output.map(String::from));
+    arguments
+}
+
+/// Up to 64 KiB.
+fn read_piece(output: &mut dyn BufRead) -> io::Result<Option<Vec<u8>>> {
+    let mut piece = vec![];
+    output.take(1 << 16).read_to_end(&mut piece)?;
+    Ok((!piece.is_empty()).then_some(piece))
+}
+
+/// A picture as ffmpeg writes it: `P6`, the size and 255 on lines of their own, then RGB.
+fn read_ppm(output: &mut dyn BufRead) -> io::Result<Option<Image>> {
+    if output.fill_buf()?.is_empty() {
+        return Ok(None);
+    }
+    let broken = || io::Error::other("gave no picture in PPM");
+    let mut line = || {
+        let mut line = String::new();
+        (&mut *output).take(32).read_line(&mut line)?;
+        Ok::<_, io::Error>(line)
+    };
+    let [magic, size, depth] = [line()?, line()?, line()?];
+    let size = size.trim_end().split_once(' ');
+    let size = size.and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
+    let Some((width, height)) = size else {
+        return Err(broken());
+    };
+    let pixels = usize::checked_mul(width, height).unwrap_or(usize::MAX);
+    if (magic.trim_end(), depth.trim_end()) != ("P6", "255") || pixels > x2i_core::image::MAX_PIXELS
+    {
+        return Err(broken());
+    }
+    let mut rgb = vec![0; pixels * 3];
+    output.read_exact(&mut rgb)?;
+    Image::new(width, height, rgb)
+        .map(Some)
+        .map_err(|_| broken())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_of_ffprobe_are_understood() {
+        let ask = |json: &str| understand(json.as_bytes());
+        let facts = ask(r#"{"streams": [{"nb_frames": "90", "avg_frame_rate": "30000/1001"}]}"#);
+        assert_eq!(
+            facts.unwrap().unwrap(),
+            Facts {
+                frames: 90,
+                fps: 30_000.0 / 1001.0
+            }
+        );
+        let unknown = r#"{"streams": [{"avg_frame_rate": "0/0", "r_frame_rate": "25/1"}]}"#;
+        assert_eq!(ask(unknown), Ok(None));
+        assert!(ask(r#"{"streams": []}"#).unwrap_err().contains("no video"));
+        assert!(
+            ask(r#"{"streams": [{"nb_frames": "3"}]}"#)
+                .unwrap_err()
+                .contains("a second")
+        );
+        assert!(ask("").is_err());
+    }
+
+    #[test]
+    fn a_ppm_cut_anywhere_or_of_absurd_size_is_an_error() {
+        let whole = b"P6\n2 1\n255\nabcdef";
+        let read = |bytes: &[u8]| read_ppm(&mut io::BufReader::new(bytes));
+        assert_eq!(read(whole).unwrap().unwrap().pixels(), b"abcdef");
+        assert!(read(b"").unwrap().is_none());
+        for length in 1..whole.len() {
+            assert!(read(&whole[..length]).is_err(), "{length}");
+        }
+        for bytes in [
+            &b"P6\n99999999 99999999\n255\n"[..],
+            b"P6\n-1 1\n255\n",
+            b"P5\n1 1\n255\nabc",
+        ] {
+            assert!(read(bytes).is_err());
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! A folder of pictures as the frames of a video, in the order in which people number them.
+//!
+//! All of them are looked at, as `qwen_vl_utils` does with a list of frames.
+
+use std::cmp::Ordering;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use x2i_core::{Error, Result, Video};
+
+use super::{Kept, MAX_FRAMES};
+use crate::media::sniff::{Format, Kind, start_of};
+use crate::media::{Input, hex, image};
+use crate::source::io_error;
+
+/// Reads the pictures of a folder; `fps` of them are a second. Other files are passed over. The hash
+/// is of the pictures' names and hashes.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::Image`] for a broken picture, [`Error::Video`] when there are none, too
+/// many, or of several sizes.
+pub fn read(name: &str, folder: &Path, fps: f64) -> Result<Input<Video>> {
+    let paths = pictures(name, folder)?;
+    if paths.is_empty() {
+        return Err(Error::video(name, "is a folder without pictures"));
+    }
+    if paths.len() > MAX_FRAMES {
+        let reason = format!(
+            "is a folder of {} frames; at most {MAX_FRAMES} are looked at: leave some out",
+            paths.len()
+        );
+        return Err(Error::video(name, reason));
+    }
+    let mut kept = Kept::new(name, paths.len());
+    let mut hasher = Sha256::new();
+    for path in &paths {
+        let picture = image::read(path)?;
+        let file = path.file_name().unwrap_or_default();
+        hasher.update(file.as_encoded_bytes());
+        hasher.update([0]);
+        hasher.update(picture.sha256);
+        kept.push(picture.value)?;
+    }
+    Ok(Input {
+        value: kept.video(fps)?,
+        sha256: hex(&hasher.finalize()),
+    })
+}
+
+/// The files of a folder that begin as pictures do, in their natural order.
+fn pictures(name: &str, folder: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |error| io_error(name, error);
+    let mut paths = vec![];
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.is_file() {
+            let start = start_of(&path);
+            let start = start.map_err(|error| io_error(&path.display().to_string(), error))?;
+            if Format::of(&start).is_some_and(|format| format.kind() == Kind::Image) {
+                paths.push(path);
+            }
+        }
+    }
+    let file_name = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    };
+    paths.sort_by(|a, b| natural_order(&file_name(a), &file_name(b)));
+    Ok(paths)
+}
+
+/// `frame_9` before `frame_10`: runs of digits are compared as numbers.
+fn natural_order(a: &str, b: &str) -> Ordering {
+    let (mut left, mut right) = (a, b);
+    loop {
+        let (x, y) = match (left.chars().next(), right.chars().next()) {
+            // Numbers that differ in zeros alone; some order must be kept.
+            (None, None) => return a.cmp(b),
+            (None, _) => return Ordering::Less,
+            (_, None) => return Ordering::Greater,
+            (Some(x), Some(y)) => (x, y),
+        };
+        let order = match x.is_ascii_digit() && y.is_ascii_digit() {
+            true => take_number(&mut left).cmp(&take_number(&mut right)),
+            false => {
+                left = &left[x.len_utf8()..];
+                right = &right[y.len_utf8()..];
+                x.cmp(&y)
+            }
+        };
+        if order.is_ne() {
+            return order;
+        }
+    }
+}
+
+/// The digits that `text` begins with, as what their number compares by: its length without
+/// leading zeros, then its digits.
+fn take_number<'a>(text: &mut &'a str) -> (usize, &'a str) {
+    let end = text.find(|c: char| !c.is_ascii_digit());
+    let (digits, rest) = text.split_at(end.unwrap_or(text.len()));
+    *text = rest;
+    let digits = digits.trim_start_matches('0');
+    (digits.len(), digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_stand_in_the_order_of_their_numbers() {
+        let mut names = [
+            "f10.png",
+            "f9.png",
+            "f009.png",
+            "f1.png",
+            "g1.png",
+            "f",
+            "F2.png",
+            "f1a.png",
+            "é2",
+            "é10",
+            "f99999999999999999999999.png",
+            "f100000000000000000000000.png",
+        ];
+        names.sort_by(|a, b| natural_order(a, b));
+        let expected = [
+            "F2.png",
+            "f",
+            "f1.png",
+            "f1a.png",
+            "f009.png",
+            "f9.png",
+            "f10.png",
+            "f99999999999999999999999.png",
+            "f100000000000000000000000.png",
+            "g1.png",
+            "é2",
+            "é10",
+        ];
+        assert_eq!(names, expected);
+    }
+}
