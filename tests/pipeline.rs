@@ -2,11 +2,14 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::rc::Rc;
 
 use burn::tensor::Device;
 use x2i::source::FolderSource;
+use x2i_core::weights::gguf::GgufWriter;
+use x2i_core::weights::{MemorySource, StoredType};
 use x2i_core::{
-    Error, Image, InputBits, LoadOptions, Memory, Phase, Pipeline, Preview, Progress, Prompt,
+    Error, Image, InputBits, LoadOptions, Lora, Memory, Phase, Pipeline, Preview, Progress, Prompt,
     Request, Steps,
 };
 
@@ -151,6 +154,7 @@ const TIGHT: LoadOptions = LoadOptions {
     memory: Memory::Low,
     max_device_memory: Some(5 << 20),
     input_bits: InputBits::AsWeights,
+    loras: Vec::new(),
 };
 
 #[test]
@@ -163,7 +167,7 @@ fn a_streamed_and_a_low_model_paint_the_same_picture_bit_for_bit() {
         ..LoadOptions::default()
     };
     for options in [low, TIGHT] {
-        let (pipeline, loading) = load_with(options).expect("it loads");
+        let (pipeline, loading) = load_with(options.clone()).expect("it loads");
         assert!(loading.is_empty(), "nothing is read before it is needed");
         let (same, heard) = paint(&pipeline, &request);
         assert_eq!(image, same, "{options:?}");
@@ -173,6 +177,66 @@ fn a_streamed_and_a_low_model_paint_the_same_picture_bit_for_bit() {
         };
         assert_eq!(steps(&heard), steps(&painting));
         assert_eq!(paint(&pipeline, &request).0, image, "a second time");
+    }
+}
+
+/// A LoRA of rank 1 on the first and the last block of the embedded model.
+fn lora(pipeline: &Pipeline) -> Rc<Lora> {
+    let config = &pipeline.config().flux.config;
+    let hidden = config.hidden_size();
+    let last = format!("single_blocks.{}.linear2", config.num_single_layers - 1);
+    let layers = [
+        ("double_blocks.0.img_attn.proj", [hidden, hidden]),
+        (&last, [hidden, hidden + config.mlp_size()]),
+    ];
+    let tensors: Vec<_> = layers
+        .into_iter()
+        .flat_map(|(layer, [out, input])| {
+            [
+                (
+                    format!("{layer}.lora_A.weight"),
+                    StoredType::F32,
+                    vec![1, input],
+                ),
+                (
+                    format!("{layer}.lora_B.weight"),
+                    StoredType::F32,
+                    vec![out, 1],
+                ),
+            ]
+        })
+        .collect();
+    let writer = GgufWriter::new(vec![], tensors.clone()).expect("a plan");
+    let mut file = writer.start("lora", Vec::new()).expect("a header");
+    for (_, _, shape) in &tensors {
+        let values = (0..shape.iter().product()).map(|at: usize| (at % 5) as f32 * 0.1 - 0.2);
+        let bytes: Vec<u8> = values.flat_map(f32::to_le_bytes).collect();
+        file.write_tensor(&bytes).expect("a tensor");
+    }
+    let source = MemorySource::new("lora", file.finish().expect("a whole file"));
+    Rc::new(pollster::block_on(Lora::open(Rc::new(source), 0.5)).expect("it opens"))
+}
+
+#[test]
+fn a_lora_paints_the_same_picture_bit_for_bit_however_the_model_is_held() {
+    let (plain, _) = load();
+    let request = request(&plain, Preview::Off);
+    let with_lora = |options: LoadOptions| {
+        let options = LoadOptions {
+            loras: vec![lora(&plain)],
+            ..options
+        };
+        let (pipeline, _) = load_with(options).expect("it loads");
+        paint(&pipeline, &request).0
+    };
+    let high = with_lora(LoadOptions::default());
+    assert_ne!(high, paint(&plain, &request).0);
+    let low = LoadOptions {
+        memory: Memory::Low,
+        ..LoadOptions::default()
+    };
+    for options in [low, TIGHT] {
+        assert_eq!(high, with_lora(options));
     }
 }
 

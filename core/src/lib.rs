@@ -13,6 +13,7 @@ pub mod encoders;
 pub mod error;
 pub mod flux;
 pub mod image;
+pub mod lora;
 pub mod model;
 pub mod nn;
 pub mod pipeline;
@@ -27,6 +28,7 @@ pub mod weights;
 pub use config::ModelConfig;
 pub use error::{Error, Result};
 pub use image::Image;
+pub use lora::Lora;
 pub use nn::InputBits;
 pub use pipeline::{LoadOptions, Memory, Painting, Pipeline};
 pub use request::{

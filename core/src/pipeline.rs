@@ -59,7 +59,8 @@ impl Pipeline {
     /// the pictures are the same, bit for bit.
     ///
     /// # Errors
-    /// As [`load`](Self::load); [`Error::Request`] for a limit that no picture can be painted within.
+    /// As [`load`](Self::load); [`Error::Request`] for a limit that no picture can be painted within;
+    /// [`Error::Lora`] for a LoRA that does not fit.
     pub async fn load_with(
         options: &LoadOptions,
         source: &dyn ModelSource,
@@ -67,7 +68,7 @@ impl Pipeline {
         on_progress: &mut impl OnProgress,
     ) -> Result<Self> {
         let config = read_config(source).await?;
-        let files = Files::open(source, &config, device, options.input_bits).await?;
+        let files = Files::open(source, &config, device, options).await?;
         let plan = Plan::of(options, &config, &files.sizes())?;
         let parts = match plan.residency {
             Residency::All => Parts::Resident(files.load(plan.limit, on_progress).await?),

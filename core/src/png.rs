@@ -48,6 +48,27 @@ pub struct Metadata {
     /// The LLM's answer, where it gave one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<String>,
+    /// The LoRAs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loras: Vec<LoraRecord>,
+}
+
+/// A file of a request that itself stays where it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsedFile {
+    /// Its path as it was given.
+    pub file: String,
+    /// Its SHA-256.
+    pub sha256: String,
+}
+
+/// A LoRA of a picture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LoraRecord {
+    /// Its weights.
+    pub weights: UsedFile,
+    /// How much it counted.
+    pub scale: f32,
 }
 
 /// Versions of the programs that made a picture.
@@ -117,6 +138,7 @@ impl Metadata {
             sampler: "flow_match_euler".into(),
             device,
             answer,
+            loras: vec![],
         }
     }
 }
@@ -246,6 +268,13 @@ mod tests {
                 name: "test".into(),
             },
             answer: Some("yes".into()),
+            loras: vec![LoraRecord {
+                weights: UsedFile {
+                    file: "style.safetensors".into(),
+                    sha256: "ef".into(),
+                },
+                scale: 0.8,
+            }],
         }
     }
 

@@ -1,5 +1,6 @@
 //! The command line: every flag, its help, and nothing of what it does.
 
+mod adapters;
 mod bench;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use x2i_core::Conditioning;
 use x2i_core::weights::StoredType;
 
 use crate::device::DeviceChoice;
+pub use adapters::{AdapterArgs, Scaled};
 pub use bench::{
     BenchArgs, BenchCommand, BenchModelArgs, BenchPictureArgs, BenchQualityArgs, BenchServeArgs,
     BenchStackArgs, BenchVaeArgs, BenchVaeServeArgs, Peer,
@@ -61,6 +63,9 @@ pub struct GenerateArgs {
     /// A picture to show beside the words; may be given several times
     #[arg(long = "image", value_name = "FILE")]
     pub images: Vec<PathBuf>,
+    /// What stands beside the model and the prompt.
+    #[command(flatten)]
+    pub adapters: AdapterArgs,
     /// A model folder, or the name of the built-in model (default: emoji)
     #[arg(long, value_name = "DIR|NAME")]
     pub model: Option<String>,

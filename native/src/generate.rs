@@ -8,6 +8,7 @@ use x2i_core::png::{self, DeviceRecord, Metadata, ModelRecord, Versions};
 use x2i_core::vae::Tiling;
 use x2i_core::{InputBits, LoadOptions, Memory, ModelConfig, Painting, Pipeline, model};
 
+use crate::adapters::Adapters;
 use crate::cli::{ByteSize, GenerateArgs, MemoryChoice};
 use crate::device::{self, DeviceChoice, DeviceKind, OpenDevice};
 use crate::hashes::{Hashes, ModelHashes};
@@ -35,6 +36,8 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         check_model(replay, &config)?;
     }
     let jobs = job::plan(args, &config, replay.as_ref())?;
+    let adapters = Adapters::open(&args.adapters, replay.as_ref())?;
+    warnings.extend(adapters.warnings());
     check_outputs(args, &jobs)?;
     let mut hashes = ModelHashes::begin(&model, &config)?;
     let device = open_device(args, replay.as_ref(), &mut warnings)?;
@@ -48,7 +51,10 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
 
     let mut reporter = Reporter::new(display, interrupt, device.health.clone());
     reporter.begin_picture(1, jobs.len());
-    let options = load_options(args, &device);
+    let options = LoadOptions {
+        loras: adapters.loras(),
+        ..load_options(args, &device)
+    };
     let loaded = device.guard(|| {
         let mut on_progress = async |progress| reporter.hear(progress);
         pollster::block_on(Pipeline::load_with(
@@ -72,6 +78,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
             warn(display, &changed_files(replay, hashes));
         }
         let metadata = metadata(&model, &config, hashes, &device, job, &painting);
+        let metadata = adapters.recorded_in(metadata);
         let png = png::encode(&painting.image, &metadata)?;
         job.output.write(&png).context("-o")?;
         tell(display, job, &metadata, seconds)?;
@@ -102,6 +109,7 @@ fn load_options(args: &GenerateArgs, device: &OpenDevice) -> LoadOptions {
             true => InputBits::Sixteen,
             false => InputBits::AsWeights,
         },
+        loras: vec![],
     }
 }
 

@@ -33,8 +33,8 @@ pub struct Job {
 pub struct Replay {
     /// The PNG, as it was given.
     pub name: String,
-    /// Its folder, where input pictures may lie too.
-    folder: PathBuf,
+    /// Its folder, where input files may lie too.
+    pub folder: PathBuf,
     /// What it says.
     pub metadata: Metadata,
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use burn::tensor::Device;
 
 use super::meter::LoadMeter;
-use super::plan::{Limit, Sizes};
+use super::plan::{Limit, LoadOptions, Sizes};
 use crate::align_net::AlignNet;
 use crate::config::{AlignNetConfig, ModelConfig};
 use crate::encoders::Encoder;
@@ -74,12 +74,13 @@ impl Files {
         source: &dyn ModelSource,
         config: &ModelConfig,
         device: &Device,
-        input_bits: InputBits,
+        options: &LoadOptions,
     ) -> Result<Self> {
         let open = async |component, files| open_weights(source, component, files).await;
         let encoder = open(Component::Qwen2_5Vl, &config.encoder.weights).await?;
         let align_net = open(Component::AlignNet, &config.align_net.weights).await?;
-        let flux = open(Component::Flux, &config.flux.weights).await?;
+        let mut flux = open(Component::Flux, &config.flux.weights).await?;
+        flux.adapt(&options.loras)?;
         let vae = open(Component::Vae, &config.vae.weights).await?;
         let align_config = align_net_config(config, &align_net)?;
         check_fit(config, &align_config)?;
@@ -92,7 +93,7 @@ impl Files {
             flux: Rc::new(flux),
             vae,
             device: device.clone(),
-            input_bits,
+            input_bits: options.input_bits,
         })
     }
 

@@ -3,13 +3,16 @@
 //! Weights are counted from the headers, the transformer's activations from the tokens. Left out:
 //! the activations of the other parts, which work while the transformer is not there.
 
+use std::rc::Rc;
+
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::flux::FluxBytes;
+use crate::lora::Lora;
 use crate::nn::InputBits;
 
 /// How a model is held.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct LoadOptions {
     /// Which parts stay on the device.
     pub memory: Memory,
@@ -18,6 +21,8 @@ pub struct LoadOptions {
     pub max_device_memory: Option<u64>,
     /// How quantized layers round their inputs on the CPU.
     pub input_bits: InputBits,
+    /// Changes of the transformer, all of which count.
+    pub loras: Vec<Rc<Lora>>,
 }
 
 /// Which parts of a model stay on the device.
