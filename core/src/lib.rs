@@ -32,5 +32,5 @@ pub use lora::Lora;
 pub use nn::InputBits;
 pub use pipeline::{LoadOptions, Memory, Painting, Pipeline};
 pub use request::{
-    Conditioning, OnProgress, Part, Phase, Preview, Progress, Prompt, Request, Steps,
+    Conditioning, Init, OnProgress, Part, Phase, Preview, Progress, Prompt, Request, Steps,
 };

@@ -10,6 +10,7 @@ use crate::align_net::Conditioning;
 use crate::config::ModelConfig;
 use crate::encoders::EncodeOptions;
 use crate::error::{Error, Result};
+use crate::flux::noise::TorchRng;
 use crate::flux::{BlockOutput, FluxInput, latents};
 use crate::image::{self, Image};
 use crate::model::{ModelSource, read_config};
@@ -109,6 +110,7 @@ impl Pipeline {
         let tokens = self.image_tokens(request);
         self.parts.check(self.limit, tokens)?;
 
+        let begin = self.begin(request, on_progress).await?;
         let encoder = self.parts.encoder(on_progress).await?;
         let encoded = encoder
             .encode(&request.prompt, &self.encode_options(request), on_progress)
@@ -117,7 +119,9 @@ impl Pipeline {
         let align_net = self.parts.align_net(on_progress).await?;
         let conditioning = align_net.forward(encoded.hidden_states);
         drop(align_net);
-        let latents = self.denoise(request, conditioning, on_progress).await?;
+        let latents = self
+            .denoise(request, begin, conditioning, on_progress)
+            .await?;
         let vae = self.parts.vae(on_progress).await?;
         let total = vae.decoder_parts();
         let mut done = 0;
@@ -151,10 +155,44 @@ impl Pipeline {
         }
     }
 
-    /// Noise to latents `[1, channels, height/8, width/8]`.
+    /// What the first step starts from: noise, or a picture mixed with it.
+    async fn begin(&self, request: &Request, on_progress: &mut impl OnProgress) -> Result<Begin> {
+        let side = self.config.vae.config.downsampling();
+        let (height, width) = (request.height / side, request.width / side);
+        let shape = [self.config.vae.config.latent_channels, height, width];
+        let sigmas = FlowMatchEuler::new(self.config.scheduler.clone())
+            .schedule(request.steps, self.image_tokens(request))
+            .sigmas;
+        let Some(init) = &request.init else {
+            let latents = latents::noise(request.seed, shape, &self.device);
+            return Ok(Begin { latents, sigmas });
+        };
+        let sigmas = sigmas[init.first_step(request.steps)..].to_vec();
+        let image = image::resize::resize_lanczos(&init.image, request.width, request.height)?;
+        let config = &self.config.vae.config;
+        let encoder = self.parts.vae_encoder(config, &self.device, on_progress);
+        let encoder = encoder.await?;
+        let mut done = 0;
+        report(on_progress, Phase::Encode, done, encoder.parts()).await?;
+        let mut on_part = async |_: &str, _: &Bands| {
+            done += 1;
+            report(on_progress, Phase::Encode, done, encoder.parts()).await
+        };
+        let image = image.to_tensor(&self.device);
+        let distribution = encoder.encode(image, &mut on_part).await?;
+        // One generator gives the sample first, then the noise, as in diffusers.
+        let mut generator = TorchRng::new(request.seed);
+        let mut noise = || latents::draw(&mut generator, shape, &self.device);
+        let clean = encoder.scale(distribution.sample(noise()));
+        let latents = FlowMatchEuler::add_noise(clean, noise(), sigmas[0]);
+        Ok(Begin { latents, sigmas })
+    }
+
+    /// Noisy latents to clean ones, `[1, channels, height/8, width/8]`.
     async fn denoise(
         &self,
         request: &Request,
+        Begin { latents, sigmas }: Begin,
         Conditioning { txt, vec }: Conditioning,
         on_progress: &mut impl OnProgress,
     ) -> Result<Tensor<4>> {
@@ -169,12 +207,7 @@ impl Pipeline {
         let side = self.config.vae.config.downsampling();
         let (height, width) = (request.height / side, request.width / side);
         let (rows, columns) = (height / latents::PACK, width / latents::PACK);
-        let channels = self.config.vae.config.latent_channels;
-        let noise = latents::noise(request.seed, [channels, height, width], &self.device);
-        let mut img = latents::pack(noise);
-
-        let schedule = FlowMatchEuler::new(self.config.scheduler.clone())
-            .schedule(request.steps, rows * columns);
+        let mut img = latents::pack(latents);
         let ids = [
             latents::text_ids(text_tokens),
             latents::image_ids(rows, columns),
@@ -182,16 +215,17 @@ impl Pipeline {
         .concat();
         let rope = flux.rope(&ids);
         let conditions = flux.embed(txt, vec, &[request.guidance]);
+        let steps = sigmas.len() - 1;
         let mut at = Place {
             blocks: 0,
-            total: request.steps * flux.blocks(),
+            total: steps * flux.blocks(),
             steps: Steps {
                 done: 0,
-                total: request.steps,
+                total: steps,
             },
         };
         at.progress().tell(on_progress).await?;
-        for levels in schedule.sigmas.windows(2) {
+        for levels in sigmas.windows(2) {
             let input = FluxInput {
                 img: img.clone(),
                 conditions: &conditions,
@@ -231,6 +265,14 @@ impl Pipeline {
         }
         Ok(latents::unpack(img, height, width))
     }
+}
+
+/// Where a picture starts.
+struct Begin {
+    /// `[1, channels, height/8, width/8]`, at the first of the levels.
+    latents: Tensor<4>,
+    /// From there to 0.
+    sigmas: Vec<f32>,
 }
 
 /// Latents of one picture to the picture.

@@ -51,6 +51,9 @@ pub struct Metadata {
     /// The LoRAs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub loras: Vec<LoraRecord>,
+    /// The picture that it began with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<InitRecord>,
 }
 
 /// A file of a request that itself stays where it is.
@@ -60,6 +63,15 @@ pub struct UsedFile {
     pub file: String,
     /// Its SHA-256.
     pub sha256: String,
+}
+
+/// What a picture began with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InitRecord {
+    /// A picture.
+    pub picture: UsedFile,
+    /// How far it was left.
+    pub strength: f64,
 }
 
 /// A LoRA of a picture.
@@ -139,6 +151,7 @@ impl Metadata {
             device,
             answer,
             loras: vec![],
+            init: None,
         }
     }
 }
@@ -275,6 +288,13 @@ mod tests {
                 },
                 scale: 0.8,
             }],
+            init: Some(InitRecord {
+                picture: UsedFile {
+                    file: "begin.png".into(),
+                    sha256: "01".into(),
+                },
+                strength: 0.6,
+            }),
         }
     }
 

@@ -5,18 +5,23 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
-use x2i_core::Lora;
-use x2i_core::png::{LoraRecord, Metadata, UsedFile};
+use x2i_core::png::{InitRecord, LoraRecord, Metadata, UsedFile};
+use x2i_core::{Init, LoadOptions, Lora, Request};
 
 use crate::cli::{AdapterArgs, Scaled};
 use crate::hashes::hash_file;
 use crate::job::Replay;
+use crate::picture;
 use crate::source::MappedFile;
+
+/// How far a picture is left where nobody says it, as in diffusers.
+const STRENGTH: f64 = 0.6;
 
 /// All of it, and the records that repeat it.
 #[derive(Debug, Default)]
 pub struct Adapters {
     loras: Vec<(Rc<Lora>, LoraRecord)>,
+    init: Option<(Init, InitRecord)>,
 }
 
 impl Adapters {
@@ -35,12 +40,38 @@ impl Adapters {
                 loras.push(open_lora(&found, Path::new(&weights.file), *scale)?);
             }
         }
-        Ok(Self { loras })
+        let init = match (&args.init, replay) {
+            (Some(file), _) => Some(open_init(file, file, args.strength)?),
+            (None, Some(replay)) => match &replay.metadata.init {
+                Some(InitRecord { picture, strength }) => {
+                    let found = find(replay, picture, "--init")?;
+                    let strength = args.strength.or(Some(*strength));
+                    Some(open_init(&found, Path::new(&picture.file), strength)?)
+                }
+                None => None,
+            },
+            (None, None) => None,
+        };
+        if args.strength.is_some() && init.is_none() {
+            bail!("--strength: says how far to leave a picture; give that with --init");
+        }
+        Ok(Self { loras, init })
     }
 
-    /// The LoRAs, opened.
-    pub fn loras(&self) -> Vec<Rc<Lora>> {
-        self.loras.iter().map(|(lora, _)| lora.clone()).collect()
+    /// The options with their part of them.
+    pub fn added_to_options(&self, options: LoadOptions) -> LoadOptions {
+        LoadOptions {
+            loras: self.loras.iter().map(|(lora, _)| lora.clone()).collect(),
+            ..options
+        }
+    }
+
+    /// The request with its part of them.
+    pub fn added_to(&self, request: Request) -> Request {
+        Request {
+            init: self.init.as_ref().map(|(init, _)| init.clone()),
+            ..request
+        }
     }
 
     /// What the user should know of them.
@@ -61,6 +92,7 @@ impl Adapters {
     pub fn recorded_in(&self, metadata: Metadata) -> Metadata {
         Metadata {
             loras: self.loras.iter().map(|(_, lora)| lora.clone()).collect(),
+            init: self.init.as_ref().map(|(_, init)| init.clone()),
             ..metadata
         }
     }
@@ -74,6 +106,16 @@ fn open_lora(path: &Path, given: &Path, scale: f32) -> Result<(Rc<Lora>, LoraRec
         sha256: hash_file(path)?,
     };
     Ok((Rc::new(lora), LoraRecord { weights, scale }))
+}
+
+fn open_init(path: &Path, given: &Path, strength: Option<f64>) -> Result<(Init, InitRecord)> {
+    let picture::InputPicture { image, sha256 } = picture::read(path).context("--init")?;
+    let strength = strength.unwrap_or(STRENGTH);
+    let picture = UsedFile {
+        file: given.display().to_string(),
+        sha256,
+    };
+    Ok((Init { image, strength }, InitRecord { picture, strength }))
 }
 
 /// A file that a replayed picture was made with: where it was, or beside the PNG; it must be the

@@ -35,8 +35,12 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     if let Some(replay) = &replay {
         check_model(replay, &config)?;
     }
-    let jobs = job::plan(args, &config, replay.as_ref())?;
     let adapters = Adapters::open(&args.adapters, replay.as_ref())?;
+    let mut jobs = job::plan(args, &config, replay.as_ref())?;
+    for job in &mut jobs {
+        job.request = adapters.added_to(job.request.clone());
+        job.request.validate()?;
+    }
     warnings.extend(adapters.warnings());
     check_outputs(args, &jobs)?;
     let mut hashes = ModelHashes::begin(&model, &config)?;
@@ -51,10 +55,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
 
     let mut reporter = Reporter::new(display, interrupt, device.health.clone());
     reporter.begin_picture(1, jobs.len());
-    let options = LoadOptions {
-        loras: adapters.loras(),
-        ..load_options(args, &device)
-    };
+    let options = adapters.added_to_options(load_options(args, &device));
     let loaded = device.guard(|| {
         let mut on_progress = async |progress| reporter.hear(progress);
         pollster::block_on(Pipeline::load_with(
@@ -109,7 +110,7 @@ fn load_options(args: &GenerateArgs, device: &OpenDevice) -> LoadOptions {
             true => InputBits::Sixteen,
             false => InputBits::AsWeights,
         },
-        loras: vec![],
+        ..LoadOptions::default()
     }
 }
 
@@ -140,7 +141,12 @@ fn check_outputs(args: &GenerateArgs, jobs: &[Job]) -> Result<()> {
 fn check_memory(jobs: &[Job], config: &ModelConfig, available: u64) -> Result<()> {
     for Job { request, .. } in jobs {
         let levels = &config.vae.config.block_out_channels;
-        let needed = decoding_memory(request.width, request.height, levels);
+        // The encoder, which has no bands, comes before the decoder and has gone by then.
+        let tiling = match request.init {
+            Some(_) => Tiling::Whole,
+            None => Tiling::of(request.width, request.height),
+        };
+        let needed = vae_memory(request.width, request.height, levels, tiling);
         if needed > available {
             bail!(
                 "--size: {}x{} needs about {} to decode, {} are available; ask for a smaller picture",
@@ -156,9 +162,9 @@ fn check_memory(jobs: &[Job], config: &ModelConfig, available: u64) -> Result<()
 
 /// Bytes that the VAE holds at its peak: copies of the finest level's input, which has the channels
 /// of the level below.
-fn decoding_memory(width: usize, height: usize, block_out_channels: &[usize]) -> u64 {
+fn vae_memory(width: usize, height: usize, block_out_channels: &[usize], tiling: Tiling) -> u64 {
     // Measured, all in all, with 32 channels: 1.3 for 2048x2048 in bands, 3.4 when it was whole.
-    let copies = match Tiling::of(width, height) {
+    let copies = match tiling {
         Tiling::Whole => 4,
         Tiling::Bands { .. } => 2,
     };
@@ -327,7 +333,8 @@ mod tests {
     fn the_memory_of_decoding_is_not_underestimated() {
         /// Peak of `x2i generate --size 2048x2048` with the embedded model, all in all.
         const MEASURED: u64 = 710_576 * 1024;
-        let estimate = decoding_memory(2048, 2048, &[16, 32, 64, 64]);
+        let tiling = Tiling::of(2048, 2048);
+        let estimate = vae_memory(2048, 2048, &[16, 32, 64, 64], tiling);
         assert!(
             (MEASURED..MEASURED * 3 / 2).contains(&estimate),
             "{estimate}"

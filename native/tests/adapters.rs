@@ -1,10 +1,10 @@
-//! The program with what stands beside a model: LoRAs.
+//! The program with what stands beside a model and a prompt: LoRAs, a picture to begin with.
 
 mod program;
 
 use std::fs;
 
-use program::Program;
+use program::{Program, write_png};
 use x2i_core::weights::StoredType;
 use x2i_core::weights::gguf::GgufWriter;
 
@@ -177,5 +177,49 @@ fn loras_that_can_not_be_opened_are_refused() {
     lora("in.txt").refused(&["in.txt"]);
     lora(":1").refused(&["--lora", "FILE:SCALE"]);
     lora("in.txt:NaN").refused(&["--lora"]);
+    assert_eq!(program.files(), [""; 0]);
+}
+
+#[test]
+fn a_picture_that_began_with_another_repeats_itself() {
+    let program = Program::new();
+    write_png(&program.path("in.png"), 40, 24);
+    let init = ["x", "--init", "in.png", "--strength", "0.5", "--steps", "4"];
+    program.generate(&init).succeeded();
+    let again = ["generate", "--from", "out.png", "-o", "again.png"];
+    program.run(&again).succeeded();
+    let bytes = |name| fs::read(program.path(name)).unwrap();
+    assert!(bytes("out.png") == bytes("again.png"));
+    program
+        .run(&[&again[..], &["--strength", "1"]].concat())
+        .succeeded();
+    assert!(pixels(&program, "out.png") != pixels(&program, "again.png"));
+    write_png(&program.path("in.png"), 40, 25);
+    program
+        .run(&again)
+        .refused(&["--from", "in.png", "SHA-256", "--init"]);
+}
+
+#[test]
+fn strengths_and_pictures_to_begin_with_that_can_not_be() {
+    let program = Program::new();
+    write_png(&program.path("in.png"), 40, 24);
+    for strength in ["0", "-0.5", "1.01", "NaN", "inf"] {
+        program
+            .generate(&["x", "--init", "in.png", "--strength", strength])
+            .refused(&["--strength", "above 0 and at most 1"]);
+    }
+    program
+        .generate(&["x", "--strength", "0.5"])
+        .refused(&["--strength", "--init"]);
+    program.generate(&["x", "--init", "nothing.png"]).refused(&[
+        "--init",
+        "nothing.png",
+        "not found",
+    ]);
+    fs::write(program.path("in.txt"), "hello, world").unwrap();
+    program
+        .generate(&["x", "--init", "in.txt"])
+        .refused(&["--init", "in.txt", "not a picture"]);
     assert_eq!(program.files(), [""; 0]);
 }

@@ -8,7 +8,7 @@ use burn::tensor::Device;
 use super::meter::LoadMeter;
 use super::plan::{Limit, LoadOptions, Sizes};
 use crate::align_net::AlignNet;
-use crate::config::{AlignNetConfig, ModelConfig};
+use crate::config::{AlignNetConfig, ModelConfig, VaeConfig};
 use crate::encoders::Encoder;
 use crate::error::{Error, Result};
 use crate::flux::{Flux, FluxBytes};
@@ -16,7 +16,7 @@ use crate::model::{ModelSource, open_weights, read_tokenizer};
 use crate::nn::InputBits;
 use crate::request::OnProgress;
 use crate::tokenizer::Tokenizer;
-use crate::vae::Vae;
+use crate::vae::{Vae, VaeEncoder};
 use crate::weights::{Component, OnRead, Scope, Weights};
 
 /// The opened files of a model: headers, and no values.
@@ -38,6 +38,8 @@ pub(super) struct Models {
     align_net: AlignNet,
     flux: Flux,
     vae: Vae,
+    /// For its encoder, which does not stay.
+    vae_weights: Weights,
 }
 
 /// Where the parts are.
@@ -120,6 +122,7 @@ impl Files {
             align_net: self.align_net(&meter).await?,
             flux: self.flux(limit, &meter).await?,
             vae: self.vae(&meter).await?,
+            vae_weights: self.vae,
         };
         meter.end().await?;
         Ok(models)
@@ -208,6 +211,25 @@ impl Parts {
         let flux = files.flux(limit, &meter).await?;
         meter.end().await?;
         Ok(Held::Loaded(flux))
+    }
+
+    /// The VAE's encoder: it is loaded when a picture begins with another one, and dropped after.
+    pub async fn vae_encoder(
+        &self,
+        config: &VaeConfig,
+        device: &Device,
+        on_progress: &mut impl OnProgress,
+    ) -> Result<VaeEncoder> {
+        let weights = match self {
+            Self::Resident(models) => &models.vae_weights,
+            Self::OneByOne(files) => &files.vae,
+        };
+        let meter = LoadMeter::new(on_progress, weights.byte_len(VaeEncoder::PREFIX));
+        meter.begin().await?;
+        let scope = weights.scope(device).heard_by(&meter);
+        let encoder = VaeEncoder::load(config, &scope).await?;
+        meter.end().await?;
+        Ok(encoder)
     }
 
     /// The VAE's decoder.

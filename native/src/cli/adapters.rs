@@ -12,6 +12,13 @@ pub struct AdapterArgs {
     /// how much it counts (default: 1); may be given several times
     #[arg(long = "lora", value_name = "FILE[:SCALE]")]
     pub loras: Vec<Scaled>,
+    /// A picture to begin with, resized to the size of the new one
+    #[arg(long, value_name = "FILE")]
+    pub init: Option<PathBuf>,
+    /// How far to leave that picture: above 0 and at most 1, the share of the steps that are made
+    /// (default: 0.6)
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    pub strength: Option<f64>,
 }
 
 /// `FILE` or `FILE:SCALE`.
