@@ -60,7 +60,7 @@ impl VaeEncoder {
 
     /// Parts that [`VaeEncoder::encode`] reports.
     pub fn parts(&self) -> usize {
-        self.encoder.down.len() + 5
+        self.encoder.down.len() + 4
     }
 
     /// Pictures `[batch, 3, height, width]` in -1..1 -> their latents' distribution, before scaling.
