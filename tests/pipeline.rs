@@ -155,6 +155,7 @@ const TIGHT: LoadOptions = LoadOptions {
     max_device_memory: Some(5 << 20),
     input_bits: InputBits::AsWeights,
     loras: Vec::new(),
+    control: None,
 };
 
 #[test]

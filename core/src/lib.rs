@@ -13,6 +13,7 @@ pub mod encoders;
 pub mod error;
 pub mod flux;
 pub mod image;
+pub mod light_control;
 pub mod lora;
 pub mod model;
 pub mod nn;
@@ -32,5 +33,5 @@ pub use lora::Lora;
 pub use nn::InputBits;
 pub use pipeline::{LoadOptions, Memory, Painting, Pipeline};
 pub use request::{
-    Conditioning, Init, OnProgress, Part, Phase, Preview, Progress, Prompt, Request, Steps,
+    Conditioning, Control, Init, OnProgress, Part, Phase, Preview, Progress, Prompt, Request, Steps,
 };

@@ -13,11 +13,12 @@ use crate::error::{Error, Result};
 use crate::flux::noise::TorchRng;
 use crate::flux::{BlockOutput, FluxInput, latents};
 use crate::image::{self, Image};
+use crate::light_control::LightControl;
 use crate::model::{ModelSource, read_config};
 use crate::request::{OnProgress, Phase, Preview, Progress, Request, Steps, report};
 use crate::sampler::FlowMatchEuler;
 use crate::vae::{Bands, OnPart, Vae};
-use parts::{Files, Parts};
+use parts::{Files, Held, Parts};
 use plan::{Limit, Plan, Residency};
 pub use plan::{LoadOptions, Memory};
 
@@ -107,6 +108,12 @@ impl Pipeline {
             });
         }
 
+        if request.control.is_some() && self.parts.control_beside().is_none() {
+            return Err(Error::request(
+                "--control",
+                "needs LightControl's weights; give them with --control-weights",
+            ));
+        }
         let tokens = self.image_tokens(request);
         self.parts.check(self.limit, tokens)?;
 
@@ -188,6 +195,25 @@ impl Pipeline {
         Ok(Begin { latents, sigmas })
     }
 
+    /// What steers the picture, where something does.
+    async fn control(
+        &self,
+        request: &Request,
+        on_progress: &mut impl OnProgress,
+    ) -> Result<Option<Steering<'_>>> {
+        let Some(control) = &request.control else {
+            return Ok(None);
+        };
+        let (width, height) = (request.width, request.height);
+        let hint = image::resize::resize_lanczos(&control.image, width, height)?;
+        let nets = self.parts.control(on_progress).await?;
+        Ok(nets.map(|nets| Steering {
+            nets,
+            hint: hint.to_tensor(&self.device),
+            scale: control.scale,
+        }))
+    }
+
     /// Noisy latents to clean ones, `[1, channels, height/8, width/8]`.
     async fn denoise(
         &self,
@@ -203,7 +229,10 @@ impl Pipeline {
         let text_tokens = txt.dims()[1];
         let tokens = text_tokens + self.image_tokens(request);
         let limit = self.limit.beside(vae.is_some(), tokens);
-        let flux = self.parts.flux(limit, on_progress).await?;
+        let nets = request.control.as_ref();
+        let nets = nets.and_then(|_| self.parts.control_beside()).unwrap_or(0);
+        let flux = self.parts.flux(limit.less(nets), on_progress).await?;
+        let control = self.control(request, on_progress).await?;
         let side = self.config.vae.config.downsampling();
         let (height, width) = (request.height / side, request.width / side);
         let (rows, columns) = (height / latents::PACK, width / latents::PACK);
@@ -236,7 +265,10 @@ impl Pipeline {
                 at.blocks += 1;
                 at.progress().tell(on_progress).await
             };
-            let velocity = flux.forward(input, &mut on_block).await?;
+            let steer = |index| control.as_ref()?.after(index, &levels[..1]);
+            let velocity = flux
+                .forward_controlled(input, &steer, &mut on_block)
+                .await?;
             let next = FlowMatchEuler::step(img.clone(), velocity.clone(), levels[0], levels[1]);
             // A GPU runs behind: wait once a step, so that progress is true and memory bounded.
             next.clone()
@@ -264,6 +296,21 @@ impl Pipeline {
             ended.tell(on_progress).await?;
         }
         Ok(latents::unpack(img, height, width))
+    }
+}
+
+/// A picture's control on the device.
+struct Steering<'a> {
+    nets: Held<'a, LightControl>,
+    hint: Tensor<4>, // [1, 3, height, width]
+    scale: f32,
+}
+
+impl Steering<'_> {
+    /// What is added after a double block, `[1, image tokens, hidden]`.
+    fn after(&self, index: usize, sigma: &[f32]) -> Option<Tensor<3>> {
+        let tokens = self.nets.forward(index, &self.hint, sigma)?;
+        Some(tokens * self.scale)
     }
 }
 

@@ -54,6 +54,9 @@ pub struct Metadata {
     /// The picture that it began with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<InitRecord>,
+    /// The picture that steered it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<ControlRecord>,
 }
 
 /// A file of a request that itself stays where it is.
@@ -72,6 +75,17 @@ pub struct InitRecord {
     pub picture: UsedFile,
     /// How far it was left.
     pub strength: f64,
+}
+
+/// What steered a picture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ControlRecord {
+    /// A picture.
+    pub picture: UsedFile,
+    /// LightControl's weights.
+    pub weights: UsedFile,
+    /// How much it counted.
+    pub scale: f32,
 }
 
 /// A LoRA of a picture.
@@ -152,6 +166,7 @@ impl Metadata {
             answer,
             loras: vec![],
             init: None,
+            control: None,
         }
     }
 }
@@ -294,6 +309,17 @@ mod tests {
                     sha256: "01".into(),
                 },
                 strength: 0.6,
+            }),
+            control: Some(ControlRecord {
+                picture: UsedFile {
+                    file: "edges.png".into(),
+                    sha256: "02".into(),
+                },
+                weights: UsedFile {
+                    file: "control.bin".into(),
+                    sha256: "03".into(),
+                },
+                scale: 0.7,
             }),
         }
     }

@@ -83,6 +83,8 @@ pub struct Request {
     pub preview: Preview,
     /// The picture to begin with; noise alone without one.
     pub init: Option<Init>,
+    /// The picture that steers; none without one.
+    pub control: Option<Control>,
 }
 
 /// A picture to begin with (img2img).
@@ -93,6 +95,16 @@ pub struct Init {
     /// How far to leave it, above 0 and at most 1: the share of the steps that are made. At 1 nothing
     /// of it is left.
     pub strength: f64,
+}
+
+/// A picture that LightControl steers by; its weights are [`crate::LoadOptions::control`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Control {
+    /// The picture, in the form that the weights were trained with (edges, depth, ...); it is resized
+    /// to the request's size, as PIL's LANCZOS does.
+    pub image: Image,
+    /// How much it counts; 1 in training.
+    pub scale: f32,
 }
 
 impl Init {
@@ -132,6 +144,7 @@ impl Request {
             conditioning: defaults.conditioning,
             preview: Preview::Off,
             init: None,
+            control: None,
         }
     }
 
@@ -167,6 +180,11 @@ impl Request {
                 "--strength",
                 format!("{strength} must be above 0 and at most 1"),
             ));
+        }
+        if let Some(Control { scale, .. }) = self.control
+            && !scale.is_finite()
+        {
+            return Err(Error::request("--control", format!("{scale} is no scale")));
         }
         if self.prompt.parts.is_empty()
             || (self.prompt.images().next().is_none()

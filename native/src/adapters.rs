@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
-use x2i_core::png::{InitRecord, LoraRecord, Metadata, UsedFile};
-use x2i_core::{Init, LoadOptions, Lora, Request};
+use x2i_core::png::{ControlRecord, InitRecord, LoraRecord, Metadata, UsedFile};
+use x2i_core::weights::{Component, Weights};
+use x2i_core::{Control, Init, LoadOptions, Lora, Request};
 
 use crate::cli::{AdapterArgs, Scaled};
 use crate::hashes::hash_file;
@@ -17,11 +18,20 @@ use crate::source::MappedFile;
 /// How far a picture is left where nobody says it, as in diffusers.
 const STRENGTH: f64 = 0.6;
 
+/// A control, its weights, and the record of both.
+#[derive(Debug)]
+struct Steering {
+    control: Control,
+    weights: Rc<Weights>,
+    record: ControlRecord,
+}
+
 /// All of it, and the records that repeat it.
 #[derive(Debug, Default)]
 pub struct Adapters {
     loras: Vec<(Rc<Lora>, LoraRecord)>,
     init: Option<(Init, InitRecord)>,
+    control: Option<Steering>,
 }
 
 impl Adapters {
@@ -55,13 +65,19 @@ impl Adapters {
         if args.strength.is_some() && init.is_none() {
             bail!("--strength: says how far to leave a picture; give that with --init");
         }
-        Ok(Self { loras, init })
+        Ok(Self {
+            loras,
+            init,
+            control: steering(args, replay)?,
+        })
     }
 
     /// The options with their part of them.
     pub fn added_to_options(&self, options: LoadOptions) -> LoadOptions {
+        let control = self.control.as_ref();
         LoadOptions {
             loras: self.loras.iter().map(|(lora, _)| lora.clone()).collect(),
+            control: control.map(|steering| steering.weights.clone()),
             ..options
         }
     }
@@ -70,6 +86,7 @@ impl Adapters {
     pub fn added_to(&self, request: Request) -> Request {
         Request {
             init: self.init.as_ref().map(|(init, _)| init.clone()),
+            control: self.control.as_ref().map(|c| c.control.clone()),
             ..request
         }
     }
@@ -93,6 +110,7 @@ impl Adapters {
         Metadata {
             loras: self.loras.iter().map(|(_, lora)| lora.clone()).collect(),
             init: self.init.as_ref().map(|(_, init)| init.clone()),
+            control: self.control.as_ref().map(|c| c.record.clone()),
             ..metadata
         }
     }
@@ -106,6 +124,65 @@ fn open_lora(path: &Path, given: &Path, scale: f32) -> Result<(Rc<Lora>, LoraRec
         sha256: hash_file(path)?,
     };
     Ok((Rc::new(lora), LoraRecord { weights, scale }))
+}
+
+/// The control of the flags, where they are silent that of the replayed picture.
+fn steering(args: &AdapterArgs, replay: Option<&Replay>) -> Result<Option<Steering>> {
+    let recorded = replay.and_then(|replay| Some((replay, replay.metadata.control.as_ref()?)));
+    let picture = match (&args.control, recorded) {
+        (Some(Scaled { file, scale }), _) => (file.clone(), file.clone(), *scale),
+        (None, Some((replay, record))) => {
+            let found = find(replay, &record.picture, "--control")?;
+            (found, record.picture.file.clone().into(), record.scale)
+        }
+        (None, None) if args.control_weights.is_some() => {
+            bail!("--control-weights: steer by a picture; give that with --control")
+        }
+        (None, None) => return Ok(None),
+    };
+    let weights = match (&args.control_weights, recorded) {
+        (Some(file), _) => (file.clone(), file.clone()),
+        (None, Some((replay, record))) => {
+            let found = find(replay, &record.weights, "--control-weights")?;
+            (found, record.weights.file.clone().into())
+        }
+        (None, None) => {
+            bail!("--control: needs LightControl's weights; give them with --control-weights")
+        }
+    };
+    open_control(picture, weights).map(Some)
+}
+
+/// Opens a picture (path, as given, scale) and the weights (path, as given).
+fn open_control(
+    (picture, picture_given, scale): (PathBuf, PathBuf, f32),
+    (path, given): (PathBuf, PathBuf),
+) -> Result<Steering> {
+    let picture::InputPicture { image, sha256 } = picture::read(&picture).context("--control")?;
+    let source = MappedFile::open(&path).context("--control-weights")?;
+    let label = given.display().to_string();
+    let weights = Weights::open(
+        label.clone(),
+        Component::LightControl,
+        vec![Rc::new(source)],
+    );
+    let weights = pollster::block_on(weights).context("--control-weights")?;
+    let record = ControlRecord {
+        picture: UsedFile {
+            file: picture_given.display().to_string(),
+            sha256,
+        },
+        weights: UsedFile {
+            file: label,
+            sha256: hash_file(&path)?,
+        },
+        scale,
+    };
+    Ok(Steering {
+        control: Control { image, scale },
+        weights: Rc::new(weights),
+        record,
+    })
 }
 
 fn open_init(path: &Path, given: &Path, strength: Option<f64>) -> Result<(Init, InitRecord)> {

@@ -1,7 +1,9 @@
-//! The program with what stands beside a model and a prompt: LoRAs, a picture to begin with.
+//! The program with what stands beside a model and a prompt: LoRAs, a picture to begin with, a
+//! picture that steers.
 
 mod program;
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use program::{Program, write_png};
@@ -221,5 +223,96 @@ fn strengths_and_pictures_to_begin_with_that_can_not_be() {
     program
         .generate(&["x", "--init", "in.txt"])
         .refused(&["--init", "in.txt", "not a picture"]);
+    assert_eq!(program.files(), [""; 0]);
+}
+
+/// LightControl's nets of the reference's tiny model, `nets` of them, for this transformer.
+fn write_control(program: &Program, name: &str, nets: usize) {
+    let shapes = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../tests/goldens/lightcontrol_tiny/state_dict_shapes.json"
+    );
+    let shapes = fs::read(shapes).expect("the reference's shapes");
+    let shapes: BTreeMap<String, Vec<usize>> = serde_json::from_slice(&shapes).expect("JSON");
+    let mut tensors = vec![];
+    for net in 0..nets {
+        for (key, shape) in &shapes {
+            let Some(key) = key.strip_prefix("0.") else {
+                continue;
+            };
+            let mut shape = shape.clone();
+            if key.starts_with("mid_convs.1.") {
+                shape[0] = hidden_size();
+            }
+            tensors.push((format!("{net}.{key}"), shape));
+        }
+    }
+    let tensors: Vec<(&str, &[usize])> = tensors
+        .iter()
+        .map(|(key, shape)| (key.as_str(), shape.as_slice()))
+        .collect();
+    write_weights(program, name, &tensors);
+}
+
+#[test]
+fn a_control_steers_by_its_scale_and_repeats_itself() {
+    let program = Program::new();
+    write_png(&program.path("in.png"), 40, 24);
+    write_control(&program, "in.bin", 1);
+    let paint = |control: &str, name: &str, more: &[&str]| {
+        let control = ["--control", control, "--control-weights", "in.bin"];
+        let arguments = [&["x", "--seed", "3", "-o", name], &control[..], more].concat();
+        program.generate(&arguments).succeeded();
+        pixels(&program, name)
+    };
+    let steered = paint("in.png:90", "a.png", &["--memory", "high"]);
+    assert!(steered == paint("in.png:90", "b.png", &["--memory", "low"]));
+    program
+        .generate(&["x", "--seed", "3", "-o", "c.png"])
+        .succeeded();
+    let plain = pixels(&program, "c.png");
+    assert!(steered != plain, "the control did nothing");
+    assert!(plain == paint("in.png:0", "d.png", &[]));
+    program
+        .run(&["generate", "--from", "a.png", "-o", "again.png"])
+        .succeeded();
+    let bytes = |name| fs::read(program.path(name)).unwrap();
+    assert!(bytes("a.png") == bytes("again.png"));
+    write_png(&program.path("in.png"), 40, 25);
+    program.run(&["generate", "--from", "a.png"]).refused(&[
+        "--from",
+        "in.png",
+        "SHA-256",
+        "--control",
+    ]);
+}
+
+#[test]
+fn controls_that_can_not_be_are_refused() {
+    let program = Program::new();
+    write_png(&program.path("in.png"), 40, 24);
+    program
+        .generate(&["x", "--control", "in.png"])
+        .refused(&["--control", "--control-weights"]);
+    write_lora(&program, "in.safetensors");
+    let with = |weights: &str| {
+        program.generate(&["x", "--control", "in.png", "--control-weights", weights])
+    };
+    with("in.safetensors").refused(&["in.safetensors", "LightControl"]);
+    with("nothing.bin").refused(&["--control-weights", "nothing.bin", "not found"]);
+    write_control(&program, "in.bin", 9);
+    with("in.bin").refused(&["in.bin", "9 nets", "double blocks"]);
+    program
+        .generate(&["x", "--control-weights", "in.bin"])
+        .refused(&["--control-weights", "--control"]);
+    program
+        .generate(&[
+            "x",
+            "--control",
+            "nothing.png",
+            "--control-weights",
+            "in.bin",
+        ])
+        .refused(&["--control", "nothing.png", "not found"]);
     assert_eq!(program.files(), [""; 0]);
 }

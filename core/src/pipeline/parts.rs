@@ -12,6 +12,7 @@ use crate::config::{AlignNetConfig, ModelConfig, VaeConfig};
 use crate::encoders::Encoder;
 use crate::error::{Error, Result};
 use crate::flux::{Flux, FluxBytes};
+use crate::light_control::{GROUPS, LightControl};
 use crate::model::{ModelSource, open_weights, read_tokenizer};
 use crate::nn::InputBits;
 use crate::request::OnProgress;
@@ -28,6 +29,7 @@ pub(super) struct Files {
     align_net: Weights,
     flux: Rc<Weights>,
     vae: Weights,
+    control: Option<Rc<Weights>>,
     device: Device,
     input_bits: InputBits,
 }
@@ -40,6 +42,7 @@ pub(super) struct Models {
     vae: Vae,
     /// For its encoder, which does not stay.
     vae_weights: Weights,
+    control: Option<LightControl>,
 }
 
 /// Where the parts are.
@@ -94,6 +97,7 @@ impl Files {
             align_net,
             flux: Rc::new(flux),
             vae,
+            control: options.control.clone(),
             device: device.clone(),
             input_bits: options.input_bits,
         })
@@ -106,6 +110,7 @@ impl Files {
             align_net: self.align_net.device_len("", &self.device),
             flux: FluxBytes::of(&self.config.flux.config, &self.flux, &self.device),
             vae: self.vae.device_len(Vae::DECODER, &self.device),
+            control: self.control_bytes(),
         }
     }
 
@@ -114,7 +119,8 @@ impl Files {
         let total = self.encoder.byte_len("")
             + self.align_net.byte_len("")
             + self.flux_bytes(limit)
-            + self.vae.byte_len(Vae::DECODER);
+            + self.vae.byte_len(Vae::DECODER)
+            + self.control.as_ref().map_or(0, |nets| nets.byte_len(""));
         let meter = LoadMeter::new(on_progress, total);
         meter.begin().await?;
         let models = Models {
@@ -122,6 +128,10 @@ impl Files {
             align_net: self.align_net(&meter).await?,
             flux: self.flux(limit, &meter).await?,
             vae: self.vae(&meter).await?,
+            control: match &self.control {
+                Some(nets) => Some(self.control(nets, &meter).await?),
+                None => None,
+            },
             vae_weights: self.vae,
         };
         meter.end().await?;
@@ -153,6 +163,23 @@ impl Files {
     async fn vae(&self, heard_by: &dyn OnRead) -> Result<Vae> {
         let scope = self.scope(&self.vae, heard_by);
         Vae::load_decoder(&self.config.vae.config, &scope).await
+    }
+
+    async fn control(&self, nets: &Weights, heard_by: &dyn OnRead) -> Result<LightControl> {
+        let config = &self.config.flux.config;
+        let scope = self.scope(nets, heard_by);
+        let control = LightControl::load(&scope, config.hidden_size(), &GROUPS).await?;
+        let (found, blocks) = (control.len(), config.num_layers);
+        if found > blocks {
+            let reason = format!("has {found} nets, the transformer has {blocks} double blocks");
+            return Err(Error::format(nets.label(), reason));
+        }
+        Ok(control)
+    }
+
+    fn control_bytes(&self) -> u64 {
+        let nets = self.control.as_ref();
+        nets.map_or(0, |nets| nets.device_len("", &self.device))
     }
 
     fn scope<'a>(&'a self, weights: &'a Weights, heard_by: &'a dyn OnRead) -> Scope<'a> {
@@ -211,6 +238,34 @@ impl Parts {
         let flux = files.flux(limit, &meter).await?;
         meter.end().await?;
         Ok(Held::Loaded(flux))
+    }
+
+    /// LightControl's nets, where there are any.
+    pub async fn control(
+        &self,
+        on_progress: &mut impl OnProgress,
+    ) -> Result<Option<Held<'_, LightControl>>> {
+        let files = match self {
+            Self::Resident(models) => return Ok(models.control.as_ref().map(Held::Kept)),
+            Self::OneByOne(files) => files,
+        };
+        let Some(nets) = &files.control else {
+            return Ok(None);
+        };
+        let meter = LoadMeter::new(on_progress, nets.byte_len(""));
+        meter.begin().await?;
+        let control = files.control(nets, &meter).await?;
+        meter.end().await?;
+        Ok(Some(Held::Loaded(control)))
+    }
+
+    /// Whether there are nets of LightControl, and the bytes that they take beside a transformer
+    /// which is loaded now.
+    pub fn control_beside(&self) -> Option<u64> {
+        match self {
+            Self::Resident(models) => models.control.as_ref().map(|_| 0),
+            Self::OneByOne(files) => files.control.as_ref().map(|_| files.control_bytes()),
+        }
     }
 
     /// The VAE's encoder: it is loaded when a picture begins with another one, and dropped after.

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::flux::FluxBytes;
 use crate::lora::Lora;
 use crate::nn::InputBits;
+use crate::weights::Weights;
 
 /// How a model is held.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +24,8 @@ pub struct LoadOptions {
     pub input_bits: InputBits,
     /// Changes of the transformer, all of which count.
     pub loras: Vec<Rc<Lora>>,
+    /// LightControl's nets, for requests with a control.
+    pub control: Option<Rc<Weights>>,
 }
 
 /// Which parts of a model stay on the device.
@@ -45,12 +48,13 @@ pub(super) struct Sizes {
     pub align_net: u64,
     pub flux: FluxBytes,
     pub vae: u64,
+    pub control: u64,
 }
 
 impl Sizes {
     /// All but the transformer.
     fn others(&self) -> u64 {
-        self.encoder + self.align_net + self.vae
+        self.encoder + self.align_net + self.vae + self.control
     }
 }
 
@@ -132,7 +136,8 @@ impl Limit {
         self.less(sizes.others() + self.per_token * tokens as u64)
     }
 
-    fn less(self, taken: u64) -> Self {
+    /// What is left where so many bytes are taken besides.
+    pub fn less(self, taken: u64) -> Self {
         Self {
             bytes: self.bytes.map(|bytes| bytes.saturating_sub(taken)),
             ..self

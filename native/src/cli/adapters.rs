@@ -19,6 +19,14 @@ pub struct AdapterArgs {
     /// (default: 0.6)
     #[arg(long, value_name = "S", allow_negative_numbers = true)]
     pub strength: Option<f64>,
+    /// A picture that LightControl steers by, and how much it counts (default: 1); resized to the size
+    /// of the new one
+    #[arg(long, value_name = "FILE[:SCALE]")]
+    pub control: Option<Scaled>,
+    /// LightControl's weights, as its training saves them (diffusion_pytorch_model.bin, or the same
+    /// tensors in safetensors or GGUF)
+    #[arg(long, value_name = "FILE")]
+    pub control_weights: Option<PathBuf>,
 }
 
 /// `FILE` or `FILE:SCALE`.

@@ -97,6 +97,7 @@ pub(crate) fn metadata(component: Component, model: &str) -> Vec<(String, MetaVa
         Component::Vae => "autoencoder_kl",
         Component::AlignNet => "x2i_align_net",
         Component::Qwen2_5Vl => "qwen2vl",
+        Component::LightControl => "light_control",
     };
     vec![
         ("general.architecture".into(), architecture.into()),

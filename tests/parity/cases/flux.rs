@@ -72,17 +72,17 @@ pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
 }
 
 /// What the transformer is given.
-struct Inputs {
+pub(super) struct Inputs {
     img: Tensor<3>,
-    txt: Tensor<3>,
-    vec: Tensor<2>,
-    guidance: Vec<f32>,
+    pub(super) txt: Tensor<3>,
+    pub(super) vec: Tensor<2>,
+    pub(super) guidance: Vec<f32>,
     sigma: Vec<f32>,
-    ids: Vec<[f32; 3]>,
+    pub(super) ids: Vec<[f32; 3]>,
 }
 
 impl Inputs {
-    async fn read(case: &Case<'_>) -> Fallible<Self> {
+    pub(super) async fn read(case: &Case<'_>) -> Fallible<Self> {
         let (sigma, _) = case.golden.f32("in.timestep").await?;
         Ok(Self {
             img: case.tensor("in.hidden_states").await?,
@@ -101,7 +101,7 @@ impl Inputs {
         })
     }
 
-    fn with<'a>(&'a self, conditions: &'a Conditions, rope: &'a Rope) -> FluxInput<'a> {
+    pub(super) fn with<'a>(&'a self, conditions: &'a Conditions, rope: &'a Rope) -> FluxInput<'a> {
         FluxInput {
             img: self.img.clone(),
             conditions,

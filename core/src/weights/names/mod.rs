@@ -30,6 +30,8 @@ pub enum Component {
     AlignNet,
     /// The Qwen2.5-VL language and vision model.
     Qwen2_5Vl,
+    /// The reference's LightControl, a list of nets.
+    LightControl,
 }
 
 impl fmt::Display for Component {
@@ -39,6 +41,7 @@ impl fmt::Display for Component {
             Self::Vae => "VAE",
             Self::AlignNet => "AlignNet",
             Self::Qwen2_5Vl => "Qwen2.5-VL model",
+            Self::LightControl => "LightControl",
         })
     }
 }
@@ -102,6 +105,7 @@ impl Translator {
             Component::Vae => self.vae(name),
             Component::AlignNet => align_net(name).then(|| whole(name.to_owned(), name)),
             Component::Qwen2_5Vl => self.qwen2_5_vl(name),
+            Component::LightControl => light_control(name).then(|| whole(name.to_owned(), name)),
         }
     }
 
@@ -277,12 +281,26 @@ fn align_net(name: &str) -> bool {
             .any(|prefix| name.starts_with(prefix))
 }
 
+/// The names of the reference's list of `ControlNeXtModel`s.
+fn light_control(name: &str) -> bool {
+    let parts = [
+        "time_embedding.",
+        "embedding.",
+        "down_res.",
+        "down_sample.",
+        "mid_convs.",
+    ];
+    name.split_once('.').is_some_and(|(net, rest)| {
+        net.parse::<usize>().is_ok() && parts.iter().any(|part| rest.starts_with(part))
+    })
+}
+
 /// Removes what all-in-one files and data-parallel training put in front of a component's names.
 fn strip(component: Component, name: &str) -> &str {
     let prefixes: &[&str] = match component {
         Component::Flux => &["module.", "model.diffusion_model.", "diffusion_model."],
         Component::Vae => &["module.", "first_stage_model.", "vae."],
-        Component::AlignNet | Component::Qwen2_5Vl => &["module."],
+        Component::AlignNet | Component::Qwen2_5Vl | Component::LightControl => &["module."],
     };
     let mut name = name;
     while let Some(rest) = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)) {
