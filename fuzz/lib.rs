@@ -35,6 +35,8 @@ pub fn read(bytes: &[u8], formats: &[FileFormat]) {
         Component::Vae,
         Component::AlignNet,
         Component::Qwen2_5Vl,
+        Component::InternVl2_5,
+        Component::MiniCpmO,
     ] {
         let Some(file) = open(bytes) else { return };
         let Ok(weights) = Weights::new("fuzz", component, vec![file]) else {

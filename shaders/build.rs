@@ -7,19 +7,9 @@ fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=wgsl");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     fs::create_dir_all(out.join("wgsl"))?;
-    let in_browser = env::var("CARGO_CFG_TARGET_FAMILY").is_ok_and(|family| family == "wasm");
     for entry in fs::read_dir("wgsl")? {
         let entry = entry?;
-        // No browser launches those yet (`wgsl::Units`).
-        let unused = in_browser
-            && entry
-                .file_name()
-                .to_string_lossy()
-                .ends_with("_narrow.wgsl");
-        let text = match unused {
-            true => String::new(),
-            false => strip(&fs::read_to_string(entry.path())?),
-        };
+        let text = strip(&fs::read_to_string(entry.path())?);
         fs::write(out.join("wgsl").join(entry.file_name()), text)?;
     }
     Ok(())

@@ -1,7 +1,8 @@
 //! The parity cases natively: on the CPU, and on the first wgpu adapter even if it is software.
 //!
-//! Golden folders are those under `X2I_GOLDENS` (default: `tests/goldens`). A folder that no code
-//! knows is listed as skipped, by name. Arguments filter cases by substring; `--verbose` prints every
+//! Golden folders are those under `X2I_GOLDENS`; by default those under `tests/goldens`, and beside
+//! the repository, in `../shared/goldens`, the larger ones that it does not hold. A folder that no
+//! code knows is listed as skipped, by name. Arguments filter cases by substring; `--verbose` prints every
 //! tensor.
 
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use x2i_core::{Error, Result};
 use x2i_parity::{Goldens, TestDevice};
 
 /// The tokenizer that other sets may leave out: it is 10 MB and always the same.
-const SHARED_TOKENIZER: &str = "_tokenizer_qwen2_5/";
+const SHARED_TOKENIZER: &str = "_tokenizer_qwen2_5";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -26,8 +27,13 @@ fn main() -> ExitCode {
         .iter()
         .filter(|argument| !argument.starts_with("--"))
         .collect();
-    let root = std::env::var_os("X2I_GOLDENS").map_or_else(own_goldens, PathBuf::from);
-    let (source, paths) = match GoldenFolder::open(&root) {
+    let chosen = std::env::var_os("X2I_GOLDENS").map(PathBuf::from);
+    let root = chosen.clone().unwrap_or_else(own_goldens);
+    let opened = match chosen {
+        Some(root) => GoldenFolder::chosen(&root),
+        None => GoldenFolder::own(),
+    };
+    let (source, paths) = match opened {
         Ok(opened) => opened,
         Err(error) => {
             eprintln!("error: {}: {error}", root.display());
@@ -93,21 +99,55 @@ fn own_goldens() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens")
 }
 
-/// A set of golden folders on disk.
+/// The set beside the repository.
+fn beside() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/goldens")
+}
+
+/// A set of golden folders on disk, and another that lends it what it lacks.
 struct GoldenFolder {
     set: FolderSource,
-    own: FolderSource,
+    lender: Option<FolderSource>,
+    /// The folders that are taken from the lender.
+    lent: Vec<String>,
 }
 
 impl GoldenFolder {
-    /// The set, and the paths of all its files.
-    fn open(root: &Path) -> Result<(Self, Vec<String>)> {
+    /// A chosen set, and the paths of all its files.
+    fn chosen(root: &Path) -> Result<(Self, Vec<String>)> {
         let opened = Self {
             set: FolderSource::open(root)?,
-            own: FolderSource::open(own_goldens())?,
+            lender: Some(FolderSource::open(own_goldens())?),
+            lent: vec![SHARED_TOKENIZER.into()],
         };
         Ok((opened, files_below(root)))
     }
+
+    /// The repository's set and what it lacks of the one beside it, and the paths of all files.
+    fn own() -> Result<(Self, Vec<String>)> {
+        let mut paths = files_below(&own_goldens());
+        let own: Vec<String> = paths.iter().map(|path| folder(path).to_owned()).collect();
+        let mut other = files_below(&beside());
+        other.retain(|path| !own.iter().any(|own| own == folder(path)));
+        let mut lent: Vec<String> = other.iter().map(|path| folder(path).to_owned()).collect();
+        lent.sort_unstable();
+        lent.dedup();
+        let opened = Self {
+            set: FolderSource::open(own_goldens())?,
+            lender: match other.is_empty() {
+                true => None,
+                false => Some(FolderSource::open(beside())?),
+            },
+            lent,
+        };
+        paths.extend(other);
+        Ok((opened, paths))
+    }
+}
+
+/// The first folder of a path.
+fn folder(path: &str) -> &str {
+    path.split('/').next().unwrap_or_default()
 }
 
 impl ModelSource for GoldenFolder {
@@ -117,11 +157,10 @@ impl ModelSource for GoldenFolder {
 
     fn open<'a>(&'a self, path: &'a str) -> LocalBoxFuture<'a, Result<Rc<dyn WeightSource>>> {
         Box::pin(async move {
-            match self.set.open(path).await {
-                Err(Error::MissingFile { .. }) if path.starts_with(SHARED_TOKENIZER) => {
-                    self.own.open(path).await
-                }
-                opened => opened,
+            let lent = self.lent.iter().any(|lent| lent == folder(path));
+            match (self.set.open(path).await, &self.lender) {
+                (Err(Error::MissingFile { .. }), Some(lender)) if lent => lender.open(path).await,
+                (opened, _) => opened,
             }
         })
     }

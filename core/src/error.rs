@@ -90,6 +90,22 @@ pub enum Error {
         /// What is wrong with it.
         reason: Cow<'static, str>,
     },
+    /// An input video can't be used.
+    #[error("{name}: {reason}")]
+    Video {
+        /// The video's name.
+        name: String,
+        /// What is wrong with it.
+        reason: Cow<'static, str>,
+    },
+    /// An input sound can't be used.
+    #[error("{name}: {reason}")]
+    Audio {
+        /// The sound's name.
+        name: String,
+        /// What is wrong with it.
+        reason: Cow<'static, str>,
+    },
     /// A device is not there, was lost, or can't do what is asked.
     #[error("device {device}: {reason}")]
     Device {
@@ -134,6 +150,22 @@ impl Error {
     /// A picture that can't be used.
     pub fn image(name: impl Into<String>, reason: impl Into<Cow<'static, str>>) -> Self {
         Self::Image {
+            name: name.into(),
+            reason: reason.into(),
+        }
+    }
+
+    /// A video that can't be used.
+    pub fn video(name: impl Into<String>, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::Video {
+            name: name.into(),
+            reason: reason.into(),
+        }
+    }
+
+    /// A sound that can't be used.
+    pub fn audio(name: impl Into<String>, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::Audio {
             name: name.into(),
             reason: reason.into(),
         }

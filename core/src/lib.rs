@@ -8,6 +8,7 @@
 //! ARCHITECTURE.md in the repository's root shows the way of one request.
 
 pub mod align_net;
+pub mod audio;
 pub mod config;
 pub mod encoders;
 pub mod error;
@@ -24,8 +25,10 @@ pub mod request;
 pub mod sampler;
 pub mod tokenizer;
 pub mod vae;
+pub mod video;
 pub mod weights;
 
+pub use audio::Audio;
 pub use config::ModelConfig;
 pub use error::{Error, Result};
 pub use image::Image;
@@ -33,5 +36,7 @@ pub use lora::Lora;
 pub use nn::InputBits;
 pub use pipeline::{LoadOptions, Memory, Painting, Pipeline};
 pub use request::{
-    Conditioning, Control, Init, OnProgress, Part, Phase, Preview, Progress, Prompt, Request, Steps,
+    Conditioning, Control, Init, OnProgress, Part, Phase, Preview, Progress, Prompt, Request,
+    Steps, Turn,
 };
+pub use video::Video;

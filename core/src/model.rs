@@ -9,13 +9,14 @@
 
 mod llm;
 mod painting;
+mod survey;
 
 use std::rc::Rc;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::config::{Defaults, EncoderPart, FORMAT, GraphPart, ModelConfig, parse};
+use crate::config::{Defaults, EncoderConfig, EncoderPart, FORMAT, GraphPart, ModelConfig, parse};
 use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
 use crate::weights::{
@@ -24,6 +25,7 @@ use crate::weights::{
 
 use llm::LlmPlace;
 pub use llm::read_encoder;
+pub use survey::{FoundPart, Survey, SurveyedPart, survey};
 
 /// Named files: a folder on disk, a web address, or the model in the binary.
 pub trait ModelSource {
@@ -58,7 +60,8 @@ struct FolderHints {
     mllm: LlmPlace,
     /// Folder of AlignNet.
     proj: String,
-    defaults: Defaults,
+    /// Keys of [`Defaults`] that differ from those of the LLM's family.
+    defaults: Map<String, Value>,
 }
 
 impl Default for FolderHints {
@@ -70,7 +73,7 @@ impl Default for FolderHints {
             vae: None,
             mllm: LlmPlace::Folder("mllm".into()),
             proj: "proj".into(),
-            defaults: Defaults::default(),
+            defaults: Map::new(),
         }
     }
 }
@@ -87,10 +90,7 @@ pub async fn read_config(source: &dyn ModelSource) -> Result<ModelConfig> {
 }
 
 async fn read_hugging_face(source: &dyn ModelSource) -> Result<ModelConfig> {
-    let hints: FolderHints = match read_optional(source, "x2i.json").await? {
-        Some(json) => parse("x2i.json", &json)?,
-        None => FolderHints::default(),
-    };
+    let hints = hints(source).await?;
     let FolderHints {
         flux,
         vae,
@@ -101,9 +101,10 @@ async fn read_hugging_face(source: &dyn ModelSource) -> Result<ModelConfig> {
     let encoder = llm::read_place(source, mllm).await?;
     let align_net = GraphPart {
         config: read_json_or_default::<Value>(source, &format!("{proj}/config.json")).await?,
-        weights: weight_files(source, proj, &["diffusion_pytorch_model", "comfyui_proj"]).await?,
+        weights: weight_files(source, proj, &PROJ_STEMS).await?,
     };
     let graph = painting::read(source, flux, vae.as_deref()).await?;
+    let defaults = family_defaults(&encoder.config, hints.defaults)?;
     let config = ModelConfig {
         format: FORMAT,
         name: hints
@@ -116,11 +117,31 @@ async fn read_hugging_face(source: &dyn ModelSource) -> Result<ModelConfig> {
         flux: graph.flux,
         vae: graph.vae,
         scheduler: graph.scheduler,
-        defaults: hints.defaults,
+        defaults,
         files: Default::default(),
     };
     config.validate(source.name())?;
     Ok(config)
+}
+
+/// The names of AlignNet's weight files: X2I's, and its ComfyUI node's.
+const PROJ_STEMS: [&str; 2] = ["diffusion_pytorch_model", "comfyui_proj"];
+
+async fn hints(source: &dyn ModelSource) -> Result<FolderHints> {
+    match read_optional(source, "x2i.json").await? {
+        Some(json) => parse("x2i.json", &json),
+        None => Ok(FolderHints::default()),
+    }
+}
+
+/// What `x2i.json` says, and for the rest what X2I's script for the family does.
+fn family_defaults(encoder: &EncoderConfig, hints: Map<String, Value>) -> Result<Defaults> {
+    let broken = |error: serde_json::Error| Error::config("x2i.json", error.to_string());
+    let mut defaults = serde_json::to_value(Defaults::of(encoder)).map_err(broken)?;
+    if let Some(defaults) = defaults.as_object_mut() {
+        defaults.extend(hints);
+    }
+    serde_json::from_value(defaults).map_err(broken)
 }
 
 fn join(folder: &str, name: &str) -> String {
@@ -280,5 +301,45 @@ async fn read_json_or_default<T: serde::de::DeserializeOwned + Default>(
     match read_optional(source, file).await? {
         Some(json) => parse(file, &json),
         None => Ok(T::default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::PromptFormat;
+    use serde_json::json;
+
+    fn intern() -> EncoderConfig {
+        let json = include_bytes!("../configs/internvl2.5-1b.json");
+        EncoderConfig::from_json("config.json", json).unwrap()
+    }
+
+    /// The defaults under an `x2i.json` with these.
+    fn defaults(hints: Value) -> Result<Defaults> {
+        let hints: FolderHints = serde_json::from_value(json!({ "defaults": hints })).unwrap();
+        family_defaults(&intern(), hints.defaults)
+    }
+
+    #[test]
+    fn a_folder_takes_the_defaults_of_its_family() {
+        let script = defaults(json!({})).unwrap();
+        assert_eq!(script, Defaults::of(&intern()));
+        assert_eq!(script.prompt_format, PromptFormat::InternVl);
+    }
+
+    #[test]
+    fn what_x2i_json_says_comes_first() {
+        let said = defaults(json!({ "prompt_format": "plain", "padding": null, "steps": 9 }));
+        let said = said.unwrap();
+        assert_eq!(
+            (said.prompt_format, said.padding, said.steps),
+            (PromptFormat::Plain, None, 9)
+        );
+        assert_eq!(said.width, Defaults::of(&intern()).width);
+        let broken = defaults(json!({ "steps": "many" }))
+            .unwrap_err()
+            .to_string();
+        assert!(broken.starts_with("x2i.json: "), "{broken}");
     }
 }

@@ -104,7 +104,7 @@ impl Pipeline {
             return Err(Error::Modality {
                 model: format!("model {}", self.config.name),
                 modality: "images",
-                alternatives: "Qwen2.5-VL 3B and 7B with X2I's AlignNet",
+                alternatives: "Qwen2.5-VL and InternVL2.5 with X2I's AlignNet",
             });
         }
 
@@ -123,6 +123,13 @@ impl Pipeline {
             .encode(&request.prompt, &self.encode_options(request), on_progress)
             .await?;
         drop(encoder);
+        if let Some(answer) = &encoded.answer {
+            let said = Progress {
+                answer: Some(answer.clone()),
+                ..Progress::count(Phase::Encode, 1, 1)
+            };
+            said.tell(on_progress).await?;
+        }
         let align_net = self.parts.align_net(on_progress).await?;
         let conditioning = align_net.forward(encoded.hidden_states);
         drop(align_net);
@@ -155,7 +162,10 @@ impl Pipeline {
         EncodeOptions {
             conditioning: request.conditioning,
             prompt_format: defaults.prompt_format,
-            padding: defaults.padding,
+            // X2I's layouts are of single turns; cutting a conversation would cut its newest words.
+            padding: defaults
+                .padding
+                .filter(|_| request.prompt.earlier.is_empty()),
             input_image_size: defaults.input_image_size,
             max_new_tokens: defaults.max_new_tokens,
             seed: request.seed,

@@ -2,9 +2,11 @@
 
 use std::ops::ControlFlow;
 
+use crate::audio::Audio;
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::image::Image;
+use crate::video::Video;
 
 /// One part of a prompt, in the order in which the model reads them.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,43 +15,79 @@ pub enum Part {
     Text(String),
     /// A picture.
     Image(Image),
+    /// Moving pictures.
+    Video(Video),
+    /// Sound.
+    Audio(Audio),
 }
 
-/// What the multimodal LLM is shown: parts in order.
+/// An earlier turn of a conversation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Turn {
+    /// What the user showed and said.
+    pub parts: Vec<Part>,
+    /// What the LLM answered.
+    pub answer: String,
+}
+
+/// What the multimodal LLM is shown: earlier turns, then parts in order.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Prompt {
-    /// Text and pictures in reading order.
+    /// What was said before, oldest first.
+    pub earlier: Vec<Turn>,
+    /// Text, pictures and sounds of this turn in reading order.
     pub parts: Vec<Part>,
 }
 
 impl Prompt {
-    /// A prompt of text alone.
-    pub fn text(text: impl Into<String>) -> Self {
+    /// A prompt without earlier turns.
+    pub fn new(parts: Vec<Part>) -> Self {
         Self {
-            parts: vec![Part::Text(text.into())],
+            earlier: vec![],
+            parts,
         }
     }
 
-    /// The pictures, in order.
+    /// A prompt of text alone.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::new(vec![Part::Text(text.into())])
+    }
+
+    /// The parts of all turns, in reading order.
+    pub fn all_parts(&self) -> impl Iterator<Item = &Part> {
+        let earlier = self.earlier.iter().flat_map(|turn| &turn.parts);
+        earlier.chain(&self.parts)
+    }
+
+    /// The pictures of all turns, in order.
     pub fn images(&self) -> impl Iterator<Item = &Image> {
-        self.parts.iter().filter_map(|part| match part {
+        self.all_parts().filter_map(|part| match part {
             Part::Image(image) => Some(image),
-            Part::Text(_) => None,
+            _ => None,
         })
     }
 
-    /// All text parts, joined by a space.
+    /// All text parts of this turn, joined by a space.
     pub fn joined_text(&self) -> String {
-        let texts: Vec<&str> = self
-            .parts
-            .iter()
-            .filter_map(|part| match part {
-                Part::Text(text) => Some(text.as_str()),
-                Part::Image(_) => None,
-            })
-            .collect();
-        texts.join(" ")
+        joined_text(&self.parts)
     }
+
+    /// True when this turn shows and says nothing.
+    fn is_blank(&self) -> bool {
+        self.parts.iter().all(|part| match part {
+            Part::Text(text) => text.trim().is_empty(),
+            Part::Image(_) | Part::Video(_) | Part::Audio(_) => false,
+        })
+    }
+}
+
+/// The text among `parts`, joined by a space.
+pub(crate) fn joined_text(parts: &[Part]) -> String {
+    let texts = parts.iter().filter_map(|part| match part {
+        Part::Text(text) => Some(text.as_str()),
+        _ => None,
+    });
+    texts.collect::<Vec<_>>().join(" ")
 }
 
 /// Whose hidden states paint the picture.
@@ -186,10 +224,7 @@ impl Request {
         {
             return Err(Error::request("--control", format!("{scale} is no scale")));
         }
-        if self.prompt.parts.is_empty()
-            || (self.prompt.images().next().is_none()
-                && self.prompt.joined_text().trim().is_empty())
-        {
+        if self.prompt.is_blank() {
             return Err(Error::request("prompt", "is empty; say what to paint"));
         }
         Ok(())
@@ -224,6 +259,8 @@ pub struct Progress {
     pub steps: Option<Steps>,
     /// The picture as it looks so far, on the event that ends a step ([`Preview::On`]).
     pub preview: Option<Image>,
+    /// What the LLM said, on the event that ends [`Phase::Encode`] ([`Conditioning::Answer`]).
+    pub answer: Option<String>,
 }
 
 /// Finished steps of a picture.
@@ -251,6 +288,7 @@ impl Progress {
             total: total as u64,
             steps: None,
             preview: None,
+            answer: None,
         }
     }
 

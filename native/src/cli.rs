@@ -2,6 +2,8 @@
 
 mod adapters;
 mod bench;
+mod chat;
+mod engine;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,12 +14,13 @@ use regex::Regex;
 use x2i_core::Conditioning;
 use x2i_core::weights::StoredType;
 
-use crate::device::DeviceChoice;
 pub use adapters::{AdapterArgs, Scaled};
 pub use bench::{
     BenchArgs, BenchCommand, BenchModelArgs, BenchPictureArgs, BenchQualityArgs, BenchServeArgs,
     BenchStackArgs, BenchVaeArgs, BenchVaeServeArgs, Peer,
 };
+pub use chat::ChatArgs;
+pub use engine::EngineArgs;
 
 /// Anything you can show, say or write becomes a picture.
 #[derive(Debug, Parser)]
@@ -33,6 +36,8 @@ pub struct Cli {
 pub enum Command {
     /// Paint a picture from a prompt
     Generate(GenerateArgs),
+    /// Talk with the model; every answer becomes a picture
+    Chat(ChatArgs),
     /// Print the facts of a picture, a weight file or a model folder
     Inspect(InspectArgs),
     /// List this machine's devices and what each can run
@@ -66,9 +71,6 @@ pub struct GenerateArgs {
     /// What stands beside the model and the prompt.
     #[command(flatten)]
     pub adapters: AdapterArgs,
-    /// A model folder, or the name of the built-in model (default: emoji)
-    #[arg(long, value_name = "DIR|NAME")]
-    pub model: Option<String>,
     /// Steps of painting (default: the model's)
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub steps: Option<usize>,
@@ -84,21 +86,6 @@ pub struct GenerateArgs {
     /// Paint this many pictures with seeds N, N+1, ...
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub num_images: Option<u32>,
-    /// `auto`, `cpu`, `wgpu[:INDEX]` or `cuda[:INDEX]`; auto takes the best hardware GPU, else the CPU
-    #[arg(long)]
-    pub device: Option<DeviceChoice>,
-    /// Parts of the model on the device: `high` is all, `low` one after the other for each picture,
-    /// `auto` all where they fit into the memory that is free
-    #[arg(long, value_enum, default_value_t)]
-    pub memory: MemoryChoice,
-    /// The most memory that the model takes on the device, as 3GiB, 3G, 3000M or bytes; transformer
-    /// blocks that do not fit are read again in every step
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
-    pub max_device_memory: Option<ByteSize>,
-    /// Compute quantized layers on the CPU with inputs of 16 bits, not of as few as the weights bear:
-    /// slower, and nearer to the weights
-    #[arg(long)]
-    pub exact: bool,
     /// Paint from the LLM's answer to the prompt (default: the model's choice)
     #[arg(long, overrides_with = "no_answer")]
     pub answer: bool,
@@ -116,6 +103,9 @@ pub struct GenerateArgs {
     /// optional keys: images, answer, steps, guidance, size
     #[arg(long, value_name = "JSONL", requires = "output", conflicts_with_all = ["prompt", "prompt_file", "images", "from", "num_images"])]
     pub batch: Option<PathBuf>,
+    /// The model, and where it runs
+    #[command(flatten)]
+    pub engine: EngineArgs,
     /// Print nothing but errors
     #[arg(long, short)]
     pub quiet: bool,

@@ -1,33 +1,25 @@
-//! `x2i doctor`: this machine's devices, what they can do, and whether a model fits.
+//! `x2i doctor`: this machine's devices, what they can do, what a model folder holds, and whether
+//! it fits.
+
+mod need;
 
 use std::fmt::Write as _;
 use std::io::Write;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::Serialize;
 use serde_json::json;
-use x2i_core::model;
 use x2i_core::png::Versions;
 
+use self::need::Need;
 use crate::cli::DoctorArgs;
 use crate::device::{self, DeviceEntry, DeviceKind, GpuFacts};
 use crate::host::{self, human_bytes};
 use crate::source::{EmbeddedSource, Model};
 use crate::table::{columns, row};
-use crate::weights_report::{self as report, PartReport};
 
 /// Memory beside the weights: activations of a small picture, the program, the driver.
 const WORKING_MEMORY: u64 = 256 << 20;
-
-/// What a model needs of a device.
-#[derive(Debug, Serialize)]
-struct Need {
-    name: String,
-    file_bytes: u64,
-    loaded_on_cpu: u64,
-    loaded_on_gpu: u64,
-    largest_tensor: u64,
-}
 
 /// Whether a device can run a model.
 #[derive(Debug, Serialize)]
@@ -45,7 +37,7 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
     let chosen = device::choose(&entries).id.clone();
     let need = match (&args.model, EmbeddedSource::new()) {
         (None, None) => None,
-        (model, _) => Some(need(&Model::find(model.as_deref())?)?),
+        (model, _) => Some(Need::of(&Model::find(model.as_deref())?)?),
     };
     let verdicts: Vec<Option<Verdict>> = entries
         .iter()
@@ -73,20 +65,11 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
         report(&entries, &chosen, need.as_ref(), &verdicts)
     };
     std::io::stdout().write_all(text.as_bytes())?;
-    Ok(())
-}
-
-fn need(model: &Model) -> Result<Need> {
-    let config = pollster::block_on(model::read_config(model))?;
-    let parts = report::parts(model, &config)?;
-    let total = |of: fn(&PartReport) -> u64| parts.iter().map(of).sum();
-    Ok(Need {
-        name: config.name,
-        file_bytes: total(|part| part.bytes),
-        loaded_on_cpu: total(|part| part.on_cpu),
-        loaded_on_gpu: total(|part| part.on_gpu),
-        largest_tensor: parts.iter().map(|part| part.largest).max().unwrap_or(0),
-    })
+    match need.as_ref().map_or(0, |need| need.problems.len()) {
+        0 => Ok(()),
+        1 => bail!("--model: the folder is not whole, see what is missing"),
+        n => bail!("--model: the folder is not whole, see the {n} things that are missing"),
+    }
 }
 
 fn verdict(entry: &DeviceEntry, need: &Need) -> Verdict {
@@ -95,6 +78,12 @@ fn verdict(entry: &DeviceEntry, need: &Need) -> Verdict {
         _ => need.loaded_on_gpu,
     };
     let wanted = loaded + WORKING_MEMORY;
+    if !need.problems.is_empty() {
+        return Verdict {
+            can_run: false,
+            why: "something is missing".into(),
+        };
+    }
     let no = |why: String| Verdict {
         can_run: false,
         why,
@@ -146,14 +135,6 @@ fn report(
             human_bytes(memory.available)
         )
     });
-    let model = need.map_or("none (give one with --model DIR)".into(), |need| {
-        let [files, on_cpu, on_gpu] =
-            [need.file_bytes, need.loaded_on_cpu, need.loaded_on_gpu].map(human_bytes);
-        format!(
-            "{}: {files} in files, loaded {on_cpu} on the CPU, {on_gpu} on a GPU",
-            need.name
-        )
-    });
     let mut text = format!("x2i {}, burn {}\n", versions.x2i, versions.burn);
     text.push_str(&columns(&[
         row([
@@ -164,8 +145,11 @@ fn report(
         row(["features", &features.join(" ")]),
         row(["matmul", host::matmul_kernels()]),
         row(["memory", &memory]),
-        row(["model", &model]),
     ]));
+    match need {
+        Some(need) => text.push_str(&need.report()),
+        None => text.push_str("\nmodel: none (give one with --model DIR)\n"),
+    }
     for (entry, verdict) in entries.iter().zip(verdicts) {
         let auto = if entry.id == chosen {
             "  <- auto takes this"
@@ -237,6 +221,9 @@ mod tests {
             loaded_on_cpu: u64::MAX / 4,
             loaded_on_gpu: u64::MAX / 4,
             largest_tensor: u64::MAX / 4,
+            parts: vec![],
+            problems: vec![],
+            precisions: vec![],
         };
         for entry in &entries {
             let verdict = verdict(entry, &need);

@@ -4,14 +4,15 @@ use std::io::Write;
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
-use x2i_core::png::{self, DeviceRecord, Metadata, ModelRecord, Versions};
+use x2i_core::png::{self, Metadata, Versions};
 use x2i_core::vae::Tiling;
-use x2i_core::{InputBits, LoadOptions, Memory, ModelConfig, Painting, Pipeline, model};
+use x2i_core::{ModelConfig, Request, model};
 
 use crate::adapters::Adapters;
-use crate::cli::{ByteSize, GenerateArgs, MemoryChoice};
+use crate::cli::GenerateArgs;
 use crate::device::{self, DeviceChoice, DeviceKind, OpenDevice};
-use crate::hashes::{Hashes, ModelHashes};
+use crate::engine::Engine;
+use crate::hashes::Hashes;
 use crate::host;
 use crate::job::{self, Job, Replay};
 use crate::output::Output;
@@ -29,7 +30,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let recorded_place = replay
         .as_ref()
         .map(|replay| replay.metadata.model.place.as_str());
-    let model = Model::find(args.model.as_deref().or(recorded_place))?;
+    let model = Model::find(args.engine.model.as_deref().or(recorded_place))?;
     let config = pollster::block_on(model::read_config(&model))?;
     let mut warnings = Vec::new();
     if let Some(replay) = &replay {
@@ -43,75 +44,42 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     }
     warnings.extend(adapters.warnings());
     check_outputs(args, &jobs)?;
-    let mut hashes = ModelHashes::begin(&model, &config)?;
     let device = open_device(args, replay.as_ref(), &mut warnings)?;
     if device.entry.kind == DeviceKind::Cpu
         && let Some(memory) = host::memory()
     {
-        check_memory(&jobs, &config, memory.available)?;
+        for Job { request, .. } in &jobs {
+            check_memory(request, &config, memory.available)?;
+        }
     }
     let display = Display::choose(args.quiet, args.json);
     warn(display, &warnings);
 
     let mut reporter = Reporter::new(display, interrupt, device.health.clone());
     reporter.begin_picture(1, jobs.len());
-    let options = adapters.added_to_options(load_options(args, &device));
-    let loaded = device.guard(|| {
-        let mut on_progress = async |progress| reporter.hear(progress);
-        pollster::block_on(Pipeline::load_with(
-            &options,
-            &model,
-            &device.device,
-            &mut on_progress,
-        ))
-    });
-    let pipeline = loaded.inspect_err(|_| reporter.clear())?;
+    let mut engine = Engine::load_with(
+        &args.engine,
+        &adapters,
+        model,
+        config,
+        device,
+        &mut reporter,
+    )?;
     for (index, job) in jobs.iter().enumerate() {
         reporter.begin_picture(index + 1, jobs.len());
-        let painted = device.guard(|| {
-            let mut on_progress = async |progress| reporter.hear(progress);
-            pollster::block_on(pipeline.generate(&job.request, &mut on_progress))
-        });
+        let painted = engine.paint(&job.request, &mut reporter);
         let seconds = reporter.end_picture();
         let painting = painted?;
-        let hashes = hashes.get()?;
         if let (0, Some(replay)) = (index, &replay) {
-            warn(display, &changed_files(replay, hashes));
+            warn(display, &changed_files(replay, engine.hashes()?));
         }
-        let metadata = metadata(&model, &config, hashes, &device, job, &painting);
+        let metadata = engine.metadata(job.parts.clone(), &job.request, &painting)?;
         let metadata = adapters.recorded_in(metadata);
         let png = png::encode(&painting.image, &metadata)?;
         job.output.write(&png).context("-o")?;
         tell(display, job, &metadata, seconds)?;
     }
     Ok(())
-}
-
-/// What the flags ask for, and the memory that is free where they leave it to us.
-fn load_options(args: &GenerateArgs, device: &OpenDevice) -> LoadOptions {
-    let in_host_memory = device.entry.kind == DeviceKind::Cpu || device.entry.software;
-    let free = match in_host_memory {
-        true => host::memory().map(|memory| memory.available),
-        false => device.entry.memory,
-    };
-    LoadOptions {
-        memory: match (args.memory, free) {
-            (MemoryChoice::Low, _) => Memory::Low,
-            (MemoryChoice::Auto, Some(free)) => Memory::Fit(free),
-            (MemoryChoice::High, _) => Memory::High,
-            // An unknown amount of memory is taken for enough, but a limit counts.
-            (MemoryChoice::Auto, None) => {
-                let limit = args.max_device_memory;
-                limit.map_or(Memory::High, |ByteSize(limit)| Memory::Fit(limit))
-            }
-        },
-        max_device_memory: args.max_device_memory.map(|ByteSize(bytes)| bytes),
-        input_bits: match args.exact {
-            true => InputBits::Sixteen,
-            false => InputBits::AsWeights,
-        },
-        ..LoadOptions::default()
-    }
 }
 
 /// A picture is repeated by the model that made it.
@@ -138,24 +106,22 @@ fn check_outputs(args: &GenerateArgs, jobs: &[Job]) -> Result<()> {
 }
 
 /// Before the long work: decoding fits into memory, where a failed allocation would end the process.
-fn check_memory(jobs: &[Job], config: &ModelConfig, available: u64) -> Result<()> {
-    for Job { request, .. } in jobs {
-        let levels = &config.vae.config.block_out_channels;
-        // The encoder, which has no bands, comes before the decoder and has gone by then.
-        let tiling = match request.init {
-            Some(_) => Tiling::Whole,
-            None => Tiling::of(request.width, request.height),
-        };
-        let needed = vae_memory(request.width, request.height, levels, tiling);
-        if needed > available {
-            bail!(
-                "--size: {}x{} needs about {} to decode, {} are available; ask for a smaller picture",
-                request.width,
-                request.height,
-                host::human_bytes(needed),
-                host::human_bytes(available)
-            );
-        }
+pub(crate) fn check_memory(request: &Request, config: &ModelConfig, available: u64) -> Result<()> {
+    let levels = &config.vae.config.block_out_channels;
+    // The encoder, which has no bands, comes before the decoder and has gone by then.
+    let tiling = match request.init {
+        Some(_) => Tiling::Whole,
+        None => Tiling::of(request.width, request.height),
+    };
+    let needed = vae_memory(request.width, request.height, levels, tiling);
+    if needed > available {
+        bail!(
+            "--size: {}x{} needs about {} to decode, {} are available; ask for a smaller picture",
+            request.width,
+            request.height,
+            host::human_bytes(needed),
+            host::human_bytes(available)
+        );
     }
     Ok(())
 }
@@ -183,8 +149,8 @@ fn open_device(
     replay: Option<&Replay>,
     warnings: &mut Vec<String>,
 ) -> Result<OpenDevice> {
-    let (None, Some(replay)) = (args.device, replay) else {
-        return Ok(device::acquire(args.device.unwrap_or_default())?);
+    let (None, Some(replay)) = (args.engine.device, replay) else {
+        return Ok(device::acquire(args.engine.device.unwrap_or_default())?);
     };
     let recorded = &replay.metadata.device;
     let choice = recorded.id.parse().unwrap_or(DeviceChoice::Auto);
@@ -236,32 +202,6 @@ fn warn(display: Display, warnings: &[String]) {
     }
 }
 
-fn metadata(
-    model: &Model,
-    config: &ModelConfig,
-    hashes: &Hashes,
-    device: &OpenDevice,
-    job: &Job,
-    painting: &Painting,
-) -> Metadata {
-    let model = ModelRecord {
-        name: config.name.clone(),
-        place: model.place(),
-        files: hashes.clone(),
-    };
-    let device = DeviceRecord {
-        id: device.entry.id.clone(),
-        name: device.entry.name.clone(),
-    };
-    Metadata::new(
-        model,
-        job.parts.clone(),
-        &job.request,
-        device,
-        painting.answer.clone(),
-    )
-}
-
 /// Says what was made: a line for people, an object for scripts.
 fn tell(display: Display, job: &Job, metadata: &Metadata, seconds: Seconds) -> Result<()> {
     let Metadata {
@@ -296,17 +236,10 @@ fn tell(display: Display, job: &Job, metadata: &Metadata, seconds: Seconds) -> R
                 .answer
                 .as_ref()
                 .map(|answer| format!("answer: {}\n", printable(answer)));
-            let steps = if *steps == 1 {
-                "1 step".to_owned()
-            } else {
-                format!("{steps} steps")
-            };
             format!(
-                "{}{}: {width}x{height}, seed {seed}, {steps}, {:.1} s on {}",
+                "{}{}",
                 answer.unwrap_or_default(),
-                job.output.shown(),
-                seconds.total(),
-                metadata.device.id
+                summary(&job.output, metadata, seconds)
             )
         }
     };
@@ -318,8 +251,29 @@ fn tell(display: Display, job: &Job, metadata: &Metadata, seconds: Seconds) -> R
     Ok(())
 }
 
+/// A picture in one line.
+pub(crate) fn summary(output: &Output, metadata: &Metadata, seconds: Seconds) -> String {
+    let Metadata {
+        width,
+        height,
+        steps,
+        seed,
+        ..
+    } = metadata;
+    let steps = match steps {
+        1 => "1 step".to_owned(),
+        steps => format!("{steps} steps"),
+    };
+    format!(
+        "{}: {width}x{height}, seed {seed}, {steps}, {:.1} s on {}",
+        output.shown(),
+        seconds.total(),
+        metadata.device.id
+    )
+}
+
 /// A model's text on a terminal: one line, without control characters.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()

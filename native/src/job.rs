@@ -121,7 +121,7 @@ fn plan_flags(
     Ok(seeds.into_iter().zip(outputs).map(job).collect())
 }
 
-fn apply(
+pub(crate) fn apply(
     request: &mut Request,
     size: Option<Size>,
     steps: Option<usize>,
@@ -153,7 +153,9 @@ fn read_prompt(args: &GenerateArgs, replay: Option<&Replay>) -> Result<(Vec<Part
         }
     }
     for path in &args.images {
-        push_image(path, &mut records, &mut parts)?;
+        let (record, part) = read_image(path).context("--image")?;
+        records.push(record);
+        parts.push(part);
     }
     let mut texts = Vec::new();
     match prompt_text(args)? {
@@ -172,17 +174,31 @@ fn read_prompt(args: &GenerateArgs, replay: Option<&Replay>) -> Result<(Vec<Part
         records.push(PartRecord::Text(text.clone()));
         parts.push(Part::Text(text));
     }
-    Ok((records, Prompt { parts }))
+    Ok((records, Prompt::new(parts)))
 }
 
-fn push_image(path: &Path, records: &mut Vec<PartRecord>, parts: &mut Vec<Part>) -> Result<()> {
-    let input = picture::read(path).context("--image")?;
-    records.push(PartRecord::Image {
+/// A picture for a prompt, and its record.
+pub(crate) fn read_image(path: &Path) -> Result<(PartRecord, Part)> {
+    let input = picture::read(path)?;
+    let record = PartRecord::Image {
         file: path.display().to_string(),
         sha256: input.sha256,
-    });
-    parts.push(Part::Image(input.image));
-    Ok(())
+    };
+    Ok((record, Part::Image(input.image)))
+}
+
+/// What a record says was shown, from where it was.
+pub(crate) fn read_again(record: &PartRecord) -> Result<Part> {
+    match record {
+        PartRecord::Text(text) => Ok(Part::Text(text.clone())),
+        PartRecord::Image { file, sha256 } => {
+            let input = picture::read(Path::new(file))?;
+            if input.sha256 != *sha256 {
+                bail!("{file}: is another picture than the one that was shown");
+            }
+            Ok(Part::Image(input.image))
+        }
+    }
 }
 
 /// An input picture of a replay: where it was, or beside the PNG; it must be the same one.
@@ -308,13 +324,15 @@ fn batch_job(
 ) -> Result<Job> {
     let (mut parts, mut input) = (Vec::new(), Vec::new());
     for path in &line.images {
-        push_image(path, &mut parts, &mut input)?;
+        let (record, part) = read_image(path)?;
+        parts.push(record);
+        input.push(part);
     }
     parts.push(PartRecord::Text(line.prompt.clone()));
     input.push(Part::Text(line.prompt));
     let mut request = Request {
         seed,
-        ..Request::new(Prompt { parts: input }, config)
+        ..Request::new(Prompt::new(input), config)
     };
     apply(
         &mut request,
@@ -355,7 +373,7 @@ fn batch_job(
 }
 
 /// A seed that is easily typed again, from the system's randomness.
-fn random_seed() -> u64 {
+pub(crate) fn random_seed() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     // The standard library keys its hash maps from the system's randomness.
     std::collections::hash_map::RandomState::new()

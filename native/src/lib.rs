@@ -2,10 +2,12 @@
 
 mod adapters;
 pub mod bench;
+pub mod chat;
 pub mod cli;
 pub mod convert;
 pub mod device;
 pub mod doctor;
+mod engine;
 pub mod generate;
 mod hashes;
 pub mod host;
@@ -20,3 +22,22 @@ mod weights_report;
 
 /// The exit code after Ctrl-C: 128 and SIGINT's number, as shells have it.
 pub const EXIT_CANCELLED: u8 = 130;
+
+/// The chain of causes on one line; a cause that the message above it already quotes is left out.
+pub fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.contains(&cause) {
+            continue;
+        }
+        if !line.is_empty() {
+            line.push_str(": ");
+        }
+        line.push_str(&cause);
+    }
+    // Line ends of a parser's or a driver's message, and whatever a file name may hold.
+    line.split(|c: char| c.is_control())
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}

@@ -11,6 +11,7 @@ fn main() -> ExitCode {
     silence_device_select();
     let outcome = match &Cli::parse().command {
         Command::Generate(args) => x2i::generate::run(args),
+        Command::Chat(args) => x2i::chat::run(args),
         Command::Inspect(args) => x2i::inspect::run(args),
         Command::Doctor(args) => x2i::doctor::run(args),
         Command::Convert(args) => x2i::convert::run(args),
@@ -26,7 +27,7 @@ fn main() -> ExitCode {
         let _ = writeln!(std::io::stderr(), "cancelled");
         return x2i::EXIT_CANCELLED.into();
     }
-    let _ = writeln!(std::io::stderr(), "error: {}", one_line(&error));
+    let _ = writeln!(std::io::stderr(), "error: {}", x2i::one_line(&error));
     ExitCode::FAILURE
 }
 
@@ -49,23 +50,4 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
         .chain()
         .filter_map(|cause| cause.downcast_ref::<std::io::Error>());
     causes.any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
-}
-
-/// The chain of causes on one line; a cause that the message above it already quotes is left out.
-fn one_line(error: &anyhow::Error) -> String {
-    let mut line = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if line.contains(&cause) {
-            continue;
-        }
-        if !line.is_empty() {
-            line.push_str(": ");
-        }
-        line.push_str(&cause);
-    }
-    // Line ends of a parser's or a driver's message, and whatever a file name may hold.
-    line.split(|c: char| c.is_control())
-        .filter(|part| !part.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ")
 }

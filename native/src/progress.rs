@@ -59,6 +59,11 @@ impl Interrupt {
         Ok(interrupt)
     }
 
+    /// Forgets a Ctrl-C that was heard, so that the next work can begin.
+    pub fn reset(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
     /// True after Ctrl-C.
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
@@ -107,6 +112,8 @@ pub struct Reporter {
     phase_began: Instant,
     step_began: Instant,
     seconds: Seconds,
+    /// True when an answer is printed as soon as it is given.
+    says_answers: bool,
 }
 
 impl Reporter {
@@ -124,7 +131,13 @@ impl Reporter {
             phase_began: now,
             step_began: now,
             seconds: Seconds::default(),
+            says_answers: false,
         }
+    }
+
+    /// From now on the LLM's answers go to standard output as soon as they are given.
+    pub fn say_answers(&mut self) {
+        self.says_answers = true;
     }
 
     /// Begins a picture, the `number`-th of `count`.
@@ -162,6 +175,11 @@ impl Reporter {
             self.end_phase();
             self.phase = Some(progress.phase);
             self.bar.reset();
+        }
+        if let Some(answer) = progress.answer.as_deref().filter(|_| self.says_answers) {
+            let answer = crate::generate::printable(answer);
+            // A closed stdout is heard of when the picture's line is written.
+            let _ = self.bar.suspend(|| writeln!(std::io::stdout(), "{answer}"));
         }
         let Steps { done: step, total } = progress.steps.unwrap_or(Steps { done: 0, total: 0 });
         match self.display {

@@ -106,7 +106,8 @@ pub fn tensors(file: &WeightFile) -> Vec<TensorReport> {
 pub struct PartReport {
     /// `encoder`, `align_net`, `flux` or `vae`.
     pub part: &'static str,
-    /// Its architecture and sizes in words.
+    /// Its architecture and sizes in words; none where its config is not known.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub what: String,
     /// Its weight files.
     pub files: Vec<String>,
@@ -144,14 +145,19 @@ pub fn parts(source: &dyn ModelSource, config: &ModelConfig) -> Result<Vec<PartR
 /// The parts of a model with their weight files, in the order of work.
 pub fn components(config: &ModelConfig) -> [(&'static str, Component, &[String]); 4] {
     [
-        ("encoder", Component::Qwen2_5Vl, &config.encoder.weights),
+        (
+            "encoder",
+            config.encoder.config.component(),
+            &config.encoder.weights,
+        ),
         ("align_net", Component::AlignNet, &config.align_net.weights),
         ("flux", Component::Flux, &config.flux.weights),
         ("vae", Component::Vae, &config.vae.weights),
     ]
 }
 
-fn part_report(
+/// What one part holds; `what` is its architecture in words.
+pub fn part_report(
     part: &'static str,
     what: String,
     component: Component,
@@ -187,12 +193,14 @@ fn part_report(
     report
 }
 
-fn describe(config: &ModelConfig, component: Component) -> String {
+/// A part's architecture and sizes in words.
+pub fn describe(config: &ModelConfig, component: Component) -> String {
     match component {
-        Component::Qwen2_5Vl => {
+        Component::Qwen2_5Vl | Component::InternVl2_5 | Component::MiniCpmO => {
             let encoder = &config.encoder.config;
             format!(
-                "Qwen2.5-VL, {} layers of width {}",
+                "{}, {} layers of width {}",
+                encoder.family(),
                 encoder.hidden_states() - 1,
                 encoder.hidden_size()
             )

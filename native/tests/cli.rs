@@ -364,4 +364,32 @@ fn doctor_says_what_auto_takes_and_what_runs() {
     let facts: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(facts["devices"][0]["device"]["id"], "cpu");
     assert_eq!(facts["devices"][0]["verdict"]["can_run"], true);
+    let precisions = facts["model"]["precisions"].as_array().unwrap();
+    let bytes = |name: &str, key: &str| {
+        let of = precisions.iter().find(|of| of["quantize"] == name);
+        of.and_then(|of| of[key].as_u64()).expect(name)
+    };
+    assert_eq!(
+        facts["model"]["loaded_on_cpu"],
+        bytes("none", "loaded_on_cpu")
+    );
+    assert!(bytes("q8_0", "file_bytes") < bytes("f16", "file_bytes"));
+    assert!(bytes("f16", "file_bytes") < bytes("f32", "file_bytes"));
+}
+
+#[test]
+fn doctor_names_all_that_a_folder_lacks() {
+    let program = Program::new();
+    fs::create_dir_all(program.path("in/mllm")).unwrap();
+    fs::write(program.path("in/mllm/config.json"), "{}").unwrap();
+    let run = program
+        .run(&["doctor", "--model", "in"])
+        .refused(&["--model", "missing"]);
+    for line in [
+        "missing: the multimodal LLM: mllm/config.json: has no model_type",
+        "missing: AlignNet: proj/diffusion_pytorch_model.safetensors: file not found",
+        "missing: the transformer: flux/",
+    ] {
+        assert!(run.stdout.contains(line), "{line}: {}", run.stdout);
+    }
 }

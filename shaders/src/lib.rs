@@ -39,6 +39,7 @@ pub use norm::{modulated_layer_norm, rms_norm};
 pub use norm_rope::{Heads, norm_rope};
 pub use qmatmul::{BlockQuantized, BlockType, QuantError, qmatmul};
 pub use residual::gated_residual;
+pub use wgsl::tell_subgroups;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, DispatchDevice, Flex, backend_extension};

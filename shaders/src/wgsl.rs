@@ -3,6 +3,8 @@
 //! A shader file is valid WGSL by itself. What a launch decides at compile time is a
 //! `const NAME: type = value;` or `alias NAME = type;` line, whose value [`Shader::render`] replaces.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use burn::tensor::{DType, Shape};
 use burn_cubecl::cubecl::ir::features::Plane;
 use burn_cubecl::cubecl::ir::{ElemType, FloatKind};
@@ -105,6 +107,16 @@ const NARROW: u32 = 8;
 /// Sizes of a subgroup that the kernels for narrow units are written for.
 pub(crate) const NARROW_LANES: [u32; 2] = [4, 8];
 
+/// What [`tell_subgroups`] was told.
+static SUBGROUPS: AtomicBool = AtomicBool::new(false);
+
+/// Tells that the process's wgpu device has subgroups though wgpu doesn't say so, as it can't of a
+/// browser's: <https://github.com/gfx-rs/wgpu/issues/10146>. Before the first launch, or it is too late
+/// for what was compiled.
+pub fn tell_subgroups(has: bool) {
+    SUBGROUPS.store(has, Ordering::Relaxed);
+}
+
 /// Facts of an adapter that a kernel's variant is chosen by: a rule, so that no first run pays for an
 /// autotuner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,17 +133,17 @@ pub(crate) enum Units {
 impl Units {
     /// Those of a tensor's device.
     ///
-    /// cubecl hides the subgroups of software adapters; llvmpipe has them since it tells a size at all.
-    /// No browser has them here: wgpu 30 doesn't ask a page's adapter for its `subgroups`.
+    /// cubecl hides the subgroups of software adapters; llvmpipe has them since it tells a size at all,
+    /// and whoever opens a browser's device calls [`tell_subgroups`].
     pub(crate) fn of(tensor: &CubeTensor) -> Self {
         let properties = tensor.client.properties();
         let [least, most] = [
             properties.hardware.plane_size_min,
             properties.hardware.plane_size_max,
         ];
-        let subgroups = !cfg!(target_family = "wasm")
-            && (properties.features.plane.contains(Plane::Ops)
-                || properties.identity.name.starts_with("llvmpipe"));
+        let subgroups = properties.features.plane.contains(Plane::Ops)
+            || properties.identity.name.starts_with("llvmpipe")
+            || SUBGROUPS.load(Ordering::Relaxed);
         match most {
             _ if most > NARROW => Self::Wide,
             lanes if subgroups && least == most && NARROW_LANES.contains(&lanes) => {

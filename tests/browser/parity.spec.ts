@@ -59,6 +59,7 @@ for (const [device, cases] of [
     test(`${device}: every case is close to the reference implementation`, async ({ page }) => {
       const warnings: string[] = [];
       page.on('console', (message) => message.type() === 'warning' && warnings.push(message.text()));
+      await page.addInitScript(countSubgroupShaders);
       await page.goto(`${server.url}/`);
       const all = readdirSync(GOLDENS, { recursive: true, encoding: 'utf8' });
       const paths = device === 'cpu' ? all : all.filter((path) => !ALIGNNET_COPY.test(path));
@@ -72,8 +73,25 @@ for (const [device, cases] of [
         expect.soft(passed, text).toBe(true);
       }
       expect(warnings).toEqual([]);
+      // SwiftShader offers them, and the kernels that use them are not tried elsewhere in a browser.
+      if (device === 'webgpu') expect(await page.evaluate(() => globalThis.subgroupShaders)).toBeGreaterThan(0);
     });
   });
+}
+
+declare global {
+  /** Shaders compiled so far that use subgroups. */
+  var subgroupShaders: number;
+}
+
+/** Runs in the page, before its scripts. */
+function countSubgroupShaders(): void {
+  globalThis.subgroupShaders = 0;
+  const { createShaderModule } = GPUDevice.prototype;
+  GPUDevice.prototype.createShaderModule = function (descriptor) {
+    if (descriptor.code.includes('enable subgroups;')) globalThis.subgroupShaders++;
+    return createShaderModule.call(this, descriptor);
+  };
 }
 
 /** Runs in the page, which keeps the device. */

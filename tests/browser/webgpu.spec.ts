@@ -28,6 +28,7 @@ test('a software adapter is used only by name', async ({ page }) => {
   });
   expect(devices.auto.kind).toBe('cpu');
   expect(devices.all.map(({ kind, software }) => [kind, software])).toEqual([['cpu', false], ['webgpu', true]]);
+  expect(devices.all[1]?.subgroups).toBe(true);
 });
 
 test('pictures in two languages equal the native ones', async ({ page }) => {
@@ -49,6 +50,20 @@ test('pictures in two languages equal the native ones', async ({ page }) => {
     expect(largestDifference(decodePng(png), paintNatively(prompt, 7))).toBeLessThanOrEqual(GPU_GREY_LEVELS);
     expect(largestDifference(decodePng(png), replayNatively(png))).toBeLessThanOrEqual(GPU_GREY_LEVELS);
   }
+});
+
+test('a GPU of wide units, where burn multiplies matrices, paints the same picture', async ({ page }) => {
+  const painted = await page.evaluate(async (prompt) => {
+    const { createPipeline } = await import('/x2i/index.js');
+    const x2i = await createPipeline({
+      model: '/emoji/', device: 'webgpu', workerUrl: '/workers/patched.js?wide-units',
+    });
+    // One step: every kernel runs in it.
+    const { png } = await x2i.generate({ prompt, seed: 7, steps: 1, preview: false }).result;
+    return Array.from(new Uint8Array(await png.arrayBuffer()));
+  }, PROMPTS.en);
+  const picture = decodePng(Uint8Array.from(painted));
+  expect(largestDifference(picture, paintNatively(PROMPTS.en, 7, 1))).toBeLessThanOrEqual(GPU_GREY_LEVELS);
 });
 
 test('a lost device rejects the running call, and the next call works', async ({ page, errors }) => {

@@ -1,10 +1,12 @@
 //! One golden folder: its tensors, its other files and the device to run on.
 
 use std::error::Error;
+use std::io::Cursor;
 use std::rc::Rc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::Value;
+use x2i_core::Image;
 use x2i_core::model::{self, ModelSource};
 use x2i_core::weights::{
     Component, HostTensor, LocalBoxFuture, StoredType, WeightFile, WeightSource, Weights, quant,
@@ -80,6 +82,16 @@ impl<'a> Case<'a> {
     /// A JSON file of the case.
     pub async fn json(&self, file: &str) -> Fallible<Value> {
         Ok(serde_json::from_slice(&self.read(file).await?)?)
+    }
+
+    /// An 8-bit RGB PNG of the case.
+    pub async fn image(&self, file: &str) -> Fallible<Image> {
+        let bytes = self.read(file).await?;
+        let mut reader = png::Decoder::new(Cursor::new(bytes)).read_info()?;
+        let (width, height) = (reader.info().width as usize, reader.info().height as usize);
+        let mut pixels = vec![0; reader.output_buffer_size().ok_or("a huge picture")?];
+        reader.next_frame(&mut pixels)?;
+        Ok(Image::new(width, height, pixels)?)
     }
 
     /// The weights of `files` inside the case.

@@ -9,9 +9,9 @@ use std::task::Poll;
 use burn::tensor::Device;
 use burn_wgpu::WgpuSetup;
 use burn_wgpu::wgpu::{
-    Adapter, Backend, Backends, DeviceDescriptor, DeviceType, ExperimentalFeatures, Features,
-    Instance, InstanceDescriptor, Limits, MemoryHints, PowerPreference, RequestAdapterOptions,
-    Trace,
+    self, Adapter, Backend, Backends, DeviceDescriptor, DeviceType, ExperimentalFeatures, Features,
+    Instance, InstanceDescriptor, Limits, MemoryHints, PowerPreference, Queue,
+    RequestAdapterOptions, RequestDeviceError, Trace,
 };
 use futures_util::task::AtomicWaker;
 use serde::Serialize;
@@ -20,6 +20,9 @@ use wasm_bindgen_futures::JsFuture;
 
 use crate::failure::{Failure, Result};
 use crate::js;
+
+/// The feature's name in WebGPU.
+const SUBGROUPS: &str = "subgroups";
 
 /// What the caller asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +113,7 @@ impl Health {
 pub async fn list() -> Vec<DeviceInfo> {
     let adapter = find_adapter().await;
     std::iter::once(cpu())
-        .chain(adapter.map(|(_, _, info)| info))
+        .chain(adapter.map(|found| found.info))
         .collect()
 }
 
@@ -124,15 +127,13 @@ pub async fn open(choice: DeviceChoice) -> Result<OpenDevice> {
         return Ok(open_cpu());
     }
     match (choice, find_adapter().await) {
-        (DeviceChoice::Auto, Some((_, _, info))) if info.software => Ok(open_cpu()),
-        (DeviceChoice::Auto, Some((instance, adapter, info))) => {
+        (DeviceChoice::Auto, Some(found)) if found.info.software => Ok(open_cpu()),
+        (DeviceChoice::Auto, Some(found)) => {
             // A GPU that can't be opened should not keep a page from working.
-            Ok(open_adapter(instance, adapter, info)
-                .await
-                .unwrap_or_else(|_| open_cpu()))
+            Ok(found.open().await.unwrap_or_else(|_| open_cpu()))
         }
         (DeviceChoice::Auto, None) => Ok(open_cpu()),
-        (_, Some((instance, adapter, info))) => open_adapter(instance, adapter, info).await,
+        (_, Some(found)) => found.open().await,
         (_, None) => Err(Failure::new(
             "device-unavailable",
             "this browser offers no WebGPU adapter; use device `auto` or `cpu`",
@@ -159,7 +160,16 @@ fn open_cpu() -> OpenDevice {
     }
 }
 
-async fn find_adapter() -> Option<(Instance, Adapter, DeviceInfo)> {
+/// An adapter, as wgpu and as the browser have it.
+struct Found {
+    instance: Instance,
+    adapter: Adapter,
+    /// The browser's `GPUAdapter`, which wgpu keeps to itself; `undefined` where asking twice failed.
+    browsers: JsValue,
+    info: DeviceInfo,
+}
+
+async fn find_adapter() -> Option<Found> {
     let instance = Instance::new(InstanceDescriptor {
         backends: Backends::BROWSER_WEBGPU,
         ..InstanceDescriptor::new_without_display_handle()
@@ -169,32 +179,39 @@ async fn find_adapter() -> Option<(Instance, Adapter, DeviceInfo)> {
         ..Default::default()
     };
     let adapter = instance.request_adapter(&options).await.ok()?;
-    let name = adapter_name().await;
+    let browsers = browsers_adapter().await.unwrap_or(JsValue::UNDEFINED);
+    let name = adapter_name(&js::get(&browsers, "info"));
     let software = adapter.get_info().device_type == DeviceType::Cpu
         || ["swiftshader", "llvmpipe", "lavapipe", "basic render"]
             .iter()
             .any(|software| name.to_lowercase().contains(software));
-    let features = adapter.features();
     let info = DeviceInfo {
         kind: "webgpu",
         name,
         software,
-        f16: features.contains(Features::SHADER_F16),
-        subgroups: features.contains(Features::SUBGROUP),
+        f16: adapter.features().contains(Features::SHADER_F16),
+        subgroups: has_subgroups(&browsers),
     };
-    Some((instance, adapter, info))
+    Some(Found {
+        instance,
+        adapter,
+        browsers,
+        info,
+    })
+}
+
+/// The one that wgpu asks for, once more.
+async fn browsers_adapter() -> std::result::Result<JsValue, JsValue> {
+    let gpu = js::get(&js::get(&js_sys::global(), "navigator"), "gpu");
+    let options = js_sys::Object::new().into();
+    js::set(&options, "powerPreference", "high-performance");
+    let adapter = js::call(&gpu, "requestAdapter", &[options])?;
+    JsFuture::from(js_sys::Promise::resolve(&adapter)).await
 }
 
 /// What the browser tells of its adapter; wgpu passes on the description alone, which is mostly empty.
-async fn adapter_name() -> String {
-    let info = async {
-        let gpu = js::get(&js::get(&js_sys::global(), "navigator"), "gpu");
-        let adapter = js::call(&gpu, "requestAdapter", &[])?;
-        let adapter = JsFuture::from(js_sys::Promise::resolve(&adapter)).await?;
-        Ok::<_, JsValue>(js::get(&adapter, "info"))
-    };
-    let info = info.await.unwrap_or(JsValue::UNDEFINED);
-    let text = |field| js::get(&info, field).as_string().unwrap_or_default();
+fn adapter_name(info: &JsValue) -> String {
+    let text = |field| js::get(info, field).as_string().unwrap_or_default();
     let long = [text("description"), text("device")]
         .into_iter()
         .find(|name| !name.is_empty());
@@ -206,58 +223,86 @@ async fn adapter_name() -> String {
     }
 }
 
-async fn open_adapter(
-    instance: Instance,
-    adapter: Adapter,
-    info: DeviceInfo,
-) -> Result<OpenDevice> {
-    check_limits(&adapter.limits())?;
-    let failed = |reason: String| {
-        Failure::new(
-            "device-unavailable",
-            format!("{} can't be opened: {reason}", info.name),
-        )
-    };
-    let descriptor = DeviceDescriptor {
-        label: Some("x2i"),
-        // All that the adapter offers; kernels ask the device what they may use.
-        required_features: adapter
-            .features()
-            .difference(Features::MAPPABLE_PRIMARY_BUFFERS | Features::all_experimental_mask()),
-        required_limits: adapter.limits(),
-        memory_hints: MemoryHints::MemoryUsage, // burn pools memory itself
-        trace: Trace::Off,
-        experimental_features: ExperimentalFeatures::disabled(),
-    };
-    let (device, queue) = adapter
-        .request_device(&descriptor)
-        .await
-        .map_err(|error| failed(error.to_string()))?;
-    let max_binding = adapter.limits().max_storage_buffer_binding_size;
-    let setup = WgpuSetup {
-        instance,
-        adapter,
-        device: device.clone(),
-        queue,
-        backend: Backend::BrowserWebGpu,
-    };
-    let burn_device = Device::wgpu_options()
-        .setup(setup)
-        .init()
-        .map_err(|error| failed(error.to_string()))?;
-    // cubecl's handler panics on any error, which would end the wasm for good: ours records it.
-    let health = Health::default();
-    let (lost, failing) = (health.clone(), health.clone());
-    device.set_device_lost_callback(move |reason, message| {
-        lost.report(format!("{reason:?} {message}"));
-    });
-    device.on_uncaptured_error(Arc::new(move |error| failing.report(error.to_string())));
-    Ok(OpenDevice {
-        device: burn_device,
-        info,
-        health,
-        max_binding: Some(max_binding),
-    })
+/// Whether a browser's adapter offers them.
+fn has_subgroups(adapter: &JsValue) -> bool {
+    js::call(&js::get(adapter, "features"), "has", &[SUBGROUPS.into()])
+        .is_ok_and(|has| has.is_truthy())
+}
+
+impl Found {
+    async fn open(self) -> Result<OpenDevice> {
+        check_limits(&self.adapter.limits())?;
+        let name = self.info.name.clone();
+        let failed = |reason: String| {
+            Failure::new(
+                "device-unavailable",
+                format!("{name} can't be opened: {reason}"),
+            )
+        };
+        let (device, queue) = self
+            .request_device()
+            .await
+            .map_err(|error| failed(error.to_string()))?;
+        x2i_shaders::tell_subgroups(self.info.subgroups);
+        let max_binding = self.adapter.limits().max_storage_buffer_binding_size;
+        let setup = WgpuSetup {
+            instance: self.instance,
+            adapter: self.adapter,
+            device: device.clone(),
+            queue,
+            backend: Backend::BrowserWebGpu,
+        };
+        let burn_device = Device::wgpu_options()
+            .setup(setup)
+            .init()
+            .map_err(|error| failed(error.to_string()))?;
+        // cubecl's handler panics on any error, which would end the wasm for good: ours records it.
+        let health = Health::default();
+        let (lost, failing) = (health.clone(), health.clone());
+        device.set_device_lost_callback(move |reason, message| {
+            lost.report(format!("{reason:?} {message}"));
+        });
+        device.on_uncaptured_error(Arc::new(move |error| failing.report(error.to_string())));
+        Ok(OpenDevice {
+            device: burn_device,
+            info: self.info,
+            health,
+            max_binding: Some(max_binding),
+        })
+    }
+
+    /// All that the adapter offers; kernels ask the device what they may use.
+    ///
+    /// wgpu has no name for a browser's `subgroups` (<https://github.com/gfx-rs/wgpu/issues/10146>), so
+    /// that its call is led to our adapter with them added. It calls before it returns its future.
+    fn request_device(
+        &self,
+    ) -> impl Future<Output = std::result::Result<(wgpu::Device, Queue), RequestDeviceError>> {
+        let offered = self.adapter.features();
+        let descriptor = DeviceDescriptor {
+            label: Some("x2i"),
+            required_features: offered
+                .difference(Features::MAPPABLE_PRIMARY_BUFFERS | Features::all_experimental_mask()),
+            required_limits: self.adapter.limits(),
+            memory_hints: MemoryHints::MemoryUsage, // burn pools memory itself
+            trace: Trace::Off,
+            experimental_features: ExperimentalFeatures::disabled(),
+        };
+        let request = || self.adapter.request_device(&descriptor);
+        if !self.info.subgroups {
+            return request();
+        }
+        let (adapter, method) = (self.browsers.clone(), "requestDevice");
+        let original = js::get(&adapter, method);
+        let with_subgroups = move |descriptor: JsValue| {
+            let features = js::get(&descriptor, "requiredFeatures");
+            let added = js::call(&features, "concat", &[SUBGROUPS.into()]);
+            js::set(&descriptor, "requiredFeatures", added.unwrap_or(features));
+            js::call(&original, "call", &[adapter.clone(), descriptor])
+                .unwrap_or_else(|thrown| js_sys::Promise::reject(&thrown).into())
+        };
+        js::overriding(&self.browsers, method, with_subgroups, request)
+    }
 }
 
 /// What our kernels need; all are WebGPU's defaults, so that a conforming adapter passes.

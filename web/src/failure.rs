@@ -65,6 +65,8 @@ impl From<Error> for Failure {
             Error::Request { .. } => "request",
             Error::Modality { .. } => "modality",
             Error::Image { .. } => "image",
+            Error::Video { .. } => "video",
+            Error::Audio { .. } => "audio",
             Error::Device { .. } => "device-lost",
             Error::Cancelled => "aborted",
             _ => "internal",

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use js_sys::{Function, Promise, Reflect};
+use js_sys::{Function, Object, Promise, Reflect};
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
@@ -26,6 +26,22 @@ pub fn set(object: &JsValue, key: &str, value: impl Into<JsValue>) {
 pub fn call(object: &JsValue, method: &str, arguments: &[JsValue]) -> Result<JsValue, JsValue> {
     let function: Function = get(object, method).dyn_into()?;
     function.apply(object, &arguments.iter().collect())
+}
+
+/// Runs `body` while calls of `method` of all objects of this one's class go to `instead`.
+pub fn overriding<R>(
+    object: &JsValue,
+    method: &str,
+    instead: impl Fn(JsValue) -> JsValue + 'static,
+    body: impl FnOnce() -> R,
+) -> R {
+    let class: JsValue = Object::get_prototype_of(object).into();
+    let original = get(&class, method);
+    let instead = Closure::<dyn Fn(JsValue) -> JsValue>::new(instead);
+    set(&class, method, instead.as_ref());
+    let result = body();
+    set(&class, method, original);
+    result
 }
 
 /// Milliseconds, for intervals.

@@ -75,7 +75,7 @@ fn read_prompt(value: &JsValue) -> Result<(Prompt, Vec<PartRecord>)> {
             sha256: text("sha256"),
         });
     }
-    Ok((Prompt { parts: input }, parts))
+    Ok((Prompt::new(input), parts))
 }
 
 /// `{ width, height, pixels }` with RGBA pixels; transparency is dropped, as natively.

@@ -5,6 +5,8 @@
 
 mod align_net;
 mod flux;
+mod internvl2_5;
+mod minicpm_o;
 mod model;
 mod qwen2_5_vl;
 mod qwen2_5_vl_gguf;
@@ -13,6 +15,8 @@ mod vae;
 
 pub use align_net::{AlignNetConfig, Mix, T5StackConfig};
 pub use flux::FluxConfig;
+pub use internvl2_5::{InternLlmConfig, InternVitConfig, InternVl2_5Config, MOST_TILES, NormType};
+pub use minicpm_o::{MiniCpmOConfig, RESAMPLER_HEAD_DIM, SiglipConfig, SliceConfig, WhisperConfig};
 pub use model::{
     Defaults, EncoderConfig, EncoderPart, FORMAT, FileRecord, GraphPart, ModelConfig, Padding,
     PaddingSide, PromptFormat,

@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    FluxConfig, GenerationConfig, PreprocessorConfig, Qwen2_5VlConfig, SchedulerConfig, VaeConfig,
-    check, parse,
+    FluxConfig, GenerationConfig, InternVl2_5Config, MiniCpmOConfig, PreprocessorConfig,
+    Qwen2_5VlConfig, SchedulerConfig, VaeConfig, check, parse,
 };
 use crate::error::{Error, Result};
 use crate::request::Conditioning;
+use crate::weights::Component;
 
 /// The version of `model.json` that we write.
 pub const FORMAT: u32 = 1;
@@ -79,6 +80,12 @@ pub enum EncoderConfig {
     /// Qwen2.5-VL 3B and 7B.
     #[serde(rename = "qwen2_5_vl")]
     Qwen2_5Vl(Qwen2_5VlConfig),
+    /// InternVL2.5 1B and 4B.
+    #[serde(rename = "internvl_chat")]
+    InternVl2_5(InternVl2_5Config),
+    /// MiniCPM-o 2.6.
+    #[serde(rename = "minicpmo")]
+    MiniCpmO(MiniCpmOConfig),
 }
 
 impl EncoderConfig {
@@ -90,9 +97,15 @@ impl EncoderConfig {
         let json: Value = parse(file, json)?;
         match json.get("model_type").and_then(Value::as_str) {
             Some("qwen2_5_vl") => Ok(Self::Qwen2_5Vl(Qwen2_5VlConfig::from_json(file, json)?)),
+            Some("internvl_chat") => {
+                InternVl2_5Config::from_json(file, json).map(Self::InternVl2_5)
+            }
+            Some("minicpmo") => Ok(Self::MiniCpmO(MiniCpmOConfig::from_json(file, json)?)),
             Some(other) => Err(Error::config(
                 file,
-                format!("model_type `{other}` is not supported yet; qwen2_5_vl is"),
+                format!(
+                    "model_type `{other}` is not supported; qwen2_5_vl, internvl_chat and minicpmo are"
+                ),
             )),
             None => Err(Error::config(
                 file,
@@ -101,10 +114,37 @@ impl EncoderConfig {
         }
     }
 
+    fn validate(&self, file: &str) -> Result<()> {
+        match self {
+            Self::Qwen2_5Vl(config) => config.validate(file),
+            Self::InternVl2_5(config) => config.validate(file),
+        }
+    }
+
+    /// What users call the family.
+    pub fn family(&self) -> &'static str {
+        match self {
+            Self::Qwen2_5Vl(_) => "Qwen2.5-VL",
+            Self::InternVl2_5(_) => "InternVL2.5",
+            Self::MiniCpmO(_) => "MiniCPM-o 2.6",
+        }
+    }
+
+    /// How its tensors are named.
+    pub fn component(&self) -> Component {
+        match self {
+            Self::Qwen2_5Vl(_) => Component::Qwen2_5Vl,
+            Self::InternVl2_5(_) => Component::InternVl2_5,
+            Self::MiniCpmO(_) => Component::MiniCpmO,
+        }
+    }
+
     /// Width of the hidden states.
     pub fn hidden_size(&self) -> usize {
         match self {
             Self::Qwen2_5Vl(config) => config.hidden_size,
+            Self::InternVl2_5(config) => config.llm_config.hidden_size,
+            Self::MiniCpmO(config) => config.hidden_size,
         }
     }
 
@@ -112,6 +152,8 @@ impl EncoderConfig {
     pub fn hidden_states(&self) -> usize {
         match self {
             Self::Qwen2_5Vl(config) => config.num_hidden_layers + 1,
+            Self::InternVl2_5(config) => config.llm_config.num_hidden_layers + 1,
+            Self::MiniCpmO(config) => config.num_hidden_layers + 1,
         }
     }
 }
@@ -138,8 +180,32 @@ pub struct Defaults {
     pub padding: Option<Padding>,
     /// Input pictures are first resized to this (width, height), as X2I's scripts do.
     pub input_image_size: Option<[usize; 2]>,
+    /// The most earlier turns of a conversation that the LLM is shown; none means all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub earlier_turns: Option<usize>,
     /// Kinds of input that the weights were trained for: `text`, `image`.
     pub modalities: Vec<String>,
+}
+
+impl Defaults {
+    /// What X2I's script for this family does.
+    pub fn of(encoder: &EncoderConfig) -> Self {
+        match encoder {
+            EncoderConfig::Qwen2_5Vl(_) => Self::default(),
+            EncoderConfig::InternVl2_5(_) => Self {
+                prompt_format: PromptFormat::InternVl,
+                ..Self::default()
+            },
+            EncoderConfig::MiniCpmO(_) => Self {
+                padding: None,
+                input_image_size: None,
+                modalities: ["text", "image", "video", "audio"]
+                    .map(str::to_owned)
+                    .into(),
+                ..Self::default()
+            },
+        }
+    }
 }
 
 impl Default for Defaults {
@@ -158,6 +224,7 @@ impl Default for Defaults {
                 side: PaddingSide::Right,
             }),
             input_image_size: Some([128, 128]),
+            earlier_turns: None,
             modalities: vec!["text".into(), "image".into()],
         }
     }
@@ -171,6 +238,9 @@ pub enum PromptFormat {
     Plain,
     /// The Python dict that X2I's ComfyUI node builds.
     Comfy,
+    /// The Python dict of X2I's `inference_internvl.py`.
+    #[serde(rename = "internvl")]
+    InternVl,
 }
 
 /// Padding of the prompt to one length.
@@ -223,6 +293,7 @@ impl ModelConfig {
                 self.format
             )
         })?;
+        self.encoder.config.validate(file)?;
         self.flux.config.validate(file)?;
         self.vae.config.validate(file)?;
         self.scheduler.validate(file)?;

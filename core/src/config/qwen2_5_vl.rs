@@ -113,9 +113,11 @@ pub struct PreprocessorConfig {
     pub min_pixels: usize,
     /// The most pixels after resizing.
     pub max_pixels: usize,
-    /// Subtracted from each channel in 0..1.
+    /// Subtracted from each channel in 0..1; MiniCPM-o's files say `norm_mean`.
+    #[serde(alias = "norm_mean")]
     pub image_mean: [f64; 3],
-    /// Each channel is divided by this.
+    /// Each channel is divided by this; MiniCPM-o's files say `norm_std`.
+    #[serde(alias = "norm_std")]
     pub image_std: [f64; 3],
 }
 
@@ -216,7 +218,11 @@ impl Qwen2_5VlConfig {
         self.hidden_size / self.num_attention_heads
     }
 
-    fn validate(&self, file: &str) -> Result<()> {
+    /// Checks the numbers.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the key that can't be.
+    pub(super) fn validate(&self, file: &str) -> Result<()> {
         let sizes = [
             ("vocab_size", self.vocab_size),
             ("hidden_size", self.hidden_size),

@@ -3,12 +3,19 @@
 //! [`Encoder`] chooses the family by the config. Left out: what the states mean to the painter
 //! (`align_net`), and downloading or mapping weights.
 
+pub mod decoding;
+pub mod internvl2_5;
+pub mod llm;
+pub mod minicpm_o;
 pub mod qwen2;
 pub mod qwen2_5_vl;
 pub mod sampling;
+pub mod sequence;
 
 use burn::tensor::Tensor;
 
+pub use internvl2_5::InternVl2_5;
+pub use minicpm_o::MiniCpmO;
 pub use qwen2_5_vl::Qwen2_5Vl;
 
 use crate::config::{EncoderConfig, EncoderPart, Padding, PromptFormat};
@@ -50,6 +57,10 @@ pub struct Encoded {
 pub enum Encoder {
     /// Qwen2.5-VL 3B and 7B.
     Qwen2_5Vl(Qwen2_5Vl),
+    /// InternVL2.5 1B and 4B.
+    InternVl2_5(InternVl2_5),
+    /// MiniCPM-o 2.6.
+    MiniCpmO(MiniCpmO),
 }
 
 impl Encoder {
@@ -63,6 +74,14 @@ impl Encoder {
             EncoderConfig::Qwen2_5Vl(config) => {
                 let model = Qwen2_5Vl::load(config, part, tokenizer, scope).await?;
                 Ok(Self::Qwen2_5Vl(model))
+            }
+            EncoderConfig::InternVl2_5(config) => {
+                let model = InternVl2_5::load(config, part, tokenizer, scope).await?;
+                Ok(Self::InternVl2_5(model))
+            }
+            EncoderConfig::MiniCpmO(config) => {
+                let model = MiniCpmO::load(config, part, tokenizer, scope).await?;
+                Ok(Self::MiniCpmO(model))
             }
         }
     }
@@ -82,6 +101,8 @@ impl Encoder {
     ) -> Result<Encoded> {
         match self {
             Self::Qwen2_5Vl(model) => model.encode(prompt, options, on_progress).await,
+            Self::InternVl2_5(model) => model.encode(prompt, options, on_progress).await,
+            Self::MiniCpmO(model) => model.encode(prompt, options, on_progress).await,
         }
     }
 }

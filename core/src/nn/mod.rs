@@ -1,6 +1,7 @@
 //! Layers that every model shares; a layer's field is named as its checkpoint's tensor.
 
 pub mod conv;
+pub mod conv1d;
 pub mod linear;
 pub mod norm;
 pub mod rope;
@@ -8,6 +9,7 @@ pub mod sinusoid;
 pub mod t5;
 
 pub use conv::Conv2d;
+pub use conv1d::Conv1d;
 pub use linear::{Bias, Embedding, Linear};
 pub use norm::{GroupNorm, LayerNorm, RmsNorm, layer_norm};
 pub use sinusoid::sinusoid;

@@ -82,7 +82,7 @@ impl Files {
         options: &LoadOptions,
     ) -> Result<Self> {
         let open = async |component, files| open_weights(source, component, files).await;
-        let encoder = open(Component::Qwen2_5Vl, &config.encoder.weights).await?;
+        let encoder = open(config.encoder.config.component(), &config.encoder.weights).await?;
         let align_net = open(Component::AlignNet, &config.align_net.weights).await?;
         let mut flux = open(Component::Flux, &config.flux.weights).await?;
         flux.adapt(&options.loras)?;

@@ -33,6 +33,16 @@ pub struct Message {
 }
 
 impl Message {
+    /// What the model said.
+    pub fn assistant(answer: &str) -> Self {
+        Self {
+            role: "assistant".into(),
+            content: vec![Content::Text {
+                text: answer.into(),
+            }],
+        }
+    }
+
     /// A user's turn.
     pub fn user(content: Vec<Content>) -> Self {
         Self {
@@ -101,7 +111,7 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// [`Error::Config`] when the template fails on it, or calls `raise_exception`.
-    pub fn render(&self, messages: &[Message], vision_ids: VisionIds) -> Result<String> {
+    pub fn render(&self, messages: &[impl Serialize], vision_ids: VisionIds) -> Result<String> {
         let variables = context! {
             messages => messages,
             add_generation_prompt => true,

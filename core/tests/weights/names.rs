@@ -172,6 +172,27 @@ fn qwen_names_of_all_versions_are_read() {
 }
 
 #[test]
+fn intern_names_are_ours_and_its_patches_become_a_matrix() {
+    let ours = [
+        "language_model.model.embed_tokens.weight",
+        "language_model.lm_head.weight",
+        "vision_model.encoder.layers.3.ls1",
+        "mlp1.0.bias",
+    ];
+    let made = |prefix: &str| -> Vec<Made> {
+        let names = ours.iter().zip(0..);
+        names
+            .map(|(name, i)| Made::counting(&format!("{prefix}{name}"), &[2, 2], i as f32 * 10.0))
+            .collect()
+    };
+    assert_same(Component::InternVl2_5, &made("module."), &made(""));
+    let patches = "vision_model.embeddings.patch_embedding.weight";
+    let (flat, stored) = ([5, 12], [5, 3, 2, 2]);
+    let [flat, stored] = [&flat[..], &stored].map(|shape| [Made::counting(patches, shape, 0.0)]);
+    assert_same(Component::InternVl2_5, &stored, &flat);
+}
+
+#[test]
 fn llama_cpps_vision_file_is_read_with_q_k_and_v_apart_or_joined() {
     let rows = [
         ("v.blk.3.ln1.weight", "visual.blocks.3.norm1.weight"),
@@ -210,6 +231,28 @@ fn llama_cpps_vision_file_is_read_with_q_k_and_v_apart_or_joined() {
     assert_same(Component::Qwen2_5Vl, &apart, &ours);
     foreign.push(Made::counting("v.blk.3.attn_qkv.weight", &[6, 2], 1000.0));
     assert_same(Component::Qwen2_5Vl, &foreign, &ours);
+}
+
+#[test]
+fn minicpms_names_are_read_without_its_speech() {
+    let patches = "vpm.embeddings.patch_embedding.weight";
+    let ours = [
+        "apm.conv1.weight",
+        "audio_projection_layer.linear1.bias",
+        "llm.model.norm.weight",
+        "resampler.query",
+        patches,
+    ];
+    let mut files: Vec<Made> = ours
+        .iter()
+        .map(|name| Made::counting(name, &[4, 3, 2, 2], 0.0))
+        .collect();
+    files.push(Made::counting("tts.head_code.0.weight", &[2, 2], 0.0));
+    let weights = loaded(Component::MiniCpmO, &with_prefix(&files, "module."));
+    assert!(weights.names().eq(ours));
+    assert_eq!(weights.ignored(), ["module.tts.head_code.0.weight"]);
+    assert_eq!(weights.shape(patches), Some(vec![4, 12]));
+    assert_eq!(weights.shape("apm.conv1.weight"), Some(vec![4, 3, 2, 2]));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! What is small and feeds everything else stays out of them, as in ComfyUI's GGUF files of FLUX:
 //!
 //! - vectors (norms, biases, scales) are f32;
-//! - FLUX's embedders and final layer, the vision tower's patch embedding, convolutions, the whole
+//! - FLUX's embedders and final layer, the towers' embeddings, convolutions, the whole
 //!   VAE and T5's table of relative biases are f16, or stay bf16.
 //!
 //! Rows that 256 does not divide take Q8_0 instead of Q4_K, rows that 32 does not divide f16.
@@ -14,7 +14,7 @@ use x2i_core::weights::{Component, StoredType};
 use crate::cli::Quantize;
 
 /// Matrices that stay out of blocks, by the beginnings and ends of their names.
-const KEPT: [&str; 8] = [
+const KEPT: [&str; 11] = [
     "img_in.",
     "txt_in.",
     "time_in.",
@@ -22,6 +22,9 @@ const KEPT: [&str; 8] = [
     "guidance_in.",
     "final_layer.",
     "visual.patch_embed.",
+    "vision_model.embeddings.",
+    "vpm.embeddings.",
+    "apm.embed_positions.",
     // A small table that is added to attention's logits: every bit counts.
     ".relative_attention_bias.weight",
 ];
@@ -109,6 +112,10 @@ mod tests {
             "guidance_in.in_layer.weight",
             "final_layer.adaLN_modulation.1.weight",
             "visual.patch_embed.proj.weight",
+            "vision_model.embeddings.patch_embedding.weight",
+            "vpm.embeddings.patch_embedding.weight",
+            "vpm.embeddings.position_embedding.weight",
+            "apm.embed_positions.weight",
             "t5stack.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
         ] {
             let q4_k =

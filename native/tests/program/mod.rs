@@ -1,5 +1,7 @@
 //! Running the x2i program as a user does, on the tiny reference model.
 
+#![allow(dead_code, reason = "each test program uses its own part")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -11,7 +13,7 @@ pub struct Run {
 }
 
 impl Run {
-    fn new(output: Output) -> Self {
+    pub fn new(output: Output) -> Self {
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         Self {
             code: output.status.code(),

@@ -66,9 +66,9 @@ export function nativeProgram(): string {
   return program;
 }
 
-/** Paints natively on the CPU. */
-export function paintNatively(prompt: string, seed: number): Picture {
-  return runNatively([prompt, '--seed', String(seed)]);
+/** Paints natively on the CPU, in the model's own number of steps or another. */
+export function paintNatively(prompt: string, seed: number, steps?: number): Picture {
+  return runNatively([prompt, '--seed', String(seed), ...(steps ? ['--steps', String(steps)] : [])]);
 }
 
 /** Paints again what a PNG of the browser says. */

@@ -2,7 +2,9 @@
 
 mod align_net;
 mod flux;
+mod internvl2_5_tiny;
 mod lightcontrol_tiny;
+mod minicpm_o_tiny;
 mod pipeline;
 mod prompt_strings;
 mod qwen2_5_vl_tiny;
@@ -26,6 +28,8 @@ pub fn for_folder(name: &str) -> Option<Run> {
         "alignnet_real_dims" => |case, report| Box::pin(align_net::run_real_dims(case, report)),
         "flux_dev_tiny" | "flux_schnell_tiny" => |case, report| Box::pin(flux::run(case, report)),
         "lightcontrol_tiny" => |case, report| Box::pin(lightcontrol_tiny::run(case, report)),
+        "internvl2_5_tiny" => |case, report| Box::pin(internvl2_5_tiny::run(case, report)),
+        "minicpm_o_tiny" => |case, report| Box::pin(minicpm_o_tiny::run(case, report)),
         "pipeline_tiny" => |case, report| Box::pin(pipeline::run(case, report)),
         "prompt_strings" => |case, report| Box::pin(prompt_strings::run(case, report)),
         "qwen2_5_vl_tiny" => |case, report| Box::pin(qwen2_5_vl_tiny::run(case, report)),

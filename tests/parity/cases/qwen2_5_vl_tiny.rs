@@ -3,8 +3,6 @@
 mod model;
 mod pictures;
 
-use std::io::Cursor;
-
 use x2i_core::Image;
 use x2i_core::config::{Padding, PaddingSide, PromptFormat};
 use x2i_core::image::resize::resize_bicubic;
@@ -98,8 +96,8 @@ async fn sub_cases(case: &Case<'_>) -> Fallible<Vec<SubCase>> {
         .ok_or("case.json has no script_image_size")?;
     let size = [0, 1].map(|index| size[index].as_u64().unwrap_or(0) as usize);
     let [a, b] = [
-        read_image(case, "img_a.png").await?,
-        read_image(case, "img_b.png").await?,
+        case.image("img_a.png").await?,
+        case.image("img_b.png").await?,
     ];
     let image_case = |name, images: &[&Image], side| -> Fallible<SubCase> {
         let parts = images.iter().map(|&image| Part::Image(image.clone()));
@@ -107,7 +105,7 @@ async fn sub_cases(case: &Case<'_>) -> Fallible<Vec<SubCase>> {
             .chain([Part::Text(text("image_prompt")?.to_owned())])
             .collect();
         Ok(SubCase {
-            prompt: Prompt { parts },
+            prompt: Prompt::new(parts),
             input_image_size: Some(size),
             ..text_case(name, pad(number("max_length")?, side))?
         })
@@ -137,21 +135,11 @@ async fn sub_cases(case: &Case<'_>) -> Fallible<Vec<SubCase>> {
         image_case("image1_left", &[&a], PaddingSide::Left)?,
         image_case("image2", &[&a, &b], PaddingSide::Right)?,
         SubCase {
-            prompt: Prompt { parts: comfy_parts },
+            prompt: Prompt::new(comfy_parts),
             format: PromptFormat::Comfy,
             ..text_case("comfy", None)?
         },
     ])
-}
-
-/// An 8-bit RGB PNG of the case.
-async fn read_image(case: &Case<'_>, file: &str) -> Fallible<Image> {
-    let bytes = case.read(file).await?;
-    let mut reader = png::Decoder::new(Cursor::new(bytes)).read_info()?;
-    let (width, height) = (reader.info().width as usize, reader.info().height as usize);
-    let mut pixels = vec![0; reader.output_buffer_size().ok_or("a huge picture")?];
-    reader.next_frame(&mut pixels)?;
-    Ok(Image::new(width, height, pixels)?)
 }
 
 /// A picture as `process_vision_info` hands it over: resized once more, to the golden's size.

@@ -30,7 +30,7 @@ DEFAULTS = {
     "license": "CC-BY-SA-4.0",
     "defaults": {
         "width": data.PICTURE, "height": data.PICTURE, "steps": 4, "guidance": 0.0, "conditioning": "answer",
-        "prompt_format": "plain", "max_new_tokens": 32, "padding": None, "modalities": ["text"],
+        "prompt_format": "plain", "max_new_tokens": 32, "padding": None, "earlier_turns": 0, "modalities": ["text"],
     },
 }  # fmt: skip
 MODEL_INDEX = {

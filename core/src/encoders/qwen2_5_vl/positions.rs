@@ -7,15 +7,7 @@
 use super::patches::{Grid, Patches};
 use crate::config::Qwen2_5VlConfig;
 use crate::encoders::qwen2::Position;
-
-/// Positions of a prompt, and where the answer continues.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Positions {
-    /// One of every token, padding included.
-    pub tokens: Vec<Position>,
-    /// The first answer token's position less the number of tokens before it.
-    pub delta: i64,
-}
+use crate::encoders::sequence::Positions;
 
 /// What padding tokens are given; nothing that is kept looks at them.
 const PADDING: Position = [1; 3];

@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::*;
 use crate::Image;
-use crate::config::{EncoderConfig, PaddingSide, PromptFormat};
-use crate::request::Part;
+use crate::config::{EncoderConfig, GenerationConfig, PaddingSide, PromptFormat};
+use crate::request::{Conditioning, Part};
 use crate::weights::{Component, MemorySource, Weights};
 
 const HIDDEN: usize = 8;
@@ -170,12 +170,10 @@ fn encode(model: &Qwen2_5Vl, prompt: &Prompt, options: &EncodeOptions) -> Result
 
 fn with_picture(text: &str) -> Prompt {
     let pixels = (0..12 * 8 * 3).map(|i| (i * 7 % 256) as u8).collect();
-    Prompt {
-        parts: vec![
-            Part::Image(Image::new(12, 8, pixels).unwrap()),
-            Part::Text(text.into()),
-        ],
-    }
+    Prompt::new(vec![
+        Part::Image(Image::new(12, 8, pixels).unwrap()),
+        Part::Text(text.into()),
+    ])
 }
 
 fn assert_close<const D: usize>(ours: Tensor<D>, expected: Tensor<D>) {
@@ -212,11 +210,11 @@ fn a_prompt_in_chunks_gives_the_states_of_the_whole() {
         .prepare(&with_picture("the dog"), &options(Conditioning::Prompt))
         .unwrap();
     let read = |chunk| {
-        let mut decoding = Decoding::new(&model.decoder, &model.rotary, &model.device);
+        let mut decoding = model.llm.start();
         let states = pollster::block_on(async {
             let embeddings = model.embed(&inputs, &mut go).await?;
             let states = decoding
-                .prefill_by(chunk, embeddings, &inputs, &mut go)
+                .prefill_by(chunk, embeddings, &inputs.sequence, &mut go)
                 .await?;
             let next = decoding.feed(3, &mut go).await?;
             Ok::<_, Error>(vec![states, next])
@@ -376,7 +374,7 @@ fn positions_spread_over_a_picture_and_go_on_after_it() {
     let inputs = greedy()
         .prepare(&with_picture("ab"), &options(Conditioning::Prompt))
         .unwrap();
-    assert_eq!(inputs.ids, [28, 28, 28, 28, 28, 28, 0, 1]); // 3 x 2 merged patches
+    assert_eq!(inputs.sequence.ids, [28, 28, 28, 28, 28, 28, 0, 1]); // 3 x 2 merged patches
     let places = [
         [0, 0, 0],
         [0, 0, 1],
@@ -387,6 +385,6 @@ fn positions_spread_over_a_picture_and_go_on_after_it() {
         [3, 3, 3],
         [4, 4, 4],
     ];
-    assert_eq!(inputs.positions.tokens, places);
-    assert_eq!(inputs.positions.delta, -3);
+    assert_eq!(inputs.sequence.positions.tokens, places);
+    assert_eq!(inputs.sequence.positions.delta, -3);
 }

@@ -1,7 +1,7 @@
 //! Every foreign naming of weights, translated to ours.
 //!
 //! Ours is the BFL checkpoints' (`flux1-dev.safetensors`, `ae.safetensors`), the X2I reference's
-//! for AlignNet and the published checkpoints' for Qwen2.5-VL. Read here: diffusers' for FLUX and
+//! for AlignNet and the published checkpoints' for the encoders. Read here: diffusers' for FLUX and
 //! the VAE (also the names of attention before diffusers 0.15), `transformers` 4.52's for
 //! Qwen2.5-VL, llama.cpp's for its language model and its vision file (`mmproj`), and the prefixes
 //! that all-in-one files and data-parallel training put in front. ComfyUI's GGUF files of FLUX have
@@ -32,6 +32,10 @@ pub enum Component {
     Qwen2_5Vl,
     /// The reference's LightControl, a list of nets.
     LightControl,
+    /// The InternVL2.5 language and vision model.
+    InternVl2_5,
+    /// The MiniCPM-o language, vision and audio model.
+    MiniCpmO,
 }
 
 impl fmt::Display for Component {
@@ -42,6 +46,8 @@ impl fmt::Display for Component {
             Self::AlignNet => "AlignNet",
             Self::Qwen2_5Vl => "Qwen2.5-VL model",
             Self::LightControl => "LightControl",
+            Self::InternVl2_5 => "InternVL2.5 model",
+            Self::MiniCpmO => "MiniCPM-o model",
         })
     }
 }
@@ -106,6 +112,8 @@ impl Translator {
             Component::AlignNet => align_net(name).then(|| whole(name.to_owned(), name)),
             Component::Qwen2_5Vl => self.qwen2_5_vl(name),
             Component::LightControl => light_control(name).then(|| whole(name.to_owned(), name)),
+            Component::InternVl2_5 => internvl2_5(name),
+            Component::MiniCpmO => minicpm_o(name),
         }
     }
 
@@ -295,12 +303,48 @@ fn light_control(name: &str) -> bool {
     })
 }
 
+/// The published names of InternVL2.5, which are ours.
+fn internvl2_5(name: &str) -> Option<Target> {
+    let own = ["language_model.", "vision_model.", "mlp1."];
+    own.iter().any(|prefix| name.starts_with(prefix)).then(|| {
+        let mut target = whole(name.to_owned(), name);
+        // A convolution without overlap.
+        if name == "vision_model.embeddings.patch_embedding.weight" {
+            target.layout = Layout::Matrix;
+        }
+        target
+    })
+}
+
+/// The published names of MiniCPM-o; its speech (`tts.`) is no part of ours.
+fn minicpm_o(name: &str) -> Option<Target> {
+    let own = [
+        "llm.",
+        "vpm.",
+        "resampler.",
+        "apm.",
+        "audio_projection_layer.",
+    ];
+    own.iter().any(|prefix| name.starts_with(prefix)).then(|| {
+        let mut target = whole(name.to_owned(), name);
+        // A convolution without overlap.
+        if name == "vpm.embeddings.patch_embedding.weight" {
+            target.layout = Layout::Matrix;
+        }
+        target
+    })
+}
+
 /// Removes what all-in-one files and data-parallel training put in front of a component's names.
 fn strip(component: Component, name: &str) -> &str {
     let prefixes: &[&str] = match component {
         Component::Flux => &["module.", "model.diffusion_model.", "diffusion_model."],
         Component::Vae => &["module.", "first_stage_model.", "vae."],
-        Component::AlignNet | Component::Qwen2_5Vl | Component::LightControl => &["module."],
+        Component::AlignNet
+        | Component::Qwen2_5Vl
+        | Component::InternVl2_5
+        | Component::MiniCpmO
+        | Component::LightControl => &["module."],
     };
     let mut name = name;
     while let Some(rest) = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)) {

@@ -49,6 +49,12 @@ if (wanted.has('small-limits')) {
   });
 }
 
+if (wanted.has('wide-units')) {
+  for (const size of ['subgroupMinSize', 'subgroupMaxSize']) {
+    Object.defineProperty(GPUAdapterInfo.prototype, size, { get: () => 32 });
+  }
+}
+
 if (wanted.has('no-opfs')) delete self.FileSystemSyncAccessHandle;
 if (wanted.has('no-cache')) {
   delete self.FileSystemSyncAccessHandle;

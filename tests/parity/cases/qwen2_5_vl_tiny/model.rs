@@ -33,8 +33,12 @@ impl<'a> Model<'a> {
         let weights = model::open_weights(&source, Component::Qwen2_5Vl, &part.weights).await?;
         let tokenizer = model::read_tokenizer(&source, &part).await?;
         let scope = weights.scope(&case.device);
-        let Encoder::Qwen2_5Vl(qwen) = Encoder::load(&part, tokenizer, &scope).await?;
-        let EncoderConfig::Qwen2_5Vl(config) = part.config;
+        let Encoder::Qwen2_5Vl(qwen) = Encoder::load(&part, tokenizer, &scope).await? else {
+            return Err("config.json is of another family".into());
+        };
+        let EncoderConfig::Qwen2_5Vl(config) = part.config else {
+            return Err("config.json is of another family".into());
+        };
         Ok(Self { case, qwen, config })
     }
 
@@ -67,10 +71,21 @@ impl<'a> Model<'a> {
 
     /// Ids, mask, positions and pixels.
     pub async fn inputs(&self, name: &str, inputs: &Inputs, report: &mut Report) -> Outcome {
-        let ids: Vec<i64> = inputs.ids.iter().map(|&id| i64::from(id)).collect();
-        let keep: Vec<i64> = inputs.keep.iter().map(|&kept| i64::from(kept)).collect();
+        let ids: Vec<i64> = inputs
+            .sequence
+            .ids
+            .iter()
+            .map(|&id| i64::from(id))
+            .collect();
+        let keep: Vec<i64> = inputs
+            .sequence
+            .keep
+            .iter()
+            .map(|&kept| i64::from(kept))
+            .collect();
         let axes = (0..3).flat_map(|axis| {
             inputs
+                .sequence
                 .positions
                 .tokens
                 .iter()
@@ -80,8 +95,13 @@ impl<'a> Model<'a> {
         self.exact(name, "attention_mask", &keep, report).await?;
         self.exact(name, "rope_position_ids", &axes.collect::<Vec<_>>(), report)
             .await?;
-        self.exact(name, "rope_delta", &[inputs.positions.delta], report)
-            .await?;
+        self.exact(
+            name,
+            "rope_delta",
+            &[inputs.sequence.positions.delta],
+            report,
+        )
+        .await?;
         for (visuals, grid, pixels) in [
             (&inputs.images, "image_grid_thw", "pixel_values"),
             (&inputs.videos, "video_grid_thw", "pixel_values_videos"),
@@ -186,7 +206,7 @@ impl<'a> Model<'a> {
             repetition_penalty,
             ..GenerationConfig::default()
         };
-        let mut sampler = Sampler::new(config, &inputs.ids, 0);
+        let mut sampler = Sampler::new(config, &inputs.sequence.ids, 0);
         let (mut ids, mut margins, mut fed): (Vec<i64>, Vec<f32>, Vec<Tensor<4>>) =
             (vec![], vec![], vec![]);
         while ids.len() < golden.len() {

@@ -5,8 +5,8 @@ use x2i_core::config::{Padding, PaddingSide, PreprocessorConfig};
 use x2i_core::encoders::qwen2_5_vl::patches::Patcher;
 use x2i_core::image::resize::resize_bicubic;
 
+use super::fetch;
 use super::model::Model;
-use super::{fetch, read_image};
 use crate::case::Outcome;
 use crate::report::Report;
 
@@ -20,7 +20,7 @@ impl Model<'_> {
         let mut frames = vec![];
         let name = |frames: &[Image]| format!("frame_{}.png", frames.len());
         while self.case.exists(&name(&frames)).await? {
-            frames.push(read_image(self.case, &name(&frames)).await?);
+            frames.push(self.case.image(&name(&frames)).await?);
         }
         let (seconds, _) = self.case.golden.f32("out.video.second_per_grid_ts").await?;
         let patches = self.qwen.patcher().frames("video", &frames, seconds[0])?;
@@ -49,7 +49,7 @@ impl Model<'_> {
                 report.note(format!("{name}: this golden set has no such tensor"));
                 continue;
             }
-            let image = read_image(self.case, file).await?;
+            let image = self.case.image(file).await?;
             let (golden, _) = self.case.golden.u8(&name).await?;
             report.equal(
                 &name,
@@ -61,8 +61,7 @@ impl Model<'_> {
         if self.case.golden.contains(name) {
             let (golden, shape) = self.case.golden.u8(name).await?;
             let (height, width) = (shape[2], shape[3]);
-            let resized =
-                resize_bicubic(&read_image(self.case, "img_b.png").await?, width, height)?;
+            let resized = resize_bicubic(&self.case.image("img_b.png").await?, width, height)?;
             let planes = (0..3)
                 .flat_map(|channel| resized.pixels().iter().copied().skip(channel).step_by(3));
             report.equal(name, &planes.collect::<Vec<_>>(), &golden);
@@ -96,8 +95,7 @@ impl Model<'_> {
                 preprocessor: &preprocessor,
                 ..patcher
             };
-            let patches =
-                patcher.image(name, &read_image(self.case, &format!("{name}.png")).await?)?;
+            let patches = patcher.image(name, &self.case.image(&format!("{name}.png")).await?)?;
             let scope = format!("preprocess.{name}");
             let grid = [patches.grid.t, patches.grid.h, patches.grid.w].map(|side| side as i64);
             self.exact(&scope, "image_grid_thw", &grid, report).await?;

@@ -5,9 +5,9 @@
 
 use burn::tensor::{Device, Tensor};
 
-use super::input::Inputs;
-use crate::encoders::qwen2::{KvCache, Position, Qwen2, Rotary, causal_mask};
-use crate::encoders::sampling::Sampler;
+use super::qwen2::{KvCache, Position, Qwen2, Rotary, causal_mask};
+use super::sampling::Sampler;
+use super::sequence::Sequence;
 use crate::error::{Error, Result};
 use crate::request::{OnProgress, Phase, report};
 
@@ -56,10 +56,10 @@ impl<'a> Decoding<'a> {
     pub async fn prefill(
         &mut self,
         embeddings: Tensor<3>,
-        inputs: &Inputs,
+        sequence: &Sequence,
         before_layer: &mut impl AsyncFnMut() -> Result<()>,
     ) -> Result<Tensor<4>> {
-        self.prefill_by(CHUNK, embeddings, inputs, before_layer)
+        self.prefill_by(CHUNK, embeddings, sequence, before_layer)
             .await
     }
 
@@ -67,12 +67,12 @@ impl<'a> Decoding<'a> {
         &mut self,
         chunk: usize,
         embeddings: Tensor<3>,
-        inputs: &Inputs,
+        sequence: &Sequence,
         before_layer: &mut impl AsyncFnMut() -> Result<()>,
     ) -> Result<Tensor<4>> {
-        let tokens = inputs.ids.len();
+        let tokens = sequence.ids.len();
         // Padding on the left averages over ALL keys, later ones included: they must be there.
-        let chunk = if inputs.keep.first() == Some(&true) {
+        let chunk = if sequence.keep.first() == Some(&true) {
             chunk
         } else {
             tokens
@@ -81,11 +81,11 @@ impl<'a> Decoding<'a> {
         for start in (0..tokens).step_by(chunk) {
             let end = (start + chunk).min(tokens);
             let part = embeddings.clone().narrow(1, start, end - start);
-            self.keep.extend(&inputs.keep[start..end]);
-            let positions = &inputs.positions.tokens[start..end];
+            self.keep.extend(&sequence.keep[start..end]);
+            let positions = &sequence.positions.tokens[start..end];
             states.push(self.advance(part, positions, before_layer).await?);
         }
-        self.next = tokens as i64 + inputs.positions.delta;
+        self.next = tokens as i64 + sequence.positions.delta;
         Ok(if states.len() == 1 {
             states.remove(0)
         } else {

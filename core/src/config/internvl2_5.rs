@@ -1,0 +1,458 @@
+//! InternVL2.5's numbers (its `config.json`): the tiles, the vision tower and the Qwen2 decoder.
+//!
+//! Keys that a file leaves out take the defaults of InternVL's and transformers' config classes.
+//! Left out: the decoders of other sizes (InternLM2, Llama), which X2I has no aligners for.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::check;
+use crate::error::{Error, Result};
+
+/// The decoder of InternVL2.5-1B and -4B, as `llm_config.architectures` names it.
+const DECODER: &str = "Qwen2ForCausalLM";
+/// The conversation that the model was trained on.
+const TEMPLATE: &str = "internvl2_5";
+/// Up to this many tiles of one picture, the choice of a grid was shown not to depend on the order
+/// of a Python set (a test of the tiles). Published models stop at 12.
+pub const MOST_TILES: usize = 40;
+
+/// Sizes of the multimodal LLM.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InternVl2_5Config {
+    /// The decoder.
+    pub llm_config: InternLlmConfig,
+    /// The vision tower.
+    pub vision_config: InternVitConfig,
+    /// Pixels of a tile's side, where they differ from the vision tower's own.
+    #[serde(default)]
+    pub force_image_size: Option<usize>,
+    /// One over the patches of a side that become one token.
+    #[serde(default = "half")]
+    pub downsample_ratio: f64,
+    /// The fewest tiles of a picture; 1.
+    #[serde(default = "one")]
+    pub min_dynamic_patch: usize,
+    /// The most tiles of a picture, its thumbnail aside.
+    #[serde(default = "six")]
+    pub max_dynamic_patch: usize,
+    /// Whether a picture of several tiles is also shown as a whole.
+    #[serde(default)]
+    pub use_thumbnail: bool,
+    /// Which order of channels merged patches have: `v2`.
+    #[serde(default = "first_version")]
+    pub ps_version: String,
+    /// The layer of the vision tower whose output is read: the last, -1.
+    #[serde(default = "last")]
+    pub select_layer: i64,
+    /// The conversation's form: `internvl2_5`.
+    #[serde(default)]
+    pub template: Option<String>,
+}
+
+/// Sizes of the decoder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InternLlmConfig {
+    /// The classes that transformers knows it by.
+    pub architectures: Vec<String>,
+    /// Rows of the embedding.
+    pub vocab_size: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width inside an MLP.
+    pub intermediate_size: usize,
+    /// Layers.
+    pub num_hidden_layers: usize,
+    /// Query heads.
+    pub num_attention_heads: usize,
+    /// Key/value heads; divides the query heads.
+    pub num_key_value_heads: usize,
+    /// The longest sequence, in tokens.
+    #[serde(default = "default_max_position")]
+    pub max_position_embeddings: usize,
+    /// Epsilon of every RMSNorm.
+    #[serde(default = "small")]
+    pub rms_norm_eps: f64,
+    /// Base of the rotary frequencies.
+    #[serde(default = "default_theta")]
+    pub rope_theta: f64,
+    /// How the frequencies stretch for long sequences. `dynamic` changes nothing up to
+    /// `max_position_embeddings`, where we stop.
+    #[serde(default)]
+    pub rope_scaling: Option<Map<String, Value>>,
+    /// True when the head shares the embedding's weight.
+    #[serde(default)]
+    pub tie_word_embeddings: bool,
+}
+
+/// Sizes of the vision tower, InternViT.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct InternVitConfig {
+    /// Width.
+    pub hidden_size: usize,
+    /// Width inside an MLP.
+    pub intermediate_size: usize,
+    /// Layers.
+    pub num_hidden_layers: usize,
+    /// Heads.
+    pub num_attention_heads: usize,
+    /// Colour channels.
+    pub num_channels: usize,
+    /// Pixels of the side that the position embedding is for.
+    pub image_size: usize,
+    /// Pixels of a patch's side.
+    pub patch_size: usize,
+    /// Which norm stands before attention and MLP.
+    pub norm_type: NormType,
+    /// Epsilon of every norm.
+    pub layer_norm_eps: f64,
+    /// Whether q, k and v have biases.
+    pub qkv_bias: bool,
+    /// Whether q and k pass an RMSNorm of their own.
+    pub qk_normalization: bool,
+    /// What the MLP bends by: `gelu`.
+    pub hidden_act: String,
+}
+
+/// The two norms of InternViT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NormType {
+    /// LayerNorm with weight and bias (InternViT-300M).
+    LayerNorm,
+    /// RMSNorm (InternViT-6B).
+    RmsNorm,
+}
+
+impl Default for InternVitConfig {
+    /// InternViT-6B, as `InternVisionConfig`'s defaults.
+    fn default() -> Self {
+        Self {
+            hidden_size: 3200,
+            intermediate_size: 12800,
+            num_hidden_layers: 48,
+            num_attention_heads: 25,
+            num_channels: 3,
+            image_size: 224,
+            patch_size: 14,
+            norm_type: NormType::RmsNorm,
+            layer_norm_eps: 1e-6,
+            qkv_bias: false,
+            qk_normalization: true,
+            hidden_act: "gelu".into(),
+        }
+    }
+}
+
+fn half() -> f64 {
+    0.5
+}
+
+fn one() -> usize {
+    1
+}
+
+fn six() -> usize {
+    6
+}
+
+fn first_version() -> String {
+    "v1".into()
+}
+
+fn last() -> i64 {
+    -1
+}
+
+fn default_max_position() -> usize {
+    32_768
+}
+
+fn small() -> f64 {
+    1e-6
+}
+
+fn default_theta() -> f64 {
+    10_000.0
+}
+
+impl InternVl2_5Config {
+    /// Reads a published `config.json`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the key that is missing or can't be.
+    pub fn from_json(file: &str, json: Value) -> Result<Self> {
+        let config: Self =
+            serde_json::from_value(json).map_err(|error| Error::config(file, error.to_string()))?;
+        config.validate(file)?;
+        Ok(config)
+    }
+
+    /// Pixels of a tile's side.
+    pub fn tile_size(&self) -> usize {
+        self.force_image_size
+            .unwrap_or(self.vision_config.image_size)
+    }
+
+    /// Patches of a tile's side.
+    pub fn grid(&self) -> usize {
+        self.tile_size() / self.vision_config.patch_size
+    }
+
+    /// Patches of a side that become one token.
+    pub fn merge(&self) -> usize {
+        (1.0 / self.downsample_ratio).round() as usize
+    }
+
+    /// Tokens of one tile.
+    pub fn tile_tokens(&self) -> usize {
+        (self.grid() / self.merge()).pow(2)
+    }
+
+    /// Checks the numbers.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the key that can't be.
+    pub(super) fn validate(&self, file: &str) -> Result<()> {
+        self.llm_config.validate(file)?;
+        self.vision_config.validate(file)?;
+        let ratio = self.downsample_ratio;
+        check(
+            file,
+            ratio > 0.0 && self.merge() > 0 && ratio * self.merge() as f64 == 1.0,
+            || format!("downsample_ratio {ratio} is not one over a whole number"),
+        )?;
+        let (size, patch) = (self.tile_size(), self.vision_config.patch_size);
+        check(
+            file,
+            size > 0 && size.is_multiple_of(patch * self.merge()),
+            || {
+                format!(
+                    "a tile of {size} pixels can't be split into patches of {patch}, {} by {} a token",
+                    self.merge(),
+                    self.merge()
+                )
+            },
+        )?;
+        let (least, most) = (self.min_dynamic_patch, self.max_dynamic_patch);
+        check(file, least == 1 && (1..=MOST_TILES).contains(&most), || {
+            format!(
+                "min_dynamic_patch {least} and max_dynamic_patch {most} must be 1 and 1 to {MOST_TILES}"
+            )
+        })?;
+        check(file, self.ps_version == "v2", || {
+            format!("ps_version `{}` is not v2", self.ps_version)
+        })?;
+        check(file, self.select_layer == -1, || {
+            format!(
+                "select_layer {} is not -1, the vision tower's last layer",
+                self.select_layer
+            )
+        })?;
+        let template = self.template.as_deref().unwrap_or("none");
+        check(file, template == TEMPLATE, || {
+            format!("template `{template}` is not {TEMPLATE}")
+        })
+    }
+}
+
+impl InternLlmConfig {
+    /// Width of one head.
+    pub fn head_dim(&self) -> usize {
+        self.hidden_size / self.num_attention_heads
+    }
+
+    fn validate(&self, file: &str) -> Result<()> {
+        let decoder = self.architectures.first().map_or("none", String::as_str);
+        check(file, decoder == DECODER, || {
+            format!(
+                "llm_config is a {decoder}; only {DECODER} (InternVL2.5-1B and -4B) is supported"
+            )
+        })?;
+        let sizes = [
+            ("vocab_size", self.vocab_size),
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_hidden_layers", self.num_hidden_layers),
+            ("num_attention_heads", self.num_attention_heads),
+            ("num_key_value_heads", self.num_key_value_heads),
+        ];
+        for (name, size) in sizes {
+            check(file, size > 0, || format!("llm_config.{name} is 0"))?;
+        }
+        let (width, heads) = (self.hidden_size, self.num_attention_heads);
+        check(file, width.is_multiple_of(heads * 2), || {
+            format!(
+                "llm_config.hidden_size {width} can't be split into {heads} heads of an even width"
+            )
+        })?;
+        let shared = self.num_key_value_heads;
+        check(file, heads.is_multiple_of(shared), || {
+            format!("llm_config: {heads} heads can't share {shared} key/value heads")
+        })?;
+        // Files say either or both, by the age of the library that wrote them.
+        for key in ["type", "rope_type"] {
+            let kind = self
+                .rope_scaling
+                .as_ref()
+                .and_then(|scaling| scaling.get(key));
+            let kind = kind.and_then(Value::as_str).unwrap_or("default");
+            check(file, ["dynamic", "default"].contains(&kind), || {
+                format!("llm_config.rope_scaling.{key} `{kind}` is not dynamic")
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl InternVitConfig {
+    fn validate(&self, file: &str) -> Result<()> {
+        let sizes = [
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_attention_heads", self.num_attention_heads),
+            ("patch_size", self.patch_size),
+        ];
+        for (name, size) in sizes {
+            check(file, size > 0, || format!("vision_config.{name} is 0"))?;
+        }
+        let (width, heads) = (self.hidden_size, self.num_attention_heads);
+        check(file, width.is_multiple_of(heads), || {
+            format!("vision_config.hidden_size {width} can't be split into {heads} heads")
+        })?;
+        check(file, self.num_channels == 3, || {
+            format!("vision_config.num_channels {} is not 3", self.num_channels)
+        })?;
+        check(file, self.image_size >= self.patch_size, || {
+            format!(
+                "vision_config.image_size {} is smaller than one patch",
+                self.image_size
+            )
+        })?;
+        check(file, self.hidden_act == "gelu", || {
+            format!("vision_config.hidden_act `{}` is not gelu", self.hidden_act)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// What a config's file says after `change`.
+    fn changed(change: impl FnOnce(&mut Value)) -> Result<InternVl2_5Config> {
+        let mut json: Value =
+            serde_json::from_str(include_str!("../../configs/internvl2.5-1b.json")).unwrap();
+        change(&mut json);
+        InternVl2_5Config::from_json("config.json", json)
+    }
+
+    #[test]
+    fn the_published_models_have_their_published_sizes() {
+        let published = [
+            (
+                include_str!("../../configs/internvl2.5-1b.json"),
+                [896, 24, 64],
+            ),
+            (
+                include_str!("../../configs/internvl2.5-4b.json"),
+                [2048, 36, 128],
+            ),
+        ];
+        for (json, [width, layers, head]) in published {
+            let json = serde_json::from_str(json).unwrap();
+            let config = InternVl2_5Config::from_json("config.json", json).unwrap();
+            let llm = &config.llm_config;
+            assert_eq!(
+                [llm.hidden_size, llm.num_hidden_layers, llm.head_dim()],
+                [width, layers, head]
+            );
+            assert_eq!(
+                (config.tile_size(), config.grid(), config.tile_tokens()),
+                (448, 32, 256)
+            );
+            assert_eq!(config.max_dynamic_patch, 12);
+        }
+    }
+
+    #[test]
+    fn a_tile_may_be_larger_than_the_position_embedding() {
+        let config = changed(|json| json["force_image_size"] = json!(896)).unwrap();
+        assert_eq!((config.grid(), config.tile_tokens()), (64, 1024));
+        let own = changed(|json| json["force_image_size"] = json!(null)).unwrap();
+        assert_eq!(own.tile_size(), 448);
+    }
+
+    #[test]
+    fn dynamic_scaling_is_read_in_either_spelling() {
+        for scaling in [
+            json!(null),
+            json!({ "rope_type": "dynamic", "factor": 2.0 }),
+            json!({ "rope_type": "dynamic", "type": "dynamic", "factor": 2.0 }),
+        ] {
+            assert!(changed(|json| json["llm_config"]["rope_scaling"] = scaling).is_ok());
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_is_named() {
+        let refuse = |pointer: &str, value: Value| {
+            let outcome = changed(|json| *json.pointer_mut(pointer).unwrap() = value);
+            outcome.unwrap_err().to_string()
+        };
+        let other = refuse("/llm_config/architectures", json!(["InternLM2ForCausalLM"]));
+        assert!(
+            other.starts_with("config.json: llm_config is a InternLM2ForCausalLM"),
+            "{other}"
+        );
+        for (pointer, value, key) in [
+            ("/downsample_ratio", json!(0.4), "downsample_ratio 0.4"),
+            ("/downsample_ratio", json!(0.0), "downsample_ratio 0"),
+            ("/force_image_size", json!(450), "a tile of 450 pixels"),
+            ("/max_dynamic_patch", json!(41), "max_dynamic_patch 41"),
+            ("/min_dynamic_patch", json!(2), "min_dynamic_patch 2"),
+            ("/ps_version", json!("v1"), "ps_version `v1`"),
+            ("/select_layer", json!(-4), "select_layer -4"),
+            (
+                "/template",
+                json!("internlm2-chat"),
+                "template `internlm2-chat`",
+            ),
+            (
+                "/llm_config/num_attention_heads",
+                json!(0),
+                "llm_config.num_attention_heads is 0",
+            ),
+            (
+                "/llm_config/num_key_value_heads",
+                json!(3),
+                "14 heads can't share 3",
+            ),
+            (
+                "/llm_config/rope_scaling",
+                json!({ "type": "yarn" }),
+                "rope_scaling.type `yarn`",
+            ),
+            (
+                "/vision_config/num_attention_heads",
+                json!(7),
+                "into 7 heads",
+            ),
+            (
+                "/vision_config/norm_type",
+                json!("batch_norm"),
+                "batch_norm",
+            ),
+            (
+                "/vision_config/hidden_act",
+                json!("relu"),
+                "hidden_act `relu`",
+            ),
+        ] {
+            let message = refuse(pointer, value);
+            assert!(message.contains(key), "{message}");
+        }
+    }
+}

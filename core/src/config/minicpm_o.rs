@@ -1,0 +1,437 @@
+//! MiniCPM-o 2.6's numbers (`config.json`, `preprocessor_config.json`).
+//!
+//! The decoder's are Qwen2's, at the top level; the towers have objects of their own. Keys that are
+//! left out take the defaults of the published `configuration_minicpm.py` and of transformers 4.49.
+//! Left out: `tts_config` (nobody speaks here), and switches for streaming.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::check;
+use crate::error::{Error, Result};
+
+/// Channels of one head of the resampler; the published code has it in words.
+pub const RESAMPLER_HEAD_DIM: usize = 128;
+
+/// Sizes of the multimodal LLM.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MiniCpmOConfig {
+    /// Rows of the embedding.
+    pub vocab_size: usize,
+    /// Width of the residual stream; a multiple of [`RESAMPLER_HEAD_DIM`].
+    pub hidden_size: usize,
+    /// Width inside an MLP.
+    pub intermediate_size: usize,
+    /// Decoder layers.
+    pub num_hidden_layers: usize,
+    /// Query heads.
+    pub num_attention_heads: usize,
+    /// Key/value heads; divides the query heads.
+    pub num_key_value_heads: usize,
+    /// The longest sequence, in tokens.
+    #[serde(default = "default_max_position")]
+    pub max_position_embeddings: usize,
+    /// Epsilon of every RMSNorm of the decoder.
+    #[serde(default = "default_eps")]
+    pub rms_norm_eps: f64,
+    /// Base of the rotary frequencies.
+    #[serde(default = "default_theta")]
+    pub rope_theta: f64,
+    /// True when the head shares the embedding's weight.
+    #[serde(default)]
+    pub tie_word_embeddings: bool,
+    /// Tokens of one view of a picture.
+    #[serde(default = "default_query_num")]
+    pub query_num: usize,
+    /// True when the vision tower's last layer is not run.
+    #[serde(default = "default_drop")]
+    pub drop_vision_last_layer: bool,
+    /// The most views that run at once.
+    #[serde(default = "default_vision_batch")]
+    pub vision_batch_size: usize,
+    /// Frames of the audio tower that become one token.
+    #[serde(default = "default_pool_step")]
+    pub audio_pool_step: usize,
+    /// Seconds that a frame of sound hears ahead, in blocks; all of the clip where it is not above 0.
+    #[serde(default = "default_chunk_length")]
+    pub audio_chunk_length: f64,
+    /// How pictures are sliced.
+    #[serde(default = "unsliced")]
+    pub slice_config: SliceConfig,
+    /// The vision tower.
+    #[serde(default = "so400m")]
+    pub vision_config: SiglipConfig,
+    /// The audio tower.
+    #[serde(default)]
+    pub audio_config: WhisperConfig,
+}
+
+/// How a large picture becomes several views.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SliceConfig {
+    /// The most slices beside the whole picture.
+    pub max_slice_nums: usize,
+    /// A view has about this many pixels squared.
+    pub scale_resolution: usize,
+}
+
+impl Default for SliceConfig {
+    fn default() -> Self {
+        Self {
+            max_slice_nums: 9,
+            scale_resolution: 448,
+        }
+    }
+}
+
+/// Sizes of the vision tower (SigLIP, with positions for pictures of any shape).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SiglipConfig {
+    /// Width.
+    pub hidden_size: usize,
+    /// Width inside an MLP.
+    pub intermediate_size: usize,
+    /// Layers.
+    pub num_hidden_layers: usize,
+    /// Heads.
+    pub num_attention_heads: usize,
+    /// Colour channels.
+    pub num_channels: usize,
+    /// Pixels of the side whose patches have positions of their own.
+    pub image_size: usize,
+    /// Pixels of a patch's side.
+    pub patch_size: usize,
+    /// Epsilon of every LayerNorm.
+    pub layer_norm_eps: f64,
+}
+
+impl Default for SiglipConfig {
+    fn default() -> Self {
+        Self {
+            hidden_size: 768,
+            intermediate_size: 3072,
+            num_hidden_layers: 12,
+            num_attention_heads: 12,
+            num_channels: 3,
+            image_size: 224,
+            patch_size: 16,
+            layer_norm_eps: 1e-6,
+        }
+    }
+}
+
+impl SiglipConfig {
+    /// Positions along one side.
+    pub fn positions(&self) -> usize {
+        self.image_size / self.patch_size
+    }
+}
+
+/// Sizes of the audio tower (Whisper's encoder).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WhisperConfig {
+    /// Width.
+    pub d_model: usize,
+    /// Layers.
+    pub encoder_layers: usize,
+    /// Heads.
+    pub encoder_attention_heads: usize,
+    /// Width inside an MLP; four times `d_model`.
+    pub encoder_ffn_dim: usize,
+    /// Bins of the mel spectrogram.
+    pub num_mel_bins: usize,
+    /// Frames that have positions, 50 a second; longer sounds are heard in clips.
+    pub max_source_positions: usize,
+}
+
+impl Default for WhisperConfig {
+    fn default() -> Self {
+        Self {
+            d_model: 384,
+            encoder_layers: 4,
+            encoder_attention_heads: 6,
+            encoder_ffn_dim: 1536,
+            num_mel_bins: 80,
+            max_source_positions: 1500,
+        }
+    }
+}
+
+fn default_max_position() -> usize {
+    32_768
+}
+
+fn default_eps() -> f64 {
+    1e-6
+}
+
+fn default_theta() -> f64 {
+    10_000.0
+}
+
+fn default_query_num() -> usize {
+    64
+}
+
+fn default_drop() -> bool {
+    true
+}
+
+fn default_vision_batch() -> usize {
+    16
+}
+
+fn default_pool_step() -> usize {
+    2
+}
+
+fn default_chunk_length() -> f64 {
+    1.0
+}
+
+fn unsliced() -> SliceConfig {
+    SliceConfig {
+        max_slice_nums: 1,
+        ..SliceConfig::default()
+    }
+}
+
+/// SigLIP-SO400M at 980 pixels: what a config without a `vision_config` means.
+fn so400m() -> SiglipConfig {
+    SiglipConfig {
+        hidden_size: 1152,
+        intermediate_size: 4304,
+        num_hidden_layers: 27,
+        num_attention_heads: 16,
+        image_size: 980,
+        patch_size: 14,
+        ..SiglipConfig::default()
+    }
+}
+
+impl MiniCpmOConfig {
+    /// Reads a published `config.json`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the key that is missing or can't be.
+    pub fn from_json(file: &str, json: Value) -> Result<Self> {
+        let switched = |key: &str| json.get(key).and_then(Value::as_bool) == Some(true);
+        check(file, !switched("use_sliding_window"), || {
+            "use_sliding_window is not supported; the published model has it off".into()
+        })?;
+        let scaled = json.get("rope_scaling").is_some_and(|it| !it.is_null());
+        check(file, !scaled, || {
+            "rope_scaling is not supported; the published model has none".into()
+        })?;
+        let config: Self =
+            serde_json::from_value(json).map_err(|error| Error::config(file, error.to_string()))?;
+        config.validate(file)?;
+        Ok(config)
+    }
+
+    /// Width of one of the decoder's heads.
+    pub fn head_dim(&self) -> usize {
+        self.hidden_size / self.num_attention_heads
+    }
+
+    /// Layers of the vision tower that run.
+    pub fn vision_layers(&self) -> usize {
+        self.vision_config.num_hidden_layers - usize::from(self.drop_vision_last_layer)
+    }
+
+    /// Frames of the audio tower in a block; none where a frame hears its whole clip.
+    pub fn audio_chunk_frames(&self) -> Option<usize> {
+        let frames = (self.audio_chunk_length * 50.0) as usize;
+        (frames > 0).then_some(frames)
+    }
+
+    fn validate(&self, file: &str) -> Result<()> {
+        let sizes = [
+            ("vocab_size", self.vocab_size),
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_hidden_layers", self.num_hidden_layers),
+            ("num_attention_heads", self.num_attention_heads),
+            ("num_key_value_heads", self.num_key_value_heads),
+            ("query_num", self.query_num),
+            ("vision_batch_size", self.vision_batch_size),
+            ("audio_pool_step", self.audio_pool_step),
+            (
+                "slice_config.max_slice_nums",
+                self.slice_config.max_slice_nums,
+            ),
+            (
+                "slice_config.scale_resolution",
+                self.slice_config.scale_resolution,
+            ),
+        ];
+        for (name, size) in sizes {
+            check(file, size > 0, || format!("{name} is 0"))?;
+        }
+        let (width, heads) = (self.hidden_size, self.num_attention_heads);
+        check(file, width.is_multiple_of(heads * 2), || {
+            format!("hidden_size {width} can't be split into {heads} heads of an even width")
+        })?;
+        let key_value_heads = self.num_key_value_heads;
+        check(file, heads.is_multiple_of(key_value_heads), || {
+            format!("{heads} heads can't share {key_value_heads} key/value heads")
+        })?;
+        check(file, width.is_multiple_of(RESAMPLER_HEAD_DIM), || {
+            format!(
+                "hidden_size {width} is no multiple of the resampler's head of {RESAMPLER_HEAD_DIM}"
+            )
+        })?;
+        check(file, self.audio_chunk_length.is_finite(), || {
+            "audio_chunk_length is no number".into()
+        })?;
+        self.vision_config.validate(file)?;
+        self.audio_config.validate(file)
+    }
+}
+
+impl SiglipConfig {
+    fn validate(&self, file: &str) -> Result<()> {
+        let sizes = [
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_hidden_layers", self.num_hidden_layers),
+            ("num_attention_heads", self.num_attention_heads),
+            ("patch_size", self.patch_size),
+        ];
+        for (name, size) in sizes {
+            check(file, size > 0, || format!("vision_config.{name} is 0"))?;
+        }
+        check(file, self.num_channels == 3, || {
+            format!(
+                "vision_config.num_channels {} must be 3: pictures are RGB",
+                self.num_channels
+            )
+        })?;
+        let (width, heads) = (self.hidden_size, self.num_attention_heads);
+        check(file, width.is_multiple_of(heads), || {
+            format!("vision_config.hidden_size {width} can't be split into {heads} heads")
+        })?;
+        check(file, self.positions() > 0, || {
+            format!(
+                "vision_config.image_size {} is smaller than a patch",
+                self.image_size
+            )
+        })
+    }
+}
+
+impl WhisperConfig {
+    fn validate(&self, file: &str) -> Result<()> {
+        let sizes = [
+            ("d_model", self.d_model),
+            ("encoder_layers", self.encoder_layers),
+            ("encoder_attention_heads", self.encoder_attention_heads),
+            ("num_mel_bins", self.num_mel_bins),
+            ("max_source_positions", self.max_source_positions),
+        ];
+        for (name, size) in sizes {
+            check(file, size > 0, || format!("audio_config.{name} is 0"))?;
+        }
+        let (width, heads) = (self.d_model, self.encoder_attention_heads);
+        check(file, width.is_multiple_of(heads), || {
+            format!("audio_config.d_model {width} can't be split into {heads} heads")
+        })?;
+        // The published projection takes a quarter of the MLP's width for the tower's.
+        let inner = self.encoder_ffn_dim;
+        check(file, width.checked_mul(4) == Some(inner), || {
+            format!("audio_config.encoder_ffn_dim {inner} is not 4 x d_model {width}")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The numbers of MiniCPM-o 2.6, as its published code (the SigLIP) and other runtimes of it name
+    /// them. The published `config.json` could not be read: `drop_vision_last_layer`, `rms_norm_eps`
+    /// and `slice_config` are those of its siblings.
+    const PUBLISHED: &str = include_str!("../../configs/minicpm-o-2.6.json");
+
+    fn published() -> Value {
+        serde_json::from_str(PUBLISHED).unwrap()
+    }
+
+    #[test]
+    fn the_published_numbers_are_read() {
+        let config = MiniCpmOConfig::from_json("minicpm-o-2.6.json", published()).unwrap();
+        assert_eq!((config.head_dim(), config.num_hidden_layers), (128, 28));
+        assert_eq!(
+            (config.vision_config.positions(), config.vision_layers()),
+            (70, 27)
+        );
+        assert_eq!(config.vision_config, so400m());
+        assert_eq!(config.audio_config.d_model, 1024);
+        assert_eq!(config.audio_chunk_frames(), Some(50));
+        let again = serde_json::to_value(&config).unwrap();
+        assert_eq!(MiniCpmOConfig::from_json("again", again).unwrap(), config);
+    }
+
+    #[test]
+    fn numbers_that_can_not_be_are_named() {
+        let broken = |key: &str, value: Value| {
+            let mut json = published();
+            match key.split_once('.') {
+                Some((object, key)) => json[object][key] = value,
+                None => json[key] = value,
+            }
+            let error = MiniCpmOConfig::from_json("m/config.json", json).unwrap_err();
+            error.to_string()
+        };
+        for (key, value, message) in [
+            ("hidden_size", json!(3600), "hidden_size 3600"),
+            ("query_num", json!(0), "query_num is 0"),
+            (
+                "num_key_value_heads",
+                json!(5),
+                "28 heads can't share 5 key/value heads",
+            ),
+            (
+                "use_sliding_window",
+                json!(true),
+                "use_sliding_window is not supported",
+            ),
+            (
+                "rope_scaling",
+                json!({ "type": "yarn" }),
+                "rope_scaling is not supported",
+            ),
+            (
+                "vision_config.num_attention_heads",
+                json!(7),
+                "vision_config.hidden_size 1152",
+            ),
+            (
+                "vision_config.num_channels",
+                json!(1),
+                "vision_config.num_channels 1 must be 3",
+            ),
+            (
+                "audio_config.encoder_ffn_dim",
+                json!(1024),
+                "audio_config.encoder_ffn_dim 1024",
+            ),
+            (
+                "audio_config.max_source_positions",
+                json!(0),
+                "audio_config.max_source_positions is 0",
+            ),
+        ] {
+            let error = broken(key, value);
+            assert!(
+                error.starts_with(&format!("m/config.json: {message}")),
+                "{error}"
+            );
+        }
+    }
+}

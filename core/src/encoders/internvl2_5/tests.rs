@@ -1,0 +1,461 @@
+//! The whole encoder on a model of a few hundred made-up weights, and the vision tower beside the
+//! reference's numbers for what the golden model has not: RMSNorm, norms of q and k, no bias, a
+//! stretched position embedding.
+
+use std::ops::ControlFlow;
+use std::rc::Rc;
+
+use burn::tensor::Device;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::Image;
+use crate::config::{
+    EncoderConfig, GenerationConfig, InternVitConfig, PaddingSide, PreprocessorConfig, PromptFormat,
+};
+use crate::request::Part;
+use crate::video::Video;
+use crate::weights::{Component, MemorySource, Weights};
+
+const HIDDEN: usize = 8;
+const LAYERS: usize = 2;
+/// Letters, the space, six special tokens.
+const VOCABULARY: usize = 33;
+
+/// Names and shapes of a vision tower of two layers.
+fn vision_shapes(
+    norm_type: &str,
+    qk_normalization: bool,
+    qkv_bias: bool,
+) -> Vec<(String, Vec<usize>)> {
+    let mut shapes = vec![
+        ("embeddings.class_embedding".to_owned(), vec![1, 1, 8]),
+        ("embeddings.position_embedding".to_owned(), vec![1, 17, 8]),
+        (
+            "embeddings.patch_embedding.weight".to_owned(),
+            vec![8, 3, 2, 2],
+        ),
+        ("embeddings.patch_embedding.bias".to_owned(), vec![8]),
+    ];
+    for layer in 0..2 {
+        let mut push = |name: &str, shape: &[usize]| {
+            shapes.push((format!("encoder.layers.{layer}.{name}"), shape.to_vec()));
+        };
+        for norm in ["norm1", "norm2"] {
+            push(&format!("{norm}.weight"), &[8]);
+            if norm_type == "layer_norm" {
+                push(&format!("{norm}.bias"), &[8]);
+            }
+        }
+        if qk_normalization {
+            push("attn.q_norm.weight", &[8]);
+            push("attn.k_norm.weight", &[8]);
+        }
+        if qkv_bias {
+            push("attn.qkv.bias", &[24]);
+        }
+        push("attn.qkv.weight", &[24, 8]);
+        push("attn.proj.weight", &[8, 8]);
+        push("attn.proj.bias", &[8]);
+        push("mlp.fc1.weight", &[12, 8]);
+        push("mlp.fc1.bias", &[12]);
+        push("mlp.fc2.weight", &[8, 12]);
+        push("mlp.fc2.bias", &[8]);
+        push("ls1", &[8]);
+        push("ls2", &[8]);
+    }
+    shapes
+}
+
+/// Names and shapes of the whole model.
+fn shapes() -> Vec<(String, Vec<usize>)> {
+    let vision = vision_shapes("layer_norm", false, true).into_iter();
+    let mut shapes: Vec<_> = vision
+        .map(|(name, shape)| (format!("vision_model.{name}"), shape))
+        .collect();
+    let mut push = |name: String, shape: &[usize]| shapes.push((name, shape.to_vec()));
+    push("mlp1.0.weight".into(), &[32]);
+    push("mlp1.0.bias".into(), &[32]);
+    push("mlp1.1.weight".into(), &[HIDDEN, 32]);
+    push("mlp1.1.bias".into(), &[HIDDEN]);
+    push("mlp1.3.weight".into(), &[HIDDEN, HIDDEN]);
+    push("mlp1.3.bias".into(), &[HIDDEN]);
+    let model = "language_model.model";
+    push(
+        format!("{model}.embed_tokens.weight"),
+        &[VOCABULARY, HIDDEN],
+    );
+    push(format!("{model}.norm.weight"), &[HIDDEN]);
+    push(
+        "language_model.lm_head.weight".into(),
+        &[VOCABULARY, HIDDEN],
+    );
+    for layer in 0..LAYERS {
+        for (name, shape) in [
+            ("input_layernorm.weight", &[HIDDEN][..]),
+            ("post_attention_layernorm.weight", &[HIDDEN]),
+            ("self_attn.q_proj.weight", &[HIDDEN, HIDDEN]),
+            ("self_attn.q_proj.bias", &[HIDDEN]),
+            ("self_attn.k_proj.weight", &[4, HIDDEN]),
+            ("self_attn.k_proj.bias", &[4]),
+            ("self_attn.v_proj.weight", &[4, HIDDEN]),
+            ("self_attn.v_proj.bias", &[4]),
+            ("self_attn.o_proj.weight", &[HIDDEN, HIDDEN]),
+            ("mlp.gate_proj.weight", &[12, HIDDEN]),
+            ("mlp.up_proj.weight", &[12, HIDDEN]),
+            ("mlp.down_proj.weight", &[HIDDEN, 12]),
+        ] {
+            push(format!("{model}.layers.{layer}.{name}"), shape);
+        }
+    }
+    shapes
+}
+
+/// A safetensors file of those shapes: `0.4 sin(0.61 i + bytes of the name without its tower)`.
+fn weights(shapes: Vec<(String, Vec<usize>)>) -> Weights {
+    let (mut header, mut values) = (serde_json::Map::new(), Vec::<u8>::new());
+    for (name, shape) in shapes {
+        let start = values.len();
+        let phase = name.strip_prefix("vision_model.").unwrap_or(&name).len() as f64;
+        for i in 0..shape.iter().product::<usize>() {
+            let value = (i as f64 * 0.61 + phase).sin() as f32 * 0.4;
+            values.extend(value.to_le_bytes());
+        }
+        let record =
+            json!({ "dtype": "F32", "shape": shape, "data_offsets": [start, values.len()] });
+        header.insert(name, record);
+    }
+    let header = serde_json::to_vec(&header).unwrap();
+    let file = [&(header.len() as u64).to_le_bytes()[..], &header, &values].concat();
+    let source = Rc::new(MemorySource::new("tiny.safetensors", file));
+    pollster::block_on(Weights::open("tiny", Component::InternVl2_5, vec![source])).unwrap()
+}
+
+/// Letters are tokens; 26 is the space, 27 pads. What has no token (the system's words) is dropped.
+fn tokenizer() -> Tokenizer {
+    let letters = ('a'..='z').chain(['Ġ']).enumerate();
+    let vocab: serde_json::Map<_, _> = letters
+        .map(|(id, letter)| (letter.to_string(), json!(id)))
+        .collect();
+    let special = |content: &str| json!({ "content": content, "special": true });
+    let added = json!({ "added_tokens_decoder": {
+        "27": special("<|endoftext|>"), "28": special("<|im_start|>"), "29": special("<|im_end|>"),
+        "30": special("<img>"), "31": special("</img>"), "32": special(CONTEXT),
+    } });
+    let [vocab, added] = [json!(vocab), added].map(|json| serde_json::to_vec(&json).unwrap());
+    Tokenizer::from_vocab_and_merges("", &vocab, b"", Some(&added)).unwrap()
+}
+
+fn vision_config() -> Value {
+    json!({
+        "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "image_size": 8, "patch_size": 2, "norm_type": "layer_norm", "qkv_bias": true,
+        "qk_normalization": false,
+    })
+}
+
+fn model() -> InternVl2_5 {
+    let config = json!({
+        "max_dynamic_patch": 4, "use_thumbnail": true, "ps_version": "v2", "template": "internvl2_5",
+        "llm_config": {
+            "architectures": ["Qwen2ForCausalLM"], "vocab_size": VOCABULARY, "hidden_size": HIDDEN,
+            "intermediate_size": 12, "num_hidden_layers": LAYERS, "num_attention_heads": 2,
+            "num_key_value_heads": 1, "max_position_embeddings": 120,
+        },
+        "vision_config": vision_config(),
+    });
+    let config = InternVl2_5Config::from_json("config.json", config).unwrap();
+    let part = EncoderPart {
+        config: EncoderConfig::InternVl2_5(config.clone()),
+        weights: vec![],
+        tokenizer: "tokenizer.json".into(),
+        chat_template: None,
+        preprocessor: PreprocessorConfig::default(),
+        generation: GenerationConfig::default(),
+    };
+    let (weights, device) = (weights(shapes()), Device::flex());
+    let scope = weights.scope(&device);
+    pollster::block_on(InternVl2_5::load(&config, &part, tokenizer(), &scope)).unwrap()
+}
+
+fn options(conditioning: Conditioning) -> EncodeOptions {
+    EncodeOptions {
+        conditioning,
+        prompt_format: PromptFormat::Plain,
+        padding: None,
+        input_image_size: None,
+        max_new_tokens: 5,
+        seed: 1,
+    }
+}
+
+fn padded(max_length: usize) -> EncodeOptions {
+    EncodeOptions {
+        padding: Some(Padding {
+            max_length,
+            side: PaddingSide::Right,
+        }),
+        ..options(Conditioning::Prompt)
+    }
+}
+
+fn encode(model: &InternVl2_5, prompt: &Prompt, options: &EncodeOptions) -> Result<Encoded> {
+    let mut go = async |_| ControlFlow::Continue(());
+    pollster::block_on(model.encode(prompt, options, &mut go))
+}
+
+/// A picture of `width` by 8 pixels: one tile for every 8 of width, and the thumbnail.
+fn image(width: usize) -> Image {
+    let pixels = (0..width * 8 * 3).map(|i| (i * 7 % 256) as u8).collect();
+    Image::new(width, 8, pixels).unwrap()
+}
+
+fn with_picture(width: usize, text: &str) -> Prompt {
+    Prompt::new(vec![Part::Image(image(width)), Part::Text(text.into())])
+}
+
+fn assert_close<const D: usize>(ours: Tensor<D>, expected: Tensor<D>) {
+    assert_eq!(ours.dims(), expected.dims());
+    let worst: f32 = (ours - expected).abs().max().into_scalar();
+    assert!(worst < 1e-5, "{worst}");
+}
+
+#[test]
+fn states_are_those_of_the_prompt_or_of_the_answers_fed_tokens() {
+    let (model, prompt) = (model(), with_picture(16, "a cat"));
+    let read = encode(&model, &prompt, &options(Conditioning::Prompt)).unwrap();
+    let tokens = read.prompt_tokens;
+    assert_eq!(read.hidden_states.dims(), [1, LAYERS + 1, tokens, HIDDEN]);
+    assert_eq!(read.answer, None);
+    let answered = encode(&model, &prompt, &options(Conditioning::Answer)).unwrap();
+    assert_eq!(answered.hidden_states.dims(), [1, LAYERS + 1, 4, HIDDEN]);
+    assert!(answered.answer.is_some());
+}
+
+#[test]
+fn every_tile_is_four_tokens_of_its_own() {
+    let model = model();
+    let prepare = |width| {
+        let prompt = with_picture(width, "ab");
+        let inputs = model.prepare(&prompt, &options(Conditioning::Prompt));
+        inputs.unwrap().sequence.ids
+    };
+    for (width, tiles) in [(8, 1), (16, 3), (24, 4)] {
+        let ids = prepare(width);
+        let start = ids.iter().position(|&id| id == 30).unwrap();
+        assert_eq!(ids[start + 1..][..tiles * 4], vec![32; tiles * 4]);
+        assert_eq!(ids[start + 1 + tiles * 4..][..3], [31, 0, 1]);
+    }
+}
+
+#[test]
+fn the_pictures_tokens_stand_in_place_of_the_placeholders() {
+    let model = model();
+    let inputs = model
+        .prepare(&with_picture(16, "ab"), &options(Conditioning::Prompt))
+        .unwrap();
+    let go = &mut async || Ok(());
+    let embedded = pollster::block_on(model.embed(&inputs, go)).unwrap();
+    let start = inputs.sequence.ids.iter().position(|&id| id == 32).unwrap();
+    let seen = model
+        .vision_model
+        .forward(model.pixel_tensor(&inputs.tiles[0]), go);
+    let seen = pollster::block_on(seen).unwrap();
+    let tokens = model.projector.project(model.projector.pixel_shuffle(seen)); // [3, 4, hidden]
+    assert_close(
+        embedded.clone().narrow(1, start, 12),
+        tokens.reshape([1, 12, HIDDEN]),
+    );
+    let text = model.llm.embed(&inputs.sequence.ids, vec![]);
+    assert_close(embedded.narrow(1, 0, start), text.narrow(1, 0, start));
+}
+
+/// Channel `10 * row + column` of a grid of 4 x 4 patches, behind a class token.
+#[test]
+fn pixel_shuffle_joins_two_by_two_neighbours_row_by_row() {
+    let places = (0..4).flat_map(|row| (0..4).map(move |column| (10 * row + column) as f32));
+    let places: Vec<f32> = std::iter::once(-1.0).chain(places).collect();
+    let x = Tensor::<1>::from_floats(places.as_slice(), &Device::flex())
+        .reshape([1, 17, 1])
+        .repeat_dim(2, 8);
+    let shuffled = model().projector.pixel_shuffle(x);
+    let channels = [0, 8, 16, 24].map(|channel| shuffled.clone().narrow(2, channel, 1));
+    let values: Vec<f32> = Tensor::cat(channels.to_vec(), 2)
+        .into_data()
+        .try_to_vec()
+        .unwrap();
+    assert_eq!(
+        values,
+        [
+            0., 1., 10., 11., 2., 3., 12., 13., 20., 21., 30., 31., 22., 23., 32., 33.
+        ]
+    );
+}
+
+#[test]
+fn padding_on_the_right_leaves_the_prompts_states_alone() {
+    let (model, prompt) = (model(), Prompt::text("a cat"));
+    let whole = encode(&model, &prompt, &padded(60)).unwrap().hidden_states;
+    let plain = encode(&model, &prompt, &options(Conditioning::Prompt)).unwrap();
+    assert_eq!(whole.dims()[2], 60);
+    assert_close(whole.narrow(2, 0, plain.prompt_tokens), plain.hidden_states);
+}
+
+#[test]
+fn an_answer_goes_on_from_the_prompt_and_not_from_its_padding() {
+    let (model, prompt) = (model(), Prompt::text("a cat"));
+    let answer = |padding| {
+        let options = EncodeOptions {
+            padding,
+            ..options(Conditioning::Answer)
+        };
+        encode(&model, &prompt, &options).unwrap()
+    };
+    let (padded, plain) = (answer(padded(60).padding), answer(None));
+    assert_eq!(padded.answer, plain.answer);
+    assert_close(padded.hidden_states, plain.hidden_states);
+}
+
+#[test]
+fn words_are_cut_and_pictures_are_not() {
+    let model = model();
+    let tokens = |prompt: &Prompt| encode(&model, prompt, &padded(40)).unwrap().prompt_tokens;
+    assert_eq!(tokens(&Prompt::text("a".repeat(100))), 40);
+    assert_eq!(tokens(&with_picture(8, &"a".repeat(60))), 40);
+    let frames = Video::new(vec![image(8); 8], 1.0).unwrap();
+    let video = Prompt::new(vec![Part::Video(frames)]);
+    let whole = encode(&model, &video, &options(Conditioning::Prompt)).unwrap();
+    assert!(whole.prompt_tokens > 40);
+    assert_eq!(tokens(&video), whole.prompt_tokens);
+}
+
+#[test]
+fn prompts_that_do_not_fit_are_refused_with_numbers() {
+    let model = model();
+    let refuse = |prompt: &Prompt| {
+        let refused = encode(&model, prompt, &options(Conditioning::Prompt));
+        refused.unwrap_err().to_string()
+    };
+    let long = refuse(&Prompt::text("ab".repeat(50_000)));
+    assert!(
+        long.ends_with("tokens; the model reads at most 120"),
+        "{long}"
+    );
+    let twice = refuse(&with_picture(8, CONTEXT));
+    assert!(
+        twice.starts_with("prompt: has 5 <IMG_CONTEXT> for the 4 tokens of its pictures"),
+        "{twice}"
+    );
+    // Without pictures it is a token like any other.
+    let alone = encode(
+        &model,
+        &Prompt::text(CONTEXT),
+        &options(Conditioning::Prompt),
+    );
+    assert!(alone.is_ok());
+}
+
+#[test]
+fn breaking_cancels_before_the_next_layer() {
+    let (model, prompt) = (model(), with_picture(16, "ab"));
+    // Two layers of the tower, two of the decoder, and the end.
+    for allowed in 0..6 {
+        let mut heard = 0;
+        let mut stop = async |_| {
+            heard += 1;
+            match heard > allowed {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        };
+        let options = options(Conditioning::Prompt);
+        let outcome = pollster::block_on(model.encode(&prompt, &options, &mut stop));
+        assert_eq!(matches!(outcome, Err(Error::Cancelled)), allowed < 5);
+        assert_eq!(heard, (allowed + 1).min(5));
+    }
+}
+
+/// A tower of the reference's class with these weights: its first and last values, and the sum of
+/// each value times the sine of its place. Tiles of 12 pixels stretch the positions of 4 x 4 patches.
+#[test]
+fn both_kinds_of_tower_match_the_reference() {
+    for tower in REFERENCE {
+        let (norm_type, qk_norm, bias) = match tower.rms {
+            true => ("rms_norm", true, false),
+            false => ("layer_norm", false, true),
+        };
+        let mut config = vision_config();
+        config["norm_type"] = json!(norm_type);
+        config["qk_normalization"] = json!(qk_norm);
+        config["qkv_bias"] = json!(bias);
+        let config: InternVitConfig = serde_json::from_value(config).unwrap();
+        let shapes = vision_shapes(norm_type, qk_norm, bias).into_iter();
+        let shapes = shapes.map(|(name, shape)| (format!("vision_model.{name}"), shape));
+        let (weights, device) = (weights(shapes.collect()), Device::flex());
+        let scope = weights.scope(&device).child("vision_model");
+        let size = tower.size;
+        let loaded = pollster::block_on(InternVit::load(&config, size / 2, &scope)).unwrap();
+        let waves = (0..2 * 3 * size * size).map(|i| (i as f64 * 0.37).sin() as f32);
+        let pixels = TensorData::new(waves.collect::<Vec<_>>(), [2, 3, size, size]);
+        let pixels = Tensor::from_data(pixels, &device);
+        let seen = pollster::block_on(loaded.forward(pixels, &mut async || Ok(()))).unwrap();
+        let values: Vec<f32> = seen.into_data().try_to_vec().unwrap();
+        let close = |ours: f64, theirs: f64, most: f64| {
+            assert!(
+                (ours - theirs).abs() < most,
+                "{norm_type} {size}: {ours} {theirs}"
+            );
+        };
+        let ends = values[..4].iter().chain(&values[values.len() - 4..]);
+        for (ours, theirs) in ends.zip(tower.ends) {
+            close(f64::from(*ours), theirs, 1e-5);
+        }
+        let terms = values.iter().enumerate();
+        let sum: f64 = terms
+            .map(|(i, value)| f64::from(*value) * (i as f64).sin())
+            .sum();
+        close(sum, tower.weighted, 1e-3);
+    }
+}
+
+struct Reference {
+    rms: bool,
+    size: usize,
+    ends: [f64; 8],
+    weighted: f64,
+}
+
+const REFERENCE: [Reference; 4] = [
+    Reference {
+        rms: true,
+        size: 8,
+        ends: [
+            -0.39896, -0.579539, -0.248167, -0.013682, 0.739189, -0.06924, -0.652374, -0.960784,
+        ],
+        weighted: 11.777130,
+    },
+    Reference {
+        rms: true,
+        size: 12,
+        ends: [
+            -0.396007, -0.62679, -0.261033, -0.006848, -0.954419, -1.815665, -0.723292, 0.710001,
+        ],
+        weighted: 0.852832,
+    },
+    Reference {
+        rms: false,
+        size: 8,
+        ends: [
+            0.038906, -0.746523, -0.634951, -0.016, 0.481078, -0.294749, -0.160074, -0.615865,
+        ],
+        weighted: 11.869619,
+    },
+    Reference {
+        rms: false,
+        size: 12,
+        ends: [
+            0.046463, -0.775861, -0.647549, -0.012141, -1.210265, -2.0142, -0.200423, 1.050115,
+        ],
+        weighted: 0.621864,
+    },
+];

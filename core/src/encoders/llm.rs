@@ -1,0 +1,200 @@
+//! The language model that all families share: tokens and embedded pictures in, hidden states of all
+//! layers and an answer out.
+//!
+//! A family adds what is before it: its chat template, its placeholders, its vision and audio towers.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use super::decoding::{Answer, Decoding};
+use super::qwen2::{Qwen2, Qwen2Config, Rotary};
+use super::sampling::Sampler;
+use super::sequence::Sequence;
+use super::{EncodeOptions, Encoded};
+use crate::config::GenerationConfig;
+use crate::error::{Error, Result};
+use crate::request::{Conditioning, OnProgress, Phase, report};
+use crate::tokenizer::{SpecialTokens, Tokenizer};
+use crate::weights::Scope;
+
+/// A decoder with its tokenizer, on a device.
+pub struct Llm {
+    decoder: Qwen2,
+    rotary: Rotary,
+    tokenizer: Tokenizer,
+    generation: GenerationConfig,
+    max_positions: usize,
+    device: Device,
+}
+
+impl Llm {
+    /// Reads `model.*` and the head under `scope`.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`] or [`Error::Shape`].
+    pub async fn load(
+        config: &Qwen2Config,
+        rotary: Rotary,
+        max_positions: usize,
+        tokenizer: Tokenizer,
+        generation: GenerationConfig,
+        scope: &Scope<'_>,
+    ) -> Result<Self> {
+        Ok(Self {
+            decoder: Qwen2::load(config, scope).await?,
+            rotary,
+            tokenizer,
+            generation,
+            max_positions,
+            device: scope.device().clone(),
+        })
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The most tokens that the model reads.
+    pub fn max_positions(&self) -> usize {
+        self.max_positions
+    }
+
+    /// Where it runs.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Token vectors `[1, tokens, hidden]`; each occurrence of a placeholder's id takes the next row
+    /// of what is beside it, `[rows, hidden]`.
+    pub fn embed(&self, ids: &[u32], shown: Vec<(u32, Tensor<2>)>) -> Tensor<3> {
+        let text = self.decoder.embed(ids, &self.device);
+        if shown.is_empty() {
+            return text;
+        }
+        let tokens = ids.len();
+        let mut rows: Vec<i32> = (0..tokens as i32).collect();
+        let mut tables = vec![text];
+        let mut next = tokens as i32;
+        for (placeholder, vectors) in shown {
+            let end = next + vectors.dims()[0] as i32;
+            tables.push(vectors.unsqueeze());
+            let places = rows.iter_mut().zip(ids);
+            for ((row, _), vector) in places.filter(|(_, id)| **id == placeholder).zip(next..end) {
+                *row = vector;
+            }
+            next = end;
+        }
+        let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [tokens]), &self.device);
+        Tensor::cat(tables, 1).select(1, rows)
+    }
+
+    /// Before the first token.
+    pub fn start(&self) -> Decoding<'_> {
+        Decoding::new(&self.decoder, &self.rotary, &self.device)
+    }
+
+    /// Reads a prompt's `embeddings` `[1, tokens, hidden]`: its hidden states
+    /// `[1, layers + 1, tokens, hidden]`, and what is needed to go on.
+    ///
+    /// # Errors
+    /// Whatever `before_layer` returns.
+    pub async fn read(
+        &self,
+        embeddings: Tensor<3>,
+        sequence: &Sequence,
+        before_layer: &mut impl AsyncFnMut() -> Result<()>,
+    ) -> Result<(Decoding<'_>, Tensor<4>)> {
+        let mut decoding = self.start();
+        let states = decoding.prefill(embeddings, sequence, before_layer).await?;
+        Ok((decoding, states))
+    }
+
+    /// The states of the prompt, or of the answer where `options` ask for it.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`](super::Encoder::encode).
+    pub async fn encode(
+        &self,
+        embeddings: Tensor<3>,
+        sequence: &Sequence,
+        options: &EncodeOptions,
+        on_progress: &mut impl OnProgress,
+    ) -> Result<Encoded> {
+        let prompt_tokens = sequence.ids.len();
+        match options.conditioning {
+            Conditioning::Prompt => {
+                let mut before_layer = async || report(on_progress, Phase::Encode, 0, 1).await;
+                let (_, hidden_states) = self.read(embeddings, sequence, &mut before_layer).await?;
+                report(on_progress, Phase::Encode, 1, 1).await?;
+                Ok(Encoded {
+                    hidden_states,
+                    prompt_tokens,
+                    answer: None,
+                })
+            }
+            Conditioning::Answer => {
+                let answer = self
+                    .answer(embeddings, sequence, options, on_progress)
+                    .await?;
+                let text = self.tokenizer.decode(&answer.tokens, SpecialTokens::Skip)?;
+                let hidden_states = answer.hidden_states.ok_or_else(|| {
+                    Error::request(
+                        "--answer",
+                        "the LLM's answer is empty; paint from the prompt, or ask for more tokens",
+                    )
+                })?;
+                Ok(Encoded {
+                    hidden_states,
+                    prompt_tokens,
+                    answer: Some(text),
+                })
+            }
+        }
+    }
+
+    async fn answer(
+        &self,
+        embeddings: Tensor<3>,
+        sequence: &Sequence,
+        options: &EncodeOptions,
+        on_progress: &mut impl OnProgress,
+    ) -> Result<Answer> {
+        // Positions end where the model's do; at least one token is asked for.
+        let room = self.max_positions.saturating_sub(sequence.ids.len());
+        let most = options.max_new_tokens.min(room).max(1);
+        let mut sampler = Sampler::new(self.generation.clone(), &sequence.ids, options.seed);
+        let mut before_layer = async || report(on_progress, Phase::Encode, 0, most).await;
+        let (decoding, states) = self.read(embeddings, sequence, &mut before_layer).await?;
+        let logits = self.decoder.logits(&states);
+        decoding
+            .answer(logits, &mut sampler, &self.end_tokens(), most, on_progress)
+            .await
+    }
+
+    /// The token that fills short prompts.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when neither the config nor the tokenizer has one.
+    pub fn pad_token(&self) -> Result<u32> {
+        let configured = self.generation.pad_token_id;
+        configured
+            .or_else(|| self.tokenizer.token_to_id("<|endoftext|>"))
+            .ok_or_else(|| {
+                Error::config(
+                    "generation_config.json",
+                    "has no pad_token_id, and the tokenizer has no <|endoftext|>",
+                )
+            })
+    }
+
+    /// The tokens that end an answer; Qwen's own where the config names none.
+    fn end_tokens(&self) -> Vec<u32> {
+        if !self.generation.eos_token_id.is_empty() {
+            return self.generation.eos_token_id.clone();
+        }
+        let own = ["<|im_end|>", "<|endoftext|>"];
+        own.iter()
+            .filter_map(|token| self.tokenizer.token_to_id(token))
+            .collect()
+    }
+}

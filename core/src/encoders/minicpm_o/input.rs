@@ -1,0 +1,350 @@
+//! A prompt as the model takes it: token ids, pictures as views, sounds as spectrograms.
+//!
+//! What is shown or heard stands in the text as X2I's script writes it; after the chat template it
+//! becomes as many `<unk>` as the towers will give tokens, between marks of its kind. Sources: X2I's
+//! `infer/inference_minicpm.py` and `minicpm/processing_minicpmo.py`. Left out: numbers of pictures
+//! (`use_image_id`, which the script turns off), and a voice to answer with.
+
+use serde::Serialize;
+
+use super::slices::Sliced;
+use crate::audio::log_mel::Mel;
+use crate::config::PromptFormat;
+use crate::encoders::sequence::Sequence;
+use crate::error::{Error, Result};
+use crate::prompt::{self, Pictures};
+use crate::request::{Part, Prompt, joined_text};
+use crate::video::Video;
+
+/// A picture's place in the text.
+const IMAGE: &str = "(<image>./</image>)";
+/// A sound's place in the text.
+const AUDIO: &str = "(<audio>./</audio>)";
+/// Stands for one token of a picture or a sound.
+pub(super) const PLACEHOLDER: &str = "<unk>";
+/// The most frames of a video that are looked at.
+const MAX_FRAMES: usize = 64;
+
+/// The template of the published tokenizer: Qwen2.5's turns without tools.
+pub(super) const CHAT_TEMPLATE: &str = "\
+{%- for message in messages -%}
+    {%- if loop.first and message.role != 'system' -%}
+        {{- '<|im_start|>system\\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\\n' -}}
+    {%- endif -%}
+    {{- '<|im_start|>' ~ message.role ~ '\\n' ~ message.content ~ '<|im_end|>\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}";
+
+/// What the decoder and the towers read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Inputs {
+    /// Ids, padding and positions.
+    pub sequence: Sequence,
+    /// Pictures, frames and sounds in reading order.
+    pub shown: Vec<Shown>,
+}
+
+/// A picture (or a frame of a video) or a sound.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Shown {
+    /// A picture's views.
+    Image(Sliced),
+    /// A sound's clips, all as long but the last.
+    Audio(Vec<Mel>),
+}
+
+/// One turn of a conversation, as the chat template takes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Message {
+    role: &'static str,
+    content: String,
+}
+
+/// The conversation, with places for what is shown.
+pub(super) fn messages(prompt: &Prompt, format: PromptFormat) -> Vec<Message> {
+    let user = |parts: &[Part]| Message {
+        role: "user",
+        content: content(parts, format),
+    };
+    let mut messages = Vec::with_capacity(2 * prompt.earlier.len() + 1);
+    for turn in &prompt.earlier {
+        messages.push(user(&turn.parts));
+        messages.push(Message {
+            role: "assistant",
+            content: turn.answer.clone(),
+        });
+    }
+    messages.push(user(&prompt.parts));
+    messages
+}
+
+/// One turn's text: every part on lines of its own. A dict's form stands behind all that is shown.
+fn content(parts: &[Part], format: PromptFormat) -> String {
+    let mut content = String::new();
+    for (index, part) in parts.iter().enumerate() {
+        match (part, format) {
+            (Part::Text(text), PromptFormat::Plain) => {
+                content += text;
+                if index + 1 < parts.len() {
+                    content.push('\n');
+                }
+            }
+            (Part::Text(_), _) => {}
+            (Part::Image(_), _) => push_line(&mut content, IMAGE, 1),
+            (Part::Video(video), _) => push_line(&mut content, IMAGE, frames(video).len()),
+            (Part::Audio(_), _) => push_line(&mut content, AUDIO, 1),
+        }
+    }
+    if format == PromptFormat::Comfy {
+        let pictures = match content.is_empty() {
+            true => Pictures::None,
+            false => Pictures::Some,
+        };
+        content += &prompt::comfy(&joined_text(parts), pictures);
+    }
+    content
+}
+
+fn push_line(content: &mut String, place: &str, count: usize) {
+    for _ in 0..count {
+        content.push_str(place);
+        content.push('\n');
+    }
+}
+
+/// The frames of a video that are looked at: one a second, or 64 evenly over all of these.
+pub fn frames(video: &Video) -> Vec<usize> {
+    let step = (video.fps().round_ties_even() as usize).max(1);
+    let seconds: Vec<usize> = (0..video.frames().len()).step_by(step).collect();
+    if seconds.len() <= MAX_FRAMES {
+        return seconds;
+    }
+    let gap = seconds.len() as f64 / MAX_FRAMES as f64;
+    let middle = |index: usize| (index as f64 * gap + gap / 2.0) as usize;
+    (0..MAX_FRAMES)
+        .map(|index| seconds[middle(index)])
+        .collect()
+}
+
+/// How many tokens the towers give.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Counts {
+    /// Of one view.
+    pub view: usize,
+    /// Mel frames that become one token.
+    pub pool_step: usize,
+}
+
+impl Counts {
+    /// Tokens of a sound.
+    pub fn audio(&self, clips: &[Mel]) -> usize {
+        let tokens = clips.iter();
+        tokens.map(|mel| self.clip(mel.frames)).sum()
+    }
+
+    /// Tokens of a clip of so many mel frames.
+    pub fn clip(&self, frames: usize) -> usize {
+        super::audio::tokens(frames, self.pool_step)
+    }
+
+    /// Tokens of a picture or a sound.
+    pub fn of(&self, shown: &Shown) -> usize {
+        match shown {
+            Shown::Image(image) => image.views.len() * self.view,
+            Shown::Audio(clips) => self.audio(clips),
+        }
+    }
+
+    /// What stands in the text for a picture or a sound.
+    fn placeholders(&self, shown: &Shown) -> String {
+        match shown {
+            Shown::Image(image) => self.image_placeholders(image),
+            Shown::Audio(clips) => self.audio_placeholders(self.audio(clips)),
+        }
+    }
+
+    /// The whole, then rows of slices, a line each.
+    fn image_placeholders(&self, image: &Sliced) -> String {
+        let view = PLACEHOLDER.repeat(self.view);
+        let mut text = format!("<image>{view}</image>");
+        if let Some(slices) = image.slices {
+            let row = format!("<slice>{view}</slice>").repeat(slices.columns);
+            text += &vec![row; slices.rows].join("\n");
+        }
+        text
+    }
+
+    /// A pair of marks around the tokens of each second.
+    fn audio_placeholders(&self, tokens: usize) -> String {
+        let second = self.clip(100).max(1);
+        let mut text = String::new();
+        for start in (0..tokens).step_by(second) {
+            text += "<|audio_start|>";
+            text += &PLACEHOLDER.repeat(second.min(tokens - start));
+            text += "<|audio_end|>";
+        }
+        text
+    }
+
+    /// Puts placeholders where `text` has places for what is shown.
+    ///
+    /// # Errors
+    /// [`Error::Request`] when there are other places than what is shown.
+    pub fn expand(&self, text: &str, shown: &[Shown]) -> Result<String> {
+        let mut expanded = String::with_capacity(text.len());
+        let mut rest = text;
+        let mut missing = shown.iter();
+        // Without anything to show a place is text like any other.
+        while let Some((start, place)) = next_place(rest).filter(|_| !shown.is_empty()) {
+            let fits = missing.next().filter(|shown| place_of(shown) == place);
+            let shown = fits.ok_or_else(|| misplaced(place))?;
+            expanded += &rest[..start];
+            expanded += &self.placeholders(shown);
+            rest = &rest[start + place.len()..];
+        }
+        if let Some(left) = missing.next() {
+            return Err(misplaced(place_of(left)));
+        }
+        expanded += rest;
+        Ok(expanded)
+    }
+}
+
+/// Where the next picture or sound stands.
+fn next_place(text: &str) -> Option<(usize, &'static str)> {
+    let places = [IMAGE, AUDIO].into_iter();
+    let found = places.filter_map(|place| Some((text.find(place)?, place)));
+    found.min()
+}
+
+fn place_of(shown: &Shown) -> &'static str {
+    match shown {
+        Shown::Image(_) => IMAGE,
+        Shown::Audio(_) => AUDIO,
+    }
+}
+
+fn misplaced(place: &str) -> Error {
+    let reason =
+        format!("has another number of `{place}` than is shown or heard; leave it out of the text");
+    Error::request("prompt", reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::slices::{Grid, View};
+    use super::*;
+    use crate::Image;
+
+    const COUNTS: Counts = Counts {
+        view: 2,
+        pool_step: 2,
+    };
+
+    fn picture(slices: Option<Grid>) -> Shown {
+        let view = View {
+            pixel_values: vec![],
+            grid: Grid {
+                rows: 1,
+                columns: 1,
+            },
+        };
+        let views = 1 + slices.map_or(0, |slices| slices.places());
+        Shown::Image(Sliced {
+            views: vec![view; views],
+            slices,
+        })
+    }
+
+    fn sound(frames: &[usize]) -> Shown {
+        let clip = |&frames| Mel {
+            values: vec![],
+            frames,
+        };
+        Shown::Audio(frames.iter().map(clip).collect())
+    }
+
+    #[test]
+    fn every_part_has_lines_of_its_own() {
+        let image = || Part::Image(Image::new(1, 1, vec![0; 3]).unwrap());
+        let frame = Image::new(1, 1, vec![0; 3]).unwrap();
+        let video = Part::Video(Video::new(vec![frame; 4], 2.0).unwrap());
+        let text = |text: &str| Part::Text(text.into());
+        let plain = |parts: &[Part]| content(parts, PromptFormat::Plain);
+        assert_eq!(plain(&[image()]), "(<image>./</image>)\n");
+        assert_eq!(
+            plain(&[video]),
+            "(<image>./</image>)\n(<image>./</image>)\n"
+        );
+        assert_eq!(
+            plain(&[text("A"), image(), text("B")]),
+            "A\n(<image>./</image>)\nB"
+        );
+        assert_eq!(
+            content(&[text("A"), image(), text("B")], PromptFormat::Comfy),
+            "(<image>./</image>)\n{'Text input': 'A B', 'Instruction editing description': '', 'image input': 'yes'}"
+        );
+    }
+
+    #[test]
+    fn a_video_is_seen_once_a_second_and_64_times_at_most() {
+        let frame = Image::new(1, 1, vec![0; 3]).unwrap();
+        let chosen = |count, fps| frames(&Video::new(vec![frame.clone(); count], fps).unwrap());
+        assert_eq!(chosen(7, 2.5), [0, 2, 4, 6]);
+        assert_eq!(chosen(3, 0.2), [0, 1, 2]);
+        let long = chosen(200, 1.0);
+        assert_eq!((long.len(), long[0], long[1], long[63]), (64, 1, 4, 198));
+    }
+
+    #[test]
+    fn slices_stand_in_rows_and_seconds_between_marks() {
+        let sliced = COUNTS.placeholders(&picture(Some(Grid {
+            rows: 2,
+            columns: 2,
+        })));
+        let slice = "<slice><unk><unk></slice>";
+        assert_eq!(
+            sliced,
+            format!("<image><unk><unk></image>{slice}{slice}\n{slice}{slice}")
+        );
+        let heard = COUNTS.placeholders(&sound(&[110]));
+        let unks = |count| "<unk>".repeat(count);
+        assert_eq!(
+            heard,
+            format!(
+                "<|audio_start|>{}<|audio_end|><|audio_start|>{}<|audio_end|>",
+                unks(25),
+                unks(2)
+            )
+        );
+    }
+
+    #[test]
+    fn tokens_of_clips_add_up_to_those_of_the_whole() {
+        assert_eq!(COUNTS.of(&sound(&[3000, 3000, 130])), 1532);
+        assert_eq!(COUNTS.of(&sound(&[2])), 0);
+        assert_eq!(COUNTS.of(&sound(&[3])), 1);
+    }
+
+    #[test]
+    fn places_take_what_is_shown_in_order_or_are_refused() {
+        let expand = |text: &str, shown: &[Shown]| COUNTS.expand(text, shown);
+        let text = format!("{IMAGE}\n{AUDIO}\nB");
+        assert_eq!(
+            expand(&text, &[picture(None), sound(&[3])]).unwrap(),
+            "<image><unk><unk></image>\n<|audio_start|><unk><|audio_end|>\nB"
+        );
+        assert_eq!(expand(&text, &[]).unwrap(), text);
+        for shown in [
+            vec![picture(None)],
+            vec![sound(&[3]), picture(None)],
+            vec![picture(None), sound(&[3]), sound(&[3])],
+        ] {
+            let error = expand(&text, &shown).unwrap_err().to_string();
+            assert!(
+                error.starts_with("prompt: has another number of `(<"),
+                "{error}"
+            );
+        }
+    }
+}

@@ -1,0 +1,463 @@
+//! The whole encoder on a model of made-up weights.
+
+use std::ops::ControlFlow;
+use std::rc::Rc;
+
+use burn::tensor::Device;
+use serde_json::json;
+
+use super::*;
+use crate::Image;
+use crate::config::{EncoderConfig, GenerationConfig, PaddingSide, PromptFormat};
+use crate::request::{Conditioning, Turn};
+use crate::video::Video;
+use crate::weights::gguf::GgufWriter;
+use crate::weights::{Component, MemorySource, StoredType, Weights, quant};
+
+const HIDDEN: usize = 128;
+const VOCABULARY: usize = 35;
+const QUERIES: usize = 4;
+/// Width of both towers.
+const TOWER: usize = 32;
+const END: u32 = 27;
+const UNK: u32 = 28;
+
+/// Names and shapes of all tensors.
+fn shapes() -> Vec<(String, Vec<usize>)> {
+    let mut shapes = vec![];
+    let mut push = |prefix: &str, rows: &[(&str, &[usize])]| {
+        let rows = rows.iter();
+        shapes.extend(rows.map(|(name, shape)| (format!("{prefix}.{name}"), shape.to_vec())));
+    };
+    push(
+        "llm",
+        &[
+            ("model.embed_tokens.weight", &[VOCABULARY, HIDDEN]),
+            ("model.norm.weight", &[HIDDEN]),
+        ],
+    );
+    push(
+        "llm.model.layers.0",
+        &[
+            ("input_layernorm.weight", &[HIDDEN]),
+            ("post_attention_layernorm.weight", &[HIDDEN]),
+            ("self_attn.q_proj.weight", &[HIDDEN, HIDDEN]),
+            ("self_attn.q_proj.bias", &[HIDDEN]),
+            ("self_attn.k_proj.weight", &[64, HIDDEN]),
+            ("self_attn.k_proj.bias", &[64]),
+            ("self_attn.v_proj.weight", &[64, HIDDEN]),
+            ("self_attn.v_proj.bias", &[64]),
+            ("self_attn.o_proj.weight", &[HIDDEN, HIDDEN]),
+            ("mlp.gate_proj.weight", &[32, HIDDEN]),
+            ("mlp.up_proj.weight", &[32, HIDDEN]),
+            ("mlp.down_proj.weight", &[HIDDEN, 32]),
+        ],
+    );
+    let attention = |push: &mut dyn FnMut(&str, &[(&str, &[usize])]), layer: &str| {
+        for name in ["q_proj", "k_proj", "v_proj", "out_proj"] {
+            let prefix = format!("{layer}.self_attn.{name}");
+            push(&prefix, &[("weight", &[TOWER, TOWER]), ("bias", &[TOWER])]);
+        }
+    };
+    let layers = [
+        (
+            "vpm.encoder.layers.0",
+            ["layer_norm1", "layer_norm2", "mlp.fc1", "mlp.fc2"],
+        ),
+        (
+            "apm.layers.0",
+            ["self_attn_layer_norm", "final_layer_norm", "fc1", "fc2"],
+        ),
+    ];
+    for (layer, [norm1, norm2, fc1, fc2]) in layers {
+        attention(&mut push, layer);
+        for (name, [output, input]) in [(fc1, [4 * TOWER, TOWER]), (fc2, [TOWER, 4 * TOWER])] {
+            let prefix = format!("{layer}.{name}");
+            push(
+                &prefix,
+                &[("weight", &[output, input]), ("bias", &[output])],
+            );
+        }
+        for norm in [norm1, norm2] {
+            let prefix = format!("{layer}.{norm}");
+            push(&prefix, &[("weight", &[TOWER]), ("bias", &[TOWER])]);
+        }
+    }
+    push(
+        "vpm",
+        &[
+            ("embeddings.patch_embedding.weight", &[TOWER, 3, 2, 2]),
+            ("embeddings.patch_embedding.bias", &[TOWER]),
+            ("embeddings.position_embedding.weight", &[16, TOWER]),
+            ("post_layernorm.weight", &[TOWER]),
+            ("post_layernorm.bias", &[TOWER]),
+        ],
+    );
+    push(
+        "resampler",
+        &[
+            ("query", &[QUERIES, HIDDEN]),
+            ("kv_proj.weight", &[HIDDEN, TOWER]),
+            ("attn.in_proj_weight", &[3 * HIDDEN, HIDDEN]),
+            ("attn.in_proj_bias", &[3 * HIDDEN]),
+            ("attn.out_proj.weight", &[HIDDEN, HIDDEN]),
+            ("attn.out_proj.bias", &[HIDDEN]),
+            ("proj", &[HIDDEN, HIDDEN]),
+        ],
+    );
+    for norm in ["ln_q", "ln_kv", "ln_post"] {
+        let prefix = format!("resampler.{norm}");
+        push(&prefix, &[("weight", &[HIDDEN]), ("bias", &[HIDDEN])]);
+    }
+    push(
+        "apm",
+        &[
+            ("conv1.weight", &[TOWER, 8, 3]),
+            ("conv1.bias", &[TOWER]),
+            ("conv2.weight", &[TOWER, TOWER, 3]),
+            ("conv2.bias", &[TOWER]),
+            ("embed_positions.weight", &[1500, TOWER]),
+            ("layer_norm.weight", &[TOWER]),
+            ("layer_norm.bias", &[TOWER]),
+        ],
+    );
+    push(
+        "audio_projection_layer",
+        &[
+            ("linear1.weight", &[HIDDEN, TOWER]),
+            ("linear1.bias", &[HIDDEN]),
+            ("linear2.weight", &[HIDDEN, HIDDEN]),
+            ("linear2.bias", &[HIDDEN]),
+        ],
+    );
+    // Whisper's keys have no bias.
+    shapes.retain(|(name, _)| name != "apm.layers.0.self_attn.k_proj.bias");
+    shapes
+}
+
+/// A GGUF file of those tensors that `keep`, with values in -0.25..0.25; matrices are `stored` so.
+fn weights(stored: StoredType, keep: impl Fn(&str) -> bool) -> Weights {
+    let shapes: Vec<_> = shapes()
+        .into_iter()
+        .filter(|(name, _)| keep(name))
+        .collect();
+    let type_of = |name: &str, shape: &[usize]| match shape {
+        [_, row] if name.ends_with(".weight") && row % 32 == 0 => stored,
+        _ => StoredType::F32,
+    };
+    let plan = shapes
+        .iter()
+        .map(|(name, shape)| (name.clone(), type_of(name, shape), shape.clone()));
+    let writer = GgufWriter::new(vec![], plan.collect()).unwrap();
+    let mut body = writer.start("tiny.gguf", Vec::new()).unwrap();
+    let mut seed = 0u32;
+    for (name, shape) in &shapes {
+        let value = || {
+            seed = seed.wrapping_add(1);
+            (seed.wrapping_mul(2_654_435_761) >> 16) as f32 / 131_072.0 - 0.25
+        };
+        let values: Vec<f32> = std::iter::repeat_with(value)
+            .take(shape.iter().product())
+            .collect();
+        body.write_tensor(&quant::quantize(&values, type_of(name, shape)))
+            .unwrap();
+    }
+    let source = Rc::new(MemorySource::new("tiny.gguf", body.finish().unwrap()));
+    pollster::block_on(Weights::open("tiny", Component::MiniCpmO, vec![source])).unwrap()
+}
+
+/// Letters are tokens, 26 is the space; then the special ones.
+fn tokenizer() -> Tokenizer {
+    let letters = ('a'..='z').chain(['Ġ']).enumerate();
+    let vocab: serde_json::Map<_, _> = letters
+        .map(|(id, letter)| (letter.to_string(), json!(id)))
+        .collect();
+    let special = [
+        "<|endoftext|>",
+        "<unk>",
+        "<image>",
+        "</image>",
+        "<slice>",
+        "</slice>",
+        "<|audio_start|>",
+        "<|audio_end|>",
+    ];
+    let added: serde_json::Map<_, _> = (END..)
+        .zip(special)
+        .map(|(id, token)| (id.to_string(), json!({ "content": token, "special": true })))
+        .collect();
+    let added = json!({ "added_tokens_decoder": added });
+    let [vocab, added] = [json!(vocab), added].map(|json| serde_json::to_vec(&json).unwrap());
+    Tokenizer::from_vocab_and_merges("", &vocab, b"", Some(&added)).unwrap()
+}
+
+fn load(weights: &Weights) -> MiniCpmO {
+    let config = json!({
+        "vocab_size": VOCABULARY, "hidden_size": HIDDEN, "intermediate_size": 32, "num_hidden_layers": 1,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 900,
+        "tie_word_embeddings": true, "query_num": QUERIES, "drop_vision_last_layer": true,
+        "slice_config": { "scale_resolution": 8 },
+        "vision_config": {
+            "hidden_size": TOWER, "intermediate_size": 4 * TOWER, "num_hidden_layers": 2,
+            "num_attention_heads": 2, "image_size": 8, "patch_size": 2,
+        },
+        "audio_config": {
+            "d_model": TOWER, "encoder_layers": 1, "encoder_attention_heads": 2,
+            "encoder_ffn_dim": 4 * TOWER, "num_mel_bins": 8,
+        },
+    });
+    let config = MiniCpmOConfig::from_json("config.json", config).unwrap();
+    let template = "{% for message in messages %}{{ message.content }}{% endfor %}";
+    let part = EncoderPart {
+        config: EncoderConfig::MiniCpmO(config.clone()),
+        weights: vec![],
+        tokenizer: String::new(),
+        chat_template: Some(template.into()),
+        preprocessor: PreprocessorConfig {
+            image_mean: [0.5; 3],
+            image_std: [0.5; 3],
+            ..PreprocessorConfig::default()
+        },
+        generation: GenerationConfig::default(),
+    };
+    let device = Device::flex();
+    let scope = weights.scope(&device);
+    pollster::block_on(MiniCpmO::load(&config, &part, tokenizer(), &scope)).unwrap()
+}
+
+fn model() -> MiniCpmO {
+    load(&weights(StoredType::F32, |_| true))
+}
+
+fn options(conditioning: Conditioning) -> EncodeOptions {
+    EncodeOptions {
+        conditioning,
+        prompt_format: PromptFormat::Plain,
+        padding: None,
+        input_image_size: None,
+        max_new_tokens: 3,
+        seed: 1,
+    }
+}
+
+fn encode(model: &MiniCpmO, prompt: &Prompt, options: &EncodeOptions) -> Result<Encoded> {
+    let mut go = async |_| ControlFlow::Continue(());
+    pollster::block_on(model.encode(prompt, options, &mut go))
+}
+
+fn states(model: &MiniCpmO, parts: &[Part]) -> Tensor<3> {
+    let prompt = Prompt::new(parts.to_vec());
+    let encoded = encode(model, &prompt, &options(Conditioning::Prompt)).unwrap();
+    // The embeddings: what stands where.
+    encoded.hidden_states.narrow(1, 0, 1).squeeze_dim(1)
+}
+
+fn refusal(model: &MiniCpmO, parts: &[Part]) -> String {
+    let prompt = Prompt::new(parts.to_vec());
+    let encoded = encode(model, &prompt, &options(Conditioning::Prompt));
+    encoded.unwrap_err().to_string()
+}
+
+fn text(text: &str) -> Part {
+    Part::Text(text.into())
+}
+
+fn picture(width: usize, height: usize) -> Image {
+    let pixels = (0..width * height * 3).map(|i| (i * 7 % 256) as u8);
+    Image::new(width, height, pixels.collect()).unwrap()
+}
+
+fn sound(samples: usize) -> Part {
+    let sample = |index: usize| ((index * 37 % 101) as f32 / 101.0 - 0.5) * 0.5;
+    Part::Audio(Audio::new((0..samples).map(sample).collect()).unwrap())
+}
+
+fn assert_close<const D: usize>(ours: Tensor<D>, expected: Tensor<D>, tolerance: f32) {
+    assert_eq!(ours.dims(), expected.dims());
+    let worst: f32 = (ours - expected).abs().max().into_scalar();
+    assert!(worst < tolerance, "{worst}");
+}
+
+/// Rounding of f32 sums in another order.
+const EXACT: f32 = 1e-5;
+
+#[test]
+fn pictures_and_sounds_stand_in_reading_order() {
+    let model = model();
+    let (wide, tall) = (Part::Image(picture(9, 5)), Part::Image(picture(4, 11)));
+    let (short, long) = (sound(1700), sound(20_000));
+    let alone = |part: &Part| states(&model, std::slice::from_ref(part));
+    let parts = [&wide, &long, &tall, &short, &wide];
+    let together = states(&model, &parts.map(Part::clone));
+    // Only `wide` is the same in any company: sounds hear the longest's silence.
+    let expected = Tensor::cat([&wide, &long, &tall].map(alone).to_vec(), 1);
+    let tokens = expected.dims()[1];
+    assert_close(together.clone().narrow(1, 0, tokens), expected, EXACT);
+    let last = alone(&wide);
+    let (all, tokens) = (together.dims()[1], last.dims()[1]);
+    assert_close(together.narrow(1, all - tokens, tokens), last, EXACT);
+}
+
+#[test]
+fn a_video_is_its_frames_a_second_apart() {
+    let model = model();
+    let frames: Vec<Image> = (0..6).map(|index| picture(8, 8 + index)).collect();
+    let frames: Vec<Image> = frames
+        .iter()
+        .map(|frame| resize_bicubic(frame, 8, 8).unwrap())
+        .collect();
+    let video = Part::Video(Video::new(frames.clone(), 2.0).unwrap());
+    let seen = [0, 2, 4].map(|index| Part::Image(frames[index].clone()));
+    assert_close(states(&model, &[video]), states(&model, &seen), EXACT);
+}
+
+#[test]
+fn a_sound_longer_than_a_clip_is_heard_in_clips() {
+    let model = model();
+    let Part::Audio(audio) = sound(CLIP + 16_000) else {
+        unreachable!()
+    };
+    let Shown::Audio(clips) = model.hear("audio 1", &audio).unwrap() else {
+        unreachable!()
+    };
+    let frames: Vec<usize> = clips.iter().map(|mel| mel.frames).collect();
+    assert_eq!(frames, [3000, 100]);
+    let tokens = states(&model, &[Part::Audio(audio)]).dims()[1];
+    assert_eq!(tokens, 775 + 2 * 31); // 31 seconds between marks
+}
+
+#[test]
+fn sounds_that_can_not_be_heard_are_refused_with_their_length() {
+    let model = model();
+    assert_eq!(
+        refusal(&model, &[sound(16_000), sound(300)]),
+        "audio 2: lasts 0.019 s, too short to be heard"
+    );
+    assert_eq!(
+        refusal(&model, &[sound(37 * 16_000)]),
+        "audio 1: lasts 37 s, which are 925 tokens; the model reads at most 900"
+    );
+}
+
+#[test]
+fn a_frame_hears_its_own_second_and_half_of_the_silence_behind_a_clip() {
+    let model = model();
+    let tower = model.audio().unwrap();
+    let mask = tower.mask(130, 300).unwrap();
+    assert_eq!(mask.dims(), [1, 1, 150, 150]);
+    let heard = |query: usize| {
+        let row = mask.clone().narrow(2, query, 1);
+        let row: Vec<f32> = row.into_data().try_to_vec().unwrap();
+        assert!(row.is_sorted_by(|a, b| a >= b));
+        row.iter().filter(|&&value| value == 0.0).count()
+    };
+    assert_eq!(
+        [0, 49, 50, 99, 100, 149].map(heard),
+        [50, 50, 100, 100, 130, 130]
+    );
+    assert!(tower.mask(100, 100).is_none());
+}
+
+#[test]
+fn padding_is_read_like_any_token() {
+    let model = model();
+    let padding = Some(Padding {
+        max_length: 8,
+        side: PaddingSide::Right,
+    });
+    let options = EncodeOptions {
+        padding,
+        ..options(Conditioning::Prompt)
+    };
+    let padded = encode(&model, &Prompt::text("abc"), &options).unwrap();
+    let inputs = model.prepare(&Prompt::text("abc"), &options).unwrap();
+    assert_eq!(inputs.sequence.ids[3..], [END; 5]);
+    let ends = "<|endoftext|>".repeat(5);
+    let typed = Prompt::text(format!("abc{ends}"));
+    let typed = encode(&model, &typed, &self::options(Conditioning::Prompt)).unwrap();
+    assert_close(padded.hidden_states, typed.hidden_states, EXACT);
+}
+
+#[test]
+fn earlier_turns_are_read_before_this_one() {
+    let model = model();
+    let prompt = Prompt {
+        earlier: vec![Turn {
+            parts: vec![Part::Image(picture(8, 8))],
+            answer: "b".into(),
+        }],
+        parts: vec![text("a")],
+    };
+    let inputs = model
+        .prepare(&prompt, &options(Conditioning::Prompt))
+        .unwrap();
+    let picture = [29, UNK, UNK, UNK, UNK, 30];
+    assert_eq!(inputs.sequence.ids[..6], picture);
+    assert_eq!(inputs.sequence.ids[6..], [1, 0]);
+}
+
+#[test]
+fn an_answer_has_the_states_of_its_fed_tokens() {
+    let prompt = Prompt::new(vec![Part::Image(picture(8, 8)), text("a")]);
+    let encoded = encode(&model(), &prompt, &options(Conditioning::Answer)).unwrap();
+    assert_eq!(encoded.hidden_states.dims(), [1, 2, 2, HIDDEN]);
+    assert!(encoded.answer.is_some());
+}
+
+#[test]
+fn marks_and_placeholders_in_the_text_are_refused_beside_what_is_shown() {
+    let model = model();
+    let image = Part::Image(picture(8, 8));
+    let typed = refusal(&model, &[image.clone(), text("<unk>")]);
+    assert!(
+        typed.starts_with("prompt: has 5 `<unk>` for 4 tokens"),
+        "{typed}"
+    );
+    let place = refusal(&model, &[image, text("(<audio>./</audio>)")]);
+    assert!(
+        place.starts_with("prompt: has another number of `(<audio>./</audio>)`"),
+        "{place}"
+    );
+    assert_eq!(states(&model, &[text("a<unk>")]).dims()[1], 2);
+}
+
+#[test]
+fn breaking_cancels_before_the_next_layer() {
+    let model = model();
+    let prompt = Prompt::new(vec![Part::Image(picture(8, 8)), sound(16_000)]);
+    // A layer of each tower, one of the decoder, and the end.
+    for allowed in 0..5 {
+        let mut heard = 0;
+        let mut stop = async |_| {
+            heard += 1;
+            match heard > allowed {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        };
+        let options = options(Conditioning::Prompt);
+        let outcome = pollster::block_on(model.encode(&prompt, &options, &mut stop));
+        let cancelled = matches!(outcome, Err(Error::Cancelled));
+        assert_eq!(cancelled, allowed < 4, "{allowed}");
+    }
+}
+
+#[test]
+fn weights_without_a_tower_say_so() {
+    let decoder = load(&weights(StoredType::F32, |name| name.starts_with("llm.")));
+    let image = refusal(&decoder, &[Part::Image(picture(8, 8))]);
+    assert!(image.contains("can't read images"), "{image}");
+    let audio = refusal(&decoder, &[sound(16_000)]);
+    assert!(audio.contains("can't read audio"), "{audio}");
+    assert_eq!(states(&decoder, &[text("ab")]).dims(), [1, 2, HIDDEN]);
+}
+
+#[test]
+fn weights_in_blocks_give_nearly_the_same_tokens() {
+    let parts = [Part::Image(picture(9, 5)), sound(16_000)];
+    let exact = states(&model(), &parts);
+    let largest: f32 = exact.clone().abs().max().into_scalar();
+    let blocks = load(&weights(StoredType::Q8_0, |_| true));
+    // Q8_0 keeps two and a half digits.
+    assert_close(states(&blocks, &parts), exact, 0.03 * largest);
+}

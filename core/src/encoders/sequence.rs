@@ -1,0 +1,138 @@
+//! A prompt as the decoder takes it: token ids, what is padding, and positions.
+//!
+//! Placeholders become as many tokens as a picture or a sound gives, then the ids are cut and padded
+//! as X2I's scripts do. Left out: what the tokens of a modality are (each family's `input`).
+
+use crate::config::{Padding, PaddingSide};
+use crate::encoders::qwen2::Position;
+use crate::error::{Error, Result};
+
+/// What the decoder reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sequence {
+    /// Token ids, padding included.
+    pub ids: Vec<u32>,
+    /// False for padding.
+    pub keep: Vec<bool>,
+    /// One for every token, and where the answer continues.
+    pub positions: Positions,
+}
+
+/// Positions of a prompt, and where the answer continues.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Positions {
+    /// One of every token, padding included.
+    pub tokens: Vec<Position>,
+    /// The first answer token's position less the number of tokens before it.
+    pub delta: i64,
+}
+
+impl Positions {
+    /// 0, 1, 2 and so on, whatever is padding.
+    pub fn counted(tokens: usize) -> Self {
+        Self {
+            tokens: (0..tokens as i64).map(|place| [place; 3]).collect(),
+            delta: 0,
+        }
+    }
+}
+
+/// How a prompt's ids are made one length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PadWith {
+    /// The length, and where padding stands.
+    pub padding: Padding,
+    /// The token that fills.
+    pub token: u32,
+}
+
+/// Ids of one length, and which of them are the prompt's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Padded {
+    /// Token ids, padding included.
+    pub ids: Vec<u32>,
+    /// False for padding.
+    pub keep: Vec<bool>,
+}
+
+/// Cuts and pads `ids`; none of `placeholders` may be cut, and `most` tokens are the model's limit.
+///
+/// # Errors
+/// [`Error::Request`] when a picture or a sound would be cut, when nothing is there, or when the
+/// prompt is longer than the model reads.
+pub fn pad(
+    mut ids: Vec<u32>,
+    padding: Option<PadWith>,
+    placeholders: &[u32],
+    most: usize,
+) -> Result<Padded> {
+    let mut keep = vec![true; ids.len()];
+    if let Some(PadWith {
+        padding: Padding { max_length, side },
+        token,
+    }) = padding
+    {
+        if ids.len() > max_length {
+            if ids[max_length..].iter().any(|id| placeholders.contains(id)) {
+                let reason = format!(
+                    "has {} tokens with its pictures; only {max_length} are read, which would cut a picture",
+                    ids.len()
+                );
+                return Err(Error::request("prompt", reason));
+            }
+            ids.truncate(max_length);
+            keep.truncate(max_length);
+        }
+        let missing = max_length - ids.len();
+        let at = if side == PaddingSide::Left {
+            0
+        } else {
+            ids.len()
+        };
+        ids.splice(at..at, std::iter::repeat_n(token, missing));
+        keep.splice(at..at, std::iter::repeat_n(false, missing));
+    }
+    if ids.is_empty() {
+        return Err(Error::request("prompt", "has no tokens"));
+    }
+    if ids.len() > most {
+        let shown = ids.iter().filter(|id| placeholders.contains(id)).count();
+        let mut reason = format!("has {} tokens; the model reads at most {most}", ids.len());
+        if shown > 0 {
+            reason += &format!(
+                " ({shown} are of what is shown or heard: give fewer, smaller or shorter ones)"
+            );
+        }
+        return Err(Error::request("prompt", reason));
+    }
+    Ok(Padded { ids, keep })
+}
+
+/// Repeats each `placeholder` as often as `counts` says, in order.
+///
+/// # Errors
+/// [`Error::Request`] when there are more or fewer placeholders than counts.
+pub fn expand(kind: &str, ids: &[u32], placeholder: u32, counts: &[usize]) -> Result<Vec<u32>> {
+    // With nothing to show a placeholder is a token like any other, as in transformers.
+    if counts.is_empty() {
+        return Ok(ids.to_vec());
+    }
+    let found = ids.iter().filter(|&&id| id == placeholder).count();
+    if found != counts.len() {
+        let reason = format!(
+            "has {found} {kind} placeholders for {} {kind}s; leave the placeholder token out of the text",
+            counts.len()
+        );
+        return Err(Error::request("prompt", reason));
+    }
+    let mut counts = counts.iter();
+    let repeated = ids.iter().flat_map(|&id| {
+        let count = if id == placeholder {
+            counts.next().copied().unwrap_or(1)
+        } else {
+            1
+        };
+        std::iter::repeat_n(id, count)
+    });
+    Ok(repeated.collect())
+}

@@ -1,0 +1,252 @@
+//! A conversation on disk: what was shown, said and painted, so that it can go on later.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use x2i_core::png::PartRecord;
+use x2i_core::{Part, Turn};
+
+use crate::job;
+use crate::output::Output;
+use crate::source::io_error;
+
+/// The version of the file that we write.
+const FORMAT: u32 = 1;
+/// The largest file that we read, in bytes: beyond it lies a wrong file.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// One turn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TurnRecord {
+    /// What the user showed and said.
+    pub parts: Vec<PartRecord>,
+    /// What the LLM answered.
+    pub answer: String,
+    /// The picture's file.
+    pub picture: String,
+    /// The seed of its noise.
+    pub seed: u64,
+}
+
+/// What the file holds.
+#[derive(Debug, Serialize, Deserialize)]
+struct File {
+    format: u32,
+    model: String,
+    turns: Vec<TurnRecord>,
+}
+
+/// A conversation, and where it is kept.
+pub struct Session {
+    path: Option<PathBuf>,
+    file: File,
+    /// What the LLM is shown of each turn.
+    turns: Vec<Turn>,
+    saved: bool,
+}
+
+impl Session {
+    /// Reads the conversation of a file; begins one where there is none yet.
+    ///
+    /// # Errors
+    /// For a file that is no conversation or another model's, or whose pictures are not there.
+    pub fn open(path: Option<&Path>, model: &str) -> Result<Self> {
+        let mut session = Self {
+            path: path.map(Path::to_owned),
+            file: File {
+                format: FORMAT,
+                model: model.to_owned(),
+                turns: vec![],
+            },
+            turns: vec![],
+            saved: true,
+        };
+        let Some(path) = path.filter(|path| path.exists()) else {
+            if let Some(path) = path {
+                Output::File(path.to_owned()).check()?;
+            }
+            return Ok(session);
+        };
+        session.file = read(path, model)?;
+        for record in &session.file.turns {
+            let parts = record.parts.iter().map(job::read_again);
+            session.turns.push(Turn {
+                parts: parts.collect::<Result<_>>()?,
+                answer: record.answer.clone(),
+            });
+        }
+        Ok(session)
+    }
+
+    /// All turns, oldest first.
+    pub fn turns(&self) -> &[TurnRecord] {
+        &self.file.turns
+    }
+
+    /// The last turns, `most` of them or all, as the LLM is shown them.
+    pub fn latest(&self, most: Option<usize>) -> Vec<Turn> {
+        let first = self.turns.len() - most.unwrap_or(usize::MAX).min(self.turns.len());
+        self.turns[first..].to_vec()
+    }
+
+    /// The file's name without its extension, else `chat`.
+    pub fn stem(&self) -> String {
+        let stem = self.path.as_deref().and_then(Path::file_stem);
+        stem.map_or("chat".into(), |stem| stem.to_string_lossy().into_owned())
+    }
+
+    /// True when there are turns that no file holds.
+    pub fn is_unsaved(&self) -> bool {
+        !self.saved && !self.file.turns.is_empty()
+    }
+
+    /// Adds a turn, and writes the file where there is one.
+    ///
+    /// # Errors
+    /// [`x2i_core::Error::Io`] naming the file.
+    pub fn push(&mut self, record: TurnRecord, parts: Vec<Part>) -> Result<()> {
+        self.turns.push(Turn {
+            parts,
+            answer: record.answer.clone(),
+        });
+        self.file.turns.push(record);
+        self.write()
+    }
+
+    /// Takes the last turn away, and writes the file where there is one; none where there was none.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn undo(&mut self) -> Result<Option<TurnRecord>> {
+        self.turns.pop();
+        let undone = self.file.turns.pop();
+        if undone.is_some() {
+            self.write()?;
+        }
+        Ok(undone)
+    }
+
+    /// Writes the conversation, to `path` and from now on there where one is given.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push), and when no file was ever named.
+    pub fn save_as(&mut self, path: Option<PathBuf>) -> Result<&Path> {
+        if let Some(path) = path {
+            let before = self.path.replace(path);
+            if let Err(error) = self.write() {
+                self.path = before;
+                return Err(error);
+            }
+        } else {
+            self.write()?;
+        }
+        match &self.path {
+            Some(path) => Ok(path),
+            None => bail!("/save: to which file? as in: /save robots.json"),
+        }
+    }
+
+    fn write(&mut self) -> Result<()> {
+        self.saved = false;
+        if let Some(path) = &self.path {
+            let json = serde_json::to_string_pretty(&self.file)? + "\n";
+            Output::File(path.clone()).write(json.as_bytes())?;
+            self.saved = true;
+        }
+        Ok(())
+    }
+}
+
+fn read(path: &Path, model: &str) -> Result<File> {
+    let name = path.display().to_string();
+    let bytes = path
+        .metadata()
+        .map_err(|error| io_error(&name, error))?
+        .len();
+    if bytes > MAX_BYTES {
+        bail!("{name}: has {bytes} bytes; no conversation is that long");
+    }
+    let json = std::fs::read(path).map_err(|error| io_error(&name, error))?;
+    let file: File = serde_json::from_slice(&json)
+        .with_context(|| format!("{name}: is no conversation of x2i chat"))?;
+    if file.format != FORMAT {
+        bail!(
+            "{name}: is of format {}, this x2i reads {FORMAT}",
+            file.format
+        );
+    }
+    if file.model != model {
+        bail!(
+            "{name}: is a conversation with the model `{}`, this is `{model}`; choose with --model",
+            file.model
+        );
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(words: &str) -> TurnRecord {
+        TurnRecord {
+            parts: vec![PartRecord::Text(words.into())],
+            answer: format!("{words}!"),
+            picture: "a.png".into(),
+            seed: 7,
+        }
+    }
+
+    fn say(session: &mut Session, words: &str) {
+        let parts = vec![Part::Text(words.into())];
+        session.push(record(words), parts).unwrap();
+    }
+
+    #[test]
+    fn a_conversation_goes_on_where_its_file_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("talk.json");
+        let mut session = Session::open(Some(&path), "emoji").unwrap();
+        for words in ["one", "two", "three"] {
+            say(&mut session, words);
+        }
+        assert_eq!(session.undo().unwrap(), Some(record("three")));
+        let again = Session::open(Some(&path), "emoji").unwrap();
+        assert_eq!(again.turns(), [record("one"), record("two")]);
+        assert_eq!(again.latest(Some(1)), session.latest(Some(1)));
+        assert_eq!(again.latest(Some(1))[0].answer, "two!");
+        assert_eq!(
+            (again.latest(None).len(), again.latest(Some(0)).len()),
+            (2, 0)
+        );
+        assert_eq!(again.stem(), "talk");
+    }
+
+    #[test]
+    fn nothing_is_saved_until_a_file_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut session = Session::open(None, "emoji").unwrap();
+        assert!(!session.is_unsaved());
+        say(&mut session, "one");
+        assert!(session.is_unsaved());
+        assert!(session.save_as(None).is_err());
+        let nowhere = folder.path().join("none/a.json");
+        assert!(session.save_as(Some(nowhere)).is_err());
+        session.save_as(Some(folder.path().join("a.json"))).unwrap();
+        assert!(!session.is_unsaved());
+    }
+
+    #[test]
+    fn another_models_file_or_none_at_all_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        let refused = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            format!("{:#}", Session::open(Some(&path), "emoji").err().unwrap())
+        };
+        assert!(refused("{}").contains("is no conversation"));
+        assert!(refused(r#"{"format":9,"model":"emoji","turns":[]}"#).contains("format 9"));
+        assert!(refused(r#"{"format":1,"model":"other","turns":[]}"#).contains("`other`"));
+    }
+}

@@ -1,0 +1,109 @@
+//! What a typed line means: words, or a command that begins with `/`.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+/// A line's meaning.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Typed {
+    /// Nothing but space.
+    Nothing,
+    /// What the user says.
+    Words(String),
+    /// A picture for the next turn.
+    Image(PathBuf),
+    /// Another seed; a random one for none.
+    Seed(Option<u64>),
+    /// Forget the last turn.
+    Undo,
+    /// Print the turns.
+    History,
+    /// Write the session, to another file where one is named.
+    Save(Option<PathBuf>),
+    /// List the commands.
+    Help,
+    /// End.
+    Quit,
+}
+
+impl Typed {
+    /// Reads a line.
+    ///
+    /// # Errors
+    /// For a command that we do not have, or that lacks what it needs.
+    pub fn parse(line: &str) -> Result<Self> {
+        let line = line.trim();
+        if line.is_empty() {
+            return Ok(Self::Nothing);
+        }
+        let Some(command) = line.strip_prefix('/') else {
+            return Ok(Self::Words(line.to_owned()));
+        };
+        let (name, rest) = command
+            .split_once(char::is_whitespace)
+            .unwrap_or((command, ""));
+        let rest = rest.trim();
+        match (name, rest) {
+            ("image", "") => bail!("/image: which file? as in: /image cat.jpg"),
+            ("image", file) => Ok(Self::Image(path(file))),
+            ("seed", "") => Ok(Self::Seed(None)),
+            ("seed", number) => match number.parse() {
+                Ok(seed) => Ok(Self::Seed(Some(seed))),
+                Err(_) => bail!("/seed: `{number}` is no whole number of at least 0"),
+            },
+            ("save", "") => Ok(Self::Save(None)),
+            ("save", file) => Ok(Self::Save(Some(path(file)))),
+            ("undo", "") => Ok(Self::Undo),
+            ("history", "") => Ok(Self::History),
+            ("help", "") => Ok(Self::Help),
+            ("quit" | "exit", "") => Ok(Self::Quit),
+            _ => bail!("/{command}: is no command; /help lists them"),
+        }
+    }
+}
+
+/// A file's name; a terminal that a file is dropped on may put quotes around it.
+fn path(text: &str) -> PathBuf {
+    let quoted = ['"', '\''].into_iter().find_map(|quote| {
+        let inner = text.strip_prefix(quote)?.strip_suffix(quote)?;
+        (!inner.is_empty()).then_some(inner)
+    });
+    PathBuf::from(quoted.unwrap_or(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_begin_with_a_slash_and_all_else_is_words() {
+        let parse = |line| Typed::parse(line).unwrap();
+        assert_eq!(parse("  "), Typed::Nothing);
+        assert_eq!(parse(" a cat "), Typed::Words("a cat".into()));
+        assert_eq!(
+            parse("/image my cat.png"),
+            Typed::Image("my cat.png".into())
+        );
+        assert_eq!(
+            parse("/image 'my cat.png'"),
+            Typed::Image("my cat.png".into())
+        );
+        assert_eq!(parse("/seed 7"), Typed::Seed(Some(7)));
+        assert_eq!(parse("/seed"), Typed::Seed(None));
+        assert_eq!(parse("/save"), Typed::Save(None));
+        assert_eq!(parse("/save a.json"), Typed::Save(Some("a.json".into())));
+        assert_eq!(parse("/undo"), Typed::Undo);
+        assert_eq!(parse("/exit"), Typed::Quit);
+    }
+
+    #[test]
+    fn what_is_no_command_says_so() {
+        for line in [
+            "/", "/imag", "/seed x", "/seed -1", "/image", "/undo 3", "/Quit",
+        ] {
+            let message = Typed::parse(line).unwrap_err().to_string();
+            assert!(message.starts_with('/'), "{message}");
+        }
+    }
+}

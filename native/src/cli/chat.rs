@@ -1,0 +1,44 @@
+//! The flags of `x2i chat`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{EngineArgs, Size};
+
+/// `x2i chat`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Say what to paint; every turn is answered by the LLM, whose answer paints a picture. /help lists what
+else can be typed. Lines may also come from a pipe.
+
+Examples:
+  x2i chat
+  x2i chat --session robots.json        (goes on where that file ends, and keeps it up to date)
+")]
+pub struct ChatArgs {
+    /// The conversation's file: read where it exists, written after every turn
+    #[arg(long, value_name = "FILE")]
+    pub session: Option<PathBuf>,
+    /// The folder of the pictures (default: the session file's, else the current one)
+    #[arg(short, long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Width and height in pixels, multiples of 16 (default: the model's)
+    #[arg(long, value_name = "WxH", allow_hyphen_values = true)]
+    pub size: Option<Size>,
+    /// Steps of painting (default: the model's)
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub steps: Option<usize>,
+    /// How closely a guidance-distilled transformer follows the prompt (default: the model's)
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub guidance: Option<f32>,
+    /// Seed of the noise, the same for all turns until /seed changes it (default: a random one)
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub seed: Option<u64>,
+    /// The model, and where it runs
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// Print answers and pictures' names, but no progress
+    #[arg(long, short)]
+    pub quiet: bool,
+}

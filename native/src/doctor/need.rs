@@ -1,0 +1,152 @@
+//! What a model folder holds, what it lacks, and the memory that it takes at each precision.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use serde::Serialize;
+use x2i_core::model::{self, FoundPart, SurveyedPart};
+use x2i_core::weights::{Component, Target};
+
+use crate::cli::Quantize;
+use crate::convert::plan;
+use crate::host::human_bytes;
+use crate::source::Model;
+use crate::table::{columns, row};
+use crate::weights_report::{PartReport, describe, part_report};
+
+/// What a model needs of a device.
+#[derive(Debug, Serialize)]
+pub struct Need {
+    /// The model's name.
+    pub name: String,
+    /// Bytes of its tensors in the files.
+    pub file_bytes: u64,
+    /// Bytes once loaded on the CPU.
+    pub loaded_on_cpu: u64,
+    /// Bytes once loaded on a GPU.
+    pub loaded_on_gpu: u64,
+    /// The largest tensor on a GPU in bytes.
+    pub largest_tensor: u64,
+    /// The parts that are there.
+    pub parts: Vec<PartReport>,
+    /// What is missing or broken, a sentence each.
+    pub problems: Vec<String>,
+    /// What it takes once converted.
+    pub precisions: Vec<Precision>,
+}
+
+/// The memory of a model that `convert --quantize` made.
+#[derive(Debug, Serialize)]
+pub struct Precision {
+    /// As `--quantize` takes it; `none` is the folder as it is.
+    pub quantize: String,
+    /// Bytes of its tensors in the files.
+    pub file_bytes: u64,
+    /// Bytes once loaded on the CPU.
+    pub loaded_on_cpu: u64,
+    /// Bytes once loaded on a GPU.
+    pub loaded_on_gpu: u64,
+}
+
+impl Need {
+    /// Looks at every part of a model.
+    ///
+    /// # Errors
+    /// When not even the folder's `model.json` or `x2i.json` can be read.
+    pub fn of(model: &Model) -> Result<Self> {
+        let survey = pollster::block_on(model::survey(model))?;
+        let config = pollster::block_on(model::read_config(model)).ok();
+        let found = |part: &SurveyedPart| {
+            let FoundPart {
+                component,
+                files,
+                weights,
+            } = part.found.as_ref().ok()?;
+            let what = config.as_ref().map(|config| describe(config, *component));
+            let what = what.unwrap_or_default();
+            Some(part_report(part.part, what, *component, files, weights))
+        };
+        let parts: Vec<PartReport> = survey.parts.iter().filter_map(found).collect();
+        let total = |of: fn(&PartReport) -> u64| parts.iter().map(of).sum();
+        let found = survey
+            .parts
+            .iter()
+            .filter_map(|part| part.found.as_ref().ok());
+        let found: Vec<&FoundPart> = found.collect();
+        let precisions = Quantize::value_variants().iter();
+        Ok(Self {
+            file_bytes: total(|part| part.bytes),
+            loaded_on_cpu: total(|part| part.on_cpu),
+            loaded_on_gpu: total(|part| part.on_gpu),
+            largest_tensor: parts.iter().map(|part| part.largest).max().unwrap_or(0),
+            problems: survey
+                .problems()
+                .map(|(what, error)| format!("{what}: {error}"))
+                .collect(),
+            precisions: precisions
+                .map(|quantize| precision(*quantize, &found))
+                .collect(),
+            name: survey.name,
+            parts,
+        })
+    }
+
+    /// The parts, what is missing, and the memory, for people.
+    pub fn report(&self) -> String {
+        let mut text = format!("\nmodel: {}\n", self.name);
+        let parts = self.parts.iter().map(|part| {
+            let parameters = part.parameters as f64 / 1e6;
+            row([
+                part.part,
+                &human_bytes(part.bytes),
+                &format!("{parameters:.1} M parameters"),
+                &part.what,
+            ])
+        });
+        text.push_str(&columns(&parts.collect::<Vec<_>>()));
+        for problem in &self.problems {
+            let _ = writeln!(text, "  missing: {problem}");
+        }
+        text.push_str("\nmemory of its weights, as they are and after convert --quantize\n");
+        let heads = row(["", "files", "on the CPU", "on a GPU"]);
+        let rows = self.precisions.iter().map(|precision| {
+            row([
+                &precision.quantize,
+                &human_bytes(precision.file_bytes),
+                &human_bytes(precision.loaded_on_cpu),
+                &human_bytes(precision.loaded_on_gpu),
+            ])
+        });
+        text.push_str(&columns(
+            &std::iter::once(heads).chain(rows).collect::<Vec<_>>(),
+        ));
+        text
+    }
+}
+
+fn precision(quantize: Quantize, parts: &[&FoundPart]) -> Precision {
+    let mut precision = Precision {
+        quantize: quantize
+            .to_possible_value()
+            .map_or_else(String::new, |value| value.get_name().to_owned()),
+        file_bytes: 0,
+        loaded_on_cpu: 0,
+        loaded_on_gpu: 0,
+    };
+    for FoundPart {
+        component, weights, ..
+    } in parts
+    {
+        for (name, stored, shape) in plan::tensors(*component, weights, quantize) {
+            precision.file_bytes += stored.byte_len(&shape).unwrap_or(0);
+            // Painting needs no VAE encoder.
+            if *component == Component::Vae && name.starts_with("encoder.") {
+                continue;
+            }
+            precision.loaded_on_cpu += Target::Cpu.loaded_len(stored, &shape);
+            precision.loaded_on_gpu += Target::Gpu.loaded_len(stored, &shape);
+        }
+    }
+    precision
+}
