@@ -248,7 +248,7 @@ impl MiniCpmOConfig {
         (frames > 0).then_some(frames)
     }
 
-    fn validate(&self, file: &str) -> Result<()> {
+    pub(super) fn validate(&self, file: &str) -> Result<()> {
         let sizes = [
             ("vocab_size", self.vocab_size),
             ("hidden_size", self.hidden_size),

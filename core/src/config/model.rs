@@ -118,6 +118,7 @@ impl EncoderConfig {
         match self {
             Self::Qwen2_5Vl(config) => config.validate(file),
             Self::InternVl2_5(config) => config.validate(file),
+            Self::MiniCpmO(config) => config.validate(file),
         }
     }
 

@@ -54,6 +54,10 @@ pub struct Encoded {
 }
 
 /// A multimodal LLM on a device.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one encoder, and moving its 38 kB of handles is nothing beside loading it"
+)]
 pub enum Encoder {
     /// Qwen2.5-VL 3B and 7B.
     Qwen2_5Vl(Qwen2_5Vl),

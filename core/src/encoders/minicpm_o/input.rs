@@ -95,12 +95,17 @@ fn content(parts: &[Part], format: PromptFormat) -> String {
             (Part::Audio(_), _) => push_line(&mut content, AUDIO, 1),
         }
     }
-    if format == PromptFormat::Comfy {
-        let pictures = match content.is_empty() {
-            true => Pictures::None,
-            false => Pictures::Some,
-        };
-        content += &prompt::comfy(&joined_text(parts), pictures);
+    let text = || joined_text(parts);
+    match format {
+        PromptFormat::Plain => {}
+        PromptFormat::Comfy => {
+            let pictures = match content.is_empty() {
+                true => Pictures::None,
+                false => Pictures::Some,
+            };
+            content += &prompt::comfy(&text(), pictures);
+        }
+        PromptFormat::InternVl => content += &prompt::internvl(Some(&text())),
     }
     content
 }
@@ -283,6 +288,10 @@ mod tests {
         assert_eq!(
             content(&[text("A"), image(), text("B")], PromptFormat::Comfy),
             "(<image>./</image>)\n{'Text input': 'A B', 'Instruction editing description': '', 'image input': 'yes'}"
+        );
+        assert_eq!(
+            content(&[text("A"), image()], PromptFormat::InternVl),
+            "(<image>./</image>)\n{'Text input': 'A', 'Instruction editing description': 'no'}"
         );
     }
 

@@ -98,7 +98,7 @@ impl Slicer<'_> {
         let shape = (width as f64 / height as f64).ln();
         let counts = (count - 1..=count + 1).filter(|&count| count != 1 && count <= most);
         let grids = counts.flat_map(|count| {
-            let divisors = (1..=count).filter(move |columns| count % columns == 0);
+            let divisors = (1..=count).filter(move |columns| count.is_multiple_of(*columns));
             divisors.map(move |columns| Grid {
                 rows: count / columns,
                 columns,

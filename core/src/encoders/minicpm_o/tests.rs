@@ -142,7 +142,7 @@ fn weights(stored: StoredType, keep: impl Fn(&str) -> bool) -> Weights {
         .filter(|(name, _)| keep(name))
         .collect();
     let type_of = |name: &str, shape: &[usize]| match shape {
-        [_, row] if name.ends_with(".weight") && row % 32 == 0 => stored,
+        [_, row] if name.ends_with(".weight") && row.is_multiple_of(32) => stored,
         _ => StoredType::F32,
     };
     let plan = shapes
