@@ -2,12 +2,15 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::rc::Rc;
 
 use burn::tensor::Device;
 use x2i::source::FolderSource;
+use x2i_core::weights::gguf::GgufWriter;
+use x2i_core::weights::{MemorySource, StoredType};
 use x2i_core::{
-    Error, Image, InputBits, LoadOptions, Memory, Phase, Pipeline, Preview, Progress, Prompt,
-    Request, Steps,
+    Error, Image, Init, InputBits, LoadOptions, Lora, Memory, Phase, Pipeline, Preview, Progress,
+    Prompt, Request, Steps,
 };
 
 /// Bytes of the last preview and the picture may differ by this much: both are rounded from one f32.
@@ -151,6 +154,8 @@ const TIGHT: LoadOptions = LoadOptions {
     memory: Memory::Low,
     max_device_memory: Some(5 << 20),
     input_bits: InputBits::AsWeights,
+    loras: Vec::new(),
+    control: None,
 };
 
 #[test]
@@ -163,7 +168,7 @@ fn a_streamed_and_a_low_model_paint_the_same_picture_bit_for_bit() {
         ..LoadOptions::default()
     };
     for options in [low, TIGHT] {
-        let (pipeline, loading) = load_with(options).expect("it loads");
+        let (pipeline, loading) = load_with(options.clone()).expect("it loads");
         assert!(loading.is_empty(), "nothing is read before it is needed");
         let (same, heard) = paint(&pipeline, &request);
         assert_eq!(image, same, "{options:?}");
@@ -174,6 +179,137 @@ fn a_streamed_and_a_low_model_paint_the_same_picture_bit_for_bit() {
         assert_eq!(steps(&heard), steps(&painting));
         assert_eq!(paint(&pipeline, &request).0, image, "a second time");
     }
+}
+
+/// A LoRA of rank 1 on the first and the last block of the embedded model.
+fn lora(pipeline: &Pipeline) -> Rc<Lora> {
+    let config = &pipeline.config().flux.config;
+    let hidden = config.hidden_size();
+    let last = format!("single_blocks.{}.linear2", config.num_single_layers - 1);
+    let layers = [
+        ("double_blocks.0.img_attn.proj", [hidden, hidden]),
+        (&last, [hidden, hidden + config.mlp_size()]),
+    ];
+    let tensors: Vec<_> = layers
+        .into_iter()
+        .flat_map(|(layer, [out, input])| {
+            [
+                (
+                    format!("{layer}.lora_A.weight"),
+                    StoredType::F32,
+                    vec![1, input],
+                ),
+                (
+                    format!("{layer}.lora_B.weight"),
+                    StoredType::F32,
+                    vec![out, 1],
+                ),
+            ]
+        })
+        .collect();
+    let writer = GgufWriter::new(vec![], tensors.clone()).expect("a plan");
+    let mut file = writer.start("lora", Vec::new()).expect("a header");
+    for (_, _, shape) in &tensors {
+        let values = (0..shape.iter().product()).map(|at: usize| (at % 5) as f32 * 0.1 - 0.2);
+        let bytes: Vec<u8> = values.flat_map(f32::to_le_bytes).collect();
+        file.write_tensor(&bytes).expect("a tensor");
+    }
+    let source = MemorySource::new("lora", file.finish().expect("a whole file"));
+    Rc::new(pollster::block_on(Lora::open(Rc::new(source), 0.5)).expect("it opens"))
+}
+
+#[test]
+fn a_lora_paints_the_same_picture_bit_for_bit_however_the_model_is_held() {
+    let (plain, _) = load();
+    let request = request(&plain, Preview::Off);
+    let with_lora = |options: LoadOptions| {
+        let options = LoadOptions {
+            loras: vec![lora(&plain)],
+            ..options
+        };
+        let (pipeline, _) = load_with(options).expect("it loads");
+        paint(&pipeline, &request).0
+    };
+    let high = with_lora(LoadOptions::default());
+    assert_ne!(high, paint(&plain, &request).0);
+    let low = LoadOptions {
+        memory: Memory::Low,
+        ..LoadOptions::default()
+    };
+    for options in [low, TIGHT] {
+        assert_eq!(high, with_lora(options));
+    }
+}
+
+/// A picture of stripes, of another size than the request's.
+fn stripes(colour: [u8; 3]) -> Image {
+    let pixels = (0..40 * 24).flat_map(|at| if at % 8 < 4 { colour } else { [250; 3] });
+    Image::new(40, 24, pixels.collect()).expect("a picture")
+}
+
+/// The mean difference of two pictures in grey levels.
+fn difference(a: &Image, b: &Image) -> f64 {
+    let pairs = a.pixels().iter().zip(b.pixels());
+    let sum: u64 = pairs.map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+    sum as f64 / a.pixels().len() as f64
+}
+
+#[test]
+fn strength_says_how_much_of_the_first_picture_is_left() {
+    let (pipeline, _) = load();
+    let from = |colour, strength| {
+        let init = Some(Init {
+            image: stripes(colour),
+            strength,
+        });
+        let request = Request {
+            steps: 20,
+            init,
+            ..request(&pipeline, Preview::Off)
+        };
+        paint(&pipeline, &request).0
+    };
+    let (red, blue) = ([220, 20, 20], [20, 20, 220]);
+    assert!(from(red, 1.0) == from(blue, 1.0), "at 1 nothing is left");
+    let apart =
+        [0.05, 0.5, 0.9].map(|strength| difference(&from(red, strength), &from(blue, strength)));
+    assert!(apart.is_sorted_by(|a, b| a > b), "{apart:?}");
+    let resized = x2i_core::image::resize::resize_lanczos(&stripes(red), 64, 64).expect("it fits");
+    let [near, far] = [0.05, 0.9].map(|strength| difference(&from(red, strength), &resized));
+    assert!(near < far / 2.0, "{near} {far}");
+}
+
+#[test]
+fn a_picture_that_begins_with_another_is_the_same_however_the_model_is_held() {
+    let (high, _) = load();
+    let request = Request {
+        steps: 4,
+        init: Some(Init {
+            image: stripes([20, 180, 20]),
+            strength: 0.5,
+        }),
+        ..request(&high, Preview::Off)
+    };
+    let (image, heard) = paint(&high, &request);
+    let steps = heard.iter().filter_map(|event| event.steps).last();
+    assert_eq!(steps, Some(Steps { done: 2, total: 2 }));
+    let (low, _) = load_with(TIGHT).expect("it loads");
+    let (same, heard) = paint(&low, &request);
+    assert!(image == same);
+    let mut phases: Vec<Phase> = heard.iter().map(|event| event.phase).collect();
+    phases.dedup();
+    let expected = [
+        Phase::Load,
+        Phase::Encode,
+        Phase::Load,
+        Phase::Encode,
+        Phase::Load,
+        Phase::Denoise,
+        Phase::Load,
+        Phase::Decode,
+    ];
+    assert_eq!(phases, expected);
+    assert!(heard.iter().all(|event| event.done <= event.total));
 }
 
 #[test]

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 const MOST_LINES: usize = 600;
 
 /// Modules of core that know no model: they may import each other, and nothing else.
-const GROUND: [&str; 4] = ["nn", "weights", "config", "error"];
+const GROUND: [&str; 5] = ["nn", "weights", "config", "error", "lora"];
 /// Models; they never import each other.
-const MODELS: [&str; 4] = ["encoders", "align_net", "flux", "vae"];
+const MODELS: [&str; 5] = ["encoders", "align_net", "flux", "light_control", "vae"];
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))

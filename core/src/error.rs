@@ -26,6 +26,14 @@ pub enum Error {
         /// What the file holds.
         found: Vec<usize>,
     },
+    /// A LoRA does not fit the transformer.
+    #[error("{file}: {}", .problems.join("; "))]
+    Lora {
+        /// The LoRA's file.
+        file: String,
+        /// Every key that matches nothing, every half without its other half, every wrong shape.
+        problems: Vec<String>,
+    },
     /// A weight file breaks its format's rules, or uses a part of it that we do not read.
     #[error("{file}: {reason}")]
     Format {

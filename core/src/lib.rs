@@ -14,6 +14,8 @@ pub mod encoders;
 pub mod error;
 pub mod flux;
 pub mod image;
+pub mod light_control;
+pub mod lora;
 pub mod model;
 pub mod nn;
 pub mod pipeline;
@@ -30,9 +32,11 @@ pub use audio::Audio;
 pub use config::ModelConfig;
 pub use error::{Error, Result};
 pub use image::Image;
+pub use lora::Lora;
 pub use nn::InputBits;
 pub use pipeline::{LoadOptions, Memory, Painting, Pipeline};
 pub use request::{
-    Conditioning, OnProgress, Part, Phase, Preview, Progress, Prompt, Request, Steps, Turn,
+    Conditioning, Control, Init, OnProgress, Part, Phase, Preview, Progress, Prompt, Request,
+    Steps, Turn,
 };
 pub use video::Video;

@@ -10,13 +10,15 @@ use crate::align_net::Conditioning;
 use crate::config::ModelConfig;
 use crate::encoders::EncodeOptions;
 use crate::error::{Error, Result};
+use crate::flux::noise::TorchRng;
 use crate::flux::{BlockOutput, FluxInput, latents};
 use crate::image::{self, Image};
+use crate::light_control::LightControl;
 use crate::model::{ModelSource, read_config};
 use crate::request::{OnProgress, Phase, Preview, Progress, Request, Steps, report};
 use crate::sampler::FlowMatchEuler;
 use crate::vae::{Bands, OnPart, Vae};
-use parts::{Files, Parts};
+use parts::{Files, Held, Parts};
 use plan::{Limit, Plan, Residency};
 pub use plan::{LoadOptions, Memory};
 
@@ -59,7 +61,8 @@ impl Pipeline {
     /// the pictures are the same, bit for bit.
     ///
     /// # Errors
-    /// As [`load`](Self::load); [`Error::Request`] for a limit that no picture can be painted within.
+    /// As [`load`](Self::load); [`Error::Request`] for a limit that no picture can be painted within;
+    /// [`Error::Lora`] for a LoRA that does not fit.
     pub async fn load_with(
         options: &LoadOptions,
         source: &dyn ModelSource,
@@ -67,7 +70,7 @@ impl Pipeline {
         on_progress: &mut impl OnProgress,
     ) -> Result<Self> {
         let config = read_config(source).await?;
-        let files = Files::open(source, &config, device, options.input_bits).await?;
+        let files = Files::open(source, &config, device, options).await?;
         let plan = Plan::of(options, &config, &files.sizes())?;
         let parts = match plan.residency {
             Residency::All => Parts::Resident(files.load(plan.limit, on_progress).await?),
@@ -105,9 +108,16 @@ impl Pipeline {
             });
         }
 
+        if request.control.is_some() && self.parts.control_beside().is_none() {
+            return Err(Error::request(
+                "--control",
+                "needs LightControl's weights; give them with --control-weights",
+            ));
+        }
         let tokens = self.image_tokens(request);
         self.parts.check(self.limit, tokens)?;
 
+        let begin = self.begin(request, on_progress).await?;
         let encoder = self.parts.encoder(on_progress).await?;
         let encoded = encoder
             .encode(&request.prompt, &self.encode_options(request), on_progress)
@@ -123,7 +133,9 @@ impl Pipeline {
         let align_net = self.parts.align_net(on_progress).await?;
         let conditioning = align_net.forward(encoded.hidden_states);
         drop(align_net);
-        let latents = self.denoise(request, conditioning, on_progress).await?;
+        let latents = self
+            .denoise(request, begin, conditioning, on_progress)
+            .await?;
         let vae = self.parts.vae(on_progress).await?;
         let total = vae.decoder_parts();
         let mut done = 0;
@@ -160,10 +172,63 @@ impl Pipeline {
         }
     }
 
-    /// Noise to latents `[1, channels, height/8, width/8]`.
+    /// What the first step starts from: noise, or a picture mixed with it.
+    async fn begin(&self, request: &Request, on_progress: &mut impl OnProgress) -> Result<Begin> {
+        let side = self.config.vae.config.downsampling();
+        let (height, width) = (request.height / side, request.width / side);
+        let shape = [self.config.vae.config.latent_channels, height, width];
+        let sigmas = FlowMatchEuler::new(self.config.scheduler.clone())
+            .schedule(request.steps, self.image_tokens(request))
+            .sigmas;
+        let Some(init) = &request.init else {
+            let latents = latents::noise(request.seed, shape, &self.device);
+            return Ok(Begin { latents, sigmas });
+        };
+        let sigmas = sigmas[init.first_step(request.steps)..].to_vec();
+        let image = image::resize::resize_lanczos(&init.image, request.width, request.height)?;
+        let config = &self.config.vae.config;
+        let encoder = self.parts.vae_encoder(config, &self.device, on_progress);
+        let encoder = encoder.await?;
+        let mut done = 0;
+        report(on_progress, Phase::Encode, done, encoder.parts()).await?;
+        let mut on_part = async |_: &str, _: &Bands| {
+            done += 1;
+            report(on_progress, Phase::Encode, done, encoder.parts()).await
+        };
+        let image = image.to_tensor(&self.device);
+        let distribution = encoder.encode(image, &mut on_part).await?;
+        // One generator gives the sample first, then the noise, as in diffusers.
+        let mut generator = TorchRng::new(request.seed);
+        let mut noise = || latents::draw(&mut generator, shape, &self.device);
+        let clean = encoder.scale(distribution.sample(noise()));
+        let latents = FlowMatchEuler::add_noise(clean, noise(), sigmas[0]);
+        Ok(Begin { latents, sigmas })
+    }
+
+    /// What steers the picture, where something does.
+    async fn control(
+        &self,
+        request: &Request,
+        on_progress: &mut impl OnProgress,
+    ) -> Result<Option<Steering<'_>>> {
+        let Some(control) = &request.control else {
+            return Ok(None);
+        };
+        let (width, height) = (request.width, request.height);
+        let hint = image::resize::resize_lanczos(&control.image, width, height)?;
+        let nets = self.parts.control(on_progress).await?;
+        Ok(nets.map(|nets| Steering {
+            nets,
+            hint: hint.to_tensor(&self.device),
+            scale: control.scale,
+        }))
+    }
+
+    /// Noisy latents to clean ones, `[1, channels, height/8, width/8]`.
     async fn denoise(
         &self,
         request: &Request,
+        Begin { latents, sigmas }: Begin,
         Conditioning { txt, vec }: Conditioning,
         on_progress: &mut impl OnProgress,
     ) -> Result<Tensor<4>> {
@@ -174,16 +239,14 @@ impl Pipeline {
         let text_tokens = txt.dims()[1];
         let tokens = text_tokens + self.image_tokens(request);
         let limit = self.limit.beside(vae.is_some(), tokens);
-        let flux = self.parts.flux(limit, on_progress).await?;
+        let nets = request.control.as_ref();
+        let nets = nets.and_then(|_| self.parts.control_beside()).unwrap_or(0);
+        let flux = self.parts.flux(limit.less(nets), on_progress).await?;
+        let control = self.control(request, on_progress).await?;
         let side = self.config.vae.config.downsampling();
         let (height, width) = (request.height / side, request.width / side);
         let (rows, columns) = (height / latents::PACK, width / latents::PACK);
-        let channels = self.config.vae.config.latent_channels;
-        let noise = latents::noise(request.seed, [channels, height, width], &self.device);
-        let mut img = latents::pack(noise);
-
-        let schedule = FlowMatchEuler::new(self.config.scheduler.clone())
-            .schedule(request.steps, rows * columns);
+        let mut img = latents::pack(latents);
         let ids = [
             latents::text_ids(text_tokens),
             latents::image_ids(rows, columns),
@@ -191,16 +254,17 @@ impl Pipeline {
         .concat();
         let rope = flux.rope(&ids);
         let conditions = flux.embed(txt, vec, &[request.guidance]);
+        let steps = sigmas.len() - 1;
         let mut at = Place {
             blocks: 0,
-            total: request.steps * flux.blocks(),
+            total: steps * flux.blocks(),
             steps: Steps {
                 done: 0,
-                total: request.steps,
+                total: steps,
             },
         };
         at.progress().tell(on_progress).await?;
-        for levels in schedule.sigmas.windows(2) {
+        for levels in sigmas.windows(2) {
             let input = FluxInput {
                 img: img.clone(),
                 conditions: &conditions,
@@ -211,7 +275,10 @@ impl Pipeline {
                 at.blocks += 1;
                 at.progress().tell(on_progress).await
             };
-            let velocity = flux.forward(input, &mut on_block).await?;
+            let steer = |index| control.as_ref()?.after(index, &levels[..1]);
+            let velocity = flux
+                .forward_controlled(input, &steer, &mut on_block)
+                .await?;
             let next = FlowMatchEuler::step(img.clone(), velocity.clone(), levels[0], levels[1]);
             // A GPU runs behind: wait once a step, so that progress is true and memory bounded.
             next.clone()
@@ -240,6 +307,29 @@ impl Pipeline {
         }
         Ok(latents::unpack(img, height, width))
     }
+}
+
+/// A picture's control on the device.
+struct Steering<'a> {
+    nets: Held<'a, LightControl>,
+    hint: Tensor<4>, // [1, 3, height, width]
+    scale: f32,
+}
+
+impl Steering<'_> {
+    /// What is added after a double block, `[1, image tokens, hidden]`.
+    fn after(&self, index: usize, sigma: &[f32]) -> Option<Tensor<3>> {
+        let tokens = self.nets.forward(index, &self.hint, sigma)?;
+        Some(tokens * self.scale)
+    }
+}
+
+/// Where a picture starts.
+struct Begin {
+    /// `[1, channels, height/8, width/8]`, at the first of the levels.
+    latents: Tensor<4>,
+    /// From there to 0.
+    sigmas: Vec<f32>,
 }
 
 /// Latents of one picture to the picture.

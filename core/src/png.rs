@@ -48,6 +48,53 @@ pub struct Metadata {
     /// The LLM's answer, where it gave one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<String>,
+    /// The LoRAs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loras: Vec<LoraRecord>,
+    /// The picture that it began with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<InitRecord>,
+    /// The picture that steered it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<ControlRecord>,
+}
+
+/// A file of a request that itself stays where it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsedFile {
+    /// Its path as it was given.
+    pub file: String,
+    /// Its SHA-256.
+    pub sha256: String,
+}
+
+/// What a picture began with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InitRecord {
+    /// A picture.
+    pub picture: UsedFile,
+    /// How far it was left.
+    pub strength: f64,
+}
+
+/// What steered a picture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ControlRecord {
+    /// A picture.
+    pub picture: UsedFile,
+    /// LightControl's weights.
+    pub weights: UsedFile,
+    /// How much it counted.
+    pub scale: f32,
+}
+
+/// A LoRA of a picture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LoraRecord {
+    /// Its weights.
+    pub weights: UsedFile,
+    /// How much it counted.
+    pub scale: f32,
 }
 
 /// Versions of the programs that made a picture.
@@ -133,6 +180,9 @@ impl Metadata {
             sampler: "flow_match_euler".into(),
             device,
             answer,
+            loras: vec![],
+            init: None,
+            control: None,
         }
     }
 }
@@ -271,6 +321,31 @@ mod tests {
                 name: "test".into(),
             },
             answer: Some("yes".into()),
+            loras: vec![LoraRecord {
+                weights: UsedFile {
+                    file: "style.safetensors".into(),
+                    sha256: "ef".into(),
+                },
+                scale: 0.8,
+            }],
+            init: Some(InitRecord {
+                picture: UsedFile {
+                    file: "begin.png".into(),
+                    sha256: "01".into(),
+                },
+                strength: 0.6,
+            }),
+            control: Some(ControlRecord {
+                picture: UsedFile {
+                    file: "edges.png".into(),
+                    sha256: "02".into(),
+                },
+                weights: UsedFile {
+                    file: "control.bin".into(),
+                    sha256: "03".into(),
+                },
+                scale: 0.7,
+            }),
         }
     }
 

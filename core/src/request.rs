@@ -119,6 +119,38 @@ pub struct Request {
     pub conditioning: Conditioning,
     /// Whether progress shows the picture after each step; the picture itself is the same.
     pub preview: Preview,
+    /// The picture to begin with; noise alone without one.
+    pub init: Option<Init>,
+    /// The picture that steers; none without one.
+    pub control: Option<Control>,
+}
+
+/// A picture to begin with (img2img).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Init {
+    /// The picture; it is resized to the request's size, as PIL's LANCZOS does.
+    pub image: Image,
+    /// How far to leave it, above 0 and at most 1: the share of the steps that are made. At 1 nothing
+    /// of it is left.
+    pub strength: f64,
+}
+
+/// A picture that LightControl steers by; its weights are [`crate::LoadOptions::control`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Control {
+    /// The picture, in the form that the weights were trained with (edges, depth, ...); it is resized
+    /// to the request's size, as PIL's LANCZOS does.
+    pub image: Image,
+    /// How much it counts; 1 in training.
+    pub scale: f32,
+}
+
+impl Init {
+    /// The first of `steps` steps that is made, as diffusers' `FluxImg2ImgPipeline` counts.
+    pub fn first_step(&self, steps: usize) -> usize {
+        let made = (steps as f64 * self.strength).min(steps as f64);
+        ((steps as f64 - made) as usize).min(steps.saturating_sub(1))
+    }
 }
 
 /// Whether the picture is shown while it is painted.
@@ -149,6 +181,8 @@ impl Request {
             seed: 0,
             conditioning: defaults.conditioning,
             preview: Preview::Off,
+            init: None,
+            control: None,
         }
     }
 
@@ -177,6 +211,19 @@ impl Request {
                 format!("{} must be a number of at least 0", self.guidance),
             ));
         }
+        if let Some(Init { strength, .. }) = self.init
+            && !(strength > 0.0 && strength <= 1.0)
+        {
+            return Err(Error::request(
+                "--strength",
+                format!("{strength} must be above 0 and at most 1"),
+            ));
+        }
+        if let Some(Control { scale, .. }) = self.control
+            && !scale.is_finite()
+        {
+            return Err(Error::request("--control", format!("{scale} is no scale")));
+        }
         if self.prompt.is_blank() {
             return Err(Error::request("prompt", "is empty; say what to paint"));
         }
@@ -190,7 +237,8 @@ pub enum Phase {
     /// Reading weights to the device; counted in bytes over all parts that are loaded now: the
     /// model, or one part of it after the other ([`crate::Memory::Low`]).
     Load,
-    /// The LLM reads the prompt (and answers); counted in tokens of the answer.
+    /// The LLM reads the prompt (and answers), counted in tokens of the answer; before it the VAE's
+    /// encoder reads the picture to begin with, counted in its parts.
     Encode,
     /// The transformer paints; counted in transformer blocks over all steps.
     Denoise,
@@ -261,4 +309,29 @@ pub(crate) async fn report(
     total: usize,
 ) -> Result<()> {
     Progress::count(phase, done, total).tell(on_progress).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_steps_that_are_left_out_are_counted_as_diffusers_does() {
+        let image = Image::new(1, 1, vec![0; 3]).expect("a pixel");
+        let first = |steps, strength| {
+            let image = image.clone();
+            Init { image, strength }.first_step(steps)
+        };
+        assert_eq!(first(28, 0.6), 11);
+        assert_eq!(first(5, 0.6), 2, "3.0000001 steps in f32 would be one more");
+        assert_eq!(first(4, 0.5), 2);
+        assert_eq!(first(4, 1.0), 0);
+        assert_eq!(first(4, 0.1), 3);
+        assert_eq!(first(1, 0.01), 0);
+        assert_eq!(
+            first(1000, f64::MIN_POSITIVE),
+            999,
+            "one step is made at least"
+        );
+    }
 }

@@ -1,5 +1,6 @@
 //! The command line: every flag, its help, and nothing of what it does.
 
+mod adapters;
 mod bench;
 mod chat;
 mod engine;
@@ -14,6 +15,7 @@ use regex::Regex;
 use x2i_core::Conditioning;
 use x2i_core::weights::StoredType;
 
+pub use adapters::{AdapterArgs, Scaled};
 pub use bench::{
     BenchArgs, BenchCommand, BenchModelArgs, BenchPictureArgs, BenchQualityArgs, BenchServeArgs,
     BenchStackArgs, BenchVaeArgs, BenchVaeServeArgs, Peer,
@@ -68,6 +70,9 @@ pub struct GenerateArgs {
     /// model's, as X2I's scripts have it)
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = frames_a_second)]
     pub video_fps: Option<f64>,
+    /// What stands beside the model and the prompt.
+    #[command(flatten)]
+    pub adapters: AdapterArgs,
     /// Steps of painting (default: the model's)
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub steps: Option<usize>,

@@ -4,6 +4,7 @@ use anyhow::Result;
 use x2i_core::png::{DeviceRecord, Metadata, ModelRecord, PartRecord};
 use x2i_core::{InputBits, LoadOptions, Memory, ModelConfig, Painting, Pipeline, Request};
 
+use crate::adapters::Adapters;
 use crate::cli::{ByteSize, EngineArgs, MemoryChoice};
 use crate::device::{DeviceKind, OpenDevice};
 use crate::hashes::{Hashes, ModelHashes};
@@ -32,8 +33,24 @@ impl Engine {
         device: OpenDevice,
         reporter: &mut Reporter,
     ) -> Result<Self> {
+        let alone = Adapters::default();
+        Self::load_with(args, &alone, model, config, device, reporter)
+    }
+
+    /// Reads the model with what stands beside it.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and for a LoRA that does not fit.
+    pub fn load_with(
+        args: &EngineArgs,
+        adapters: &Adapters,
+        model: Model,
+        config: ModelConfig,
+        device: OpenDevice,
+        reporter: &mut Reporter,
+    ) -> Result<Self> {
         let hashes = ModelHashes::begin(&model, &config)?;
-        let options = load_options(args, &device);
+        let options = adapters.added_to_options(load_options(args, &device));
         let loaded = device.guard(|| {
             let mut on_progress = async |progress| reporter.hear(progress);
             pollster::block_on(Pipeline::load_with(
@@ -130,5 +147,6 @@ fn load_options(args: &EngineArgs, device: &OpenDevice) -> LoadOptions {
             true => InputBits::Sixteen,
             false => InputBits::AsWeights,
         },
+        ..LoadOptions::default()
     }
 }

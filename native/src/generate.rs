@@ -8,6 +8,7 @@ use x2i_core::png::{self, Metadata, Versions};
 use x2i_core::vae::Tiling;
 use x2i_core::{ModelConfig, Request, model};
 
+use crate::adapters::Adapters;
 use crate::cli::GenerateArgs;
 use crate::device::{self, DeviceChoice, DeviceKind, OpenDevice};
 use crate::engine::Engine;
@@ -35,7 +36,13 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     if let Some(replay) = &replay {
         check_model(replay, &config)?;
     }
-    let jobs = job::plan(args, &config, replay.as_ref())?;
+    let adapters = Adapters::open(&args.adapters, replay.as_ref())?;
+    let mut jobs = job::plan(args, &config, replay.as_ref())?;
+    for job in &mut jobs {
+        job.request = adapters.added_to(job.request.clone());
+        job.request.validate()?;
+    }
+    warnings.extend(adapters.warnings());
     check_outputs(args, &jobs)?;
     let device = open_device(args, replay.as_ref(), &mut warnings)?;
     if device.entry.kind == DeviceKind::Cpu
@@ -50,7 +57,14 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
 
     let mut reporter = Reporter::new(display, interrupt, device.health.clone());
     reporter.begin_picture(1, jobs.len());
-    let mut engine = Engine::load(&args.engine, model, config, device, &mut reporter)?;
+    let mut engine = Engine::load_with(
+        &args.engine,
+        &adapters,
+        model,
+        config,
+        device,
+        &mut reporter,
+    )?;
     for (index, job) in jobs.iter().enumerate() {
         reporter.begin_picture(index + 1, jobs.len());
         let painted = engine.paint(&job.request, &mut reporter);
@@ -60,6 +74,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
             warn(display, &changed_files(replay, engine.hashes()?));
         }
         let metadata = engine.metadata(job.parts.clone(), &job.request, &painting)?;
+        let metadata = adapters.recorded_in(metadata);
         let png = png::encode(&painting.image, &metadata)?;
         job.output.write(&png).context("-o")?;
         tell(display, job, &metadata, seconds)?;
@@ -93,7 +108,12 @@ fn check_outputs(args: &GenerateArgs, jobs: &[Job]) -> Result<()> {
 /// Before the long work: decoding fits into memory, where a failed allocation would end the process.
 pub(crate) fn check_memory(request: &Request, config: &ModelConfig, available: u64) -> Result<()> {
     let levels = &config.vae.config.block_out_channels;
-    let needed = decoding_memory(request.width, request.height, levels);
+    // The encoder, which has no bands, comes before the decoder and has gone by then.
+    let tiling = match request.init {
+        Some(_) => Tiling::Whole,
+        None => Tiling::of(request.width, request.height),
+    };
+    let needed = vae_memory(request.width, request.height, levels, tiling);
     if needed > available {
         bail!(
             "--size: {}x{} needs about {} to decode, {} are available; ask for a smaller picture",
@@ -108,9 +128,9 @@ pub(crate) fn check_memory(request: &Request, config: &ModelConfig, available: u
 
 /// Bytes that the VAE holds at its peak: copies of the finest level's input, which has the channels
 /// of the level below.
-fn decoding_memory(width: usize, height: usize, block_out_channels: &[usize]) -> u64 {
+fn vae_memory(width: usize, height: usize, block_out_channels: &[usize], tiling: Tiling) -> u64 {
     // Measured, all in all, with 32 channels: 1.3 for 2048x2048 in bands, 3.4 when it was whole.
-    let copies = match Tiling::of(width, height) {
+    let copies = match tiling {
         Tiling::Whole => 4,
         Tiling::Bands { .. } => 2,
     };
@@ -267,7 +287,8 @@ mod tests {
     fn the_memory_of_decoding_is_not_underestimated() {
         /// Peak of `x2i generate --size 2048x2048` with the embedded model, all in all.
         const MEASURED: u64 = 710_576 * 1024;
-        let estimate = decoding_memory(2048, 2048, &[16, 32, 64, 64]);
+        let tiling = Tiling::of(2048, 2048);
+        let estimate = vae_memory(2048, 2048, &[16, 32, 64, 64], tiling);
         assert!(
             (MEASURED..MEASURED * 3 / 2).contains(&estimate),
             "{estimate}"

@@ -1,5 +1,6 @@
 //! The x2i command line: what it does, as a library so that tests can reach devices and sources.
 
+mod adapters;
 pub mod bench;
 pub mod chat;
 pub mod cli;

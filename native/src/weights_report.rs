@@ -206,6 +206,7 @@ pub fn describe(config: &ModelConfig, component: Component) -> String {
             )
         }
         Component::AlignNet => "AlignNet".into(),
+        Component::LightControl => "LightControl".into(),
         Component::Flux => {
             let flux = &config.flux.config;
             format!(

@@ -6,6 +6,7 @@
 
 mod case;
 mod cases;
+mod lora;
 mod quantized;
 mod report;
 

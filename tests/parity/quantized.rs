@@ -70,11 +70,11 @@ fn f32_bytes(bytes: &[u8], stored: StoredType) -> Vec<u8> {
     quant::quantize(&quant::dequantize(bytes, stored), StoredType::F32)
 }
 
+/// A tensor to be written: its name, type, shape and bytes.
+pub type Stored<'a> = (&'a str, StoredType, Vec<usize>, Vec<u8>);
+
 /// A GGUF file in memory, opened.
-async fn file(
-    component: Component,
-    tensors: Vec<(&str, StoredType, Vec<usize>, Vec<u8>)>,
-) -> Fallible<Weights> {
+pub async fn file(component: Component, tensors: Vec<Stored<'_>>) -> Fallible<Weights> {
     let plan = tensors
         .iter()
         .map(|(name, stored, shape, _)| ((*name).to_owned(), *stored, shape.clone()));

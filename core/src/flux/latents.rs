@@ -11,8 +11,17 @@ pub const PACK: usize = 2;
 
 /// Noise of a picture's latents `[1, channels, height, width]`, equal to
 /// `torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed))`.
-pub fn noise(seed: u64, [channels, height, width]: [usize; 3], device: &Device) -> Tensor<4> {
-    let values = TorchRng::new(seed).randn(channels * height * width);
+pub fn noise(seed: u64, shape: [usize; 3], device: &Device) -> Tensor<4> {
+    draw(&mut TorchRng::new(seed), shape, device)
+}
+
+/// The next noise of a generator, `[1, channels, height, width]`.
+pub fn draw(
+    generator: &mut TorchRng,
+    [channels, height, width]: [usize; 3],
+    device: &Device,
+) -> Tensor<4> {
+    let values = generator.randn(channels * height * width);
     Tensor::from_data(
         TensorData::new(values, [1, channels, height, width]),
         device,

@@ -1,8 +1,8 @@
 //! The FLUX transformer: noisy latents and conditioning in, velocity out.
 //!
 //! Source: black-forest-labs/flux `model.py`. Runs dev (with guidance) and schnell (without) at
-//! any depth, width, heads and rotary axes. Left out: ControlNets and the text encoders, whose
-//! place AlignNet takes.
+//! any depth, width, heads and rotary axes. Left out: what a control adds after a block
+//! ([`AfterDouble`] lets it), and the text encoders, whose place AlignNet takes.
 
 mod blocks;
 pub mod latents;
@@ -16,7 +16,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use crate::config::FluxConfig;
 use crate::error::Result;
 use crate::nn::rope::Rope;
-use crate::nn::{Bias, Linear};
+use crate::nn::{Bias, Linear, sinusoid};
 use crate::weights::{Scope, Weights};
 pub use blocks::FluxBytes;
 use blocks::{Blocks, Resident, Stream};
@@ -24,8 +24,6 @@ use layers::{DoubleStreamBlock, LastLayer, MlpEmbedder, SingleStreamBlock};
 
 /// Channels of a timestep's sines and cosines.
 const TIME_CHANNELS: usize = 256;
-/// Sigma and guidance are scaled by this before their sines.
-const TIME_FACTOR: f32 = 1000.0;
 /// Base of the rotary frequencies.
 const THETA: f64 = 10_000.0;
 
@@ -55,6 +53,10 @@ pub struct FluxInput<'a> {
     /// Rotations of all tokens, text first: [`Flux::rope`].
     pub rope: &'a Rope,
 }
+
+/// What is added to the image stream after the double block of an index, `[batch, image tokens,
+/// hidden]`; none where nothing is.
+pub type AfterDouble<'a> = &'a dyn Fn(usize) -> Option<Tensor<3>>;
 
 /// A picture's conditioning after its embedders, made once for all steps.
 #[derive(Debug, Clone)]
@@ -184,6 +186,20 @@ impl Flux {
         input: FluxInput<'_>,
         on_block: &mut impl AsyncFnMut(BlockOutput<'_>) -> Result<()>,
     ) -> Result<Tensor<3>> {
+        self.forward_controlled(input, &|_| None, on_block).await
+    }
+
+    /// [`forward`](Self::forward), with `control` added to the image stream; `on_block` hears the
+    /// blocks as they were before that.
+    ///
+    /// # Errors
+    /// What `on_block` returns.
+    pub async fn forward_controlled(
+        &self,
+        input: FluxInput<'_>,
+        control: AfterDouble<'_>,
+        on_block: &mut impl AsyncFnMut(BlockOutput<'_>) -> Result<()>,
+    ) -> Result<Tensor<3>> {
         let FluxInput {
             conditions, rope, ..
         } = input;
@@ -203,6 +219,9 @@ impl Flux {
             })
             .await?;
             (img, txt) = (out.img, out.txt);
+            if let Some(control) = control(index) {
+                img = img + control;
+            }
         }
 
         let (txt_tokens, img_tokens) = (txt.dims()[1], img.dims()[1]);
@@ -246,24 +265,8 @@ impl Flux {
         }
     }
 
-    /// Cosines, then sines, of `1000 * value` at 128 frequencies: `[batch, 256]`.
-    ///
-    /// On the host: a GPU's sine of an argument of 1000 is not good enough.
     fn sinusoid(&self, values: &[f32]) -> Tensor<2> {
-        let half = TIME_CHANNELS / 2;
-        let mut out = Vec::with_capacity(values.len() * TIME_CHANNELS);
-        for &value in values {
-            let angle = |k: usize| {
-                let frequency = (-THETA.ln() as f32 * k as f32 / half as f32).exp();
-                f64::from(value * TIME_FACTOR * frequency)
-            };
-            out.extend((0..half).map(|k| angle(k).cos() as f32));
-            out.extend((0..half).map(|k| angle(k).sin() as f32));
-        }
-        Tensor::from_data(
-            TensorData::new(out, [values.len(), TIME_CHANNELS]),
-            &self.device,
-        )
+        sinusoid(values, TIME_CHANNELS, &self.device)
     }
 
     /// Rotations of tokens with these ids (text first); one table serves all steps.

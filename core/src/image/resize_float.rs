@@ -4,8 +4,11 @@
 //! weights and the picture between its two passes stay floats; bytes are rounded once, half to even.
 
 use super::Image;
-use super::resize::{CHANNELS, SUPPORT};
+use super::resize::CHANNELS;
 use crate::error::Result;
+
+/// Pixels to each side that the filter reads at scale 1.
+const SUPPORT: f32 = 2.0;
 
 /// Resizes to `width` x `height`, as torchvision's `resize` with bicubic interpolation and antialias.
 ///
@@ -48,7 +51,7 @@ fn resize_axis(values: &[f32], inner: usize, from: usize, to: usize) -> Vec<f32>
 fn window(position: usize, from: usize, to: usize) -> (usize, Vec<f32>) {
     let scale = from as f32 / to as f32;
     let stretch = scale.max(1.0);
-    let support = SUPPORT as f32 * stretch;
+    let support = SUPPORT * stretch;
     let center = scale * (position as f32 + 0.5);
     let first = (center - support + 0.5).max(0.0) as usize;
     let end = ((center + support + 0.5) as usize).min(from);

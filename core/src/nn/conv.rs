@@ -43,6 +43,13 @@ impl Conv2d {
         upsample_conv2d(x, self.weight.clone(), self.bias.clone())
     }
 
+    /// Every second place, with so many zeros around the picture:
+    /// `[batch, output, (height + 2 zeros - kernel) / 2 + 1, ..]`.
+    pub fn forward_halved(&self, x: Tensor<4>, zeros: usize) -> Tensor<4> {
+        let options = ConvOptions::new([2, 2], [zeros, zeros], [1, 1], 1);
+        burn::tensor::module::conv2d(x, self.weight.clone(), Some(self.bias.clone()), options)
+    }
+
     /// Every second place, zeros beyond the right and the bottom edge only: half the size, up.
     pub fn forward_downsampled(&self, x: Tensor<4>) -> Tensor<4> {
         let options = ConvOptions::new([2, 2], [0, 0], [1, 1], 1);

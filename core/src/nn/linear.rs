@@ -4,6 +4,7 @@ use burn::tensor::{FloatDType, Int, Tensor};
 use x2i_shaders::{linear, qmatmul};
 
 use crate::error::Result;
+use crate::lora::LowRank;
 use crate::weights::{Matrix, Scope};
 
 /// Whether a layer's checkpoint holds a bias.
@@ -15,15 +16,16 @@ pub enum Bias {
     No,
 }
 
-/// `y = x Wᵀ + b` over the last axis.
+/// `y = x Wᵀ + b` over the last axis, and a LoRA's change where there is one.
 #[derive(Debug, Clone)]
 pub struct Linear {
     weight: Matrix, // [out, in]
     bias: Option<Tensor<1>>,
+    low_rank: Option<Box<LowRank>>,
 }
 
 impl Linear {
-    /// Reads `weight` `[output, input]` and `bias` `[output]` under `scope`.
+    /// Reads `weight` `[output, input]` and `bias` `[output]` under `scope`, and what LoRAs add there.
     ///
     /// # Errors
     /// [`crate::Error::MissingTensor`] or [`crate::Error::Shape`].
@@ -33,12 +35,20 @@ impl Linear {
             Bias::Yes => Some(scope.tensor("bias", [output]).await?),
             Bias::No => None,
         };
-        Ok(Self { weight, bias })
+        Ok(Self {
+            weight,
+            bias,
+            low_rank: scope.low_rank().await?.map(Box::new),
+        })
     }
 
     /// A layer of given tensors: `weight` `[output, input]`, `bias` `[output]`.
     pub fn new(weight: Matrix, bias: Option<Tensor<1>>) -> Self {
-        Self { weight, bias }
+        Self {
+            weight,
+            bias,
+            low_rank: None,
+        }
     }
 
     /// `[.., input]` -> `[.., output]`.
@@ -47,10 +57,15 @@ impl Linear {
         let input = shape[D - 1];
         let rows = shape[..D - 1].iter().product::<usize>();
         let x = x.reshape([rows, input]);
+        let change = self.low_rank.as_ref().map(|lora| lora.forward(x.clone()));
         let y = match &self.weight {
             Matrix::Dense(weight) => linear(x, weight.clone(), self.bias.clone()),
             Matrix::Quantized(weight) => qmatmul(x, weight, self.bias.clone()),
         }; // [rows, output]
+        let y = match change {
+            Some(change) => y + change,
+            None => y,
+        };
         shape[D - 1] = y.dims()[1];
         y.reshape(shape)
     }

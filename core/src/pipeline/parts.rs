@@ -6,17 +6,18 @@ use std::rc::Rc;
 use burn::tensor::Device;
 
 use super::meter::LoadMeter;
-use super::plan::{Limit, Sizes};
+use super::plan::{Limit, LoadOptions, Sizes};
 use crate::align_net::AlignNet;
-use crate::config::{AlignNetConfig, ModelConfig};
+use crate::config::{AlignNetConfig, ModelConfig, VaeConfig};
 use crate::encoders::Encoder;
 use crate::error::{Error, Result};
 use crate::flux::{Flux, FluxBytes};
+use crate::light_control::{GROUPS, LightControl};
 use crate::model::{ModelSource, open_weights, read_tokenizer};
 use crate::nn::InputBits;
 use crate::request::OnProgress;
 use crate::tokenizer::Tokenizer;
-use crate::vae::Vae;
+use crate::vae::{Vae, VaeEncoder};
 use crate::weights::{Component, OnRead, Scope, Weights};
 
 /// The opened files of a model: headers, and no values.
@@ -28,6 +29,7 @@ pub(super) struct Files {
     align_net: Weights,
     flux: Rc<Weights>,
     vae: Weights,
+    control: Option<Rc<Weights>>,
     device: Device,
     input_bits: InputBits,
 }
@@ -38,6 +40,9 @@ pub(super) struct Models {
     align_net: AlignNet,
     flux: Flux,
     vae: Vae,
+    /// For its encoder, which does not stay.
+    vae_weights: Weights,
+    control: Option<LightControl>,
 }
 
 /// Where the parts are.
@@ -74,12 +79,13 @@ impl Files {
         source: &dyn ModelSource,
         config: &ModelConfig,
         device: &Device,
-        input_bits: InputBits,
+        options: &LoadOptions,
     ) -> Result<Self> {
         let open = async |component, files| open_weights(source, component, files).await;
         let encoder = open(config.encoder.config.component(), &config.encoder.weights).await?;
         let align_net = open(Component::AlignNet, &config.align_net.weights).await?;
-        let flux = open(Component::Flux, &config.flux.weights).await?;
+        let mut flux = open(Component::Flux, &config.flux.weights).await?;
+        flux.adapt(&options.loras)?;
         let vae = open(Component::Vae, &config.vae.weights).await?;
         let align_config = align_net_config(config, &align_net)?;
         check_fit(config, &align_config)?;
@@ -91,8 +97,9 @@ impl Files {
             align_net,
             flux: Rc::new(flux),
             vae,
+            control: options.control.clone(),
             device: device.clone(),
-            input_bits,
+            input_bits: options.input_bits,
         })
     }
 
@@ -103,6 +110,7 @@ impl Files {
             align_net: self.align_net.device_len("", &self.device),
             flux: FluxBytes::of(&self.config.flux.config, &self.flux, &self.device),
             vae: self.vae.device_len(Vae::DECODER, &self.device),
+            control: self.control_bytes(),
         }
     }
 
@@ -111,7 +119,8 @@ impl Files {
         let total = self.encoder.byte_len("")
             + self.align_net.byte_len("")
             + self.flux_bytes(limit)
-            + self.vae.byte_len(Vae::DECODER);
+            + self.vae.byte_len(Vae::DECODER)
+            + self.control.as_ref().map_or(0, |nets| nets.byte_len(""));
         let meter = LoadMeter::new(on_progress, total);
         meter.begin().await?;
         let models = Models {
@@ -119,6 +128,11 @@ impl Files {
             align_net: self.align_net(&meter).await?,
             flux: self.flux(limit, &meter).await?,
             vae: self.vae(&meter).await?,
+            control: match &self.control {
+                Some(nets) => Some(self.control(nets, &meter).await?),
+                None => None,
+            },
+            vae_weights: self.vae,
         };
         meter.end().await?;
         Ok(models)
@@ -149,6 +163,23 @@ impl Files {
     async fn vae(&self, heard_by: &dyn OnRead) -> Result<Vae> {
         let scope = self.scope(&self.vae, heard_by);
         Vae::load_decoder(&self.config.vae.config, &scope).await
+    }
+
+    async fn control(&self, nets: &Weights, heard_by: &dyn OnRead) -> Result<LightControl> {
+        let config = &self.config.flux.config;
+        let scope = self.scope(nets, heard_by);
+        let control = LightControl::load(&scope, config.hidden_size(), &GROUPS).await?;
+        let (found, blocks) = (control.len(), config.num_layers);
+        if found > blocks {
+            let reason = format!("has {found} nets, the transformer has {blocks} double blocks");
+            return Err(Error::format(nets.label(), reason));
+        }
+        Ok(control)
+    }
+
+    fn control_bytes(&self) -> u64 {
+        let nets = self.control.as_ref();
+        nets.map_or(0, |nets| nets.device_len("", &self.device))
     }
 
     fn scope<'a>(&'a self, weights: &'a Weights, heard_by: &'a dyn OnRead) -> Scope<'a> {
@@ -207,6 +238,53 @@ impl Parts {
         let flux = files.flux(limit, &meter).await?;
         meter.end().await?;
         Ok(Held::Loaded(flux))
+    }
+
+    /// LightControl's nets, where there are any.
+    pub async fn control(
+        &self,
+        on_progress: &mut impl OnProgress,
+    ) -> Result<Option<Held<'_, LightControl>>> {
+        let files = match self {
+            Self::Resident(models) => return Ok(models.control.as_ref().map(Held::Kept)),
+            Self::OneByOne(files) => files,
+        };
+        let Some(nets) = &files.control else {
+            return Ok(None);
+        };
+        let meter = LoadMeter::new(on_progress, nets.byte_len(""));
+        meter.begin().await?;
+        let control = files.control(nets, &meter).await?;
+        meter.end().await?;
+        Ok(Some(Held::Loaded(control)))
+    }
+
+    /// Whether there are nets of LightControl, and the bytes that they take beside a transformer
+    /// which is loaded now.
+    pub fn control_beside(&self) -> Option<u64> {
+        match self {
+            Self::Resident(models) => models.control.as_ref().map(|_| 0),
+            Self::OneByOne(files) => files.control.as_ref().map(|_| files.control_bytes()),
+        }
+    }
+
+    /// The VAE's encoder: it is loaded when a picture begins with another one, and dropped after.
+    pub async fn vae_encoder(
+        &self,
+        config: &VaeConfig,
+        device: &Device,
+        on_progress: &mut impl OnProgress,
+    ) -> Result<VaeEncoder> {
+        let weights = match self {
+            Self::Resident(models) => &models.vae_weights,
+            Self::OneByOne(files) => &files.vae,
+        };
+        let meter = LoadMeter::new(on_progress, weights.byte_len(VaeEncoder::PREFIX));
+        meter.begin().await?;
+        let scope = weights.scope(device).heard_by(&meter);
+        let encoder = VaeEncoder::load(config, &scope).await?;
+        meter.end().await?;
+        Ok(encoder)
     }
 
     /// The VAE's decoder.

@@ -3,13 +3,17 @@
 //! Weights are counted from the headers, the transformer's activations from the tokens. Left out:
 //! the activations of the other parts, which work while the transformer is not there.
 
+use std::rc::Rc;
+
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::flux::FluxBytes;
+use crate::lora::Lora;
 use crate::nn::InputBits;
+use crate::weights::Weights;
 
 /// How a model is held.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct LoadOptions {
     /// Which parts stay on the device.
     pub memory: Memory,
@@ -18,6 +22,10 @@ pub struct LoadOptions {
     pub max_device_memory: Option<u64>,
     /// How quantized layers round their inputs on the CPU.
     pub input_bits: InputBits,
+    /// Changes of the transformer, all of which count.
+    pub loras: Vec<Rc<Lora>>,
+    /// LightControl's nets, for requests with a control.
+    pub control: Option<Rc<Weights>>,
 }
 
 /// Which parts of a model stay on the device.
@@ -40,12 +48,13 @@ pub(super) struct Sizes {
     pub align_net: u64,
     pub flux: FluxBytes,
     pub vae: u64,
+    pub control: u64,
 }
 
 impl Sizes {
     /// All but the transformer.
     fn others(&self) -> u64 {
-        self.encoder + self.align_net + self.vae
+        self.encoder + self.align_net + self.vae + self.control
     }
 }
 
@@ -127,7 +136,8 @@ impl Limit {
         self.less(sizes.others() + self.per_token * tokens as u64)
     }
 
-    fn less(self, taken: u64) -> Self {
+    /// What is left where so many bytes are taken besides.
+    pub fn less(self, taken: u64) -> Self {
         Self {
             bytes: self.bytes.map(|bytes| bytes.saturating_sub(taken)),
             ..self

@@ -15,7 +15,7 @@ use crate::weights::Scope;
 #[derive(Debug)]
 pub(super) struct Encoder {
     conv_in: Conv2d,
-    down: Vec<Level>,
+    pub(super) down: Vec<Level>,
     mid: Mid,
     norm_out: GroupNorm,
     conv_out: Conv2d,

@@ -36,10 +36,68 @@ pub struct LatentDistribution {
     pub log_variance: Tensor<4>,
 }
 
-/// Both halves of the autoencoder; the encoder is read only where it is needed.
+/// The first half of the autoencoder.
+#[derive(Debug)]
+pub struct VaeEncoder {
+    encoder: Encoder,
+    config: VaeConfig,
+}
+
+impl VaeEncoder {
+    /// The encoder's part of the checkpoint's names.
+    pub const PREFIX: &str = "encoder";
+
+    /// Reads the encoder under `scope`.
+    ///
+    /// # Errors
+    /// [`crate::Error::MissingTensor`] or [`crate::Error::Shape`].
+    pub async fn load(config: &VaeConfig, scope: &Scope<'_>) -> Result<Self> {
+        Ok(Self {
+            encoder: Encoder::load(config, &scope.child(Self::PREFIX)).await?,
+            config: config.clone(),
+        })
+    }
+
+    /// Parts that [`VaeEncoder::encode`] reports.
+    pub fn parts(&self) -> usize {
+        self.encoder.down.len() + 4
+    }
+
+    /// Pictures `[batch, 3, height, width]` in -1..1 -> their latents' distribution, before scaling.
+    ///
+    /// # Errors
+    /// What `on_part` returns.
+    pub async fn encode(
+        &self,
+        images: Tensor<4>,
+        on_part: &mut impl OnPart,
+    ) -> Result<LatentDistribution> {
+        let moments = self.encoder.forward(images, on_part).await?;
+        let channels = self.config.latent_channels;
+        Ok(LatentDistribution {
+            mean: moments.clone().narrow(1, 0, channels),
+            log_variance: moments
+                .narrow(1, channels, channels)
+                .clamp(LOG_VARIANCE.0, LOG_VARIANCE.1),
+        })
+    }
+
+    /// The encoder's latents -> the transformer's.
+    pub fn scale(&self, latents: Tensor<4>) -> Tensor<4> {
+        (latents - self.config.shift_factor) * self.config.scaling_factor
+    }
+}
+
+impl LatentDistribution {
+    /// Latents of the distribution, chosen by `noise` of the mean's shape.
+    pub fn sample(self, noise: Tensor<4>) -> Tensor<4> {
+        self.mean + (self.log_variance * 0.5).exp() * noise
+    }
+}
+
+/// The second half of the autoencoder.
 #[derive(Debug)]
 pub struct Vae {
-    encoder: Option<Encoder>,
     decoder: Decoder,
     config: VaeConfig,
 }
@@ -55,53 +113,14 @@ impl Vae {
     pub async fn load_decoder(config: &VaeConfig, scope: &Scope<'_>) -> Result<Self> {
         let decoder = Decoder::load(config, &scope.child(Self::DECODER)).await?;
         Ok(Self {
-            encoder: None,
             decoder,
             config: config.clone(),
-        })
-    }
-
-    /// Reads both halves under `scope`.
-    ///
-    /// # Errors
-    /// [`crate::Error::MissingTensor`] or [`crate::Error::Shape`].
-    pub async fn load(config: &VaeConfig, scope: &Scope<'_>) -> Result<Self> {
-        let encoder = Some(Encoder::load(config, &scope.child("encoder")).await?);
-        Ok(Self {
-            encoder,
-            ..Self::load_decoder(config, scope).await?
         })
     }
 
     /// Parts that [`Vae::decode`] reports.
     pub fn decoder_parts(&self) -> usize {
         self.decoder.up.len() + 3
-    }
-
-    /// Pictures `[batch, 3, height, width]` in -1..1 -> their latents' distribution, before scaling.
-    ///
-    /// # Errors
-    /// What `on_part` returns.
-    ///
-    /// # Panics
-    /// When only the decoder was read.
-    pub async fn encode(
-        &self,
-        images: Tensor<4>,
-        on_part: &mut impl OnPart,
-    ) -> Result<LatentDistribution> {
-        let encoder = self
-            .encoder
-            .as_ref()
-            .expect("Vae::load reads the encoder, Vae::load_decoder does not");
-        let moments = encoder.forward(images, on_part).await?;
-        let channels = self.config.latent_channels;
-        Ok(LatentDistribution {
-            mean: moments.clone().narrow(1, 0, channels),
-            log_variance: moments
-                .narrow(1, channels, channels)
-                .clamp(LOG_VARIANCE.0, LOG_VARIANCE.1),
-        })
     }
 
     /// Latents as the encoder gives them -> pictures `[batch, 3, height, width]` in -1..1; large ones
@@ -132,10 +151,5 @@ impl Vae {
     /// The transformer's latents -> the decoder's.
     pub fn unscale(&self, latents: Tensor<4>) -> Tensor<4> {
         latents / self.config.scaling_factor + self.config.shift_factor
-    }
-
-    /// The encoder's latents -> the transformer's.
-    pub fn scale(&self, latents: Tensor<4>) -> Tensor<4> {
-        (latents - self.config.shift_factor) * self.config.scaling_factor
     }
 }

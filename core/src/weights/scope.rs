@@ -8,6 +8,7 @@ use burn::tensor::{AllocationProperty, Bytes, DType, Device, Tensor, TensorData}
 use x2i_shaders::{BlockQuantized, InputBits, takes_halves};
 
 use crate::error::{Error, Result};
+use crate::lora::LowRank;
 
 use super::file::HostTensor;
 use super::set::Weights;
@@ -141,6 +142,14 @@ impl<'a> Scope<'a> {
                     format!("tensor `{name}`: {error}"),
                 )
             })
+    }
+
+    /// The LoRAs' change of the layer of this scope, where there is one.
+    ///
+    /// # Errors
+    /// What reading the LoRA's file gives.
+    pub async fn low_rank(&self) -> Result<Option<LowRank>> {
+        self.weights.low_rank(&self.prefix, self.device).await
     }
 
     /// A matrix of 16 bits as it is stored.

@@ -13,6 +13,7 @@ use burn::tensor::Device;
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
+use crate::lora::{Adapters, Lora, LowRank};
 
 use super::file::{HostTensor, WeightFile};
 use super::footprint::Target;
@@ -28,6 +29,7 @@ pub struct Weights {
     files: Vec<WeightFile>,
     tensors: BTreeMap<String, Tensor>,
     ignored: Vec<String>,
+    adapters: Adapters,
 }
 
 /// One tensor in our naming.
@@ -142,6 +144,7 @@ impl Weights {
             files,
             tensors: BTreeMap::new(),
             ignored: Vec::new(),
+            adapters: Adapters::default(),
         };
         for (name, found) in weights.collect(component)? {
             let tensor = weights.join(&name, found)?;
@@ -193,6 +196,21 @@ impl Weights {
         self.tensors.get(name).map(|tensor| tensor.stored)
     }
 
+    /// Puts LoRAs beside the matrices, in place of any others: layers that are loaded from now on
+    /// hold them too.
+    ///
+    /// # Errors
+    /// [`Error::Lora`] for a file of which a part fits no matrix here.
+    pub fn adapt(&mut self, loras: &[Rc<Lora>]) -> Result<()> {
+        self.adapters = Adapters::new(loras, |layer| self.shape(&format!("{layer}.weight")))?;
+        Ok(())
+    }
+
+    /// The LoRAs' change of the layer whose tensors begin with `layer`, on `device`.
+    pub(super) async fn low_rank(&self, layer: &str, device: &Device) -> Result<Option<LowRank>> {
+        self.adapters.read(layer, device).await
+    }
+
     /// The bytes of all tensors whose names begin with `prefix`, as [`read`](Self::read) gives them.
     pub fn byte_len(&self, prefix: &str) -> u64 {
         let tensors = self.tensors.range(prefix.to_owned()..);
@@ -200,12 +218,12 @@ impl Weights {
         tensors.map(|(_, tensor)| tensor.byte_len()).sum()
     }
 
-    /// The bytes that the same tensors take on `device`.
+    /// The bytes that the same tensors take on `device`, with their LoRAs.
     pub fn device_len(&self, prefix: &str, device: &Device) -> u64 {
         let target = Target::of(device);
         let tensors = self.tensors.range(prefix.to_owned()..);
         let tensors = tensors.take_while(|(name, _)| name.starts_with(prefix));
-        tensors.fold(0, |sum: u64, (_, tensor)| {
+        tensors.fold(self.adapters.device_len(prefix), |sum, (_, tensor)| {
             sum.saturating_add(target.loaded_len(tensor.stored, &tensor.shape))
         })
     }

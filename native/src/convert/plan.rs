@@ -97,6 +97,7 @@ pub(crate) fn metadata(component: Component, model: &str) -> Vec<(String, MetaVa
         Component::Vae => "autoencoder_kl",
         Component::AlignNet => "x2i_align_net",
         Component::Qwen2_5Vl => "qwen2vl",
+        Component::LightControl => "light_control",
         // Their parts are one file here, two in llama.cpp, which can't read this one.
         Component::InternVl2_5 => "internvl_chat",
         Component::MiniCpmO => "minicpmo",

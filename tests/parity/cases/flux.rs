@@ -1,5 +1,5 @@
 //! The FLUX transformer, dev and schnell: every block's outputs and the velocity; and the velocity
-//! with quantized weights.
+//! with quantized weights, and with LoRAs beside dense and quantized ones.
 
 use burn::tensor::Tensor;
 use x2i_core::InputBits;
@@ -9,6 +9,7 @@ use x2i_core::nn::rope::Rope;
 use x2i_core::weights::{Component, Weights};
 
 use crate::case::{Case, Fallible, Outcome};
+use crate::lora::{self, Naming};
 use crate::quantized::{self, TOLERANCE, quantize, relative_error};
 use crate::report::Report;
 
@@ -66,21 +67,22 @@ pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
             &case.golden.f32(&name).await?.0,
         );
     }
-    quantized_velocities(case, &config, &weights, report).await
+    quantized_velocities(case, &config, &weights, report).await?;
+    adapted_velocities(case, &config, &weights, report).await
 }
 
 /// What the transformer is given.
-struct Inputs {
+pub(super) struct Inputs {
     img: Tensor<3>,
-    txt: Tensor<3>,
-    vec: Tensor<2>,
-    guidance: Vec<f32>,
+    pub(super) txt: Tensor<3>,
+    pub(super) vec: Tensor<2>,
+    pub(super) guidance: Vec<f32>,
     sigma: Vec<f32>,
-    ids: Vec<[f32; 3]>,
+    pub(super) ids: Vec<[f32; 3]>,
 }
 
 impl Inputs {
-    async fn read(case: &Case<'_>) -> Fallible<Self> {
+    pub(super) async fn read(case: &Case<'_>) -> Fallible<Self> {
         let (sigma, _) = case.golden.f32("in.timestep").await?;
         Ok(Self {
             img: case.tensor("in.hidden_states").await?,
@@ -99,7 +101,7 @@ impl Inputs {
         })
     }
 
-    fn with<'a>(&'a self, conditions: &'a Conditions, rope: &'a Rope) -> FluxInput<'a> {
+    pub(super) fn with<'a>(&'a self, conditions: &'a Conditions, rope: &'a Rope) -> FluxInput<'a> {
         FluxInput {
             img: self.img.clone(),
             conditions,
@@ -156,6 +158,46 @@ async fn quantized_velocities(
         report.note(format!(
             "{stored}: {exact:.1e} from the golden velocity in f32, {ours:.1e} as computed by default"
         ));
+    }
+    Ok(())
+}
+
+/// A LoRA beside the matrices gives the velocity of matrices that it was merged into, whatever names
+/// its file has; and so it does beside blocks.
+async fn adapted_velocities(
+    case: &Case<'_>,
+    config: &FluxConfig,
+    weights: &Weights,
+    report: &mut Report,
+) -> Outcome {
+    let inputs = Inputs::read(case).await?;
+    let (plain, _) = case.golden.f32("out.sample").await?;
+    let sixteen = InputBits::Sixteen;
+    for naming in Naming::ALL {
+        let merged = lora::merged(config, weights, naming).await?;
+        let exact = inputs.velocity(case, config, &merged, sixteen).await?;
+        let mut adapted = case
+            .weights(Component::Flux, &["diffusion_pytorch_model.safetensors"])
+            .await?;
+        adapted.adapt(&[lora::file(config, weights, naming).await?])?;
+        let ours = inputs.velocity(case, config, &adapted, sixteen).await?;
+        let name = format!("{naming:?} LoRA velocity");
+        report.close_share(&name, &ours, &exact, lora::TOLERANCE);
+        if relative_error(&exact, &plain) < 100.0 * lora::TOLERANCE {
+            report.fail(format!("{name}: the changes are too small to be seen"));
+        }
+    }
+    for &stored in quantized::types(case.effort) {
+        let Some(mut both) = quantize(weights, Component::Flux, stored).await? else {
+            continue;
+        };
+        let merged = lora::merged(config, &both.values, Naming::Diffusers).await?;
+        let exact = inputs.velocity(case, config, &merged, sixteen).await?;
+        let file = lora::file(config, weights, Naming::Diffusers).await?;
+        both.blocks.adapt(&[file])?;
+        let ours = inputs.velocity(case, config, &both.blocks, sixteen).await?;
+        let name = format!("{stored} velocity with a LoRA");
+        report.close_share(&name, &ours, &exact, TOLERANCE);
     }
     Ok(())
 }

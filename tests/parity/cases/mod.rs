@@ -3,6 +3,7 @@
 mod align_net;
 mod flux;
 mod internvl2_5_tiny;
+mod lightcontrol_tiny;
 mod minicpm_o_tiny;
 mod pipeline;
 mod prompt_strings;
@@ -26,6 +27,7 @@ pub fn for_folder(name: &str) -> Option<Run> {
         "alignnet" => |case, report| Box::pin(align_net::run(case, report)),
         "alignnet_real_dims" => |case, report| Box::pin(align_net::run_real_dims(case, report)),
         "flux_dev_tiny" | "flux_schnell_tiny" => |case, report| Box::pin(flux::run(case, report)),
+        "lightcontrol_tiny" => |case, report| Box::pin(lightcontrol_tiny::run(case, report)),
         "internvl2_5_tiny" => |case, report| Box::pin(internvl2_5_tiny::run(case, report)),
         "minicpm_o_tiny" => |case, report| Box::pin(minicpm_o_tiny::run(case, report)),
         "pipeline_tiny" => |case, report| Box::pin(pipeline::run(case, report)),

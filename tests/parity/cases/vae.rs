@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use x2i_core::config::VaeConfig;
 use x2i_core::image;
-use x2i_core::vae::{Bands, Tiling, Vae};
+use x2i_core::vae::{Bands, Tiling, Vae, VaeEncoder};
 use x2i_core::weights::Component;
 
 use crate::case::{Case, Outcome};
@@ -21,12 +21,14 @@ pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
     let weights = case
         .weights(Component::Vae, &["diffusion_pytorch_model.safetensors"])
         .await?;
-    let vae = Vae::load(&config, &weights.scope(&case.device)).await?;
-    encode(case, report, &vae).await?;
+    let scope = weights.scope(&case.device);
+    let encoder = VaeEncoder::load(&config, &scope).await?;
+    encode(case, report, &encoder).await?;
+    let vae = Vae::load_decoder(&config, &scope).await?;
     decode(case, report, &vae, config.block_out_channels.len()).await
 }
 
-async fn encode(case: &Case<'_>, report: &mut Report, vae: &Vae) -> Outcome {
+async fn encode(case: &Case<'_>, report: &mut Report, vae: &VaeEncoder) -> Outcome {
     let mut parts = vec![];
     let mut on_part = async |part: &str, x: &Bands| {
         parts.push((format!("out.enc.{part}"), x.clone().join()));
@@ -35,6 +37,7 @@ async fn encode(case: &Case<'_>, report: &mut Report, vae: &Vae) -> Outcome {
     let latents = vae
         .encode(case.tensor("in.image").await?, &mut on_part)
         .await?;
+    report.equal("parts of the encoder", &parts.len(), &vae.parts());
     compare_parts(case, report, parts, |name| {
         name.replace("mid.attn_1", "mid.attn")
     })

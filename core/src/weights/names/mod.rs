@@ -7,8 +7,9 @@
 //! that all-in-one files and data-parallel training put in front. ComfyUI's GGUF files of FLUX have
 //! BFL's names. llama.cpp permutes no rows of Qwen's q and k, as it does for Llama.
 //!
-//! Left out: LoRA names.
+//! Names in LoRA files are read in [`lora`], by the same tables.
 
+pub(crate) mod lora;
 mod tables;
 
 use std::fmt;
@@ -29,6 +30,8 @@ pub enum Component {
     AlignNet,
     /// The Qwen2.5-VL language and vision model.
     Qwen2_5Vl,
+    /// The reference's LightControl, a list of nets.
+    LightControl,
     /// The InternVL2.5 language and vision model.
     InternVl2_5,
     /// The MiniCPM-o language, vision and audio model.
@@ -42,6 +45,7 @@ impl fmt::Display for Component {
             Self::Vae => "VAE",
             Self::AlignNet => "AlignNet",
             Self::Qwen2_5Vl => "Qwen2.5-VL model",
+            Self::LightControl => "LightControl",
             Self::InternVl2_5 => "InternVL2.5 model",
             Self::MiniCpmO => "MiniCPM-o model",
         })
@@ -107,6 +111,7 @@ impl Translator {
             Component::Vae => self.vae(name),
             Component::AlignNet => align_net(name).then(|| whole(name.to_owned(), name)),
             Component::Qwen2_5Vl => self.qwen2_5_vl(name),
+            Component::LightControl => light_control(name).then(|| whole(name.to_owned(), name)),
             Component::InternVl2_5 => internvl2_5(name),
             Component::MiniCpmO => minicpm_o(name),
         }
@@ -284,6 +289,20 @@ fn align_net(name: &str) -> bool {
             .any(|prefix| name.starts_with(prefix))
 }
 
+/// The names of the reference's list of `ControlNeXtModel`s.
+fn light_control(name: &str) -> bool {
+    let parts = [
+        "time_embedding.",
+        "embedding.",
+        "down_res.",
+        "down_sample.",
+        "mid_convs.",
+    ];
+    name.split_once('.').is_some_and(|(net, rest)| {
+        net.parse::<usize>().is_ok() && parts.iter().any(|part| rest.starts_with(part))
+    })
+}
+
 /// The published names of InternVL2.5, which are ours.
 fn internvl2_5(name: &str) -> Option<Target> {
     let own = ["language_model.", "vision_model.", "mlp1."];
@@ -324,7 +343,8 @@ fn strip(component: Component, name: &str) -> &str {
         Component::AlignNet
         | Component::Qwen2_5Vl
         | Component::InternVl2_5
-        | Component::MiniCpmO => &["module."],
+        | Component::MiniCpmO
+        | Component::LightControl => &["module."],
     };
     let mut name = name;
     while let Some(rest) = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)) {

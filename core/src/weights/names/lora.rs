@@ -1,0 +1,335 @@
+//! The names in LoRA files, as rows of our FLUX's matrices.
+//!
+//! A key is a module and the part that the tensor plays in its low-rank pair. Modules are named by
+//! diffusers and PEFT (`transformer.transformer_blocks.0.attn.to_q`), by BFL and ComfyUI
+//! (`diffusion_model.double_blocks.0.img_attn.qkv`), by kohya's scripts and OneTrainer, whose dots
+//! are underscores (`lora_unet_double_blocks_0_img_attn_qkv`), and by x-labs
+//! (`double_blocks.0.processor.qkv_lora1`). Left out: LoRAs of convolutions, and LoHa, LoKr, DoRA.
+
+use std::ops::Range;
+
+use super::tables::{FLUX, FLUX_JOINED, Row};
+use super::{Component, Layout, Translator};
+
+/// What a tensor is to its module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// `[rank, in]`.
+    Down,
+    /// `[out, rank]`.
+    Up,
+    /// `[out]`, added with the pair.
+    UpBias,
+    /// A number that stands for the rank in the pair's scale.
+    Alpha,
+}
+
+/// Where a module's change goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Our layer, without `.weight`.
+    pub layer: String,
+    /// Its rows.
+    pub rows: Rows,
+}
+
+/// Rows of a layer's matrix `[out, in]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rows {
+    /// All of them.
+    All,
+    /// All, of which the file has the second half first.
+    HalvesSwapped,
+    /// Those of one of so many layers that we keep as one; each but the last gives as many numbers
+    /// as it takes.
+    Piece { index: usize, of: usize },
+    /// Those of queries, keys and values.
+    Qkv,
+}
+
+impl Rows {
+    /// The rows of a matrix of this shape.
+    pub fn range(self, [out, input]: [usize; 2]) -> Range<usize> {
+        match self {
+            Self::All | Self::HalvesSwapped => 0..out,
+            Self::Piece { index, of } if index + 1 == of => (index * input).min(out)..out,
+            Self::Piece { index, .. } => index * input..(index + 1) * input,
+            Self::Qkv => 0..3 * input,
+        }
+    }
+
+    /// The same rows in the order in which a file has them.
+    pub fn of(self, [out, input]: [usize; 2]) -> impl Iterator<Item = usize> {
+        let shift = match self {
+            Self::HalvesSwapped => out / 2,
+            _ => 0,
+        };
+        self.range([out, input]).map(move |row| (row + shift) % out)
+    }
+}
+
+/// Endings of keys.
+const ROLES: &[(&str, Role)] = &[
+    (".lora_A.weight", Role::Down),
+    (".lora_B.weight", Role::Up),
+    (".lora_A.default.weight", Role::Down),
+    (".lora_B.default.weight", Role::Up),
+    (".lora_B.bias", Role::UpBias),
+    (".lora_down.weight", Role::Down),
+    (".lora_up.weight", Role::Up),
+    (".lora.down.weight", Role::Down),
+    (".lora.up.weight", Role::Up),
+    (".down.weight", Role::Down),
+    (".up.weight", Role::Up),
+    (".alpha", Role::Alpha),
+];
+
+/// Where x-labs' processors sit, and the layers of ours that they change.
+const X_LABS: &[Row] = &[
+    (
+        "double_blocks.N.processor.qkv_lora1.*",
+        "double_blocks.N.img_attn.qkv.*",
+    ),
+    (
+        "double_blocks.N.processor.qkv_lora2.*",
+        "double_blocks.N.txt_attn.qkv.*",
+    ),
+    (
+        "double_blocks.N.processor.proj_lora1.*",
+        "double_blocks.N.img_attn.proj.*",
+    ),
+    (
+        "double_blocks.N.processor.proj_lora2.*",
+        "double_blocks.N.txt_attn.proj.*",
+    ),
+    (
+        "single_blocks.N.processor.qkv_lora.*",
+        "single_blocks.N.linear1.*",
+    ),
+    (
+        "single_blocks.N.processor.proj_lora.*",
+        "single_blocks.N.linear2.*",
+    ),
+];
+
+/// The module of a key and its role there; `None` for a key that no LoRA of ours has.
+pub(crate) fn split(key: &str) -> Option<(&str, Role)> {
+    let role = |(ending, role): &(&str, Role)| Some((key.strip_suffix(ending)?, *role));
+    ROLES.iter().find_map(role)
+}
+
+/// True for the text encoders of the original FLUX, in whose place AlignNet stands here.
+pub(crate) fn is_text_encoder(key: &str) -> bool {
+    ["lora_te", "text_encoder", "text_model.", "t5xxl."]
+        .iter()
+        .any(|prefix| key.starts_with(prefix))
+}
+
+/// Where a module's change goes; `None` for a module that FLUX has not.
+pub(crate) fn place(module: &str) -> Option<Place> {
+    let mut module = module;
+    while let Some(rest) = ["base_model.model.", "transformer."]
+        .iter()
+        .find_map(|prefix| module.strip_prefix(prefix))
+    {
+        module = rest;
+    }
+    let flat = ["lora_unet_", "lora_transformer_"];
+    let name = match flat.iter().find_map(|prefix| module.strip_prefix(prefix)) {
+        Some(flat) => dotted(flat)?,
+        None => module.to_owned(),
+    } + ".weight";
+    let translator = Translator::new(Component::Flux, std::iter::empty());
+    let x_labs = X_LABS
+        .iter()
+        .find_map(|row| Some((row.1, translator.matches(row.0, &name)?)));
+    let (ours, rows) = match x_labs {
+        Some((ours, wild)) => {
+            let only_qkv = ours.ends_with(".linear1.*");
+            let rows = if only_qkv { Rows::Qkv } else { Rows::All };
+            (wild.fill(ours), rows)
+        }
+        None => {
+            let target = translator.translate(&name)?;
+            let rows = match (target.pieces.len(), target.layout) {
+                (_, Layout::HalvesSwapped) => Rows::HalvesSwapped,
+                (1, _) => Rows::All,
+                (of, _) => Rows::Piece {
+                    index: target.index,
+                    of,
+                },
+            };
+            (target.name, rows)
+        }
+    };
+    let layer = ours.strip_suffix(".weight")?.to_owned();
+    Some(Place { layer, rows })
+}
+
+/// The module that becomes `flat` when its dots are underscores.
+fn dotted(flat: &str) -> Option<String> {
+    let rows = FLUX.iter().flat_map(|row| [row.0, row.1]);
+    let joined = FLUX_JOINED
+        .iter()
+        .flat_map(|(pieces, ours)| pieces.iter().copied().chain([*ours]));
+    rows.chain(joined)
+        .filter_map(|pattern| Some(pattern.rsplit_once('.')?.0))
+        .find_map(|module| {
+            let Some((before, after)) = module.split_once(".N.") else {
+                return (module.replace('.', "_") == flat).then(|| module.to_owned());
+            };
+            let number = flat
+                .strip_prefix(before)?
+                .strip_prefix('_')?
+                .strip_suffix(&after.replace('.', "_"))?
+                .strip_suffix('_')?;
+            number
+                .bytes()
+                .all(|byte| byte.is_ascii_digit())
+                .then(|| format!("{before}.{number}.{after}"))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn placed(key: &str, layer: &str, rows: Rows, role: Role) {
+        let (module, found) = split(key).unwrap_or_else(|| panic!("{key} is no LoRA's"));
+        assert_eq!(found, role, "{key}");
+        let expected = Place {
+            layer: layer.into(),
+            rows,
+        };
+        assert_eq!(place(module), Some(expected), "{key}");
+    }
+
+    #[test]
+    fn every_naming_of_a_fused_layer_leads_to_its_rows() {
+        let qkv = "double_blocks.3.img_attn.qkv";
+        let k = Rows::Piece { index: 1, of: 3 };
+        placed(
+            "transformer.transformer_blocks.3.attn.to_k.lora_A.weight",
+            qkv,
+            k,
+            Role::Down,
+        );
+        placed(
+            "base_model.model.transformer_blocks.3.attn.to_k.lora_B.default.weight",
+            qkv,
+            k,
+            Role::Up,
+        );
+        placed(
+            "lora_transformer_transformer_blocks_3_attn_to_k.lora_up.weight",
+            qkv,
+            k,
+            Role::Up,
+        );
+        placed(
+            "lora_unet_double_blocks_3_img_attn_qkv.alpha",
+            qkv,
+            Rows::All,
+            Role::Alpha,
+        );
+        placed(
+            "diffusion_model.double_blocks.3.img_attn.qkv.lora_down.weight",
+            qkv,
+            Rows::All,
+            Role::Down,
+        );
+        placed(
+            "double_blocks.3.img_attn.qkv.lora_B.bias",
+            qkv,
+            Rows::All,
+            Role::UpBias,
+        );
+        placed(
+            "double_blocks.3.processor.qkv_lora1.up.weight",
+            qkv,
+            Rows::All,
+            Role::Up,
+        );
+        placed(
+            "single_blocks.12.processor.qkv_lora.down.weight",
+            "single_blocks.12.linear1",
+            Rows::Qkv,
+            Role::Down,
+        );
+        placed(
+            "transformer.single_transformer_blocks.12.proj_mlp.lora_B.weight",
+            "single_blocks.12.linear1",
+            Rows::Piece { index: 3, of: 4 },
+            Role::Up,
+        );
+    }
+
+    #[test]
+    fn underscores_find_their_dots_again_whatever_the_layer() {
+        for (flat, layer) in [
+            ("double_blocks_18_txt_mlp_2", "double_blocks.18.txt_mlp.2"),
+            (
+                "transformer_blocks_18_ff_context_net_0_proj",
+                "double_blocks.18.txt_mlp.0",
+            ),
+            (
+                "single_blocks_37_modulation_lin",
+                "single_blocks.37.modulation.lin",
+            ),
+            (
+                "single_transformer_blocks_7_proj_out",
+                "single_blocks.7.linear2",
+            ),
+            ("time_in_in_layer", "time_in.in_layer"),
+            (
+                "final_layer_adaLN_modulation_1",
+                "final_layer.adaLN_modulation.1",
+            ),
+        ] {
+            let found = place(&format!("lora_unet_{flat}")).unwrap_or_else(|| panic!("{flat}"));
+            assert_eq!((found.layer.as_str(), found.rows), (layer, Rows::All));
+        }
+    }
+
+    #[test]
+    fn the_halves_of_the_final_modulation_are_swapped_in_diffusers_alone() {
+        let rows = |module| place(module).map(|place| place.rows);
+        assert_eq!(
+            rows("transformer.norm_out.linear"),
+            Some(Rows::HalvesSwapped)
+        );
+        assert_eq!(rows("final_layer.adaLN_modulation.1"), Some(Rows::All));
+    }
+
+    #[test]
+    fn what_flux_has_not_has_no_place() {
+        for module in [
+            "",
+            "transformer",
+            "lora_unet_",
+            "lora_unet_double_blocks__img_attn_qkv",
+            "lora_unet_double_blocks_x_img_attn_qkv",
+            "lora_unet_down_blocks_0_attentions_0_proj_in",
+            "transformer.transformer_blocks.0.attn.norm_q",
+            "double_blocks.0.img_attn.norm.query_norm",
+            "double_blocks.0.processor.other_lora1",
+        ] {
+            assert_eq!(place(module), None, "{module}");
+        }
+        assert_eq!(split("double_blocks.0.img_attn.qkv.weight"), None);
+        assert_eq!(split("a.hada_w1_a"), None);
+        assert!(is_text_encoder(
+            "lora_te1_text_model_encoder_layers_0_mlp_fc1.alpha"
+        ));
+        assert!(!is_text_encoder("transformer.norm_out.linear.alpha"));
+    }
+
+    #[test]
+    fn pieces_cover_a_fused_matrix_without_overlap() {
+        let rows = |index, of, shape| Rows::Piece { index, of }.range(shape);
+        assert_eq!([0, 1, 2].map(|i| rows(i, 3, [12, 4])), [0..4, 4..8, 8..12]);
+        assert_eq!(rows(3, 4, [28, 4]), 12..28);
+        assert_eq!(Rows::Qkv.range([28, 4]), 0..12);
+    }
+}

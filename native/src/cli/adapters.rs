@@ -1,0 +1,85 @@
+//! Flags of `x2i generate` for what stands beside the model and the prompt.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Args;
+
+/// What stands beside the model and the prompt.
+#[derive(Debug, Default, Args)]
+pub struct AdapterArgs {
+    /// A LoRA of the transformer (safetensors with the names of diffusers, kohya, BFL or x-labs), and
+    /// how much it counts (default: 1); may be given several times
+    #[arg(long = "lora", value_name = "FILE[:SCALE]")]
+    pub loras: Vec<Scaled>,
+    /// A picture to begin with, resized to the size of the new one
+    #[arg(long, value_name = "FILE")]
+    pub init: Option<PathBuf>,
+    /// How far to leave that picture: above 0 and at most 1, the share of the steps that are made
+    /// (default: 0.6)
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    pub strength: Option<f64>,
+    /// A picture that LightControl steers by, and how much it counts (default: 1); resized to the size
+    /// of the new one
+    #[arg(long, value_name = "FILE[:SCALE]")]
+    pub control: Option<Scaled>,
+    /// LightControl's weights, as its training saves them (diffusion_pytorch_model.bin, or the same
+    /// tensors in safetensors or GGUF)
+    #[arg(long, value_name = "FILE")]
+    pub control_weights: Option<PathBuf>,
+}
+
+/// `FILE` or `FILE:SCALE`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scaled {
+    /// The file.
+    pub file: PathBuf,
+    /// How much it counts.
+    pub scale: f32,
+}
+
+impl FromStr for Scaled {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // What follows the last colon is a scale only where it is a number: a path may have colons.
+        let scaled = text
+            .rsplit_once(':')
+            .and_then(|(file, scale)| Some((file, scale.parse::<f32>().ok()?)));
+        let (file, scale) = scaled.unwrap_or((text, 1.0));
+        if file.is_empty() {
+            return Err("expected FILE or FILE:SCALE, as style.safetensors:0.8".into());
+        }
+        if !scale.is_finite() {
+            return Err(format!("the scale {scale} is not finite"));
+        }
+        Ok(Self {
+            file: file.into(),
+            scale,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scale_follows_the_last_colon_if_it_is_a_number() {
+        let scaled = |text: &str| {
+            let Scaled { file, scale } = text.parse().unwrap();
+            (file.display().to_string(), scale)
+        };
+        assert_eq!(scaled("a.safetensors"), ("a.safetensors".into(), 1.0));
+        assert_eq!(scaled("a:0.5"), ("a".into(), 0.5));
+        assert_eq!(scaled("a:-2"), ("a".into(), -2.0));
+        assert_eq!(
+            scaled(r"C:\b.safetensors"),
+            (r"C:\b.safetensors".into(), 1.0)
+        );
+        assert_eq!(scaled(r"C:\b:3"), (r"C:\b".into(), 3.0));
+        for text in ["", ":1", "a:inf", "a:NaN"] {
+            assert!(text.parse::<Scaled>().is_err(), "{text}");
+        }
+    }
+}

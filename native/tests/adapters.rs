@@ -1,0 +1,318 @@
+//! The program with what stands beside a model and a prompt: LoRAs, a picture to begin with, a
+//! picture that steers.
+
+mod program;
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use program::{Program, write_png};
+use x2i_core::weights::StoredType;
+use x2i_core::weights::gguf::GgufWriter;
+
+/// A file of f32 tensors that hold -0.06, -0.03, 0, 0.03, 0.06, -0.06, ...
+fn write_weights(program: &Program, name: &str, tensors: &[(&str, &[usize])]) {
+    let plan = tensors
+        .iter()
+        .map(|(key, shape)| ((*key).to_owned(), StoredType::F32, shape.to_vec()));
+    let mut file = GgufWriter::new(vec![], plan.collect())
+        .and_then(|writer| writer.start(name, Vec::new()))
+        .expect("a plan of tensors");
+    for (_, shape) in tensors {
+        let values = (0..shape.iter().product()).map(|at: usize| (at % 5) as f32 * 0.03 - 0.06);
+        let bytes: Vec<u8> = values.flat_map(f32::to_le_bytes).collect();
+        file.write_tensor(&bytes).expect("a tensor as planned");
+    }
+    let bytes = file.finish().expect("all tensors are written");
+    fs::write(program.path(name), bytes).expect("the file is written");
+}
+
+/// The width of the tiny model's transformer.
+fn hidden_size() -> usize {
+    let config = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../tests/goldens/pipeline_tiny/flux/transformer/config.json"
+    );
+    let config = fs::read(config).expect("the tiny transformer's config");
+    let config: serde_json::Value = serde_json::from_slice(&config).expect("JSON");
+    let number = |key: &str| config[key].as_u64().expect("a number") as usize;
+    number("num_attention_heads") * number("attention_head_dim")
+}
+
+const DOWN: &str = "transformer.transformer_blocks.0.attn.to_q.lora_A.weight";
+const UP: &str = "transformer.transformer_blocks.0.attn.to_q.lora_B.weight";
+
+/// A rank of 2 on the queries of one block.
+fn write_lora(program: &Program, name: &str) {
+    let hidden = hidden_size();
+    write_weights(program, name, &[(DOWN, &[2, hidden]), (UP, &[hidden, 2])]);
+}
+
+/// The pixels of a picture that the program wrote.
+fn pixels(program: &Program, name: &str) -> Vec<u8> {
+    let picture = image::open(program.path(name)).expect("a picture");
+    picture.into_rgb8().into_raw()
+}
+
+#[test]
+fn a_lora_changes_the_picture_by_its_scale() {
+    let program = Program::new();
+    write_lora(&program, "in.safetensors");
+    let paint = |lora: &[&str], name: &str| {
+        let arguments = [&["x", "--seed", "3", "-o", name], lora].concat();
+        program.generate(&arguments).succeeded();
+        pixels(&program, name)
+    };
+    let plain = paint(&[], "a.png");
+    let changed = paint(&["--lora", "in.safetensors:9"], "b.png");
+    assert!(plain != changed, "the LoRA did nothing");
+    assert!(plain == paint(&["--lora", "in.safetensors:0"], "c.png"));
+    let twice = ["--lora", "in.safetensors:4", "--lora", "in.safetensors:5"];
+    let worst = changed.iter().zip(paint(&twice, "d.png"));
+    let worst = worst.map(|(a, b)| a.abs_diff(b)).max();
+    assert!(
+        worst <= Some(1),
+        "4 and 5 are 9, but for roundings: {worst:?}"
+    );
+}
+
+#[test]
+fn a_picture_of_a_lora_repeats_itself_and_notices_another_file() {
+    let program = Program::new();
+    write_lora(&program, "in.safetensors");
+    program
+        .generate(&["x", "--lora", "in.safetensors:9"])
+        .succeeded();
+    let again = ["generate", "--from", "out.png", "-o", "again.png"];
+    program.run(&again).succeeded();
+    let bytes = |name| fs::read(program.path(name)).unwrap();
+    assert!(bytes("out.png") == bytes("again.png"));
+    program
+        .run(&[&again[..], &["--lora", "in.safetensors:0"]].concat())
+        .succeeded();
+    assert!(pixels(&program, "out.png") != pixels(&program, "again.png"));
+    let hidden = hidden_size();
+    write_weights(
+        &program,
+        "in.safetensors",
+        &[(DOWN, &[1, hidden]), (UP, &[hidden, 1])],
+    );
+    program
+        .run(&again)
+        .refused(&["--from", "in.safetensors", "SHA-256", "--lora"]);
+    fs::remove_file(program.path("in.safetensors")).unwrap();
+    program
+        .run(&again)
+        .refused(&["--from", "in.safetensors", "not found"]);
+}
+
+#[test]
+fn a_lora_that_does_not_fit_is_refused_by_every_key_and_shape() {
+    let program = Program::new();
+    let hidden = hidden_size();
+    let strange = [
+        "lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight",
+        "transformer.transformer_blocks.99.attn.to_q.lora_A.weight",
+        "transformer.transformer_blocks.99.attn.to_q.lora_B.weight",
+    ];
+    let narrow = "transformer.transformer_blocks.0.attn.to_k.lora_B.weight";
+    let down = "transformer.transformer_blocks.0.attn.to_k.lora_A.weight";
+    let lonely = "double_blocks.0.img_mlp.0.lora_A.weight";
+    let tensors: &[(&str, &[usize])] = &[
+        (strange[0], &[2, 4]),
+        (strange[1], &[2, hidden]),
+        (strange[2], &[hidden, 2]),
+        (down, &[2, hidden]),
+        (narrow, &[hidden - 1, 2]),
+        (lonely, &[2, hidden]),
+        (DOWN, &[2, hidden]),
+        (UP, &[hidden, 2]),
+    ];
+    write_weights(&program, "in.safetensors", tensors);
+    let shape = format!("[{}, 2]", hidden - 1);
+    let words = [
+        &[
+            "in.safetensors",
+            "3 of 8 keys",
+            narrow,
+            &shape,
+            "img_mlp.0` has one half",
+        ],
+        &strange[..],
+    ];
+    program
+        .generate(&["x", "--lora", "in.safetensors"])
+        .refused(&words.concat());
+    assert_eq!(program.files(), [""; 0]);
+}
+
+#[test]
+fn text_encoders_are_left_out_aloud_and_alone_they_are_nothing() {
+    let program = Program::new();
+    let hidden = hidden_size();
+    let te = "lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_down.weight";
+    write_weights(&program, "in.safetensors", &[(te, &[2, 4])]);
+    program
+        .generate(&["x", "--lora", "in.safetensors"])
+        .refused(&["in.safetensors", "no key changes the transformer"]);
+    write_weights(
+        &program,
+        "in.safetensors",
+        &[(te, &[2, 4]), (DOWN, &[2, hidden]), (UP, &[hidden, 2])],
+    );
+    let run = program
+        .generate(&["x", "--lora", "in.safetensors"])
+        .succeeded();
+    assert!(
+        run.stderr.contains("1 keys change the text encoders"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn loras_that_can_not_be_opened_are_refused() {
+    let program = Program::new();
+    fs::write(program.path("in.txt"), "hello, world").unwrap();
+    let lora = |file: &str| program.generate(&["x", "--lora", file]);
+    lora("nothing.safetensors:0.5").refused(&["--lora", "nothing.safetensors", "not found"]);
+    lora("in.txt").refused(&["in.txt"]);
+    lora(":1").refused(&["--lora", "FILE:SCALE"]);
+    lora("in.txt:NaN").refused(&["--lora"]);
+    assert_eq!(program.files(), [""; 0]);
+}
+
+#[test]
+fn a_picture_that_began_with_another_repeats_itself() {
+    let program = Program::new();
+    write_png(&program.path("in.png"), 40, 24);
+    let init = ["x", "--init", "in.png", "--strength", "0.5", "--steps", "4"];
+    program.generate(&init).succeeded();
+    let again = ["generate", "--from", "out.png", "-o", "again.png"];
+    program.run(&again).succeeded();
+    let bytes = |name| fs::read(program.path(name)).unwrap();
+    assert!(bytes("out.png") == bytes("again.png"));
+    program
+        .run(&[&again[..], &["--strength", "1"]].concat())
+        .succeeded();
+    assert!(pixels(&program, "out.png") != pixels(&program, "again.png"));
+    write_png(&program.path("in.png"), 40, 25);
+    program
+        .run(&again)
+        .refused(&["--from", "in.png", "SHA-256", "--init"]);
+}
+
+#[test]
+fn strengths_and_pictures_to_begin_with_that_can_not_be() {
+    let program = Program::new();
+    write_png(&program.path("in.png"), 40, 24);
+    for strength in ["0", "-0.5", "1.01", "NaN", "inf"] {
+        program
+            .generate(&["x", "--init", "in.png", "--strength", strength])
+            .refused(&["--strength", "above 0 and at most 1"]);
+    }
+    program
+        .generate(&["x", "--strength", "0.5"])
+        .refused(&["--strength", "--init"]);
+    program.generate(&["x", "--init", "nothing.png"]).refused(&[
+        "--init",
+        "nothing.png",
+        "not found",
+    ]);
+    fs::write(program.path("in.txt"), "hello, world").unwrap();
+    program
+        .generate(&["x", "--init", "in.txt"])
+        .refused(&["--init", "in.txt", "not a picture"]);
+    assert_eq!(program.files(), [""; 0]);
+}
+
+/// LightControl's nets of the reference's tiny model, `nets` of them, for this transformer.
+fn write_control(program: &Program, name: &str, nets: usize) {
+    let shapes = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../tests/goldens/lightcontrol_tiny/state_dict_shapes.json"
+    );
+    let shapes = fs::read(shapes).expect("the reference's shapes");
+    let shapes: BTreeMap<String, Vec<usize>> = serde_json::from_slice(&shapes).expect("JSON");
+    let mut tensors = vec![];
+    for net in 0..nets {
+        for (key, shape) in &shapes {
+            let Some(key) = key.strip_prefix("0.") else {
+                continue;
+            };
+            let mut shape = shape.clone();
+            if key.starts_with("mid_convs.1.") {
+                shape[0] = hidden_size();
+            }
+            tensors.push((format!("{net}.{key}"), shape));
+        }
+    }
+    let tensors: Vec<(&str, &[usize])> = tensors
+        .iter()
+        .map(|(key, shape)| (key.as_str(), shape.as_slice()))
+        .collect();
+    write_weights(program, name, &tensors);
+}
+
+#[test]
+fn a_control_steers_by_its_scale_and_repeats_itself() {
+    let program = Program::new();
+    write_png(&program.path("in.png"), 40, 24);
+    write_control(&program, "in.bin", 1);
+    let paint = |control: &str, name: &str, more: &[&str]| {
+        let control = ["--control", control, "--control-weights", "in.bin"];
+        let arguments = [&["x", "--seed", "3", "-o", name], &control[..], more].concat();
+        program.generate(&arguments).succeeded();
+        pixels(&program, name)
+    };
+    let steered = paint("in.png:90", "a.png", &["--memory", "high"]);
+    assert!(steered == paint("in.png:90", "b.png", &["--memory", "low"]));
+    program
+        .generate(&["x", "--seed", "3", "-o", "c.png"])
+        .succeeded();
+    let plain = pixels(&program, "c.png");
+    assert!(steered != plain, "the control did nothing");
+    assert!(plain == paint("in.png:0", "d.png", &[]));
+    program
+        .run(&["generate", "--from", "a.png", "-o", "again.png"])
+        .succeeded();
+    let bytes = |name| fs::read(program.path(name)).unwrap();
+    assert!(bytes("a.png") == bytes("again.png"));
+    write_png(&program.path("in.png"), 40, 25);
+    program.run(&["generate", "--from", "a.png"]).refused(&[
+        "--from",
+        "in.png",
+        "SHA-256",
+        "--control",
+    ]);
+}
+
+#[test]
+fn controls_that_can_not_be_are_refused() {
+    let program = Program::new();
+    write_png(&program.path("in.png"), 40, 24);
+    program
+        .generate(&["x", "--control", "in.png"])
+        .refused(&["--control", "--control-weights"]);
+    write_lora(&program, "in.safetensors");
+    let with = |weights: &str| {
+        program.generate(&["x", "--control", "in.png", "--control-weights", weights])
+    };
+    with("in.safetensors").refused(&["in.safetensors", "LightControl"]);
+    with("nothing.bin").refused(&["--control-weights", "nothing.bin", "not found"]);
+    write_control(&program, "in.bin", 9);
+    with("in.bin").refused(&["in.bin", "9 nets", "double blocks"]);
+    program
+        .generate(&["x", "--control-weights", "in.bin"])
+        .refused(&["--control-weights", "--control"]);
+    program
+        .generate(&[
+            "x",
+            "--control",
+            "nothing.png",
+            "--control-weights",
+            "in.bin",
+        ])
+        .refused(&["--control", "nothing.png", "not found"]);
+    assert_eq!(program.files(), [""; 0]);
+}
