@@ -4,6 +4,7 @@ mod adapters;
 mod bench;
 mod chat;
 mod engine;
+mod gallery;
 mod parts;
 
 use std::fmt;
@@ -22,6 +23,7 @@ pub use bench::{
 };
 pub use chat::ChatArgs;
 pub use engine::EngineArgs;
+pub use gallery::{GalleryArgs, TaskChoice};
 pub use parts::{Given, PartArgs};
 
 /// Anything you can show, say or write becomes a picture.
@@ -40,6 +42,8 @@ pub enum Command {
     Generate(GenerateArgs),
     /// Talk with the model; every answer becomes a picture
     Chat(ChatArgs),
+    /// Do every task once, and show inputs and outputs on one page
+    Gallery(GalleryArgs),
     /// Print the facts of a picture, a weight file or a model folder
     Inspect(InspectArgs),
     /// List this machine's devices and what each can run

@@ -58,7 +58,10 @@ pub fn run(args: &GalleryArgs) -> Result<()> {
         reporter.begin_picture(index + 1, scenes.len());
         cards.push(perform(scene, &request, &mut engine, &mut reporter)?);
     }
-    let failed = cards.iter().filter(|card| card.outcome.is_failure()).count();
+    let failed = cards
+        .iter()
+        .filter(|card| card.outcome.is_failure())
+        .count();
     let page = page::render(&engine.config().name, &cards);
     output.write(page.as_bytes()).context("-o")?;
     if !args.quiet {
@@ -66,7 +69,11 @@ pub fn run(args: &GalleryArgs) -> Result<()> {
     }
     match failed {
         0 => Ok(()),
-        n => bail!("{n} of {} tasks failed, see {}", cards.len(), output.shown()),
+        n => bail!(
+            "{n} of {} tasks failed, see {}",
+            cards.len(),
+            output.shown()
+        ),
     }
 }
 

@@ -8,6 +8,7 @@ pub mod convert;
 pub mod device;
 pub mod doctor;
 mod engine;
+pub mod gallery;
 pub mod generate;
 mod hashes;
 pub mod host;

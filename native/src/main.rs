@@ -12,6 +12,7 @@ fn main() -> ExitCode {
     let outcome = match &Cli::parse().command {
         Command::Generate(args) => x2i::generate::run(args),
         Command::Chat(args) => x2i::chat::run(args),
+        Command::Gallery(args) => x2i::gallery::run(args),
         Command::Inspect(args) => x2i::inspect::run(args),
         Command::Doctor(args) => x2i::doctor::run(args),
         Command::Convert(args) => x2i::convert::run(args),

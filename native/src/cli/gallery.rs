@@ -38,7 +38,12 @@ pub struct GalleryArgs {
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub steps: Option<usize>,
     /// Seed of the noise of all pictures
-    #[arg(long, value_name = "N", default_value_t = 7, allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 7,
+        allow_negative_numbers = true
+    )]
     pub seed: u64,
     /// The model, and where it runs
     #[command(flatten)]

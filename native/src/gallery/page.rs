@@ -96,7 +96,12 @@ fn input(part: &Part) -> String {
 }
 
 fn outcome(outcome: &Outcome) -> String {
-    let Outcome::Painted { png, answer, seconds } = outcome else {
+    let Outcome::Painted {
+        png,
+        answer,
+        seconds,
+    } = outcome
+    else {
         return format!("<p class=\"note\">{}</p>", escape(&outcome.to_string()));
     };
     let said = answer.as_ref().map(|answer| {

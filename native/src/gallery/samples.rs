@@ -44,7 +44,9 @@ impl Samples {
     pub fn read(args: &GalleryArgs, config: &ModelConfig) -> Result<Self> {
         let sampling = config.encoder.config.video_sampling();
         let read = |kind: Kind, path: &Option<std::path::PathBuf>| -> Result<Option<Part>> {
-            let input = path.as_deref().map(|path| media::read(kind, path, sampling));
+            let input = path
+                .as_deref()
+                .map(|path| media::read(kind, path, sampling));
             Ok(input.transpose()?.map(|input| input.value))
         };
         let mut samples = Self {
@@ -147,7 +149,11 @@ mod tests {
 
     #[test]
     fn the_whistle_is_neither_silent_nor_cut() {
-        let loudest = whistle().unwrap().samples().iter().fold(0.0, |most, sample| sample.abs().max(most));
+        let loudest = whistle()
+            .unwrap()
+            .samples()
+            .iter()
+            .fold(0.0, |most, sample| sample.abs().max(most));
         assert!((0.3..1.0).contains(&loudest), "{loudest}");
     }
 }

@@ -84,7 +84,10 @@ fn scenes_of(task: TaskChoice, samples: &Whole) -> Vec<Scene> {
         }
         TaskChoice::Image2Image => vec![Scene::new("image2image", vec![image()])],
         TaskChoice::ImageText2Image => {
-            vec![Scene::new("imagetext2image", vec![image(), text(INSTRUCTION)])]
+            vec![Scene::new(
+                "imagetext2image",
+                vec![image(), text(INSTRUCTION)],
+            )]
         }
         TaskChoice::Video2Image => vec![Scene::new("video2image", vec![video()])],
         TaskChoice::Audio2Image => vec![Scene::new("audio2image", vec![audio()])],
