@@ -82,14 +82,15 @@ mod tests {
 
     #[test]
     fn it_is_pils_resize_up_to_a_grey_level_of_rounding() {
-        let pixels = (0..40 * 30 * 3).map(|i| ((i * 167 + i * i * 13) % 251) as u8);
+        // Waves within 40..=210: PIL cuts what overshoots between its passes, too.
+        let wave = |i: usize| (125.0 + 85.0 * (i as f64 * 0.37).sin()) as u8;
+        let pixels = (0..40 * 30 * 3).map(wave);
         let image = Image::new(40, 30, pixels.collect()).unwrap();
         for (width, height) in [(40, 30), (13, 7), (20, 61), (56, 28), (1, 1)] {
             let ours = resize_bicubic_float(&image, width, height).unwrap();
             let pils = resize_bicubic(&image, width, height).unwrap();
             let mut pairs = ours.pixels().iter().zip(pils.pixels());
-            // PIL rounds and cuts between its passes, too.
-            assert!(pairs.all(|(a, b)| a.abs_diff(*b) <= 2), "{width}x{height}");
+            assert!(pairs.all(|(a, b)| a.abs_diff(*b) <= 1), "{width}x{height}");
         }
     }
 
