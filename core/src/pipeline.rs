@@ -73,7 +73,7 @@ impl Pipeline {
         let files = Files::open(source, &config, device, options).await?;
         let plan = Plan::of(options, &config, &files.sizes())?;
         let parts = match plan.residency {
-            Residency::All => Parts::Resident(files.load(plan.limit, on_progress).await?),
+            Residency::All => Parts::Resident(Box::pin(files.load(plan.limit, on_progress)).await?),
             Residency::OneByOne => Parts::OneByOne(files),
         };
         Ok(Self {
@@ -117,7 +117,8 @@ impl Pipeline {
         let tokens = self.image_tokens(request);
         self.parts.check(self.limit, tokens)?;
 
-        let begin = self.begin(request, on_progress).await?;
+        // Boxed, so that a future holds one stage's state at a time.
+        let begin = Box::pin(self.begin(request, on_progress)).await?;
         let encoder = self.parts.encoder(on_progress).await?;
         let encoded = encoder
             .encode(&request.prompt, &self.encode_options(request), on_progress)
@@ -133,9 +134,7 @@ impl Pipeline {
         let align_net = self.parts.align_net(on_progress).await?;
         let conditioning = align_net.forward(encoded.hidden_states);
         drop(align_net);
-        let latents = self
-            .denoise(request, begin, conditioning, on_progress)
-            .await?;
+        let latents = Box::pin(self.denoise(request, begin, conditioning, on_progress)).await?;
         let vae = self.parts.vae(on_progress).await?;
         let total = vae.decoder_parts();
         let mut done = 0;
@@ -145,7 +144,7 @@ impl Pipeline {
             report(on_progress, Phase::Decode, done, total).await
         };
         Ok(Painting {
-            image: decode(&vae, latents.clone(), &mut on_part).await?,
+            image: Box::pin(decode(&vae, latents.clone(), &mut on_part)).await?,
             latents,
             answer: encoded.answer,
         })

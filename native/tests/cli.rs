@@ -386,7 +386,7 @@ fn doctor_names_all_that_a_folder_lacks() {
         .run(&["doctor", "--model", "in"])
         .refused(&["--model", "missing"]);
     for line in [
-        "missing: the multimodal LLM: mllm/config.json: has no model_type",
+        "missing: the multimodal LLM: mllm/model.safetensors: file not found",
         "missing: AlignNet: proj/diffusion_pytorch_model.safetensors: file not found",
         "missing: the transformer: flux/",
     ] {

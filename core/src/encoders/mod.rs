@@ -53,18 +53,15 @@ pub struct Encoded {
     pub answer: Option<String>,
 }
 
-/// A multimodal LLM on a device.
-#[allow(
-    clippy::large_enum_variant,
-    reason = "there is one encoder, and moving its 38 kB of handles is nothing beside loading it"
-)]
+/// A multimodal LLM on a device. Boxed, and so is the work of each family: all of them together would
+/// take more stack than a thread of a browser has.
 pub enum Encoder {
     /// Qwen2.5-VL 3B and 7B.
-    Qwen2_5Vl(Qwen2_5Vl),
+    Qwen2_5Vl(Box<Qwen2_5Vl>),
     /// InternVL2.5 1B and 4B.
-    InternVl2_5(InternVl2_5),
+    InternVl2_5(Box<InternVl2_5>),
     /// MiniCPM-o 2.6.
-    MiniCpmO(MiniCpmO),
+    MiniCpmO(Box<MiniCpmO>),
 }
 
 impl Encoder {
@@ -76,16 +73,16 @@ impl Encoder {
     pub async fn load(part: &EncoderPart, tokenizer: Tokenizer, scope: &Scope<'_>) -> Result<Self> {
         match &part.config {
             EncoderConfig::Qwen2_5Vl(config) => {
-                let model = Qwen2_5Vl::load(config, part, tokenizer, scope).await?;
-                Ok(Self::Qwen2_5Vl(model))
+                let model = Box::pin(Qwen2_5Vl::load(config, part, tokenizer, scope)).await?;
+                Ok(Self::Qwen2_5Vl(Box::new(model)))
             }
             EncoderConfig::InternVl2_5(config) => {
-                let model = InternVl2_5::load(config, part, tokenizer, scope).await?;
-                Ok(Self::InternVl2_5(model))
+                let model = Box::pin(InternVl2_5::load(config, part, tokenizer, scope)).await?;
+                Ok(Self::InternVl2_5(Box::new(model)))
             }
             EncoderConfig::MiniCpmO(config) => {
-                let model = MiniCpmO::load(config, part, tokenizer, scope).await?;
-                Ok(Self::MiniCpmO(model))
+                let model = Box::pin(MiniCpmO::load(config, part, tokenizer, scope)).await?;
+                Ok(Self::MiniCpmO(Box::new(model)))
             }
         }
     }
@@ -104,9 +101,9 @@ impl Encoder {
         on_progress: &mut impl OnProgress,
     ) -> Result<Encoded> {
         match self {
-            Self::Qwen2_5Vl(model) => model.encode(prompt, options, on_progress).await,
-            Self::InternVl2_5(model) => model.encode(prompt, options, on_progress).await,
-            Self::MiniCpmO(model) => model.encode(prompt, options, on_progress).await,
+            Self::Qwen2_5Vl(model) => Box::pin(model.encode(prompt, options, on_progress)).await,
+            Self::InternVl2_5(model) => Box::pin(model.encode(prompt, options, on_progress)).await,
+            Self::MiniCpmO(model) => Box::pin(model.encode(prompt, options, on_progress)).await,
         }
     }
 }

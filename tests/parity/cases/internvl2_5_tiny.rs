@@ -90,7 +90,7 @@ impl<'a> Model<'a> {
         match (encoder, part.config) {
             (Encoder::InternVl2_5(intern), EncoderConfig::InternVl2_5(config)) => Ok(Self {
                 case,
-                intern,
+                intern: *intern,
                 config,
             }),
             _ => Err("config.json is of another family".into()),

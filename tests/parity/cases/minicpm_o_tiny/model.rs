@@ -42,7 +42,7 @@ impl<'a> Model<'a> {
         };
         Ok(Self {
             case,
-            minicpm,
+            minicpm: *minicpm,
             config,
         })
     }

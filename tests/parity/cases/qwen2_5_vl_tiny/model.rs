@@ -39,6 +39,7 @@ impl<'a> Model<'a> {
         let EncoderConfig::Qwen2_5Vl(config) = part.config else {
             return Err("config.json is of another family".into());
         };
+        let qwen = *qwen;
         Ok(Self { case, qwen, config })
     }
 
