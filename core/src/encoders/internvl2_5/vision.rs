@@ -158,6 +158,10 @@ impl Layer {
 
 /// The norm that the config names.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "two a layer, of a kilobyte of handles each"
+)]
 enum Norm {
     Layer(LayerNorm),
     Rms(RmsNorm),
