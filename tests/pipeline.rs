@@ -291,7 +291,7 @@ fn a_picture_that_begins_with_another_is_the_same_however_the_model_is_held() {
         ..request(&high, Preview::Off)
     };
     let (image, heard) = paint(&high, &request);
-    let steps = heard.iter().filter_map(|event| event.steps).last();
+    let steps = heard.iter().filter_map(|event| event.steps).next_back();
     assert_eq!(steps, Some(Steps { done: 2, total: 2 }));
     let (low, _) = load_with(TIGHT).expect("it loads");
     let (same, heard) = paint(&low, &request);

@@ -22,6 +22,9 @@ const TOWER: usize = 32;
 const END: u32 = 27;
 const UNK: u32 = 28;
 
+/// Takes a layer's name and its tensors' names and shapes.
+type Push<'a> = dyn FnMut(&str, &[(&str, &[usize])]) + 'a;
+
 /// Names and shapes of all tensors.
 fn shapes() -> Vec<(String, Vec<usize>)> {
     let mut shapes = vec![];
@@ -53,7 +56,7 @@ fn shapes() -> Vec<(String, Vec<usize>)> {
             ("mlp.down_proj.weight", &[HIDDEN, 32]),
         ],
     );
-    let attention = |push: &mut dyn FnMut(&str, &[(&str, &[usize])]), layer: &str| {
+    let attention = |push: &mut Push<'_>, layer: &str| {
         for name in ["q_proj", "k_proj", "v_proj", "out_proj"] {
             let prefix = format!("{layer}.self_attn.{name}");
             push(&prefix, &[("weight", &[TOWER, TOWER]), ("bias", &[TOWER])]);
