@@ -7,7 +7,7 @@
 //! that all-in-one files and data-parallel training put in front. ComfyUI's GGUF files of FLUX have
 //! BFL's names. llama.cpp permutes no rows of Qwen's q and k, as it does for Llama.
 //!
-//! Names in LoRA files are read in [`lora`], by the same tables.
+//! Names in LoRA files are read in `lora`, by the same tables.
 
 pub(crate) mod lora;
 mod tables;
