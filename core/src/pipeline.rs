@@ -15,7 +15,7 @@ use crate::flux::{BlockOutput, FluxInput, latents};
 use crate::image::{self, Image};
 use crate::light_control::LightControl;
 use crate::model::{ModelSource, read_config};
-use crate::request::{OnProgress, Phase, Preview, Progress, Request, Steps, report};
+use crate::request::{OnProgress, Part, Phase, Preview, Progress, Request, Steps, report};
 use crate::sampler::FlowMatchEuler;
 use crate::vae::{Bands, OnPart, Vae};
 use parts::{Files, Held, Parts};
@@ -100,11 +100,12 @@ impl Pipeline {
         on_progress: &mut impl OnProgress,
     ) -> Result<Painting> {
         request.validate()?;
-        if request.prompt.images().next().is_some() && !self.config.reads("image") {
+        let shows = |part: &Part| matches!(part, Part::Image(_) | Part::Video(_));
+        if request.prompt.all_parts().any(shows) && !self.config.reads("image") {
             return Err(Error::Modality {
                 model: format!("model {}", self.config.name),
-                modality: "images",
-                alternatives: "Qwen2.5-VL and InternVL2.5 with X2I's AlignNet",
+                modality: "images or videos",
+                alternatives: "Qwen2.5-VL, InternVL2.5 and MiniCPM-o 2.6 with X2I's AlignNet",
             });
         }
 

@@ -84,8 +84,12 @@ fn perform(
     engine: &mut Engine,
     reporter: &mut Reporter,
 ) -> Result<Card> {
+    let mut prompt = scene.prompt.clone();
+    let most = engine.config().defaults.earlier_turns.unwrap_or(usize::MAX);
+    let forgotten = prompt.earlier.len().saturating_sub(most);
+    prompt.earlier.drain(..forgotten);
     let request = Request {
-        prompt: scene.prompt.clone(),
+        prompt,
         conditioning: scene.conditioning.unwrap_or(request.conditioning),
         ..request.clone()
     };
