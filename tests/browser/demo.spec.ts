@@ -110,6 +110,8 @@ test('a download is cancelled and started again', async ({ page }) => {
 
 test('two wait in the queue, one is taken out', async ({ page }) => {
   await enter(page, server);
+  // Long enough that the first picture is still being painted when the third is asked for.
+  await page.getByLabel('Steps', { exact: true }).fill('40');
   for (const seed of ['1', '2', '3']) await ask(page, 'a strawberry on a green background', seed);
   const waiting = page.getByRole('list', { name: 'Waiting' }).getByRole('listitem');
   await expect(waiting).toHaveCount(2);
