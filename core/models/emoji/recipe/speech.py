@@ -5,8 +5,8 @@
 writes WORK/speech/train-NN.npz (SHARD utterances each; a shard that is there is kept) and WORK/speech/{voices,scenes}.npz,
 the two tests: known scenes by voices that training never hears, and held-out scenes by voices it does. Needs the library
 of espeak-ng 1.51 (Debian: apt-get install espeak-ng) and `soxr`, librosa's own resampler. Voices, speed, pitch and pauses are
-random, and a third of the utterances have some noise. An utterance and its phonemes, which teach the audio tower
-(train_hearing.py), take about 20 ms.
+random, and a third of the utterances have some noise. espeak-ng also tells when every phoneme begins, which teaches the
+audio tower (train_hearing.py). An utterance takes about 10 ms.
 """
 
 import argparse
@@ -37,25 +37,46 @@ TEST = 400  # utterances, 80 a language
 # ---- speaking ------------------------------------------------------------------------------------
 
 
-class Speaker:
-    """espeak-ng as a library: a process an utterance would cost three times as much."""
+class EventId(ctypes.Union):
+    _fields_ = [("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8)]
 
-    SYNCHRONOUS, UTF8, BY_CHARACTER, IPA = 2, 1, 1, 2
+
+class Event(ctypes.Structure):
+    """`espeak_EVENT`; `audio_position` is in milliseconds."""
+
+    _fields_ = [
+        ("type", ctypes.c_int), ("unique_identifier", ctypes.c_uint), ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int), ("audio_position", ctypes.c_int), ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p), ("id", EventId),
+    ]  # fmt: skip
+
+
+class Speaker:
+    """espeak-ng as a library: a process an utterance would cost six times as much."""
+
+    SYNCHRONOUS, UTF8, BY_CHARACTER, PHONEME_EVENTS_IN_IPA = 2, 1, 1, 3
     RATE_PARAMETER, PITCH, RANGE, WORD_GAP = 1, 3, 4, 7
+    LAST, PHONEME = 0, 7  # types of events
 
     def __init__(self):
         self.library = ctypes.CDLL("libespeak-ng.so.1")
-        self.library.espeak_TextToPhonemes.restype = ctypes.c_char_p
-        self.rate = self.library.espeak_Initialize(self.SYNCHRONOUS, 0, None, 0)
+        self.rate = self.library.espeak_Initialize(self.SYNCHRONOUS, 0, None, self.PHONEME_EVENTS_IN_IPA)
         assert self.rate > 0, "espeak-ng did not start: is its data installed?"
         self.pieces: list[np.ndarray] = []
-        kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+        self.phonemes: list[tuple[str, int]] = []
+        kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(Event))
         self.callback = kind(self._collect)  # kept alive here
         self.library.espeak_SetSynthCallback(self.callback)
 
-    def _collect(self, samples, count, _events) -> int:
+    def _collect(self, samples, count, events) -> int:
         if samples and count:
             self.pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        index = 0
+        while events[index].type != self.LAST:
+            if events[index].type == self.PHONEME:
+                sign = events[index].id.string.decode(errors="ignore")
+                self.phonemes.append((re.sub("[ˈˌː\u0361-]", "", sign), events[index].audio_position))
+            index += 1
         return 0
 
     def set(self, voice: str, **parameters: int) -> None:
@@ -63,25 +84,15 @@ class Speaker:
         for name, value in parameters.items():
             self.library.espeak_SetParameter(getattr(self, name), value, 0)
 
-    def say(self, text: str) -> np.ndarray:
-        """Samples at RATE in -1..1."""
+    def say(self, text: str) -> tuple[np.ndarray, list[tuple[str, int]]]:
+        """(samples at RATE in -1..1, phonemes in IPA with the millisecond they begin; "" is a pause)"""
         import soxr
 
         spoken = text.encode() + b"\0"
-        self.pieces = []
+        self.pieces, self.phonemes = [], []
         self.library.espeak_Synth(spoken, len(spoken), 0, self.BY_CHARACTER, 0, self.UTF8, None, None)
-        return soxr.resample(np.concatenate(self.pieces).astype(np.float32) / 32768, self.rate, RATE, "HQ")
-
-    def phonemes(self, text: str) -> list[str]:
-        """IPA signs without stress and length."""
-        buffer = ctypes.create_string_buffer(text.encode())
-        pointer, clauses = ctypes.c_void_p(ctypes.addressof(buffer)), []
-        while pointer.value:
-            mode = self.IPA | ord("_") << 8
-            clauses.append(self.library.espeak_TextToPhonemes(ctypes.byref(pointer), self.UTF8, mode).decode())
-        marked = re.sub(r"\([a-z-]+\)", "", "_".join(clauses))  # marks of a change of language
-        signs = re.split(r"[_\s]+", re.sub("[ˈˌː\u0361-]", "", marked))
-        return [sign for sign in signs if sign]
+        samples = soxr.resample(np.concatenate(self.pieces).astype(np.float32) / 32768, self.rate, RATE, "HQ")
+        return samples, self.phonemes
 
 
 # ---- hearing -------------------------------------------------------------------------------------
@@ -125,9 +136,9 @@ class Utterances:
     scenes: list[tuple] = field(default_factory=list)  # concept, style, colour
     languages: list[str] = field(default_factory=list)
     captions: list[str] = field(default_factory=list)
-    phonemes: list[str] = field(default_factory=list)  # joined by "_"
+    phonemes: list[str] = field(default_factory=list)  # "z@11 ɔ@78": what begins at which millisecond
 
-    def add(self, mel: torch.Tensor, scene: data.Scene, language: str, caption: str, phonemes: list[str]) -> None:
+    def add(self, mel: torch.Tensor, scene: data.Scene, language: str, caption: str, phonemes: list[tuple[str, int]]) -> None:
         top = mel.max().item()
         steps = (mel - top) * (255 / (DECADES / 4)) + 255
         self.mel.append(steps.round().byte().numpy().T)
@@ -136,7 +147,7 @@ class Utterances:
         self.scenes.append((scene.concept, scene.style, scene.colour))
         self.languages.append(language)
         self.captions.append(caption)
-        self.phonemes.append("_".join(phonemes))
+        self.phonemes.append(" ".join(f"{sign}@{start}" for sign, start in phonemes))
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -184,13 +195,15 @@ def synthesize(speaker, filters, concepts, scenes, variants, phrase, count: int,
             RATE_PARAMETER=175 if usual else rng.randint(150, 230), PITCH=50 if usual else rng.randint(25, 75),
             RANGE=50 if usual else rng.randint(20, 80), WORD_GAP=0 if usual else rng.choice((0, 0, 0, 2, 5)),
         )  # fmt: skip
-        sound = speaker.say(caption)
+        sound, phonemes = speaker.say(caption)
         if rng.random() < 0.5:
-            sound = np.concatenate([np.zeros(rng.randint(0, RATE // 4)), sound])
+            silence = rng.randint(0, RATE // 4)
+            sound = np.concatenate([np.zeros(silence), sound])
+            phonemes = [(sign, start + silence * 1000 // RATE) for sign, start in phonemes]
         if rng.random() < 0.33:
             level = np.abs(sound).max() * 10 ** -rng.uniform(1.5, 3.5)
             sound = sound + level * noise.standard_normal(len(sound))
-        made.add(log_mel(sound.astype(np.float32), filters), scene, language, caption, speaker.phonemes(caption))
+        made.add(log_mel(sound.astype(np.float32), filters), scene, language, caption, phonemes)
     return made
 
 
@@ -205,7 +218,7 @@ def main() -> None:
     held_out = [scene for scene in data.all_scenes(len(concepts)) if scene.held_out]
     speaker, filters = Speaker(), mel_filters()
     speaker.set("en-us")
-    check_log_mel(speaker.say("a red apple on a blue background"), filters)
+    check_log_mel(speaker.say("a red apple on a blue background")[0], filters)
     folder = args.work / "speech"
     plan = [
         ("voices", known, HELD_OUT_VARIANTS, captions.scoring_caption, TEST, 10_001),

@@ -5,9 +5,9 @@
 reads WORK/{text,vision,hearing}.pt, WORK/art.npz and WORK/speech, and writes WORK/senses.pt: the weights of MiniCPM-o's
 architecture under its own names. The text model is widened (senses.py), the towers come from stages 3a and 3b.
 
-A batch is SCENES scenes, each said in English, said in another language, shown, and either moving or heard. Beside a
-picture may stand what to change: then the picture shows another style and background, and the answer is what is asked
-for. The losses are stage 3's: cross-entropy of the answer, and the distance of its tokens' hidden states from those under
+A batch is SCENES scenes, each in several of these ways (CYCLE): said in English, said in another language, shown, moving,
+heard. Beside a picture may stand what to change: then the picture shows another style or background, and the answer is
+what is asked for. The losses are stage 3's: cross-entropy of the answer, and the distance of its tokens' hidden states from those under
 the English words, layer by layer, since AlignNet will know English only. Held-out scenes are never shown, said or asked for.
 """
 
@@ -29,11 +29,16 @@ from train_mllm import Batch, make_batch
 from training import Checkpoint, MovingAverage, parameter_count, seed_everything, stage_arguments, warm_up_then_decay
 
 SCENES = 12  # a batch
+# What is learned from in turn. The text model knows its captions and only has to keep them.
+CYCLE = (
+    ("english", "other", "shown", "moving"), ("shown", "heard"), ("shown", "heard"),
+    ("english", "other", "heard", "moving"), ("shown", "heard"), ("shown", "heard"),
+)  # fmt: skip
 MUON_LR, ADAM_LR = 5e-3, 1e-3
 CONSISTENCY = 0.5
 FRAMES = (2, 3, 4)  # of a clip
 CHANGED = 0.5  # share of pictures beside which stands what to change
-TEST_LANGUAGES = data.LANGUAGES
+TEXT_FIRST = 0.15  # share of those where it stands before the picture
 
 
 @dataclass
@@ -61,6 +66,12 @@ class Senses:
         """[layers + 1, sequences, tokens, hidden]"""
         return self.model.read(self.model.embed(batch.ids, batch.ids == self.unknown, prompts.shown))
 
+    def losses(self, prompts: Prompts) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(cross-entropy of the answers, the states of their tokens, which of those there are)"""
+        batch = self.batch(prompts)
+        states = self.states(prompts, batch)
+        return answer_loss(self.model, states, batch), *answer_states(states, batch)
+
     def said(self, scenes: list[data.Scene], language: str | None, phrase=captions.training_caption, rng=random) -> Prompts:
         """In a language, or each in another one than English."""
         choose = lambda: language or rng.choice(data.LANGUAGES[1:])  # noqa: E731
@@ -69,13 +80,13 @@ class Senses:
     def shown(self, scenes: list[data.Scene], changed: float = CHANGED, language: str | None = None, rng=random) -> Prompts:
         texts, seen = self.asked(scenes, changed, language, rng)
         tokens = self.model.see(torch.stack([self.gallery.random(scene, rng) for scene in seen]))
-        return Prompts([senses.picture() + text for text in texts], scenes, tokens.flatten(0, 1))
+        return Prompts(beside(senses.picture(), texts, rng), scenes, tokens.flatten(0, 1))
 
     def moving(self, scenes: list[data.Scene], changed: float = CHANGED / 2, language: str | None = None, rng=random) -> Prompts:
         texts, seen = self.asked(scenes, changed, language, rng)
         frames = rng.choice(FRAMES)
         tokens = self.model.see(torch.cat([self.gallery.clip(scene, frames, rng) for scene in seen]))
-        return Prompts([senses.picture(frames) + text for text in texts], scenes, tokens.flatten(0, 1))
+        return Prompts(beside(senses.picture(frames), texts, rng), scenes, tokens.flatten(0, 1))
 
     def asked(self, scenes, changed: float, language: str | None, rng) -> tuple[list[str], list[data.Scene]]:
         """(what is said beside each picture, what the picture shows)"""
@@ -97,6 +108,12 @@ class Senses:
         inside = torch.arange(tokens.shape[1]) < counts[:, None]
         texts = [senses.sound(count) for count in counts.tolist()]
         return Prompts(texts, [utterances.scenes[i] for i in indices], tokens[inside])
+
+
+def beside(shown: str, texts: list[str], rng) -> list[str]:
+    """What is shown stands before the words, now and then behind them."""
+    first = [bool(text) and rng.random() < TEXT_FIRST for text in texts]
+    return [f"{text}\n{shown}" if before else shown + text for text, before in zip(texts, first)]
 
 
 def other_look(scene: data.Scene, rng) -> data.Scene:
@@ -133,24 +150,23 @@ def consistency_loss(states: torch.Tensor, english: torch.Tensor, mask: torch.Te
     return (distance / (english.square() * weight).mean((1, 2, 3))).mean()
 
 
-def step_losses(teacher: Senses, utterances: Utterances, indices: list[int], step: int) -> dict[str, torch.Tensor]:
-    """Losses by kind of prompt, all about the scenes of these utterances; every third step they move unheard."""
+def step_losses(teacher: Senses, utterances: Utterances, indices: list[int], kinds: tuple) -> dict[str, torch.Tensor]:
+    """Losses by kind of prompt, all about the scenes of these utterances; without "english" nothing is learned from it."""
     scenes = [utterances.scenes[i] for i in indices]
-    kinds = {"english": teacher.said(scenes, "en"), "other": teacher.said(scenes, None), "shown": teacher.shown(scenes)}
-    if step % 3:
-        kinds["heard"] = teacher.heard(utterances, indices, masked=True)
-    else:
-        kinds["moving"] = teacher.moving(scenes)
-    losses, english = {}, None
-    for kind, prompts in kinds.items():
-        batch = teacher.batch(prompts)
-        states = teacher.states(prompts, batch)
-        losses[kind] = answer_loss(teacher.model, states, batch)
-        answers, mask = answer_states(states, batch)
-        if kind == "english":
-            english = answers.detach()
-        else:
-            losses[f"{kind}, as English"] = CONSISTENCY * consistency_loss(answers, english, mask)
+    make = {
+        "english": lambda: teacher.said(scenes, "en"), "other": lambda: teacher.said(scenes, None),
+        "shown": lambda: teacher.shown(scenes), "moving": lambda: teacher.moving(scenes),
+        "heard": lambda: teacher.heard(utterances, indices, masked=True),
+    }  # fmt: skip
+    losses = {}
+    with torch.set_grad_enabled("english" in kinds):
+        loss, english, _ = teacher.losses(make["english"]())
+    if "english" in kinds:
+        losses["english"] = loss
+    for kind in kinds:
+        if kind != "english":
+            losses[kind], states, mask = teacher.losses(make[kind]())
+            losses[f"{kind}, as English"] = CONSISTENCY * consistency_loss(states, english.detach(), mask)
     return losses
 
 
@@ -215,7 +231,7 @@ def report(teacher: Senses, tests: dict[str, Utterances], count: int, seed: int 
     ):
         rng = random.Random(seed)
         scenes = rng.sample(scenes, count)
-        said = {x: accuracy(teacher, teacher.said(scenes, x, captions.scoring_caption, rng)) for x in TEST_LANGUAGES}
+        said = {x: accuracy(teacher, teacher.said(scenes, x, captions.scoring_caption, rng)) for x in data.LANGUAGES}
         lines.append(f"  {name}, said: " + ", ".join(f"{x} {share}" for x, share in said.items()))
         asked = {x: accuracy(teacher, teacher.shown(scenes, 1.0, x, rng)) for x in ("en", "zh", "de")}
         lines.append(f"  {name}, shown: {accuracy(teacher, teacher.shown(scenes, 0.0, rng=rng))}, and changed: "
@@ -266,7 +282,7 @@ def main() -> None:
     print(f"senses {parameter_count(model)}, {len(utterances)} utterances", flush=True)
     batches = batches_of_like_length(utterances, SCENES, pool=24)
     for step in range(first, args.steps):
-        losses = step_losses(teacher, utterances, next(batches), step)
+        losses = step_losses(teacher, utterances, next(batches), CYCLE[step % len(CYCLE)])
         optimizer.zero_grad()
         sum(losses.values()).backward()
         torch.nn.utils.clip_grad_norm_(optimizer.parameters, 1.0)
