@@ -64,20 +64,21 @@ class Maker:
 
     def picture(self, scene, path):
         shown = self.gallery.plain(scene)
-        return {"images": [save_png(shown, path)]}, shown
+        return {"parts": [{"image": save_png(shown, path)}]}, shown
 
     def large_picture(self, scene, path):
         drawing = Image.fromarray(self.art[scene.concept, scene.style]).resize((LARGE * 3 // 4,) * 2, Image.LANCZOS)
         canvas = Image.new("RGB", (LARGE, LARGE), list(data.COLOURS.values())[scene.colour])
         canvas.paste(drawing, (self.rng.randint(0, LARGE // 4), self.rng.randint(0, LARGE // 4)), drawing)
         canvas.save(path.with_suffix(".png"))
-        return {"images": [str(path.with_suffix(".png"))]}, None
+        return {"parts": [{"image": str(path.with_suffix(".png"))}]}, None
 
     def changed(self, language: str):
         def make(scene, path):
             source = other_look(scene, self.rng)
             shown = self.gallery.plain(source)
-            return {"images": [save_png(shown, path)], "prompt": captions.change(source, scene, language, self.rng)}, shown
+            words = captions.change(source, scene, language, self.rng)
+            return {"parts": [{"image": save_png(shown, path)}, {"text": words}]}, shown
 
         return make
 
@@ -85,14 +86,14 @@ class Maker:
         frames = self.gallery.clip(scene, FRAMES, self.rng)
         pictures = [as_image(frame) for frame in frames]
         pictures[0].save(path.with_suffix(".gif"), save_all=True, append_images=pictures[1:], duration=1000)
-        return {"videos": [str(path.with_suffix(".gif"))]}, frames[0]
+        return {"parts": [{"video": str(path.with_suffix(".gif"))}]}, frames[0]
 
     def spoken(self, language: str, speaker: speech.Speaker):
         def make(scene, path):
             voice = f"{self.rng.choice(speech.LANGUAGES[language])}+{self.rng.choice(speech.HELD_OUT_VARIANTS)}"
             speaker.set(voice, RATE_PARAMETER=175, PITCH=50, RANGE=50, WORD_GAP=0)
             samples, _ = speaker.say(captions.scoring_caption(self.concepts, scene, language, self.rng))
-            return {"audios": [save_wav(samples, path)]}, None
+            return {"parts": [{"audio": save_wav(samples, path)}]}, None
 
         return make
 
