@@ -8,7 +8,7 @@ writes, under the names of the stages that trained them,
     WORK/vae                the VAE (stage 1), and WORK/latents.pt, what it makes of every real picture
     WORK/relay.pt           AlignNet's tensors (stage 4) that read the text model
 The teacher's T5 and CLIP are not shipped and stay lost. Eight-bit weights come back as float32 numbers of eight bits'
-precision.
+precision. Without `--model` only text.pt and relay.pt are written, of what stages 3 and 4 left in WORK.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import json
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 
 DOUBLE_BLOCKS = {
     "{p}_attn.norm.query_norm.scale": "attn.norm_{a}q.weight", "{p}_attn.norm.key_norm.scale": "attn.norm_{a}k.weight",
@@ -121,15 +122,20 @@ def restore_vae(model: Path, work: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, required=True, help="folder of the GGUF files")
+    parser.add_argument("--model", type=Path, help="folder of the GGUF files of the text model")
     parser.add_argument("--work", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    text = weights(args.model / "encoder.gguf")
+    if args.model:
+        text, relay = weights(args.model / "encoder.gguf"), weights(args.model / "align_net.gguf")
+        assert "model.norm.weight" in text, f"{args.model}/encoder.gguf is not the text model"
+        restore_flux(args.model, args.work)
+        restore_vae(args.model, args.work)
+    else:
+        text = load_file(args.work / "mllm/model.safetensors")
+        relay = torch.load(args.work / "proj/diffusion_pytorch_model.bin", weights_only=True)
     torch.save({k: v for k, v in text.items() if k.startswith("model.")}, args.work / "text.pt")
-    torch.save(weights(args.model / "align_net.gguf"), args.work / "relay.pt")
-    restore_flux(args.model, args.work)
-    restore_vae(args.model, args.work)
+    torch.save(relay, args.work / "relay.pt")
 
 
 if __name__ == "__main__":
