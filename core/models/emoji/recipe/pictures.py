@@ -8,6 +8,7 @@ Scenes that are held out (`data.Scene.held_out`) are never shown in training, on
 """
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -53,9 +54,9 @@ class Gallery:
         window.mul_(1 - drawing[3:]).add_(drawing[:3])
         return picture
 
-    def random(self, scene: data.Scene, rng=random) -> torch.Tensor:
-        """[3, SIDE, SIDE] in -1..1, of a scene somehow: sizes, places, shades, other resolutions, tilts."""
-        colour = shade(scene, rng)
+    def random(self, scene: data.Scene, rng=random, colour=None) -> torch.Tensor:
+        """[3, SIDE, SIDE] in -1..1, of a scene somehow: sizes, places, shades (or `colour`), other resolutions, tilts."""
+        colour = colour or shade(scene, rng)
         if rng.random() < USUAL:
             size, off = rng.choice(USUAL_SIZES), [rng.randint(-2, 2), rng.randint(-2, 2)]
             return as_bytes(self.show(scene, colour, size, *off))
@@ -112,6 +113,15 @@ def shade(scene: data.Scene, rng) -> list[int]:
     if rng.random() < 0.4:
         return list(colour)
     return [min(255, max(0, value + rng.randint(-JITTER, JITTER))) for value in colour]
+
+
+def any_colour(scene: data.Scene, rng) -> list[int]:
+    """No colour with a name, or any other's shade; never near to the one on which this drawing is held out."""
+    while True:
+        colour = [rng.randint(0, 255) for _ in range(3)]
+        squares = [sum((a - b) ** 2 for a, b in zip(colour, named)) for named in data.COLOURS.values()]
+        if not replace(scene, colour=squares.index(min(squares))).held_out:
+            return colour
 
 
 def tilted(picture: torch.Tensor, colour, rng) -> torch.Tensor:

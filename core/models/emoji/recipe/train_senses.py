@@ -38,6 +38,7 @@ MUON_LR, ADAM_LR = 5e-3, 1e-3
 CONSISTENCY = 0.5
 FRAMES = (2, 3, 4)  # of a clip
 CHANGED = 0.5  # share of pictures beside which stands what to change
+ANY_COLOUR = 0.3  # share of those, asked for on another background, that have one without a name
 TEXT_FIRST = 0.15  # share of those where it stands before the picture
 
 
@@ -79,7 +80,9 @@ class Senses:
 
     def shown(self, scenes: list[data.Scene], changed: float = CHANGED, language: str | None = None, rng=random) -> Prompts:
         texts, seen = self.asked(scenes, changed, language, rng)
-        tokens = self.model.see(torch.stack([self.gallery.random(scene, rng) for scene in seen]))
+        free = [look.colour != scene.colour and rng.random() < ANY_COLOUR for look, scene in zip(seen, scenes)]
+        colours = [pictures.any_colour(look, rng) if any_will_do else None for look, any_will_do in zip(seen, free)]
+        tokens = self.model.see(torch.stack([self.gallery.random(look, rng, colour) for look, colour in zip(seen, colours)]))
         return Prompts(beside(senses.picture(), texts, rng), scenes, tokens.flatten(0, 1))
 
     def moving(self, scenes: list[data.Scene], changed: float = CHANGED / 2, language: str | None = None, rng=random) -> Prompts:

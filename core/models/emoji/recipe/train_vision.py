@@ -4,7 +4,9 @@
 
 reads WORK/art.npz and writes WORK/vision.pt, the tensors `vpm.*` and `resampler.*` of the language model to come. The
 language model could teach the tower by itself, but slowly: by answers alone 38,000 pictures gave 18 exact ones of 100.
-The classifier's heads read the mean of the resampler's tokens and are thrown away.
+The classifier's heads read the mean of the resampler's tokens and are thrown away. Some pictures have a background of any
+colour, about which nothing is asked: without them drawings were known by their backgrounds, too (.94 of the concepts on
+those of training, .81 on the others, after 1,300 steps).
 """
 
 import random
@@ -23,6 +25,7 @@ from training import Checkpoint, MovingAverage, parameter_count, seed_everything
 BATCH = 64
 MUON_LR, ADAM_LR = 1e-2, 2e-3
 SMOOTHING = 0.05
+ANY_COLOUR = 0.35  # share of pictures on a background without a name
 
 
 class Classifier(nn.Module):
@@ -45,6 +48,16 @@ class Classifier(nn.Module):
 def targets(scenes: list[data.Scene]) -> torch.Tensor:
     """[3, scenes]"""
     return torch.tensor([[s.concept, s.style, s.colour] for s in scenes]).T
+
+
+def training_batch(gallery: pictures.Gallery, scenes: list[data.Scene]) -> tuple[torch.Tensor, torch.Tensor]:
+    """(pictures, targets, -100 for a colour that is not asked for)"""
+    batch = random.choices(scenes, k=BATCH)
+    unnamed = [random.random() < ANY_COLOUR for _ in batch]
+    colours = [pictures.any_colour(scene, random) if free else None for scene, free in zip(batch, unnamed)]
+    wanted = targets(batch)
+    wanted[2, torch.tensor(unnamed)] = -100
+    return torch.stack([gallery.random(scene, colour=colour) for scene, colour in zip(batch, colours)]), wanted
 
 
 @torch.no_grad()
@@ -73,9 +86,8 @@ def main() -> None:
     first = checkpoint.load() if args.resume else 0
     print(f"vision {parameter_count(model)}", flush=True)
     for step in range(first, args.steps):
-        batch = random.choices(scenes, k=BATCH)
-        logits = model(torch.stack([gallery.random(scene) for scene in batch]))
-        losses = [F.cross_entropy(a, b, label_smoothing=SMOOTHING) for a, b in zip(logits, targets(batch))]
+        shown, wanted = training_batch(gallery, scenes)
+        losses = [F.cross_entropy(a, b, label_smoothing=SMOOTHING) for a, b in zip(model(shown), wanted)]
         optimizer.zero_grad()
         sum(losses).backward()
         torch.nn.utils.clip_grad_norm_(optimizer.parameters, 1.0)
