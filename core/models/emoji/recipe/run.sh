@@ -3,8 +3,8 @@
 #
 #   recipe/run.sh WORK
 #
-# needs python3 (3.10 or 3.11), npm, espeak-ng and two cores; see README.md for how long it takes. Budgets are optimizer steps, so
-# the result does not depend on how busy the machine is. A stage that is interrupted goes on with
+# needs python3 (3.10 or 3.11), npm, espeak-ng and two cores; see README.md for how long it takes. Budgets are optimizer
+# steps, so the result does not depend on how busy the machine is. A stage that is interrupted goes on with
 # `python train_X.py --work WORK --resume`.
 set -eu
 work=$(mkdir -p "${1:?usage: run.sh WORK}" && cd "$1" && pwd)
