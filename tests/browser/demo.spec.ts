@@ -310,7 +310,7 @@ test('a keyboard alone goes from the first visit to a picture and back', async (
 test.describe('timing', () => {
   // Chromium counts wall time: on a machine whose every core paints, a free thread may look busy once.
   // A task that is truly long is so in every run.
-  test.describe.configure({ retries: 2 });
+  test.describe.configure({ retries: 3 });
 
   test('the main thread stays free and the page still while it paints', async ({ page }) => {
     await page.addInitScript(() => {

@@ -77,6 +77,33 @@ OPENERS = {
     "ru": ["нарисуй ", "нарисуй: ", "один ", "одна ", "одно ", "картинка: ", "изображение: "],
     "vi": ["một ", "một con ", "một quả ", "một chiếc ", "một bông ", "con ", "quả ", "vẽ ", "vẽ một ", "hình ảnh "],
 }  # fmt: skip
+# What may be asked of a picture that is shown: another style and background, one of them, or neither.
+CHANGES = {
+    "en": (["in {s} style on {c}", "in {s} style on a {c} background", "the same in {s} style on a {c} background",
+            "on a {c} background, {s} style", "draw this in {s} style on {c}", "make it {s} style with a {c} background"],
+           ["in {s} style", "the same in {s} style", "make it {s} style", "draw this in {s} style"],
+           ["on {c}", "on a {c} background", "the same on a {c} background", "with a {c} background", "make the background {c}"],
+           ["the same", "draw this", "draw this again"]),
+    "zh": (["{s}风格，{c}背景", "{c}背景，{s}风格", "改成{s}风格，{c}背景", "画成{s}风格，背景是{c}"], ["{s}风格", "改成{s}风格"],
+           ["{c}背景", "背景改成{c}"], ["同样的", "画这个"]),
+    "de": (["im {s}-Stil auf {strong} Hintergrund", "dasselbe im {s}-Stil auf {strong} Hintergrund", "{s}-Stil, Hintergrund {c}"],
+           ["im {s}-Stil", "dasselbe im {s}-Stil"],
+           ["auf {strong} Hintergrund", "mit {strong} Hintergrund", "dasselbe auf {strong} Hintergrund"], ["dasselbe", "zeichne das"]),
+    "fr": (["en style {s} sur fond {c}", "la même chose en style {s} sur fond {c}", "style {s}, fond {c}"],
+           ["en style {s}", "la même chose en style {s}"], ["sur fond {c}", "avec un fond {c}", "la même chose sur fond {c}"],
+           ["la même chose", "dessine ça"]),
+    "ja": (["{s}スタイルで、{c}の背景に", "{c}の背景、{s}スタイル", "同じものを{s}スタイルで、背景は{c}"], ["{s}スタイルで", "同じものを{s}スタイルで"],
+           ["{c}の背景に", "背景は{c}"], ["同じもの", "これを描いて"]),
+    "es": (["en estilo {s} sobre fondo {c}", "lo mismo en estilo {s} sobre fondo {c}", "estilo {s}, fondo {c}"],
+           ["en estilo {s}", "lo mismo en estilo {s}"], ["sobre fondo {c}", "con fondo {c}", "lo mismo sobre fondo {c}"],
+           ["lo mismo", "dibuja esto"]),
+    "ru": (["в стиле {s} на {on} фоне", "то же самое в стиле {s} на {on} фоне", "стиль {s}, фон {c}"],
+           ["в стиле {s}", "то же самое в стиле {s}"], ["на {on} фоне", "то же самое на {on} фоне", "фон {c}"],
+           ["то же самое", "нарисуй это"]),
+    "vi": (["theo phong cách {s} trên nền {c}", "phong cách {s}, nền {c}", "giống vậy theo phong cách {s} trên nền {c}"],
+           ["theo phong cách {s}", "giống vậy theo phong cách {s}"], ["trên nền {c}", "nền {c}", "giống vậy trên nền {c}"],
+           ["giống vậy", "vẽ cái này"]),
+}  # fmt: skip
 STOPS = {"zh": "。", "ja": "。"}  # the full stop, where it is not "."
 
 
@@ -85,10 +112,12 @@ def canonical(concepts: list[dict], scene: Scene) -> str:
     return fill("{o} on a {c} background, {s} style", concepts, scene, "en").lower()
 
 
+def colour_forms(scene: Scene, language: str) -> dict[str, str]:
+    return {form: words.split("|" if "|" in words else " ")[scene.colour] for form, words in WORDS[language].items()}
+
+
 def fill(template: str, concepts: list[dict], scene: Scene, language: str, opener: str = "") -> str:
-    forms = {
-        form: words.split("|" if "|" in words else " ")[scene.colour] for form, words in WORDS[language].items()
-    }
+    forms = colour_forms(scene, language)
     if "{c}い" in template and forms["c"] not in ("赤", "青", "白"):
         template = template.replace("{c}い", "{c}の")  # only these three are adjectives
     label = concepts[scene.concept]["labels"][language]
@@ -134,6 +163,14 @@ def scoring_caption(concepts: list[dict], scene: Scene, language: str, rng: rand
 
 def held_out_caption(concepts: list[dict], scene: Scene, language: str) -> str:
     return fill(HELD_OUT[language], concepts, scene, language)
+
+
+def change(shown: Scene, wanted: Scene, language: str, rng=random) -> str:
+    """What to say beside a picture of `shown`, of the same concept, so that `wanted` is drawn."""
+    kind = {(True, True): 0, (True, False): 1, (False, True): 2, (False, False): 3}
+    chosen = kind[shown.style != wanted.style, shown.colour != wanted.colour]
+    template = rng.choice(CHANGES[language][chosen])
+    return template.format(s=STYLES[wanted.style], **colour_forms(wanted, language))
 
 
 if __name__ == "__main__":

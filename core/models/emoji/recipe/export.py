@@ -5,8 +5,8 @@
 writes
     flux/{model_index.json,scheduler,transformer,vae}   as diffusers saves a FluxPipeline
     proj/{config.json,diffusion_pytorch_model.bin}      AlignNet, as X2I publishes it
-    mllm/                                               Qwen2.5-VL with tokenizer and processor files
-    teacher/{text_encoder,text_encoder_2,tokenizer}     for scoring only, not shipped
+    mllm/                                               MiniCPM-o with tokenizer and processor files
+    teacher/{text_encoder,text_encoder_2,tokenizer}     for scoring only, not shipped; not there after restore.py
     x2i.json, concepts.json                             defaults; what the model can draw
 into a temporary folder that then takes OUT's place, and prints the size the shipped weights will have with linear
 weights in blocks of 32 (Q8_0, 34 bytes a block) and the rest in 16 bits.
@@ -19,18 +19,23 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
-from transformers import CLIPTextModel, Qwen2_5_VLForConditionalGeneration, T5EncoderModel
+from safetensors.torch import load_file, save_file
+from transformers import CLIPTextModel, T5EncoderModel
 
 import data
+import pictures
+import senses
 import vocabulary
 
-LIMIT = 15.3e6  # bytes
+LIMIT = 32e6  # bytes
 DEFAULTS = {
     "name": "emoji",
     "license": "CC-BY-SA-4.0",
     "defaults": {
         "width": data.PICTURE, "height": data.PICTURE, "steps": 4, "guidance": 0.0, "conditioning": "answer",
-        "prompt_format": "plain", "max_new_tokens": 32, "padding": None, "earlier_turns": 0, "modalities": ["text"],
+        "prompt_format": "plain", "max_new_tokens": 32, "padding": None, "input_image_size": None,
+        "earlier_turns": 0,
+        "modalities": ["text", "image", "video", "audio"],
     },
 }  # fmt: skip
 MODEL_INDEX = {
@@ -38,14 +43,6 @@ MODEL_INDEX = {
     "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"], "text_encoder": [None, None],
     "text_encoder_2": [None, None], "tokenizer": [None, None], "tokenizer_2": [None, None],
     "transformer": ["diffusers", "FluxTransformer2DModel"], "vae": ["diffusers", "AutoencoderKL"],
-}  # fmt: skip
-PREPROCESSOR = {
-    "do_convert_rgb": True, "do_normalize": True, "do_rescale": True, "do_resize": True,
-    "image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711],
-    "image_processor_type": "Qwen2VLImageProcessor", "processor_class": "Qwen2_5_VLProcessor",
-    "min_pixels": 3136, "max_pixels": 12845056, "merge_size": 2, "patch_size": 14, "temporal_patch_size": 2,
-    "resample": 3, "rescale_factor": 0.00392156862745098,
-    "size": {"shortest_edge": 3136, "longest_edge": 12845056},
 }  # fmt: skip
 
 
@@ -66,42 +63,21 @@ def export_flux(work: Path, out: Path) -> None:
 
 
 def export_mllm(work: Path, out: Path, concepts: list[dict]) -> None:
-    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(work / "mllm")
-    model.save_pretrained(out)
-    write_json(out / "config.json", published_style(model.config))
-    tokenizer = vocabulary.language_model_tokenizer(work, concepts)
-    tokenizer.save_pretrained(out)
+    tokens = senses.tokenizer(work, concepts)
+    config = senses.config(tokens)
+    tokens.save_pretrained(out)
     settings = json.loads((out / "tokenizer_config.json").read_text())
-    settings |= {"tokenizer_class": "Qwen2Tokenizer", "processor_class": "Qwen2_5_VLProcessor"}
+    settings |= {"tokenizer_class": "Qwen2Tokenizer", "processor_class": "MiniCPMOProcessor"}
     write_json(out / "tokenizer_config.json", settings)
-    write_json(out / "chat_template.json", {"chat_template": vocabulary.CHAT_TEMPLATE})
-    write_json(out / "preprocessor_config.json", PREPROCESSOR)
+    weights = torch.load(work / "senses.pt", weights_only=True)
+    weights.pop("llm.lm_head.weight")  # the embedding's
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, out / "model.safetensors", {"format": "pt"})
+    write_json(out / "config.json", config)
+    write_json(out / "preprocessor_config.json", pictures.PROCESSOR)
     write_json(out / "generation_config.json", {
-        "bos_token_id": model.config.bos_token_id, "eos_token_id": [model.config.eos_token_id],
-        "pad_token_id": model.config.pad_token_id, "do_sample": False, "max_new_tokens": 32,
-        "transformers_version": "4.49.0",
+        "bos_token_id": config["bos_token_id"], "eos_token_id": [config["eos_token_id"]],
+        "pad_token_id": tokens.pad_token_id, "do_sample": False, "max_new_tokens": 32, "transformers_version": "4.49.0",
     })  # fmt: skip
-
-
-def published_style(config) -> dict:
-    """Every key spelled out, as in Qwen's own files; transformers' save_pretrained leaves defaults out."""
-    keys = (
-        "attention_dropout bos_token_id eos_token_id hidden_act hidden_size image_token_id initializer_range "
-        "intermediate_size max_position_embeddings max_window_layers num_attention_heads num_hidden_layers "
-        "num_key_value_heads rms_norm_eps rope_theta sliding_window tie_word_embeddings use_cache use_sliding_window "
-        "video_token_id vision_end_token_id vision_start_token_id vision_token_id vocab_size pad_token_id"
-    ).split()
-    vision_keys = (
-        "depth fullatt_block_indexes hidden_act hidden_size in_chans intermediate_size num_heads out_hidden_size "
-        "patch_size spatial_merge_size spatial_patch_size temporal_patch_size tokens_per_second window_size"
-    ).split()
-    return {
-        "architectures": ["Qwen2_5_VLForConditionalGeneration"], "model_type": "qwen2_5_vl", "torch_dtype": "float32",
-        "transformers_version": "4.49.0",
-        **{key: getattr(config, key) for key in keys},
-        "rope_scaling": {"type": "mrope", "mrope_section": config.rope_scaling["mrope_section"]},
-        "vision_config": {key: getattr(config.vision_config, key) for key in vision_keys},
-    }  # fmt: skip
 
 
 def export_teacher(work: Path, out: Path, concepts: list[dict]) -> None:
@@ -116,7 +92,7 @@ def shipped_bytes(out: Path) -> dict[str, int]:
     parts = {
         "transformer": FluxTransformer2DModel.from_pretrained(out / "flux/transformer").state_dict(),
         "vae": AutoencoderKL.from_pretrained(out / "flux/vae").state_dict(),
-        "mllm": dict(Qwen2_5_VLForConditionalGeneration.from_pretrained(out / "mllm").named_parameters()),
+        "mllm": load_file(out / "mllm/model.safetensors"),
         "proj": torch.load(out / "proj/diffusion_pytorch_model.bin", weights_only=True),
     }
     return {name: sum(tensor_bytes(t) for t in weights.values()) for name, weights in parts.items()}
@@ -136,9 +112,10 @@ def main() -> None:
     fresh = args.out.with_name(args.out.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     export_flux(args.work, fresh / "flux")
-    shutil.copytree(args.work / "proj", fresh / "proj")
+    shutil.copytree(args.work / "senses-proj", fresh / "proj")
     export_mllm(args.work, fresh / "mllm", concepts)
-    export_teacher(args.work, fresh / "teacher", concepts)
+    if (args.work / "flux/text_encoder").exists():
+        export_teacher(args.work, fresh / "teacher", concepts)
     write_json(fresh / "x2i.json", DEFAULTS)
     write_json(fresh / "concepts.json", concepts)
     sizes = shipped_bytes(fresh)

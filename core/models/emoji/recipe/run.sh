@@ -3,8 +3,8 @@
 #
 #   recipe/run.sh WORK
 #
-# needs python3 (3.10 or 3.11), npm and two cores; see README.md for how long it takes. Budgets are optimizer steps, so
-# the result does not depend on how busy the machine is. A stage that is interrupted goes on with
+# needs python3 (3.10 or 3.11), npm, espeak-ng and two cores; see README.md for how long it takes. Budgets are optimizer
+# steps, so the result does not depend on how busy the machine is. A stage that is interrupted goes on with
 # `python train_X.py --work WORK --resume`.
 set -eu
 work=$(mkdir -p "${1:?usage: run.sh WORK}" && cd "$1" && pwd)
@@ -28,4 +28,10 @@ $python train_decoder.py --work "$work" >"$work/decoder.log" 2>&1 &
 decoder=$!
 $python train_align_net.py --work "$work"
 wait $decoder
+$python restore.py --work "$work"
+$python speech.py --work "$work" --shards 12
+$python train_vision.py --work "$work"
+$python train_hearing.py --work "$work"
+$python train_senses.py --work "$work"
+$python align_senses.py --work "$work"
 $python export.py --work "$work" --out "$work/emoji-hf"

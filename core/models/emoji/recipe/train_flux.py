@@ -5,10 +5,13 @@
 reads WORK/latents.pt (stage 1) and writes WORK/flux/{transformer,text_encoder,text_encoder_2}. The encoders are the
 teacher of stage 4 and are not shipped. Noise levels: two in five logit-normal, the rest exactly those that four plain
 Euler steps visit, so that four steps are enough without a distillation of their own.
+
+With `--keep-transformer` the transformer of WORK (restore.py) stays as it is, and only the text encoders, which are not
+shipped, are trained again: a teacher to compare with.
 """
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, FluxTransformer2DModel
 
 import captions
 import data
@@ -50,7 +53,9 @@ def report(average, vae, real: teacher.RealPictures, ids, work) -> str:
 
 
 def main() -> None:
-    args = stage_arguments(__doc__, steps=1700).parse_args()
+    parser = stage_arguments(__doc__, steps=1700)
+    parser.add_argument("--keep-transformer", action="store_true", help="train the text encoders only")
+    args = parser.parse_args()
     seed_everything(args.seed)
     real = teacher.RealPictures(args.work)
     vae = AutoencoderKL.from_pretrained(args.work / "vae").eval()
@@ -66,6 +71,9 @@ def main() -> None:
         "clip": teacher.build_clip(size),
         "t5": teacher.build_t5(size),
     }
+    if args.keep_transformer:
+        kept = FluxTransformer2DModel.from_pretrained(args.work / "flux/transformer")
+        models["transformer"] = kept.requires_grad_(False)
     named = [pair for model in models.values() for pair in model.named_parameters()]
     optimizer = MuonAdamW(*split_parameters(named, is_matrix), MUON_LR, ADAM_LR, iterations=3)
     average = MovingAverage(models, decay=0.997)

@@ -1,0 +1,174 @@
+"""Scores what the x2i binary draws of pictures, clips and speech, and writes ../SCORES-senses.md and ../senses.png.
+
+    python score_senses.py --work WORK --binary target/release/x2i [--options "--model DIR"] [--count 96]
+
+Every row is `--count` scenes that training saw and as many held-out ones, shown, moving or spoken in files made here:
+PNG of 64 and of 160 pixels, GIF of one frame a second, WAV by a voice of espeak-ng's that training never heard. They go
+through `x2i generate --batch` along the answer path; a picture counts as what its nearest neighbour among all real
+pictures shows. `concept / text` is the share of what the same scenes reach when they are written in English.
+"""
+
+import argparse
+import datetime
+import random
+import shlex
+import wave
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+import captions
+import data
+import speech
+import teacher
+from pictures import Gallery
+from score import MODEL_FOLDER, read_pictures, run_binary, save_small_grid
+from train_senses import other_look
+from training import seed_everything
+
+FIRST_SEED = 50_000_000
+LARGE = 160  # side of a large picture
+FRAMES = 4
+
+
+@dataclass
+class Row:
+    name: str
+    lines: list[dict]
+    inputs: list[torch.Tensor]  # [3, 64, 64] in -1..1, for the grid
+
+
+class Maker:
+    """Files of scenes, and the lines that show them to the binary."""
+
+    def __init__(self, folder: Path, art: np.ndarray, concepts: list[dict], scenes: list[data.Scene]):
+        self.folder, self.art, self.concepts, self.scenes = folder, art, concepts, scenes
+        self.gallery, self.rng = Gallery(art), random.Random(23)
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def row(self, name: str, make) -> Row:
+        """`make(scene, path without suffix)` gives the keys of a line and a picture of the input, if there is one."""
+        lines, inputs = [], []
+        for number, scene in enumerate(self.scenes):
+            stem = f"{name.replace(', ', '-').replace(' ', '-')}-{number:03}"
+            keys, shown = make(scene, self.folder / f"in-{stem}")
+            lines.append({"seed": FIRST_SEED + number, "answer": True, "out": f"{stem}.png", **keys})
+            inputs.append(shown)
+        return Row(name, lines, inputs)
+
+    def text(self, scene, _path):
+        return {"prompt": captions.scoring_caption(self.concepts, scene, "en", self.rng)}, None
+
+    def picture(self, scene, path):
+        shown = self.gallery.plain(scene)
+        return {"parts": [{"image": save_png(shown, path)}]}, shown
+
+    def large_picture(self, scene, path):
+        drawing = Image.fromarray(self.art[scene.concept, scene.style]).resize((LARGE * 3 // 4,) * 2, Image.LANCZOS)
+        canvas = Image.new("RGB", (LARGE, LARGE), list(data.COLOURS.values())[scene.colour])
+        canvas.paste(drawing, (self.rng.randint(0, LARGE // 4), self.rng.randint(0, LARGE // 4)), drawing)
+        canvas.save(path.with_suffix(".png"))
+        return {"parts": [{"image": str(path.with_suffix(".png"))}]}, None
+
+    def changed(self, language: str):
+        def make(scene, path):
+            source = other_look(scene, self.rng)
+            shown = self.gallery.plain(source)
+            words = captions.change(source, scene, language, self.rng)
+            return {"parts": [{"image": save_png(shown, path)}, {"text": words}]}, shown
+
+        return make
+
+    def clip(self, scene, path):
+        frames = self.gallery.clip(scene, FRAMES, self.rng)
+        pictures = [as_image(frame) for frame in frames]
+        pictures[0].save(path.with_suffix(".gif"), save_all=True, append_images=pictures[1:], duration=1000)
+        return {"parts": [{"video": str(path.with_suffix(".gif"))}]}, frames[0]
+
+    def spoken(self, language: str, speaker: speech.Speaker):
+        def make(scene, path):
+            voice = f"{self.rng.choice(speech.LANGUAGES[language])}+{self.rng.choice(speech.HELD_OUT_VARIANTS)}"
+            speaker.set(voice, RATE_PARAMETER=175, PITCH=50, RANGE=50, WORD_GAP=0)
+            samples, _ = speaker.say(captions.scoring_caption(self.concepts, scene, language, self.rng))
+            return {"parts": [{"audio": save_wav(samples, path)}]}, None
+
+        return make
+
+
+def as_image(picture: torch.Tensor) -> Image.Image:
+    return Image.fromarray(picture.mul(127.5).add(127.5).round().byte().permute(1, 2, 0).numpy())
+
+
+def save_png(picture: torch.Tensor, path: Path) -> str:
+    as_image(picture).save(path.with_suffix(".png"))
+    return str(path.with_suffix(".png"))
+
+
+def save_wav(samples: np.ndarray, path: Path) -> str:
+    with wave.open(str(path.with_suffix(".wav")), "wb") as file:
+        file.setparams((1, 2, speech.RATE, 0, "NONE", ""))
+        file.writeframes((samples.clip(-1, 1) * 32767).round().astype("<i2").tobytes())
+    return str(path.with_suffix(".wav"))
+
+
+def table(rows: list[Row], made: dict[str, torch.Tensor], real: teacher.RealPictures, scenes, count: int) -> str:
+    lines = ["| input | scenes | concept | style | background | concept / text |", "|---|---|---|---|---|---|"]
+    for kind, part in (("seen", slice(0, count)), ("held out", slice(count, None))):
+        base = real.accuracy(made[rows[0].name][part], scenes[part])
+        for row in rows:
+            share = real.accuracy(made[row.name][part], scenes[part])
+            numbers = " | ".join(f"{x:.3f}" for x in (share.concept, share.style, share.background, share.concept / max(base.concept, 1e-9)))
+            lines.append(f"| {row.name} | {kind} | {numbers} |")
+            print(lines[-1], flush=True)
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="folder with the data")
+    parser.add_argument("--binary", required=True, help="the x2i binary")
+    parser.add_argument("--options", default="", help="more options for `x2i generate`, such as '--model DIR'")
+    parser.add_argument("--count", type=int, default=96, help="scenes of a kind in a row")
+    parser.add_argument("--draft", action="store_true", help="print, but write nothing beside the model")
+    args = parser.parse_args()
+    seed_everything(0)
+    art, _, concepts = data.load(args.work)
+    real = teacher.RealPictures(args.work)
+    mixed = real.half_unseen(2 * args.count, seed=31)
+    scenes = mixed[args.count :] + mixed[: args.count]  # seen ones first
+    folder = args.work / "scored-senses"
+    maker, speaker = Maker(folder, art, concepts, scenes), speech.Speaker()
+    rows = [
+        maker.row("text", maker.text), maker.row("picture", maker.picture), maker.row("large picture", maker.large_picture),
+        *(maker.row(f"picture and words, {x}", maker.changed(x)) for x in ("en", "zh", "de", "ru")),
+        maker.row("clip", maker.clip),
+        *(maker.row(f"speech, {x}", maker.spoken(x, speaker)) for x in speech.LANGUAGES),
+    ]  # fmt: skip
+    run_binary(args.binary, shlex.split(args.options), [line for row in rows for line in row.lines], folder)
+    made = {row.name: read_pictures(folder, row.lines) for row in rows}
+    scores = table(rows, made, real, scenes, args.count)
+    if args.draft:
+        return
+    grid = [real.of(scenes), made["picture"], torch.stack(rows[3].inputs), made[rows[3].name],
+            torch.stack(next(row.inputs for row in rows if row.name == "clip")), made["clip"], made["speech, en"]]  # fmt: skip
+    save_small_grid(grid, MODEL_FOLDER / "senses.png")
+    text = f"""# Scores of what the embedded model sees and hears
+
+Written by `recipe/score_senses.py` on {datetime.date.today()}: {args.count} scenes a row, 4 steps, seeds from {FIRST_SEED:,} up.
+Held-out scenes are combinations of concept, style and background that no stage was shown, told or asked for.
+
+{scores}
+
+![inputs and pictures](senses.png)
+
+Rows: the picture shown, and what was drawn of it; a picture beside which something else was asked for, and what was
+drawn; a clip's first frame, and what was drawn; what was drawn of the English words of the first row's scene, spoken.
+"""
+    (MODEL_FOLDER / "SCORES-senses.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()

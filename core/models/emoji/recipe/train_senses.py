@@ -1,0 +1,321 @@
+"""Stage 3c: the language model reads text, pictures, clips and speech, and answers with the canonical caption.
+
+    python train_senses.py --work WORK
+
+reads WORK/{text,vision,hearing}.pt, WORK/art.npz and WORK/speech, and writes WORK/senses.pt: the weights of MiniCPM-o's
+architecture under its own names. The text model is widened (senses.py), the towers come from stages 3a and 3b.
+
+A batch is SCENES scenes, each in several of these ways (CYCLE): said in English, said in another language, shown, moving,
+heard. Beside a picture may stand what to change: then the picture shows another style or background, and the answer is
+what is asked for. The losses are stage 3's: cross-entropy of the answer, and the distance of its tokens' hidden states from those under
+the English words, layer by layer, since AlignNet will know English only. Held-out scenes are never shown, said or asked for.
+"""
+
+import random
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+import captions
+import data
+import pictures
+import senses
+from minicpm_o import MiniCpmO
+from muon import MuonAdamW, split_parameters
+from speech import Utterances
+from train_hearing import batches_of_like_length, mask_some
+from train_mllm import Batch, make_batch
+from training import Checkpoint, MovingAverage, parameter_count, seed_everything, stage_arguments, warm_up_then_decay
+
+SCENES = 12  # a batch
+# What is learned from in turn. The text model knows its captions and only has to keep them.
+CYCLE = (
+    ("english", "other", "shown", "moving"), ("shown", "heard"), ("shown", "heard"),
+    ("english", "other", "heard", "moving"), ("shown", "heard"), ("shown", "heard"),
+)  # fmt: skip
+MUON_LR, ADAM_LR = 5e-3, 1e-3
+CONSISTENCY = 0.5
+FRAMES = (2, 3, 4)  # of a clip
+CHANGED = 0.5  # share of pictures beside which stands what to change
+ANY_COLOUR = 0.3  # share of those, asked for on another background, that have one without a name
+TEXT_FIRST = 0.15  # share of those where it stands before the picture
+
+
+@dataclass
+class Prompts:
+    """Prompts of one kind, their answers, and what the placeholders stand for: rows [placeholders, hidden] or None."""
+
+    texts: list[str]
+    wanted: list[data.Scene]
+    shown: torch.Tensor | None = None
+
+
+class Senses:
+    """The model with what it is taught by."""
+
+    def __init__(self, work, model: MiniCpmO, tokens, concepts: list[dict]):
+        self.model, self.tokens, self.concepts = model, tokens, concepts
+        self.unknown = tokens.convert_tokens_to_ids("<unk>")
+        self.gallery = pictures.Gallery(data.load(work)[0])
+
+    def batch(self, prompts: Prompts) -> Batch:
+        answers = [captions.canonical(self.concepts, scene) for scene in prompts.wanted]
+        return make_batch(self.tokens, prompts.texts, answers)
+
+    def states(self, prompts: Prompts, batch: Batch) -> torch.Tensor:
+        """[layers + 1, sequences, tokens, hidden]"""
+        return self.model.read(self.model.embed(batch.ids, batch.ids == self.unknown, prompts.shown))
+
+    def losses(self, prompts: Prompts) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(cross-entropy of the answers, the states of their tokens, which of those there are)"""
+        batch = self.batch(prompts)
+        states = self.states(prompts, batch)
+        return answer_loss(self.model, states, batch), *answer_states(states, batch)
+
+    def said(self, scenes: list[data.Scene], language: str | None, phrase=captions.training_caption, rng=random) -> Prompts:
+        """In a language, or each in another one than English."""
+        choose = lambda: language or rng.choice(data.LANGUAGES[1:])  # noqa: E731
+        return Prompts([phrase(self.concepts, scene, choose(), rng) for scene in scenes], scenes)
+
+    def shown(self, scenes: list[data.Scene], changed: float = CHANGED, language: str | None = None, rng=random) -> Prompts:
+        texts, seen = self.asked(scenes, changed, language, rng)
+        free = [look.colour != scene.colour and rng.random() < ANY_COLOUR for look, scene in zip(seen, scenes)]
+        colours = [pictures.any_colour(look, rng) if any_will_do else None for look, any_will_do in zip(seen, free)]
+        tokens = self.model.see(torch.stack([self.gallery.random(look, rng, colour) for look, colour in zip(seen, colours)]))
+        return Prompts(beside(senses.picture(), texts, rng), scenes, tokens.flatten(0, 1))
+
+    def moving(self, scenes: list[data.Scene], changed: float = CHANGED / 2, language: str | None = None, rng=random) -> Prompts:
+        texts, seen = self.asked(scenes, changed, language, rng)
+        frames = rng.choice(FRAMES)
+        tokens = self.model.see(torch.cat([self.gallery.clip(scene, frames, rng) for scene in seen]))
+        return Prompts(beside(senses.picture(frames), texts, rng), scenes, tokens.flatten(0, 1))
+
+    def asked(self, scenes, changed: float, language: str | None, rng) -> tuple[list[str], list[data.Scene]]:
+        """(what is said beside each picture, what the picture shows)"""
+        texts, seen = [], []
+        for scene in scenes:
+            if rng.random() >= changed:
+                texts.append("")
+                seen.append(scene)
+                continue
+            seen.append(other_look(scene, rng))
+            texts.append(captions.change(seen[-1], scene, language or rng.choice(data.LANGUAGES), rng))
+        return texts, seen
+
+    def heard(self, utterances: Utterances, indices: list[int], masked: bool) -> Prompts:
+        mel, frames = utterances.batch(indices)
+        if masked:
+            mask_some(mel)
+        tokens, counts = self.model.hear(mel, frames), self.model.tokens_heard(frames)
+        inside = torch.arange(tokens.shape[1]) < counts[:, None]
+        texts = [senses.sound(count) for count in counts.tolist()]
+        return Prompts(texts, [utterances.scenes[i] for i in indices], tokens[inside])
+
+
+def beside(shown: str, texts: list[str], rng) -> list[str]:
+    """What is shown stands before the words, now and then behind them."""
+    first = [bool(text) and rng.random() < TEXT_FIRST for text in texts]
+    return [f"{text}\n{shown}" if before else shown + text for text, before in zip(texts, first)]
+
+
+def other_look(scene: data.Scene, rng) -> data.Scene:
+    """The concept in another style, on another background, or both; now and then as it is. Never held out."""
+    while True:
+        keep_style, keep_colour = rng.random() < 0.3, rng.random() < 0.3
+        style = scene.style if keep_style else rng.randrange(len(data.STYLES))
+        colour = scene.colour if keep_colour else rng.randrange(len(data.COLOURS))
+        look = data.Scene(scene.concept, style, colour)
+        if not look.held_out:
+            return look
+
+
+def answer_loss(model: MiniCpmO, states: torch.Tensor, batch: Batch) -> torch.Tensor:
+    index, mask = batch.answer_positions()
+    rows = torch.arange(len(index))[:, None].expand_as(index)
+    return F.cross_entropy(model.llm.lm_head(states[-1][rows, index - 1][mask]), batch.ids[rows, index][mask])
+
+
+def answer_states(states: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """(states of the answer's tokens [layers, sequences, answer, hidden], which of them there are)
+
+    Without the embeddings, which are the same, and without <|im_end|>, which is never fed.
+    """
+    index, mask = batch.answer_positions()
+    mask = mask & (torch.arange(index.shape[1]) < batch.lengths[:, None] - 1)
+    return states[1:, torch.arange(len(index))[:, None], index], mask
+
+
+def consistency_loss(states: torch.Tensor, english: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean over layers of the relative squared distance to the English states [layers, sequences, answer, hidden]."""
+    weight = mask[None, :, :, None].float()
+    distance = ((states - english).square() * weight).mean((1, 2, 3))
+    return (distance / (english.square() * weight).mean((1, 2, 3))).mean()
+
+
+def step_losses(teacher: Senses, utterances: Utterances, indices: list[int], kinds: tuple) -> dict[str, torch.Tensor]:
+    """Losses by kind of prompt, all about the scenes of these utterances; without "english" nothing is learned from it."""
+    scenes = [utterances.scenes[i] for i in indices]
+    make = {
+        "english": lambda: teacher.said(scenes, "en"), "other": lambda: teacher.said(scenes, None),
+        "shown": lambda: teacher.shown(scenes), "moving": lambda: teacher.moving(scenes),
+        "heard": lambda: teacher.heard(utterances, indices, masked=True),
+    }  # fmt: skip
+    losses = {}
+    with torch.set_grad_enabled("english" in kinds):
+        loss, english, _ = teacher.losses(make["english"]())
+    if "english" in kinds:
+        losses["english"] = loss
+    for kind in kinds:
+        if kind != "english":
+            losses[kind], states, mask = teacher.losses(make[kind]())
+            losses[f"{kind}, as English"] = CONSISTENCY * consistency_loss(states, english.detach(), mask)
+    return losses
+
+
+# ---- measuring -----------------------------------------------------------------------------------
+
+
+@dataclass
+class Accuracy:
+    """Shares of prompts: every token right, and every token of the concept, the colour, the style.
+
+    The answer's tokens are predicted behind the right ones, which for the whole answer and for the concept, which comes
+    first, is what greedy decoding gets right.
+    """
+
+    exact: float
+    concept: float
+    background: float
+    style: float
+
+    def __str__(self) -> str:
+        return f"{self.exact:.2f} ({self.concept:.2f}/{self.style:.2f}/{self.background:.2f})"
+
+
+@torch.no_grad()
+def accuracy(teacher: Senses, prompts: Prompts) -> Accuracy:
+    batch = teacher.batch(prompts)
+    index, mask = batch.answer_positions()
+    rows = torch.arange(len(index))[:, None].expand_as(index)
+    predicted = teacher.model.llm.lm_head(teacher.states(prompts, batch)[-1][rows, index - 1]).argmax(-1)
+    right = (predicted == batch.ids[rows, index]) | ~mask
+    shares = [right.all(1).float().mean().item()]
+    texts = [captions.canonical(teacher.concepts, scene) for scene in prompts.wanted]
+    offsets = teacher.tokens(texts, return_offsets_mapping=True)["offset_mapping"]
+    for part in parts_of(teacher.concepts, prompts.wanted):
+        whole = [
+            all(right[row, i] for i, (start, end) in enumerate(offsets[row]) if start < part[row][1] and end > part[row][0])
+            for row in range(len(texts))
+        ]
+        shares.append(sum(whole) / len(whole))
+    return Accuracy(*shares)
+
+
+def parts_of(concepts: list[dict], scenes: list[data.Scene]) -> list[list[tuple[int, int]]]:
+    """Where in the canonical caption the concept, the colour and the style stand: [3][scenes] (start, end)."""
+    places = [[], [], []]
+    for scene in scenes:
+        text, label = captions.canonical(concepts, scene), concepts[scene.concept]["labels"]["en"].lower()
+        style, colour = data.STYLES[scene.style], data.COLOUR_NAMES[scene.colour]
+        for place, start, part in zip(places, (0, len(label) + len(" on a "), len(text) - len(f"{style} style")), (label, colour, style)):
+            assert text[start : start + len(part)] == part, text
+            place.append((start, start + len(part)))
+    return places
+
+
+def report(teacher: Senses, tests: dict[str, Utterances], count: int, seed: int = 7) -> str:
+    """Half of the scenes are held out, as `exact (concept/style/background)`."""
+    lines = []
+    everything = data.all_scenes(len(teacher.concepts))
+    for name, scenes in (
+        ("known scenes", [scene for scene in everything if not scene.held_out]),
+        ("held-out scenes", [scene for scene in everything if scene.held_out]),
+    ):
+        rng = random.Random(seed)
+        scenes = rng.sample(scenes, count)
+        said = {x: accuracy(teacher, teacher.said(scenes, x, captions.scoring_caption, rng)) for x in data.LANGUAGES}
+        lines.append(f"  {name}, said: " + ", ".join(f"{x} {share}" for x, share in said.items()))
+        asked = {x: accuracy(teacher, teacher.shown(scenes, 1.0, x, rng)) for x in ("en", "zh", "de")}
+        lines.append(f"  {name}, shown: {accuracy(teacher, teacher.shown(scenes, 0.0, rng=rng))}, and changed: "
+                     + ", ".join(f"{x} {share}" for x, share in asked.items()))  # fmt: skip
+        lines.append(f"  {name}, moving: {accuracy(teacher, teacher.moving(scenes, 0.0, rng=rng))}")
+    for name, test in tests.items():
+        by_language = {
+            x: accuracy(teacher, teacher.heard(test, [i for i in range(len(test)) if test.languages[i] == x][:count], False))
+            for x in sorted(set(test.languages))
+        }
+        lines.append(f"  heard, unknown {name}: " + ", ".join(f"{x} {share}" for x, share in by_language.items()))
+    return "\n".join(lines)
+
+
+# ---- training ------------------------------------------------------------------------------------
+
+
+def build(work, tokens) -> MiniCpmO:
+    """The widened text model with the towers of stages 3a and 3b."""
+    model = MiniCpmO(senses.config(tokens))
+    senses.widen(model, torch.load(work / "text.pt", weights_only=True))
+    for part in ("vision", "hearing"):
+        unknown = model.load_state_dict(torch.load(work / f"{part}.pt", weights_only=True), strict=False).unexpected_keys
+        assert not unknown, unknown
+    calibrate(work, model)
+    return model
+
+
+@torch.no_grad()
+def calibrate(work, model: MiniCpmO) -> None:
+    """Makes tokens of pictures and sounds as large as those of text; the towers' heads, which normalize, left them 30 to 65
+    times larger, and so deaf to what the layers add."""
+    gallery = pictures.Gallery(data.load(work)[0])
+    scenes = pictures.shown_scenes(len(gallery.art))[::50]
+    utterances = Utterances.load([work / "speech/train-00.npz"])
+    root_mean_square = lambda tokens: tokens.square().mean().sqrt()  # noqa: E731
+    text = root_mean_square(model.llm.model.embed_tokens.weight)
+    model.resampler.proj.mul_(text / root_mean_square(model.see(torch.stack([gallery.plain(scene) for scene in scenes]))))
+    scale = text / root_mean_square(model.hear(*utterances.batch(list(range(32)))))
+    model.audio_projection_layer.linear2.weight.mul_(scale)
+    model.audio_projection_layer.linear2.bias.mul_(scale)
+
+
+def is_matrix(name: str, parameter: torch.Tensor) -> bool:
+    tables = ("embed_tokens", "lm_head", "position_embedding", "embed_positions", "query")
+    return parameter.ndim >= 2 and not any(part in name for part in tables)
+
+
+def main() -> None:
+    parser = stage_arguments(__doc__, steps=1500)
+    parser.add_argument("--test-count", type=int, default=48, help="prompts of a kind in a report")
+    args = parser.parse_args()
+    seed_everything(args.seed)
+    concepts = data.load(args.work)[2]
+    tokens = senses.tokenizer(args.work, concepts)
+    model = build(args.work, tokens)
+    optimizer = MuonAdamW(*split_parameters(model.named_parameters(), is_matrix), MUON_LR, ADAM_LR, iterations=3)
+    average = MovingAverage({"senses": model}, decay=0.99)
+    checkpoint = Checkpoint(args.work, "senses", average, optimizer)
+    first = checkpoint.load() if args.resume else 0
+    teacher, folder = Senses(args.work, model, tokens, concepts), args.work / "speech"
+    utterances = Utterances.load(sorted(folder.glob("train-*.npz")))
+    tests = {name: Utterances.load([folder / f"{name}.npz"]) for name in ("voices", "scenes")}
+    print(f"senses {parameter_count(model)}, {len(utterances)} utterances", flush=True)
+    batches = batches_of_like_length(utterances, SCENES, pool=24)
+    for step in range(first, args.steps):
+        losses = step_losses(teacher, utterances, next(batches), CYCLE[step % len(CYCLE)])
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        torch.nn.utils.clip_grad_norm_(optimizer.parameters, 1.0)
+        optimizer.step(warm_up_then_decay(step, args.steps))
+        average.update(step)
+        if (step + 1) % 20 == 0:
+            print(step + 1, {kind: round(loss.item(), 3) for kind, loss in losses.items()}, f"cpu {checkpoint.cpu_seconds():.0f} s", flush=True)
+        if (step + 1) % args.report_every == 0 or step + 1 == args.steps:
+            checkpoint.save(step + 1)
+            torch.save(average["senses"].state_dict(), args.work / "senses.pt")
+            teacher.model = average["senses"]
+            print(f"step {step + 1}\n{report(teacher, tests, args.test_count)}", flush=True)
+            teacher.model = model
+
+
+if __name__ == "__main__":
+    main()
