@@ -14,7 +14,7 @@ import { initialise } from './wasm.js';
 
 /** Carries messages in order. */
 export interface Channel {
-  post(message: ToHost): void;
+  post(message: ToHost, transfer?: Transferable[]): void;
   /** Set by the client before it posts. */
   onMessage: (message: FromHost) => void;
   /** The host is gone: it could not start, or died. */
@@ -49,8 +49,8 @@ export class WorkerChannel implements Channel {
     };
   }
 
-  post(message: ToHost): void {
-    this.#worker.postMessage(message);
+  post(message: ToHost, transfer: Transferable[] = []): void {
+    this.#worker.postMessage(message, transfer);
   }
 
   close(): void {

@@ -16,6 +16,8 @@ import type { Call, CallName, Calls, FromHost } from './messages.js';
 export interface CallOptions {
   /** Asks the host to stop; the call then rejects when the host has stopped. */
   signal?: AbortSignal | undefined;
+  /** What moves to the host instead of being copied. */
+  transfer?: Transferable[];
   onEvent?: (event: WasmEvent) => void;
 }
 
@@ -48,7 +50,7 @@ export class Client {
   call<K extends CallName>(
     call: K,
     params: Calls[K]['params'],
-    { signal, onEvent }: CallOptions = {},
+    { signal, transfer, onEvent }: CallOptions = {},
   ): Promise<Calls[K]['answer']> {
     if (this.#failure) return Promise.reject(this.#failure);
     const id = ++this.#lastId;
@@ -58,7 +60,7 @@ export class Client {
     const abort = (): void => this.#channel.post({ id, call: 'abort' });
     signal?.addEventListener('abort', abort, { once: true });
     try {
-      this.#channel.post({ id, call, params } as Call);
+      this.#channel.post({ id, call, params } as Call, transfer);
     } catch (cause) {
       // What can't be cloned never left.
       const error = new X2iError('request', `can't be sent to the worker: ${cause}`, { cause });

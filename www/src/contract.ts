@@ -29,21 +29,42 @@ export interface Pixels {
   pixels: Uint8ClampedArray<ArrayBuffer>;
 }
 
-/** A picture in a prompt: its pixels, and what the PNG will say of it. */
-export interface PromptImage extends Pixels {
+/** What a PNG says of an input. */
+export interface InputFile {
   name: string;
   sha256: string;
 }
+
+/** A picture in a prompt. */
+export interface InputImage extends InputFile, Pixels {}
+
+/** A video in a prompt; without `fps` the model's own rate is meant. */
+export interface InputVideo extends InputFile {
+  frames: Pixels[];
+  fps?: number;
+}
+
+/** A sound in a prompt: one channel, 16 kHz. */
+export interface InputAudio extends InputFile {
+  samples: Float32Array;
+}
+
+/** Weights that stand beside the model. */
+export interface InputWeights extends InputFile {
+  data: Blob;
+}
+
+export type WasmPart = { text: string } | { image: InputImage } | { video: InputVideo } | { audio: InputAudio };
 
 export type WasmEvent =
   | { kind: 'download'; file: string; done: number; total: number; cached: boolean }
   | { kind: 'warning'; code: Warning['code']; message: string }
   | { kind: 'load'; done: number; total: number }
-  | { kind: 'encode'; done: number; total: number }
+  | { kind: 'encode'; done: number; total: number; answer?: string }
   | { kind: 'decode'; done: number; total: number }
   | { kind: 'denoise'; step: number; steps: number; done: number; total: number; preview?: Pixels };
 
-/** What is asked for, beside the prompt. */
+/** What is asked for, but for all that is shown. */
 export interface WasmSettings {
   seed: bigint | number;
   width?: number;
@@ -55,7 +76,16 @@ export interface WasmSettings {
 }
 
 export interface WasmRequest extends WasmSettings {
-  prompt: Array<{ text: string } | { image: PromptImage }>;
+  prompt: WasmPart[];
+  turns: Array<{ prompt: WasmPart[]; answer: string }>;
+  init?: { image: InputImage; strength: number };
+  control?: { image: InputImage; scale: number };
+}
+
+export interface LoadOptions {
+  cache: 'auto' | 'none';
+  loras: Array<InputWeights & { scale: number }>;
+  control?: InputWeights;
 }
 
 export interface WasmPainting extends Pixels {
@@ -69,10 +99,12 @@ export interface Session {
   device(): DeviceInfo;
   load(
     model: ModelReference,
-    options: { cache: 'auto' | 'none' },
+    options: LoadOptions,
     signal: AbortSignal | undefined,
     onEvent: (event: WasmEvent) => void,
   ): Promise<ModelInfo>;
+  /** Which of so many frames the model looks at. */
+  chooseFrames(frames: number, fps: number): Uint32Array;
   generate(
     request: WasmRequest,
     signal: AbortSignal | undefined,

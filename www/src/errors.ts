@@ -10,6 +10,7 @@
  * | code | meaning |
  * |---|---|
  * | `aborted` | the caller's signal; `cause` is its reason |
+ * | `audio` | a sound in the prompt can't be read, or the microphone can't be used |
  * | `closed` | {@link Pipeline.close} was called |
  * | `config` | an option, a URL or a `model.json` is wrong, or the worker could not start |
  * | `device-limit` | the adapter is too small; the message names the limit and its value |
@@ -19,6 +20,7 @@
  * | `image` | a picture in the prompt can't be read |
  * | `integrity` | a file's SHA-256 differs; the message names the file |
  * | `internal` | a bug; the next call starts afresh |
+ * | `lora` | a LoRA does not fit the model; the message names every key that matches nothing |
  * | `missing-file` | the model lacks a file |
  * | `missing-tensor` | a weight file lacks a tensor |
  * | `modality` | the model can't read that kind of input |
@@ -26,9 +28,11 @@
  * | `quota` | the browser gives no more storage or memory |
  * | `request` | the request can't be painted: a size, a seed, too many steps |
  * | `shape` | a tensor's shape differs from the model's |
+ * | `video` | a video in the prompt can't be read |
  */
 export type X2iErrorCode =
   | 'aborted'
+  | 'audio'
   | 'closed'
   | 'config'
   | 'device-limit'
@@ -38,17 +42,20 @@ export type X2iErrorCode =
   | 'image'
   | 'integrity'
   | 'internal'
+  | 'lora'
   | 'missing-file'
   | 'missing-tensor'
   | 'modality'
   | 'network'
   | 'quota'
   | 'request'
-  | 'shape';
+  | 'shape'
+  | 'video';
 
 /** The codes at run time; a record, so that the compiler misses none. */
 const CODES: Record<X2iErrorCode, true> = {
   aborted: true,
+  audio: true,
   closed: true,
   config: true,
   'device-limit': true,
@@ -58,6 +65,7 @@ const CODES: Record<X2iErrorCode, true> = {
   image: true,
   integrity: true,
   internal: true,
+  lora: true,
   'missing-file': true,
   'missing-tensor': true,
   modality: true,
@@ -65,6 +73,7 @@ const CODES: Record<X2iErrorCode, true> = {
   quota: true,
   request: true,
   shape: true,
+  video: true,
 };
 
 /** Every failure of this package. */

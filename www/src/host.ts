@@ -9,8 +9,8 @@
 
 import type { Session, WasmEvent, WasmModule } from './contract.js';
 import { toX2iError, X2iError } from './errors.js';
+import { readRequest, readWeights } from './inputs.js';
 import type { Call, CallName, Calls, FromHost, Painted, ToHost } from './messages.js';
-import { readPrompt } from './pictures.js';
 
 /** Gives the initialised module. */
 export type LoadWasm = (wasmUrl: string | undefined) => Promise<WasmModule>;
@@ -90,11 +90,13 @@ export class Host {
       this.#session = await Session.open(device);
       return this.#session.device();
     },
-    load: ({ model, cache }, { signal, onEvent }) => this.#opened().load(model, { cache }, signal, onEvent),
-    generate: async ({ prompt, settings }, { signal, onEvent }) => {
-      const read = await readPrompt(prompt);
+    load: async (sent, { signal, onEvent }) =>
+      this.#opened().load(sent.model, await readWeights(sent), signal, onEvent),
+    chooseFrames: async ({ frames, fps }) => this.#opened().chooseFrames(frames, fps),
+    generate: async (sent, { signal, onEvent }) => {
+      const request = await readRequest(sent);
       const watch = new Stopwatch();
-      const painting = await this.#opened().generate({ ...settings, prompt: read }, signal, (event) => {
+      const painting = await this.#opened().generate(request, signal, (event) => {
         watch.hear(event);
         onEvent(event);
       });

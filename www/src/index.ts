@@ -1,5 +1,5 @@
 /**
- * X2I in a browser: text in any language, and pictures, become a picture, on WebGPU or in WebAssembly.
+ * X2I in a browser: text in any language, pictures, videos and sounds become a picture, on WebGPU or in WebAssembly.
  *
  * {@link createPipeline} is the way in.
  *
@@ -8,5 +8,6 @@
 
 export { X2iError, type X2iErrorCode } from './errors.js';
 export { createPipeline } from './pipeline.js';
+export { type Recording, type RecordingOptions, recordAudio } from './recording.js';
 export { cachedModels, deleteCachedModel, describeModel, listDevices, readMetadata } from './tools.js';
 export type * from './types.js';

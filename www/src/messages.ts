@@ -19,8 +19,41 @@ import type {
   Painting,
 } from './types.js';
 
-/** One part of a prompt as it crosses; the host reads pictures, so that the page need not. */
-export type SentPart = { text: string } | { image: ImageSource };
+/**
+ * One part of a prompt as it crosses: the host reads pictures, so that the page need not; videos and sounds are decoded
+ * where there are the means for it, on the page.
+ */
+export type SentPart = { text: string } | { image: ImageSource } | { video: SentVideo } | { audio: SentAudio };
+
+/** Frames that are looked at, and the file that they come from. */
+export interface SentVideo {
+  file?: Blob;
+  frames: ImageSource[];
+  fps?: number;
+}
+
+/** One channel of 16 kHz, and the file that it comes from. */
+export interface SentAudio {
+  file?: Blob;
+  samples: Float32Array;
+}
+
+/** What one picture is made of. */
+export interface SentRequest {
+  prompt: SentPart[];
+  turns: Array<{ prompt: SentPart[]; answer: string }>;
+  init?: { image: ImageSource; strength: number };
+  control?: { image: ImageSource; scale: number };
+  settings: WasmSettings;
+}
+
+/** A model, and the weights that stand beside it. */
+export interface SentModel {
+  model: ModelReference;
+  cache: 'auto' | 'none';
+  loras: Array<{ data: Blob; scale: number }>;
+  control?: Blob;
+}
 
 /** A finished picture, and how long its phases took. */
 export interface Painted extends WasmPainting {
@@ -32,8 +65,9 @@ export interface Calls {
   /** The first call of all. */
   start: { params: { wasmUrl?: string }; answer: undefined };
   open: { params: { device: DeviceChoice }; answer: DeviceInfo };
-  load: { params: { model: ModelReference; cache: 'auto' | 'none' }; answer: ModelInfo };
-  generate: { params: { prompt: SentPart[]; settings: WasmSettings }; answer: Painted };
+  load: { params: SentModel; answer: ModelInfo };
+  chooseFrames: { params: { frames: number; fps: number }; answer: Uint32Array };
+  generate: { params: SentRequest; answer: Painted };
   listDevices: { params: undefined; answer: DeviceInfo[] };
   describeModel: { params: { model: ModelReference }; answer: ModelDescription };
   cachedModels: { params: undefined; answer: CachedModel[] };

@@ -1,5 +1,5 @@
 /**
- * Pictures in and out: a prompt's pictures to RGBA with their SHA-256, and painted pixels to what the caller wants.
+ * Pictures in and out: those that are shown to RGBA with their SHA-256, and painted pixels to what the caller wants.
  *
  * Reading runs where the host is, so in the worker, since decoding a photograph takes longer than a frame. PNG files
  * are written by the WebAssembly module, with their metadata; none are here.
@@ -7,34 +7,40 @@
  * @module
  */
 
-import type { Pixels, PromptImage, WasmRequest } from './contract.js';
+import type { InputFile, InputImage, Pixels } from './contract.js';
 import { toX2iError, X2iError } from './errors.js';
-import type { Painted, SentPart } from './messages.js';
+import type { Painted } from './messages.js';
 import type { ImageSource, Output, Painting } from './types.js';
 
-/** The parts with their pictures as pixels. */
-export function readPrompt(parts: SentPart[]): Promise<WasmRequest['prompt']> {
-  return Promise.all(
-    parts.map(async (part, index) => ('text' in part ? part : { image: await readImage(part.image, index) })),
-  );
-}
-
-/** The hash is of the file's bytes, as natively; pictures that never were files are hashed by their pixels. */
-async function readImage(source: ImageSource, index: number): Promise<PromptImage> {
-  const nameless = `image-${index + 1}`;
+/** A picture that is shown, and what the PNG will say of it. */
+export async function readImage(source: ImageSource, nameless: string): Promise<InputImage> {
   try {
-    if (source instanceof Blob) {
-      const sha256 = await sha256Of(await source.arrayBuffer());
-      const name = source instanceof File ? source.name : nameless;
-      return { name, sha256, ...(await decode(source)) };
-    }
-    const pixels = source instanceof ImageData ? fromImageData(source) : draw(source);
+    if (source instanceof Blob) return { ...(await fileFacts(source, nameless)), ...(await decode(source)) };
+    const pixels = pixelsOf(source);
     return { name: nameless, sha256: await sha256Of(pixels.pixels), ...pixels };
   } catch (thrown) {
     const error = toX2iError(thrown);
     if (error.code !== 'internal') throw error;
-    throw new X2iError('image', `picture ${index + 1} of the prompt can't be read: ${error.message}`);
+    throw new X2iError('image', `${nameOf(source, nameless)} can't be read: ${error.message}`);
   }
+}
+
+/** A picture's pixels, without the hash. */
+export async function readPixels(source: ImageSource): Promise<Pixels> {
+  return source instanceof Blob ? decode(source) : pixelsOf(source);
+}
+
+function pixelsOf(source: ImageBitmap | ImageData): Pixels {
+  return 'data' in source ? fromImageData(source) : draw(source);
+}
+
+/** A file's name and the hash of its bytes, as natively. */
+export async function fileFacts(file: Blob, nameless: string): Promise<InputFile> {
+  return { name: nameOf(file, nameless), sha256: await sha256Of(await file.arrayBuffer()) };
+}
+
+function nameOf(source: unknown, nameless: string): string {
+  return source instanceof File ? source.name : nameless;
 }
 
 /** Turned as its EXIF says, and without colour management, which is how the native program reads it. */
@@ -65,9 +71,9 @@ function fromImageData({ width, height, data }: ImageData): Pixels {
   return { width, height, pixels: data as Uint8ClampedArray<ArrayBuffer> };
 }
 
-async function sha256Of(bytes: BufferSource): Promise<string> {
+export async function sha256Of(bytes: BufferSource): Promise<string> {
   if (!globalThis.crypto?.subtle) {
-    throw new X2iError('image', 'pictures in a prompt need a secure context: https, or localhost');
+    throw new X2iError('image', 'pictures, videos and sounds need a secure context: https, or localhost');
   }
   const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');

@@ -11,10 +11,10 @@ import type { Client } from './client.js';
 import type { WasmEvent, WasmSettings } from './contract.js';
 import { abortedBy, toX2iError, X2iError } from './errors.js';
 import { RunningGeneration } from './generation.js';
-import type { SentPart } from './messages.js';
 import { locate } from './model.js';
 import { toImageData, toPainting } from './pictures.js';
 import { type History, LoadEstimate, PaintEstimate } from './progress.js';
+import { prepare, readSettings, readWeights } from './prompt.js';
 import { takeClient } from './runtime.js';
 import type { DeviceInfo, GenerateOptions, Generation, ModelInfo, Output, Pipeline, PipelineOptions } from './types.js';
 
@@ -62,7 +62,7 @@ async function start(
   life.addEventListener('abort', end);
   try {
     const device = await client.call('open', { device: options.device ?? 'auto' });
-    const params = { model, cache: options.cache ?? 'auto' };
+    const params = { model, cache: options.cache ?? ('auto' as const), ...readWeights(options) };
     return { client, device, model: await client.call('load', params, onEvent && { onEvent }) };
   } catch (thrown) {
     const error = toX2iError(thrown);
@@ -82,7 +82,6 @@ function listen({ onProgress, onWarning }: PipelineOptions): (event: WasmEvent) 
 /** A call that waits or runs. */
 interface Job {
   options: GenerateOptions;
-  prompt: SentPart[];
   settings: WasmSettings;
   run: RunningGeneration<Output>;
 }
@@ -116,7 +115,7 @@ class QueuedPipeline implements Pipeline {
       if (this.#life.signal.aborted) throw this.#life.signal.reason;
       if (signal?.aborted) throw abortedBy(signal);
       // The queue does not care for the form of the result, which `#paint` gives as asked.
-      const job = { ...readOptions(options), run: run as unknown as RunningGeneration<Output> };
+      const job = { options, settings: readSettings(options), run: run as unknown as RunningGeneration<Output> };
       const abort = (): void => run.fail(abortedBy(signal as AbortSignal));
       signal?.addEventListener('abort', abort, { once: true });
       const forget = (): void => signal?.removeEventListener('abort', abort);
@@ -152,8 +151,11 @@ class QueuedPipeline implements Pipeline {
   }
 
   /** Returns when the host is free again, which after an abort is later than the caller's rejection. */
-  async #paint({ options, prompt, settings, run }: Job): Promise<void> {
+  async #paint({ options, settings, run }: Job): Promise<void> {
     const { client, model } = await this.#ready();
+    if (run.isOver) return;
+    const choose = (frames: number, fps: number): Promise<Uint32Array> => client.call('chooseFrames', { frames, fps });
+    const { request, transfer } = await prepare(options, settings, choose);
     if (run.isOver) return;
     const likeness = likenessOf(options, model);
     const known = this.#history?.likeness === likeness ? this.#history.timings : undefined;
@@ -161,9 +163,14 @@ class QueuedPipeline implements Pipeline {
     const onEvent = (event: WasmEvent): void => {
       if (event.kind === 'download' || event.kind === 'load' || event.kind === 'warning') return;
       const preview = event.kind === 'denoise' && event.preview;
-      run.report({ ...estimate.hear(event), ...(preview && { preview: toImageData(preview) }) });
+      const answer = event.kind === 'encode' && event.answer;
+      run.report({
+        ...estimate.hear(event),
+        ...(preview && { preview: toImageData(preview) }),
+        ...(answer !== undefined && answer !== false && { answer }),
+      });
     };
-    const painted = await client.call('generate', { prompt, settings }, { signal: options.signal, onEvent });
+    const painted = await client.call('generate', request, { signal: options.signal, transfer, onEvent });
     this.#history = { likeness, timings: painted.timings };
     run.finish(await toPainting(painted, options.output ?? 'bitmap'));
   }
@@ -183,26 +190,4 @@ function likenessOf({ width, height, steps, conditioning }: GenerateOptions, { d
     steps ?? defaults.steps,
     conditioning ?? defaults.conditioning,
   ].join();
-}
-
-/** What is sent of a caller's options. */
-function readOptions(options: GenerateOptions): Omit<Job, 'run'> {
-  const { prompt, preview, width, height, steps, guidance, conditioning } = options;
-  const parts = typeof prompt === 'string' ? [prompt] : prompt;
-  const given = Object.entries({ width, height, steps, guidance, conditioning }).filter(
-    ([, value]) => value !== undefined,
-  );
-  return {
-    options,
-    prompt: parts.map((part) => (typeof part === 'string' ? { text: part } : part)),
-    settings: { ...Object.fromEntries(given), seed: readSeed(options.seed), preview: preview ?? true },
-  };
-}
-
-function readSeed(seed: number | bigint | undefined): number | bigint {
-  // 32 bits: enough to differ, short enough to be typed again.
-  if (seed === undefined) return crypto.getRandomValues(new Uint32Array(1))[0] as number;
-  const whole = typeof seed === 'bigint' || Number.isSafeInteger(seed);
-  if (whole && seed >= 0 && seed < 2n ** 64n) return seed;
-  throw new X2iError('request', `seed ${seed} is no whole number from 0 to 2^64 - 1; above 2^53 it is a bigint`);
 }

@@ -32,10 +32,52 @@ export interface DeviceInfo {
 }
 
 /** One part of a prompt; parts are read in order. */
-export type PromptPart = string | { text: string } | { image: ImageSource };
+export type PromptPart =
+  | string
+  | { text: string }
+  | { image: ImageSource }
+  | { video: VideoSource }
+  | { audio: AudioSource };
 
-/** A picture that the prompt shows. */
+/** A picture: a file, turned as its EXIF says, or pixels. */
 export type ImageSource = Blob | ImageBitmap | ImageData;
+
+/** A video: a file (MP4, MOV, WebM, Matroska, or an animated GIF, WebP or PNG), or its frames. */
+export type VideoSource = Blob | VideoFrames;
+
+/** The frames of a video, all of one size. The model looks at each of them; of a file it chooses some. */
+export interface VideoFrames {
+  frames: ImageSource[];
+  /** How many of them are a second; default: as many as the model would look at (1 in all published ones). */
+  fps?: number;
+}
+
+/** A sound: a file, also a video's, in any format that the browser decodes; or samples. */
+export type AudioSource = Blob | AudioBuffer | AudioSamples;
+
+/** The samples of one channel, in -1..1. */
+export interface AudioSamples {
+  samples: Float32Array;
+  sampleRate: number;
+}
+
+/** An earlier turn of a conversation. */
+export interface Turn {
+  /** What was shown and said. */
+  prompt: string | PromptPart[];
+  /** What the LLM answered: `answer` of that turn's {@link Painting}. */
+  answer: string;
+}
+
+/** A weight file: safetensors, GGUF or a PyTorch pickle. A `File` is called by its name in messages and metadata. */
+export type WeightData = Blob | ArrayBuffer | ArrayBufferView<ArrayBuffer>;
+
+/** A LoRA of the transformer, with the names of diffusers, PEFT, kohya, BFL or x-labs. */
+export interface Lora {
+  data: WeightData;
+  /** How much it counts; default 1. */
+  scale?: number;
+}
 
 /** The form of a finished picture. */
 export type Output = 'bitmap' | 'blob' | 'pixels';
@@ -56,6 +98,10 @@ export interface PipelineOptions extends RuntimeOptions {
   device?: DeviceChoice;
   /** `auto` keeps weights in OPFS (or Cache Storage); `none` reads ranges from the network alone. */
   cache?: 'auto' | 'none';
+  /** Low-rank changes of the transformer, all of which count. */
+  loras?: Lora[];
+  /** LightControl's weights, for pictures with a `control`. */
+  controlWeights?: WeightData;
   /** Hears downloads and loading; not those of a restart after a lost device. */
   onProgress?: (progress: LoadProgress) => void;
   /** Hears what went on differently than wished, such as a full disk. */
@@ -80,13 +126,27 @@ export interface LoadProgress {
 
 /** Something that did not stop the work. */
 export interface Warning {
-  code: 'cache-unavailable' | 'quota' | 'unverified';
+  code: 'cache-unavailable' | 'lora' | 'quota' | 'unverified';
   message: string;
 }
 
 export interface GenerateOptions {
   /** Text, or parts in order. */
   prompt: string | PromptPart[];
+  /** What was said before, oldest first; the LLM is shown as much of it as the model can use. */
+  turns?: Turn[];
+  /** A picture to begin with (img2img), resized to that of the new one. */
+  init?: {
+    image: ImageSource;
+    /** How far to leave it: above 0 and at most 1, the share of the steps that are made; default 0.6. */
+    strength?: number;
+  };
+  /** A picture that LightControl steers by, resized likewise; needs {@link PipelineOptions.controlWeights}. */
+  control?: {
+    image: ImageSource;
+    /** How much it counts; default 1. */
+    scale?: number;
+  };
   /** Default: random, told in the result. A bigint reaches all 64 bits. */
   seed?: number | bigint;
   /** Default: the model's. */
@@ -118,6 +178,8 @@ export interface StepProgress {
   eta?: number;
   /** The picture as it looks so far, after each step. */
   preview?: ImageData;
+  /** What the LLM answered, as soon as it has (the last of `encode`), where its answer paints. */
+  answer?: string;
 }
 
 /** A finished picture. */
@@ -146,7 +208,7 @@ export interface Metadata {
   format: number;
   versions: { x2i: string; burn: string };
   model: { name: string; place: string; files: Record<string, string> };
-  prompt: Array<{ text: string } | { image: { file: string; sha256: string } }>;
+  prompt: Array<{ text: string } | { image: UsedFile } | { video: UsedFile & { fps: number } } | { audio: UsedFile }>;
   width: number;
   height: number;
   steps: number;
@@ -157,14 +219,26 @@ export interface Metadata {
   sampler: string;
   device: { id: string; name: string };
   answer?: string;
+  loras?: Array<{ weights: UsedFile; scale: number }>;
+  init?: { picture: UsedFile; strength: number };
+  control?: { picture: UsedFile; weights: UsedFile; scale: number };
 }
+
+/** A file that had a part in a picture and itself stays where it is. */
+export interface UsedFile {
+  file: string;
+  sha256: string;
+}
+
+/** A kind of input. */
+export type Modality = 'text' | 'image' | 'video' | 'audio';
 
 /** A loaded model. */
 export interface ModelInfo {
   name: string;
   license?: string;
-  /** What it reads: `text`, `image`. */
-  modalities: string[];
+  /** What it reads. */
+  modalities: Modality[];
   defaults: { width: number; height: number; steps: number; guidance: number; conditioning: 'prompt' | 'answer' };
 }
 

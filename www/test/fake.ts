@@ -7,11 +7,20 @@
  */
 
 import { WorkerChannel } from '../src/channel.js';
-import type { Session, WasmEvent, WasmModule, WasmPainting, WasmRequest } from '../src/contract.js';
+import type {
+  InputFile,
+  LoadOptions,
+  Session,
+  WasmEvent,
+  WasmModule,
+  WasmPainting,
+  WasmPart,
+  WasmRequest,
+} from '../src/contract.js';
 import { Host } from '../src/host.js';
 import type { ToHost } from '../src/messages.js';
 import { connectWith } from '../src/runtime.js';
-import type { DeviceInfo, Metadata, ModelInfo } from '../src/types.js';
+import type { DeviceInfo, Metadata, ModelInfo, UsedFile } from '../src/types.js';
 
 export const DEVICE: DeviceInfo = { kind: 'cpu', name: 'CPU', software: false, f16: false, subgroups: false };
 
@@ -30,6 +39,8 @@ export class Script {
   /** `open`, `load` and `generate PROMPT`, `end PROMPT`, of all workers in order. */
   readonly log: string[] = [];
   readonly workers: FakeWorker[] = [];
+  /** What the last model was loaded with. */
+  loaded: LoadOptions | undefined;
   open: (device: string) => Promise<void> = async () => {};
   load: Load = async (_signal, onEvent) => {
     onEvent({ kind: 'download', file: 'flux.gguf', done: 5, total: 10, cached: false });
@@ -72,8 +83,8 @@ export class FakeWorker {
     port1.onmessage = ({ data }) => this.onmessage({ data });
   }
 
-  postMessage(message: unknown): void {
-    if (!this.terminated) this.#ports.port1.postMessage(message);
+  postMessage(message: unknown, transfer: Transferable[]): void {
+    if (!this.terminated) this.#ports.port1.postMessage(message, transfer as never);
   }
 
   /** A worker is ended between two instructions: nothing it had still to say arrives. */
@@ -93,11 +104,13 @@ export class FakeWorker {
 function moduleOf(script: Script, worker: FakeWorker): WasmModule {
   const session: Session = {
     device: () => DEVICE,
-    load: async (_model, _options, signal, onEvent) => {
+    load: async (_model, options, signal, onEvent) => {
       script.log.push('load');
+      script.loaded = options;
       await script.load(signal, onEvent);
       return MODEL;
     },
+    chooseFrames: (frames) => new Uint32Array([0, frames - 1]),
     generate: async (request, signal, onEvent) => {
       script.log.push(`generate ${textOf(request)}`);
       try {
@@ -121,7 +134,8 @@ function moduleOf(script: Script, worker: FakeWorker): WasmModule {
     describeModel: async ({ name }) => ({ name, files: [], bytes: 1, cachedBytes: 0 }),
     cachedModels: async () => [],
     deleteCachedModel: async () => {},
-    readMetadata: (png) => (png.length > 0 ? metadataOf({ prompt: [], seed: png.length, preview: false }) : undefined),
+    readMetadata: (png) =>
+      png.length > 0 ? metadataOf({ prompt: [], turns: [], seed: png.length, preview: false }) : undefined,
     onPanic: (handler) => {
       worker.panic = handler;
     },
@@ -163,7 +177,13 @@ export function breathe(milliseconds = 2): Promise<void> {
 }
 
 export function textOf({ prompt }: WasmRequest): string {
-  return prompt.map((part) => ('text' in part ? part.text : part.image.name)).join(' ');
+  return prompt.map((part) => ('text' in part ? part.text : fileOf(part).file)).join(' ');
+}
+
+/** What the PNG says of an input. */
+function fileOf(part: Exclude<WasmPart, { text: string }>): UsedFile {
+  const [{ name, sha256 }] = Object.values(part) as [InputFile];
+  return { file: name, sha256 };
 }
 
 function pixels(value: number): Uint8ClampedArray<ArrayBuffer> {
@@ -176,7 +196,7 @@ function metadataOf(request: WasmRequest): Metadata {
     versions: { x2i: '0', burn: '0' },
     model: { name: 'fake', place: '', files: {} },
     prompt: request.prompt.map((part) =>
-      'text' in part ? part : { image: { file: part.image.name, sha256: part.image.sha256 } },
+      'text' in part ? part : ({ [Object.keys(part)[0] as 'image']: fileOf(part) } as { image: UsedFile }),
     ),
     width: 2,
     height: 2,

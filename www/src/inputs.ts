@@ -1,0 +1,77 @@
+/**
+ * What was sent to what the module takes: pictures and frames as pixels, and of every file its name and SHA-256.
+ *
+ * It runs where the host is, so in the worker, since a photograph takes longer than a frame of the page.
+ *
+ * @module
+ */
+
+import type { InputAudio, InputVideo, LoadOptions, WasmPart, WasmRequest } from './contract.js';
+import { toX2iError, X2iError } from './errors.js';
+import type { SentAudio, SentModel, SentPart, SentRequest, SentVideo } from './messages.js';
+import { fileFacts, readImage, readPixels, sha256Of } from './pictures.js';
+
+/** A request with all that it shows as numbers. */
+export async function readRequest({ prompt, turns, init, control, settings }: SentRequest): Promise<WasmRequest> {
+  const earlier: WasmRequest['turns'] = [];
+  for (const turn of turns) earlier.push({ prompt: await readParts(turn.prompt), answer: turn.answer });
+  return {
+    ...settings,
+    prompt: await readParts(prompt),
+    turns: earlier,
+    ...(init && { init: { ...init, image: await readImage(init.image, 'init') } }),
+    ...(control && { control: { ...control, image: await readImage(control.image, 'control') } }),
+  };
+}
+
+/** Weights beside the model, each with what the PNG will say of it. */
+export async function readWeights({ cache, loras, control }: SentModel): Promise<LoadOptions> {
+  const read = async (data: Blob, nameless: string) => ({ ...(await fileFacts(data, nameless)), data });
+  return {
+    cache,
+    loras: await Promise.all(
+      loras.map(async ({ data, scale }, at) => ({ ...(await read(data, `lora-${at + 1}`)), scale })),
+    ),
+    ...(control && { control: await read(control, 'control-weights') }),
+  };
+}
+
+async function readParts(parts: SentPart[]): Promise<WasmPart[]> {
+  const read: WasmPart[] = [];
+  for (const [index, part] of parts.entries()) {
+    const nameless = (kind: string): string => `${kind}-${index + 1}`;
+    if ('text' in part) read.push(part);
+    else if ('image' in part) read.push({ image: await readImage(part.image, nameless('image')) });
+    else if ('video' in part) read.push({ video: await readVideo(part.video, nameless('video')) });
+    else read.push({ audio: await readAudio(part.audio, nameless('audio')) });
+  }
+  return read;
+}
+
+async function readVideo({ file, frames, fps }: SentVideo, nameless: string): Promise<InputVideo> {
+  const pixels = [];
+  for (const [index, frame] of frames.entries()) {
+    try {
+      pixels.push(await readPixels(frame));
+    } catch (thrown) {
+      const { code, message } = toX2iError(thrown);
+      throw new X2iError(
+        code === 'internal' ? 'video' : code,
+        `frame ${index + 1} of ${nameless} can't be read: ${message}`,
+      );
+    }
+  }
+  const facts = file ? await fileFacts(file, nameless) : { name: nameless, sha256: await sha256OfFrames(pixels) };
+  return { ...facts, frames: pixels, ...(fps !== undefined && { fps }) };
+}
+
+/** Of the frames' own hashes. */
+async function sha256OfFrames(frames: InputVideo['frames']): Promise<string> {
+  const hashes = await Promise.all(frames.map(({ pixels }) => sha256Of(pixels)));
+  return sha256Of(new TextEncoder().encode(hashes.join('')));
+}
+
+async function readAudio({ file, samples }: SentAudio, nameless: string): Promise<InputAudio> {
+  const facts = file ? await fileFacts(file, nameless) : { name: nameless, sha256: await sha256Of(samples.slice()) };
+  return { ...facts, samples };
+}

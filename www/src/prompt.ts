@@ -1,0 +1,109 @@
+/**
+ * A caller's options to what is sent to the host: videos and sounds decoded, weights as blobs.
+ *
+ * It runs on the caller's side, which has the decoders. It leaves out pictures, which the host reads.
+ *
+ * @module
+ */
+
+import type { WasmSettings } from './contract.js';
+import { X2iError } from './errors.js';
+import type { SentModel, SentPart, SentRequest } from './messages.js';
+import { readSound } from './sounds.js';
+import type { GenerateOptions, PipelineOptions, PromptPart, VideoFrames, VideoSource, WeightData } from './types.js';
+import { type ChooseFrames, readVideo } from './videos.js';
+
+/** How far a first picture is left where nobody says it, as in diffusers and the native program. */
+const STRENGTH = 0.6;
+
+/** A call's settings, checked as far as the types can't. */
+export function readSettings(options: GenerateOptions): WasmSettings {
+  const { preview, width, height, steps, guidance, conditioning } = options;
+  const given = Object.entries({ width, height, steps, guidance, conditioning }).filter(
+    ([, value]) => value !== undefined,
+  );
+  return { ...Object.fromEntries(given), seed: readSeed(options.seed), preview: preview ?? true };
+}
+
+function readSeed(seed: number | bigint | undefined): number | bigint {
+  // 32 bits: enough to differ, short enough to be typed again.
+  if (seed === undefined) return crypto.getRandomValues(new Uint32Array(1))[0] as number;
+  const whole = typeof seed === 'bigint' || Number.isSafeInteger(seed);
+  if (whole && seed >= 0 && seed < 2n ** 64n) return seed;
+  throw new X2iError('request', `seed ${seed} is no whole number from 0 to 2^64 - 1; above 2^53 it is a bigint`);
+}
+
+/** What is sent, and what of it was made here and may move. */
+export async function prepare(
+  options: GenerateOptions,
+  settings: WasmSettings,
+  choose: ChooseFrames,
+): Promise<{ request: SentRequest; transfer: Transferable[] }> {
+  const { prompt, turns = [], init, control, signal } = options;
+  const reader = new Reader(choose, signal);
+  const earlier: SentRequest['turns'] = [];
+  for (const turn of turns) earlier.push({ prompt: await reader.read(turn.prompt), answer: turn.answer });
+  const request = {
+    prompt: await reader.read(prompt),
+    turns: earlier,
+    ...(init && { init: { image: init.image, strength: init.strength ?? STRENGTH } }),
+    ...(control && { control: { image: control.image, scale: control.scale ?? 1 } }),
+    settings,
+  };
+  return { request, transfer: reader.transfer };
+}
+
+/** Reads parts one after the other, since each may take much memory. */
+class Reader {
+  readonly transfer: Transferable[] = [];
+  readonly #choose: ChooseFrames;
+  readonly #signal: AbortSignal | undefined;
+  #count = 0;
+
+  constructor(choose: ChooseFrames, signal: AbortSignal | undefined) {
+    this.#choose = choose;
+    this.#signal = signal;
+  }
+
+  async read(prompt: string | PromptPart[]): Promise<SentPart[]> {
+    const parts: SentPart[] = [];
+    for (const part of typeof prompt === 'string' ? [prompt] : prompt) {
+      this.#count++;
+      parts.push(await this.#part(part));
+    }
+    return parts;
+  }
+
+  async #part(part: PromptPart): Promise<SentPart> {
+    if (typeof part === 'string') return { text: part };
+    if ('video' in part) return { video: await this.#video(part.video) };
+    if (!('audio' in part)) return part;
+    const source = part.audio;
+    const samples = await readSound(source, this.#nameOf(source, 'sound'));
+    this.transfer.push(samples.buffer);
+    return { audio: { samples, ...(source instanceof Blob && { file: source }) } };
+  }
+
+  async #video(source: VideoSource): Promise<VideoFrames & { file?: Blob }> {
+    if (!(source instanceof Blob)) return source;
+    const film = await readVideo(source, this.#nameOf(source, 'video'), this.#choose, this.#signal);
+    this.transfer.push(...film.frames);
+    return { ...film, file: source };
+  }
+
+  #nameOf(source: unknown, kind: string): string {
+    return typeof File !== 'undefined' && source instanceof File ? source.name : `${kind} ${this.#count} of the prompt`;
+  }
+}
+
+/** The weights that stand beside the model. */
+export function readWeights({ loras = [], controlWeights }: PipelineOptions): Pick<SentModel, 'loras' | 'control'> {
+  return {
+    loras: loras.map(({ data, scale = 1 }) => ({ data: blobOf(data), scale })),
+    ...(controlWeights && { control: blobOf(controlWeights) }),
+  };
+}
+
+function blobOf(data: WeightData): Blob {
+  return data instanceof Blob ? data : new Blob([data]);
+}

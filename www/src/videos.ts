@@ -1,0 +1,200 @@
+/**
+ * A video file to the frames that a model looks at, chosen by the module as the native program chooses them.
+ *
+ * Files are taken apart by mediabunny, which is loaded with the first of them, and decoded by WebCodecs; animated GIF,
+ * WebP and PNG by the browser's image decoder. Only the chosen frames are kept, made smaller where they are large and
+ * many. It leaves out sound: a prompt may hold the same file as `{ audio }`, too.
+ *
+ * @module
+ */
+
+import type { InputVideoTrack } from 'mediabunny';
+import { toX2iError, X2iError } from './errors.js';
+import { here } from './here.js';
+
+/** The most pixels of all frames that are kept: 256 MiB. */
+const MAX_PIXELS = 2 ** 26;
+/** The most frames that are kept. */
+const MAX_FRAMES = 768;
+/** The longest video: all of it is decoded, since frames need the ones before. */
+const MAX_SECONDS = 4 * 3600;
+/** The most pixels of an animated picture that are decoded: some seconds of work. */
+const MAX_ANIMATED_PIXELS = 1_000_000_000;
+/** A delay that is shorter is taken for {@link DEFAULT_DELAY}, as browsers show it; in microseconds. */
+const LEAST_DELAY = 20_000;
+const DEFAULT_DELAY = 100_000;
+
+/** Which of so many frames are looked at. */
+export type ChooseFrames = (frames: number, fps: number) => Promise<ArrayLike<number>>;
+
+/** The chosen frames. */
+export interface Film {
+  frames: ImageBitmap[];
+  /** How many of them are a second. */
+  fps: number;
+}
+
+/** Decodes; `name` is for messages. */
+export async function readVideo(file: Blob, name: string, choose: ChooseFrames, signal?: AbortSignal): Promise<Film> {
+  const kept = new Kept(name, signal);
+  try {
+    const animated = await animatedType(file);
+    return await (animated ? readAnimated(file, animated, kept, choose) : readFilm(file, kept, choose));
+  } catch (thrown) {
+    kept.drop();
+    const error = toX2iError(thrown);
+    if (error.code !== 'internal') throw error;
+    throw new X2iError('video', `${name}: can't be decoded: ${error.message}`, { cause: thrown });
+  }
+}
+
+/** Frames as they come, made smaller where there are many. */
+class Kept {
+  readonly name: string;
+  readonly frames: ImageBitmap[] = [];
+  readonly #signal: AbortSignal | undefined;
+  #most = MAX_PIXELS;
+
+  constructor(name: string, signal: AbortSignal | undefined) {
+    this.name = name;
+    this.#signal = signal;
+  }
+
+  /** The frames of a video that are looked at. */
+  async choose(frames: number, seconds: number, choose: ChooseFrames): Promise<number[]> {
+    if (frames === 0 || !(seconds > 0)) throw this.error('has no frames');
+    if (seconds > MAX_SECONDS) throw this.error(`lasts more than ${MAX_SECONDS / 3600} hours; cut it`);
+    const chosen = Array.from(await choose(frames, frames / seconds));
+    if (chosen.length > MAX_FRAMES)
+      throw this.error(`${chosen.length} frames would be looked at, at most ${MAX_FRAMES} can be`);
+    this.#most = MAX_PIXELS / chosen.length;
+    return chosen;
+  }
+
+  /** Draws a frame of this size. */
+  push(
+    width: number,
+    height: number,
+    draw: (context: OffscreenCanvasRenderingContext2D, w: number, h: number) => void,
+  ): void {
+    this.#signal?.throwIfAborted();
+    const shrink = Math.min(1, Math.sqrt(this.#most / (width * height)));
+    const canvas = new OffscreenCanvas(
+      Math.max(1, Math.floor(width * shrink)),
+      Math.max(1, Math.floor(height * shrink)),
+    );
+    const context = canvas.getContext('2d', { alpha: false });
+    if (!context) throw this.error('the browser gives no 2d canvas to read frames with');
+    context.imageSmoothingQuality = 'high';
+    draw(context, canvas.width, canvas.height);
+    this.frames.push(canvas.transferToImageBitmap());
+  }
+
+  error(reason: string): X2iError {
+    return new X2iError('video', `${this.name}: ${reason}`);
+  }
+
+  drop(): void {
+    for (const frame of this.frames) frame.close();
+  }
+}
+
+/** MP4, MOV, WebM and Matroska. */
+async function readFilm(file: Blob, kept: Kept, choose: ChooseFrames): Promise<Film> {
+  const { BlobSource, Input, MATROSKA, MP4, QTFF, VideoSampleSink, WEBM } = await mediabunny();
+  const input = new Input({ source: new BlobSource(file), formats: [MP4, QTFF, WEBM, MATROSKA] });
+  try {
+    if (!(await input.canRead())) throw kept.error('is no video that is read here (MP4, MOV, WebM, Matroska, GIF)');
+    const track = await input.getPrimaryVideoTrack();
+    if (!track) throw kept.error('holds no video; give a sound as { audio }');
+    if (!(await track.canDecode()))
+      throw kept.error(`this browser does not decode ${(await track.getCodec()) ?? 'its codec'}`);
+    const { starts, seconds } = await timesOf(track, kept);
+    const chosen = await kept.choose(starts.length, seconds, choose);
+    const wanted = chosen.map((frame) => starts[frame] as number);
+    for await (const sample of new VideoSampleSink(track).samplesAtTimestamps(wanted)) {
+      if (!sample) continue;
+      kept.push(sample.displayWidth, sample.displayHeight, (context, w, h) => sample.draw(context, 0, 0, w, h));
+      sample.close();
+    }
+    const last = kept.frames.at(-1);
+    if (!last) throw kept.error('is broken: none of its frames could be decoded');
+    // As natively: the last frames are often lost.
+    while (kept.frames.length < chosen.length) kept.frames.push(await createImageBitmap(last));
+    return { frames: kept.frames, fps: chosen.length / seconds };
+  } finally {
+    input.dispose();
+  }
+}
+
+/** When each frame is shown, in order, and how long all are. */
+async function timesOf(track: InputVideoTrack, kept: Kept): Promise<{ starts: number[]; seconds: number }> {
+  const { EncodedPacketSink } = await mediabunny();
+  const starts: number[] = [];
+  let end = 0;
+  for await (const packet of new EncodedPacketSink(track).packets(undefined, undefined, { metadataOnly: true })) {
+    starts.push(packet.timestamp);
+    end = Math.max(end, packet.timestamp + packet.duration);
+    if (packet.timestamp > MAX_SECONDS) break;
+  }
+  starts.sort((a, b) => a - b);
+  const [first = 0] = starts;
+  if (starts.length === 0) throw kept.error('has no frames');
+  // A last frame of unknown length lasts as long as the others.
+  const last = starts.at(-1) as number;
+  const alone = starts.length > 1 ? (last - first) / (starts.length - 1) : 1;
+  return { starts, seconds: (end > last ? end : last + alone) - first };
+}
+
+/** The type of a picture that may move, by its first bytes. */
+async function animatedType(file: Blob): Promise<string | undefined> {
+  const start = new Uint8Array(await file.slice(0, 12).arrayBuffer());
+  const text = String.fromCharCode(...start);
+  if (text.startsWith('GIF8')) return 'image/gif';
+  if (text.startsWith('RIFF') && text.endsWith('WEBP')) return 'image/webp';
+  return text.startsWith('\x89PNG') ? 'image/png' : undefined;
+}
+
+async function readAnimated(file: Blob, type: string, kept: Kept, choose: ChooseFrames): Promise<Film> {
+  if (typeof ImageDecoder === 'undefined')
+    throw kept.error('this browser decodes no animated pictures; give an MP4 or WebM');
+  const options = { type, preferAnimation: true, colorSpaceConversion: 'none' } as const;
+  const decoder = new ImageDecoder({ data: await file.arrayBuffer(), ...options });
+  try {
+    await decoder.completed;
+    const count = decoder.tracks.selectedTrack?.frameCount ?? 0;
+    let seconds = 0;
+    for (let frameIndex = 0; frameIndex < count; frameIndex++) {
+      const { image } = await decoder.decode({ frameIndex });
+      const { duration, displayWidth, displayHeight } = image;
+      image.close();
+      if (displayWidth * displayHeight * count > MAX_ANIMATED_PIXELS) {
+        throw kept.error(`has ${count} frames of ${displayWidth}x${displayHeight}; make it smaller`);
+      }
+      seconds += (duration === null || duration < LEAST_DELAY ? DEFAULT_DELAY : duration) / 1e6;
+    }
+    const chosen = await kept.choose(count, seconds, choose);
+    for (const frameIndex of chosen) {
+      const { image } = await decoder.decode({ frameIndex });
+      kept.push(image.displayWidth, image.displayHeight, (context, w, h) => context.drawImage(image, 0, 0, w, h));
+      image.close();
+    }
+    return { frames: kept.frames, fps: chosen.length / seconds };
+  } finally {
+    decoder.close();
+  }
+}
+
+/** The library: a bundler's own chunk, or the package beside ours, as npm lays them out. */
+async function mediabunny(): Promise<typeof import('mediabunny')> {
+  try {
+    return await import('mediabunny');
+  } catch (cause) {
+    const url = new URL('../../../mediabunny/dist/bundles/mediabunny.min.mjs', here).href;
+    try {
+      return await import(/* @vite-ignore */ /* webpackIgnore: true */ url);
+    } catch {
+      throw new X2iError('config', 'videos need the package mediabunny, which is not installed', { cause });
+    }
+  }
+}

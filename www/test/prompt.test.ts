@@ -1,0 +1,96 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { WasmRequest } from '../src/contract.js';
+import { createPipeline } from '../src/pipeline.js';
+import type { GenerateOptions, PipelineOptions } from '../src/types.js';
+import { painting, Script } from './fake.js';
+
+/** What the module is asked for. */
+async function asked(options: GenerateOptions, pipeline: Partial<PipelineOptions> = {}): Promise<WasmRequest> {
+  const script = new Script();
+  let heard: WasmRequest | undefined;
+  script.paint = async (request) => {
+    heard = request;
+    return painting(request);
+  };
+  const x2i = await createPipeline({ model: 'https://example.org/model/', ...pipeline });
+  await x2i.generate({ seed: 1, ...options, output: 'pixels' }).result;
+  x2i.close();
+  return heard as WasmRequest;
+}
+
+const IMAGE = new ImageData(new Uint8ClampedArray(16).fill(7), 2, 2);
+
+test('parts keep their order, each with a name and a hash', async () => {
+  const samples = new Float32Array([0, 0.5, -0.5]);
+  const prompt = [
+    { audio: { samples, sampleRate: 16_000 } },
+    'on',
+    { video: { frames: [IMAGE, IMAGE], fps: 2 } },
+    { image: IMAGE },
+  ];
+  const request = await asked({ prompt });
+  assert.deepEqual(
+    request.prompt.map((part) => Object.keys(part)[0]),
+    ['audio', 'text', 'video', 'image'],
+  );
+  const [sound, , video, image] = request.prompt;
+  assert.ok(sound && 'audio' in sound && video && 'video' in video && image && 'image' in image);
+  assert.deepEqual(sound.audio.samples, samples);
+  assert.equal(sound.audio.name, 'audio-1');
+  assert.equal(video.video.frames.length, 2);
+  assert.equal(video.video.fps, 2);
+  assert.equal(image.image.name, 'image-4');
+  assert.match(image.image.sha256, /^[0-9a-f]{64}$/);
+  // The caller's own array did not move.
+  assert.equal(samples.length, 3);
+});
+
+test('turns, the first picture and the control arrive with their defaults', async () => {
+  const turns = [{ prompt: [{ image: IMAGE }, 'a cat'], answer: 'a cat.' }];
+  const request = await asked({ prompt: 'and now in red', turns, init: { image: IMAGE }, control: { image: IMAGE } });
+  assert.equal(request.turns[0]?.answer, 'a cat.');
+  assert.deepEqual(Object.keys(request.turns[0]?.prompt[0] ?? {}), ['image']);
+  assert.equal(request.init?.strength, 0.6);
+  assert.equal(request.init?.image.width, 2);
+  assert.equal(request.control?.scale, 1);
+});
+
+test('adapters are loaded with the model, by name and hash', async () => {
+  const script = new Script();
+  const loras = [{ data: new Blob(['abc']), scale: 0.5 }, { data: new Uint8Array([1, 2]) }];
+  await createPipeline({ model: 'https://example.org/model/', loras, controlWeights: new Blob(['x']) });
+  assert.deepEqual(
+    script.loaded?.loras.map(({ name, scale, data }) => [name, scale, data.size]),
+    [
+      ['lora-1', 0.5, 3],
+      ['lora-2', 1, 2],
+    ],
+  );
+  assert.equal(script.loaded?.loras[0]?.sha256.slice(0, 8), 'ba7816bf');
+  assert.equal(script.loaded?.control?.name, 'control-weights');
+});
+
+test('the answer is told as soon as it is there', async () => {
+  const script = new Script();
+  script.paint = async (request, _signal, onEvent) => {
+    onEvent({ kind: 'encode', done: 1, total: 1, answer: 'a red apple' });
+    return { ...painting(request), answer: 'a red apple' };
+  };
+  const x2i = await createPipeline({ model: 'https://example.org/model/' });
+  const run = x2i.generate({ prompt: 'apple', output: 'pixels' });
+  const answers = [];
+  for await (const { answer } of run) answers.push(answer);
+  assert.deepEqual(answers, ['a red apple']);
+  assert.equal((await run.result).answer, 'a red apple');
+});
+
+test('a sound that is too long is refused with its length', async () => {
+  new Script();
+  const x2i = await createPipeline({ model: 'https://example.org/model/' });
+  const audio = { samples: new Float32Array(16_000 * 1400), sampleRate: 16_000 };
+  await assert.rejects(x2i.generate({ prompt: [{ audio }] }).result, {
+    code: 'audio',
+    message: /sound 1 .*1400 seconds/,
+  });
+});
