@@ -101,14 +101,9 @@ impl Pipeline {
     ) -> Result<Painting> {
         request.validate()?;
         let shows = |part: &Part| matches!(part, Part::Image(_) | Part::Video(_));
-        if request.prompt.all_parts().any(shows) && !self.config.reads("image") {
-            return Err(Error::Modality {
-                model: format!("model {}", self.config.name),
-                modality: "images or videos",
-                alternatives: "Qwen2.5-VL, InternVL2.5 and MiniCPM-o 2.6 with X2I's AlignNet",
-            });
+        if request.prompt.all_parts().any(shows) {
+            self.config.check_sees()?;
         }
-
         if request.control.is_some() && self.parts.control_beside().is_none() {
             return Err(Error::request(
                 "--control",

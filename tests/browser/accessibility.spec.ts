@@ -1,9 +1,12 @@
 /** No state of the demo page breaks a rule of axe-core (WCAG 2.2 A and AA, and its best practices), in light and dark. */
 
 import { AxeBuilder } from '@axe-core/playwright';
+import { readFile } from 'node:fs/promises';
 import type { Page } from '@playwright/test';
 import { ask, drop, enter, painted, serveDemo } from './support/demo.ts';
 import { expect, test } from './support/browser.ts';
+import { hasFfmpeg, temporaryFolder, writePng, writeVideo, writeWav } from './support/media.ts';
+import { modalities } from './support/runtime.ts';
 import type { Server } from './support/server.ts';
 
 let server: Server;
@@ -46,6 +49,22 @@ for (const colorScheme of ['light', 'dark'] as const) {
     await drop(page, new Uint8Array(8), 'no-picture.png');
     await expect(page.getByRole('alert')).toBeVisible();
     await expectNoViolations(page, 'notice');
+  });
+
+  test(`no violations with a picture, a video and a sound in the prompt in ${colorScheme}`, async ({ page }) => {
+    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+    await enter(page, server, '?model=/sees/');
+    const folder = temporaryFolder();
+    writePng(`${folder}/disc.png`);
+    writeWav(`${folder}/tone.wav`);
+    await drop(page, await readFile(`${folder}/disc.png`), 'disc.png');
+    if (hasFfmpeg()) {
+      writeVideo(`${folder}/moving.webm`);
+      await drop(page, await readFile(`${folder}/moving.webm`), 'moving.webm', 'video/webm');
+    }
+    if (modalities().includes('audio')) await drop(page, await readFile(`${folder}/tone.wav`), 'tone.wav', 'audio/wav');
+    await expect(page.getByRole('list', { name: 'In the prompt, in order' })).toBeVisible();
+    await expectNoViolations(page, 'prompt');
   });
 
   test(`no violations in an error in ${colorScheme}`, async ({ page, errors }) => {

@@ -72,6 +72,9 @@ impl Events {
         if let Some(preview) = &progress.preview {
             js::set(&event, "preview", pixels(preview));
         }
+        if let Some(answer) = &progress.answer {
+            js::set(&event, "answer", answer.as_str());
+        }
         self.send(&event);
         if js::now() - self.last_turn.get() > TURN {
             js::next_turn().await;

@@ -58,6 +58,7 @@ impl From<Error> for Failure {
         let code = match &error {
             Error::MissingTensor { .. } => "missing-tensor",
             Error::Shape { .. } => "shape",
+            Error::Lora { .. } => "lora",
             Error::Format { .. } => "format",
             Error::Config { .. } => "config",
             Error::MissingFile { .. } => "missing-file",

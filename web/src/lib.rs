@@ -5,9 +5,11 @@
 //! objects and pixels. Left out: workers, queues and pictures' file formats, which are
 //! JavaScript's own and live in `www`.
 
+mod adapters;
 pub mod device;
 mod events;
 mod failure;
+mod inputs;
 mod js;
 mod model;
 mod request;

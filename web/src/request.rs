@@ -1,28 +1,50 @@
 //! A request as JavaScript gives it, and a picture as JavaScript takes it.
 
-use js_sys::{Array, BigInt, Object, Uint8Array};
+use js_sys::{BigInt, Object, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
-use x2i_core::png::PartRecord;
-use x2i_core::{Conditioning, Image, ModelConfig, Part, Preview, Prompt, Request};
+use x2i_core::png::{ControlRecord, InitRecord, PartRecord, UsedFile};
+use x2i_core::{Conditioning, Control, Image, Init, ModelConfig, Preview, Prompt, Request};
 
 use crate::failure::{Failure, Result};
-use crate::js;
+use crate::{inputs, js};
 
-/// What was asked for, and what the PNG will say of the prompt.
+/// How far a first picture is left where nobody says it, as in diffusers.
+const STRENGTH: f64 = 0.6;
+
+/// What was asked for, and what the PNG will say of it.
 pub struct Asked {
     /// For the pipeline.
     pub request: Request,
-    /// For the PNG.
+    /// The prompt's parts.
     pub parts: Vec<PartRecord>,
+    /// The picture to begin with.
+    pub init: Option<InitRecord>,
+    /// The picture that steers.
+    pub control: Option<ControlRecord>,
 }
 
-/// Reads `{ prompt, seed, width?, height?, steps?, guidance?, conditioning?, preview }`.
+/// Reads `{ prompt, turns, init?, control?, seed, width?, height?, steps?, guidance?, conditioning?, preview }`;
+/// `control_weights` are those that the model was loaded with.
 ///
 /// # Errors
-/// `request` naming the field, `image` for a picture that can't be used.
-pub fn read(value: &JsValue, config: &ModelConfig) -> Result<Asked> {
-    let (prompt, parts) = read_prompt(&js::get(value, "prompt"))?;
+/// `request` naming the field; `image`, `video` or `audio` for an input that can't be used.
+pub fn read(
+    value: &JsValue,
+    config: &ModelConfig,
+    control_weights: Option<&UsedFile>,
+) -> Result<Asked> {
+    let sampling = config.encoder.config.video_sampling();
+    let (shown, parts) = inputs::parts(&js::get(value, "prompt"), sampling)?;
+    let most = config.defaults.earlier_turns;
+    let prompt = Prompt {
+        earlier: inputs::turns(&js::get(value, "turns"), sampling, most)?,
+        parts: shown,
+    };
     let mut request = Request::new(prompt, config);
+    let (init, init_record) = read_init(value)?.unzip();
+    let (control, control_record) = read_control(value, control_weights)?.unzip();
+    request.init = init;
+    request.control = control;
     request.seed = read_seed(&js::get(value, "seed"))?;
     for (field, place) in [
         ("width", &mut request.width),
@@ -50,49 +72,52 @@ pub fn read(value: &JsValue, config: &ModelConfig) -> Result<Asked> {
         false => Preview::Off,
     };
     request.validate()?;
-    Ok(Asked { request, parts })
+    Ok(Asked {
+        request,
+        parts,
+        init: init_record,
+        control: control_record,
+    })
 }
 
-fn read_prompt(value: &JsValue) -> Result<(Prompt, Vec<PartRecord>)> {
-    let list = value.dyn_ref::<Array>().ok_or_else(|| {
-        Failure::new(
-            "request",
-            "prompt: must be text, or a list of texts and images",
-        )
-    })?;
-    let (mut input, mut parts) = (Vec::new(), Vec::new());
-    for part in list.iter() {
-        if let Some(text) = js::get(&part, "text").as_string() {
-            parts.push(PartRecord::Text(text.clone()));
-            input.push(Part::Text(text));
-            continue;
-        }
-        let image = js::get(&part, "image");
-        let text = |field| js::get(&image, field).as_string().unwrap_or_default();
-        input.push(Part::Image(read_image(&text("name"), &image)?));
-        parts.push(PartRecord::Image {
-            file: text("name"),
-            sha256: text("sha256"),
-        });
+/// The picture to begin with, and its record.
+fn read_init(value: &JsValue) -> Result<Option<(Init, InitRecord)>> {
+    let init = js::get(value, "init");
+    if init.is_undefined() {
+        return Ok(None);
     }
-    Ok((Prompt::new(input), parts))
+    let image = js::get(&init, "image");
+    let strength = optional_number(&init, "strength")?.unwrap_or(STRENGTH);
+    let record = InitRecord {
+        picture: inputs::used_file(&image),
+        strength,
+    };
+    let image = inputs::image(&image)?;
+    Ok(Some((Init { image, strength }, record)))
 }
 
-/// `{ width, height, pixels }` with RGBA pixels; transparency is dropped, as natively.
-fn read_image(name: &str, value: &JsValue) -> Result<Image> {
-    let broken = || Failure::new("image", format!("{name}: is no decoded picture"));
-    let side = |field| js::get(value, field).as_f64().map(|side| side as usize);
-    let (width, height) = side("width").zip(side("height")).ok_or_else(broken)?;
-    let pixels = js::get(value, "pixels");
-    let view = pixels
-        .dyn_ref::<js_sys::Uint8ClampedArray>()
-        .ok_or_else(broken)?;
-    let rgb = view
-        .to_vec()
-        .chunks_exact(4)
-        .flat_map(|rgba| [rgba[0], rgba[1], rgba[2]])
-        .collect();
-    Ok(Image::new(width, height, rgb)?)
+/// The picture that steers by these weights, and its record.
+fn read_control(
+    value: &JsValue,
+    weights: Option<&UsedFile>,
+) -> Result<Option<(Control, ControlRecord)>> {
+    let control = js::get(value, "control");
+    if control.is_undefined() {
+        return Ok(None);
+    }
+    let weights = weights.ok_or_else(|| {
+        let reason = "control: needs LightControl's weights; load the model with controlWeights";
+        Failure::new("request", reason)
+    })?;
+    let image = js::get(&control, "image");
+    let scale = optional_number(&control, "scale")?.unwrap_or(1.0) as f32;
+    let record = ControlRecord {
+        picture: inputs::used_file(&image),
+        weights: weights.clone(),
+        scale,
+    };
+    let image = inputs::image(&image)?;
+    Ok(Some((Control { image, scale }, record)))
 }
 
 fn read_seed(value: &JsValue) -> Result<u64> {

@@ -14,8 +14,9 @@ use x2i_core::config::ModelConfig;
 use x2i_core::model::{ModelSource, read_config};
 use x2i_core::png::{self, DeviceRecord, Metadata, ModelRecord};
 use x2i_core::weights::WeightFile;
-use x2i_core::{Painting, Pipeline, Progress};
+use x2i_core::{LoadOptions, Painting, Pipeline, Progress};
 
+use crate::adapters;
 use crate::device::{self, OpenDevice};
 use crate::events::Events;
 use crate::failure::{Failure, Result};
@@ -27,7 +28,13 @@ use crate::request::{self, Asked};
 #[wasm_bindgen]
 pub struct Session {
     device: OpenDevice,
-    pipeline: RefCell<Option<Rc<Pipeline>>>,
+    loaded: RefCell<Option<Rc<Loaded>>>,
+}
+
+/// A model, and what a PNG says of that which stands beside it.
+struct Loaded {
+    pipeline: Pipeline,
+    adapters: adapters::Records,
 }
 
 #[wasm_bindgen]
@@ -40,7 +47,7 @@ impl Session {
         let device = device::open(device.parse()?).await?;
         Ok(Self {
             device,
-            pipeline: RefCell::default(),
+            loaded: RefCell::default(),
         })
     }
 
@@ -69,28 +76,48 @@ impl Session {
             _ => CachePolicy::Keep,
         };
         let events = Events::new(on_event);
-        self.pipeline.take(); // two models rarely fit
+        self.loaded.take(); // two models rarely fit
         // On the heap: it holds every model's loading.
-        let work = Box::pin(self.load_model(location, policy, signal.clone(), &events));
+        let work = Box::pin(async {
+            let (beside, adapters) = adapters::open(&options, &events).await?;
+            let loading = self.load_model(location, policy, &beside, signal.clone(), &events);
+            let pipeline = Box::pin(loading).await?;
+            Ok(Loaded { pipeline, adapters })
+        });
         let loaded = self.guard(work, signal.as_ref()).await?;
-        let info = model_info(loaded.config());
-        *self.pipeline.borrow_mut() = Some(Rc::new(loaded));
+        let info = model_info(loaded.pipeline.config());
+        *self.loaded.borrow_mut() = Some(Rc::new(loaded));
         Ok(info.into())
+    }
+
+    /// Which of a video's frames the model looks at.
+    ///
+    /// # Errors
+    /// `modality` for a model that sees nothing, `video` for a video without frames or time; `config`
+    /// before a model is loaded.
+    #[wasm_bindgen(js_name = chooseFrames)]
+    pub fn choose_frames(&self, frames: usize, fps: f64) -> Result<Vec<u32>> {
+        let loaded = self.loaded()?;
+        let config = loaded.pipeline.config();
+        config.check_sees()?;
+        let chosen = config.encoder.config.video_sampling().choose(frames, fps)?;
+        Ok(chosen.into_iter().map(|frame| frame as u32).collect())
     }
 
     /// Paints one picture.
     ///
     /// # Errors
-    /// `request`, `modality`, `image`, `aborted` or `device-lost`; `config` before a model is loaded.
+    /// `request`, `modality`, `image`, `video`, `audio`, `aborted` or `device-lost`; `config` before a
+    /// model is loaded.
     pub async fn generate(
         &self,
         request: JsValue,
         signal: Option<AbortSignal>,
         on_event: Function,
     ) -> Result<JsValue> {
-        let pipeline = self.pipeline.borrow().clone();
-        let pipeline = pipeline.ok_or_else(|| Failure::new("config", "no model is loaded"))?;
-        let asked = request::read(&request, pipeline.config())?;
+        let loaded = self.loaded()?;
+        let Loaded { pipeline, adapters } = &*loaded;
+        let asked = request::read(&request, pipeline.config(), adapters.control.as_ref())?;
         let events = Events::new(on_event);
         let work = Box::pin(async {
             let mut listener = async |progress: Progress| {
@@ -101,13 +128,19 @@ impl Session {
             Ok(painting.await?)
         });
         let painting = self.guard(work, signal.as_ref()).await?;
-        self.finish(pipeline.config(), asked, &painting)
+        self.finish(&loaded, asked, &painting)
+    }
+
+    fn loaded(&self) -> Result<Rc<Loaded>> {
+        let loaded = self.loaded.borrow().clone();
+        loaded.ok_or_else(|| Failure::new("config", "no model is loaded"))
     }
 
     async fn load_model(
         &self,
         location: Location,
         policy: CachePolicy,
+        options: &LoadOptions,
         signal: Option<AbortSignal>,
         events: &Events,
     ) -> Result<Pipeline> {
@@ -120,7 +153,8 @@ impl Session {
             events.progress(&progress).await;
             ControlFlow::Continue(())
         };
-        Ok(Pipeline::load(&source, &self.device.device, &mut listener).await?)
+        let device = &self.device.device;
+        Ok(Pipeline::load_with(options, &source, device, &mut listener).await?)
     }
 
     /// Ends `work` when the caller aborts or the device fails, neither of which it would hear itself.
@@ -143,8 +177,9 @@ impl Session {
         }
     }
 
-    fn finish(&self, config: &ModelConfig, asked: Asked, painting: &Painting) -> Result<JsValue> {
+    fn finish(&self, loaded: &Loaded, asked: Asked, painting: &Painting) -> Result<JsValue> {
         let info = &self.device.info;
+        let config = loaded.pipeline.config();
         let files = config.files.iter();
         let metadata = Metadata::new(
             ModelRecord {
@@ -164,6 +199,12 @@ impl Session {
             },
             painting.answer.clone(),
         );
+        let metadata = Metadata {
+            loras: loaded.adapters.loras.clone(),
+            init: asked.init,
+            control: asked.control,
+            ..metadata
+        };
         let png = png::encode(&painting.image, &metadata)?;
         let object = request::painting(
             &painting.image,
@@ -183,10 +224,15 @@ fn model_info(config: &ModelConfig) -> Object {
     if let Some(license) = &config.license {
         js::set(&object, "license", license.as_str());
     }
-    let modalities = ["text", "image"]
-        .into_iter()
-        .filter(|modality| config.reads(modality));
-    let modalities: js_sys::Array = modalities.map(JsValue::from).collect();
+    let (sees, encoder) = (config.reads("image"), &config.encoder.config);
+    let modalities = [
+        ("text", config.reads("text")),
+        ("image", sees),
+        ("video", sees), // frames are pictures
+        ("audio", encoder.hears() && config.reads("audio")),
+    ];
+    let read = modalities.into_iter().filter(|(_, reads)| *reads);
+    let modalities: js_sys::Array = read.map(|(kind, _)| JsValue::from(kind)).collect();
     js::set(&object, "modalities", &modalities);
     let numbers = Object::new();
     js::set(&numbers, "width", defaults.width as f64);

@@ -355,6 +355,22 @@ impl ModelConfig {
         )
     }
 
+    /// Refuses pictures and videos, which are shown as pictures, where the weights were trained
+    /// without.
+    ///
+    /// # Errors
+    /// [`Error::Modality`] naming the models that see.
+    pub fn check_sees(&self) -> Result<()> {
+        match self.reads("image") {
+            true => Ok(()),
+            false => Err(Error::Modality {
+                model: format!("model {}", self.name),
+                modality: "images or videos",
+                alternatives: "Qwen2.5-VL, InternVL2.5 and MiniCPM-o 2.6 with X2I's AlignNet",
+            }),
+        }
+    }
+
     /// True when the weights were trained for this kind of input.
     pub fn reads(&self, modality: &str) -> bool {
         self.defaults

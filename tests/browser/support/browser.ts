@@ -16,8 +16,10 @@ export { expect };
 /** Which WebGPU the browser offers: SwiftShader's, an adapter emulated on the CPU, or none at all. */
 export type Gpu = 'swiftshader' | 'none';
 
+/** A microphone that beeps and a camera that shows a clock, both allowed at once. */
+const FAKE_DEVICES = ['--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream'];
 /** `gc()` for tests that look for leaks. */
-const COMMON = ['--headless=new', '--no-sandbox', '--js-flags=--expose-gc'];
+const COMMON = ['--headless=new', '--no-sandbox', '--js-flags=--expose-gc', ...FAKE_DEVICES];
 const ARGUMENTS: Record<Gpu, string[]> = {
   swiftshader: [...COMMON, '--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'],
   none: [...COMMON, '--disable-features=WebGPU,WebGPUService', '--disable-gpu'],

@@ -4,26 +4,41 @@
  * @module
  */
 
-import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, type Page } from '@playwright/test';
-import { bytesContent, contentAt, serve, type Server } from './server.ts';
+import { EMOJI, variantOf } from './runtime.ts';
+import { serve, type Server } from './server.ts';
 
 const BUILT = fileURLToPath(new URL('../../../www/demo/dist/', import.meta.url));
-const EMOJI = fileURLToPath(new URL('../../../core/models/emoji/', import.meta.url));
 
 /** A loaded machine is many times slower than an idle one; the tests' own limits catch what hangs. */
 const PATIENCE_MS = 170_000;
 
-/** Serves the built page; `/sees/` is the embedded model, said to read pictures too (its untrained vision tower does). */
+/**
+ * Serves the built page. `/sees/` is the embedded model, said to read pictures where it was not trained to (its
+ * untrained tower does); `/blind/` is said to read words alone.
+ */
 export async function serveDemo(): Promise<Server> {
   if (!existsSync(BUILT)) throw new Error('www/demo/dist is missing: npm run build -w @x2i/demo in www/');
-  const model = JSON.parse(await readFile(`${EMOJI}model.json`, 'utf8'));
-  model.name = 'sees';
-  model.defaults.modalities = ['text', 'image'];
-  const sees = contentAt('/sees/model.json', bytesContent(Buffer.from(JSON.stringify(model)), 'application/json'));
-  return serve({ folders: { '/': BUILT, '/sees/': EMOJI }, hooks: [sees] });
+  const sees = variantOf((config) => {
+    config.name = 'sees';
+    const { modalities } = config.defaults;
+    if (!(modalities as string[]).includes('image')) config.defaults.modalities = ['text', 'image'];
+  });
+  const blind = variantOf((config) => {
+    config.name = 'blind';
+    config.defaults.modalities = ['text'];
+  });
+  return serve({ folders: { '/': BUILT, '/sees/': sees, '/blind/': blind } });
+}
+
+/** What the page offers for the download of the embedded model. */
+export function downloadLabel(): string {
+  const { files } = JSON.parse(readFileSync(join(EMOJI, 'model.json'), 'utf8'));
+  const bytes = Object.values(files as Record<string, { bytes: number }>).reduce((sum, file) => sum + file.bytes, 0);
+  return `Download ${(bytes / 1e6).toFixed(1)} MB and start`;
 }
 
 /** Opens the page for the first time and consents to the download. */

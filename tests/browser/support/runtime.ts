@@ -7,7 +7,7 @@
  */
 
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Page } from '@playwright/test';
@@ -15,11 +15,12 @@ import { PNG } from 'pngjs';
 import { bytesContent, contentAt, type Hook, type Server, serve } from './server.ts';
 
 export const ROOT = resolve(import.meta.dirname, '../../..');
-export const EMOJI = join(ROOT, 'core/models/emoji');
+/** The embedded model's files; `X2I_MODEL` names another folder, for a model that is not built in yet. */
+export const EMOJI = process.env['X2I_MODEL'] ?? join(ROOT, 'core/models/emoji');
 const PAGE = '<!doctype html><html lang="en"><title>x2i runtime tests</title><link rel="icon" href="data:,">';
 
 /** Serves the package under `/x2i/`, the embedded model under `/emoji/`, patched workers under `/workers/`. */
-export function serveRuntime(hooks: Hook[] = []): Promise<Server> {
+export function serveRuntime(hooks: Hook[] = [], folders: Record<string, string> = {}): Promise<Server> {
   const page = contentAt('/', bytesContent(Buffer.from(PAGE), 'text/html'));
   return serve({
     hooks: [...hooks, page],
@@ -27,6 +28,7 @@ export function serveRuntime(hooks: Hook[] = []): Promise<Server> {
       '/x2i/': join(ROOT, 'www/dist'),
       '/emoji/': EMOJI,
       '/workers/': join(import.meta.dirname, 'workers'),
+      ...folders,
     },
   });
 }
@@ -34,6 +36,21 @@ export function serveRuntime(hooks: Hook[] = []): Promise<Server> {
 /** Opens the bare page. */
 export async function openPage(page: Page, server: Server): Promise<void> {
   await page.goto(`${server.url}/`);
+}
+
+/** A folder with the embedded model's files and a `model.json` that `change` was made to. */
+export function variantOf(change: (config: { name: string; defaults: Record<string, unknown> }) => void): string {
+  const folder = mkdtempSync(join(tmpdir(), 'x2i-model-'));
+  for (const file of readdirSync(EMOJI)) if (file !== 'model.json') symlinkSync(join(EMOJI, file), join(folder, file));
+  const config = JSON.parse(readFileSync(join(EMOJI, 'model.json'), 'utf8'));
+  change(config);
+  writeFileSync(join(folder, 'model.json'), JSON.stringify(config));
+  return folder;
+}
+
+/** What the embedded model reads. */
+export function modalities(): string[] {
+  return JSON.parse(readFileSync(join(EMOJI, 'model.json'), 'utf8')).defaults.modalities;
 }
 
 /** 8-bit RGB pixels. */
@@ -68,7 +85,7 @@ export function nativeProgram(): string {
 
 /** Paints natively on the CPU, in the model's own number of steps or another. */
 export function paintNatively(prompt: string, seed: number, steps?: number): Picture {
-  return runNatively([prompt, '--seed', String(seed), ...(steps ? ['--steps', String(steps)] : [])]);
+  return runNatively([prompt, '--seed', String(seed), ...(steps ? ['--steps', String(steps)] : []), '--model', EMOJI]);
 }
 
 /** Paints again what a PNG of the browser says. */
@@ -79,7 +96,8 @@ export function replayNatively(png: Uint8Array): Picture {
   return runNatively(['--from', from]);
 }
 
-function runNatively(args: string[]): Picture {
+/** Runs `x2i generate` with these arguments on the CPU. */
+export function runNatively(args: string[]): Picture {
   const out = join(mkdtempSync(join(tmpdir(), 'x2i-')), 'out.png');
   execFileSync(nativeProgram(), ['generate', ...args, '--device', 'cpu', '-q', '-o', out], {
     env: { ...process.env, NODEVICE_SELECT: '1' },

@@ -5,6 +5,7 @@
 //! Where nothing can be cached, files are held in memory, and what is too large for that is read
 //! from the network range by range.
 
+mod blob;
 mod cache_storage;
 mod download;
 mod file;
@@ -14,6 +15,7 @@ mod opfs;
 mod source;
 mod store;
 
+pub use blob::BlobFile;
 pub use location::Location;
 pub use source::{CachePolicy, WebModel};
 pub use store::{cached_models, delete_cached_model};

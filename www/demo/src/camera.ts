@@ -1,6 +1,6 @@
 /** A picture from the camera: a dialog, one button, and the stream stopped whichever way it closes. */
 
-import { attach, readsImages, refuse } from './attach';
+import { attach, canRead, refuse } from './attach';
 import { byId } from './dom';
 import { inform } from './notice';
 
@@ -16,7 +16,7 @@ function stopStream(): void {
 }
 
 async function open(): Promise<void> {
-  if (!readsImages()) return refuse();
+  if (!canRead('image')) return refuse();
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: 'environment' } });
   } catch (error) {

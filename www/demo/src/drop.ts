@@ -1,4 +1,4 @@
-/** Dropping onto the page and pasting: a PNG made by x2i is repeated, any other picture goes into the prompt. */
+/** Dropping onto the page and pasting: a PNG made by x2i is repeated, all else goes into the prompt. */
 
 import { attach } from './attach';
 import { byId } from './dom';
@@ -7,8 +7,8 @@ import { repeat } from './repeat';
 
 const veil = byId('drop', HTMLDivElement);
 
-function pictures(from: DataTransfer | null): File[] {
-  return [...(from?.files ?? [])].filter((file) => file.type.startsWith('image/'));
+function media(from: DataTransfer | null): File[] {
+  return [...(from?.files ?? [])].filter((file) => /^(image|video|audio)\//.test(file.type));
 }
 
 async function take(files: readonly File[]): Promise<void> {
@@ -32,12 +32,12 @@ export function startDrop(): void {
     veil.hidden = true;
     if (!event.dataTransfer?.types.includes('Files')) return;
     event.preventDefault();
-    const files = pictures(event.dataTransfer);
-    if (files.length === 0) inform('That is no picture.', 'Drop a PNG made by x2i to paint it again.');
+    const files = media(event.dataTransfer);
+    if (files.length === 0) inform('That is no picture, video or sound.', 'Drop a PNG made by x2i to paint it again.');
     void take(files);
   });
   document.addEventListener('paste', (event) => {
-    const files = pictures(event.clipboardData);
+    const files = media(event.clipboardData);
     if (files.length === 0) return;
     event.preventDefault();
     void take(files);

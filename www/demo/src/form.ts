@@ -45,8 +45,8 @@ function speak(next: Language): void {
 
 /** A picture of these words, as the fields ask for it. */
 function jobOf(text: string, lang: string, options = readSettings()): Omit<Job, 'id'> {
-  const images = attached().map((image) => ({ image }));
-  return { text, lang, parts: text === '' ? images : [...images, { text }], options };
+  const shown = attached();
+  return { text, lang, parts: text === '' ? shown : [...shown, { text }], options };
 }
 
 function submit(): void {

@@ -16,8 +16,8 @@ export async function repeat(file: Blob): Promise<boolean> {
   const text = metadata.prompt.flatMap((part) => ('text' in part ? [part.text] : [])).join(' ');
   fillPrompt(text);
   fillSettings(metadata);
-  if (metadata.prompt.some((part) => 'image' in part)) {
-    inform('This picture was painted from other pictures.', 'A PNG does not hold those: add them to the prompt, then paint.');
+  if (metadata.prompt.some((part) => !('text' in part)) || metadata.init || metadata.control) {
+    inform('This picture was painted from other files.', 'A PNG does not hold those: add them to the prompt, then paint.');
     return true;
   }
   paintAgain(metadata, text);

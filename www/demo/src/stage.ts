@@ -1,5 +1,6 @@
 /** The easel: decides what hangs on it (nothing yet, the work, a picture), and the plate under it that tells of the picture. */
 
+import { attach, canRead } from './attach';
 import { byId, icon, make } from './dom';
 import { milliseconds, size } from './format';
 import { drawNoise } from './noise';
@@ -52,6 +53,24 @@ function timings({ timings: spent }: Picture): HTMLDivElement {
   return make('div', { class: 'timings' }, strip, list);
 }
 
+/** A button that puts the picture into the prompt, for the visitor to say what should change. */
+function goOn(of: Picture): HTMLButtonElement {
+  const button = make('button', { type: 'button', class: 'quiet icon-and-word' }, icon('image'), 'Go on from it');
+  button.addEventListener('click', () => {
+    const prompt = byId('prompt', HTMLTextAreaElement);
+    void attach([of.png]);
+    prompt.focus();
+    prompt.select();
+  });
+  return button;
+}
+
+/** What the model understood, where it is not what was said. */
+function understood(text: string, answer: string | undefined): HTMLElement[] {
+  if (answer === undefined || answer === text) return [];
+  return [make('p', { class: 'small answer', lang: 'en' }, `Understood as “${answer}”`)];
+}
+
 function plateOf(of: Picture): HTMLElement[] {
   const reuse = make('button', { type: 'button', class: 'link', title: 'Use this seed again' }, String(of.seed));
   reuse.setAttribute('aria-label', `Use seed ${of.seed} again`);
@@ -59,25 +78,25 @@ function plateOf(of: Picture): HTMLElement[] {
   const download = make('a', { class: 'quiet icon-and-word', href: urlOf(of.png), download: fileName(of) }, icon('download'), 'Download');
   const words = make('p', { class: 'saying', lang: of.lang, dir: 'auto' }, of.text.trim() || 'Without words');
   const facts = make('dl', { class: 'facts' }, fact('Seed', reuse), fact('Steps', String(of.steps)), fact('Size', size(of.width, of.height)), fact('On', of.device));
-  const parts: HTMLElement[] = [make('div', { class: 'plate-head' }, words, download)];
-  if (of.answer !== undefined && of.answer !== of.text) parts.push(make('p', { class: 'small answer', lang: 'en' }, `Understood as “${of.answer}”`));
+  const tools = make('div', { class: 'plate-tools' }, ...(canRead('image') ? [goOn(of)] : []), download);
+  const parts: HTMLElement[] = [make('div', { class: 'plate-head' }, words, tools), ...understood(of.text, of.answer)];
   return [...parts, facts, timings(of)];
 }
 
 /** While a picture is painted: what was asked for. */
-function plateOfJob({ text, lang, options }: Job): HTMLElement[] {
+function plateOfJob({ text, lang, options }: Job, answer: string | undefined): HTMLElement[] {
   const facts = make('dl', { class: 'facts' });
   if (options.seed !== undefined) facts.append(fact('Seed', String(options.seed)));
   if (options.steps !== undefined) facts.append(fact('Steps', String(options.steps)));
   if (options.width && options.height) facts.append(fact('Size', size(options.width, options.height)));
-  return [make('p', { class: 'saying', lang, dir: 'auto' }, text.trim() || 'Without words'), facts];
+  return [make('p', { class: 'saying', lang, dir: 'auto' }, text.trim() || 'Without words'), ...understood(text, answer), facts];
 }
 
 function renderPlate({ model, running, shown }: Readonly<State>): void {
   byId('under', HTMLDivElement).hidden = model.kind === 'absent' && shown.kind === 'nothing';
   // compare.ts writes its own.
   if (shown.kind === 'compare') return;
-  if (running) plate.replaceChildren(...plateOfJob(running.job));
+  if (running) plate.replaceChildren(...plateOfJob(running.job, running.answer));
   else if (shown.kind === 'picture') plate.replaceChildren(...plateOf(shown.picture));
   else plate.replaceChildren(...(model.kind === 'checking' ? [] : [make('p', { class: 'about' }, ABOUT)]));
 }
@@ -112,7 +131,7 @@ export function startStage(): void {
     watch<unknown>(part, () => choose(state()));
   }
   watch((now) => now.running?.job, (job) => job && drawNoise(job.options.seed ?? job.id));
-  for (const part of [(now: State) => now.model.kind, (now: State) => now.shown, (now: State) => now.running?.job]) {
+  for (const part of [(now: State) => now.model.kind, (now: State) => now.shown, (now: State) => now.running?.job, (now: State) => now.running?.answer]) {
     watch<unknown>(part, () => renderPlate(state()));
   }
 }

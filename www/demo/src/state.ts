@@ -27,6 +27,8 @@ export interface Job {
 export interface Running {
   job: Job;
   progress?: StepProgress;
+  /** What the model understood, as soon as it says so. */
+  answer?: string;
 }
 
 /** What hangs on the easel. */

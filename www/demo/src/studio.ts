@@ -125,8 +125,11 @@ async function paintJob(on: Pipeline, job: Job): Promise<void> {
 
 function hear(job: Job, progress: StepProgress): void {
   // The last preview stays until there is a newer one.
-  const preview = progress.preview ?? state().running?.progress?.preview;
-  update({ running: { job, progress: preview === undefined ? progress : { ...progress, preview } } });
+  const before = state().running;
+  const preview = progress.preview ?? before?.progress?.preview;
+  const answer = progress.answer ?? before?.answer;
+  const shown = preview === undefined ? progress : { ...progress, preview };
+  update({ running: { job, progress: shown, ...(answer === undefined ? {} : { answer }) } });
 }
 
 function retry(job: Job, error: unknown): { action?: { label: string; run: () => void } } {
