@@ -161,9 +161,10 @@ async function readAnimated(file: Blob, type: string, kept: Kept, choose: Choose
   const options = { type, preferAnimation: true, colorSpaceConversion: 'none' } as const;
   const decoder = new ImageDecoder({ data: await file.arrayBuffer(), ...options });
   try {
+    await decoder.tracks.ready;
     await decoder.completed;
     const count = decoder.tracks.selectedTrack?.frameCount ?? 0;
-    let seconds = 0;
+    let microseconds = 0;
     for (let frameIndex = 0; frameIndex < count; frameIndex++) {
       const { image } = await decoder.decode({ frameIndex });
       const { duration, displayWidth, displayHeight } = image;
@@ -171,8 +172,9 @@ async function readAnimated(file: Blob, type: string, kept: Kept, choose: Choose
       if (displayWidth * displayHeight * count > MAX_ANIMATED_PIXELS) {
         throw kept.error(`has ${count} frames of ${displayWidth}x${displayHeight}; make it smaller`);
       }
-      seconds += (duration === null || duration < LEAST_DELAY ? DEFAULT_DELAY : duration) / 1e6;
+      microseconds += duration === null || duration < LEAST_DELAY ? DEFAULT_DELAY : duration;
     }
+    const seconds = microseconds / 1e6;
     const chosen = await kept.choose(count, seconds, choose);
     for (const frameIndex of chosen) {
       const { image } = await decoder.decode({ frameIndex });

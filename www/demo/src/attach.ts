@@ -83,7 +83,7 @@ async function kindOf(file: Blob): Promise<Kind | undefined> {
 async function moves(gif: Blob): Promise<boolean> {
   if (typeof ImageDecoder === 'undefined') return false;
   const decoder = new ImageDecoder({ data: await gif.arrayBuffer(), type: gif.type });
-  await decoder.completed;
+  await decoder.tracks.ready;
   const { frameCount = 1 } = decoder.tracks.selectedTrack ?? {};
   decoder.close();
   return frameCount > 1;
