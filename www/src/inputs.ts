@@ -26,7 +26,10 @@ export async function readRequest({ prompt, turns, init, control, settings }: Se
 
 /** Weights beside the model, each with what the PNG will say of it. */
 export async function readWeights({ cache, loras, control }: SentModel): Promise<LoadOptions> {
-  const read = async (data: Blob, nameless: string) => ({ ...(await fileFacts(data, nameless)), data });
+  const read = async (data: Blob, nameless: string) => ({
+    ...(await reading('format', nameless, fileFacts(data, nameless))),
+    data,
+  });
   return {
     cache,
     loras: await Promise.all(
@@ -49,19 +52,13 @@ async function readParts(parts: SentPart[]): Promise<WasmPart[]> {
 }
 
 async function readVideo({ file, frames, fps }: SentVideo, nameless: string): Promise<InputVideo> {
-  const pixels = [];
+  const pixels: InputVideo['frames'] = [];
   for (const [index, frame] of frames.entries()) {
-    try {
-      pixels.push(await readPixels(frame));
-    } catch (thrown) {
-      const { code, message } = toX2iError(thrown);
-      throw new X2iError(
-        code === 'internal' ? 'video' : code,
-        `frame ${index + 1} of ${nameless} can't be read: ${message}`,
-      );
-    }
+    pixels.push(await reading('video', `${nameless}, frame ${index + 1}`, readPixels(frame)));
   }
-  const facts = file ? await fileFacts(file, nameless) : { name: nameless, sha256: await sha256OfFrames(pixels) };
+  const facts = file
+    ? await reading('video', nameless, fileFacts(file, nameless))
+    : { name: nameless, sha256: await sha256OfFrames(pixels) };
   return { ...facts, frames: pixels, ...(fps !== undefined && { fps }) };
 }
 
@@ -72,6 +69,18 @@ async function sha256OfFrames(frames: InputVideo['frames']): Promise<string> {
 }
 
 async function readAudio({ file, samples }: SentAudio, nameless: string): Promise<InputAudio> {
-  const facts = file ? await fileFacts(file, nameless) : { name: nameless, sha256: await sha256Of(samples.slice()) };
+  const facts = file
+    ? await reading('audio', nameless, fileFacts(file, nameless))
+    : { name: nameless, sha256: await sha256Of(samples.slice()) };
   return { ...facts, samples };
+}
+
+/** A file that the browser does not read is its giver's to change, and no bug. */
+async function reading<T>(code: 'audio' | 'format' | 'video', name: string, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (thrown) {
+    const error = toX2iError(thrown);
+    throw error.code === 'internal' ? new X2iError(code, `${name} can't be read: ${error.message}`) : error;
+  }
 }

@@ -16,6 +16,8 @@ import { here } from './here.js';
 const MAX_PIXELS = 2 ** 26;
 /** The most frames that are kept. */
 const MAX_FRAMES = 768;
+/** The largest file, in bytes: the record of the picture has its hash, which takes all of it at once. */
+const MAX_BYTES = 2 ** 30;
 /** The longest video: all of it is decoded, since frames need the ones before. */
 const MAX_SECONDS = 4 * 3600;
 /** The most pixels of an animated picture that are decoded: some seconds of work. */
@@ -38,6 +40,7 @@ export interface Film {
 export async function readVideo(file: Blob, name: string, choose: ChooseFrames, signal?: AbortSignal): Promise<Film> {
   const kept = new Kept(name, signal);
   try {
+    if (file.size > MAX_BYTES) throw kept.error(`has ${file.size} bytes; at most ${MAX_BYTES} are read: cut it`);
     const animated = await animatedType(file);
     return await (animated ? readAnimated(file, animated, kept, choose) : readFilm(file, kept, choose));
   } catch (thrown) {
