@@ -77,7 +77,10 @@ class Reader {
   async #part(part: PromptPart): Promise<SentPart> {
     if (typeof part === 'string') return { text: part };
     if ('video' in part) return { video: await this.#video(part.video) };
-    if (!('audio' in part)) return part;
+    if ('text' in part || 'image' in part) return part;
+    if (!('audio' in part)) {
+      throw new X2iError('request', `part ${this.#count} of the prompt is neither text, image, video nor audio`);
+    }
     const source = part.audio;
     const samples = await readSound(source, this.#nameOf(source, 'sound'));
     this.transfer.push(samples.buffer);

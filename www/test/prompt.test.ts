@@ -94,3 +94,10 @@ test('a sound that is too long is refused with its length', async () => {
     message: /sound 1 .*1400 seconds/,
   });
 });
+
+test('what is no part is refused by its place', async () => {
+  new Script();
+  const x2i = await createPipeline({ model: 'https://example.org/model/' });
+  const prompt = ['a cat', { picture: IMAGE } as never];
+  await assert.rejects(x2i.generate({ prompt }).result, { code: 'request', message: /^part 2 / });
+});
