@@ -7,7 +7,9 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from './support/browser.ts';
-import { hasFfmpeg, temporaryFolder, writeControl, writeLora, writePng, writeVideo, writeWav } from './support/media.ts';
+import {
+  hasFfmpeg, temporaryFolder, writeControl, writeLora, writePng, writeTurnedJpeg, writeVideo, writeWav,
+} from './support/media.ts';
 import { type Case, paintCaseNatively, paintInPage } from './support/prompts.ts';
 import { EMOJI, largestDifference, modalities, openPage, serveRuntime, variantOf } from './support/runtime.ts';
 import type { Server } from './support/server.ts';
@@ -48,6 +50,7 @@ test.beforeAll(() => {
   writeFileSync(file('text.wav'), 'this is no sound');
   writeFileSync(file('text.png'), 'this is no picture');
   if (!hasFfmpeg()) return;
+  writeTurnedJpeg(file('turned.jpg'));
   writeVideo(file('moving.gif'), '-vf', 'fps=10');
   writeVideo(file('moving.mp4'), '-pix_fmt', 'yuv420p');
   writeVideo(file('moving.webm'), '-c:v', 'libvpx-vp9');
@@ -93,6 +96,14 @@ test('the answer is told before the picture is painted', async ({ page }) => {
   const { answer, told } = await paintInPage(page, server, '/sees/', { prompt: [APPLE], conditioning: 'answer' });
   expect(answer).toContain('apple');
   expect(told).toEqual([answer]);
+});
+
+test('a photograph is turned as its EXIF says', async ({ page }) => {
+  test.skip(!hasFfmpeg(), 'ffmpeg makes the photograph');
+  const asked: Case = { prompt: [{ image: file('turned.jpg') }] };
+  const { picture, error } = await paintInPage(page, server, '/sees/', asked);
+  expect(error).toBeUndefined();
+  expect(picture && largestDifference(picture, paintCaseNatively(sees, asked))).toBeLessThanOrEqual(GREY_LEVELS);
 });
 
 test('an animated GIF is looked at as natively', async ({ page }) => {

@@ -68,6 +68,17 @@ export function writeVideo(path: string, ...options: string[]): void {
   execFileSync('ffmpeg', ['-v', 'error', '-y', ...source, ...options, path]);
 }
 
+/** A photograph that its EXIF turns by a quarter. */
+export function writeTurnedJpeg(path: string): void {
+  execFileSync('ffmpeg', ['-v', 'error', '-y', '-f', 'lavfi', '-i', 'testsrc=size=128x64', '-frames:v', '1', path]);
+  const jpeg = readFileSync(path);
+  // TIFF, big-endian: one entry, orientation (274), a short, 6.
+  const tiff = '4d4d002a00000008' + '0001' + '0112000300000001' + '00060000' + '00000000';
+  const body = Buffer.concat([Buffer.from('Exif\0\0'), Buffer.from(tiff, 'hex')]);
+  const head = Buffer.from([0xff, 0xe1, 0, body.length + 2]);
+  writeFileSync(path, Buffer.concat([jpeg.subarray(0, 2), head, body, jpeg.subarray(2)]));
+}
+
 /** f32 tensors of -0.06, -0.03, 0, 0.03, 0.06, -0.06, ... in a safetensors file. */
 export function writeWeights(path: string, tensors: Record<string, number[]>): void {
   const header: Record<string, unknown> = {};
