@@ -13,6 +13,7 @@ const MODULES = [
   'channel',
   'client',
   'contract',
+  'demux',
   'errors',
   'generation',
   'here',

@@ -191,9 +191,9 @@ async function readAnimated(file: Blob, type: string, kept: Kept, choose: Choose
 }
 
 /** The library: a bundler's own chunk, or the package beside ours, as npm lays them out. */
-async function mediabunny(): Promise<typeof import('mediabunny')> {
+async function mediabunny(): Promise<typeof import('./demux.js')> {
   try {
-    return await import('mediabunny');
+    return await import('./demux.js');
   } catch (cause) {
     const url = new URL('../../../mediabunny/dist/bundles/mediabunny.min.mjs', here).href;
     try {
