@@ -67,7 +67,7 @@ const EQUAL: Record<string, Case> = {
   'pictures between words': { prompt: ['first', { image: file('disc.png') }, 'then', { image: file('other.png') }] },
   'words whose answer paints': { prompt: [APPLE], conditioning: 'answer' },
   'a first picture': { prompt: [APPLE], init: { image: file('disc.png'), strength: 0.5 } },
-  'a LoRA': { prompt: [APPLE], lora: { data: file('ink.safetensors'), scale: 9 } },
+  'a LoRA': { prompt: [APPLE], lora: { data: file('ink.safetensors'), scale: 200 } },
   'a control': {
     prompt: [APPLE],
     control: { image: file('disc.png'), scale: 90, weights: file('control.safetensors') },
