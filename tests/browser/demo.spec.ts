@@ -286,7 +286,7 @@ test('a video is a chip, a sound is one for a model that hears, and both are pai
   writeWav(sound);
   await drop(page, await readFile(video), 'moving.webm', 'video/webm');
   const chips = page.getByRole('list', { name: 'In the prompt, in order' }).getByRole('listitem');
-  await expect(chips.first().getByLabel('Video 1')).toBeVisible();
+  await expect(chips.first().getByLabel('Video 1', { exact: true })).toBeVisible();
   await drop(page, await readFile(sound), 'tone.wav', 'audio/wav');
   if (modalities().includes('audio')) await expect(chips.last().getByRole('button', { name: 'Play: Sound 2' })).toBeVisible();
   else await expect(page.getByRole('alert')).toContainText('“sees” hears no sounds.');
