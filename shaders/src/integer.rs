@@ -12,6 +12,7 @@
 mod bytes;
 mod inputs;
 mod interleave;
+mod vnni;
 mod weights;
 mod words;
 
@@ -77,8 +78,9 @@ const WIDE: usize = 1024;
 /// To how many bits the CPU rounds the inputs of a product of many rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum InputBits {
-    /// 8 where weights have 4 or 5. 7 where they have 8 and rows are of 1024 and more, which is what large
-    /// models have; a small model is fast with 16 too, and paints the same on all devices.
+    /// 8 where weights have 4 or 5, and where they have 8 and rows are of 1024 and more, which is what large
+    /// models have (then 7 without VNNI); a small model is fast with 16 too, and paints the same on all
+    /// devices.
     #[default]
     AsWeights,
     /// 16: 1e-5 of the largest input is lost.
