@@ -20,7 +20,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::qmatmul::{BlockType, GROUP, Group};
+use crate::qmatmul::{BlockType, GROUP, Group, Quant};
 use bytes::Bytes;
 use inputs::Inputs;
 pub(crate) use weights::Weights;
@@ -49,6 +49,8 @@ type Sums = [[f32; COLUMNS]; ROWS];
 trait Rounding: Sync {
     /// 32 numbers of each input row.
     type InputGroup: Copy + Send + Sync;
+    /// How blocks are unpacked.
+    type Quant: Quant;
     /// 32 weights of each weight row.
     type WeightGroup: Copy + Send + Sync;
     /// Where inputs are packed to.
@@ -60,7 +62,12 @@ trait Rounding: Sync {
     fn pack_inputs(&self, rows: [&[f32]; ROWS], out: &mut [Self::InputGroup]) -> [f32; ROWS];
 
     /// Packs the weight rows from `first` on.
-    fn pack_weights(&self, rows: [&Group; ROWS], first: usize, out: &mut Self::WeightGroup);
+    fn pack_weights(
+        &self,
+        rows: [&Group<Self::Quant>; ROWS],
+        first: usize,
+        out: &mut Self::WeightGroup,
+    );
 
     /// Adds the products of a chunk, each row's times its scale.
     fn add_products(

@@ -27,8 +27,8 @@ const QUADS: usize = GROUP / 4;
 pub(super) struct Bytes {
     /// The largest input: where products are summed in an i16, they fit until they are widened.
     largest: f32,
-    /// What makes quants unsigned.
-    zero: i16,
+    /// What quants without a sign have too much.
+    zero: u8,
     #[cfg_attr(
         not(target_arch = "x86_64"),
         allow(dead_code, reason = "plain Rust sums in 32 bits")
@@ -68,12 +68,10 @@ impl Bytes {
     /// `None` for Q6_K, whose scales are part of its quants, and where the machine has no such
     /// instruction.
     pub(super) fn new(block_type: BlockType) -> Option<Self> {
-        let (largest_quant, zero, widen) = match block_type {
-            BlockType::Q4_0 => (15, 8, Widen::Group),
-            BlockType::Q4_1 | BlockType::Q4K => (15, 0, Widen::Group),
-            BlockType::Q5_0 => (31, 16, Widen::Group),
-            BlockType::Q5_1 | BlockType::Q5K => (31, 0, Widen::Group),
-            BlockType::Q8_0 => (255, 128, Widen::Pair),
+        let (largest_quant, widen) = match block_type {
+            BlockType::Q4_0 | BlockType::Q4_1 | BlockType::Q4K => (15, Widen::Group),
+            BlockType::Q5_0 | BlockType::Q5_1 | BlockType::Q5K => (31, Widen::Group),
+            BlockType::Q8_0 => (255, Widen::Pair),
             BlockType::Q6K => return None,
         };
         let products = match widen {
@@ -86,7 +84,7 @@ impl Bytes {
         };
         let bytes = Self {
             largest: f32::from(largest.min(i16::from(i8::MAX))),
-            zero,
+            zero: block_type.zero(),
             widen,
         };
         has_byte_products().then_some(bytes)
@@ -102,6 +100,7 @@ fn has_byte_products() -> bool {
 
 impl Rounding for Bytes {
     type InputGroup = InputGroup;
+    type Quant = u8;
     type WeightGroup = WeightGroup;
 
     const NO_INPUTS: InputGroup = InputGroup {
@@ -136,21 +135,12 @@ impl Rounding for Bytes {
     }
 
     #[inline(always)]
-    fn pack_weights(&self, rows: [&Group; ROWS], first: usize, out: &mut WeightGroup) {
-        let mut bytes = [[0u8; GROUP]; ROWS];
-        for (row, (bytes, group)) in bytes.iter_mut().zip(rows).enumerate() {
-            let Group {
-                quants,
-                scale,
-                offset,
-            } = *group;
-            for (byte, quant) in bytes.iter_mut().zip(quants) {
-                *byte = (quant + self.zero) as u8;
-            }
-            out.scales[first + row] = scale;
-            out.offsets[first + row] = offset - scale * f32::from(self.zero);
+    fn pack_weights(&self, rows: [&Group<u8>; ROWS], first: usize, out: &mut WeightGroup) {
+        for (row, group) in rows.into_iter().enumerate() {
+            out.scales[first + row] = group.scale;
+            out.offsets[first + row] = group.offset - group.scale * f32::from(self.zero);
         }
-        interleave(&bytes, first, &mut out.quads);
+        interleave(&rows.map(|group| group.quants), first, &mut out.quads);
     }
 
     #[inline]

@@ -59,6 +59,7 @@ impl Words {
 
 impl Rounding for Words {
     type InputGroup = InputGroup;
+    type Quant = i16;
     type WeightGroup = WeightGroup;
 
     const NO_INPUTS: InputGroup = InputGroup {
