@@ -17,10 +17,11 @@ use x2i_core::{Conditioning, Error, Part, Prompt, Request, model};
 use self::lines::{Line, Lines};
 use self::session::{Session, TurnRecord};
 use self::typed::Typed;
+use crate::adapters::Adapters;
 use crate::cli::ChatArgs;
 use crate::device::{self, DeviceKind, Health};
 use crate::engine::Engine;
-use crate::generate::{check_memory, printable, summary};
+use crate::generate::{check_memory, printable, summary, warn};
 use crate::host;
 use crate::job::{self, random_seed};
 use crate::output::{Output, create_folder, folder_of};
@@ -31,7 +32,7 @@ use crate::source::Model;
 /// What can be typed besides words.
 const HELP: &str = "\
 Say what to paint. Besides words:
-  /image FILE   show a picture with the next turn
+  /image FILE   show a picture with the next turn; /video and /audio likewise
   /seed [N]     the noise of the next pictures; a random one without N
   /undo         forget the last turn (its picture stays)
   /history      what was said
@@ -47,11 +48,15 @@ pub fn run(args: &ChatArgs) -> Result<()> {
     let interrupt = Interrupt::listen()?;
     let model = Model::find(args.engine.model.as_deref())?;
     let config = pollster::block_on(model::read_config(&model))?;
-    let session = Session::open(args.session.as_deref(), &config.name).context("--session")?;
+    let sampling = config.encoder.config.video_sampling();
+    let session =
+        Session::open(args.session.as_deref(), &config.name, sampling).context("--session")?;
+    let adapters = Adapters::open(&args.adapters, None)?;
     let mut request = Request::new(Prompt::text("what is said"), &config);
     request.conditioning = Conditioning::Answer;
     request.seed = args.seed.unwrap_or_else(random_seed);
     job::apply(&mut request, args.size, args.steps, args.guidance, None);
+    let request = adapters.added_to(request);
     request.validate()?;
     let folder = picture_folder(args);
     if folder != Path::new("") {
@@ -65,13 +70,22 @@ pub fn run(args: &ChatArgs) -> Result<()> {
     }
     let health = device.health.clone();
     let display = Display::choose(args.quiet, false);
+    warn(display, &adapters.warnings());
     let mut reporter = Reporter::new(display, interrupt.clone(), health.clone());
     reporter.say_answers();
     reporter.begin_picture(1, 1);
-    let engine = Engine::load(&args.engine, model, config, device, &mut reporter)?;
+    let engine = Engine::load(
+        &args.engine,
+        &adapters,
+        model,
+        config,
+        device,
+        &mut reporter,
+    )?;
     reporter.end_picture();
     let chat = Chat {
         engine,
+        adapters,
         reporter,
         interrupt,
         health,
@@ -97,6 +111,7 @@ fn picture_folder(args: &ChatArgs) -> PathBuf {
 /// A conversation that is going on.
 struct Chat {
     engine: Engine,
+    adapters: Adapters,
     reporter: Reporter,
     interrupt: Interrupt,
     health: Health,
@@ -176,10 +191,11 @@ impl Chat {
             Typed::Nothing if self.shown.is_empty() => {}
             Typed::Nothing => self.turn(None)?,
             Typed::Words(words) => self.turn(Some(words))?,
-            Typed::Image(path) => {
+            Typed::Show(kind, path) => {
                 // The conversation may go on from another folder.
-                self.shown
-                    .push(parts::read_image(&std::path::absolute(&path)?)?);
+                let file = std::path::absolute(&path)?;
+                let sampling = self.engine.config().encoder.config.video_sampling();
+                self.shown.push(parts::read_shown(kind, &file, sampling)?);
                 writeln!(out, "shown with the next turn: {}", path.display())?;
             }
             Typed::Seed(seed) => {
@@ -244,9 +260,15 @@ impl Chat {
         let seconds = self.reporter.end_picture();
         let painting = match painted {
             Err(error) if is_cancelled(&error) => bail!("stopped; this turn is forgotten"),
+            Err(error) if matches!(error.downcast_ref(), Some(Error::Modality { .. })) => {
+                // Shown again it would be refused again.
+                self.shown.clear();
+                return Err(error);
+            }
             painted => painted?,
         };
         let metadata = self.engine.metadata(records.clone(), &request, &painting)?;
+        let metadata = self.adapters.recorded_in(metadata);
         output.write(&png::encode(&painting.image, &metadata)?)?;
         writeln!(
             std::io::stdout(),

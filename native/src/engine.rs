@@ -22,26 +22,11 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Reads the model to the device.
+    /// Reads the model to the device, with what stands beside it.
     ///
     /// # Errors
     /// As [`Pipeline::load_with`]; the device's own failure where it failed.
     pub fn load(
-        args: &EngineArgs,
-        model: Model,
-        config: ModelConfig,
-        device: OpenDevice,
-        reporter: &mut Reporter,
-    ) -> Result<Self> {
-        let alone = Adapters::default();
-        Self::load_with(args, &alone, model, config, device, reporter)
-    }
-
-    /// Reads the model with what stands beside it.
-    ///
-    /// # Errors
-    /// As [`load`](Self::load), and for a LoRA that does not fit.
-    pub fn load_with(
         args: &EngineArgs,
         adapters: &Adapters,
         model: Model,

@@ -15,10 +15,11 @@ use x2i_core::{Error, Prompt, Request, model};
 use self::page::{Card, Outcome};
 use self::samples::Samples;
 use self::tasks::Scene;
+use crate::adapters::Adapters;
 use crate::cli::GalleryArgs;
 use crate::device::{self, DeviceKind};
 use crate::engine::Engine;
-use crate::generate::check_memory;
+use crate::generate::{check_memory, warn};
 use crate::host;
 use crate::job;
 use crate::output::Output;
@@ -38,6 +39,8 @@ pub fn run(args: &GalleryArgs) -> Result<()> {
     request.seed = args.seed;
     job::apply(&mut request, args.size, args.steps, None, None);
     request.validate()?;
+    let adapters = Adapters::open(&args.adapters, None)?;
+    let request = adapters.added_to(request);
     let samples = Samples::read(args, &config)?;
     let output = Output::File(args.output.clone());
     output.check().context("-o")?;
@@ -48,15 +51,29 @@ pub fn run(args: &GalleryArgs) -> Result<()> {
         check_memory(&request, &config, memory.available)?;
     }
     let display = Display::choose(args.quiet, false);
+    warn(display, &adapters.warnings());
     let mut reporter = Reporter::new(display, interrupt, device.health.clone());
     reporter.begin_picture(1, 1);
-    let mut engine = Engine::load(&args.engine, model, config, device, &mut reporter)?;
+    let mut engine = Engine::load(
+        &args.engine,
+        &adapters,
+        model,
+        config,
+        device,
+        &mut reporter,
+    )?;
     let samples = samples.complete(&request, &engine, &mut reporter)?;
     let scenes = tasks::scenes(&args.tasks, &samples);
     let mut cards = Vec::with_capacity(scenes.len());
     for (index, scene) in scenes.iter().enumerate() {
         reporter.begin_picture(index + 1, scenes.len());
-        cards.push(perform(scene, &request, &mut engine, &mut reporter)?);
+        cards.push(perform(
+            scene,
+            &request,
+            &adapters,
+            &mut engine,
+            &mut reporter,
+        )?);
     }
     let failed = cards
         .iter()
@@ -81,6 +98,7 @@ pub fn run(args: &GalleryArgs) -> Result<()> {
 fn perform(
     scene: &Scene,
     request: &Request,
+    adapters: &Adapters,
     engine: &mut Engine,
     reporter: &mut Reporter,
 ) -> Result<Card> {
@@ -98,6 +116,7 @@ fn perform(
     let outcome = match painted {
         Ok(painting) => {
             let metadata = engine.metadata(scene.records(), &request, &painting)?;
+            let metadata = adapters.recorded_in(metadata);
             Outcome::Painted {
                 png: png::encode(&painting.image, &metadata)?,
                 answer: painting.answer,

@@ -57,7 +57,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
 
     let mut reporter = Reporter::new(display, interrupt, device.health.clone());
     reporter.begin_picture(1, jobs.len());
-    let mut engine = Engine::load_with(
+    let mut engine = Engine::load(
         &args.engine,
         &adapters,
         model,
@@ -193,7 +193,8 @@ fn changed_files(replay: &Replay, hashes: &Hashes) -> Vec<String> {
     )]
 }
 
-fn warn(display: Display, warnings: &[String]) {
+/// Prints them, a line each; nothing where little shall be said.
+pub fn warn(display: Display, warnings: &[String]) {
     if display == Display::Quiet {
         return;
     }

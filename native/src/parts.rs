@@ -125,17 +125,9 @@ impl Parts {
     }
 
     fn push(&mut self, kind: Kind, file: String, input: Input<Part>, sampling: Sampling) {
-        let sha256 = input.sha256;
         self.parts.push(input.value);
-        self.records.push(match kind {
-            Kind::Image => PartRecord::Image { file, sha256 },
-            Kind::Video => PartRecord::Video {
-                file,
-                sha256,
-                fps: sampling.fps(),
-            },
-            Kind::Audio => PartRecord::Audio { file, sha256 },
-        });
+        self.records
+            .push(record(kind, file, input.sha256, sampling));
     }
 }
 
@@ -182,36 +174,43 @@ fn find_input(
     Ok(input)
 }
 
-/// A picture for a prompt, and its record.
+/// A file for a prompt, and its record; `sampling` chooses the frames of a video.
 ///
 /// # Errors
-/// As [`media::image::read`].
-pub fn read_image(path: &Path) -> Result<(PartRecord, Part)> {
-    let input = media::image::read(path)?;
-    let record = PartRecord::Image {
-        file: path.display().to_string(),
-        sha256: input.sha256,
-    };
-    Ok((record, Part::Image(input.value)))
+/// As [`media::read`].
+pub fn read_shown(kind: Kind, path: &Path, sampling: Sampling) -> Result<(PartRecord, Part)> {
+    let input = media::read(kind, path, sampling)?;
+    let record = record(kind, path.display().to_string(), input.sha256, sampling);
+    Ok((record, input.value))
 }
 
-/// What a record says was shown, from where it was.
+/// What a record says was shown or said, from where it was.
 ///
 /// # Errors
-/// When the file can't be read or is another one, and for a kind that a dialogue is not shown.
-pub fn read_again(record: &PartRecord) -> Result<Part> {
-    match record {
-        PartRecord::Text(text) => Ok(Part::Text(text.clone())),
-        PartRecord::Image { file, sha256 } => {
-            let input = media::image::read(Path::new(file))?;
-            if input.sha256 != *sha256 {
-                bail!("{file}: is another picture than the one that was shown");
-            }
-            Ok(Part::Image(input.value))
-        }
-        PartRecord::Video { file, .. } | PartRecord::Audio { file, .. } => {
-            bail!("{file}: a dialogue is shown pictures alone")
-        }
+/// When the file can't be read or is another one.
+pub fn read_again(record: &PartRecord, sampling: Sampling) -> Result<Part> {
+    let (kind, file, sha256, sampling) = match record {
+        PartRecord::Text(text) => return Ok(Part::Text(text.clone())),
+        PartRecord::Image { file, sha256 } => (Kind::Image, file, sha256, sampling),
+        PartRecord::Video { file, sha256, fps } => (Kind::Video, file, sha256, sampling.at(*fps)),
+        PartRecord::Audio { file, sha256 } => (Kind::Audio, file, sha256, sampling),
+    };
+    let input = media::read(kind, Path::new(file), sampling)?;
+    if input.sha256 != *sha256 {
+        bail!("{file}: is another {kind} than the one that was shown");
+    }
+    Ok(input.value)
+}
+
+fn record(kind: Kind, file: String, sha256: String, sampling: Sampling) -> PartRecord {
+    match kind {
+        Kind::Image => PartRecord::Image { file, sha256 },
+        Kind::Video => PartRecord::Video {
+            file,
+            sha256,
+            fps: sampling.fps(),
+        },
+        Kind::Audio => PartRecord::Audio { file, sha256 },
     }
 }
 

@@ -202,7 +202,7 @@ pub fn describe(config: &ModelConfig, component: Component) -> String {
                 "{}, {} layers of width {}",
                 encoder.family(),
                 encoder.hidden_states() - 1,
-                encoder.hidden_size()
+                encoder.decoder().hidden_size
             )
         }
         Component::AlignNet => "AlignNet".into(),

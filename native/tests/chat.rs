@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Write;
 use std::process::Stdio;
 
-use program::{Program, write_png};
+use program::{Program, write_gif, write_png};
 use serde_json::Value;
 
 impl Program {
@@ -98,6 +98,34 @@ fn pictures_are_shown_and_found_again_when_the_conversation_goes_on() {
     program
         .chat(&["--session", "talk.json"], "again\n")
         .refused(&["in cat.png", "another"]);
+}
+
+#[test]
+fn videos_are_shown_too_and_sounds_to_models_that_hear() {
+    let program = Program::new();
+    write_gif(&program.path("in.gif"), 10);
+    fs::write(program.path("in.wav"), wav()).unwrap();
+    let lines = "/video in.gif\nits last frame\n";
+    let said = ["--session", "talk.json"];
+    program.chat(&said, lines).succeeded();
+    let shown = program.session("talk.json")["turns"][0]["parts"][0].clone();
+    assert!(shown["video"]["fps"].is_number(), "{shown}");
+    program.chat(&said, "and again\n").succeeded();
+    let refused = program.chat(&[], "/audio in.wav\na cat\n");
+    refused.refused(&["audio", "MiniCPM-o"]);
+}
+
+/// A tenth of a second of silence at 16 kHz, 16 bits.
+fn wav() -> Vec<u8> {
+    const SAMPLES: u32 = 1600;
+    let mut file = b"RIFF".to_vec();
+    file.extend((36 + 2 * SAMPLES).to_le_bytes());
+    file.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
+    file.extend([16_000u32, 32_000].map(u32::to_le_bytes).as_flattened());
+    file.extend(b"\x02\0\x10\0data");
+    file.extend((2 * SAMPLES).to_le_bytes());
+    file.resize(file.len() + 2 * SAMPLES as usize, 0);
+    file
 }
 
 #[test]

@@ -5,22 +5,8 @@ mod program;
 use std::fs;
 use std::path::Path;
 
-use image::codecs::gif::GifEncoder;
-use image::{Delay, Frame, Rgba, RgbaImage};
-use program::{Program, write_png};
+use program::{Program, write_gif, write_png};
 use serde_json::Value;
-
-/// Four frames of 56x56 over two seconds, one lighter than the other.
-fn write_gif(path: &Path, shade: u8) {
-    let file = fs::File::create(path).expect("a GIF is made");
-    let mut encoder = GifEncoder::new(file);
-    for frame in 0..4u8 {
-        let image = RgbaImage::from_pixel(56, 56, Rgba([shade + frame * 20, 9, 9, 255]));
-        let delay = Delay::from_numer_denom_ms(500, 1);
-        let frame = Frame::from_parts(image, 0, 0, delay);
-        encoder.encode_frame(frame).expect("a frame is written");
-    }
-}
 
 /// What `inspect --json` says of a picture's prompt.
 fn recorded(program: &Program, png: &str) -> Vec<Value> {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use burn::backend::ops::AttentionModuleOptions;
 use burn::tensor::{Bytes, Device, DeviceKind, Distribution, Tensor, activation::softmax, module};
-use x2i_shaders::{BlockQuantized, BlockType, attention, qmatmul};
+use x2i_shaders::{BlockQuantized, BlockType, attention, linear, qmatmul};
 
 /// Runs of which the fastest counts.
 const RUNS: usize = 7;
@@ -76,9 +76,18 @@ fn qmatmul_case(device: &Device, m: usize, block_type: BlockType, rows: usize, c
     bench(&format!("{case}, ours on {block_type:?}"), flops, || {
         qmatmul(x.clone(), &weight, None)
     });
-    let dense = weight.dequantize();
-    bench(&format!("{case}, dense f32"), flops, || {
-        x.clone().matmul(dense.clone().transpose())
+}
+
+fn dense_case(device: &Device, m: usize, rows: usize, cols: usize) {
+    let random = |shape| Tensor::<2>::random(shape, Distribution::Normal(0.0, 1.0), device);
+    let (x, weight) = (random([m, cols]), random([rows, cols]));
+    let flops = 2.0 * (m * rows * cols) as f64;
+    let case = format!("matmul {m}x{cols}x{rows}");
+    bench(&format!("{case}, ours on f32"), flops, || {
+        linear(x.clone(), weight.clone(), None)
+    });
+    bench(&format!("{case}, burn's own on f32"), flops, || {
+        x.clone().matmul(weight.clone().transpose())
     });
 }
 
@@ -103,6 +112,7 @@ fn main() {
         }
     }
     for m in [1, 16, 512] {
+        dense_case(&device, m, side, side);
         for block_type in [
             BlockType::Q8_0,
             BlockType::Q4_0,

@@ -12,6 +12,7 @@
 mod bytes;
 mod inputs;
 mod interleave;
+mod vnni;
 mod weights;
 mod words;
 
@@ -19,7 +20,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::qmatmul::{BlockType, GROUP, Group};
+use crate::qmatmul::{BlockType, GROUP, Group, Quant};
 use bytes::Bytes;
 use inputs::Inputs;
 pub(crate) use weights::Weights;
@@ -48,6 +49,8 @@ type Sums = [[f32; COLUMNS]; ROWS];
 trait Rounding: Sync {
     /// 32 numbers of each input row.
     type InputGroup: Copy + Send + Sync;
+    /// How blocks are unpacked.
+    type Quant: Quant;
     /// 32 weights of each weight row.
     type WeightGroup: Copy + Send + Sync;
     /// Where inputs are packed to.
@@ -59,7 +62,12 @@ trait Rounding: Sync {
     fn pack_inputs(&self, rows: [&[f32]; ROWS], out: &mut [Self::InputGroup]) -> [f32; ROWS];
 
     /// Packs the weight rows from `first` on.
-    fn pack_weights(&self, rows: [&Group; ROWS], first: usize, out: &mut Self::WeightGroup);
+    fn pack_weights(
+        &self,
+        rows: [&Group<Self::Quant>; ROWS],
+        first: usize,
+        out: &mut Self::WeightGroup,
+    );
 
     /// Adds the products of a chunk, each row's times its scale.
     fn add_products(
@@ -77,8 +85,9 @@ const WIDE: usize = 1024;
 /// To how many bits the CPU rounds the inputs of a product of many rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum InputBits {
-    /// 8 where weights have 4 or 5. 7 where they have 8 and rows are of 1024 and more, which is what large
-    /// models have; a small model is fast with 16 too, and paints the same on all devices.
+    /// 8 where weights have 4 or 5, and where they have 8 and rows are of 1024 and more, which is what large
+    /// models have (then 7 without VNNI); a small model is fast with 16 too, and paints the same on all
+    /// devices.
     #[default]
     AsWeights,
     /// 16: 1e-5 of the largest input is lost.

@@ -481,6 +481,16 @@ pub fn runs_wgsl(device: &Device) -> bool {
     }
 }
 
+/// Bytes of the largest buffer that a kernel of the device can read; `None` where there is no limit.
+///
+/// Opens the device.
+pub fn largest_buffer(device: &Device) -> Option<u64> {
+    match device.clone().inner().as_dispatch() {
+        DispatchDevice::Cube(device) => Some(device.client().properties().memory.max_page_size),
+        _ => None,
+    }
+}
+
 /// Every WGSL module that this crate may launch, as `(name, source)`: for validation without a
 /// device, and for a page that compiles them before the first picture.
 pub fn wgsl_modules() -> impl Iterator<Item = (String, String)> {

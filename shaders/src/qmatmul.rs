@@ -13,7 +13,7 @@ use burn::tensor::{Bytes, DType, Device, Int, Shape, Tensor, TensorData};
 
 use crate::{InputBits, KernelOps};
 pub use block_type::BlockType;
-pub(crate) use block_type::{GROUP, Group};
+pub(crate) use block_type::{GROUP, Group, Quant};
 use device::DeviceLayout;
 
 /// Why bytes are not a block-quantized weight.

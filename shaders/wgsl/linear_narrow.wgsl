@@ -1,7 +1,7 @@
 // x times the transpose of a weight, dense or block-quantized, plus a bias, where vector units are
 // narrow and lanes pass values to each other. A software adapter pays for every lane of a load what
-// eight products cost, and more for a barrier: so a subgroup owns 16 input rows, a lane 8 weight rows, and
-// the inputs are loaded once, by the lane whose turn it is, and passed around in registers.
+// eight products cost, and more for a barrier: so a subgroup owns 16 or 32 input rows, a lane 8 weight
+// rows, and the inputs are loaded once, by the lane whose turn it is, and passed around in registers.
 //
 // All buffers are read_write because two of them may be slices of one. Sums have names, not indices:
 // lavapipe keeps an indexed array in memory.
@@ -13,25 +13,35 @@ const ZERO: f32 = 0.0; // subtracted from a nibble
 const OFFSETS: bool = false; // a group has a scale, then an offset; else a scale
 const GROUP4: u32 = 8u; // vec4 of weights that share a scale; 8 for nibbles
 const BIASED: bool = false;
+const FAR: bool = false; // 32 input rows of a subgroup, which then has 8 lanes; else 16
 
 const THREADS: u32 = 256u;
-const ROWS: u32 = 16u; // input rows of a subgroup
 const GROUP: u32 = 8u; // weight rows of a lane
 
-// Input rows 0 to 3, 4 to 7, and so on, of one weight row.
-struct Sums {
+// Input rows 0 to 3, 4 to 7, and so on to 15, of one weight row.
+struct Sums16 {
     a: vec4<f32>,
     b: vec4<f32>,
     c: vec4<f32>,
     d: vec4<f32>,
 }
 
+struct Sums {
+    near: Sums16,
+    far: Sums16, // 16 to 31
+}
+
 // The same rows of four columns.
-struct Inputs {
+struct Inputs16 {
     a: mat4x4<f32>,
     b: mat4x4<f32>,
     c: mat4x4<f32>,
     d: mat4x4<f32>,
+}
+
+struct Inputs {
+    near: Inputs16,
+    far: Inputs16,
 }
 
 @group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>; // [m, cols4]
@@ -73,6 +83,11 @@ fn gather(value: vec4<f32>, lane: u32) -> mat4x4<f32> {
     );
 }
 
+// What eight lanes hold of two.
+fn gather_pair(first: vec4<f32>, second: vec4<f32>) -> Inputs16 {
+    return Inputs16(gather(first, 0u), gather(first, 4u), gather(second, 0u), gather(second, 4u));
+}
+
 fn add(sums: ptr<function, Sums>, inputs: Inputs, weights: vec4<f32>, factors: vec2<f32>) {
     var scaled = weights;
     if QUADS != 1u {
@@ -81,10 +96,16 @@ fn add(sums: ptr<function, Sums>, inputs: Inputs, weights: vec4<f32>, factors: v
     if OFFSETS {
         scaled += factors.y;
     }
-    (*sums).a += scaled * inputs.a;
-    (*sums).b += scaled * inputs.b;
-    (*sums).c += scaled * inputs.c;
-    (*sums).d += scaled * inputs.d;
+    (*sums).near.a += scaled * inputs.near.a;
+    (*sums).near.b += scaled * inputs.near.b;
+    (*sums).near.c += scaled * inputs.near.c;
+    (*sums).near.d += scaled * inputs.near.d;
+    if FAR {
+        (*sums).far.a += scaled * inputs.far.a;
+        (*sums).far.b += scaled * inputs.far.b;
+        (*sums).far.c += scaled * inputs.far.c;
+        (*sums).far.d += scaled * inputs.far.d;
+    }
 }
 
 fn write4(m: u32, row: u32, sums: vec4<f32>, bias: f32) {
@@ -102,6 +123,13 @@ fn write(m: u32, row: u32, sums: Sums) {
     if BIASED {
         bias = scales[row];
     }
+    write16(m, row, sums.near, bias);
+    if FAR {
+        write16(m + 16u, row, sums.far, bias);
+    }
+}
+
+fn write16(m: u32, row: u32, sums: Sums16, bias: f32) {
     write4(m, row, sums.a, bias);
     write4(m + 4u, row, sums.b, bias);
     write4(m + 8u, row, sums.c, bias);
@@ -125,7 +153,7 @@ fn main(
         return;
     }
     // Beyond the edges the last row is read again; what it gives is not written.
-    let m = tile / row_tiles * ROWS;
+    let m = tile / row_tiles * select(16u, 32u, FAR);
     let row = tile % row_tiles * GROUP * LANES + lane;
     let x0 = min(m + lane, last_m) * cols4;
     let x1 = min(m + lane + LANES, last_m) * cols4;
@@ -168,17 +196,16 @@ fn main(
         for (var part = 0u; part < quads; part++) {
             let quad = first + part;
             var inputs: Inputs;
-            let near = x[x0 + quad];
-            let far = x[x1 + quad];
-            inputs.a = gather(near, 0u);
             if LANES == 8u {
-                inputs.b = gather(near, 4u);
-                inputs.c = gather(far, 0u);
-                inputs.d = gather(far, 4u);
+                inputs.near = gather_pair(x[x0 + quad], x[x1 + quad]);
+                if FAR {
+                    inputs.far = gather_pair(x[x2 + quad], x[x3 + quad]);
+                }
             } else {
-                inputs.b = gather(far, 0u);
-                inputs.c = gather(x[x2 + quad], 0u);
-                inputs.d = gather(x[x3 + quad], 0u);
+                inputs.near = Inputs16(
+                    gather(x[x0 + quad], 0u), gather(x[x1 + quad], 0u),
+                    gather(x[x2 + quad], 0u), gather(x[x3 + quad], 0u),
+                );
             }
             add(&sums0, inputs, unpack(packed0, part), factors0);
             add(&sums1, inputs, unpack(packed1, part), factors1);

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::check;
+use super::{Qwen2Config, check};
 use crate::error::{Error, Result};
 
 /// The decoder of InternVL2.5-1B and -4B, as `llm_config.architectures` names it.
@@ -55,34 +55,13 @@ pub struct InternVl2_5Config {
 pub struct InternLlmConfig {
     /// The classes that transformers knows it by.
     pub architectures: Vec<String>,
-    /// Rows of the embedding.
-    pub vocab_size: usize,
-    /// Width of the residual stream.
-    pub hidden_size: usize,
-    /// Width inside an MLP.
-    pub intermediate_size: usize,
-    /// Layers.
-    pub num_hidden_layers: usize,
-    /// Query heads.
-    pub num_attention_heads: usize,
-    /// Key/value heads; divides the query heads.
-    pub num_key_value_heads: usize,
-    /// The longest sequence, in tokens.
-    #[serde(default = "default_max_position")]
-    pub max_position_embeddings: usize,
-    /// Epsilon of every RMSNorm.
-    #[serde(default = "small")]
-    pub rms_norm_eps: f64,
-    /// Base of the rotary frequencies.
-    #[serde(default = "default_theta")]
-    pub rope_theta: f64,
+    /// Its sizes.
+    #[serde(flatten)]
+    pub decoder: Qwen2Config,
     /// How the frequencies stretch for long sequences. `dynamic` changes nothing up to
     /// `max_position_embeddings`, where we stop.
     #[serde(default)]
     pub rope_scaling: Option<Map<String, Value>>,
-    /// True when the head shares the embedding's weight.
-    #[serde(default)]
-    pub tie_word_embeddings: bool,
 }
 
 /// Sizes of the vision tower, InternViT.
@@ -163,18 +142,6 @@ fn first_version() -> String {
 
 fn last() -> i64 {
     -1
-}
-
-fn default_max_position() -> usize {
-    32_768
-}
-
-fn small() -> f64 {
-    1e-6
-}
-
-fn default_theta() -> f64 {
-    10_000.0
 }
 
 impl InternVl2_5Config {
@@ -258,11 +225,6 @@ impl InternVl2_5Config {
 }
 
 impl InternLlmConfig {
-    /// Width of one head.
-    pub fn head_dim(&self) -> usize {
-        self.hidden_size / self.num_attention_heads
-    }
-
     fn validate(&self, file: &str) -> Result<()> {
         let decoder = self.architectures.first().map_or("none", String::as_str);
         check(file, decoder == DECODER, || {
@@ -270,27 +232,7 @@ impl InternLlmConfig {
                 "llm_config is a {decoder}; only {DECODER} (InternVL2.5-1B and -4B) is supported"
             )
         })?;
-        let sizes = [
-            ("vocab_size", self.vocab_size),
-            ("hidden_size", self.hidden_size),
-            ("intermediate_size", self.intermediate_size),
-            ("num_hidden_layers", self.num_hidden_layers),
-            ("num_attention_heads", self.num_attention_heads),
-            ("num_key_value_heads", self.num_key_value_heads),
-        ];
-        for (name, size) in sizes {
-            check(file, size > 0, || format!("llm_config.{name} is 0"))?;
-        }
-        let (width, heads) = (self.hidden_size, self.num_attention_heads);
-        check(file, width.is_multiple_of(heads * 2), || {
-            format!(
-                "llm_config.hidden_size {width} can't be split into {heads} heads of an even width"
-            )
-        })?;
-        let shared = self.num_key_value_heads;
-        check(file, heads.is_multiple_of(shared), || {
-            format!("llm_config: {heads} heads can't share {shared} key/value heads")
-        })?;
+        self.decoder.validate(file, "llm_config.")?;
         // Files say either or both, by the age of the library that wrote them.
         for key in ["type", "rope_type"] {
             let kind = self

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::check;
+use super::{Qwen2Config, check};
 use crate::error::{Error, Result};
 
 /// Channels of one head of the resampler; the published code has it in words.
@@ -16,30 +16,9 @@ pub const RESAMPLER_HEAD_DIM: usize = 128;
 /// Sizes of the multimodal LLM.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MiniCpmOConfig {
-    /// Rows of the embedding.
-    pub vocab_size: usize,
-    /// Width of the residual stream; a multiple of [`RESAMPLER_HEAD_DIM`].
-    pub hidden_size: usize,
-    /// Width inside an MLP.
-    pub intermediate_size: usize,
-    /// Decoder layers.
-    pub num_hidden_layers: usize,
-    /// Query heads.
-    pub num_attention_heads: usize,
-    /// Key/value heads; divides the query heads.
-    pub num_key_value_heads: usize,
-    /// The longest sequence, in tokens.
-    #[serde(default = "default_max_position")]
-    pub max_position_embeddings: usize,
-    /// Epsilon of every RMSNorm of the decoder.
-    #[serde(default = "default_eps")]
-    pub rms_norm_eps: f64,
-    /// Base of the rotary frequencies.
-    #[serde(default = "default_theta")]
-    pub rope_theta: f64,
-    /// True when the head shares the embedding's weight.
-    #[serde(default)]
-    pub tie_word_embeddings: bool,
+    /// The decoder, whose numbers stand beside these; its width is a multiple of [`RESAMPLER_HEAD_DIM`].
+    #[serde(flatten)]
+    pub decoder: Qwen2Config,
     /// Tokens of one view of a picture.
     #[serde(default = "default_query_num")]
     pub query_num: usize,
@@ -160,18 +139,6 @@ impl Default for WhisperConfig {
     }
 }
 
-fn default_max_position() -> usize {
-    32_768
-}
-
-fn default_eps() -> f64 {
-    1e-6
-}
-
-fn default_theta() -> f64 {
-    10_000.0
-}
-
 fn default_query_num() -> usize {
     64
 }
@@ -232,11 +199,6 @@ impl MiniCpmOConfig {
         Ok(config)
     }
 
-    /// Width of one of the decoder's heads.
-    pub fn head_dim(&self) -> usize {
-        self.hidden_size / self.num_attention_heads
-    }
-
     /// Layers of the vision tower that run.
     pub fn vision_layers(&self) -> usize {
         self.vision_config.num_hidden_layers - usize::from(self.drop_vision_last_layer)
@@ -249,13 +211,8 @@ impl MiniCpmOConfig {
     }
 
     pub(super) fn validate(&self, file: &str) -> Result<()> {
+        self.decoder.validate(file, "")?;
         let sizes = [
-            ("vocab_size", self.vocab_size),
-            ("hidden_size", self.hidden_size),
-            ("intermediate_size", self.intermediate_size),
-            ("num_hidden_layers", self.num_hidden_layers),
-            ("num_attention_heads", self.num_attention_heads),
-            ("num_key_value_heads", self.num_key_value_heads),
             ("query_num", self.query_num),
             ("vision_batch_size", self.vision_batch_size),
             ("audio_pool_step", self.audio_pool_step),
@@ -271,14 +228,7 @@ impl MiniCpmOConfig {
         for (name, size) in sizes {
             check(file, size > 0, || format!("{name} is 0"))?;
         }
-        let (width, heads) = (self.hidden_size, self.num_attention_heads);
-        check(file, width.is_multiple_of(heads * 2), || {
-            format!("hidden_size {width} can't be split into {heads} heads of an even width")
-        })?;
-        let key_value_heads = self.num_key_value_heads;
-        check(file, heads.is_multiple_of(key_value_heads), || {
-            format!("{heads} heads can't share {key_value_heads} key/value heads")
-        })?;
+        let width = self.decoder.hidden_size;
         check(file, width.is_multiple_of(RESAMPLER_HEAD_DIM), || {
             format!(
                 "hidden_size {width} is no multiple of the resampler's head of {RESAMPLER_HEAD_DIM}"
@@ -365,7 +315,10 @@ mod tests {
     #[test]
     fn the_published_numbers_are_read() {
         let config = MiniCpmOConfig::from_json("minicpm-o-2.6.json", published()).unwrap();
-        assert_eq!((config.head_dim(), config.num_hidden_layers), (128, 28));
+        assert_eq!(
+            (config.decoder.head_dim(), config.decoder.num_hidden_layers),
+            (128, 28)
+        );
         assert_eq!(
             (config.vision_config.positions(), config.vision_layers()),
             (70, 27)
@@ -394,7 +347,7 @@ mod tests {
             (
                 "num_key_value_heads",
                 json!(5),
-                "28 heads can't share 5 key/value heads",
+                "num_attention_heads 28 can't share 5 key/value heads",
             ),
             (
                 "use_sliding_window",

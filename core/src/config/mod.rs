@@ -8,6 +8,7 @@ mod flux;
 mod internvl2_5;
 mod minicpm_o;
 mod model;
+mod qwen2;
 mod qwen2_5_vl;
 mod qwen2_5_vl_gguf;
 mod scheduler;
@@ -21,6 +22,7 @@ pub use model::{
     Defaults, EncoderConfig, EncoderPart, FORMAT, FileRecord, GraphPart, ModelConfig, Padding,
     PaddingSide, PromptFormat,
 };
+pub use qwen2::Qwen2Config;
 pub use qwen2_5_vl::{
     GenerationConfig, PreprocessorConfig, Qwen2_5VlConfig, RopeScaling, VisionConfig,
 };

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     FluxConfig, GenerationConfig, InternVl2_5Config, MiniCpmOConfig, PreprocessorConfig,
-    Qwen2_5VlConfig, SchedulerConfig, VaeConfig, check, parse,
+    Qwen2_5VlConfig, Qwen2Config, SchedulerConfig, VaeConfig, check, parse,
 };
 use crate::error::{Error, Result};
 use crate::request::{Conditioning, Part, Prompt};
@@ -176,22 +176,18 @@ impl EncoderConfig {
         }
     }
 
-    /// Width of the hidden states.
-    pub fn hidden_size(&self) -> usize {
+    /// Its decoder's sizes.
+    pub fn decoder(&self) -> &Qwen2Config {
         match self {
-            Self::Qwen2_5Vl(config) => config.hidden_size,
-            Self::InternVl2_5(config) => config.llm_config.hidden_size,
-            Self::MiniCpmO(config) => config.hidden_size,
+            Self::Qwen2_5Vl(config) => &config.decoder,
+            Self::InternVl2_5(config) => &config.llm_config.decoder,
+            Self::MiniCpmO(config) => &config.decoder,
         }
     }
 
     /// Hidden states that it gives: the embedding and every layer.
     pub fn hidden_states(&self) -> usize {
-        match self {
-            Self::Qwen2_5Vl(config) => config.num_hidden_layers + 1,
-            Self::InternVl2_5(config) => config.llm_config.num_hidden_layers + 1,
-            Self::MiniCpmO(config) => config.num_hidden_layers + 1,
-        }
+        self.decoder().num_hidden_layers + 1
     }
 }
 

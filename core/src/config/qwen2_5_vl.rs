@@ -6,38 +6,17 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::check;
+use super::{Qwen2Config, check};
 use crate::error::{Error, Result};
 
 /// Sizes of the multimodal LLM.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Qwen2_5VlConfig {
-    /// Rows of the embedding.
-    pub vocab_size: usize,
-    /// Width of the residual stream.
-    pub hidden_size: usize,
-    /// Width inside an MLP.
-    pub intermediate_size: usize,
-    /// Decoder layers.
-    pub num_hidden_layers: usize,
-    /// Query heads.
-    pub num_attention_heads: usize,
-    /// Key/value heads; divides the query heads.
-    pub num_key_value_heads: usize,
-    /// The longest sequence, in tokens.
-    #[serde(default = "default_max_position")]
-    pub max_position_embeddings: usize,
-    /// Epsilon of every RMSNorm of the decoder.
-    #[serde(default = "default_eps")]
-    pub rms_norm_eps: f64,
-    /// Base of the rotary frequencies.
-    #[serde(default = "default_theta")]
-    pub rope_theta: f64,
+    /// The decoder, whose numbers stand beside these.
+    #[serde(flatten)]
+    pub decoder: Qwen2Config,
     /// Frequencies turned by temporal, row and column ids.
     pub rope_scaling: RopeScaling,
-    /// True when the head shares the embedding's weight (3B).
-    #[serde(default)]
-    pub tie_word_embeddings: bool,
     /// Placeholder of an image's tokens.
     pub image_token_id: u32,
     /// Placeholder of a video's tokens.
@@ -181,17 +160,8 @@ fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<
     })
 }
 
-fn default_max_position() -> usize {
-    32_768
-}
-
-fn default_eps() -> f64 {
-    1e-5
-}
-
-fn default_theta() -> f64 {
-    1_000_000.0
-}
+/// What `save_pretrained` leaves out because `Qwen2_5_VLConfig` has it; Qwen2 itself has other numbers.
+const LEFT_OUT: [(&str, f64); 2] = [("rms_norm_eps", 1e-5), ("rope_theta", 1_000_000.0)];
 
 impl Qwen2_5VlConfig {
     /// Reads a published `config.json`.
@@ -200,10 +170,10 @@ impl Qwen2_5VlConfig {
     /// [`Error::Config`] naming the key that is missing or can't be.
     pub fn from_json(file: &str, mut json: Value) -> Result<Self> {
         // transformers >= 4.52 nests the decoder's numbers; lift them to where 4.49 has them.
-        if let Some(Value::Object(text)) = json.get("text_config").cloned()
-            && let Some(top) = json.as_object_mut()
-        {
-            for (key, value) in text {
+        let nested = json.get("text_config").and_then(Value::as_object).cloned();
+        if let Some(top) = json.as_object_mut() {
+            let left_out = LEFT_OUT.map(|(key, value)| (key.to_owned(), value.into()));
+            for (key, value) in nested.into_iter().flatten().chain(left_out) {
                 top.entry(key).or_insert(value);
             }
         }
@@ -213,60 +183,24 @@ impl Qwen2_5VlConfig {
         Ok(config)
     }
 
-    /// Width of one head.
-    pub fn head_dim(&self) -> usize {
-        self.hidden_size / self.num_attention_heads
-    }
-
     /// Checks the numbers.
     ///
     /// # Errors
     /// [`Error::Config`] naming the key that can't be.
     pub(super) fn validate(&self, file: &str) -> Result<()> {
-        let sizes = [
-            ("vocab_size", self.vocab_size),
-            ("hidden_size", self.hidden_size),
-            ("intermediate_size", self.intermediate_size),
-            ("num_hidden_layers", self.num_hidden_layers),
-            ("num_attention_heads", self.num_attention_heads),
-            ("num_key_value_heads", self.num_key_value_heads),
-        ];
-        for (name, size) in sizes {
-            check(file, size > 0, || format!("{name} is 0"))?;
-        }
-        check(
-            file,
-            self.hidden_size.is_multiple_of(self.num_attention_heads),
-            || {
-                format!(
-                    "hidden_size {} can't be split into {} heads",
-                    self.hidden_size, self.num_attention_heads
-                )
-            },
-        )?;
-        check(
-            file,
-            self.num_attention_heads
-                .is_multiple_of(self.num_key_value_heads),
-            || {
-                format!(
-                    "{} heads can't share {} key/value heads",
-                    self.num_attention_heads, self.num_key_value_heads
-                )
-            },
-        )?;
+        self.decoder.validate(file, "")?;
         let section = &self.rope_scaling.mrope_section;
         check(
             file,
-            section.len() == 3 && section.iter().sum::<usize>() * 2 == self.head_dim(),
+            section.len() == 3 && section.iter().sum::<usize>() * 2 == self.decoder.head_dim(),
             || {
                 format!(
                     "mrope_section {section:?} must be three numbers that add up to half of the head's {}",
-                    self.head_dim()
+                    self.decoder.head_dim()
                 )
             },
         )?;
-        self.vision_config.validate(file, self.hidden_size)
+        self.vision_config.validate(file, self.decoder.hidden_size)
     }
 }
 

@@ -6,11 +6,11 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::decoding::{Answer, Decoding};
-use super::qwen2::{Qwen2, Qwen2Config, Rotary};
+use super::qwen2::{Qwen2, Rotary};
 use super::sampling::Sampler;
 use super::sequence::Sequence;
 use super::{EncodeOptions, Encoded};
-use crate::config::GenerationConfig;
+use crate::config::{GenerationConfig, Qwen2Config};
 use crate::error::{Error, Result};
 use crate::request::{Conditioning, OnProgress, Phase, report};
 use crate::tokenizer::{SpecialTokens, Tokenizer};
@@ -27,24 +27,24 @@ pub struct Llm {
 }
 
 impl Llm {
-    /// Reads `model.*` and the head under `scope`.
+    /// Reads `model.*` and the head under `scope`; `sections` says how many frequencies turn by each
+    /// axis of a position ([`Rotary::new`]).
     ///
     /// # Errors
     /// [`Error::MissingTensor`] or [`Error::Shape`].
     pub async fn load(
         config: &Qwen2Config,
-        rotary: Rotary,
-        max_positions: usize,
+        sections: &[usize],
         tokenizer: Tokenizer,
         generation: GenerationConfig,
         scope: &Scope<'_>,
     ) -> Result<Self> {
         Ok(Self {
             decoder: Qwen2::load(config, scope).await?,
-            rotary,
+            rotary: Rotary::new(config.head_dim(), config.rope_theta, sections),
             tokenizer,
             generation,
-            max_positions,
+            max_positions: config.max_position_embeddings,
             device: scope.device().clone(),
         })
     }

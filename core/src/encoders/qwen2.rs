@@ -10,37 +10,11 @@
 use burn::tensor::activation::silu;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+use crate::config::Qwen2Config;
 use crate::error::Result;
 use crate::nn::rope::Rope;
 use crate::nn::{Bias, Embedding, Linear, RmsNorm, attention};
 use crate::weights::Scope;
-
-/// Sizes of the decoder.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Qwen2Config {
-    /// Rows of the embedding.
-    pub vocab_size: usize,
-    /// Width of the residual stream.
-    pub hidden_size: usize,
-    /// Width inside an MLP.
-    pub intermediate_size: usize,
-    /// Layers.
-    pub num_hidden_layers: usize,
-    /// Query heads.
-    pub num_attention_heads: usize,
-    /// Key/value heads.
-    pub num_key_value_heads: usize,
-    /// Epsilon of every RMSNorm.
-    pub rms_norm_eps: f64,
-    /// True when the head shares the embedding's weight.
-    pub tie_word_embeddings: bool,
-}
-
-impl Qwen2Config {
-    fn head_dim(&self) -> usize {
-        self.hidden_size / self.num_attention_heads
-    }
-}
 
 /// Keys and values of every layer for the tokens read so far.
 #[derive(Debug, Clone)]

@@ -60,6 +60,7 @@ impl Linear {
         let change = self.low_rank.as_ref().map(|lora| lora.forward(x.clone()));
         let y = match &self.weight {
             Matrix::Dense(weight) => linear(x, weight.clone(), self.bias.clone()),
+            Matrix::Parts(parts) => product_in_parts(&x, parts, self.bias.as_ref()),
             Matrix::Quantized(weight) => qmatmul(x, weight, self.bias.clone()),
         }; // [rows, output]
         let y = match change {
@@ -69,6 +70,21 @@ impl Linear {
         shape[D - 1] = y.dims()[1];
         y.reshape(shape)
     }
+}
+
+/// The outputs of every part side by side.
+fn product_in_parts(x: &Tensor<2>, parts: &[Tensor<2>], bias: Option<&Tensor<1>>) -> Tensor<2> {
+    let mut first = 0;
+    let outputs = parts.iter().map(|part| {
+        let rows = first..first + part.dims()[0];
+        first = rows.end;
+        linear(
+            x.clone(),
+            part.clone(),
+            bias.map(|bias| bias.clone().slice([rows])),
+        )
+    });
+    Tensor::cat(outputs.collect(), 1)
 }
 
 /// Rows of a table, chosen by token ids.
@@ -95,6 +111,7 @@ impl Embedding {
         let rows = match &self.weight {
             // A table of 16 bits stays so; the rows that were chosen become f32.
             Matrix::Dense(weight) => weight.clone().select(0, ids).cast(FloatDType::F32),
+            Matrix::Parts(parts) => select_in_parts(&ids, parts),
             Matrix::Quantized(weight) => weight.select(ids),
         };
         let width = rows.dims()[1];
@@ -104,5 +121,74 @@ impl Embedding {
     /// The head that shares this table (`tie_word_embeddings`).
     pub fn as_head(&self) -> Linear {
         Linear::new(self.weight.clone(), None)
+    }
+}
+
+/// Rows `[ids, width]` of a table in parts: every part gives those that it has, and zeros.
+fn select_in_parts(ids: &Tensor<1, Int>, parts: &[Tensor<2>]) -> Tensor<2> {
+    let mut first = 0;
+    let rows = parts.iter().map(|part| {
+        let count = part.dims()[0] as i64;
+        let local = ids.clone() - first;
+        first += count;
+        let elsewhere = local
+            .clone()
+            .lower_elem(0)
+            .bool_or(local.clone().greater_equal_elem(count));
+        let rows = part.clone().select(0, local.clamp(0, count - 1));
+        rows.mask_fill(elsewhere.unsqueeze_dim(1), 0.0)
+    });
+    rows.reduce(|sum, rows| sum + rows)
+        .expect("a table has a part")
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, TensorData};
+
+    use super::*;
+
+    fn values(count: usize) -> Vec<f32> {
+        (0..count)
+            .map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0)
+            .collect()
+    }
+
+    /// A matrix `[7, 4]` whole, and in parts of three rows.
+    fn whole_and_parts(device: &Device) -> [Matrix; 2] {
+        let whole = Tensor::<2>::from_data(TensorData::new(values(28), [7, 4]), device);
+        let parts = [0..3, 3..6, 6..7].map(|rows| whole.clone().slice([rows]));
+        [Matrix::Dense(whole), Matrix::Parts(parts.to_vec())]
+    }
+
+    fn floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+        tensor.into_data().try_to_vec().expect("f32 data")
+    }
+
+    #[test]
+    fn a_layer_in_parts_gives_what_the_whole_gives() {
+        let device = Device::flex();
+        let x = Tensor::<3>::from_data(TensorData::new(values(24), [2, 3, 4]), &device);
+        for bias in [
+            None,
+            Some(Tensor::<1>::from_data(values(7).as_slice(), &device)),
+        ] {
+            let [whole, parts] = whole_and_parts(&device)
+                .map(|weight| Linear::new(weight, bias.clone()).forward(x.clone()))
+                .map(floats);
+            assert_eq!(whole.len(), 42);
+            for (found, expected) in parts.iter().zip(&whole) {
+                assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_table_in_parts_gives_the_same_rows() {
+        let device = Device::flex();
+        let ids = Tensor::<2, Int>::from_data([[0, 2, 3], [5, 6, 6]], &device);
+        let [whole, parts] = whole_and_parts(&device)
+            .map(|weight| floats(Embedding { weight }.forward(ids.clone())));
+        assert_eq!(whole, parts);
     }
 }

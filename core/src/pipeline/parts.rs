@@ -311,7 +311,7 @@ fn check_fit(config: &ModelConfig, align: &AlignNetConfig) -> Result<()> {
     let file = || config.align_net.weights.join(", ");
     let (layers, width) = (
         config.encoder.config.hidden_states(),
-        config.encoder.config.hidden_size(),
+        config.encoder.config.decoder().hidden_size,
     );
     if (align.in_channels, align.input_dim) != (layers, width) {
         return Err(Error::config(

@@ -5,7 +5,7 @@
 use std::fmt::Display;
 
 use burn::tensor::{AllocationProperty, Bytes, DType, Device, Tensor, TensorData};
-use x2i_shaders::{BlockQuantized, InputBits, takes_halves};
+use x2i_shaders::{BlockQuantized, InputBits, largest_buffer, takes_halves};
 
 use crate::error::{Error, Result};
 use crate::lora::LowRank;
@@ -24,6 +24,8 @@ use super::{LocalBoxFuture, memory_len};
 pub enum Matrix {
     /// f32, or the 16 bits of the file where products take them ([`takes_halves`]).
     Dense(Tensor<2>),
+    /// The same cut between rows, where the device can't bind the whole.
+    Parts(Vec<Tensor<2>>),
     /// ggml blocks on the device, dequantized inside the matrix product.
     Quantized(BlockQuantized),
 }
@@ -104,13 +106,7 @@ impl<'a> Scope<'a> {
     /// # Errors
     /// [`Error::MissingTensor`], or [`Error::Shape`] when it has another shape than `shape`.
     pub async fn tensor<const D: usize>(&self, name: &str, shape: [usize; D]) -> Result<Tensor<D>> {
-        let full_name = self.full_name(name);
-        let bytes = StoredType::F32.byte_len(&shape).unwrap_or(u64::MAX);
-        let what = format_args!("tensor `{full_name}` as f32");
-        memory_len(self.weights.file_of(&full_name), what, bytes)?;
-        let tensor = self.read(name, &shape).await?;
-        let data = TensorData::new(tensor.to_f32(), shape);
-        self.weights.release(&full_name);
+        let data = TensorData::new(self.values(name, &shape).await?, shape);
         Ok(Tensor::from_data(data, (self.device, DType::F32)))
     }
 
@@ -130,7 +126,7 @@ impl<'a> Scope<'a> {
             return self.halves(name, shape, dtype).await;
         }
         let Some(block_type) = stored.and_then(StoredType::block_type) else {
-            return self.tensor(name, shape).await.map(Matrix::Dense);
+            return self.dense(name, shape).await;
         };
         let bytes = self.bytes(name, shape).await?;
         BlockQuantized::from_ggml(bytes, block_type, shape, self.device)
@@ -150,6 +146,38 @@ impl<'a> Scope<'a> {
     /// What reading the LoRA's file gives.
     pub async fn low_rank(&self) -> Result<Option<LowRank>> {
         self.weights.low_rank(&self.prefix, self.device).await
+    }
+
+    /// A matrix as f32, cut where the device can't bind the whole.
+    async fn dense(&self, name: &str, [rows, cols]: [usize; 2]) -> Result<Matrix> {
+        let values = self.values(name, &[rows, cols]).await?;
+        let tensor = |values: &[f32]| {
+            let data = TensorData::new(values.to_vec(), [values.len() / cols, cols]);
+            Tensor::from_data(data, (self.device, DType::F32))
+        };
+        match rows_at_once(largest_buffer(self.device), rows, cols) {
+            all if all >= rows => {
+                let data = TensorData::new(values, [rows, cols]);
+                Ok(Matrix::Dense(Tensor::from_data(
+                    data,
+                    (self.device, DType::F32),
+                )))
+            }
+            some => Ok(Matrix::Parts(
+                values.chunks(some * cols).map(tensor).collect(),
+            )),
+        }
+    }
+
+    /// A tensor's values as f32, after which its pages are given back.
+    async fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let full_name = self.full_name(name);
+        let bytes = StoredType::F32.byte_len(shape).unwrap_or(u64::MAX);
+        let what = format_args!("tensor `{full_name}` as f32");
+        memory_len(self.weights.file_of(&full_name), what, bytes)?;
+        let values = self.read(name, shape).await?.to_f32();
+        self.weights.release(&full_name);
+        Ok(values)
     }
 
     /// A matrix of 16 bits as it is stored.
@@ -210,5 +238,29 @@ impl<'a> Scope<'a> {
             Some(on_read) => on_read.on_read(bytes).await,
             None => Ok(()),
         }
+    }
+}
+
+/// Rows of `cols` f32 that fit the largest buffer, `rows` in parts of like size; one at least.
+fn rows_at_once(largest: Option<u64>, rows: usize, cols: usize) -> usize {
+    let row = (cols * size_of::<f32>()).max(1) as u64;
+    let most = largest.map_or(rows as u64, |bytes| bytes / row).max(1);
+    let parts = (rows as u64).div_ceil(most).max(1);
+    rows.div_ceil(parts as usize).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rows_at_once;
+
+    #[test]
+    fn parts_fit_the_largest_buffer_and_have_like_sizes() {
+        let lavapipe = Some(134_217_728);
+        assert_eq!(rows_at_once(None, 21_504, 3072), 21_504);
+        assert_eq!(rows_at_once(lavapipe, 9216, 3072), 9216);
+        assert_eq!(rows_at_once(lavapipe, 21_504, 3072), 10_752);
+        assert_eq!(rows_at_once(Some(100), 10, 7), 3); // 3, 3, 3, 1
+        assert_eq!(rows_at_once(Some(1), 10, 7), 1);
+        assert_eq!(rows_at_once(Some(100), 0, 0), 1);
     }
 }

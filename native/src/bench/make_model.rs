@@ -94,7 +94,7 @@ fn make(folder: &Path, flux: FluxConfig) -> Result<u64> {
 /// An AlignNet between the built-in model's LLM and this transformer.
 fn align_net_shapes(config: &ModelConfig, flux: &FluxConfig) -> Vec<(String, Vec<usize>)> {
     let encoder = &config.encoder.config;
-    let (layers, width) = (encoder.hidden_states(), encoder.hidden_size());
+    let (layers, width) = (encoder.hidden_states(), encoder.decoder().hidden_size);
     let (text, pooled) = (flux.joint_attention_dim, flux.pooled_projection_dim);
     let shapes = [
         ("conv.weight", vec![1, layers, 5, 5]),

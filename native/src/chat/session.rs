@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use x2i_core::png::PartRecord;
+use x2i_core::video::sampling::Sampling;
 use x2i_core::{Part, Turn};
 
 use crate::output::Output;
@@ -47,11 +48,12 @@ pub struct Session {
 }
 
 impl Session {
-    /// Reads the conversation of a file; begins one where there is none yet.
+    /// Reads the conversation of a file; begins one where there is none yet. `sampling` is the model's,
+    /// for videos.
     ///
     /// # Errors
-    /// For a file that is no conversation or another model's, or whose pictures are not there.
-    pub fn open(path: Option<&Path>, model: &str) -> Result<Self> {
+    /// For a file that is no conversation or another model's, or where what was shown is not there.
+    pub fn open(path: Option<&Path>, model: &str, sampling: Sampling) -> Result<Self> {
         let mut session = Self {
             path: path.map(Path::to_owned),
             file: File {
@@ -70,7 +72,10 @@ impl Session {
         };
         session.file = read(path, model)?;
         for record in &session.file.turns {
-            let parts = record.parts.iter().map(parts::read_again);
+            let parts = record
+                .parts
+                .iter()
+                .map(|part| parts::read_again(part, sampling));
             session.turns.push(Turn {
                 parts: parts.collect::<Result<_>>()?,
                 answer: record.answer.clone(),

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
+use crate::media::Kind;
+
 /// A line's meaning.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Typed {
@@ -11,8 +13,8 @@ pub enum Typed {
     Nothing,
     /// What the user says.
     Words(String),
-    /// A picture for the next turn.
-    Image(PathBuf),
+    /// A picture, a video or a sound for the next turn.
+    Show(Kind, PathBuf),
     /// Another seed; a random one for none.
     Seed(Option<u64>),
     /// Forget the last turn.
@@ -45,8 +47,12 @@ impl Typed {
             .unwrap_or((command, ""));
         let rest = rest.trim();
         match (name, rest) {
-            ("image", "") => bail!("/image: which file? as in: /image cat.jpg"),
-            ("image", file) => Ok(Self::Image(path(file))),
+            ("image" | "video" | "audio", "") => {
+                bail!("/{name}: which file? as in: /{name} FILE")
+            }
+            ("image", file) => Ok(Self::Show(Kind::Image, path(file))),
+            ("video", file) => Ok(Self::Show(Kind::Video, path(file))),
+            ("audio", file) => Ok(Self::Show(Kind::Audio, path(file))),
             ("seed", "") => Ok(Self::Seed(None)),
             ("seed", number) => match number.parse() {
                 Ok(seed) => Ok(Self::Seed(Some(seed))),
@@ -83,11 +89,11 @@ mod tests {
         assert_eq!(parse(" a cat "), Typed::Words("a cat".into()));
         assert_eq!(
             parse("/image my cat.png"),
-            Typed::Image("my cat.png".into())
+            Typed::Show(Kind::Image, "my cat.png".into())
         );
         assert_eq!(
             parse("/image 'my cat.png'"),
-            Typed::Image("my cat.png".into())
+            Typed::Show(Kind::Image, "my cat.png".into())
         );
         assert_eq!(parse("/seed 7"), Typed::Seed(Some(7)));
         assert_eq!(parse("/seed"), Typed::Seed(None));

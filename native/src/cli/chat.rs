@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{EngineArgs, Size};
+use super::{AdapterArgs, EngineArgs, Size};
 
 /// `x2i chat`.
 #[derive(Debug, Args)]
@@ -35,6 +35,9 @@ pub struct ChatArgs {
     /// Seed of the noise, the same for all turns until /seed changes it (default: a random one)
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub seed: Option<u64>,
+    /// What stands beside the model in every turn
+    #[command(flatten)]
+    pub adapters: AdapterArgs,
     /// The model, and where it runs
     #[command(flatten)]
     pub engine: EngineArgs,

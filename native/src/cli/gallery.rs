@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{EngineArgs, Size};
+use super::{AdapterArgs, EngineArgs, Size};
 
 /// `x2i gallery`.
 #[derive(Debug, Args)]
@@ -45,6 +45,9 @@ pub struct GalleryArgs {
         allow_negative_numbers = true
     )]
     pub seed: u64,
+    /// What stands beside the model in every picture
+    #[command(flatten)]
+    pub adapters: AdapterArgs,
     /// The model, and where it runs
     #[command(flatten)]
     pub engine: EngineArgs,

@@ -5,6 +5,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use image::codecs::gif::GifEncoder;
+use image::{Delay, Frame, Rgba, RgbaImage};
+
 /// What a run of the program gave.
 pub struct Run {
     pub code: Option<i32>,
@@ -145,4 +148,16 @@ pub fn write_png(path: &Path, width: u32, height: u32) {
     image::RgbImage::from_pixel(width, height, image::Rgb([200, 30, 30]))
         .save(path)
         .expect("a PNG is written");
+}
+
+/// Four frames of 56x56 over two seconds, one lighter than the other.
+pub fn write_gif(path: &Path, shade: u8) {
+    let file = std::fs::File::create(path).expect("a GIF is made");
+    let mut encoder = GifEncoder::new(file);
+    for frame in 0..4u8 {
+        let image = RgbaImage::from_pixel(56, 56, Rgba([shade + frame * 20, 9, 9, 255]));
+        let delay = Delay::from_numer_denom_ms(500, 1);
+        let frame = Frame::from_parts(image, 0, 0, delay);
+        encoder.encode_frame(frame).expect("a frame is written");
+    }
 }

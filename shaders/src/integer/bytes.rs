@@ -1,15 +1,19 @@
 //! Inputs of 7 or 8 bits, each group of 32 with a scale of its own, for weights of 4, 5 or 8 bits.
 //!
-//! Quants are made unsigned, because `pmaddubsw` (AVX2) multiplies unsigned by signed bytes and adds
-//! pairs. With 4 or 5 bits the sums of a whole group fit 16 bits, so that one multiplication in nine
-//! widens them: 1.6 times as fast as [`super::words`]. With 8 bits every pair is widened, and inputs
-//! keep 7 bits lest a pair overflows. Left out: VNNI, NEON and wasm, which take words.
+//! Quants are made unsigned, because the instructions multiply unsigned by signed bytes. VNNI adds quads
+//! of products to 32 bits. `pmaddubsw` (AVX2) adds pairs to 16: with 4 or 5 bits the sums of a whole group
+//! fit, so that one multiplication in nine widens them: 1.6 times as fast as [`super::words`]; with 8 bits
+//! every pair is widened, and inputs keep 7 bits lest a pair overflows. Left out: NEON and wasm, which
+//! take words.
 
 #[cfg(target_arch = "x86_64")]
-mod x86;
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
 
 use super::inputs::{ROUND, scale};
 use super::interleave::interleave;
+use super::vnni::has_vnni;
 use super::{COLUMNS, ROWS, Rounding, Sums};
 use crate::qmatmul::{BlockType, GROUP, Group};
 
@@ -21,10 +25,10 @@ const QUADS: usize = GROUP / 4;
 
 /// Inputs of up to 8 bits, times weights of one format.
 pub(super) struct Bytes {
-    /// The largest input: sums of products fit an i16 until they are widened.
+    /// The largest input: where products are summed in an i16, they fit until they are widened.
     largest: f32,
-    /// What makes quants unsigned.
-    zero: i16,
+    /// What quants without a sign have too much.
+    zero: u8,
     #[cfg_attr(
         not(target_arch = "x86_64"),
         allow(dead_code, reason = "plain Rust sums in 32 bits")
@@ -64,22 +68,23 @@ impl Bytes {
     /// `None` for Q6_K, whose scales are part of its quants, and where the machine has no such
     /// instruction.
     pub(super) fn new(block_type: BlockType) -> Option<Self> {
-        let (largest_quant, zero, widen) = match block_type {
-            BlockType::Q4_0 => (15, 8, Widen::Group),
-            BlockType::Q4_1 | BlockType::Q4K => (15, 0, Widen::Group),
-            BlockType::Q5_0 => (31, 16, Widen::Group),
-            BlockType::Q5_1 | BlockType::Q5K => (31, 0, Widen::Group),
-            BlockType::Q8_0 => (255, 128, Widen::Pair),
+        let (largest_quant, widen) = match block_type {
+            BlockType::Q4_0 | BlockType::Q4_1 | BlockType::Q4K => (15, Widen::Group),
+            BlockType::Q5_0 | BlockType::Q5_1 | BlockType::Q5K => (31, Widen::Group),
+            BlockType::Q8_0 => (255, Widen::Pair),
             BlockType::Q6K => return None,
         };
         let products = match widen {
             Widen::Group => GROUP as i16 / 2,
             Widen::Pair => 2,
         };
-        let largest = i16::MAX / (products * largest_quant);
+        let largest = match has_vnni() {
+            true => i16::from(i8::MAX),
+            false => i16::MAX / (products * largest_quant),
+        };
         let bytes = Self {
             largest: f32::from(largest.min(i16::from(i8::MAX))),
-            zero,
+            zero: block_type.zero(),
             widen,
         };
         has_byte_products().then_some(bytes)
@@ -95,6 +100,7 @@ fn has_byte_products() -> bool {
 
 impl Rounding for Bytes {
     type InputGroup = InputGroup;
+    type Quant = u8;
     type WeightGroup = WeightGroup;
 
     const NO_INPUTS: InputGroup = InputGroup {
@@ -129,21 +135,12 @@ impl Rounding for Bytes {
     }
 
     #[inline(always)]
-    fn pack_weights(&self, rows: [&Group; ROWS], first: usize, out: &mut WeightGroup) {
-        let mut bytes = [[0u8; GROUP]; ROWS];
-        for (row, (bytes, group)) in bytes.iter_mut().zip(rows).enumerate() {
-            let Group {
-                quants,
-                scale,
-                offset,
-            } = *group;
-            for (byte, quant) in bytes.iter_mut().zip(quants) {
-                *byte = (quant + self.zero) as u8;
-            }
-            out.scales[first + row] = scale;
-            out.offsets[first + row] = offset - scale * f32::from(self.zero);
+    fn pack_weights(&self, rows: [&Group<u8>; ROWS], first: usize, out: &mut WeightGroup) {
+        for (row, group) in rows.into_iter().enumerate() {
+            out.scales[first + row] = group.scale;
+            out.offsets[first + row] = group.offset - group.scale * f32::from(self.zero);
         }
-        interleave(&bytes, first, &mut out.quads);
+        interleave(&rows.map(|group| group.quants), first, &mut out.quads);
     }
 
     #[inline]
@@ -155,7 +152,9 @@ impl Rounding for Bytes {
         sums: &mut Sums,
     ) {
         #[cfg(target_arch = "x86_64")]
-        if x86::add_products(self.widen, inputs, weights, sums) {
+        if vnni::add_products(inputs, weights, sums)
+            || avx2::add_products(self.widen, inputs, weights, sums)
+        {
             return;
         }
         portable(inputs, weights, sums);
@@ -184,6 +183,38 @@ fn portable(inputs: &[InputGroup], weights: &[WeightGroup], sums: &mut Sums) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What the vector units of this machine add to ones.
+    fn of_every_unit(
+        widen: Widen,
+        inputs: &[InputGroup],
+        weights: &[WeightGroup],
+    ) -> Vec<(&'static str, Sums)> {
+        let mut all = vec![];
+        let mut add = |unit, add: &dyn Fn(&mut Sums) -> bool| {
+            let mut sums = [[1.0; COLUMNS]; ROWS];
+            if add(&mut sums) {
+                all.push((unit, sums));
+            }
+        };
+        #[cfg(target_arch = "x86_64")]
+        {
+            add("AVX2", &|sums| {
+                avx2::add_products(widen, inputs, weights, sums)
+            });
+            add("VNNI", &|sums| vnni::add_products(inputs, weights, sums));
+        }
+        add("the chosen one", &|sums| {
+            let rounding = Bytes {
+                largest: 0.0,
+                zero: 0,
+                widen,
+            };
+            rounding.add_products(inputs, weights, &[1.0; ROWS], sums);
+            true
+        });
+        all
+    }
 
     #[test]
     fn vector_units_give_what_plain_rust_gives_up_to_the_largest_sums() {
@@ -218,21 +249,17 @@ mod tests {
                 weights.scales = std::array::from_fn(|column| column as f32 - 3.0);
                 weights.offsets = std::array::from_fn(|column| 2.0 - column as f32);
             }
-            let (mut found, mut expected) = ([[1.0; COLUMNS]; ROWS], [[1.0; COLUMNS]; ROWS]);
-            let rounding = Bytes {
-                largest: 0.0,
-                zero: 0,
-                widen,
-            };
-            rounding.add_products(&inputs, &weights, &[1.0; ROWS], &mut found);
+            let mut expected = [[1.0; COLUMNS]; ROWS];
             portable(&inputs, &weights, &mut expected);
             let expected = expected.as_flattened();
             let most = expected.iter().fold(0.0, |max: f32, x| max.max(x.abs()));
-            for (found, expected) in found.as_flattened().iter().zip(expected) {
-                assert!(
-                    (found - expected).abs() <= TOLERANCE * most,
-                    "{largest} times {quant}: {found}, plain Rust has {expected}"
-                );
+            for (unit, found) in of_every_unit(widen, &inputs, &weights) {
+                for (found, expected) in found.as_flattened().iter().zip(expected) {
+                    assert!(
+                        (found - expected).abs() <= TOLERANCE * most,
+                        "{unit}, {largest} times {quant}: {found}, plain Rust has {expected}"
+                    );
+                }
             }
         }
     }

@@ -81,7 +81,7 @@ impl<R: Rounding> Kernel for Unpack<'_, R> {
     fn call(self) {
         let block_type = self.weights.block_type;
         let (bytes, groups) = (block_type.bytes(), block_type.groups());
-        let mut unpacked = [[Group::ZERO; LARGEST_BLOCK]; ROWS];
+        let mut unpacked = [[Group::<R::Quant>::ZERO; LARGEST_BLOCK]; ROWS];
         for first in (0..self.rows.len()).step_by(ROWS) {
             // Beyond the last row it is unpacked again; nobody reads those sums.
             let row = |i: usize| {

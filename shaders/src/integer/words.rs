@@ -1,14 +1,15 @@
 //! Inputs of 16 bits: nearly exact, for weights of any bits.
 //!
 //! Two neighbouring inner elements are a pair in one `i32`, because that is what the instructions
-//! multiply and add: `pmaddwd` (AVX2), `i32x4.dot_i16x8_s` (wasm). Without VNNI a product of bytes
-//! takes two multiplications too. Left out: forms for VNNI, AVX-512 and NEON; AVX-512 machines run the
-//! AVX2 form, ARM plain Rust.
+//! multiply and add: `vpdpwssd` (VNNI), `pmaddwd` (AVX2), `i32x4.dot_i16x8_s` (wasm). Without VNNI a
+//! product of bytes takes two multiplications too. Left out: a form for NEON; ARM runs plain Rust.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
 #[cfg(target_family = "wasm")]
 mod wasm;
-#[cfg(target_arch = "x86_64")]
-mod x86;
 
 use super::inputs::{ROUND, scale};
 use super::interleave::interleave;
@@ -58,6 +59,7 @@ impl Words {
 
 impl Rounding for Words {
     type InputGroup = InputGroup;
+    type Quant = i16;
     type WeightGroup = WeightGroup;
 
     const NO_INPUTS: InputGroup = InputGroup {
@@ -115,7 +117,9 @@ impl Rounding for Words {
         sums: &mut Sums,
     ) {
         #[cfg(target_arch = "x86_64")]
-        if x86::add_products(inputs, weights, input_scales, sums) {
+        if vnni::add_products(inputs, weights, input_scales, sums)
+            || avx2::add_products(inputs, weights, input_scales, sums)
+        {
             return;
         }
         #[cfg(target_family = "wasm")]
@@ -198,6 +202,35 @@ mod tests {
         }
     }
 
+    /// What the vector units of this machine add to ones.
+    fn of_every_unit(
+        inputs: &[InputGroup],
+        weights: &[WeightGroup],
+        scales: &[f32; ROWS],
+    ) -> Vec<(&'static str, Sums)> {
+        let mut all = vec![];
+        let mut add = |unit, add: &dyn Fn(&mut Sums) -> bool| {
+            let mut sums = [[1.0; COLUMNS]; ROWS];
+            if add(&mut sums) {
+                all.push((unit, sums));
+            }
+        };
+        #[cfg(target_arch = "x86_64")]
+        {
+            add("AVX2", &|sums| {
+                avx2::add_products(inputs, weights, scales, sums)
+            });
+            add("VNNI", &|sums| {
+                vnni::add_products(inputs, weights, scales, sums)
+            });
+        }
+        add("the chosen one", &|sums| {
+            Words::new(BlockType::Q8_0).add_products(inputs, weights, scales, sums);
+            true
+        });
+        all
+    }
+
     #[test]
     fn vector_units_give_what_plain_rust_gives_up_to_the_largest_sums() {
         /// f32 sums of six terms in another order.
@@ -211,16 +244,17 @@ mod tests {
         ] {
             let (inputs, weights) = groups(input, weight);
             let scales = [0.5, 1.0, -2.0, 1e-4];
-            let (mut found, mut expected) = ([[1.0; COLUMNS]; ROWS], [[1.0; COLUMNS]; ROWS]);
-            Words::new(BlockType::Q8_0).add_products(&inputs, &weights, &scales, &mut found);
+            let mut expected = [[1.0; COLUMNS]; ROWS];
             portable(&inputs, &weights, &scales, &mut expected);
             let expected = expected.as_flattened();
             let largest = expected.iter().fold(0.0, |max: f32, x| max.max(x.abs()));
-            for (found, expected) in found.as_flattened().iter().zip(expected) {
-                assert!(
-                    (found - expected).abs() <= TOLERANCE * largest,
-                    "{input} times {weight}: {found}, plain Rust has {expected}"
-                );
+            for (unit, found) in of_every_unit(&inputs, &weights, &scales) {
+                for (found, expected) in found.as_flattened().iter().zip(expected) {
+                    assert!(
+                        (found - expected).abs() <= TOLERANCE * largest,
+                        "{unit}, {input} times {weight}: {found}, plain Rust has {expected}"
+                    );
+                }
             }
         }
     }

@@ -29,7 +29,7 @@ fn shader(one_row: bool, biased: bool) -> Shader {
 pub(crate) fn shaders() -> impl Iterator<Item = Shader> {
     [false, true].into_iter().flat_map(|biased| {
         let direct = [false, true].map(|one_row| shader(one_row, biased));
-        let narrow = wgsl::NARROW_LANES.map(|lanes| Narrow { lanes }.dense(biased));
+        let narrow = Narrow::all().map(move |narrow| narrow.dense(biased));
         direct.into_iter().chain(narrow)
     })
 }
@@ -38,22 +38,31 @@ pub(crate) fn shaders() -> impl Iterator<Item = Shader> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Narrow {
     /// Of a subgroup.
-    pub(crate) lanes: u32,
+    lanes: u32,
+    /// Input rows of a subgroup: 16, or 32 of eight lanes.
+    rows: usize,
 }
 
 impl Narrow {
-    /// Input rows of a subgroup.
-    const ROWS: usize = 16;
-
     /// Weight rows of a lane.
     const GROUP: usize = 8;
 
-    /// For these units; even one row takes no longer than a kernel that makes fewer at once.
-    pub(crate) fn of(units: Units) -> Option<Self> {
+    /// For these units and `m` input rows; even one takes no longer than a kernel that makes fewer at once.
+    pub(crate) fn of(units: Units, m: usize) -> Option<Self> {
         match units {
-            Units::NarrowSubgroups(lanes) => Some(Self { lanes }),
+            Units::NarrowSubgroups(lanes) => Some(Self {
+                lanes,
+                rows: if lanes == 8 && m > 16 { 32 } else { 16 },
+            }),
             Units::Wide | Units::Narrow => None,
         }
+    }
+
+    /// All that there are.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        [(4, 16), (8, 16), (8, 32)]
+            .into_iter()
+            .map(|(lanes, rows)| Self { lanes, rows })
     }
 
     /// `quads`: vec4 of weights in a vec4 of words.
@@ -61,6 +70,7 @@ impl Narrow {
         let mut constants = vec![
             ("LANES", format!("{}u", self.lanes)),
             ("QUADS", format!("{quads}u")),
+            ("FAR", (self.rows == 32).to_string()),
         ];
         constants.extend(own);
         Shader {
@@ -83,7 +93,7 @@ impl Narrow {
         [m, rows, cols]: [usize; 3],
     ) -> CubeTensor {
         let row_tiles = rows.div_ceil(Self::GROUP * self.lanes as usize);
-        let tiles = row_tiles * m.div_ceil(Self::ROWS);
+        let tiles = row_tiles * m.div_ceil(self.rows);
         let params = [m, rows, cols / 4, row_tiles, tiles, quads].map(|value| value as u32);
         let groups = (tiles as u32).div_ceil(THREADS / self.lanes);
         let inputs = inputs.map(into_contiguous).to_vec();
@@ -108,7 +118,7 @@ pub(crate) fn linear(x: CubeTensor, weight: CubeTensor, bias: Option<CubeTensor>
     }
     let biased = bias.is_some();
     let bias = bias.unwrap_or_else(|| wgsl::nothing(&x));
-    if let Some(narrow) = Narrow::of(Units::of(&x)) {
+    if let Some(narrow) = Narrow::of(Units::of(&x), m) {
         return narrow.launch(narrow.dense(biased), 1, [x, weight, bias], [m, rows, cols]);
     }
     let (row_tiles, tiles) = tiles(m, rows);

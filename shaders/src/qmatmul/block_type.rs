@@ -27,19 +27,60 @@ pub enum BlockType {
 
 /// 32 weights: `scale * quant + offset`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Group {
-    pub(crate) quants: [i16; GROUP],
+pub(crate) struct Group<Q = i16> {
+    pub(crate) quants: [Q; GROUP],
     pub(crate) scale: f32,
     pub(crate) offset: f32,
 }
 
-impl Group {
+impl<Q: Quant> Group<Q> {
     /// Where blocks are unpacked to.
     pub(crate) const ZERO: Self = Self {
-        quants: [0; GROUP],
+        quants: [Q::ZERO; GROUP],
         scale: 0.0,
         offset: 0.0,
     };
+}
+
+/// How a kernel wants its quants.
+pub(crate) trait Quant: Copy + Send + Sync {
+    const ZERO: Self;
+
+    /// Of what a file has, less the format's [`zero`](BlockType::zero) for quants with a sign.
+    fn of_stored(stored: u8, zero: u8) -> Self;
+
+    /// Of one of Q6_K, which fit words alone.
+    fn of_word(word: i16) -> Self;
+}
+
+/// As they count.
+impl Quant for i16 {
+    const ZERO: Self = 0;
+
+    #[inline(always)]
+    fn of_stored(stored: u8, zero: u8) -> Self {
+        i16::from(stored) - i16::from(zero)
+    }
+
+    #[inline(always)]
+    fn of_word(word: i16) -> Self {
+        word
+    }
+}
+
+/// As a file has them, without a sign; not for Q6_K.
+impl Quant for u8 {
+    const ZERO: Self = 0;
+
+    #[inline(always)]
+    fn of_stored(stored: u8, _: u8) -> Self {
+        stored
+    }
+
+    #[inline(always)]
+    fn of_word(word: i16) -> Self {
+        word as u8
+    }
 }
 
 impl BlockType {
@@ -93,6 +134,16 @@ impl BlockType {
         matches!(self, Self::Q4_1 | Self::Q5_1 | Self::Q4K | Self::Q5K)
     }
 
+    /// What a stored quant without a sign has too much.
+    pub(crate) const fn zero(self) -> u8 {
+        match self {
+            Self::Q4_0 => 8,
+            Self::Q5_0 => 16,
+            Self::Q8_0 => 128,
+            Self::Q4_1 | Self::Q5_1 | Self::Q4K | Self::Q5K | Self::Q6K => 0,
+        }
+    }
+
     /// The largest magnitude of a quant.
     pub(crate) const fn largest_quant(self) -> i16 {
         match self {
@@ -110,7 +161,7 @@ impl BlockType {
     /// # Panics
     /// When `block` or `groups` are shorter than a block.
     #[inline(always)]
-    pub(crate) fn unpack(self, block: &[u8], groups: &mut [Group]) {
+    pub(crate) fn unpack<Q: Quant>(self, block: &[u8], groups: &mut [Group<Q>]) {
         // No function is passed as a value: it would not be compiled for the caller's vector unit.
         match self {
             Self::Q4_0 => groups[0] = q4_0(part(block, 0)),
@@ -140,73 +191,71 @@ fn half(bytes: &[u8], at: usize) -> f32 {
 
 /// Low nibbles are the first 16 quants, high nibbles the last.
 #[inline(always)]
-fn nibbles(bytes: &[u8; 16], zero: i16) -> [i16; GROUP] {
+fn nibbles(bytes: &[u8; 16]) -> [u8; GROUP] {
     let mut quants = [0; GROUP];
     let (low, high) = quants.split_at_mut(GROUP / 2);
     for ((low, high), &pair) in low.iter_mut().zip(high).zip(bytes) {
-        *low = i16::from(pair & 15) - zero;
-        *high = i16::from(pair >> 4) - zero;
+        *low = pair & 15;
+        *high = pair >> 4;
     }
     quants
+}
+
+#[inline(always)]
+fn group<Q: Quant>(stored: [u8; GROUP], zero: u8, scale: f32, offset: f32) -> Group<Q> {
+    let mut quants = [Q::ZERO; GROUP];
+    for (quant, stored) in quants.iter_mut().zip(stored) {
+        *quant = Q::of_stored(stored, zero);
+    }
+    Group {
+        quants,
+        scale,
+        offset,
+    }
 }
 
 /// Adds the fifth bits of 32 quants.
 #[inline(always)]
-fn fifth_bits(bytes: &[u8; 4], mut quants: [i16; GROUP]) -> [i16; GROUP] {
+fn fifth_bits(bytes: &[u8; 4], mut quants: [u8; GROUP]) -> [u8; GROUP] {
     let bits = u32::from_le_bytes(*bytes);
     for (i, quant) in quants.iter_mut().enumerate() {
-        *quant += ((bits >> i & 1) << 4) as i16;
+        *quant |= ((bits >> i & 1) << 4) as u8;
     }
     quants
 }
 
 #[inline(always)]
-fn q4_0(block: &[u8; 18]) -> Group {
-    Group {
-        quants: nibbles(part(block, 2), 8),
-        scale: half(block, 0),
-        offset: 0.0,
-    }
+fn q4_0<Q: Quant>(block: &[u8; 18]) -> Group<Q> {
+    let zero = BlockType::Q4_0.zero();
+    group(nibbles(part(block, 2)), zero, half(block, 0), 0.0)
 }
 
 #[inline(always)]
-fn q4_1(block: &[u8; 20]) -> Group {
-    Group {
-        quants: nibbles(part(block, 4), 0),
-        scale: half(block, 0),
-        offset: half(block, 2),
-    }
+fn q4_1<Q: Quant>(block: &[u8; 20]) -> Group<Q> {
+    group(nibbles(part(block, 4)), 0, half(block, 0), half(block, 2))
 }
 
 #[inline(always)]
-fn q5_0(block: &[u8; 22]) -> Group {
-    Group {
-        quants: fifth_bits(part(block, 2), nibbles(part(block, 6), 16)),
-        scale: half(block, 0),
-        offset: 0.0,
-    }
+fn q5_0<Q: Quant>(block: &[u8; 22]) -> Group<Q> {
+    let stored = fifth_bits(part(block, 2), nibbles(part(block, 6)));
+    group(stored, BlockType::Q5_0.zero(), half(block, 0), 0.0)
 }
 
 #[inline(always)]
-fn q5_1(block: &[u8; 24]) -> Group {
-    Group {
-        quants: fifth_bits(part(block, 4), nibbles(part(block, 8), 0)),
-        scale: half(block, 0),
-        offset: half(block, 2),
-    }
+fn q5_1<Q: Quant>(block: &[u8; 24]) -> Group<Q> {
+    let stored = fifth_bits(part(block, 4), nibbles(part(block, 8)));
+    group(stored, 0, half(block, 0), half(block, 2))
 }
 
 #[inline(always)]
-fn q8_0(block: &[u8; 34]) -> Group {
-    let mut quants = [0; GROUP];
-    for (quant, &byte) in quants.iter_mut().zip(part::<GROUP>(block, 2)) {
-        *quant = i16::from(byte as i8);
+fn q8_0<Q: Quant>(block: &[u8; 34]) -> Group<Q> {
+    // The file has a sign: flipping its bit adds 128.
+    let zero = BlockType::Q8_0.zero();
+    let mut stored = *part::<GROUP>(block, 2);
+    for byte in &mut stored {
+        *byte ^= zero;
     }
-    Group {
-        quants,
-        scale: half(block, 0),
-        offset: 0.0,
-    }
+    group(stored, zero, half(block, 0), 0.0)
 }
 
 /// Scale and minimum of one of the 8 groups of a K block, six bits each: ggml's `get_scale_min_k4`.
@@ -226,14 +275,14 @@ fn scale_and_minimum(packed: &[u8; 12], group: usize) -> (f32, f32) {
 
 /// What Q4_K and Q5_K share: two f16 factors, 12 bytes of scales and minima, and 128 of nibbles.
 #[inline(always)]
-fn k_group(block: &[u8], nibbles: &[u8; 128], index: usize) -> Group {
+fn k_group(block: &[u8], nibbles: &[u8; 128], index: usize) -> Group<u8> {
     let (scale, minimum) = scale_and_minimum(part(block, 4), index);
     // Two groups share 32 bytes: the first has the low nibbles.
     let bytes = part::<GROUP>(nibbles, index / 2 * GROUP);
     let shift = index % 2 * 4;
     let mut quants = [0; GROUP];
     for (quant, byte) in quants.iter_mut().zip(bytes) {
-        *quant = i16::from(byte >> shift & 15);
+        *quant = byte >> shift & 15;
     }
     Group {
         quants,
@@ -243,23 +292,23 @@ fn k_group(block: &[u8], nibbles: &[u8; 128], index: usize) -> Group {
 }
 
 #[inline(always)]
-fn q4_k(block: &[u8; 144], groups: &mut [Group]) {
-    for (index, group) in groups.iter_mut().enumerate() {
-        *group = k_group(block, part(block, 16), index);
+fn q4_k<Q: Quant>(block: &[u8; 144], groups: &mut [Group<Q>]) {
+    for (index, out) in groups.iter_mut().enumerate() {
+        let stored = k_group(block, part(block, 16), index);
+        *out = group(stored.quants, 0, stored.scale, stored.offset);
     }
 }
 
 #[inline(always)]
-fn q5_k(block: &[u8; 176], groups: &mut [Group]) {
-    for (index, group) in groups.iter_mut().enumerate() {
-        *group = k_group(block, part(block, 48), index);
+fn q5_k<Q: Quant>(block: &[u8; 176], groups: &mut [Group<Q>]) {
+    for (index, out) in groups.iter_mut().enumerate() {
+        let mut stored = k_group(block, part(block, 48), index);
         // Byte i holds the fifth bits of quant i of all groups, one bit a group.
         let bytes = part::<GROUP>(block, 16);
-        let mut quants = group.quants;
-        for (quant, byte) in quants.iter_mut().zip(bytes) {
-            *quant += i16::from(byte >> index & 1) << 4;
+        for (quant, byte) in stored.quants.iter_mut().zip(bytes) {
+            *quant |= (byte >> index & 1) << 4;
         }
-        group.quants = quants;
+        *out = group(stored.quants, 0, stored.scale, stored.offset);
     }
 }
 
@@ -288,7 +337,7 @@ pub(crate) fn q6_k_scale(block: &[u8; 210]) -> f32 {
 
 /// The factors of 16 quants are multiplied into them.
 #[inline(always)]
-fn q6_k(block: &[u8; 210], groups: &mut [Group]) {
+fn q6_k<Q: Quant>(block: &[u8; 210], groups: &mut [Group<Q>]) {
     for (index, group) in groups.iter_mut().enumerate() {
         let (mut quants, factors) = q6_k_group(block, index);
         for (quants, factor) in quants.as_chunks_mut::<16>().0.iter_mut().zip(factors) {
@@ -297,7 +346,7 @@ fn q6_k(block: &[u8; 210], groups: &mut [Group]) {
             }
         }
         *group = Group {
-            quants,
+            quants: quants.map(Q::of_word),
             scale: q6_k_scale(block),
             offset: 0.0,
         };

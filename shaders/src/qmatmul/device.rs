@@ -85,7 +85,7 @@ pub(crate) fn split(blocks: &[u8], block_type: BlockType) -> (Vec<u32>, Vec<f32>
         }
         return (words, scales);
     }
-    let mut groups = [Group::ZERO; 8]; // of the largest block
+    let mut groups = [Group::<i16>::ZERO; 8]; // of the largest block
     let groups = &mut groups[..block_type.groups()];
     for block in blocks.chunks_exact(block_type.bytes()) {
         block_type.unpack(block, groups);

@@ -36,7 +36,7 @@ fn task_rows(weights: &Weights) -> usize {
 #[inline(always)]
 fn expand(weights: &Weights, row: usize, out: &mut [f32]) {
     let block_type = weights.block_type;
-    let mut groups = [Group::ZERO; 8]; // of the largest block
+    let mut groups = [Group::<i16>::ZERO; 8]; // of the largest block
     let groups = &mut groups[..block_type.groups()];
     let blocks = weights.row(row).chunks_exact(block_type.bytes());
     for (block, out) in blocks.zip(out.chunks_exact_mut(block_type.len())) {

@@ -79,7 +79,7 @@ pub(crate) fn shaders() -> impl Iterator<Item = Shader> {
     DeviceLayout::all().flat_map(|layout| {
         let few = FEW_ROWS.map(|rows| few_rows(layout, rows));
         let direct = [false, true].map(|one_row| direct(layout, one_row));
-        let narrow = wgsl::NARROW_LANES.map(|lanes| narrow(layout, Narrow { lanes }));
+        let narrow = Narrow::all().map(move |variant| narrow(layout, variant));
         let wide = few.into_iter().chain([many_rows(layout)]);
         wide.chain(direct).chain(narrow)
     })
@@ -106,7 +106,7 @@ pub(crate) fn launch(units: Units, inputs: [CubeTensor; 3], block_type: BlockTyp
     let (m, cols) = (inputs[0].meta.shape()[0], inputs[0].meta.shape()[1]);
     let rows = inputs[2].meta.shape()[0];
     let layout = DeviceLayout::of(block_type);
-    if let Some(variant) = Narrow::of(units) {
+    if let Some(variant) = Narrow::of(units, m) {
         let shader = narrow(layout, variant);
         return variant.launch(shader, quads(layout), inputs, [m, rows, cols]);
     }

@@ -22,7 +22,6 @@ use self::tiles::{Tiler, Tiles};
 use self::vision::InternVit;
 use super::decoding::Decoding;
 use super::llm::Llm;
-use super::qwen2::{Qwen2Config, Rotary};
 use super::sequence::{PadWith, Padded, Positions, Sequence, pad};
 use super::{EncodeOptions, Encoded};
 use crate::config::{EncoderPart, InternVl2_5Config, Padding};
@@ -58,29 +57,9 @@ impl InternVl2_5 {
         let context = tokenizer.token_to_id(CONTEXT).ok_or_else(|| {
             Error::config(&part.tokenizer, format!("has no {CONTEXT}, InternVL's own"))
         })?;
-        let llm = &config.llm_config;
-        let decoder = Qwen2Config {
-            vocab_size: llm.vocab_size,
-            hidden_size: llm.hidden_size,
-            intermediate_size: llm.intermediate_size,
-            num_hidden_layers: llm.num_hidden_layers,
-            num_attention_heads: llm.num_attention_heads,
-            num_key_value_heads: llm.num_key_value_heads,
-            rms_norm_eps: llm.rms_norm_eps,
-            tie_word_embeddings: llm.tie_word_embeddings,
-        };
-        let rotary = Rotary::new(llm.head_dim(), llm.rope_theta, &[llm.head_dim() / 2]);
-        let (most, generation) = (llm.max_position_embeddings, part.generation.clone());
-        let language_model = scope.child("language_model");
-        let llm = Llm::load(
-            &decoder,
-            rotary,
-            most,
-            tokenizer,
-            generation,
-            &language_model,
-        )
-        .await?;
+        let (decoder, generation) = (&config.llm_config.decoder, part.generation.clone());
+        let (sections, language_model) = ([decoder.head_dim() / 2], scope.child("language_model"));
+        let llm = Llm::load(decoder, &sections, tokenizer, generation, &language_model).await?;
         let (grid, vision_model) = (config.grid(), scope.child("vision_model"));
         Ok(Self {
             vision_model: InternVit::load(&config.vision_config, grid, &vision_model).await?,

@@ -33,7 +33,7 @@ impl Projector {
     pub async fn load(config: &InternVl2_5Config, scope: &Scope<'_>) -> Result<Self> {
         let merge = config.merge();
         let merged = config.vision_config.hidden_size * merge * merge;
-        let width = config.llm_config.hidden_size;
+        let width = config.llm_config.decoder.hidden_size;
         Ok(Self {
             norm: LayerNorm::load(&scope.child(0), merged, EPS).await?,
             mlp: [

@@ -56,7 +56,10 @@ impl AudioTower {
         for index in 0..audio.encoder_layers {
             layers.push(Block::load(&block, &apm.child("layers").child(index)).await?);
         }
-        let (projection, hidden) = (scope.child("audio_projection_layer"), config.hidden_size);
+        let (projection, hidden) = (
+            scope.child("audio_projection_layer"),
+            config.decoder.hidden_size,
+        );
         let positions = [audio.max_source_positions, width];
         Ok(Self {
             conv1: Conv1d::load(&apm.child("conv1"), audio.num_mel_bins, width, 1).await?,

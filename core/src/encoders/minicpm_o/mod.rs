@@ -24,7 +24,6 @@ use self::slices::{Slicer, View};
 use self::vision::VisionTower;
 use super::decoding::Decoding;
 use super::llm::Llm;
-use super::qwen2::{Qwen2Config, Rotary};
 use super::sequence::{PadWith, Positions, Sequence, pad};
 use super::{EncodeOptions, Encoded};
 use crate::audio::Audio;
@@ -64,16 +63,6 @@ impl MiniCpmO {
         tokenizer: Tokenizer,
         scope: &Scope<'_>,
     ) -> Result<Self> {
-        let decoder = Qwen2Config {
-            vocab_size: config.vocab_size,
-            hidden_size: config.hidden_size,
-            intermediate_size: config.intermediate_size,
-            num_hidden_layers: config.num_hidden_layers,
-            num_attention_heads: config.num_attention_heads,
-            num_key_value_heads: config.num_key_value_heads,
-            rms_norm_eps: config.rms_norm_eps,
-            tie_word_embeddings: config.tie_word_embeddings,
-        };
         let vision = match scope.contains("resampler.query") {
             true => Some((
                 VisionTower::load(config, &scope.child("vpm")).await?,
@@ -85,9 +74,8 @@ impl MiniCpmO {
             true => Some(AudioTower::load(config, scope).await?),
             false => None,
         };
-        let head_dim = config.head_dim();
-        let rotary = Rotary::new(head_dim, config.rope_theta, &[head_dim / 2]);
-        let (most, generation) = (config.max_position_embeddings, part.generation.clone());
+        let (decoder, generation) = (&config.decoder, part.generation.clone());
+        let sections = [decoder.head_dim() / 2];
         let template = part.chat_template.clone();
         let llm = scope.child("llm");
         Ok(Self {
@@ -96,7 +84,7 @@ impl MiniCpmO {
                 template.unwrap_or_else(|| CHAT_TEMPLATE.to_owned()),
             ))?,
             log_mel: LogMel::new(config.audio_config.num_mel_bins),
-            llm: Llm::load(&decoder, rotary, most, tokenizer, generation, &llm).await?,
+            llm: Llm::load(decoder, &sections, tokenizer, generation, &llm).await?,
             vision,
             audio,
             config: config.clone(),

@@ -38,7 +38,7 @@ impl Resampler {
     /// # Errors
     /// [`crate::Error::MissingTensor`] or [`crate::Error::Shape`].
     pub async fn load(config: &MiniCpmOConfig, scope: &Scope<'_>) -> Result<Self> {
-        let (width, vision) = (config.hidden_size, config.vision_config.hidden_size);
+        let (width, vision) = (config.decoder.hidden_size, config.vision_config.hidden_size);
         let norm = async |name| LayerNorm::load(&scope.child(name), width, EPS).await;
         let attn = scope.child("attn");
         // Three projections in one tensor; f32, since blocks can't be cut.

@@ -97,8 +97,12 @@ impl Inputs {
         let placeholders = [(image, &images), (video, &videos)];
         let placeholders = placeholders.iter().filter(|(_, shown)| !shown.is_empty());
         let placeholders: Vec<u32> = placeholders.map(|(id, _)| *id).collect();
-        let Padded { ids, keep } =
-            pad(ids, padding, &placeholders, config.max_position_embeddings)?;
+        let Padded { ids, keep } = pad(
+            ids,
+            padding,
+            &placeholders,
+            config.decoder.max_position_embeddings,
+        )?;
         let positions = positions(&ids, &keep, &images, &videos, config);
         Ok(Self {
             sequence: Sequence {

@@ -21,7 +21,6 @@ use self::vision::VisionTower;
 use self::windows::Layout;
 use super::decoding::Decoding;
 use super::llm::Llm;
-use super::qwen2::{Qwen2Config, Rotary};
 use super::sequence::PadWith;
 use super::{EncodeOptions, Encoded};
 use crate::config::{EncoderPart, Padding, PreprocessorConfig, Qwen2_5VlConfig};
@@ -54,31 +53,16 @@ impl Qwen2_5Vl {
         tokenizer: Tokenizer,
         scope: &Scope<'_>,
     ) -> Result<Self> {
-        let decoder = Qwen2Config {
-            vocab_size: config.vocab_size,
-            hidden_size: config.hidden_size,
-            intermediate_size: config.intermediate_size,
-            num_hidden_layers: config.num_hidden_layers,
-            num_attention_heads: config.num_attention_heads,
-            num_key_value_heads: config.num_key_value_heads,
-            rms_norm_eps: config.rms_norm_eps,
-            tie_word_embeddings: config.tie_word_embeddings,
-        };
         let visual = scope.child("visual");
         let vision = match visual.contains("patch_embed.proj.weight") {
             true => Some(VisionTower::load(&config.vision_config, &visual).await?),
             false => None,
         };
-        let rotary = Rotary::new(
-            config.head_dim(),
-            config.rope_theta,
-            &config.rope_scaling.mrope_section,
-        );
-        let (most, generation) = (config.max_position_embeddings, part.generation.clone());
+        let (sections, generation) = (&config.rope_scaling.mrope_section, part.generation.clone());
         Ok(Self {
             preprocessor: part.preprocessor.clone(),
             chat_template: ChatTemplate::new(part.chat_template.clone())?,
-            llm: Llm::load(&decoder, rotary, most, tokenizer, generation, scope).await?,
+            llm: Llm::load(&config.decoder, sections, tokenizer, generation, scope).await?,
             vision,
             config: config.clone(),
         })

@@ -57,7 +57,7 @@ impl<'a> Model<'a> {
                 rows: 8,
                 columns: 8,
             };
-            let places = place_embeddings(grid, self.config.hidden_size, &self.case.device);
+            let places = place_embeddings(grid, self.config.decoder.hidden_size, &self.case.device);
             let places = self.case.values(places).await?;
             self.on_host(name, &places, report).await?;
         }
