@@ -1,4 +1,4 @@
-//! Inputs of 7 or 8 bits, each group of 32 with a scale of its own, for weights of 4, 5 or 8 bits.
+//! Inputs of 7 or 8 bits, with a scale for every 32 or [128](SPAN), for weights of 4, 5 or 8 bits.
 //!
 //! Quants are made unsigned, because the instructions multiply unsigned by signed bytes. VNNI adds quads
 //! of products to 32 bits. `pmaddubsw` (AVX2) adds pairs to 16: with 4 or 5 bits the sums of a whole group
@@ -23,12 +23,16 @@ type Quad = i32;
 /// Quads of a group along the inner dimension.
 const QUADS: usize = GROUP / 4;
 
+/// Groups of inputs that share a scale where there is VNNI: 128 numbers.
+const SPAN: usize = 4;
+
 /// Inputs of up to 8 bits, times weights of one format.
 pub(super) struct Bytes {
     /// The largest input: where products are summed in an i16, they fit until they are widened.
     largest: f32,
     /// What quants without a sign have too much.
     zero: u8,
+    has_offsets: bool,
     #[cfg_attr(
         not(target_arch = "x86_64"),
         allow(dead_code, reason = "plain Rust sums in 32 bits")
@@ -51,7 +55,9 @@ pub(super) struct InputGroup {
     quads: [[Quad; ROWS]; QUADS],
     /// What a number 1 stands for.
     scales: [f32; ROWS],
-    /// The sum of a row's numbers, times its scale.
+    /// What a row's products with weights without a sign have too much.
+    starts: [i32; ROWS],
+    /// The sum of a row's numbers, for the weights' offsets.
     sums: [f32; ROWS],
 }
 
@@ -85,6 +91,7 @@ impl Bytes {
         let bytes = Self {
             largest: f32::from(largest.min(i16::from(i8::MAX))),
             zero: block_type.zero(),
+            has_offsets: block_type.has_offsets(),
             widen,
         };
         has_byte_products().then_some(bytes)
@@ -106,6 +113,7 @@ impl Rounding for Bytes {
     const NO_INPUTS: InputGroup = InputGroup {
         quads: [[0; ROWS]; QUADS],
         scales: [0.0; ROWS],
+        starts: [0; ROWS],
         sums: [0.0; ROWS],
     };
     const NO_WEIGHTS: WeightGroup = WeightGroup {
@@ -116,20 +124,27 @@ impl Rounding for Bytes {
 
     #[inline(always)]
     fn pack_inputs(&self, rows: [&[f32]; ROWS], out: &mut [InputGroup]) -> [f32; ROWS] {
-        for (group, out) in out.iter_mut().enumerate() {
-            let mut numbers = [[0i8; GROUP]; ROWS];
-            for (row, numbers) in numbers.iter_mut().enumerate() {
-                let x = &rows[row][group * GROUP..][..GROUP];
-                let (scale, inverse) = scale(x, self.largest);
-                let mut sum = 0;
-                for (number, x) in numbers.iter_mut().zip(x) {
-                    *number = (x * inverse + ROUND).to_bits() as i8;
-                    sum += i32::from(*number);
-                }
-                out.scales[row] = scale;
-                out.sums[row] = sum as f32 * scale;
+        let span = if has_vnni() { SPAN } else { 1 };
+        for (index, groups) in out.chunks_mut(span).enumerate() {
+            let (first, length) = (index * span * GROUP, groups.len() * GROUP);
+            let (mut scales, mut inverses) = ([0.0; ROWS], [0.0; ROWS]);
+            for ((x, out), inverse) in rows.iter().zip(&mut scales).zip(&mut inverses) {
+                (*out, *inverse) = scale(&x[first..][..length], self.largest);
             }
-            interleave(&numbers, 0, &mut out.quads);
+            for (group, out) in groups.iter_mut().enumerate() {
+                let mut numbers = [[0i8; GROUP]; ROWS];
+                for (row, (numbers, inverse)) in numbers.iter_mut().zip(inverses).enumerate() {
+                    let mut sum = 0;
+                    for (number, x) in numbers.iter_mut().zip(&rows[row][first + group * GROUP..]) {
+                        *number = (x * inverse + ROUND).to_bits() as i8;
+                        sum += i32::from(*number);
+                    }
+                    out.starts[row] = -i32::from(self.zero) * sum;
+                    out.sums[row] = sum as f32;
+                }
+                out.scales = scales;
+                interleave(&numbers, 0, &mut out.quads);
+            }
         }
         [1.0; ROWS]
     }
@@ -138,7 +153,7 @@ impl Rounding for Bytes {
     fn pack_weights(&self, rows: [&Group<u8>; ROWS], first: usize, out: &mut WeightGroup) {
         for (row, group) in rows.into_iter().enumerate() {
             out.scales[first + row] = group.scale;
-            out.offsets[first + row] = group.offset - group.scale * f32::from(self.zero);
+            out.offsets[first + row] = group.offset;
         }
         interleave(&rows.map(|group| group.quants), first, &mut out.quads);
     }
@@ -152,7 +167,7 @@ impl Rounding for Bytes {
         sums: &mut Sums,
     ) {
         #[cfg(target_arch = "x86_64")]
-        if vnni::add_products(inputs, weights, sums)
+        if vnni::add_products(self.has_offsets, inputs, weights, sums)
             || avx2::add_products(self.widen, inputs, weights, sums)
         {
             return;
@@ -172,9 +187,10 @@ fn portable(inputs: &[InputGroup], weights: &[WeightGroup], sums: &mut Sums) {
                     let bytes = bytes.zip(weights[column].to_le_bytes());
                     bytes.map(|(input, weight)| i32::from(input as i8) * i32::from(weight))
                 });
-                let product = products.sum::<i32>() as f32 * inputs.scales[row];
-                *sum += product * weights.scales[column];
-                *sum += inputs.sums[row] * weights.offsets[column];
+                let product = inputs.starts[row] + products.sum::<i32>();
+                let product = product as f32 * weights.scales[column];
+                let offset = inputs.sums[row] * weights.offsets[column];
+                *sum += (product + offset) * inputs.scales[row];
             }
         }
     }
@@ -202,12 +218,15 @@ mod tests {
             add("AVX2", &|sums| {
                 avx2::add_products(widen, inputs, weights, sums)
             });
-            add("VNNI", &|sums| vnni::add_products(inputs, weights, sums));
+            add("VNNI", &|sums| {
+                vnni::add_products(true, inputs, weights, sums)
+            });
         }
         add("the chosen one", &|sums| {
             let rounding = Bytes {
                 largest: 0.0,
                 zero: 0,
+                has_offsets: true,
                 widen,
             };
             rounding.add_products(inputs, weights, &[1.0; ROWS], sums);
@@ -239,7 +258,8 @@ mod tests {
                     std::array::from_fn(|i| number(largest, row + 4 * index, i) as i8)
                 });
                 interleave(&rows, 0, &mut inputs.quads);
-                (inputs.scales, inputs.sums) = ([0.5, 1.0, -2.0, 1e-4], [1.0, -7.0, 0.0, 30.0]);
+                inputs.scales = [0.5, 1.0, -2.0, 1e-4]; // one for all groups
+                (inputs.starts, inputs.sums) = ([8, -9, 0, 300], [1.0, -7.0, 0.0, 30.0]);
                 for first in (0..COLUMNS).step_by(ROWS) {
                     let rows: [[u8; GROUP]; ROWS] = std::array::from_fn(|row| {
                         std::array::from_fn(|i| number(quant, first + row + index, i) as u8)

@@ -73,13 +73,15 @@ impl<const PAIRS: bool> NullaryFnOnce for Avx2<'_, PAIRS> {
             let offsets: [__m256; VECTORS] = cast(weights.offsets);
             for (row, (out, products)) in out.iter_mut().zip(products).enumerate() {
                 let input_scale = avx._mm256_set1_ps(inputs.scales[row]);
-                let input_sum = avx._mm256_set1_ps(inputs.sums[row]);
+                let input_sum = avx._mm256_set1_ps(inputs.sums[row] * inputs.scales[row]);
+                let start = avx._mm256_set1_epi32(inputs.starts[row]);
                 for (column, (out, product)) in out.iter_mut().zip(products).enumerate() {
                     let product = if PAIRS {
                         product
                     } else {
                         avx2._mm256_madd_epi16(product, ones)
                     };
+                    let product = avx2._mm256_add_epi32(product, start);
                     let product = avx._mm256_mul_ps(avx._mm256_cvtepi32_ps(product), input_scale);
                     let sum = fma._mm256_fmadd_ps(product, scales[column], *out);
                     *out = fma._mm256_fmadd_ps(input_sum, offsets[column], sum);
