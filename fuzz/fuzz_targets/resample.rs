@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use x2i::media::resample::Resampler;
+use x2i_core::audio::resample::Resampler;
 
 fuzz_target!(|input: (u32, u8, Vec<i16>)| {
     let (rate, piece, samples) = input;

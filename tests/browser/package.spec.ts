@@ -26,6 +26,7 @@ const MODULES = [
   'pipeline',
   'progress',
   'prompt',
+  'rates',
   'recording',
   'runtime',
   'sounds',

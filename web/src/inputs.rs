@@ -122,8 +122,11 @@ fn read_audio(name: &str, value: &JsValue) -> Result<Audio> {
     let samples = samples.dyn_ref::<Float32Array>();
     let samples =
         samples.ok_or_else(|| Failure::new("audio", format!("{name}: is no decoded sound")))?;
-    Ok(Audio::new(samples.to_vec()).map_err(|error| match error {
-        Error::Audio { reason, .. } => Error::audio(name, reason),
-        other => other,
-    })?)
+    let rate = js::get(value, "sampleRate").as_f64().unwrap_or_default() as usize;
+    Ok(
+        Audio::resampled(samples.to_vec(), rate).map_err(|error| match error {
+            Error::Audio { reason, .. } => Error::audio(name, reason),
+            other => other,
+        })?,
+    )
 }

@@ -44,9 +44,10 @@ export interface InputVideo extends InputFile {
   fps?: number;
 }
 
-/** A sound in a prompt: one channel, 16 kHz. */
+/** A sound in a prompt: one channel, which the module resamples. */
 export interface InputAudio extends InputFile {
   samples: Float32Array;
+  sampleRate: number;
 }
 
 /** Weights that stand beside the model. */

@@ -68,11 +68,11 @@ async function sha256OfFrames(frames: InputVideo['frames']): Promise<string> {
   return sha256Of(new TextEncoder().encode(hashes.join('')));
 }
 
-async function readAudio({ file, samples }: SentAudio, nameless: string): Promise<InputAudio> {
+async function readAudio({ file, samples, sampleRate }: SentAudio, nameless: string): Promise<InputAudio> {
   const facts = file
     ? await reading('audio', nameless, fileFacts(file, nameless))
     : { name: nameless, sha256: await sha256Of(samples.slice()) };
-  return { ...facts, samples };
+  return { ...facts, samples, sampleRate };
 }
 
 /** A file that the browser does not read is its giver's to change, and no bug. */

@@ -32,10 +32,11 @@ export interface SentVideo {
   fps?: number;
 }
 
-/** One channel of 16 kHz, and the file that it comes from. */
+/** One channel, and the file that it comes from. */
 export interface SentAudio {
   file?: Blob;
   samples: Float32Array;
+  sampleRate: number;
 }
 
 /** What one picture is made of. */

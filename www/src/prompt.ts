@@ -82,9 +82,9 @@ class Reader {
       throw new X2iError('request', `part ${this.#count} of the prompt is neither text, image, video nor audio`);
     }
     const source = part.audio;
-    const samples = await readSound(source, this.#nameOf(source, 'sound'));
-    this.transfer.push(samples.buffer);
-    return { audio: { samples, ...(source instanceof Blob && { file: source }) } };
+    const sound = await readSound(source, this.#nameOf(source, 'sound'));
+    this.transfer.push(sound.samples.buffer as ArrayBuffer);
+    return { audio: { ...sound, ...(source instanceof Blob && { file: source }) } };
   }
 
   async #video(source: VideoSource): Promise<VideoFrames & { file?: Blob }> {

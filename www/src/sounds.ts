@@ -1,83 +1,65 @@
 /**
- * A sound in any form to what models hear: one channel, 16 kHz.
+ * A sound in any form to one channel of samples. The module resamples them to what models hear, as the native program
+ * does.
  *
- * The browser decodes and resamples, off the page's thread; only pages have what it takes (workers have no
- * `OfflineAudioContext`). It leaves out the check of the samples, which is the module's.
+ * The browser decodes, off the page's thread; only pages have what it takes (workers have no `OfflineAudioContext`).
  *
  * @module
  */
 
 import { X2iError } from './errors.js';
+import { sampleRateOf } from './rates.js';
 import type { AudioSamples, AudioSource } from './types.js';
 
-/** Samples a second. */
-export const SAMPLE_RATE = 16_000;
 /** The longest sound: its tokens fill the longest context of a model that hears. The native program's limit, too. */
 const MAX_SECONDS = 1310;
 /** The largest file, in bytes: decoders take all of it at once. */
 const MAX_BYTES = 512 * 2 ** 20;
+/** Rates at which every browser decodes. */
+const [LEAST_RATE, MOST_RATE] = [8000, 96_000];
+/** For files that do not say theirs where we look: that of recordings, and of most videos. */
+const USUAL_RATE = 48_000;
 
 /** The samples, in an array of their own; `name` is for messages. */
-export async function readSound(source: AudioSource, name: string): Promise<Float32Array<ArrayBuffer>> {
-  const mono = source instanceof Blob ? await decode(source, name) : mixed(source);
-  checkLength(mono.samples.length / mono.sampleRate, name);
-  if (mono.sampleRate === SAMPLE_RATE) return mono.samples.slice();
-  // Decoders resample with a good filter, where a graph of audio nodes only draws lines between samples.
-  return (await decode(waveFile(mono), name)).samples.slice();
+export async function readSound(source: AudioSource, name: string): Promise<AudioSamples> {
+  const sound = source instanceof Blob ? await decode(source, name) : mixed(source);
+  const seconds = sound.samples.length / sound.sampleRate;
+  if (seconds > MAX_SECONDS) {
+    const reason = `lasts ${Math.round(seconds)} seconds; a model hears at most ${MAX_SECONDS}: cut it`;
+    throw new X2iError('audio', `${name}: ${reason}`);
+  }
+  return sound;
 }
 
+/** The mean of all channels. */
 function mixed(source: AudioBuffer | AudioSamples): AudioSamples {
-  if ('samples' in source) return source;
-  const [first, ...others] = Array.from({ length: source.numberOfChannels }, (_, at) => source.getChannelData(at));
-  const samples = (first ?? new Float32Array()).slice();
-  for (const other of others)
-    for (let at = 0; at < samples.length; at++) samples[at] = (samples[at] ?? 0) + (other[at] ?? 0);
-  if (others.length > 0)
-    for (let at = 0; at < samples.length; at++) samples[at] = (samples[at] ?? 0) / source.numberOfChannels;
-  return { samples, sampleRate: source.sampleRate };
+  const { sampleRate } = source;
+  if ('samples' in source) return { samples: source.samples.slice(), sampleRate };
+  const { length, numberOfChannels } = source;
+  const samples = new Float32Array(length);
+  for (let channel = 0; channel < numberOfChannels; channel++) {
+    const heard = source.getChannelData(channel);
+    for (let at = 0; at < length; at++)
+      samples[at] = (samples[at] as number) + (heard[at] as number) / numberOfChannels;
+  }
+  return { samples, sampleRate };
 }
 
+/** At the file's own rate, so that the browser resamples nothing: its filter is a short one. */
 async function decode(file: Blob, name: string): Promise<AudioSamples> {
   if (typeof OfflineAudioContext === 'undefined') {
-    throw new X2iError('audio', `${name}: sounds are decoded on a page; in a worker, give samples of 16 kHz`);
+    throw new X2iError('audio', `${name}: sounds are decoded on a page; in a worker, give their samples`);
   }
   if (file.size > MAX_BYTES) {
     throw new X2iError('audio', `${name}: has ${file.size} bytes; at most ${MAX_BYTES} are decoded: cut it`);
   }
   const bytes = await file.arrayBuffer();
+  const own = sampleRateOf(new DataView(bytes)) ?? USUAL_RATE;
+  const rate = own >= LEAST_RATE && own <= MOST_RATE ? own : USUAL_RATE;
   try {
-    return mixed(await new OfflineAudioContext(1, 1, SAMPLE_RATE).decodeAudioData(bytes));
+    return mixed(await new OfflineAudioContext(1, 1, rate).decodeAudioData(bytes));
   } catch (cause) {
-    throw new X2iError('audio', `${name}: is no sound that this browser decodes, or holds none; try WAV or MP3`, {
-      cause,
-    });
+    const reason = 'is no sound that this browser decodes, or holds none; try WAV or MP3';
+    throw new X2iError('audio', `${name}: ${reason}`, { cause });
   }
-}
-
-function checkLength(seconds: number, name: string): void {
-  if (seconds <= MAX_SECONDS) return;
-  const reason = `lasts ${Math.round(seconds)} seconds; a model hears at most ${MAX_SECONDS}: cut it`;
-  throw new X2iError('audio', `${name}: ${reason}`);
-}
-
-/** One channel of 32-bit floats as a WAV file. */
-function waveFile({ samples, sampleRate }: AudioSamples): Blob {
-  const bytes = samples.length * 4;
-  const header = new DataView(new ArrayBuffer(44));
-  const text = (at: number, letters: string): void => {
-    for (let index = 0; index < letters.length; index++) header.setUint8(at + index, letters.charCodeAt(index));
-  };
-  text(0, 'RIFF');
-  header.setUint32(4, 36 + bytes, true);
-  text(8, 'WAVEfmt ');
-  header.setUint32(16, 16, true);
-  header.setUint16(20, 3, true); // floats
-  header.setUint16(22, 1, true); // channels
-  header.setUint32(24, sampleRate, true);
-  header.setUint32(28, sampleRate * 4, true);
-  header.setUint16(32, 4, true);
-  header.setUint16(34, 32, true);
-  text(36, 'data');
-  header.setUint32(40, bytes, true);
-  return new Blob([header, samples.slice()], { type: 'audio/wav' });
 }

@@ -24,7 +24,7 @@ const IMAGE = new ImageData(new Uint8ClampedArray(16).fill(7), 2, 2);
 test('parts keep their order, each with a name and a hash', async () => {
   const samples = new Float32Array([0, 0.5, -0.5]);
   const prompt = [
-    { audio: { samples, sampleRate: 16_000 } },
+    { audio: { samples, sampleRate: 8000 } },
     'on',
     { video: { frames: [IMAGE, IMAGE], fps: 2 } },
     { image: IMAGE },
@@ -37,6 +37,7 @@ test('parts keep their order, each with a name and a hash', async () => {
   const [sound, , video, image] = request.prompt;
   assert.ok(sound && 'audio' in sound && video && 'video' in video && image && 'image' in image);
   assert.deepEqual(sound.audio.samples, samples);
+  assert.equal(sound.audio.sampleRate, 8000);
   assert.equal(sound.audio.name, 'audio-1');
   assert.equal(video.video.frames.length, 2);
   assert.equal(video.video.fps, 2);

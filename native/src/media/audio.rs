@@ -16,10 +16,11 @@ use symphonia::core::formats::{FormatOptions, FormatReader};
 use symphonia::core::io::{MediaSource, MediaSourceStream};
 use symphonia::core::meta::MetadataOptions;
 use symphonia::core::probe::Hint;
+use x2i_core::audio::check_rate;
+use x2i_core::audio::resample::Resampler;
 use x2i_core::{Audio, Error, Result};
 
 use super::Input;
-use super::resample::Resampler;
 use super::sniff::{self, Format, Kind, SIGNATURE};
 use super::video::ffmpeg;
 use crate::hashes::hash_file;
@@ -28,8 +29,6 @@ use crate::source::io_error;
 /// The longest sound that is read, in seconds: its tokens fill the longest context of a model that
 /// hears (MiniCPM-o 2.6: 25 a second, 32768).
 pub const MAX_SECONDS: f64 = 1310.0;
-/// Samples a second that a file may have.
-const SAMPLE_RATES: std::ops::RangeInclusive<u32> = 1000..=768_000;
 /// What [`sniff::mistaken`] says that we read.
 const FORMATS: &str = "wav, mp3, ogg vorbis or flac";
 
@@ -128,13 +127,7 @@ impl Track {
                 other => broken(other),
             })?;
         let rate = parameters.sample_rate.unwrap_or(0);
-        if !SAMPLE_RATES.contains(&rate) {
-            return Err(format!(
-                "has {rate} samples a second; between {} and {} are read",
-                SAMPLE_RATES.start(),
-                SAMPLE_RATES.end()
-            ));
-        }
+        check_rate(rate as usize)?;
         let promised = promised(&parameters);
         if let Some(promised) = promised {
             check_length(promised, rate)?;

@@ -6,7 +6,6 @@
 pub mod audio;
 pub mod gif;
 pub mod image;
-pub mod resample;
 pub mod sniff;
 pub mod video;
 

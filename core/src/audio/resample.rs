@@ -66,7 +66,10 @@ impl Resampler {
 
     /// The rest, with silence after the end: `round(heard * to / from)` samples in all.
     pub fn finish(mut self, output: &mut Vec<f32>) {
-        let total = (self.heard * self.up * 2 + self.down) / (self.down * 2);
+        // In 64 bits, of which a browser's `usize` has half.
+        let [heard, up, down] = [self.heard, self.up, self.down].map(|n| n as u64);
+        let total = (heard * up * 2 + down) / (down * 2);
+        let total = usize::try_from(total).unwrap_or(usize::MAX);
         self.pending.resize(self.pending.len() + 2 * self.taps, 0.0);
         self.run(total, output);
     }
