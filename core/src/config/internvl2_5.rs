@@ -306,7 +306,7 @@ mod tests {
         for (json, [width, layers, head]) in published {
             let json = serde_json::from_str(json).unwrap();
             let config = InternVl2_5Config::from_json("config.json", json).unwrap();
-            let llm = &config.llm_config;
+            let llm = &config.llm_config.decoder;
             assert_eq!(
                 [llm.hidden_size, llm.num_hidden_layers, llm.head_dim()],
                 [width, layers, head]
@@ -370,7 +370,7 @@ mod tests {
             (
                 "/llm_config/num_key_value_heads",
                 json!(3),
-                "14 heads can't share 3",
+                "llm_config.num_attention_heads 14 can't share 3",
             ),
             (
                 "/llm_config/rope_scaling",

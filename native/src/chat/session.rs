@@ -194,6 +194,10 @@ fn read(path: &Path, model: &str) -> Result<File> {
 mod tests {
     use super::*;
 
+    fn open(path: Option<&Path>) -> Result<Session> {
+        Session::open(path, "emoji", Sampling::Even { fps: 1.0 })
+    }
+
     fn record(words: &str) -> TurnRecord {
         TurnRecord {
             parts: vec![PartRecord::Text(words.into())],
@@ -212,12 +216,12 @@ mod tests {
     fn a_conversation_goes_on_where_its_file_ends() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("talk.json");
-        let mut session = Session::open(Some(&path), "emoji").unwrap();
+        let mut session = open(Some(&path)).unwrap();
         for words in ["one", "two", "three"] {
             say(&mut session, words);
         }
         assert_eq!(session.undo().unwrap(), Some(record("three")));
-        let again = Session::open(Some(&path), "emoji").unwrap();
+        let again = open(Some(&path)).unwrap();
         assert_eq!(again.turns(), [record("one"), record("two")]);
         assert_eq!(again.latest(Some(1)), session.latest(Some(1)));
         assert_eq!(again.latest(Some(1))[0].answer, "two!");
@@ -231,7 +235,7 @@ mod tests {
     #[test]
     fn nothing_is_saved_until_a_file_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        let mut session = Session::open(None, "emoji").unwrap();
+        let mut session = open(None).unwrap();
         assert!(!session.is_unsaved());
         say(&mut session, "one");
         assert!(session.is_unsaved());
@@ -248,7 +252,7 @@ mod tests {
         let path = folder.path().join("a.json");
         let refused = |text: &str| {
             std::fs::write(&path, text).unwrap();
-            format!("{:#}", Session::open(Some(&path), "emoji").err().unwrap())
+            format!("{:#}", open(Some(&path)).err().unwrap())
         };
         assert!(refused("{}").contains("is no conversation"));
         assert!(refused(r#"{"format":9,"model":"emoji","turns":[]}"#).contains("format 9"));
