@@ -29,9 +29,9 @@ export function writePng(path: string, ground = [40, 90, 220], disc = [220, 30, 
   writeFileSync(path, PNG.sync.write(png));
 }
 
-/** Two seconds of a tone that rises, 16 bits. */
-export function writeWav(path: string, sampleRate = 16_000): void {
-  const count = 2 * sampleRate;
+/** A tone that rises and falls, 16 bits. */
+export function writeWav(path: string, sampleRate = 16_000, length = 2): void {
+  const count = length * sampleRate;
   const file = Buffer.alloc(44 + 2 * count);
   file.write('RIFF', 0);
   file.writeUInt32LE(36 + 2 * count, 4);
@@ -47,7 +47,7 @@ export function writeWav(path: string, sampleRate = 16_000): void {
   file.writeUInt32LE(2 * count, 40);
   for (let at = 0; at < count; at++) {
     const seconds = at / sampleRate;
-    file.writeInt16LE(Math.round(12_000 * Math.sin(2 * Math.PI * (200 + 300 * seconds) * seconds)), 44 + 2 * at);
+    file.writeInt16LE(Math.round(12_000 * Math.sin(2000 * Math.sin(seconds))), 44 + 2 * at);
   }
   writeFileSync(path, file);
 }
