@@ -32,6 +32,10 @@ pub(super) struct Bytes {
     largest: f32,
     /// What quants without a sign have too much.
     zero: u8,
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        allow(dead_code, reason = "plain Rust adds offsets of 0")
+    )]
     has_offsets: bool,
     #[cfg_attr(
         not(target_arch = "x86_64"),
