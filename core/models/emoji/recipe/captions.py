@@ -165,6 +165,19 @@ def held_out_caption(concepts: list[dict], scene: Scene, language: str) -> str:
     return fill(HELD_OUT[language], concepts, scene, language)
 
 
+def places(concepts: list[dict], scene: Scene, language: str, caption: str) -> list[tuple[int, int] | None]:
+    """Where in a training caption the concept, the colour and the style are said."""
+    plain = lambda text: text.lower().replace("ё", "е")  # noqa: E731
+    text, found = plain(caption), []
+    colours = [*colour_forms(scene, language).values(), *(["grey"] if COLOUR_NAMES[scene.colour] == "gray" else [])]
+    for forms in ([concepts[scene.concept]["labels"][language]], sorted(colours, key=len, reverse=True), [STYLES[scene.style]]):
+        hits = [(text.find(form), len(form)) for form in map(plain, forms) if form in text]
+        found.append((hits[0][0], hits[0][0] + hits[0][1]) if hits else None)
+        if hits:  # a colour may stand in the concept's name, too
+            text = text[: found[-1][0]] + "\0" * hits[0][1] + text[found[-1][1] :]
+    return found
+
+
 def change(shown: Scene, wanted: Scene, language: str, rng=random) -> str:
     """What to say beside a picture of `shown`, of the same concept, so that `wanted` is drawn."""
     kind = {(True, True): 0, (True, False): 1, (False, True): 2, (False, False): 3}

@@ -92,7 +92,7 @@ class Maker:
         def make(scene, path):
             voice = f"{self.rng.choice(speech.LANGUAGES[language])}+{self.rng.choice(speech.HELD_OUT_VARIANTS)}"
             speaker.set(voice, RATE_PARAMETER=175, PITCH=50, RANGE=50, WORD_GAP=0)
-            samples, _ = speaker.say(captions.scoring_caption(self.concepts, scene, language, self.rng))
+            samples = speaker.say(captions.scoring_caption(self.concepts, scene, language, self.rng))
             return {"parts": [{"audio": save_wav(samples, path)}]}, None
 
         return make
