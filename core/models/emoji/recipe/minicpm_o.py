@@ -165,15 +165,21 @@ class AudioTower(nn.Module):
 
     def forward(self, mel: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
         """Spectrograms [clips, bins, frames] of `frames` [clips] each, zeros behind, to [clips, frames / 2, width]."""
+        return self.layer_norm(self.states(mel, frames)[-1])
+
+    def states(self, mel: torch.Tensor, frames: torch.Tensor) -> list[torch.Tensor]:
+        """What every layer makes of them, before the last norm."""
         x = F.gelu(self.conv2(F.gelu(self.conv1(mel)))).transpose(1, 2)
         place = torch.arange(x.shape[1])
         x = x + self.embed_positions(place)
         seen = place[None, :] < (place[:, None] // self.chunk + 1) * self.chunk  # [query, key]
         inside = place < half(frames)[:, None]
         mask = (seen & inside[:, None])[:, None]  # [clips, 1, query, key]
+        states = []
         for layer in self.layers:
             x = layer(x, mask)
-        return self.layer_norm(x)
+            states.append(x)
+        return states
 
 
 def half(frames):
