@@ -1,14 +1,17 @@
 """Stage 3c: the language model reads text, pictures, clips and speech, and answers with the canonical caption.
 
-    python train_senses.py --work WORK
+    python train_senses.py --work WORK            # beside stages 3a and 3b
+    python train_senses.py --work WORK --towers   # after them
 
-reads WORK/{text,vision,hearing}.pt, WORK/art.npz and WORK/speech, and writes WORK/senses.pt: the weights of MiniCPM-o's
-architecture under its own names. The text model is widened (senses.py), the towers come from stages 3a and 3b.
+The text model is widened (senses.py). Since towers tell what they see and hear in its own words (slots.py), it learns to
+read them without towers: placeholders hold the embeddings that a tower is taught, with errors like a tower's (imagined.py).
+This gives WORK/reader.pt. With `--towers` it goes on for a little with what the towers of WORK/{vision,hearing}.pt really
+tell, and gives WORK/senses.pt: the weights of MiniCPM-o's architecture under its own names. The towers stay as they are.
 
-A batch is SCENES scenes, each in several of these ways (CYCLE): said in English, said in another language, shown, moving,
-heard. Beside a picture may stand what to change: then the picture shows another style or background, and the answer is
-what is asked for. The losses are stage 3's: cross-entropy of the answer, and the distance of its tokens' hidden states from those under
-the English words, layer by layer, since AlignNet will know English only. Held-out scenes are never shown, said or asked for.
+A batch is SCENES scenes, each in several ways: said in English, said in another language, shown, moving, heard. Beside a
+picture may stand what to change: then the picture shows another style or background, and the answer is what is asked for.
+The losses are stage 3's: cross-entropy of the answer, and the distance of its tokens' hidden states from those under the
+English words, layer by layer, since AlignNet will know English only. Held-out scenes are never shown, said or asked for.
 """
 
 import random
@@ -21,6 +24,7 @@ import captions
 import data
 import pictures
 import senses
+from imagined import Imagined
 from minicpm_o import MiniCpmO
 from muon import MuonAdamW, split_parameters
 from speech import Utterances
@@ -28,13 +32,9 @@ from train_hearing import batches_of_like_length, mask_some
 from train_mllm import Batch, make_batch
 from training import Checkpoint, MovingAverage, parameter_count, seed_everything, stage_arguments, warm_up_then_decay
 
-SCENES = 12  # a batch
-# What is learned from in turn. The text model knows its captions and only has to keep them.
-CYCLE = (
-    ("english", "other", "shown", "moving"), ("shown", "heard"), ("shown", "heard"),
-    ("english", "other", "heard", "moving"), ("shown", "heard"), ("shown", "heard"),
-)  # fmt: skip
-MUON_LR, ADAM_LR = 5e-3, 1e-3
+SCENES = 10  # a batch
+KINDS = ("other", "shown", "moving", "heard")  # beside "english"
+MUON_LR, ADAM_LR = 3e-3, 1e-3
 CONSISTENCY = 0.5
 FRAMES = (2, 3, 4)  # of a clip
 CHANGED = 0.5  # share of pictures beside which stands what to change
@@ -51,13 +51,38 @@ class Prompts:
     shown: torch.Tensor | None = None
 
 
-class Senses:
-    """The model with what it is taught by."""
+class Towers:
+    """What the model's towers tell of pictures and speech; `Imagined` tells the same without them."""
 
-    def __init__(self, work, model: MiniCpmO, tokens, concepts: list[dict]):
-        self.model, self.tokens, self.concepts = model, tokens, concepts
+    def __init__(self, model: MiniCpmO, gallery: pictures.Gallery):
+        self.model, self.gallery = model, gallery
+
+    @torch.no_grad()
+    def see(self, looks: list[data.Scene], unnamed: list[bool], rng) -> torch.Tensor:
+        """[looks, SLOTS, hidden] of pictures, on a background of any colour where it is `unnamed`."""
+        colours = [pictures.any_colour(look, rng) if free else None for look, free in zip(looks, unnamed)]
+        return self.model.see(torch.stack([self.gallery.random(look, rng, colour) for look, colour in zip(looks, colours)]))
+
+    @torch.no_grad()
+    def watch(self, looks: list[data.Scene], frames: int, rng) -> torch.Tensor:
+        """[looks * frames, SLOTS, hidden] of clips."""
+        return self.model.see(torch.cat([self.gallery.clip(look, frames, rng) for look in looks]))
+
+    @torch.no_grad()
+    def hear(self, utterances: Utterances, indices: list[int], masked: bool, rng) -> torch.Tensor:
+        """[clips, tokens of the longest, hidden]"""
+        mel, frames = utterances.batch(indices)
+        if masked:
+            mask_some(mel)
+        return self.model.hear(mel, frames)
+
+
+class Senses:
+    """The model with what it is taught by; `source` gives what placeholders hold."""
+
+    def __init__(self, model: MiniCpmO, tokens, concepts: list[dict], source: Towers | Imagined):
+        self.model, self.tokens, self.concepts, self.source = model, tokens, concepts, source
         self.unknown = tokens.convert_tokens_to_ids("<unk>")
-        self.gallery = pictures.Gallery(data.load(work)[0])
 
     def batch(self, prompts: Prompts) -> Batch:
         answers = [captions.canonical(self.concepts, scene) for scene in prompts.wanted]
@@ -80,15 +105,14 @@ class Senses:
 
     def shown(self, scenes: list[data.Scene], changed: float = CHANGED, language: str | None = None, rng=random) -> Prompts:
         texts, seen = self.asked(scenes, changed, language, rng)
-        free = [look.colour != scene.colour and rng.random() < ANY_COLOUR for look, scene in zip(seen, scenes)]
-        colours = [pictures.any_colour(look, rng) if any_will_do else None for look, any_will_do in zip(seen, free)]
-        tokens = self.model.see(torch.stack([self.gallery.random(look, rng, colour) for look, colour in zip(seen, colours)]))
+        unnamed = [look.colour != scene.colour and rng.random() < ANY_COLOUR for look, scene in zip(seen, scenes)]
+        tokens = self.source.see(seen, unnamed, rng)
         return Prompts(beside(senses.picture(), texts, rng), scenes, tokens.flatten(0, 1))
 
     def moving(self, scenes: list[data.Scene], changed: float = CHANGED / 2, language: str | None = None, rng=random) -> Prompts:
         texts, seen = self.asked(scenes, changed, language, rng)
         frames = rng.choice(FRAMES)
-        tokens = self.model.see(torch.cat([self.gallery.clip(scene, frames, rng) for scene in seen]))
+        tokens = self.source.watch(seen, frames, rng)
         return Prompts(beside(senses.picture(frames), texts, rng), scenes, tokens.flatten(0, 1))
 
     def asked(self, scenes, changed: float, language: str | None, rng) -> tuple[list[str], list[data.Scene]]:
@@ -103,13 +127,11 @@ class Senses:
             texts.append(captions.change(seen[-1], scene, language or rng.choice(data.LANGUAGES), rng))
         return texts, seen
 
-    def heard(self, utterances: Utterances, indices: list[int], masked: bool) -> Prompts:
-        mel, frames = utterances.batch(indices)
-        if masked:
-            mask_some(mel)
-        tokens, counts = self.model.hear(mel, frames), self.model.tokens_heard(frames)
-        inside = torch.arange(tokens.shape[1]) < counts[:, None]
-        texts = [senses.sound(count) for count in counts.tolist()]
+    def heard(self, utterances: Utterances, indices: list[int], masked: bool, rng=random) -> Prompts:
+        counts = [self.model.tokens_heard(utterances.frames[i]) for i in indices]
+        tokens = self.source.hear(utterances, indices, masked, rng)
+        inside = torch.arange(tokens.shape[1]) < torch.tensor(counts)[:, None]
+        texts = [senses.sound(count) for count in counts]
         return Prompts(texts, [utterances.scenes[i] for i in indices], tokens[inside])
 
 
@@ -153,23 +175,18 @@ def consistency_loss(states: torch.Tensor, english: torch.Tensor, mask: torch.Te
     return (distance / (english.square() * weight).mean((1, 2, 3))).mean()
 
 
-def step_losses(teacher: Senses, utterances: Utterances, indices: list[int], kinds: tuple) -> dict[str, torch.Tensor]:
-    """Losses by kind of prompt, all about the scenes of these utterances; without "english" nothing is learned from it."""
+def step_losses(teacher: Senses, utterances: Utterances, indices: list[int]) -> dict[str, torch.Tensor]:
+    """Losses by kind of prompt, all about the scenes of these utterances."""
     scenes = [utterances.scenes[i] for i in indices]
     make = {
-        "english": lambda: teacher.said(scenes, "en"), "other": lambda: teacher.said(scenes, None),
-        "shown": lambda: teacher.shown(scenes), "moving": lambda: teacher.moving(scenes),
-        "heard": lambda: teacher.heard(utterances, indices, masked=True),
+        "other": lambda: teacher.said(scenes, None), "shown": lambda: teacher.shown(scenes),
+        "moving": lambda: teacher.moving(scenes), "heard": lambda: teacher.heard(utterances, indices, masked=True),
     }  # fmt: skip
     losses = {}
-    with torch.set_grad_enabled("english" in kinds):
-        loss, english, _ = teacher.losses(make["english"]())
-    if "english" in kinds:
-        losses["english"] = loss
-    for kind in kinds:
-        if kind != "english":
-            losses[kind], states, mask = teacher.losses(make[kind]())
-            losses[f"{kind}, as English"] = CONSISTENCY * consistency_loss(states, english.detach(), mask)
+    losses["english"], english, _ = teacher.losses(teacher.said(scenes, "en"))
+    for kind in KINDS:
+        losses[kind], states, mask = teacher.losses(make[kind]())
+        losses[f"{kind}, as English"] = CONSISTENCY * consistency_loss(states, english.detach(), mask)
     return losses
 
 
@@ -252,67 +269,65 @@ def report(teacher: Senses, tests: dict[str, Utterances], count: int, seed: int 
 # ---- training ------------------------------------------------------------------------------------
 
 
-def build(work, tokens) -> MiniCpmO:
-    """The widened text model with the towers of stages 3a and 3b."""
+def widened(work, tokens) -> MiniCpmO:
+    """The text model in MiniCPM-o's width, with towers that know nothing. Its embedding is what towers are taught: it stays."""
     model = MiniCpmO(senses.config(tokens))
-    senses.widen(model, torch.load(work / "text.pt", weights_only=True))
+    senses.widen(model, tokens, torch.load(work / "text.pt", weights_only=True))
+    return learning(model)
+
+
+def with_towers(work, tokens) -> MiniCpmO:
+    """The model that reads towers, with the towers of stages 3a and 3b."""
+    model = MiniCpmO(senses.config(tokens))
+    model.load_state_dict(torch.load(work / "reader.pt", weights_only=True))
     for part in ("vision", "hearing"):
         unknown = model.load_state_dict(torch.load(work / f"{part}.pt", weights_only=True), strict=False).unexpected_keys
         assert not unknown, unknown
-    calibrate(work, model)
+    return learning(model)
+
+
+def learning(model: MiniCpmO) -> MiniCpmO:
+    """Only the language model's layers are to learn."""
+    model.requires_grad_(False)
+    model.llm.model.layers.requires_grad_(True)
+    model.llm.model.norm.requires_grad_(True)
     return model
 
 
-@torch.no_grad()
-def calibrate(work, model: MiniCpmO) -> None:
-    """Makes tokens of pictures and sounds as large as those of text; the towers' heads, which normalize, left them 30 to 65
-    times larger, and so deaf to what the layers add."""
-    gallery = pictures.Gallery(data.load(work)[0])
-    scenes = pictures.shown_scenes(len(gallery.art))[::50]
-    utterances = Utterances.load([work / "speech/train-00.npz"])
-    root_mean_square = lambda tokens: tokens.square().mean().sqrt()  # noqa: E731
-    text = root_mean_square(model.llm.model.embed_tokens.weight)
-    model.resampler.proj.mul_(text / root_mean_square(model.see(torch.stack([gallery.plain(scene) for scene in scenes]))))
-    scale = text / root_mean_square(model.hear(*utterances.batch(list(range(32)))))
-    model.audio_projection_layer.linear2.weight.mul_(scale)
-    model.audio_projection_layer.linear2.bias.mul_(scale)
-
-
-def is_matrix(name: str, parameter: torch.Tensor) -> bool:
-    tables = ("embed_tokens", "lm_head", "position_embedding", "embed_positions", "query")
-    return parameter.ndim >= 2 and not any(part in name for part in tables)
-
-
 def main() -> None:
-    parser = stage_arguments(__doc__, steps=1500)
+    parser = stage_arguments(__doc__, steps=500)
+    parser.add_argument("--towers", action="store_true", help="read what the towers tell, not what is imagined")
     parser.add_argument("--test-count", type=int, default=48, help="prompts of a kind in a report")
     args = parser.parse_args()
     seed_everything(args.seed)
-    concepts = data.load(args.work)[2]
+    art, _, concepts = data.load(args.work)
     tokens = senses.tokenizer(args.work, concepts)
-    model = build(args.work, tokens)
-    optimizer = MuonAdamW(*split_parameters(model.named_parameters(), is_matrix), MUON_LR, ADAM_LR, iterations=3)
-    average = MovingAverage({"senses": model}, decay=0.99)
-    checkpoint = Checkpoint(args.work, "senses", average, optimizer)
+    model = (with_towers if args.towers else widened)(args.work, tokens)
+    source = Towers(model, pictures.Gallery(art)) if args.towers else Imagined(args.work, tokens, concepts)
+    stage = "senses" if args.towers else "reader"
+    optimizer = MuonAdamW(*split_parameters(model.named_parameters(), lambda _, p: p.ndim == 2), MUON_LR, ADAM_LR, iterations=3)
+    average = MovingAverage({stage: model}, decay=0.98)
+    checkpoint = Checkpoint(args.work, stage, average, optimizer)
     first = checkpoint.load() if args.resume else 0
-    teacher, folder = Senses(args.work, model, tokens, concepts), args.work / "speech"
+    teacher, folder = Senses(model, tokens, concepts, source), args.work / "speech"
     utterances = Utterances.load(sorted(folder.glob("train-*.npz")))
     tests = {name: Utterances.load([folder / f"{name}.npz"]) for name in ("voices", "scenes")}
-    print(f"senses {parameter_count(model)}, {len(utterances)} utterances", flush=True)
+    print(f"{stage} {parameter_count(model)}, {len(utterances)} utterances", flush=True)
     batches = batches_of_like_length(utterances, SCENES, pool=24)
     for step in range(first, args.steps):
-        losses = step_losses(teacher, utterances, next(batches), CYCLE[step % len(CYCLE)])
+        losses = step_losses(teacher, utterances, next(batches))
         optimizer.zero_grad()
         sum(losses.values()).backward()
         torch.nn.utils.clip_grad_norm_(optimizer.parameters, 1.0)
         optimizer.step(warm_up_then_decay(step, args.steps))
         average.update(step)
         if (step + 1) % 20 == 0:
-            print(step + 1, {kind: round(loss.item(), 3) for kind, loss in losses.items()}, f"cpu {checkpoint.cpu_seconds():.0f} s", flush=True)
+            facts = {kind: round(loss.item(), 3) for kind, loss in losses.items()}
+            print(step + 1, facts, f"cpu {checkpoint.cpu_seconds():.0f} s", flush=True)
         if (step + 1) % args.report_every == 0 or step + 1 == args.steps:
             checkpoint.save(step + 1)
-            torch.save(average["senses"].state_dict(), args.work / "senses.pt")
-            teacher.model = average["senses"]
+            torch.save(average[stage].state_dict(), args.work / f"{stage}.pt")
+            teacher.model = average[stage]
             print(f"step {step + 1}\n{report(teacher, tests, args.test_count)}", flush=True)
             teacher.model = model
 
