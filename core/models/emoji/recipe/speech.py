@@ -1,12 +1,12 @@
 """Spoken captions: espeak-ng reads training captions in five languages, and Whisper's log-mel spectrograms are kept.
 
-    python speech.py --work WORK --shards 12
+    python speech.py --work WORK --shards 16
 
 writes WORK/speech/train-NN.npz (SHARD utterances each; a shard that is there is kept) and WORK/speech/{voices,scenes}.npz,
 the two tests: known scenes by voices that training never hears, and held-out scenes by voices it does. Needs the library
 of espeak-ng 1.51 (Debian: apt-get install espeak-ng) and `soxr`, librosa's own resampler. Voices, speed, pitch and pauses are
 random, and a third of the utterances have some noise. espeak-ng also tells when every phoneme and every word begins, which
-teaches the audio tower (train_hearing.py). An utterance takes about 10 ms.
+teaches the audio tower (train_hearing.py). An utterance takes about 4 ms.
 """
 
 import argparse
@@ -222,7 +222,7 @@ def synthesize(speaker, filters, concepts, scenes, variants, phrase, count: int,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--shards", type=int, default=12)
+    parser.add_argument("--shards", type=int, default=16)
     args = parser.parse_args()
     torch.set_num_threads(1)
     concepts = data.load(args.work)[2]
