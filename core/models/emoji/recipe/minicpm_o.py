@@ -1,7 +1,7 @@
 """The language model that sees and hears: MiniCPM-o 2.6's architecture, without its speaker, under its own tensor names.
 
 A picture goes through a SigLIP tower (`vpm`) and a resampler that makes `query_num` tokens of it, a sound through
-Whisper's encoder (`apm`), a projection and an average of neighbouring frames, 25 tokens a second; Qwen2 (`llm`) reads
+Whisper's encoder (`apm`), a projection and an average of neighbouring frames; Qwen2 (`llm`) reads
 them where the prompt has placeholders. A picture of the prompt is a caller's batch of one shape, and a sound is heard
 as if it were alone: the published code pads sounds of one prompt to one length and then hears half of the padding, which
 a prompt with one sound never meets. Sources: X2I's minicpm/*.py and transformers' Whisper.

@@ -10,7 +10,7 @@ import torch
 from transformers import Qwen2TokenizerFast
 
 import vocabulary
-from minicpm_o import MiniCpmO
+from minicpm_o import FRAMES_A_SECOND, MiniCpmO
 
 CONCEPT_SLOTS = 3  # tokens of the longest concept's name
 SLOTS = CONCEPT_SLOTS + 2  # with colour and style: what a tower tells (slots.py)
@@ -22,7 +22,7 @@ CONFIG = {
     "hidden_act": "silu", "tie_word_embeddings": True, "use_cache": True, "use_sliding_window": False,
     "query_num": SLOTS, "image_size": 64, "patch_size": 8, "drop_vision_last_layer": False, "batch_vision_input": True,
     "vision_batch_size": 16, "slice_mode": True, "use_image_id": False, "init_vision": True, "init_audio": True,
-    "init_tts": False, "chunk_input": True, "stream_input": False, "audio_chunk_length": 30.0, "audio_pool_step": 2,
+    "init_tts": False, "chunk_input": True, "stream_input": False, "audio_chunk_length": 30.0, "audio_pool_step": 5,
     "slice_config": {"model_type": "minicpmv", "max_slice_nums": 1, "scale_resolution": 64},
     "vision_config": {
         "model_type": "siglip_vision_model", "hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4,
@@ -42,7 +42,7 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-AUDIO_CHUNK = 25  # tokens of a second
+AUDIO_CHUNK = FRAMES_A_SECOND // CONFIG["audio_pool_step"]  # tokens of a second
 NEW_WEIGHT = 0.02  # deviation of the weights that read what nothing writes yet
 
 

@@ -30,6 +30,7 @@ PHONEMES_AT, WORDS_AT = 1, 2  # layers that are told
 SILENCE = 0  # the number of no phoneme and of no word
 REST = 0.5  # weight of the squared error of the tokens behind the slots
 MILLISECONDS = 20  # a frame of the tower
+SHORTEST = 2 * senses.SLOTS * CONFIG["audio_pool_step"]  # mel frames that have tokens for all slots; hardly a clip has fewer
 
 
 class Listener(nn.Module):
@@ -43,7 +44,7 @@ class Listener(nn.Module):
         self.phoneme_head, self.word_head = nn.Linear(audio["d_model"], phonemes), nn.Linear(audio["d_model"], words)
 
     def forward(self, mel: torch.Tensor, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Tokens in units [clips, frames / 4, hidden]; logits of phonemes and of words [clips, frames / 2, classes]."""
+        """Tokens in units [clips, frames / 10, hidden]; logits of phonemes and of words [clips, frames / 2, classes]."""
         states = self.apm.states(mel, frames)
         heard = self.audio_projection_layer(self.apm.layer_norm(states[-1]))
         tokens = F.avg_pool1d(heard.transpose(1, 2), CONFIG["audio_pool_step"]).transpose(1, 2)
@@ -113,8 +114,9 @@ def mask_some(mel: torch.Tensor) -> None:
 
 def batches_of_like_length(utterances: Utterances, size: int, pool: int):
     """Indices for ever, each epoch in another order."""
+    usable = [i for i, frames in enumerate(utterances.frames) if frames >= SHORTEST]
     while True:
-        order = random.sample(range(len(utterances)), len(utterances))
+        order = random.sample(usable, len(usable))
         for start in range(0, len(order) - size + 1, size * pool):
             chunk = sorted(order[start : start + size * pool], key=lambda i: utterances.frames[i])
             cut = [chunk[i : i + size] for i in range(0, len(chunk) - size + 1, size)]
