@@ -156,6 +156,13 @@ def training_caption(concepts: list[dict], scene: Scene, language: str, rng=rand
     return caption
 
 
+def short_caption(concepts: list[dict], scene: Scene, language: str, rng=random) -> str:
+    """The concept alone, if a scene of the default colour is meant, else with its colour: what costs the least to hear."""
+    kind = BARE if scene.colour == DEFAULT_COLOUR else UNSTYLED
+    opener = rng.choice(OPENERS[language]) if rng.random() < 0.5 else ""
+    return fill(rng.choice(kind[language]), concepts, scene, language, opener)
+
+
 def scoring_caption(concepts: list[dict], scene: Scene, language: str, rng: random.Random) -> str:
     """One of the styled phrasings, as written: what the scores are measured on."""
     return fill(rng.choice(STYLED[language]), concepts, scene, language)

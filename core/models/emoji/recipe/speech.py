@@ -2,8 +2,8 @@
 
     python speech.py --work WORK --shards 16
 
-writes WORK/speech/train-NN.npz (SHARD utterances each; a shard that is there is kept) and WORK/speech/{voices,scenes}.npz,
-the two tests: known scenes by voices that training never hears, and held-out scenes by voices it does. Needs the library
+writes WORK/speech/{train,short}-NN.npz (SHARD utterances each; a shard that is there is kept; short ones name the concept
+and little else) and WORK/speech/{voices,scenes}.npz, the two tests: known scenes by voices that training never hears, and held-out scenes by voices it does. Needs the library
 of espeak-ng 1.51 (Debian: apt-get install espeak-ng) and `soxr`, librosa's own resampler. Voices, speed, pitch and pauses are
 random, and a third of the utterances have some noise. espeak-ng also tells when every phoneme and every word begins, which
 teaches the audio tower (train_hearing.py). An utterance takes about 4 ms.
@@ -219,6 +219,14 @@ def synthesize(speaker, filters, concepts, scenes, variants, phrase, count: int,
     return made
 
 
+def shortest(scenes: list[data.Scene]) -> list[data.Scene]:
+    """Those of the default style and colour; of the default style, for concepts that have no other."""
+    plain = [scene for scene in scenes if scene.style == captions.DEFAULT_STYLE]
+    bare = [scene for scene in plain if scene.colour == captions.DEFAULT_COLOUR]
+    said = {scene.concept for scene in bare}
+    return bare + [next(scene for scene in plain if scene.concept == other) for other in {s.concept for s in plain} - said]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
@@ -237,6 +245,7 @@ def main() -> None:
         ("scenes", held_out, VARIANTS, captions.scoring_caption, TEST, 10_002),
     ]
     plan += [(f"train-{n:02}", known, VARIANTS, captions.training_caption, SHARD, n) for n in range(args.shards)]
+    plan += [(f"short-{n:02}", shortest(known), VARIANTS, captions.short_caption, SHARD, 100 + n) for n in range(args.shards)]
     for name, scenes, variants, phrase, count, seed in plan:
         path = folder / f"{name}.npz"
         if not path.exists():

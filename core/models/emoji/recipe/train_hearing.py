@@ -6,7 +6,8 @@ reads WORK/speech (speech.py) and WORK/text.pt and writes WORK/hearing.pt, the t
 of the language model to come. The first tokens of a clip fill the slots (slots.py), whatever its language, all others are
 `<unk>`. Tokens alone teach slowly, since one would have to be found in the whole clip. espeak-ng knows what sounds when:
 the second layer is told every frame's phoneme, the third the concept, colour or style whose word the frame is part
-of, and the last has only to gather them. The two heads that are told are thrown away.
+of, and the last has only to gather them. The two heads that are told are thrown away. What takes the longest are the 800
+words for the concepts, so half of the time goes to clips that say little else.
 """
 
 import random
@@ -24,9 +25,11 @@ from slots import Slots
 from speech import Utterances
 from training import Checkpoint, MovingAverage, parameter_count, seed_everything, stage_arguments, warm_up_then_decay
 
-BATCH, POOL = 32, 12  # clips; batches that are cut from one sorted pool, so that clips of a batch are about as long
+BATCH, POOL = 7500, 12  # mel frames; batches that are cut from one sorted pool, so that clips of a batch are about as long
+SHORT = 0.5  # share of the batches with short clips
 MUON_LR, ADAM_LR = 1e-2, 2e-3
 PHONEMES_AT, WORDS_AT = 1, 2  # layers that are told
+WEIGHTS = (0.5, 1.0, 2.0)  # of the tokens, phonemes and words
 SILENCE = 0  # the number of no phoneme and of no word
 REST = 0.5  # weight of the squared error of the tokens behind the slots
 MILLISECONDS = 20  # a frame of the tower
@@ -113,7 +116,7 @@ def mask_some(mel: torch.Tensor) -> None:
 
 
 def batches_of_like_length(utterances: Utterances, size: int, pool: int):
-    """Indices for ever, each epoch in another order."""
+    """Indices of `size` clips for ever, each epoch in another order."""
     usable = [i for i, frames in enumerate(utterances.frames) if frames >= SHORTEST]
     while True:
         order = random.sample(usable, len(usable))
@@ -121,6 +124,11 @@ def batches_of_like_length(utterances: Utterances, size: int, pool: int):
             chunk = sorted(order[start : start + size * pool], key=lambda i: utterances.frames[i])
             cut = [chunk[i : i + size] for i in range(0, len(chunk) - size + 1, size)]
             yield from random.sample(cut, len(cut))
+
+
+def batches_of_frames(utterances: Utterances, frames: int):
+    """The same, with as many clips as have about so many frames."""
+    return batches_of_like_length(utterances, round(frames * len(utterances) / sum(utterances.frames)), POOL)
 
 
 @torch.no_grad()
@@ -147,7 +155,7 @@ def main() -> None:
     seed_everything(args.seed)
     concepts = data.load(args.work)[2]
     folder = args.work / "speech"
-    train = Utterances.load(sorted(folder.glob("train-*.npz")))
+    whole, short = (Utterances.load(sorted(folder.glob(f"{kind}-*.npz"))) for kind in ("train", "short"))
     tests = {name: Utterances.load([folder / f"{name}.npz"]) for name in ("voices", "scenes")}
     frames = Frames(Utterances.load([folder / "train-00.npz"]), len(concepts))  # the same, however many shards there are
     slots = Slots(args.work, senses.tokenizer(args.work, concepts), concepts)
@@ -156,12 +164,13 @@ def main() -> None:
     average = MovingAverage({"hearing": model}, decay=0.99)
     checkpoint = Checkpoint(args.work, "hearing", average, optimizer)
     first = checkpoint.load() if args.resume else 0
-    print(f"hearing {parameter_count(model)}, {len(train)} utterances, {frames.phoneme_count} phonemes", flush=True)
-    batches = batches_of_like_length(train, BATCH, POOL)
+    print(f"hearing {parameter_count(model)}, {len(whole)} + {len(short)} utterances, {frames.phoneme_count} phonemes", flush=True)
+    batches = [(utterances, batches_of_frames(utterances, BATCH)) for utterances in (whole, short)]
     for step in range(first, args.steps):
-        parts = losses(model, slots, frames, train, next(batches))
+        utterances, source = batches[random.random() < SHORT]
+        parts = losses(model, slots, frames, utterances, next(source))
         optimizer.zero_grad()
-        sum(parts).backward()
+        sum(weight * part for weight, part in zip(WEIGHTS, parts)).backward()
         torch.nn.utils.clip_grad_norm_(optimizer.parameters, 1.0)
         optimizer.step(warm_up_then_decay(step, args.steps))
         average.update(step)
