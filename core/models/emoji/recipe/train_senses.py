@@ -8,7 +8,8 @@ read them without towers: placeholders hold the embeddings that a tower is taugh
 This gives WORK/reader.pt. With `--towers` it goes on for a little with what the towers of WORK/{vision,hearing}.pt really
 tell, and gives WORK/senses.pt: the weights of MiniCPM-o's architecture under its own names. The towers stay as they are.
 
-A batch is SCENES scenes, each in several ways: said in English, said in another language, shown, moving, heard. Beside a
+A batch is SCENES scenes, each in several ways: said in English, said in another language, shown, moving, heard; and some
+that are only said, since words cost the least and must not be forgotten. Beside a
 picture may stand what to change: then the picture shows another style or background, and the answer is what is asked for.
 The losses are stage 3's: cross-entropy of the answer, and the distance of its tokens' hidden states from those under the
 English words, layer by layer, since AlignNet will know English only. Held-out scenes are never shown, said or asked for.
@@ -32,7 +33,7 @@ from train_hearing import batches_of_like_length, mask_some
 from train_mllm import Batch, make_batch
 from training import Checkpoint, MovingAverage, parameter_count, seed_everything, stage_arguments, warm_up_then_decay
 
-SCENES = 10  # a batch
+SCENES, SAID = 10, 24  # of a batch in every way, and in words
 KINDS = ("other", "shown", "moving", "heard")  # beside "english"
 MUON_LR, ADAM_LR = 3e-3, 1e-3
 CONSISTENCY = 0.5
@@ -175,18 +176,21 @@ def consistency_loss(states: torch.Tensor, english: torch.Tensor, mask: torch.Te
     return (distance / (english.square() * weight).mean((1, 2, 3))).mean()
 
 
-def step_losses(teacher: Senses, utterances: Utterances, indices: list[int]) -> dict[str, torch.Tensor]:
-    """Losses by kind of prompt, all about the scenes of these utterances."""
+def step_losses(teacher: Senses, utterances: Utterances, indices: list[int], known: list[data.Scene]) -> dict[str, torch.Tensor]:
+    """Losses by kind of prompt, about the scenes of these utterances and, in words, others of those `known`."""
     scenes = [utterances.scenes[i] for i in indices]
+    said = scenes + random.choices(known, k=SAID - len(scenes))
     make = {
-        "other": lambda: teacher.said(scenes, None), "shown": lambda: teacher.shown(scenes),
+        "other": lambda: teacher.said(said, None), "shown": lambda: teacher.shown(scenes),
         "moving": lambda: teacher.moving(scenes), "heard": lambda: teacher.heard(utterances, indices, masked=True),
     }  # fmt: skip
     losses = {}
-    losses["english"], english, _ = teacher.losses(teacher.said(scenes, "en"))
+    losses["english"], english, english_mask = teacher.losses(teacher.said(said, "en"))
     for kind in KINDS:
         losses[kind], states, mask = teacher.losses(make[kind]())
-        losses[f"{kind}, as English"] = CONSISTENCY * consistency_loss(states, english.detach(), mask)
+        count, longest = states.shape[1:3]
+        alike = english.detach()[:, :count, :longest]
+        losses[f"{kind}, as English"] = CONSISTENCY * consistency_loss(states, alike, mask & english_mask[:count, :longest])
     return losses
 
 
@@ -310,12 +314,12 @@ def main() -> None:
     checkpoint = Checkpoint(args.work, stage, average, optimizer)
     first = checkpoint.load() if args.resume else 0
     teacher, folder = Senses(model, tokens, concepts, source), args.work / "speech"
-    utterances = Utterances.load(sorted(folder.glob("train-*.npz")))
+    utterances, known = Utterances.load(sorted(folder.glob("train-*.npz"))), pictures.shown_scenes(len(concepts))
     tests = {name: Utterances.load([folder / f"{name}.npz"]) for name in ("voices", "scenes")}
     print(f"{stage} {parameter_count(model)}, {len(utterances)} utterances", flush=True)
     batches = batches_of_like_length(utterances, SCENES, pool=24)
     for step in range(first, args.steps):
-        losses = step_losses(teacher, utterances, next(batches))
+        losses = step_losses(teacher, utterances, next(batches), known)
         optimizer.zero_grad()
         sum(losses.values()).backward()
         torch.nn.utils.clip_grad_norm_(optimizer.parameters, 1.0)
