@@ -9,7 +9,8 @@ This gives WORK/reader.pt. With `--towers` it goes on for a little with what the
 tell, and gives WORK/senses.pt: the weights of MiniCPM-o's architecture under its own names. The towers stay as they are.
 
 A batch is SCENES scenes, each in several ways: said in English, said in another language, shown, moving, heard; and some
-that are only said, since words cost the least and must not be forgotten. Beside a
+that are only said, since words cost the least and must not be forgotten: those whose names went wrong before (Practice),
+as `hot dog` did, which it took for a hot beverage in every phrasing. Beside a
 picture may stand what to change: then the picture shows another style or background, and the answer is what is asked for.
 The losses are stage 3's: cross-entropy of the answer, and the distance of its tokens' hidden states from those under the
 English words, layer by layer, since AlignNet will know English only. Held-out scenes are never shown, said or asked for.
@@ -94,15 +95,13 @@ class Senses:
         return self.model.read(self.model.embed(batch.ids, batch.ids == self.unknown, prompts.shown))
 
     def losses(self, prompts: Prompts) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(cross-entropy of the answers, the states of their tokens, which of those there are)"""
+        """(cross-entropy of every answer, the states of their tokens, which of those there are)"""
         batch = self.batch(prompts)
         states = self.states(prompts, batch)
         return answer_loss(self.model, states, batch), *answer_states(states, batch)
 
-    def said(self, scenes: list[data.Scene], language: str | None, phrase=captions.training_caption, rng=random) -> Prompts:
-        """In a language, or each in another one than English."""
-        choose = lambda: language or rng.choice(data.LANGUAGES[1:])  # noqa: E731
-        return Prompts([phrase(self.concepts, scene, choose(), rng) for scene in scenes], scenes)
+    def said(self, scenes: list[data.Scene], languages: list[str], phrase=captions.training_caption, rng=random) -> Prompts:
+        return Prompts([phrase(self.concepts, scene, x, rng) for scene, x in zip(scenes, languages)], scenes)
 
     def shown(self, scenes: list[data.Scene], changed: float = CHANGED, language: str | None = None, rng=random) -> Prompts:
         texts, seen = self.asked(scenes, changed, language, rng)
@@ -154,9 +153,12 @@ def other_look(scene: data.Scene, rng) -> data.Scene:
 
 
 def answer_loss(model: MiniCpmO, states: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """[sequences]"""
     index, mask = batch.answer_positions()
     rows = torch.arange(len(index))[:, None].expand_as(index)
-    return F.cross_entropy(model.llm.lm_head(states[-1][rows, index - 1][mask]), batch.ids[rows, index][mask])
+    logits = model.llm.lm_head(states[-1][rows, index - 1])
+    by_token = F.cross_entropy(logits.flatten(0, 1), batch.ids[rows, index].flatten(), reduction="none").view_as(mask)
+    return (by_token * mask).sum(1) / mask.sum(1)
 
 
 def answer_states(states: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -176,22 +178,46 @@ def consistency_loss(states: torch.Tensor, english: torch.Tensor, mask: torch.Te
     return (distance / (english.square() * weight).mean((1, 2, 3))).mean()
 
 
-def step_losses(teacher: Senses, utterances: Utterances, indices: list[int], known: list[data.Scene]) -> dict[str, torch.Tensor]:
-    """Losses by kind of prompt, about the scenes of these utterances and, in words, others of those `known`."""
+class Practice:
+    """How wrong every concept goes in every language: the worse, the more often it is said."""
+
+    def __init__(self, known: list[data.Scene]):
+        self.scenes: dict[int, list[data.Scene]] = {}
+        for scene in known:
+            self.scenes.setdefault(scene.concept, []).append(scene)
+        self.wrong = torch.full((len(self.scenes), len(data.LANGUAGES)), 0.1)
+
+    def pick(self, count: int) -> tuple[list[data.Scene], list[str]]:
+        chosen = torch.multinomial((self.wrong + 0.002).flatten(), count).tolist()
+        pairs = [divmod(index, len(data.LANGUAGES)) for index in chosen]
+        return [random.choice(self.scenes[concept]) for concept, _ in pairs], [data.LANGUAGES[x] for _, x in pairs]
+
+    def note(self, scenes: list[data.Scene], languages: list[str], losses: torch.Tensor) -> None:
+        for scene, language, loss in zip(scenes, languages, losses.tolist()):
+            column = data.LANGUAGES.index(language)
+            self.wrong[scene.concept, column] = 0.5 * (self.wrong[scene.concept, column] + loss)
+
+
+def step_losses(teacher: Senses, utterances: Utterances, indices: list[int], practice: Practice) -> dict[str, torch.Tensor]:
+    """Losses by kind of prompt, about the scenes of these utterances and, in words, others."""
     scenes = [utterances.scenes[i] for i in indices]
-    said = scenes + random.choices(known, k=SAID - len(scenes))
+    more, languages = practice.pick(SAID - len(scenes))
+    said = scenes + more
+    others = [x if x != "en" else random.choice(data.LANGUAGES[1:]) for x in ["en"] * len(scenes) + languages]
     make = {
-        "other": lambda: teacher.said(said, None), "shown": lambda: teacher.shown(scenes),
+        "other": lambda: teacher.said(said, others), "shown": lambda: teacher.shown(scenes),
         "moving": lambda: teacher.moving(scenes), "heard": lambda: teacher.heard(utterances, indices, masked=True),
     }  # fmt: skip
     losses = {}
-    losses["english"], english, english_mask = teacher.losses(teacher.said(said, "en"))
+    losses["english"], english, english_mask = teacher.losses(teacher.said(said, ["en"] * len(said)))
+    practice.note(said, ["en"] * len(said), losses["english"])
     for kind in KINDS:
         losses[kind], states, mask = teacher.losses(make[kind]())
         count, longest = states.shape[1:3]
         alike = english.detach()[:, :count, :longest]
         losses[f"{kind}, as English"] = CONSISTENCY * consistency_loss(states, alike, mask & english_mask[:count, :longest])
-    return losses
+    practice.note(said, others, losses["other"])
+    return {kind: loss.mean() for kind, loss in losses.items()}
 
 
 # ---- measuring -----------------------------------------------------------------------------------
@@ -255,7 +281,7 @@ def report(teacher: Senses, tests: dict[str, Utterances], count: int, seed: int 
     ):
         rng = random.Random(seed)
         scenes = rng.sample(scenes, count)
-        said = {x: accuracy(teacher, teacher.said(scenes, x, captions.scoring_caption, rng)) for x in data.LANGUAGES}
+        said = {x: accuracy(teacher, teacher.said(scenes, [x] * count, captions.scoring_caption, rng)) for x in data.LANGUAGES}
         lines.append(f"  {name}, said: " + ", ".join(f"{x} {share}" for x, share in said.items()))
         asked = {x: accuracy(teacher, teacher.shown(scenes, 1.0, x, rng)) for x in ("en", "zh", "de")}
         lines.append(f"  {name}, shown: {accuracy(teacher, teacher.shown(scenes, 0.0, rng=rng))}, and changed: "
@@ -314,12 +340,12 @@ def main() -> None:
     checkpoint = Checkpoint(args.work, stage, average, optimizer)
     first = checkpoint.load() if args.resume else 0
     teacher, folder = Senses(model, tokens, concepts, source), args.work / "speech"
-    utterances, known = Utterances.load(sorted(folder.glob("train-*.npz"))), pictures.shown_scenes(len(concepts))
+    utterances, practice = Utterances.load(sorted(folder.glob("train-*.npz"))), Practice(pictures.shown_scenes(len(concepts)))
     tests = {name: Utterances.load([folder / f"{name}.npz"]) for name in ("voices", "scenes")}
     print(f"{stage} {parameter_count(model)}, {len(utterances)} utterances", flush=True)
     batches = batches_of_like_length(utterances, SCENES, pool=24)
     for step in range(first, args.steps):
-        losses = step_losses(teacher, utterances, next(batches), known)
+        losses = step_losses(teacher, utterances, next(batches), practice)
         optimizer.zero_grad()
         sum(losses.values()).backward()
         torch.nn.utils.clip_grad_norm_(optimizer.parameters, 1.0)
