@@ -34,6 +34,7 @@ PHONEMES_AT, NAMES_AT = 1, 2  # layers that are told
 WEIGHTS = (0.5, 1.0, 1.0)  # of the tokens, phonemes and names
 NONE = 0  # the number of no phoneme and of no name
 REST = 0.5  # weight of the squared error of the tokens behind the slots
+STRETCH, TILT = 0.12, 0.15  # of frequencies; of a spectrogram's values at its ends
 MILLISECONDS = 20  # a frame of the tower
 SHORTEST = 2 * senses.SLOTS * CONFIG["audio_pool_step"]  # mel frames that have tokens for all slots; hardly a clip has fewer
 
@@ -106,6 +107,7 @@ class Frames:
 def losses(model: Listener, slots: Slots, frames: Frames, utterances: Utterances, indices: list[int]) -> tuple:
     """(slots and the tokens behind them, phonemes, names)"""
     mel, lengths = utterances.batch(indices)
+    mel = disguise(mel, lengths)
     mask_some(mel)
     scenes = [utterances.scenes[i] for i in indices]
     tokens, sounds, words = model(mel, lengths)
@@ -116,6 +118,19 @@ def losses(model: Listener, slots: Slots, frames: Frames, utterances: Utterances
     names = by_frame(model.kind_head(words), kinds)
     names = names + sum(F.cross_entropy(a, b) for a, b in model.names(words, kinds, scenes) if len(b))
     return told + REST * rest.nan_to_num(), by_frame(model.phoneme_head(sounds), phonemes), names
+
+
+def disguise(mel: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Every other clip by a voice that espeak-ng does not have: frequencies stretched and tilted."""
+    clips, bins, frames = mel.shape
+    chosen = (torch.rand(clips, 1) < 0.5).float()
+    stretch = 1 + chosen * (torch.rand(clips, 1) - 0.5) * 2 * STRETCH
+    place = (torch.arange(bins) * stretch).clamp(max=bins - 1.001)
+    low = place.long()[..., None].expand(-1, -1, frames)
+    stretched = torch.lerp(mel.gather(1, low), mel.gather(1, low + 1), (place - place.floor())[..., None])
+    tilt = chosen * (torch.rand(clips, 1) - 0.5) * 2 * TILT * torch.linspace(-1, 1, bins)
+    inside = torch.arange(frames) < lengths[:, None]
+    return (stretched + tilt[..., None]) * inside[:, None]
 
 
 def mask_some(mel: torch.Tensor) -> None:
