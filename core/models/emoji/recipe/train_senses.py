@@ -30,7 +30,7 @@ from imagined import Imagined
 from minicpm_o import MiniCpmO
 from muon import MuonAdamW, split_parameters
 from speech import Utterances
-from train_hearing import batches_of_like_length, mask_some
+from train_hearing import batches_of_like_length, disguise, mask_some
 from train_mllm import Batch, make_batch
 from training import Checkpoint, MovingAverage, parameter_count, seed_everything, stage_arguments, warm_up_then_decay
 
@@ -75,6 +75,7 @@ class Towers:
         """[clips, tokens of the longest, hidden]"""
         mel, frames = utterances.batch(indices)
         if masked:
+            mel = disguise(mel, frames)
             mask_some(mel)
         return self.model.hear(mel, frames)
 
