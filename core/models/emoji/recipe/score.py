@@ -4,7 +4,7 @@
 
 Scenes in eight languages, half of which no stage trained on, go through `x2i generate --batch` along three paths:
     answer           AlignNet sees the language model's answer (this model's default)
-    prompt           AlignNet sees the prompt's own tokens
+    prompt           AlignNet sees the prompt's own tokens (English only: it was not trained on them)
     unseen phrasing  the answer path, with a caption phrased as no training caption was
 A picture counts as what its nearest neighbour among all real pictures shows, by squared distance of the pixels. Beside
 them stands the teacher (T5 and CLIP, in Python). Nothing of ours is computed in Python but the comparison.
@@ -150,7 +150,8 @@ def main() -> None:
     print("teacher", teacher_score, flush=True)
 
     folder = args.work / f"scored-{args.draw}"
-    lines = {(p, x): requests(real.concepts, scenes, x, p, args.draw) for p in PATHS for x in data.LANGUAGES}
+    kinds = [(path, x) for path in PATHS for x in (data.LANGUAGES if path != "prompt" else ["en"])]
+    lines = {(path, x): requests(real.concepts, scenes, x, path, args.draw) for path, x in kinds}
     if not args.reuse:
         everything = [line for group in lines.values() for line in group]
         run_binary(args.binary, shlex.split(args.options), everything, folder)
