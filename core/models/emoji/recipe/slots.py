@@ -12,7 +12,7 @@ import data
 import senses
 
 SHARPNESS = 8.0  # of the choice between words, by distance
-EXACTNESS = 0.5  # weight of the squared error
+EXACTNESS = 4.0  # weight of the squared error: words told right but not exactly are not read
 
 
 class Slots:
