@@ -6,7 +6,8 @@
 The text model is widened (senses.py). Since towers tell what they see and hear in its own words (slots.py), it learns to
 read them without towers: placeholders hold the embeddings that a tower is taught, with errors like a tower's (imagined.py).
 This gives WORK/reader.pt. With `--towers` it goes on for a little with what the towers of WORK/{vision,hearing}.pt really
-tell, and gives WORK/senses.pt: the weights of MiniCPM-o's architecture under its own names. The towers stay as they are.
+tell, and gives WORK/senses.pt: the weights of MiniCPM-o's architecture under its own names. The towers' last layers (LAST)
+then learn, too, to be read rightly; the others stay as they are.
 
 A batch is SCENES scenes, each in several ways: said in English, said in another language, shown, moving, heard; and some
 that are only said, since words cost the least and must not be forgotten: those whose names went wrong before (Practice),
@@ -34,12 +35,13 @@ from train_hearing import batches_of_like_length, disguise, mask_some
 from train_mllm import Batch, make_batch
 from training import Checkpoint, MovingAverage, parameter_count, seed_everything, stage_arguments, warm_up_then_decay
 
-SCENES, SAID = 10, 24  # of a batch in every way, and in words
+SCENES, SAID = 16, 32  # of a batch in every way, and in words
 KINDS = ("other", "shown", "moving", "heard")  # beside "english"
 MUON_LR, ADAM_LR = 3e-3, 1e-3
 CONSISTENCY = 0.5
+LAST = ("resampler.", "audio_projection_layer.", "apm.layer_norm.", f"apm.layers.{senses.CONFIG['audio_config']['encoder_layers'] - 1}.")
 FRAMES = (2, 3, 4)  # of a clip
-CHANGED = 0.5  # share of pictures beside which stands what to change
+CHANGED = 0.6  # share of pictures beside which stands what to change
 ANY_COLOUR = 0.3  # share of those, asked for on another background, that have one without a name
 TEXT_FIRST = 0.15  # share of those where it stands before the picture
 
@@ -54,30 +56,30 @@ class Prompts:
 
 
 class Towers:
-    """What the model's towers tell of pictures and speech; `Imagined` tells the same without them."""
+    """What the model's towers tell of pictures and speech, in units; `Imagined` tells the same without them."""
 
-    def __init__(self, model: MiniCpmO, gallery: pictures.Gallery):
-        self.model, self.gallery = model, gallery
+    def __init__(self, model: MiniCpmO, gallery: pictures.Gallery, unit: float):
+        self.model, self.gallery, self.unit = model, gallery, unit
 
-    @torch.no_grad()
     def see(self, looks: list[data.Scene], unnamed: list[bool], rng) -> torch.Tensor:
         """[looks, SLOTS, hidden] of pictures, on a background of any colour where it is `unnamed`."""
         colours = [pictures.any_colour(look, rng) if free else None for look, free in zip(looks, unnamed)]
-        return self.model.see(torch.stack([self.gallery.random(look, rng, colour) for look, colour in zip(looks, colours)]))
+        return self._look(torch.stack([self.gallery.random(look, rng, colour) for look, colour in zip(looks, colours)]))
 
-    @torch.no_grad()
     def watch(self, looks: list[data.Scene], frames: int, rng) -> torch.Tensor:
         """[looks * frames, SLOTS, hidden] of clips."""
-        return self.model.see(torch.cat([self.gallery.clip(look, frames, rng) for look in looks]))
+        return self._look(torch.cat([self.gallery.clip(look, frames, rng) for look in looks]))
 
-    @torch.no_grad()
     def hear(self, utterances: Utterances, indices: list[int], masked: bool, rng) -> torch.Tensor:
         """[clips, tokens of the longest, hidden]"""
         mel, frames = utterances.batch(indices)
         if masked:
             mel = disguise(mel, frames)
             mask_some(mel)
-        return self.model.hear(mel, frames)
+        return self.model.hear(mel, frames) * self.unit
+
+    def _look(self, shown: torch.Tensor) -> torch.Tensor:
+        return self.model.see(shown) * self.unit
 
 
 class Senses:
@@ -307,14 +309,25 @@ def widened(work, tokens) -> MiniCpmO:
     return learning(model)
 
 
-def with_towers(work, tokens) -> MiniCpmO:
-    """The model that reads towers, with the towers of stages 3a and 3b."""
+def with_towers(work, tokens, unit: float) -> MiniCpmO:
+    """The model that reads towers, with the towers of stages 3a and 3b, whose last matrices are in units again."""
     model = MiniCpmO(senses.config(tokens))
     model.load_state_dict(torch.load(work / "reader.pt", weights_only=True))
     for part in ("vision", "hearing"):
         unknown = model.load_state_dict(torch.load(work / f"{part}.pt", weights_only=True), strict=False).unexpected_keys
         assert not unknown, unknown
-    return learning(model)
+    model.load_state_dict(scaled(model.state_dict(), 1 / unit))
+    learning(model)
+    for name, parameter in model.named_parameters():
+        if name.startswith(LAST):
+            parameter.requires_grad_(True)
+    return model
+
+
+def scaled(weights: dict[str, torch.Tensor], factor: float) -> dict[str, torch.Tensor]:
+    """With towers that give tokens so many times as large."""
+    last = ["resampler.proj", *(f"audio_projection_layer.linear2.{kind}" for kind in ("weight", "bias"))]
+    return weights | {name: weights[name] * factor for name in last}
 
 
 def learning(model: MiniCpmO) -> MiniCpmO:
@@ -325,6 +338,10 @@ def learning(model: MiniCpmO) -> MiniCpmO:
     return model
 
 
+def is_matrix(name: str, parameter: torch.Tensor) -> bool:
+    return parameter.ndim == 2 and "query" not in name
+
+
 def main() -> None:
     parser = stage_arguments(__doc__, steps=500)
     parser.add_argument("--towers", action="store_true", help="read what the towers tell, not what is imagined")
@@ -333,10 +350,12 @@ def main() -> None:
     seed_everything(args.seed)
     art, _, concepts = data.load(args.work)
     tokens = senses.tokenizer(args.work, concepts)
-    model = (with_towers if args.towers else widened)(args.work, tokens)
-    source = Towers(model, pictures.Gallery(art)) if args.towers else Imagined(args.work, tokens, concepts)
+    imagined = Imagined(args.work, tokens, concepts)
+    unit = imagined.slots.unit if args.towers else 1.0
+    model = with_towers(args.work, tokens, unit) if args.towers else widened(args.work, tokens)
+    source = Towers(model, pictures.Gallery(art), unit) if args.towers else imagined
     stage = "senses" if args.towers else "reader"
-    optimizer = MuonAdamW(*split_parameters(model.named_parameters(), lambda _, p: p.ndim == 2), MUON_LR, ADAM_LR, iterations=3)
+    optimizer = MuonAdamW(*split_parameters(model.named_parameters(), is_matrix), MUON_LR, ADAM_LR, iterations=3)
     average = MovingAverage({stage: model}, decay=0.98)
     checkpoint = Checkpoint(args.work, stage, average, optimizer)
     first = checkpoint.load() if args.resume else 0
@@ -357,10 +376,10 @@ def main() -> None:
             print(step + 1, facts, f"cpu {checkpoint.cpu_seconds():.0f} s", flush=True)
         if (step + 1) % args.report_every == 0 or step + 1 == args.steps:
             checkpoint.save(step + 1)
-            torch.save(average[stage].state_dict(), args.work / f"{stage}.pt")
-            teacher.model = average[stage]
+            torch.save(scaled(average[stage].state_dict(), unit), args.work / f"{stage}.pt")
+            teacher.model = teacher.source.model = average[stage]
             print(f"step {step + 1}\n{report(teacher, tests, args.test_count)}", flush=True)
-            teacher.model = model
+            teacher.model = teacher.source.model = model
 
 
 if __name__ == "__main__":
