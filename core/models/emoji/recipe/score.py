@@ -36,6 +36,8 @@ from training import seed_everything
 
 SEEDS_PER_DRAW = 1_000_000  # training draws no per-picture seeds; the reports of stages 2 and 4 use small ones
 TEACHER_WAS = {(0, 192): teacher.Accuracy(0.979, 0.995, 0.995)}  # by draw and count
+TEACHER_NOTE = """ The teacher's numbers are those it had
+with the same FLUX, VAE, scenes and seeds before: its encoders are not shipped."""
 PATHS = ("answer", "prompt", "unseen phrasing")
 GRID_COLUMNS = 12
 MODEL_FOLDER = Path(__file__).resolve().parent.parent
@@ -108,7 +110,7 @@ def write_scores(args, teacher_score, scores: dict) -> None:
 Written by `recipe/score.py` on {datetime.date.today()} from the pictures of `{version or args.binary}`: {args.count} prompts a row,
 4 steps, draw {args.draw} of scenes, seeds from {first_seed(args.draw):,} up. Draw 0 chose between trained versions (recipe/README.md). Half of the scenes (concept x style x background colour) were kept out of training.
 A picture counts as what its nearest neighbour among all {args.real_count:,} real pictures shows. AlignNet was trained on
-English captions only. Weights: {sizes}.
+English captions only. Weights: {sizes}.{"" if (args.hf / "teacher").exists() else TEACHER_NOTE}
 
 {table(teacher_score, scores)}
 

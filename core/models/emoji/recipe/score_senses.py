@@ -162,7 +162,10 @@ def main() -> None:
     text = f"""# Scores of what the embedded model sees and hears
 
 Written by `recipe/score_senses.py` on {datetime.date.today()}: {args.count} scenes a row, 4 steps, seeds from {FIRST_SEED:,} up.
-Held-out scenes are combinations of concept, style and background that no stage was shown, told or asked for.
+Held-out scenes are combinations of concept, style and background that no stage was shown, told or asked for. Pictures are
+of 64 pixels, large ones of 160 with the drawing anywhere; clips are GIFs of {FRAMES} frames. Speech is by voices of
+espeak-ng that training never heard ({", ".join(speech.HELD_OUT_VARIANTS)}), but for the row of known voices, which has all five languages.
+`concept / text` is the share of what the same scenes reach when they are written in English.
 
 {scores}
 
@@ -170,6 +173,8 @@ Held-out scenes are combinations of concept, style and background that no stage 
 
 Rows: the picture shown, and what was drawn of it; a picture beside which something else was asked for, and what was
 drawn; a clip's first frame, and what was drawn; what was drawn of the English words of the first row's scene, spoken.
+
+Repeat: `python score_senses.py --work WORK --binary x2i --options "--model emoji"` in `recipe/`, after `run.sh`.
 """
     (MODEL_FOLDER / "SCORES-senses.md").write_text(text)
 
