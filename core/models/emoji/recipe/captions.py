@@ -156,6 +156,13 @@ def training_caption(concepts: list[dict], scene: Scene, language: str, rng=rand
     return caption
 
 
+def short_caption(concepts: list[dict], scene: Scene, language: str, rng=random) -> str:
+    """The concept alone, if a scene of the default colour is meant, else with its colour: what costs the least to hear."""
+    kind = BARE if scene.colour == DEFAULT_COLOUR else UNSTYLED
+    opener = rng.choice(OPENERS[language]) if rng.random() < 0.5 else ""
+    return fill(rng.choice(kind[language]), concepts, scene, language, opener)
+
+
 def scoring_caption(concepts: list[dict], scene: Scene, language: str, rng: random.Random) -> str:
     """One of the styled phrasings, as written: what the scores are measured on."""
     return fill(rng.choice(STYLED[language]), concepts, scene, language)
@@ -163,6 +170,19 @@ def scoring_caption(concepts: list[dict], scene: Scene, language: str, rng: rand
 
 def held_out_caption(concepts: list[dict], scene: Scene, language: str) -> str:
     return fill(HELD_OUT[language], concepts, scene, language)
+
+
+def places(concepts: list[dict], scene: Scene, language: str, caption: str) -> list[tuple[int, int] | None]:
+    """Where in a training caption the concept, the colour and the style are said."""
+    plain = lambda text: text.lower().replace("ё", "е")  # noqa: E731
+    text, found = plain(caption), []
+    colours = [*colour_forms(scene, language).values(), *(["grey"] if COLOUR_NAMES[scene.colour] == "gray" else [])]
+    for forms in ([concepts[scene.concept]["labels"][language]], sorted(colours, key=len, reverse=True), [STYLES[scene.style]]):
+        hits = [(text.find(form), len(form)) for form in map(plain, forms) if form in text]
+        found.append((hits[0][0], hits[0][0] + hits[0][1]) if hits else None)
+        if hits:  # a colour may stand in the concept's name, too
+            text = text[: found[-1][0]] + "\0" * hits[0][1] + text[found[-1][1] :]
+    return found
 
 
 def change(shown: Scene, wanted: Scene, language: str, rng=random) -> str:

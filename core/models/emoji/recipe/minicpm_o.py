@@ -1,7 +1,7 @@
 """The language model that sees and hears: MiniCPM-o 2.6's architecture, without its speaker, under its own tensor names.
 
 A picture goes through a SigLIP tower (`vpm`) and a resampler that makes `query_num` tokens of it, a sound through
-Whisper's encoder (`apm`), a projection and an average of neighbouring frames, 25 tokens a second; Qwen2 (`llm`) reads
+Whisper's encoder (`apm`), a projection and an average of neighbouring frames; Qwen2 (`llm`) reads
 them where the prompt has placeholders. A picture of the prompt is a caller's batch of one shape, and a sound is heard
 as if it were alone: the published code pads sounds of one prompt to one length and then hears half of the padding, which
 a prompt with one sound never meets. Sources: X2I's minicpm/*.py and transformers' Whisper.
@@ -165,15 +165,21 @@ class AudioTower(nn.Module):
 
     def forward(self, mel: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
         """Spectrograms [clips, bins, frames] of `frames` [clips] each, zeros behind, to [clips, frames / 2, width]."""
+        return self.layer_norm(self.states(mel, frames)[-1])
+
+    def states(self, mel: torch.Tensor, frames: torch.Tensor) -> list[torch.Tensor]:
+        """What every layer makes of them, before the last norm."""
         x = F.gelu(self.conv2(F.gelu(self.conv1(mel)))).transpose(1, 2)
         place = torch.arange(x.shape[1])
         x = x + self.embed_positions(place)
         seen = place[None, :] < (place[:, None] // self.chunk + 1) * self.chunk  # [query, key]
         inside = place < half(frames)[:, None]
         mask = (seen & inside[:, None])[:, None]  # [clips, 1, query, key]
+        states = []
         for layer in self.layers:
             x = layer(x, mask)
-        return self.layer_norm(x)
+            states.append(x)
+        return states
 
 
 def half(frames):

@@ -29,9 +29,12 @@ decoder=$!
 $python train_align_net.py --work "$work"
 wait $decoder
 $python restore.py --work "$work"
-$python speech.py --work "$work" --shards 12
+$python speech.py --work "$work" --shards 16
+$python train_senses.py --work "$work" >"$work/reader.log" 2>&1 & # needs no towers
+reader=$!
 $python train_vision.py --work "$work"
 $python train_hearing.py --work "$work"
-$python train_senses.py --work "$work"
+wait $reader
+$python train_senses.py --work "$work" --towers
 $python align_senses.py --work "$work"
 $python export.py --work "$work" --out "$work/emoji-hf"

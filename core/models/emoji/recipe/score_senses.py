@@ -3,7 +3,8 @@
     python score_senses.py --work WORK --binary target/release/x2i [--options "--model DIR"] [--count 96]
 
 Every row is `--count` scenes that training saw and as many held-out ones, shown, moving or spoken in files made here:
-PNG of 64 and of 160 pixels, GIF of one frame a second, WAV by a voice of espeak-ng's that training never heard. They go
+PNG of 64 and of 160 pixels, GIF of one frame a second, WAV by voices of espeak-ng's that training never heard, and, in one
+row of all five languages, by those it did. They go
 through `x2i generate --batch` along the answer path; a picture counts as what its nearest neighbour among all real
 pictures shows. `concept / text` is the share of what the same scenes reach when they are written in English.
 """
@@ -88,11 +89,13 @@ class Maker:
         pictures[0].save(path.with_suffix(".gif"), save_all=True, append_images=pictures[1:], duration=1000)
         return {"parts": [{"video": str(path.with_suffix(".gif"))}]}, frames[0]
 
-    def spoken(self, language: str, speaker: speech.Speaker):
+    def spoken(self, language: str | None, variants: list[str], speaker: speech.Speaker):
+        """In a language, or in any."""
         def make(scene, path):
-            voice = f"{self.rng.choice(speech.LANGUAGES[language])}+{self.rng.choice(speech.HELD_OUT_VARIANTS)}"
+            chosen, variant = language or self.rng.choice(list(speech.LANGUAGES)), self.rng.choice(variants)
+            voice = self.rng.choice(speech.LANGUAGES[chosen]) + (f"+{variant}" if variant else "")
             speaker.set(voice, RATE_PARAMETER=175, PITCH=50, RANGE=50, WORD_GAP=0)
-            samples, _ = speaker.say(captions.scoring_caption(self.concepts, scene, language, self.rng))
+            samples = speaker.say(captions.scoring_caption(self.concepts, scene, chosen, self.rng))
             return {"parts": [{"audio": save_wav(samples, path)}]}, None
 
         return make
@@ -145,7 +148,8 @@ def main() -> None:
         maker.row("text", maker.text), maker.row("picture", maker.picture), maker.row("large picture", maker.large_picture),
         *(maker.row(f"picture and words, {x}", maker.changed(x)) for x in ("en", "zh", "de", "ru")),
         maker.row("clip", maker.clip),
-        *(maker.row(f"speech, {x}", maker.spoken(x, speaker)) for x in speech.LANGUAGES),
+        *(maker.row(f"speech, {x}", maker.spoken(x, speech.HELD_OUT_VARIANTS, speaker)) for x in speech.LANGUAGES),
+        maker.row("speech, known voices", maker.spoken(None, speech.VARIANTS, speaker)),
     ]  # fmt: skip
     run_binary(args.binary, shlex.split(args.options), [line for row in rows for line in row.lines], folder)
     made = {row.name: read_pictures(folder, row.lines) for row in rows}
@@ -158,7 +162,10 @@ def main() -> None:
     text = f"""# Scores of what the embedded model sees and hears
 
 Written by `recipe/score_senses.py` on {datetime.date.today()}: {args.count} scenes a row, 4 steps, seeds from {FIRST_SEED:,} up.
-Held-out scenes are combinations of concept, style and background that no stage was shown, told or asked for.
+Held-out scenes are combinations of concept, style and background that no stage was shown, told or asked for. Pictures are
+of 64 pixels, large ones of 160 with the drawing anywhere; clips are GIFs of {FRAMES} frames. Speech is by voices of
+espeak-ng that training never heard ({", ".join(speech.HELD_OUT_VARIANTS)}), but for the row of known voices, which has all five languages.
+`concept / text` is the share of what the same scenes reach when they are written in English.
 
 {scores}
 
@@ -166,6 +173,8 @@ Held-out scenes are combinations of concept, style and background that no stage 
 
 Rows: the picture shown, and what was drawn of it; a picture beside which something else was asked for, and what was
 drawn; a clip's first frame, and what was drawn; what was drawn of the English words of the first row's scene, spoken.
+
+Repeat: `python score_senses.py --work WORK --binary x2i --options "--model emoji"` in `recipe/`, after `run.sh`.
 """
     (MODEL_FOLDER / "SCORES-senses.md").write_text(text)
 

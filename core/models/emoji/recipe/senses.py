@@ -10,17 +10,19 @@ import torch
 from transformers import Qwen2TokenizerFast
 
 import vocabulary
-from minicpm_o import MiniCpmO
+from minicpm_o import FRAMES_A_SECOND, MiniCpmO
 
+CONCEPT_SLOTS = 3  # tokens of the longest concept's name
+SLOTS = CONCEPT_SLOTS + 2  # with colour and style: what a tower tells (slots.py)
 CONFIG = {
     "architectures": ["MiniCPMO"], "model_type": "minicpmo", "torch_dtype": "float32", "transformers_version": "4.49.0",
     # A multiple of 128 for the resampler's heads; 8 heads of 32, so that the text model's heads of 32 still fit.
     "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 6, "num_attention_heads": 8,
     "num_key_value_heads": 2, "max_position_embeddings": 4096, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
     "hidden_act": "silu", "tie_word_embeddings": True, "use_cache": True, "use_sliding_window": False,
-    "query_num": 16, "image_size": 64, "patch_size": 8, "drop_vision_last_layer": False, "batch_vision_input": True,
+    "query_num": SLOTS, "image_size": 64, "patch_size": 8, "drop_vision_last_layer": False, "batch_vision_input": True,
     "vision_batch_size": 16, "slice_mode": True, "use_image_id": False, "init_vision": True, "init_audio": True,
-    "init_tts": False, "chunk_input": True, "stream_input": False, "audio_chunk_length": 1.0, "audio_pool_step": 2,
+    "init_tts": False, "chunk_input": True, "stream_input": False, "audio_chunk_length": 30.0, "audio_pool_step": 5,
     "slice_config": {"model_type": "minicpmv", "max_slice_nums": 1, "scale_resolution": 64},
     "vision_config": {
         "model_type": "siglip_vision_model", "hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4,
@@ -28,7 +30,7 @@ CONFIG = {
     },
     "audio_config": {
         "model_type": "whisper", "d_model": 128, "encoder_attention_heads": 4, "encoder_ffn_dim": 512,
-        "encoder_layers": 3, "num_hidden_layers": 3, "num_mel_bins": 80, "max_source_positions": 1500,
+        "encoder_layers": 4, "num_hidden_layers": 4, "num_mel_bins": 80, "max_source_positions": 1500,
     },
 }  # fmt: skip
 SPECIAL_TOKENS = [
@@ -40,7 +42,7 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-AUDIO_CHUNK = 25  # tokens of a second
+AUDIO_CHUNK = FRAMES_A_SECOND // CONFIG["audio_pool_step"]  # tokens of a second
 NEW_WEIGHT = 0.02  # deviation of the weights that read what nothing writes yet
 
 
@@ -74,8 +76,17 @@ def sound(tokens: int) -> str:
 # ---- first weights -------------------------------------------------------------------------------
 
 
+def embedding(tokens: Qwen2TokenizerFast, text: dict[str, torch.Tensor]) -> torch.Tensor:
+    """[vocabulary, hidden]: the text model's, widened; MiniCPM-o's own tokens get random rows, always the same."""
+    old = text["model.embed_tokens.weight"]
+    new = torch.zeros(len(tokens), CONFIG["hidden_size"])
+    new[:, : old.shape[1]].normal_(std=old.std().item(), generator=torch.Generator().manual_seed(0))
+    new[: len(old), : old.shape[1]] = old
+    return new
+
+
 @torch.no_grad()
-def widen(model: MiniCpmO, text: dict[str, torch.Tensor]) -> None:
+def widen(model: MiniCpmO, tokens: Qwen2TokenizerFast, text: dict[str, torch.Tensor]) -> None:
     """Puts the text model's tensors (`model.layers.0...`, Qwen2.5-VL's names) into the wider one.
 
     The new channels are written by nothing and read by small random weights: all states are those of the text model,
@@ -97,9 +108,7 @@ def widen(model: MiniCpmO, text: dict[str, torch.Tensor]) -> None:
             new.fill_(old.mean() * math.sqrt(narrow / wide))
             new[:narrow] = old * math.sqrt(narrow / wide)
         elif "embed_tokens" in name:
-            new[:, :narrow].normal_(std=old.std().item())  # MiniCPM-o's own tokens
-            new[:, narrow:] = 0
-            new[: len(old), :narrow] = old
+            new.copy_(embedding(tokens, text))
         elif "q_proj" in name:
             new.normal_(std=NEW_WEIGHT)
             if old.ndim == 2:

@@ -1,12 +1,12 @@
 """Spoken captions: espeak-ng reads training captions in five languages, and Whisper's log-mel spectrograms are kept.
 
-    python speech.py --work WORK --shards 12
+    python speech.py --work WORK --shards 16
 
-writes WORK/speech/train-NN.npz (SHARD utterances each; a shard that is there is kept) and WORK/speech/{voices,scenes}.npz,
-the two tests: known scenes by voices that training never hears, and held-out scenes by voices it does. Needs the library
+writes WORK/speech/{train,short}-NN.npz (SHARD utterances each; a shard that is there is kept; short ones name the concept
+and little else) and WORK/speech/{voices,scenes}.npz, the two tests: known scenes by voices that training never hears, and held-out scenes by voices it does. Needs the library
 of espeak-ng 1.51 (Debian: apt-get install espeak-ng) and `soxr`, librosa's own resampler. Voices, speed, pitch and pauses are
-random, and a third of the utterances have some noise. espeak-ng also tells when every phoneme begins, which teaches the
-audio tower (train_hearing.py). An utterance takes about 10 ms.
+random, and a third of the utterances have some noise. espeak-ng also tells when every phoneme and every word begins, which
+teaches the audio tower (train_hearing.py). An utterance takes about 4 ms.
 """
 
 import argparse
@@ -56,14 +56,15 @@ class Speaker:
 
     SYNCHRONOUS, UTF8, BY_CHARACTER, PHONEME_EVENTS_IN_IPA = 2, 1, 1, 3
     RATE_PARAMETER, PITCH, RANGE, WORD_GAP = 1, 3, 4, 7
-    LAST, PHONEME = 0, 7  # types of events
+    LAST, WORD, PHONEME = 0, 1, 7  # types of events
 
     def __init__(self):
         self.library = ctypes.CDLL("libespeak-ng.so.1")
         self.rate = self.library.espeak_Initialize(self.SYNCHRONOUS, 0, None, self.PHONEME_EVENTS_IN_IPA)
         assert self.rate > 0, "espeak-ng did not start: is its data installed?"
         self.pieces: list[np.ndarray] = []
-        self.phonemes: list[tuple[str, int]] = []
+        self.phonemes: list[tuple[str, int]] = []  # in IPA, and the millisecond they begin; "" is a pause
+        self.words: list[tuple[int, int]] = []  # where in the text, and the millisecond they begin
         kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(Event))
         self.callback = kind(self._collect)  # kept alive here
         self.library.espeak_SetSynthCallback(self.callback)
@@ -76,6 +77,8 @@ class Speaker:
             if events[index].type == self.PHONEME:
                 sign = events[index].id.string.decode(errors="ignore")
                 self.phonemes.append((re.sub("[ˈˌː\u0361-]", "", sign), events[index].audio_position))
+            elif events[index].type == self.WORD:
+                self.words.append((events[index].text_position - 1, events[index].audio_position))
             index += 1
         return 0
 
@@ -84,15 +87,20 @@ class Speaker:
         for name, value in parameters.items():
             self.library.espeak_SetParameter(getattr(self, name), value, 0)
 
-    def say(self, text: str) -> tuple[np.ndarray, list[tuple[str, int]]]:
-        """(samples at RATE in -1..1, phonemes in IPA with the millisecond they begin; "" is a pause)"""
+    def say(self, text: str) -> np.ndarray:
+        """Samples at RATE in -1..1; `phonemes` and `words` then tell what sounds when."""
         import soxr
 
         spoken = text.encode() + b"\0"
-        self.pieces, self.phonemes = [], []
+        self.pieces, self.phonemes, self.words = [], [], []
         self.library.espeak_Synth(spoken, len(spoken), 0, self.BY_CHARACTER, 0, self.UTF8, None, None)
-        samples = soxr.resample(np.concatenate(self.pieces).astype(np.float32) / 32768, self.rate, RATE, "HQ")
-        return samples, self.phonemes
+        return soxr.resample(np.concatenate(self.pieces).astype(np.float32) / 32768, self.rate, RATE, "HQ")
+
+    def span(self, place: tuple[int, int] | None) -> tuple[int, int]:
+        """The milliseconds in which the words that begin at this place in the text sound; (0, 0) for none."""
+        inside = [at for position, at in self.words if place and place[0] <= position < place[1]]
+        behind = [at for position, at in self.words if place and position >= place[1]]
+        return (min(inside), min(behind, default=self.phonemes[-1][1])) if inside else (0, 0)
 
 
 # ---- hearing -------------------------------------------------------------------------------------
@@ -137,8 +145,9 @@ class Utterances:
     languages: list[str] = field(default_factory=list)
     captions: list[str] = field(default_factory=list)
     phonemes: list[str] = field(default_factory=list)  # "z@11 ɔ@78": what begins at which millisecond
+    spans: list[tuple] = field(default_factory=list)  # of concept, colour and style, each from and to, in milliseconds
 
-    def add(self, mel: torch.Tensor, scene: data.Scene, language: str, caption: str, phonemes: list[tuple[str, int]]) -> None:
+    def add(self, mel: torch.Tensor, scene: data.Scene, language: str, caption: str, phonemes: list, spans: list) -> None:
         top = mel.max().item()
         steps = (mel - top) * (255 / (DECADES / 4)) + 255
         self.mel.append(steps.round().byte().numpy().T)
@@ -148,6 +157,7 @@ class Utterances:
         self.languages.append(language)
         self.captions.append(caption)
         self.phonemes.append(" ".join(f"{sign}@{start}" for sign, start in phonemes))
+        self.spans.append(tuple(moment for span in spans for moment in span))
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -163,7 +173,7 @@ class Utterances:
             ends = np.cumsum(shard["frames"])
             everything.mel += np.split(shard["mel"], ends[:-1])
             everything.scenes += [data.Scene(*scene) for scene in shard["scenes"].tolist()]
-            for name in ("top", "frames", "languages", "captions", "phonemes"):
+            for name in ("top", "frames", "languages", "captions", "phonemes", "spans"):
                 getattr(everything, name).extend(shard[name].tolist())
         return everything
 
@@ -195,22 +205,32 @@ def synthesize(speaker, filters, concepts, scenes, variants, phrase, count: int,
             RATE_PARAMETER=175 if usual else rng.randint(150, 230), PITCH=50 if usual else rng.randint(25, 75),
             RANGE=50 if usual else rng.randint(20, 80), WORD_GAP=0 if usual else rng.choice((0, 0, 0, 2, 5)),
         )  # fmt: skip
-        sound, phonemes = speaker.say(caption)
+        sound, late = speaker.say(caption), 0
         if rng.random() < 0.5:
             silence = rng.randint(0, RATE // 4)
-            sound = np.concatenate([np.zeros(silence), sound])
-            phonemes = [(sign, start + silence * 1000 // RATE) for sign, start in phonemes]
+            sound, late = np.concatenate([np.zeros(silence), sound]), silence * 1000 // RATE
         if rng.random() < 0.33:
             level = np.abs(sound).max() * 10 ** -rng.uniform(1.5, 3.5)
             sound = sound + level * noise.standard_normal(len(sound))
-        made.add(log_mel(sound.astype(np.float32), filters), scene, language, caption, phonemes)
+        phonemes = [(sign, start + late) for sign, start in speaker.phonemes]
+        places = captions.places(concepts, scene, language, caption)
+        spans = [(start + late, end + late) if end else (0, 0) for start, end in map(speaker.span, places)]
+        made.add(log_mel(sound.astype(np.float32), filters), scene, language, caption, phonemes, spans)
     return made
+
+
+def shortest(scenes: list[data.Scene]) -> list[data.Scene]:
+    """Those of the default style and colour; of the default style, for concepts that have no other."""
+    plain = [scene for scene in scenes if scene.style == captions.DEFAULT_STYLE]
+    bare = [scene for scene in plain if scene.colour == captions.DEFAULT_COLOUR]
+    said = {scene.concept for scene in bare}
+    return bare + [next(scene for scene in plain if scene.concept == other) for other in {s.concept for s in plain} - said]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--shards", type=int, default=12)
+    parser.add_argument("--shards", type=int, default=16)
     args = parser.parse_args()
     torch.set_num_threads(1)
     concepts = data.load(args.work)[2]
@@ -218,13 +238,14 @@ def main() -> None:
     held_out = [scene for scene in data.all_scenes(len(concepts)) if scene.held_out]
     speaker, filters = Speaker(), mel_filters()
     speaker.set("en-us")
-    check_log_mel(speaker.say("a red apple on a blue background")[0], filters)
+    check_log_mel(speaker.say("a red apple on a blue background"), filters)
     folder = args.work / "speech"
     plan = [
         ("voices", known, HELD_OUT_VARIANTS, captions.scoring_caption, TEST, 10_001),
         ("scenes", held_out, VARIANTS, captions.scoring_caption, TEST, 10_002),
     ]
     plan += [(f"train-{n:02}", known, VARIANTS, captions.training_caption, SHARD, n) for n in range(args.shards)]
+    plan += [(f"short-{n:02}", shortest(known), VARIANTS, captions.short_caption, SHARD, 100 + n) for n in range(args.shards)]
     for name, scenes, variants, phrase, count, seed in plan:
         path = folder / f"{name}.npz"
         if not path.exists():

@@ -1,107 +1,99 @@
-"""Stage 3a: the vision tower and the resampler learn to see, as a classifier of concept, style and background.
+"""Stage 3a: the vision tower and the resampler learn to tell what a picture shows, in the language model's own words.
 
     python train_vision.py --work WORK
 
-reads WORK/art.npz and writes WORK/vision.pt, the tensors `vpm.*` and `resampler.*` of the language model to come. The
-language model could teach the tower by itself, but slowly: by answers alone 38,000 pictures gave 18 exact ones of 100.
-The classifier's heads read the mean of the resampler's tokens and are thrown away. Some pictures have a background of any
-colour, about which nothing is asked: without them drawings were known by their backgrounds, too (.94 of the concepts on
-those of training, .81 on the others, after 1,300 steps).
+reads WORK/art.npz and WORK/text.pt and writes WORK/vision.pt, the tensors `vpm.*` and `resampler.*` of the language model
+to come. Every query of the resampler fills one slot (slots.py). Some pictures have a background of any colour, which is
+told as `<unk>`: without them drawings were known by their backgrounds, too.
 """
 
 import random
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 import data
 import pictures
+import senses
+from minicpm_o import Resampler, VisionTower
 from muon import MuonAdamW, split_parameters
 from senses import CONFIG
-from minicpm_o import Resampler, VisionTower
+from slots import Slots
 from training import Checkpoint, MovingAverage, parameter_count, seed_everything, stage_arguments, warm_up_then_decay
 
 BATCH = 64
 MUON_LR, ADAM_LR = 1e-2, 2e-3
-SMOOTHING = 0.05
-ANY_COLOUR = 0.35  # share of pictures on a background without a name
+ANY_COLOUR = 0.3  # share of pictures on a background without a name
 
 
-class Classifier(nn.Module):
-    """The parts under their own names, and a head for each thing a scene is made of."""
+class Seer(nn.Module):
+    """The parts under their own names."""
 
-    def __init__(self, concepts: int):
+    def __init__(self):
         super().__init__()
-        width, vision = CONFIG["hidden_size"], CONFIG["vision_config"]
+        vision = CONFIG["vision_config"]
         self.vpm = VisionTower(vision)
-        self.resampler = Resampler(CONFIG["query_num"], width, vision["hidden_size"])
-        self.heads = nn.ModuleList(nn.Linear(width, n) for n in (concepts, len(data.STYLES), len(data.COLOURS)))
+        self.resampler = Resampler(CONFIG["query_num"], CONFIG["hidden_size"], vision["hidden_size"])
 
-    def forward(self, shown: torch.Tensor) -> list[torch.Tensor]:
-        """Logits [pictures, classes] of concept, style and colour."""
+    def forward(self, shown: torch.Tensor) -> torch.Tensor:
+        """Pictures to tokens in units [pictures, SLOTS, hidden]."""
         rows, columns = (side // pictures.PATCH for side in shown.shape[2:])
-        seen = self.resampler(self.vpm(shown), rows, columns).mean(1)
-        return [head(F.layer_norm(seen, seen.shape[-1:])) for head in self.heads]
+        return self.resampler(self.vpm(shown), rows, columns)
+
+    def weights(self, unit: float) -> dict[str, torch.Tensor]:
+        """For tokens as large as the text's."""
+        weights = self.state_dict()
+        return weights | {"resampler.proj": weights["resampler.proj"] * unit}
 
 
-def targets(scenes: list[data.Scene]) -> torch.Tensor:
-    """[3, scenes]"""
-    return torch.tensor([[s.concept, s.style, s.colour] for s in scenes]).T
-
-
-def training_batch(gallery: pictures.Gallery, scenes: list[data.Scene]) -> tuple[torch.Tensor, torch.Tensor]:
-    """(pictures, targets, -100 for a colour that is not asked for)"""
+def training_batch(gallery: pictures.Gallery, scenes: list[data.Scene], slots: Slots) -> tuple[torch.Tensor, torch.Tensor]:
+    """(pictures, words)"""
     batch = random.choices(scenes, k=BATCH)
     unnamed = [random.random() < ANY_COLOUR for _ in batch]
     colours = [pictures.any_colour(scene, random) if free else None for scene, free in zip(batch, unnamed)]
-    wanted = targets(batch)
-    wanted[2, torch.tensor(unnamed)] = -100
-    return torch.stack([gallery.random(scene, colour=colour) for scene, colour in zip(batch, colours)]), wanted
+    words = slots.words(batch)
+    words[torch.tensor(unnamed), senses.CONCEPT_SLOTS] = slots.filler
+    return torch.stack([gallery.random(scene, colour=colour) for scene, colour in zip(batch, colours)]), words
 
 
 @torch.no_grad()
-def accuracy(model: Classifier, gallery: pictures.Gallery, count: int, seed: int = 5) -> list[float]:
-    """Shares of concepts, styles and colours seen rightly in scenes that were never shown."""
+def accuracy(model: Seer, gallery: pictures.Gallery, slots: Slots, count: int, seed: int = 5) -> str:
+    """Shares of concepts, styles and colours told rightly of scenes that were never shown: as drawn, and somehow."""
     rng = random.Random(seed)
     scenes = rng.sample([s for s in data.all_scenes(len(gallery.art)) if s.held_out], count)
-    shown = torch.stack([gallery.random(scene, rng) for scene in scenes])
-    return [round((logits.argmax(1) == wanted).float().mean().item(), 3) for logits, wanted in zip(model(shown), targets(scenes))]
+    share = lambda shown: [round(x, 3) for x in slots.right(model(torch.stack(shown)), scenes).float().mean(1).tolist()]  # noqa: E731
+    return f"plain {share([gallery.plain(s) for s in scenes])} random {share([gallery.random(s, rng) for s in scenes])}"
 
 
 def is_matrix(name: str, parameter: torch.Tensor) -> bool:
-    """All that mixes channels; positions, queries and the classifier's heads are no such thing."""
-    return parameter.ndim in (2, 4) and not any(part in name for part in ("position_embedding", "query", "heads"))
+    """All that mixes channels; positions and queries are no such thing."""
+    return parameter.ndim in (2, 4) and not any(part in name for part in ("position_embedding", "query"))
 
 
 def main() -> None:
-    args = stage_arguments(__doc__, steps=1400).parse_args()
+    args = stage_arguments(__doc__, steps=3000).parse_args()
     seed_everything(args.seed)
-    gallery = pictures.Gallery(data.load(args.work)[0])
-    scenes = pictures.shown_scenes(len(gallery.art))
-    model = Classifier(len(gallery.art))
+    art, _, concepts = data.load(args.work)
+    gallery, scenes = pictures.Gallery(art), pictures.shown_scenes(len(art))
+    slots, model = Slots(args.work, senses.tokenizer(args.work, concepts), concepts), Seer()
     optimizer = MuonAdamW(*split_parameters(model.named_parameters(), is_matrix), MUON_LR, ADAM_LR, iterations=3)
     average = MovingAverage({"vision": model}, decay=0.99)
     checkpoint = Checkpoint(args.work, "vision", average, optimizer)
     first = checkpoint.load() if args.resume else 0
     print(f"vision {parameter_count(model)}", flush=True)
     for step in range(first, args.steps):
-        shown, wanted = training_batch(gallery, scenes)
-        losses = [F.cross_entropy(a, b, label_smoothing=SMOOTHING) for a, b in zip(model(shown), wanted)]
+        shown, words = training_batch(gallery, scenes, slots)
+        loss = slots.loss(model(shown), words)
         optimizer.zero_grad()
-        sum(losses).backward()
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(optimizer.parameters, 1.0)
         optimizer.step(warm_up_then_decay(step, args.steps))
         average.update(step)
         if (step + 1) % args.report_every == 0 or step + 1 == args.steps:
             checkpoint.save(step + 1)
-            weights = average["vision"].state_dict()
-            torch.save({k: v for k, v in weights.items() if not k.startswith("heads")}, args.work / "vision.pt")
-            print(
-                f"step {step + 1} losses {[round(loss.item(), 3) for loss in losses]} "
-                f"unseen {accuracy(average['vision'], gallery, 256)} cpu {checkpoint.cpu_seconds():.0f} s",
-                flush=True,
-            )
+            torch.save(average["vision"].weights(slots.unit), args.work / "vision.pt")
+            facts = f"loss {loss.item():.3f} unseen {accuracy(average['vision'], gallery, slots, 256)}"
+            print(f"step {step + 1} {facts} cpu {checkpoint.cpu_seconds():.0f} s", flush=True)
 
 
 if __name__ == "__main__":
