@@ -139,7 +139,7 @@ def accuracy(conditioning, pictures: Pictures, count: int) -> teacher.Accuracy:
 
 
 def main() -> None:
-    parser = stage_arguments(__doc__, steps=600)
+    parser = stage_arguments(__doc__, steps=500)
     parser.add_argument("--weights", default="senses.pt", help="the language model's, in WORK")
     parser.add_argument("--score-count", type=int, default=192, help="pictures in a report")
     args = parser.parse_args()

@@ -1,6 +1,6 @@
 """Gives back what the shipped GGUF files were made of, for stages that build on it without training it again.
 
-    python restore.py --model .. --work WORK
+    python restore.py --model TEXT --work WORK      # TEXT: the folder as it was at revision f1018c6
 
 writes, under the names of the stages that trained them,
     WORK/text.pt            the text model's tensors (stage 3), 192 wide

@@ -344,7 +344,7 @@ def is_matrix(name: str, parameter: torch.Tensor) -> bool:
 
 
 def main() -> None:
-    parser = stage_arguments(__doc__, steps=500)
+    parser = stage_arguments(__doc__, steps=550)
     parser.add_argument("--towers", action="store_true", help="read what the towers tell, not what is imagined")
     parser.add_argument("--test-count", type=int, default=48, help="prompts of a kind in a report")
     args = parser.parse_args()
