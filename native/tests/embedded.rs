@@ -1,6 +1,7 @@
-//! The model inside the binary paints what it is asked for, in every language.
+//! The model inside the binary paints what it is asked for, in every language, shown and spoken.
 #![cfg(feature = "embedded-model")]
 
+use std::path::Path;
 use std::process::Command;
 
 /// A red apple on a blue background, as each language says it.
@@ -19,18 +20,57 @@ const APPLES: [(&str, &str); 8] = [
 const BLUE: [u8; 3] = [70, 120, 220];
 const TOLERANCE: u8 = 40;
 
+/// Paints on the CPU with seed 7; gives what the program prints.
+fn generate(arguments: &[&str], output: &Path) -> String {
+    let run = Command::new(env!("CARGO_BIN_EXE_x2i"))
+        .args(["generate", "--seed", "7", "--device", "cpu"])
+        .args(arguments)
+        .arg("-o")
+        .arg(output)
+        .output()
+        .expect("the program starts");
+    let message = String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success(), "{arguments:?}: {message}");
+    String::from_utf8_lossy(&run.stdout).into_owned()
+}
+
+#[test]
+fn what_was_painted_is_seen_and_changed_in_words() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let [apple, changed] = ["apple.png", "changed.png"].map(|name| folder.path().join(name));
+    generate(&["a red apple on a blue background"], &apple);
+    let apple = apple.to_str().expect("UTF-8");
+    let seen = generate(&["--image", apple], &changed);
+    let same = "answer: red apple on a blue background, noto style";
+    assert!(seen.contains(same), "{seen}");
+    let words = "in openmoji style on a green background";
+    let asked = generate(&["--image", apple, words], &changed);
+    let other = "answer: red apple on a green background, openmoji style";
+    assert!(asked.contains(other), "{asked}");
+    let [red, green, blue] = image::open(&changed)
+        .expect("a PNG")
+        .to_rgb8()
+        .get_pixel(2, 2)
+        .0;
+    assert!(green > red && green > blue, "{:?}", [red, green, blue]);
+}
+
+/// espeak-ng's American voice says: a turtle on a yellow background, twemoji style.
+#[test]
+fn a_spoken_caption_is_heard() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let clip = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/turtle.ogg");
+    let said = generate(&["--audio", clip], &folder.path().join("turtle.png"));
+    let answer = "answer: turtle on a yellow background, twemoji style";
+    assert!(said.contains(answer), "{said}");
+}
+
 #[test]
 fn a_red_apple_on_a_blue_background_in_eight_languages() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for (language, prompt) in APPLES {
         let path = folder.path().join(format!("{language}.png"));
-        let output = Command::new(env!("CARGO_BIN_EXE_x2i"))
-            .args(["generate", prompt, "--seed", "7", "--device", "cpu", "-o"])
-            .arg(&path)
-            .output()
-            .expect("the program starts");
-        let message = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{language}: {message}");
+        generate(&[prompt], &path);
         let picture = image::open(&path).expect("a PNG").to_rgb8();
         let (width, height) = picture.dimensions();
         let corner = picture.get_pixel(2, 2).0;
