@@ -58,7 +58,7 @@ def main() -> None:
 
 Written by `recipe/score_types.py` on {datetime.date.today()} from the pictures of `{version}`: the share of pictures that show
 the concept asked for, {args.count} prompts a language, answer path, 4 steps, draw {args.draw} of scenes. All types are made from
-the shipped weights, which are q8_0 and f16: f32 is their values. Rows of the language model and the transformer are
+the shipped weights, which are q8_0 and f16: f32 is their values. Rows of the transformer are
 192 numbers long for the most part, which 256 does not divide: there q4_k is q8_0.
 
 {head}
