@@ -169,3 +169,17 @@ fn write(out: &mut [f32], sums: &[f32; COLUMNS], bias: Option<&[f32]>) {
         *out += bias;
     }
 }
+
+/// A vector unit's name, and what adds its products; false where the machine has no such unit.
+#[cfg(test)]
+type Unit<'a> = (&'static str, &'a dyn Fn(&mut Sums) -> bool);
+
+/// What the units that this machine has add to ones.
+#[cfg(test)]
+fn sums_of(units: &[Unit<'_>]) -> Vec<(&'static str, Sums)> {
+    let sums = units.iter().filter_map(|(name, add)| {
+        let mut sums = [[1.0; COLUMNS]; ROWS];
+        add(&mut sums).then_some((*name, sums))
+    });
+    sums.collect()
+}

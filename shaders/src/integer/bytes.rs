@@ -202,42 +202,8 @@ fn portable(inputs: &[InputGroup], weights: &[WeightGroup], sums: &mut Sums) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sums_of;
     use super::*;
-
-    /// What the vector units of this machine add to ones.
-    fn of_every_unit(
-        widen: Widen,
-        inputs: &[InputGroup],
-        weights: &[WeightGroup],
-    ) -> Vec<(&'static str, Sums)> {
-        let mut all = vec![];
-        let mut add = |unit, add: &dyn Fn(&mut Sums) -> bool| {
-            let mut sums = [[1.0; COLUMNS]; ROWS];
-            if add(&mut sums) {
-                all.push((unit, sums));
-            }
-        };
-        #[cfg(target_arch = "x86_64")]
-        {
-            add("AVX2", &|sums| {
-                avx2::add_products(widen, inputs, weights, sums)
-            });
-            add("VNNI", &|sums| {
-                vnni::add_products(true, inputs, weights, sums)
-            });
-        }
-        add("the chosen one", &|sums| {
-            let rounding = Bytes {
-                largest: 0.0,
-                zero: 0,
-                has_offsets: true,
-                widen,
-            };
-            rounding.add_products(inputs, weights, &[1.0; ROWS], sums);
-            true
-        });
-        all
-    }
 
     #[test]
     fn vector_units_give_what_plain_rust_gives_up_to_the_largest_sums() {
@@ -277,7 +243,27 @@ mod tests {
             portable(&inputs, &weights, &mut expected);
             let expected = expected.as_flattened();
             let most = expected.iter().fold(0.0, |max: f32, x| max.max(x.abs()));
-            for (unit, found) in of_every_unit(widen, &inputs, &weights) {
+            let rounding = Bytes {
+                largest: 0.0,
+                zero: 0,
+                has_offsets: true,
+                widen,
+            };
+            let units = sums_of(&[
+                #[cfg(target_arch = "x86_64")]
+                ("AVX2", &|sums| {
+                    avx2::add_products(widen, &inputs, &weights, sums)
+                }),
+                #[cfg(target_arch = "x86_64")]
+                ("VNNI", &|sums| {
+                    vnni::add_products(true, &inputs, &weights, sums)
+                }),
+                ("the chosen one", &|sums| {
+                    rounding.add_products(&inputs, &weights, &[1.0; ROWS], sums);
+                    true
+                }),
+            ]);
+            for (unit, found) in units {
                 for (found, expected) in found.as_flattened().iter().zip(expected) {
                     assert!(
                         (found - expected).abs() <= TOLERANCE * most,

@@ -159,6 +159,7 @@ fn portable(
 
 #[cfg(test)]
 mod tests {
+    use super::super::sums_of;
     use super::*;
 
     /// Groups with numbers up to these magnitudes, and with offsets.
@@ -202,35 +203,6 @@ mod tests {
         }
     }
 
-    /// What the vector units of this machine add to ones.
-    fn of_every_unit(
-        inputs: &[InputGroup],
-        weights: &[WeightGroup],
-        scales: &[f32; ROWS],
-    ) -> Vec<(&'static str, Sums)> {
-        let mut all = vec![];
-        let mut add = |unit, add: &dyn Fn(&mut Sums) -> bool| {
-            let mut sums = [[1.0; COLUMNS]; ROWS];
-            if add(&mut sums) {
-                all.push((unit, sums));
-            }
-        };
-        #[cfg(target_arch = "x86_64")]
-        {
-            add("AVX2", &|sums| {
-                avx2::add_products(inputs, weights, scales, sums)
-            });
-            add("VNNI", &|sums| {
-                vnni::add_products(inputs, weights, scales, sums)
-            });
-        }
-        add("the chosen one", &|sums| {
-            Words::new(BlockType::Q8_0).add_products(inputs, weights, scales, sums);
-            true
-        });
-        all
-    }
-
     #[test]
     fn vector_units_give_what_plain_rust_gives_up_to_the_largest_sums() {
         /// f32 sums of six terms in another order.
@@ -248,7 +220,22 @@ mod tests {
             portable(&inputs, &weights, &scales, &mut expected);
             let expected = expected.as_flattened();
             let largest = expected.iter().fold(0.0, |max: f32, x| max.max(x.abs()));
-            for (unit, found) in of_every_unit(&inputs, &weights, &scales) {
+            let words = Words::new(BlockType::Q8_0);
+            let units = sums_of(&[
+                #[cfg(target_arch = "x86_64")]
+                ("AVX2", &|sums| {
+                    avx2::add_products(&inputs, &weights, &scales, sums)
+                }),
+                #[cfg(target_arch = "x86_64")]
+                ("VNNI", &|sums| {
+                    vnni::add_products(&inputs, &weights, &scales, sums)
+                }),
+                ("the chosen one", &|sums| {
+                    words.add_products(&inputs, &weights, &scales, sums);
+                    true
+                }),
+            ]);
+            for (unit, found) in units {
                 for (found, expected) in found.as_flattened().iter().zip(expected) {
                     assert!(
                         (found - expected).abs() <= TOLERANCE * largest,
