@@ -80,6 +80,7 @@ pub fn cpu_features() -> Vec<(&'static str, bool)> {
             ("fma", is_x86_feature_detected!("fma")),
             ("avx512f", is_x86_feature_detected!("avx512f")),
             ("avx512_bf16", is_x86_feature_detected!("avx512bf16")),
+            ("avx512_vnni", is_x86_feature_detected!("avx512vnni")),
         ]
     }
     #[cfg(target_arch = "aarch64")]
