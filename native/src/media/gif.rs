@@ -58,6 +58,7 @@ pub fn facts(name: &str, bytes: &[u8]) -> Result<Facts> {
             }
             b',' => {
                 let descriptor = reader.take(9).ok_or_else(cut)?;
+                check_place(name, descriptor, size)?;
                 reader.color_table(descriptor[8]).ok_or_else(cut)?;
                 reader.take(1).ok_or_else(cut)?; // bits of a code
                 reader.sub_blocks().ok_or_else(cut)?;
@@ -86,6 +87,22 @@ pub fn facts(name: &str, bytes: &[u8]) -> Result<Facts> {
         frames,
         seconds: hundredths as f64 / 100.0,
     })
+}
+
+/// Refuses a frame that reaches beyond the screen, as the format does: it would be decoded whole, however
+/// large it claims to be. `descriptor`: left, top, width and height, two bytes each.
+fn check_place(name: &str, descriptor: &[u8], [width, height]: [usize; 2]) -> Result<()> {
+    let number = |at: usize| usize::from(u16::from_le_bytes([descriptor[at], descriptor[at + 1]]));
+    let [right, bottom] = [number(0) + number(4), number(2) + number(6)];
+    if right > width || bottom > height {
+        let reason = format!(
+            "is a broken GIF: a frame of {}x{} reaches beyond its screen of {width}x{height}",
+            number(4),
+            number(6)
+        );
+        return Err(Error::video(name, reason));
+    }
+    Ok(())
 }
 
 struct Reader<'a> {
@@ -198,6 +215,18 @@ mod tests {
         let facts = facts("x", &bytes).unwrap();
         let refused = decode("x", &bytes, &facts, &[99], &mut |_| Ok(())).unwrap_err();
         assert!(refused.to_string().contains("65535x65535"), "{refused}");
+    }
+
+    /// Found by the fuzzer: 56 bytes that took gigabytes.
+    #[test]
+    fn a_frame_larger_than_its_screen_is_refused_before_it_is_decoded() {
+        let mut bytes = gif(1, 1);
+        let frame = bytes.iter().position(|&byte| byte == b',').unwrap();
+        bytes[frame + 5..frame + 9].fill(0xff);
+        assert_eq!(
+            message(&bytes),
+            "x: is a broken GIF: a frame of 65535x65535 reaches beyond its screen of 1x1"
+        );
     }
 
     #[test]
