@@ -22,14 +22,17 @@ pub(super) fn add_products(
     weights: &[WeightGroup],
     sums: &mut Sums,
 ) -> bool {
-    let has = has_vnni();
-    // SAFETY: the machine has the features that `tile` is compiled for.
-    match has_offsets {
-        _ if !has => {}
-        true => unsafe { tile::<true>(inputs, weights, sums) },
-        false => unsafe { tile::<false>(inputs, weights, sums) },
+    if !has_vnni() {
+        return false;
     }
-    has
+    // SAFETY: the machine has the features that `tile` is compiled for.
+    unsafe {
+        match has_offsets {
+            true => tile::<true>(inputs, weights, sums),
+            false => tile::<false>(inputs, weights, sums),
+        }
+    }
+    true
 }
 
 #[target_feature(enable = "avx512f,avx512vnni")]

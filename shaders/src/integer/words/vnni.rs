@@ -18,12 +18,12 @@ pub(super) fn add_products(
     input_scales: &[f32; ROWS],
     sums: &mut Sums,
 ) -> bool {
-    let has = has_vnni();
-    if has {
-        // SAFETY: the machine has the features that `tile` is compiled for.
-        unsafe { tile(inputs, weights, input_scales, sums) };
+    if !has_vnni() {
+        return false;
     }
-    has
+    // SAFETY: the machine has the features that `tile` is compiled for.
+    unsafe { tile(inputs, weights, input_scales, sums) };
+    true
 }
 
 #[target_feature(enable = "avx512f,avx512vnni")]
