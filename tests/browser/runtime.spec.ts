@@ -178,29 +178,29 @@ async function breakHalfWay(request: IncomingMessage, response: ServerResponse, 
 
 test('an abort stops a download, which a later visit completes', async ({ page, errors }) => {
   errors.allow(/ERR_ABORTED/);
-  const sent: number[] = [];
+  const starts: number[] = [];
   const slow: Hook = async (request, response) => {
     if (pathOf(request) !== '/emoji/flux.gguf') return false;
     const bytes = readFileSync(join(EMOJI, 'flux.gguf'));
     const start = Number(/bytes=(\d+)-/.exec(request.headers.range ?? '')?.[1] ?? 0);
-    sent.push(start);
-    if (start > 0) return false;
+    starts.push(start);
+    if (starts.length > 1) return false;
     response.writeHead(200, { 'Content-Length': bytes.length });
-    response.write(bytes.subarray(0, 2_000_000));
-    return true; // and no more
+    for (let at = 0; !response.destroyed && at < bytes.length; at += 65_536) {
+      response.write(bytes.subarray(at, at + 65_536));
+      await new Promise((later) => setTimeout(later, 100));
+    }
+    return true;
   };
   server.hooks.unshift(slow);
   const aborted = await page.evaluate(async () => {
     const { createPipeline } = await import('/x2i/index.js');
     const controller = new AbortController();
-    let at = 0;
+    let [at, told] = [0, 0];
     const onProgress = ({ file, phase }: { file?: string; phase: string }) => {
-      if (phase === 'download' && file === 'flux.gguf' && !at) {
-        setTimeout(() => {
-          at = performance.now();
-          controller.abort('enough');
-        }, 500);
-      }
+      if (phase !== 'download' || file !== 'flux.gguf' || ++told !== 5) return;
+      at = performance.now();
+      controller.abort('enough');
     };
     const failure = await createPipeline({ model: '/emoji/', device: 'cpu', onProgress, signal: controller.signal })
       .then(() => undefined, (error) => error);
@@ -213,6 +213,25 @@ test('an abort stops a download, which a later visit completes', async ({ page, 
     return (await createPipeline({ model: '/emoji/', device: 'cpu' })).model.name;
   });
   expect(model).toBe('emoji');
+  expect(starts).toEqual([0, expect.any(Number)]);
+  expect(starts[1]).toBeGreaterThan(0);
+});
+
+test('a download that stalls before its first byte is told by its file, and can be aborted', async ({ page, errors }) => {
+  errors.allow(/ERR_ABORTED/);
+  server.hooks.unshift((request, response) => {
+    if (pathOf(request) !== '/emoji/flux.gguf') return false;
+    response.writeHead(200, { 'Content-Length': 1_000_000 }).flushHeaders();
+    return true; // and no more
+  });
+  const code = await page.evaluate(async () => {
+    const { createPipeline } = await import('/x2i/index.js');
+    const controller = new AbortController();
+    const onProgress = ({ file }: { file?: string }) => { if (file === 'flux.gguf') controller.abort(); };
+    return createPipeline({ model: '/emoji/', device: 'cpu', onProgress, signal: controller.signal })
+      .then(() => 'loaded', (error) => error.code);
+  });
+  expect(code).toBe('aborted');
 });
 
 test('an abort stops painting within a block, and the next picture is the same as ever', async ({ page }) => {

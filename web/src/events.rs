@@ -1,6 +1,6 @@
 //! What a running call tells JavaScript: plain objects, pixels as typed arrays.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use js_sys::{Function, Object, Uint8ClampedArray};
 use wasm_bindgen::JsValue;
@@ -19,6 +19,7 @@ pub struct Events {
     listener: Function,
     last_turn: Cell<f64>,
     last_download: Cell<f64>,
+    last_file: RefCell<String>,
 }
 
 impl Events {
@@ -28,16 +29,22 @@ impl Events {
             listener,
             last_turn: Cell::new(js::now()),
             last_download: Cell::new(0.0),
+            last_file: RefCell::default(),
         }
     }
 
-    /// Bytes of a download over all files; the last one is always told.
+    /// Bytes of a download over all files. The first event of a file and the last of all are always told: a
+    /// connection that stalls at once must not be taken for the file before it.
     pub fn download(&self, file: &str, done: u64, total: u64, cached: bool) {
         let now = js::now();
-        if done < total && now - self.last_download.get() < DOWNLOAD_INTERVAL {
+        let begins = *self.last_file.borrow() != file;
+        if !begins && done < total && now - self.last_download.get() < DOWNLOAD_INTERVAL {
             return;
         }
         self.last_download.set(now);
+        if begins {
+            file.clone_into(&mut self.last_file.borrow_mut());
+        }
         let event = counted("download", done as f64, total as f64);
         js::set(&event, "file", file);
         js::set(&event, "cached", cached);

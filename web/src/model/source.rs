@@ -200,6 +200,7 @@ impl WebModel {
             progress.tell(events, path, record.bytes, true);
             return Ok(stored);
         }
+        progress.tell(events, path, 0, false);
         let mut on_bytes = |done| progress.tell(events, path, done, false);
         let mut download = Download {
             path,
