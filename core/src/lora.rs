@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::rc::Rc;
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -330,6 +331,15 @@ pub struct LowRank {
 }
 
 impl LowRank {
+    /// The change of some rows of the layer's matrix.
+    pub fn rows(self, rows: Range<usize>) -> Self {
+        Self {
+            down: self.down,
+            up: self.up.slice([rows.clone()]),
+            bias: self.bias.map(|bias| bias.slice([rows])),
+        }
+    }
+
     /// What is added to the layer's product: `[rows, in]` -> `[rows, out]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         let down = linear(x, self.down.clone(), None);

@@ -1,6 +1,7 @@
 //! The x2i command line: what it does, as a library so that tests can reach devices and sources.
 
 mod adapters;
+pub mod allocator;
 pub mod bench;
 pub mod chat;
 pub mod cli;

@@ -4,10 +4,12 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use x2i::allocator;
 use x2i::cli::{Cli, Command};
 use x2i_core::Error;
 
 fn main() -> ExitCode {
+    allocator::keep_freed_memory();
     silence_device_select();
     let outcome = match &Cli::parse().command {
         Command::Generate(args) => x2i::generate::run(args),
@@ -41,7 +43,7 @@ fn silence_device_select() {
             .iter()
             .all(|name| std::env::var_os(name).is_none())
     {
-        // SAFETY: the first statement of the program; there is no other thread yet.
+        // SAFETY: the program begins; there is no other thread yet.
         unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
     }
 }

@@ -246,13 +246,16 @@ impl DoubleStreamBlock {
 }
 
 /// Text and image in one stream; attention and MLP side by side.
+///
+/// The checkpoint's `linear1` is two layers here: its outputs are the widest tensor of a model, and those for
+/// the attention are dropped before those for the MLP are made.
 #[derive(Debug, Clone)]
 pub struct SingleStreamBlock {
     modulation: Modulation<1>,
-    linear1: Linear,
+    linear1_qkv: Linear,
+    linear1_mlp: Linear,
     linear2: Linear,
     norm: QkNorm,
-    hidden: usize,
 }
 
 /// What a single block gives.
@@ -266,23 +269,23 @@ pub struct SingleOutput {
 impl SingleStreamBlock {
     pub async fn load(scope: &Scope<'_>, config: &FluxConfig) -> Result<Self> {
         let (hidden, mlp) = (config.hidden_size(), config.mlp_size());
+        let (linear1, shape) = (scope.child("linear1"), [3 * hidden + mlp, hidden]);
+        let (qkv, mlp_rows) = (0..3 * hidden, 3 * hidden..3 * hidden + mlp);
         Ok(Self {
             modulation: Modulation::load(&scope.child("modulation"), hidden).await?,
-            linear1: Linear::load(&scope.child("linear1"), hidden, 3 * hidden + mlp, Bias::Yes)
-                .await?,
+            linear1_qkv: Linear::load_rows(&linear1, shape, qkv, Bias::Yes).await?,
+            linear1_mlp: Linear::load_rows(&linear1, shape, mlp_rows, Bias::Yes).await?,
             linear2: Linear::load(&scope.child("linear2"), hidden + mlp, hidden, Bias::Yes).await?,
             norm: QkNorm::load(&scope.child("norm"), config.attention_head_dim).await?,
-            hidden,
         })
     }
 
     pub fn forward(&self, x: Tensor<3>, vec: Tensor<2>, rope: &Rope) -> SingleOutput {
         let [modulation] = self.modulation.forward(vec);
-        let qkv_mlp = self.linear1.forward(modulation.modulate(x.clone()));
-        let width = qkv_mlp.dims()[2];
-        let qkv = qkv_mlp.clone().narrow(2, 0, 3 * self.hidden);
-        let mlp = qkv_mlp.narrow(2, 3 * self.hidden, width - 3 * self.hidden);
+        let modulated = modulation.modulate(x.clone());
+        let qkv = self.linear1_qkv.forward(modulated.clone());
         let attn = attend(Qkv::split(qkv, &self.norm), None, rope);
+        let mlp = self.linear1_mlp.forward(modulated);
         let out = self.linear2.forward(gelu_tanh_after(attn.clone(), mlp));
         SingleOutput {
             x: gated_residual(x, modulation.gate, out),

@@ -1,5 +1,7 @@
 //! `Linear`, dense or quantized, and the token embedding: one type, so that no model has a twin.
 
+use std::ops::Range;
+
 use burn::tensor::{FloatDType, Int, Tensor};
 use x2i_shaders::{linear, qmatmul};
 
@@ -30,15 +32,37 @@ impl Linear {
     /// # Errors
     /// [`crate::Error::MissingTensor`] or [`crate::Error::Shape`].
     pub async fn load(scope: &Scope<'_>, input: usize, output: usize, bias: Bias) -> Result<Self> {
-        let weight = scope.matrix("weight", [output, input]).await?;
+        Self::load_rows(scope, [output, input], 0..output, bias).await
+    }
+
+    /// The layer that gives some `rows` of the outputs of one whose weight has `shape` `[output, input]`.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    ///
+    /// # Panics
+    /// For rows that the weight does not have.
+    pub async fn load_rows(
+        scope: &Scope<'_>,
+        shape: [usize; 2],
+        rows: Range<usize>,
+        bias: Bias,
+    ) -> Result<Self> {
+        let output = shape[0];
+        let weight = scope.matrix_rows("weight", shape, rows.clone()).await?;
         let bias = match bias {
-            Bias::Yes => Some(scope.tensor("bias", [output]).await?),
+            Bias::Yes => Some(scope.vector_rows("bias", output, rows.clone()).await?),
             Bias::No => None,
+        };
+        let low_rank = scope.low_rank().await?;
+        let low_rank = match rows.len() == output {
+            true => low_rank,
+            false => low_rank.map(|change| change.rows(rows)),
         };
         Ok(Self {
             weight,
             bias,
-            low_rank: scope.low_rank().await?.map(Box::new),
+            low_rank: low_rank.map(Box::new),
         })
     }
 

@@ -3,6 +3,7 @@
 //! Left out: layers themselves, and keeping anything after it was handed over.
 
 use std::fmt::Display;
+use std::ops::Range;
 
 use burn::tensor::{AllocationProperty, Bytes, DType, Device, Tensor, TensorData};
 use x2i_shaders::{BlockQuantized, InputBits, largest_buffer, takes_halves};
@@ -106,7 +107,26 @@ impl<'a> Scope<'a> {
     /// # Errors
     /// [`Error::MissingTensor`], or [`Error::Shape`] when it has another shape than `shape`.
     pub async fn tensor<const D: usize>(&self, name: &str, shape: [usize; D]) -> Result<Tensor<D>> {
-        let data = TensorData::new(self.values(name, &shape).await?, shape);
+        let rows = 0..shape.first().copied().unwrap_or(1);
+        let data = TensorData::new(self.values(name, &shape, rows).await?, shape);
+        Ok(Tensor::from_data(data, (self.device, DType::F32)))
+    }
+
+    /// Some `rows` of a vector of `length`.
+    ///
+    /// # Errors
+    /// As [`tensor`](Self::tensor).
+    ///
+    /// # Panics
+    /// For rows that it does not have.
+    pub async fn vector_rows(
+        &self,
+        name: &str,
+        length: usize,
+        rows: Range<usize>,
+    ) -> Result<Tensor<1>> {
+        let count = rows.len();
+        let data = TensorData::new(self.values(name, &[length], rows).await?, [count]);
         Ok(Tensor::from_data(data, (self.device, DType::F32)))
     }
 
@@ -116,6 +136,22 @@ impl<'a> Scope<'a> {
     /// # Errors
     /// As [`tensor`](Self::tensor).
     pub async fn matrix(&self, name: &str, shape: [usize; 2]) -> Result<Matrix> {
+        self.matrix_rows(name, shape, 0..shape[0]).await
+    }
+
+    /// Some `rows` of a linear layer's weight of this `shape`, as [`matrix`](Self::matrix).
+    ///
+    /// # Errors
+    /// As [`tensor`](Self::tensor).
+    ///
+    /// # Panics
+    /// For rows that the shape does not have.
+    pub async fn matrix_rows(
+        &self,
+        name: &str,
+        shape: [usize; 2],
+        rows: Range<usize>,
+    ) -> Result<Matrix> {
         let stored = self.weights.stored(&self.full_name(name));
         let dtype = match stored {
             Some(StoredType::F16) => Some(DType::F16),
@@ -123,13 +159,13 @@ impl<'a> Scope<'a> {
             _ => None,
         };
         if let Some(dtype) = dtype.filter(|_| takes_halves(self.device)) {
-            return self.halves(name, shape, dtype).await;
+            return self.halves(name, shape, rows, dtype).await;
         }
         let Some(block_type) = stored.and_then(StoredType::block_type) else {
-            return self.dense(name, shape).await;
+            return self.dense(name, shape, rows).await;
         };
-        let bytes = self.bytes(name, shape).await?;
-        BlockQuantized::from_ggml(bytes, block_type, shape, self.device)
+        let (count, bytes) = (rows.len(), self.bytes(name, shape, rows).await?);
+        BlockQuantized::from_ggml(bytes, block_type, [count, shape[1]], self.device)
             .map(|weight| Matrix::Quantized(weight.with_input_bits(self.input_bits)))
             .map_err(|error| {
                 let name = self.full_name(name);
@@ -148,16 +184,17 @@ impl<'a> Scope<'a> {
         self.weights.low_rank(&self.prefix, self.device).await
     }
 
-    /// A matrix as f32, cut where the device can't bind the whole.
-    async fn dense(&self, name: &str, [rows, cols]: [usize; 2]) -> Result<Matrix> {
-        let values = self.values(name, &[rows, cols]).await?;
+    /// Rows of a matrix as f32, cut where the device can't bind them together.
+    async fn dense(&self, name: &str, shape: [usize; 2], rows: Range<usize>) -> Result<Matrix> {
+        let (count, cols) = (rows.len(), shape[1]);
+        let values = self.values(name, &shape, rows).await?;
         let tensor = |values: &[f32]| {
             let data = TensorData::new(values.to_vec(), [values.len() / cols, cols]);
             Tensor::from_data(data, (self.device, DType::F32))
         };
-        match rows_at_once(largest_buffer(self.device), rows, cols) {
-            all if all >= rows => {
-                let data = TensorData::new(values, [rows, cols]);
+        match rows_at_once(largest_buffer(self.device), count, cols) {
+            all if all >= count => {
+                let data = TensorData::new(values, [count, cols]);
                 Ok(Matrix::Dense(Tensor::from_data(
                     data,
                     (self.device, DType::F32),
@@ -169,26 +206,37 @@ impl<'a> Scope<'a> {
         }
     }
 
-    /// A tensor's values as f32, after which its pages are given back.
-    async fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    /// The values of a tensor's rows as f32, after which its pages are given back.
+    async fn values(&self, name: &str, shape: &[usize], rows: Range<usize>) -> Result<Vec<f32>> {
         let full_name = self.full_name(name);
-        let bytes = StoredType::F32.byte_len(shape).unwrap_or(u64::MAX);
+        let mut part = shape.to_vec();
+        if let Some(first) = part.first_mut() {
+            *first = rows.len();
+        }
+        let bytes = StoredType::F32.byte_len(&part).unwrap_or(u64::MAX);
         let what = format_args!("tensor `{full_name}` as f32");
         memory_len(self.weights.file_of(&full_name), what, bytes)?;
-        let values = self.read(name, shape).await?.to_f32();
+        let values = self.read(name, shape, rows).await?.to_f32();
         self.weights.release(&full_name);
         Ok(values)
     }
 
-    /// A matrix of 16 bits as it is stored.
-    async fn halves(&self, name: &str, shape: [usize; 2], dtype: DType) -> Result<Matrix> {
-        let mut bytes = self.bytes(name, shape).await?;
+    /// Rows of a matrix of 16 bits as it is stored.
+    async fn halves(
+        &self,
+        name: &str,
+        shape: [usize; 2],
+        rows: Range<usize>,
+        dtype: DType,
+    ) -> Result<Matrix> {
+        let part = [rows.len(), shape[1]];
+        let mut bytes = self.bytes(name, shape, rows).await?;
         // A safetensors file may put numbers at odd places.
         if !bytes.as_ptr().addr().is_multiple_of(align_of::<u16>()) {
             let numbers = bytes.as_chunks().0.iter();
             bytes = Bytes::from_elems(numbers.map(|&bytes| u16::from_ne_bytes(bytes)).collect());
         }
-        let data = TensorData::from_bytes(bytes, shape, dtype);
+        let data = TensorData::from_bytes(bytes, part, dtype);
         Ok(Matrix::Dense(Tensor::from_data(data, (self.device, dtype))))
     }
 
@@ -200,22 +248,32 @@ impl<'a> Scope<'a> {
         }
     }
 
-    /// The bytes of a matrix as stored, shared with the source where that can be.
-    async fn bytes(&self, name: &str, shape: [usize; 2]) -> Result<Bytes> {
+    /// The bytes of a matrix's rows as stored, shared with the source where that can be.
+    async fn bytes(&self, name: &str, shape: [usize; 2], rows: Range<usize>) -> Result<Bytes> {
         let full_name = self.full_name(name);
         self.check_shape(&full_name, &shape)?;
         let Some(shared) = self.weights.share(&full_name) else {
-            let tensor = self.read(name, &shape).await?;
+            let tensor = self.read(name, &shape, rows).await?;
             return Ok(Bytes::from_bytes_vec(tensor.bytes.into_owned()));
         };
+        let row = shared.len() / shape[0].max(1);
+        let shared = shared.slice(rows.start * row..rows.end * row);
         self.tell(shared.len()).await?;
         Ok(Bytes::from_shared(shared, AllocationProperty::File))
     }
 
-    async fn read(&self, name: &str, expected: &[usize]) -> Result<HostTensor<'a>> {
+    async fn read(
+        &self,
+        name: &str,
+        expected: &[usize],
+        rows: Range<usize>,
+    ) -> Result<HostTensor<'a>> {
         let name = self.full_name(name);
         self.check_shape(&name, expected)?;
-        let tensor = self.weights.read(&name).await?;
+        let tensor = match expected.first() {
+            Some(&all) if rows != (0..all) => self.weights.read_rows(&name, rows).await?,
+            _ => self.weights.read(&name).await?,
+        };
         self.tell(tensor.bytes.len()).await?;
         Ok(tensor)
     }

@@ -263,6 +263,26 @@ impl Weights {
         })
     }
 
+    /// Some rows of what [`read`](Self::read) gives.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    ///
+    /// # Panics
+    /// For rows that the tensor does not have.
+    pub async fn read_rows(&self, name: &str, rows: Range<usize>) -> Result<HostTensor<'_>> {
+        let tensor = self.tensor(name)?;
+        let mut shape = tensor.shape.clone();
+        let row = tensor.elements() / shape[0].max(1) as u64;
+        shape[0] = rows.len();
+        let elements = rows.start as u64 * row..rows.end as u64 * row;
+        Ok(HostTensor {
+            stored: tensor.stored,
+            shape,
+            bytes: self.read_part(name, elements).await?,
+        })
+    }
+
     /// What [`read`](Self::read) gives, where the source shares it and nothing needs to be joined.
     pub fn share(&self, name: &str) -> Option<Bytes> {
         let tensor = self.tensors.get(name)?;
