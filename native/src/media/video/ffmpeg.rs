@@ -4,6 +4,7 @@
 //! stands upright here too. Nothing is written to disk. A file can name no address: only files are
 //! allowed as protocol.
 
+pub mod ppm;
 mod process;
 
 use std::io::{self, BufRead, Read};
@@ -11,7 +12,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use x2i_core::video::sampling::Sampling;
-use x2i_core::{Error, Image, Result, Video};
+use x2i_core::{Error, Result, Video};
 
 use self::process::{Call, run};
 use super::{Kept, MAX_FRAMES};
@@ -48,7 +49,7 @@ pub fn frames(name: &str, path: &Path, sampling: Sampling) -> Result<Video> {
             .map_err(|error| failed = Some(error))
             .is_ok()
     };
-    run(&call, read_ppm, &mut keep).map_err(wrong)?;
+    run(&call, ppm::read, &mut keep).map_err(wrong)?;
     if let Some(error) = failed {
         return Err(error);
     }
@@ -240,35 +241,6 @@ fn read_piece(output: &mut dyn BufRead) -> io::Result<Option<Vec<u8>>> {
     Ok((!piece.is_empty()).then_some(piece))
 }
 
-/// A picture as ffmpeg writes it: `P6`, the size and 255 on lines of their own, then RGB.
-fn read_ppm(output: &mut dyn BufRead) -> io::Result<Option<Image>> {
-    if output.fill_buf()?.is_empty() {
-        return Ok(None);
-    }
-    let broken = || io::Error::other("gave no picture in PPM");
-    let mut line = || {
-        let mut line = String::new();
-        (&mut *output).take(32).read_line(&mut line)?;
-        Ok::<_, io::Error>(line)
-    };
-    let [magic, size, depth] = [line()?, line()?, line()?];
-    let size = size.trim_end().split_once(' ');
-    let size = size.and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
-    let Some((width, height)) = size else {
-        return Err(broken());
-    };
-    let pixels = usize::checked_mul(width, height).unwrap_or(usize::MAX);
-    if (magic.trim_end(), depth.trim_end()) != ("P6", "255") || pixels > x2i_core::image::MAX_PIXELS
-    {
-        return Err(broken());
-    }
-    let mut rgb = vec![0; pixels * 3];
-    output.read_exact(&mut rgb)?;
-    Image::new(width, height, rgb)
-        .map(Some)
-        .map_err(|_| broken())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -293,23 +265,5 @@ mod tests {
                 .contains("a second")
         );
         assert!(ask("").is_err());
-    }
-
-    #[test]
-    fn a_ppm_cut_anywhere_or_of_absurd_size_is_an_error() {
-        let whole = b"P6\n2 1\n255\nabcdef";
-        let read = |bytes: &[u8]| read_ppm(&mut io::BufReader::new(bytes));
-        assert_eq!(read(whole).unwrap().unwrap().pixels(), b"abcdef");
-        assert!(read(b"").unwrap().is_none());
-        for length in 1..whole.len() {
-            assert!(read(&whole[..length]).is_err(), "{length}");
-        }
-        for bytes in [
-            &b"P6\n99999999 99999999\n255\n"[..],
-            b"P6\n-1 1\n255\n",
-            b"P5\n1 1\n255\nabc",
-        ] {
-            assert!(read(bytes).is_err());
-        }
     }
 }
