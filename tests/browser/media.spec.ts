@@ -116,6 +116,15 @@ test('an animated GIF is looked at as natively', async ({ page }) => {
   expect(JSON.stringify(metadata?.['prompt'])).toContain('moving.gif');
 });
 
+test('a video is looked at as often as asked for', async ({ page }) => {
+  test.skip(!hasFfmpeg(), 'ffmpeg makes the video');
+  const asked: Case = { prompt: [{ video: file('moving.gif') }], videoFps: 4 };
+  const { picture, error, metadata } = await paintInPage(page, server, '/sees/', asked);
+  expect(error).toBeUndefined();
+  expect(picture && largestDifference(picture, paintCaseNatively(sees, asked))).toBeLessThanOrEqual(GREY_LEVELS);
+  expect(metadata?.['prompt']).toMatchObject([{ video: { fps: 4 } }]);
+});
+
 for (const format of ['mp4', 'webm']) {
   test(`a video is decoded from ${format}`, async ({ page }) => {
     test.skip(!hasFfmpeg(), 'ffmpeg makes the video');
@@ -231,6 +240,7 @@ test.describe('refusals', () => {
     'a file that is no video': ['/sees/', { prompt: [{ video: file('text.mp4') }] }, /^video: text\.mp4: is no video/],
     'a sound as a video': ['/sees/', { prompt: [{ video: file('tone.wav') }] }, /^video: tone\.wav: is no video/],
     'a file that is no sound': ['/sees/', { prompt: [{ audio: file('text.wav') }] }, /^audio: text\.wav: is no sound/],
+    'a rate that is none': ['/sees/', { prompt: [APPLE], videoFps: 0 }, /^request: videoFps: 0 must be above 0/],
     'a strength beyond 1': ['/sees/', { prompt: [APPLE], init: { image: file('disc.png'), strength: 1.5 } }, /^request: .*strength.*1\.5/],
     'a LoRA of other shapes': ['/sees/', { prompt: [APPLE], lora: { data: file('wrong.safetensors'), scale: 1 } }, /^lora: wrong\.safetensors: .*to_q\.lora/],
     'a LoRA that is no weight file': ['/sees/', { prompt: [APPLE], lora: { data: file('text.png'), scale: 1 } }, /^format: text\.png/],

@@ -3,6 +3,7 @@
 use js_sys::{BigInt, Object, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 use x2i_core::png::{ControlRecord, InitRecord, PartRecord, UsedFile};
+use x2i_core::video::sampling::Sampling;
 use x2i_core::{Conditioning, Control, Image, Init, ModelConfig, Preview, Prompt, Request};
 
 use crate::failure::{Failure, Result};
@@ -23,8 +24,8 @@ pub struct Asked {
     pub control: Option<ControlRecord>,
 }
 
-/// Reads `{ prompt, turns, init?, control?, seed, width?, height?, steps?, guidance?, conditioning?, preview }`;
-/// `control_weights` are those that the model was loaded with.
+/// Reads `{ prompt, turns, init?, control?, seed, width?, height?, steps?, guidance?, conditioning?,
+/// videoFps?, preview }`; `control_weights` are those that the model was loaded with.
 ///
 /// # Errors
 /// `request` naming the field; `image`, `video` or `audio` for an input that can't be used.
@@ -33,7 +34,7 @@ pub fn read(
     config: &ModelConfig,
     control_weights: Option<&UsedFile>,
 ) -> Result<Asked> {
-    let sampling = config.encoder.config.video_sampling();
+    let sampling = sampling(config, optional_number(value, "videoFps")?)?;
     let (shown, parts) = inputs::parts(&js::get(value, "prompt"), sampling)?;
     let most = config.defaults.earlier_turns;
     let prompt = Prompt {
@@ -78,6 +79,22 @@ pub fn read(
         init: init_record,
         control: control_record,
     })
+}
+
+/// How a video's frames are chosen: at `fps` of them a second, or as the model does.
+///
+/// # Errors
+/// `request` for a rate that is not above 0.
+pub fn sampling(config: &ModelConfig, fps: Option<f64>) -> Result<Sampling> {
+    let own = config.encoder.config.video_sampling();
+    match fps {
+        None => Ok(own),
+        Some(fps) if fps.is_finite() && fps > 0.0 => Ok(own.at(fps)),
+        Some(fps) => {
+            let reason = format!("videoFps: {fps} must be above 0");
+            Err(Failure::new("request", reason))
+        }
+    }
 }
 
 /// The picture to begin with, and its record.

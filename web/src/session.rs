@@ -90,17 +90,17 @@ impl Session {
         Ok(info.into())
     }
 
-    /// Which of a video's frames the model looks at.
+    /// Which of a video's frames the model looks at, at its own rate or at `wanted` frames a second.
     ///
     /// # Errors
-    /// `modality` for a model that sees nothing, `video` for a video without frames or time; `config`
-    /// before a model is loaded.
+    /// `modality` for a model that sees nothing, `video` for a video without frames or time, `request`
+    /// for a rate that is none; `config` before a model is loaded.
     #[wasm_bindgen(js_name = chooseFrames)]
-    pub fn choose_frames(&self, frames: usize, fps: f64) -> Result<Vec<u32>> {
+    pub fn choose_frames(&self, frames: usize, fps: f64, wanted: Option<f64>) -> Result<Vec<u32>> {
         let loaded = self.loaded()?;
         let config = loaded.pipeline.config();
         config.check_sees()?;
-        let chosen = config.encoder.config.video_sampling().choose(frames, fps)?;
+        let chosen = request::sampling(config, wanted)?.choose(frames, fps)?;
         Ok(chosen.into_iter().map(|frame| frame as u32).collect())
     }
 

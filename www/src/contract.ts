@@ -73,6 +73,7 @@ export interface WasmSettings {
   steps?: number;
   guidance?: number;
   conditioning?: 'prompt' | 'answer';
+  videoFps?: number;
   preview: boolean;
 }
 
@@ -104,8 +105,8 @@ export interface Session {
     signal: AbortSignal | undefined,
     onEvent: (event: WasmEvent) => void,
   ): Promise<ModelInfo>;
-  /** Which of so many frames the model looks at. */
-  chooseFrames(frames: number, fps: number): Uint32Array;
+  /** Which of so many frames the model looks at, at its own rate or at `wanted` frames a second. */
+  chooseFrames(frames: number, fps: number, wanted: number | undefined): Uint32Array;
   generate(
     request: WasmRequest,
     signal: AbortSignal | undefined,

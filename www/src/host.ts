@@ -92,7 +92,7 @@ export class Host {
     },
     load: async (sent, { signal, onEvent }) =>
       this.#opened().load(sent.model, await readWeights(sent), signal, onEvent),
-    chooseFrames: async ({ frames, fps }) => this.#opened().chooseFrames(frames, fps),
+    chooseFrames: async ({ frames, fps, wanted }) => this.#opened().chooseFrames(frames, fps, wanted),
     generate: async (sent, { signal, onEvent }) => {
       const request = await readRequest(sent);
       const watch = new Stopwatch();

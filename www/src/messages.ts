@@ -67,7 +67,7 @@ export interface Calls {
   start: { params: { wasmUrl?: string }; answer: undefined };
   open: { params: { device: DeviceChoice }; answer: DeviceInfo };
   load: { params: SentModel; answer: ModelInfo };
-  chooseFrames: { params: { frames: number; fps: number }; answer: Uint32Array };
+  chooseFrames: { params: { frames: number; fps: number; wanted: number | undefined }; answer: Uint32Array };
   generate: { params: SentRequest; answer: Painted };
   listDevices: { params: undefined; answer: DeviceInfo[] };
   describeModel: { params: { model: ModelReference }; answer: ModelDescription };

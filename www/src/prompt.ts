@@ -18,8 +18,8 @@ const STRENGTH = 0.6;
 
 /** A call's settings, checked as far as the types can't. */
 export function readSettings(options: GenerateOptions): WasmSettings {
-  const { preview, width, height, steps, guidance, conditioning } = options;
-  const given = Object.entries({ width, height, steps, guidance, conditioning }).filter(
+  const { preview, width, height, steps, guidance, conditioning, videoFps } = options;
+  const given = Object.entries({ width, height, steps, guidance, conditioning, videoFps }).filter(
     ([, value]) => value !== undefined,
   );
   return { ...Object.fromEntries(given), seed: readSeed(options.seed), preview: preview ?? true };

@@ -157,6 +157,8 @@ export interface GenerateOptions {
   guidance?: number;
   /** Whether the LLM's answer paints instead of the prompt's own tokens; default: the model's. */
   conditioning?: 'prompt' | 'answer';
+  /** Frames a second of the prompt's videos that the LLM looks at; default: the model's. */
+  videoFps?: number;
   /** Pictures while painting; default true. */
   preview?: boolean;
   /** The form of `result.image`; default `bitmap`. */

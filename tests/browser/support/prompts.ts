@@ -19,6 +19,7 @@ export interface Case {
   seed?: number;
   steps?: number;
   conditioning?: 'prompt' | 'answer';
+  videoFps?: number;
   init?: { image: string; strength: number };
   lora?: { data: string; scale: number };
   control?: { image: string; scale: number; weights: string };
@@ -88,7 +89,7 @@ async function paint(given: { model: string; asked: Case; device: string }): Pro
 
 /** Paints the same natively, with the model in this folder. */
 export function paintCaseNatively(folder: string, asked: Case): Picture {
-  const { prompt, seed = 7, steps, conditioning, init, lora, control } = asked;
+  const { prompt, seed = 7, steps, conditioning, videoFps, init, lora, control } = asked;
   const parts = prompt.flatMap((part) => {
     if (typeof part === 'string') return ['--text', part];
     return Object.entries(part).flatMap(([kind, path]) => [`--${kind}`, path]);
@@ -98,6 +99,7 @@ export function paintCaseNatively(folder: string, asked: Case): Picture {
     ...['--model', folder, '--seed', String(seed)],
     ...(steps ? ['--steps', String(steps)] : []),
     ...(conditioning === 'answer' ? ['--answer'] : []),
+    ...(videoFps ? ['--video-fps', String(videoFps)] : []),
     ...(init ? ['--init', init.image, '--strength', String(init.strength)] : []),
     ...(lora ? ['--lora', `${lora.data}:${lora.scale}`] : []),
     ...(control ? ['--control', `${control.image}:${control.scale}`, '--control-weights', control.weights] : []),
