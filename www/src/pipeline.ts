@@ -155,7 +155,8 @@ class QueuedPipeline implements Pipeline {
     const { client, model } = await this.#ready();
     if (run.isOver) return;
     const wanted = settings.videoFps;
-    const choose = (frames: number, fps: number): Promise<Uint32Array> => client.call('chooseFrames', { frames, fps, wanted });
+    const choose = (frames: number, fps: number): Promise<Uint32Array> =>
+      client.call('chooseFrames', { frames, fps, wanted });
     const { request, transfer } = await prepare(options, settings, choose);
     if (run.isOver) return;
     const likeness = likenessOf(options, model);
