@@ -155,6 +155,9 @@ pub struct DeviceRecord {
     pub id: String,
     /// Its name.
     pub name: String,
+    /// Whether quantized layers had inputs of 16 bits (`--exact`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exact: bool,
 }
 
 impl Metadata {
@@ -319,6 +322,7 @@ mod tests {
             device: DeviceRecord {
                 id: "cpu".into(),
                 name: "test".into(),
+                exact: true,
             },
             answer: Some("yes".into()),
             loras: vec![LoraRecord {

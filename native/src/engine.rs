@@ -17,6 +17,7 @@ pub struct Engine {
     model: Model,
     config: ModelConfig,
     device: OpenDevice,
+    exact: bool,
     hashes: ModelHashes,
     pipeline: Pipeline,
 }
@@ -50,6 +51,7 @@ impl Engine {
             model,
             config,
             device,
+            exact: args.exact,
             hashes,
             pipeline,
         })
@@ -98,6 +100,7 @@ impl Engine {
         let device = DeviceRecord {
             id: self.device.entry.id.clone(),
             name: self.device.entry.name.clone(),
+            exact: self.exact,
         };
         Ok(Metadata::new(
             model,

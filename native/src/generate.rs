@@ -9,7 +9,7 @@ use x2i_core::vae::Tiling;
 use x2i_core::{ModelConfig, Request, model};
 
 use crate::adapters::Adapters;
-use crate::cli::GenerateArgs;
+use crate::cli::{EngineArgs, GenerateArgs};
 use crate::device::{self, DeviceChoice, DeviceKind, OpenDevice};
 use crate::engine::Engine;
 use crate::hashes::Hashes;
@@ -57,8 +57,13 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
 
     let mut reporter = Reporter::new(display, interrupt, device.health.clone());
     reporter.begin_picture(1, jobs.len());
+    let exact = |replay: &Replay| replay.metadata.device.exact;
+    let engine_args = EngineArgs {
+        exact: args.engine.exact || replay.as_ref().is_some_and(exact),
+        ..args.engine.clone()
+    };
     let mut engine = Engine::load(
-        &args.engine,
+        &engine_args,
         &adapters,
         model,
         config,

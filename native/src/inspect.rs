@@ -119,7 +119,12 @@ fn metadata_rows(metadata: &Metadata) -> Vec<Vec<String>> {
         ]),
         row([
             "device",
-            &format!("{} ({})", metadata.device.id, metadata.device.name),
+            &format!(
+                "{} ({}){}",
+                metadata.device.id,
+                metadata.device.name,
+                if metadata.device.exact { ", exact" } else { "" }
+            ),
         ]),
         row([
             "made by",

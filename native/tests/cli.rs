@@ -60,6 +60,27 @@ fn a_picture_repeats_itself_bit_for_bit() {
 }
 
 #[test]
+fn an_exact_picture_is_repeated_exactly() {
+    let program = Program::new();
+    // The built-in model is quantized; with the test's own one the flag changes nothing.
+    let emoji = ["generate", "--model", "emoji", "--device", "cpu"];
+    let made = ["a red apple", "--seed", "7", "-o"];
+    for outputs in [&["usual.png"][..], &["exact.png", "--exact"]] {
+        program
+            .run(&[&emoji[..], &made, outputs].concat())
+            .succeeded();
+    }
+    program
+        .run(&["generate", "--from", "exact.png", "-o", "again.png"])
+        .succeeded();
+    let bytes = |name| fs::read(program.path(name)).unwrap();
+    assert_eq!(bytes("exact.png"), bytes("again.png"));
+    assert_ne!(bytes("exact.png"), bytes("usual.png"));
+    let inspected = program.run(&["inspect", "exact.png"]).succeeded();
+    assert!(inspected.stdout.contains(", exact"), "{}", inspected.stdout);
+}
+
+#[test]
 fn a_changed_input_picture_is_noticed_on_replay() {
     let program = Program::new();
     write_png(&program.path("in.png"), 56, 56);

@@ -196,6 +196,7 @@ impl Session {
                 // As the native program's `--device` takes it.
                 id: if info.kind == "cpu" { "cpu" } else { "wgpu" }.into(),
                 name: info.name.clone(),
+                exact: false,
             },
             painting.answer.clone(),
         );

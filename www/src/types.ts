@@ -219,7 +219,8 @@ export interface Metadata {
   seed: number | bigint;
   conditioning: 'prompt' | 'answer';
   sampler: string;
-  device: { id: string; name: string };
+  /** `exact`: the native program was asked for more precision than is usual. */
+  device: { id: string; name: string; exact?: true };
   answer?: string;
   loras?: Array<{ weights: UsedFile; scale: number }>;
   init?: { picture: UsedFile; strength: number };

@@ -6,7 +6,7 @@ use super::{ByteSize, MemoryChoice};
 use crate::device::DeviceChoice;
 
 /// A model on a device.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct EngineArgs {
     /// A model folder, or the name of the built-in model (default: emoji)
     #[arg(long, value_name = "DIR|NAME")]
