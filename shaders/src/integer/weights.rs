@@ -66,6 +66,20 @@ impl<'a> Weights<'a> {
     }
 }
 
+/// Asks for the cache line at `place`, which may be anywhere. The next rows lie in other pages of memory, where no
+/// hardware looks ahead: with q8_0 a tenth of the time was spent waiting for them.
+#[inline(always)]
+fn prefetch(place: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, which reads nothing and fails silently.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(place.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
 /// The rows of one panel.
 struct Unpack<'a, R: Rounding> {
     rounding: &'a R,
@@ -92,6 +106,7 @@ impl<R: Rounding> Kernel for Unpack<'_, R> {
             for (block, panel) in self.panel.chunks_exact_mut(groups).enumerate() {
                 for (row, unpacked) in rows.iter().zip(&mut unpacked) {
                     block_type.unpack(&row[block * bytes..], unpacked);
+                    prefetch(row.as_ptr().wrapping_add(block * bytes + ROWS * row.len()));
                 }
                 for (group, panel) in panel.iter_mut().enumerate() {
                     let rows = unpacked.each_ref().map(|row| &row[group]);
