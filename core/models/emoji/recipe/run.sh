@@ -29,7 +29,7 @@ decoder=$!
 $python train_align_net.py --work "$work"
 wait $decoder
 $python restore.py --work "$work"
-$python speech.py --work "$work" --shards 16
+$python speech.py --work "$work"
 $python train_senses.py --work "$work" >"$work/reader.log" 2>&1 & # needs no towers
 reader=$!
 $python train_vision.py --work "$work"
