@@ -34,6 +34,6 @@ $python speech.py --work "$work"
 others=$!
 $python train_hearing.py --work "$work"
 wait $others
-$python train_senses.py --work "$work" --towers --steps 1000
+$python train_senses.py --work "$work" --towers --steps 1200
 $python align_senses.py --work "$work"
 $python export.py --work "$work" --out "$work/emoji-hf"
