@@ -31,7 +31,10 @@ PROCESSOR = {
 SIZES = (34, 40, 46, 50, data.DRAWING, data.DRAWING, 58, 62)  # of a drawing, in pixels of SIDE
 USUAL_SIZES = (50, data.DRAWING, data.DRAWING, 58)
 USUAL = 0.6  # share of pictures with a drawing of about the transformer's size in the middle, which are learned first
-OTHER_SIDES = (48, 72, 96, 128)
+USUAL_AT_LAST = 0.25
+RESIZED, TILTED = 0.5, 0.2  # shares of the others
+OTHER_SIDES = (48, 72, 96, 128, 160, 192, 256)
+LARGE = 160  # side of a picture that is scored
 JITTER = 14  # of a background's colour, in bytes
 
 
@@ -54,19 +57,19 @@ class Gallery:
         window.mul_(1 - drawing[3:]).add_(drawing[:3])
         return picture
 
-    def random(self, scene: data.Scene, rng=random, colour=None) -> torch.Tensor:
+    def random(self, scene: data.Scene, rng=random, colour=None, usual: float = USUAL) -> torch.Tensor:
         """[3, SIDE, SIDE] in -1..1, of a scene somehow: sizes, places, shades (or `colour`), other resolutions, tilts."""
         colour = colour or shade(scene, rng)
-        if rng.random() < USUAL:
+        if rng.random() < usual:
             size, off = rng.choice(USUAL_SIZES), [rng.randint(-2, 2), rng.randint(-2, 2)]
             return as_bytes(self.show(scene, colour, size, *off))
         kind = rng.random()
-        if kind < 0.3:
+        if kind < RESIZED:
             return self.resized(scene, colour, rng)
         size = rng.choice(SIZES)
         reach = (SIDE - size) // 2
         picture = self.show(scene, colour, size, rng.randint(-reach, reach), rng.randint(-reach, reach))
-        if kind < 0.6:
+        if kind < RESIZED + TILTED:
             picture = tilted(picture, colour, rng)
         return as_bytes(picture)
 
@@ -74,12 +77,19 @@ class Gallery:
         """Composed with another side and brought to SIDE by PIL, as the processor does."""
         side = rng.choice(OTHER_SIDES)
         drawing = Image.fromarray(self.art[scene.concept, scene.style])
-        size = round(side * rng.choice(SIZES) / SIDE)
+        size = round(side * rng.uniform(min(SIZES), max(SIZES)) / SIDE)
         drawing = drawing.resize((size, size), rng.choice((Image.LANCZOS, Image.BILINEAR, Image.BICUBIC)))
         canvas = Image.new("RGB", (side, side), tuple(colour))
         reach = (side - size) // 2
         canvas.paste(drawing, (reach + rng.randint(-reach, reach), reach + rng.randint(-reach, reach)), drawing)
         return processed(canvas)
+
+    def large(self, scene: data.Scene, rng) -> Image.Image:
+        """LARGE pixels wide, the drawing somewhere on three quarters of that: no size or place of the training's."""
+        drawing = Image.fromarray(self.art[scene.concept, scene.style]).resize((LARGE * 3 // 4,) * 2, Image.LANCZOS)
+        canvas = Image.new("RGB", (LARGE, LARGE), list(data.COLOURS.values())[scene.colour])
+        canvas.paste(drawing, (rng.randint(0, LARGE // 4), rng.randint(0, LARGE // 4)), drawing)
+        return canvas
 
     def plain(self, scene: data.Scene) -> torch.Tensor:
         """[3, SIDE, SIDE] in -1..1, as the transformer has learned to draw it."""

@@ -29,12 +29,11 @@ decoder=$!
 $python train_align_net.py --work "$work"
 wait $decoder
 $python restore.py --work "$work"
-$python speech.py --work "$work" --shards 16
-$python train_senses.py --work "$work" >"$work/reader.log" 2>&1 & # needs no towers
-reader=$!
-$python train_vision.py --work "$work"
+$python speech.py --work "$work"
+{ $python train_senses.py --work "$work" && $python train_vision.py --work "$work"; } >"$work/reader-vision.log" 2>&1 & # needs no ears
+others=$!
 $python train_hearing.py --work "$work"
-wait $reader
-$python train_senses.py --work "$work" --towers
+wait $others
+$python train_senses.py --work "$work" --towers --steps 1200
 $python align_senses.py --work "$work"
 $python export.py --work "$work" --out "$work/emoji-hf"

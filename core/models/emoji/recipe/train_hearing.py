@@ -34,7 +34,7 @@ PHONEMES_AT, NAMES_AT = 1, 2  # layers that are told
 WEIGHTS = (0.5, 1.0, 0.5)  # of the tokens, phonemes and names
 NONE = 0  # the number of no phoneme and of no name
 REST = 0.5  # weight of the squared error of the tokens behind the slots
-STRETCH, TILT = 0.12, 0.15  # of frequencies; of a spectrogram's values at its ends
+STRETCH, TIMBRE, KNOTS = 0.15, 0.25, 7  # of frequencies; of a spectrogram's values, in a curve of so many points
 MILLISECONDS = 20  # a frame of the tower
 SHORTEST = 2 * senses.SLOTS * CONFIG["audio_pool_step"]  # mel frames that have tokens for all slots; hardly a clip has fewer
 
@@ -121,16 +121,16 @@ def losses(model: Listener, slots: Slots, frames: Frames, utterances: Utterances
 
 
 def disguise(mel: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Every other clip by a voice that espeak-ng does not have: frequencies stretched and tilted."""
+    """Every other clip by a voice that espeak-ng does not have: frequencies stretched, and some louder."""
     clips, bins, frames = mel.shape
     chosen = (torch.rand(clips, 1) < 0.5).float()
     stretch = 1 + chosen * (torch.rand(clips, 1) - 0.5) * 2 * STRETCH
     place = (torch.arange(bins) * stretch).clamp(max=bins - 1.001)
     low = place.long()[..., None].expand(-1, -1, frames)
     stretched = torch.lerp(mel.gather(1, low), mel.gather(1, low + 1), (place - place.floor())[..., None])
-    tilt = chosen * (torch.rand(clips, 1) - 0.5) * 2 * TILT * torch.linspace(-1, 1, bins)
+    curve = F.interpolate((torch.rand(clips, 1, KNOTS) - 0.5) * 2 * TIMBRE, bins, mode="linear", align_corners=True)[:, 0]
     inside = torch.arange(frames) < lengths[:, None]
-    return (stretched + tilt[..., None]) * inside[:, None]
+    return (stretched + (chosen * curve)[..., None]) * inside[:, None]
 
 
 def mask_some(mel: torch.Tensor) -> None:
@@ -184,7 +184,7 @@ def is_matrix(name: str, parameter: torch.Tensor) -> bool:
 
 
 def main() -> None:
-    args = stage_arguments(__doc__, steps=3500).parse_args()
+    args = stage_arguments(__doc__, steps=7500).parse_args()
     seed_everything(args.seed)
     concepts = data.load(args.work)[2]
     folder = args.work / "speech"

@@ -65,7 +65,8 @@ class Towers:
     def see(self, looks: list[data.Scene], unnamed: list[bool], rng) -> torch.Tensor:
         """[looks, SLOTS, hidden] of pictures, on a background of any colour where it is `unnamed`."""
         colours = [pictures.any_colour(look, rng) if free else None for look, free in zip(looks, unnamed)]
-        return self._look(torch.stack([self.gallery.random(look, rng, colour) for look, colour in zip(looks, colours)]))
+        shown = [self.gallery.random(look, rng, colour, pictures.USUAL_AT_LAST) for look, colour in zip(looks, colours)]
+        return self._look(torch.stack(shown))
 
     def watch(self, looks: list[data.Scene], frames: int, rng) -> torch.Tensor:
         """[looks * frames, SLOTS, hidden] of clips."""

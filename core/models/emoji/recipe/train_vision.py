@@ -4,7 +4,8 @@
 
 reads WORK/art.npz and WORK/text.pt and writes WORK/vision.pt, the tensors `vpm.*` and `resampler.*` of the language model
 to come. Every query of the resampler fills one slot (slots.py). Some pictures have a background of any colour, which is
-told as `<unk>`: without them drawings were known by their backgrounds, too.
+told as `<unk>`: without them drawings were known by their backgrounds, too. Drawings in the middle come first; later most
+pictures have another size or another place.
 """
 
 import random
@@ -24,6 +25,7 @@ from training import Checkpoint, MovingAverage, parameter_count, seed_everything
 BATCH = 64
 MUON_LR, ADAM_LR = 1e-2, 2e-3
 ANY_COLOUR = 0.3  # share of pictures on a background without a name
+MIDDLE_FIRST = 3200  # steps
 
 
 class Seer(nn.Module):
@@ -46,23 +48,29 @@ class Seer(nn.Module):
         return weights | {"resampler.proj": weights["resampler.proj"] * unit}
 
 
-def training_batch(gallery: pictures.Gallery, scenes: list[data.Scene], slots: Slots) -> tuple[torch.Tensor, torch.Tensor]:
+def usual(step: int) -> float:
+    """Share of pictures with the drawing in the middle."""
+    return pictures.USUAL if step < MIDDLE_FIRST else pictures.USUAL_AT_LAST
+
+
+def training_batch(gallery: pictures.Gallery, scenes: list[data.Scene], slots: Slots, step: int) -> tuple[torch.Tensor, torch.Tensor]:
     """(pictures, words)"""
     batch = random.choices(scenes, k=BATCH)
     unnamed = [random.random() < ANY_COLOUR for _ in batch]
     colours = [pictures.any_colour(scene, random) if free else None for scene, free in zip(batch, unnamed)]
     words = slots.words(batch)
     words[torch.tensor(unnamed), senses.CONCEPT_SLOTS] = slots.filler
-    return torch.stack([gallery.random(scene, colour=colour) for scene, colour in zip(batch, colours)]), words
+    return torch.stack([gallery.random(scene, random, colour, usual(step)) for scene, colour in zip(batch, colours)]), words
 
 
 @torch.no_grad()
 def accuracy(model: Seer, gallery: pictures.Gallery, slots: Slots, count: int, seed: int = 5) -> str:
-    """Shares of concepts, styles and colours told rightly of scenes that were never shown: as drawn, and somehow."""
+    """Shares of concepts, styles and colours told rightly of scenes that were never shown: as drawn, somehow, and large."""
     rng = random.Random(seed)
     scenes = rng.sample([s for s in data.all_scenes(len(gallery.art)) if s.held_out], count)
     share = lambda shown: [round(x, 3) for x in slots.right(model(torch.stack(shown)), scenes).float().mean(1).tolist()]  # noqa: E731
-    return f"plain {share([gallery.plain(s) for s in scenes])} random {share([gallery.random(s, rng) for s in scenes])}"
+    plain, somehow = share([gallery.plain(s) for s in scenes]), share([gallery.random(s, rng) for s in scenes])
+    return f"plain {plain} random {somehow} large {share([pictures.processed(gallery.large(s, rng)) for s in scenes])}"
 
 
 def is_matrix(name: str, parameter: torch.Tensor) -> bool:
@@ -71,7 +79,7 @@ def is_matrix(name: str, parameter: torch.Tensor) -> bool:
 
 
 def main() -> None:
-    args = stage_arguments(__doc__, steps=3200).parse_args()
+    args = stage_arguments(__doc__, steps=8800).parse_args()
     seed_everything(args.seed)
     art, _, concepts = data.load(args.work)
     gallery, scenes = pictures.Gallery(art), pictures.shown_scenes(len(art))
@@ -82,7 +90,7 @@ def main() -> None:
     first = checkpoint.load() if args.resume else 0
     print(f"vision {parameter_count(model)}", flush=True)
     for step in range(first, args.steps):
-        shown, words = training_batch(gallery, scenes, slots)
+        shown, words = training_batch(gallery, scenes, slots, step)
         loss = slots.loss(model(shown), words)
         optimizer.zero_grad()
         loss.backward()
