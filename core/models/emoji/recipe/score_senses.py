@@ -6,8 +6,9 @@ Every row is `--count` scenes that training saw and as many held-out ones, shown
 PNG of 64 and of 160 pixels, GIF of one frame a second, WAV by voices of espeak-ng's that training never heard, and, in one
 row of all five languages, by those it did. They go
 through `x2i generate --batch` along the answer path; a picture counts as what its nearest neighbour among all real
-pictures shows. `concept / text` is the share of what the same scenes reach when they are written in English. With `--all`, a second table measures the senses alone on all held-out scenes and
-as many seen ones: a row of 320 has half the error of one of 96.
+pictures shows. `concept / text` is the share of what the same scenes reach when they are written in English. With `--all`,
+a second table measures the senses alone on all held-out scenes and as many seen ones: a row of 320 has half the error of one
+of 96. With `--hf`, the teacher stands beside them: what FLUX draws of the same scenes through T5 and CLIP, in Python.
 """
 
 import argparse
@@ -27,7 +28,7 @@ import data
 import speech
 import teacher
 from pictures import Gallery
-from score import MODEL_FOLDER, read_pictures, run_binary, save_small_grid
+from score import MODEL_FOLDER, read_pictures, run_binary, save_small_grid, teacher_pictures
 from train_senses import other_look
 from training import seed_everything
 
@@ -144,7 +145,8 @@ def seen_and_held_out(real: teacher.RealPictures, count: int) -> list[data.Scene
 
 def scored(args, rows: list[Row], real: teacher.RealPictures, scenes: list[data.Scene], folder: Path) -> tuple[dict[str, torch.Tensor], str]:
     """(pictures of every row, table)"""
-    run_binary(args.binary, shlex.split(args.options), [line for row in rows for line in row.lines], folder)
+    if not args.reuse:
+        run_binary(args.binary, shlex.split(args.options), [line for row in rows for line in row.lines], folder)
     made = {row.name: read_pictures(folder, row.lines) for row in rows}
     return made, table(made, real, scenes)
 
@@ -159,6 +161,15 @@ def table(made: dict[str, torch.Tensor], real: teacher.RealPictures, scenes: lis
             lines.append(f"| {name} | {kind} | {numbers} |")
             print(lines[-1], flush=True)
     return "\n".join(lines)
+
+
+def teacher_lines(taught: torch.Tensor, real: teacher.RealPictures, scenes: list[data.Scene]) -> str:
+    count = len(scenes) // 2
+    seen, held_out = (real.accuracy(taught[part], scenes[part]) for part in (slice(0, count), slice(count, None)))
+    return f"""
+The teacher, which reads the English captions of the same scenes (concept/style/background, other noise): seen {seen},
+held out {held_out}. Its text encoders were trained anew under the shipped transformer (`train_flux.py --keep-transformer --steps 800`).
+"""
 
 
 def all_held_out(args, gallery: Gallery, real: teacher.RealPictures, speaker: speech.Speaker) -> str:
@@ -182,6 +193,8 @@ def main() -> None:
     parser.add_argument("--binary", required=True, help="the x2i binary")
     parser.add_argument("--options", default="", help="more options for `x2i generate`, such as '--model DIR'")
     parser.add_argument("--count", type=int, default=96, help="scenes of a kind in a row")
+    parser.add_argument("--hf", type=Path, help="what export.py wrote, with the teacher's encoders")
+    parser.add_argument("--reuse", action="store_true", help="score pictures of an earlier run")
     parser.add_argument("--all", action="store_true", help="also measure all held-out scenes")
     parser.add_argument("--draft", action="store_true", help="print, but write nothing beside the model")
     args = parser.parse_args()
@@ -190,12 +203,13 @@ def main() -> None:
     scenes, folder = seen_and_held_out(real, args.count), args.work / "scored-senses"
     rows = rows_of_everything(Maker(folder, gallery, real.concepts, scenes, FIRST_SEED), speaker)
     made, scores = scored(args, rows, real, scenes, folder)
+    taught = teacher_pictures(args.hf, real.concepts, scenes, FIRST_SEED) if args.hf else None
     second = all_held_out(args, gallery, real, speaker) if args.all else ""
     if args.draft:
         return
     inputs = {row.name: row.inputs for row in rows}
     shown = "picture and words, en"
-    grid = [real.of(scenes), made["picture"], torch.stack(inputs[shown]), made[shown],
+    grid = [real.of(scenes), *([] if taught is None else [taught]), made["picture"], torch.stack(inputs[shown]), made[shown],
             torch.stack(inputs["clip"]), made["clip"], made["speech, en"]]  # fmt: skip
     save_small_grid(grid, MODEL_FOLDER / "senses.png")
     text = f"""# Scores of what the embedded model sees and hears
@@ -207,13 +221,13 @@ espeak-ng that training never heard ({", ".join(speech.HELD_OUT_VARIANTS)}), but
 `concept / text` is the share of what the same scenes reach when they are written in English.
 
 {scores}
-
+{"" if taught is None else teacher_lines(taught, real, scenes)}
 ![inputs and pictures](senses.png)
 
-Rows: the picture shown, and what was drawn of it; a picture beside which something else was asked for, and what was
+Rows: the picture shown,{"" if taught is None else " what the teacher draws of its caption,"} and what was drawn of it; a picture beside which something else was asked for, and what was
 drawn; a clip's first frame, and what was drawn; what was drawn of the English words of the first row's scene, spoken.
 {second}
-Repeat: `python score_senses.py --work WORK --binary x2i --options "--model emoji"{" --all" if args.all else ""}` in `recipe/`, after `run.sh`.
+Repeat: `python score_senses.py --work WORK --binary x2i --options "--model emoji"{" --all" if args.all else ""}{" --hf emoji-hf" if args.hf else ""}` in `recipe/`, after `run.sh`.
 """
     (MODEL_FOLDER / "SCORES-senses.md").write_text(text)
 
