@@ -36,8 +36,10 @@ from training import seed_everything
 
 SEEDS_PER_DRAW = 1_000_000  # training draws no per-picture seeds; the reports of stages 2 and 4 use small ones
 TEACHER_WAS = {(0, 192): teacher.Accuracy(0.979, 0.995, 0.995)}  # by draw and count
-TEACHER_NOTE = """ The teacher's numbers are those it had
+NOT_SHIPPED = """ The teacher's numbers are those it had
 with the same FLUX, VAE, scenes and seeds before: its encoders are not shipped."""
+TRAINED_ANEW = """ The teacher's encoders were trained
+anew under the shipped transformer; those that it was trained with, which are lost, had {} here."""
 PATHS = ("answer", "prompt", "unseen phrasing")
 GRID_COLUMNS = 12
 MODEL_FOLDER = Path(__file__).resolve().parent.parent
@@ -86,6 +88,13 @@ def read_pictures(folder: Path, lines: list[dict]) -> torch.Tensor:
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
+def teacher_note(args) -> str:
+    was = TEACHER_WAS.get((args.draw, args.count))
+    if not (args.hf / "teacher").exists():
+        return NOT_SHIPPED
+    return TRAINED_ANEW.format(was) if was else ""
+
+
 def table(teacher_score: teacher.Accuracy, scores: dict) -> str:
     def row(name: str, path: str, accuracy: teacher.Accuracy) -> str:
         ratio = accuracy.concept / teacher_score.concept
@@ -110,7 +119,7 @@ def write_scores(args, teacher_score, scores: dict) -> None:
 Written by `recipe/score.py` on {datetime.date.today()} from the pictures of `{version or args.binary}`: {args.count} prompts a row,
 4 steps, draw {args.draw} of scenes, seeds from {first_seed(args.draw):,} up. Draw 0 chose between trained versions (recipe/README.md). Half of the scenes (concept x style x background colour) were kept out of training.
 A picture counts as what its nearest neighbour among all {args.real_count:,} real pictures shows. AlignNet was trained on
-English captions only. Weights: {sizes}.{"" if (args.hf / "teacher").exists() else TEACHER_NOTE}
+English captions only. Weights: {sizes}.{teacher_note(args)}
 
 {table(teacher_score, scores)}
 
