@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
+use burn::tensor::{Device, FloatDType};
+use x2i_core::weights::gguf::MetaValue;
 use x2i_core::weights::quant::quantize;
-use x2i_core::weights::{Component, StoredType, WeightFile, Weights};
+use x2i_core::weights::{Component, Matrix, StoredType, WeightFile, Weights};
 
 use crate::common::{Made, Pickle, f32_bytes, opened, safetensors, source, torch_zip};
 use crate::gguf::write;
@@ -107,6 +109,56 @@ fn a_view_across_its_storage() {
             let part = pollster::block_on(file.read_part("t", start as u64..end as u64));
             let part = part.unwrap_or_else(|error| panic!("{error}"));
             assert!(*part == *f32_bytes(&expected[start..end]), "{start}..{end}");
+        }
+    }
+}
+
+/// A matrix's numbers as f32.
+fn numbers(matrix: Matrix) -> Vec<f32> {
+    let dense = match matrix {
+        Matrix::Dense(dense) => dense.cast(FloatDType::F32),
+        Matrix::Quantized(blocks) => blocks.dequantize(),
+        Matrix::Parts(parts) => panic!("the CPU binds matrices whole, not in {}", parts.len()),
+    };
+    dense.into_data().try_to_vec().expect("f32")
+}
+
+#[test]
+fn rows_of_a_matrix_are_rows_of_the_whole() {
+    let device = Device::flex();
+    let values: Vec<f32> = (0..6 * 32).map(|i| (i * 37 % 101) as f32 - 50.0).collect();
+    for stored in [
+        StoredType::F32,
+        StoredType::F16,
+        StoredType::Q8_0,
+        StoredType::Q4_0,
+    ] {
+        // One tensor, as its file has it, and three that are joined.
+        let name = |name: &str, rows| ((name.to_owned(), stored, vec![rows, 32]), rows * 32);
+        let whole = [name("double_blocks.0.img_attn.qkv.weight", 6)];
+        let joined = ["to_q", "to_k", "to_v"]
+            .map(|part| name(&format!("transformer_blocks.0.attn.{part}.weight"), 2));
+        for tensors in [&whole[..], &joined] {
+            let mut first = 0;
+            let tensors = tensors.iter().map(|(header, length)| {
+                let part = &values[first..first + length];
+                first += length;
+                (header.clone(), quantize(part, stored))
+            });
+            let metadata = vec![("general.architecture".to_owned(), MetaValue::from("flux"))];
+            let bytes = write(metadata, tensors.collect());
+            let weights = Weights::open("part", Component::Flux, vec![source(bytes)]);
+            let weights = pollster::block_on(weights).unwrap_or_else(|error| panic!("{error}"));
+            let scope = weights.scope(&device).child("double_blocks.0.img_attn.qkv");
+            let rows = |rows| {
+                let matrix = scope.matrix_rows("weight", [6, 32], rows);
+                numbers(pollster::block_on(matrix).unwrap_or_else(|error| panic!("{error}")))
+            };
+            let all = rows(0..6);
+            assert_eq!(all.len(), values.len());
+            for (start, end) in [(0, 3), (3, 6), (1, 2), (5, 6), (2, 2)] {
+                assert_eq!(rows(start..end), all[start * 32..end * 32], "{stored:?}");
+            }
         }
     }
 }
