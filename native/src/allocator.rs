@@ -4,8 +4,8 @@
 //! system, and the next one is faulted in page by page: 7 % of a pass over the stack of
 //! docs/BENCHMARKS.md. Left out: other allocators; mimalloc was as fast and took 40 MB more.
 
-/// Bytes at the heap's end that are kept. Half of it costs 5 % of the time, twice as much is no faster and adds 30 MB to
-/// the peak of a first pass.
+/// Bytes at the heap's end that are kept. Half of it was slower by some percent, twice as much no faster (`x2i bench
+/// stack --threads 1 --quantize q4_0` with MALLOC_TRIM_THRESHOLD_ in bytes).
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const KEPT: libc::c_int = 64 << 20;
 

@@ -57,9 +57,9 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
 
     let mut reporter = Reporter::new(display, interrupt, device.health.clone());
     reporter.begin_picture(1, jobs.len());
-    let exact = |replay: &Replay| replay.metadata.device.exact;
+    let recorded_exact = replay.as_ref().is_some_and(|r| r.metadata.device.exact);
     let engine_args = EngineArgs {
-        exact: args.engine.exact || replay.as_ref().is_some_and(exact),
+        exact: args.engine.exact || recorded_exact,
         ..args.engine.clone()
     };
     let mut engine = Engine::load(

@@ -116,23 +116,14 @@ def save_wav(samples: np.ndarray, path: Path) -> str:
     return str(path.with_suffix(".wav"))
 
 
-def rows_of_everything(maker: Maker, speaker: speech.Speaker) -> list[Row]:
+def rows_of(maker: Maker, speaker: speech.Speaker, asked: tuple[str, ...] = (), voices: tuple[str, ...] = ()) -> list[Row]:
+    """Rows of every sense; with words beside pictures in the languages `asked`, and a row for each of `voices`."""
     return [
         maker.row("text", maker.text), maker.row("picture", maker.picture), maker.row("large picture", maker.large_picture),
-        *(maker.row(f"picture and words, {x}", maker.changed(x)) for x in ("en", "zh", "de", "ru")),
+        *(maker.row(f"picture and words, {x}", maker.changed(x)) for x in asked),
         maker.row("clip", maker.clip),
         *(maker.row(f"speech, {x}", maker.spoken(x, speech.HELD_OUT_VARIANTS, speaker)) for x in speech.LANGUAGES),
-        maker.row("speech, known voices", maker.spoken(None, speech.VARIANTS, speaker)),
-    ]  # fmt: skip
-
-
-def rows_of_senses(maker: Maker, speaker: speech.Speaker) -> list[Row]:
-    """Without words beside pictures, but with a row for each voice that training never heard."""
-    return [
-        maker.row("text", maker.text), maker.row("picture", maker.picture), maker.row("large picture", maker.large_picture),
-        maker.row("clip", maker.clip),
-        *(maker.row(f"speech, {x}", maker.spoken(x, speech.HELD_OUT_VARIANTS, speaker)) for x in speech.LANGUAGES),
-        *(maker.row(f"speech by {x}", maker.spoken(None, [x], speaker)) for x in speech.HELD_OUT_VARIANTS),
+        *(maker.row(f"speech by {x}", maker.spoken(None, [x], speaker)) for x in voices),
         maker.row("speech, known voices", maker.spoken(None, speech.VARIANTS, speaker)),
     ]  # fmt: skip
 
@@ -176,7 +167,8 @@ def all_held_out(args, gallery: Gallery, real: teacher.RealPictures, speaker: sp
     """The second part of the report."""
     count, folder = sum(scene.held_out for scene in real.scenes), args.work / "scored-senses-all"
     scenes = seen_and_held_out(real, count)
-    rows = rows_of_senses(Maker(folder, gallery, real.concepts, scenes, ALL_SEED), speaker)
+    maker = Maker(folder, gallery, real.concepts, scenes, ALL_SEED)
+    rows = rows_of(maker, speaker, voices=tuple(speech.HELD_OUT_VARIANTS))
     return f"""
 ## All held-out scenes
 
@@ -201,7 +193,7 @@ def main() -> None:
     seed_everything(0)
     gallery, real, speaker = Gallery(data.load(args.work)[0]), teacher.RealPictures(args.work), speech.Speaker()
     scenes, folder = seen_and_held_out(real, args.count), args.work / "scored-senses"
-    rows = rows_of_everything(Maker(folder, gallery, real.concepts, scenes, FIRST_SEED), speaker)
+    rows = rows_of(Maker(folder, gallery, real.concepts, scenes, FIRST_SEED), speaker, asked=("en", "zh", "de", "ru"))
     made, scores = scored(args, rows, real, scenes, folder)
     taught = teacher_pictures(args.hf, real.concepts, scenes, FIRST_SEED) if args.hf else None
     second = all_held_out(args, gallery, real, speaker) if args.all else ""
