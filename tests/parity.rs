@@ -10,8 +10,8 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use burn::tensor::Device;
-use x2i::device::DeviceChoice;
-use x2i::source::FolderSource;
+use x2i_engine::device::DeviceChoice;
+use x2i_engine::models::FolderSource;
 use x2i_core::model::ModelSource;
 use x2i_core::weights::{LocalBoxFuture, WeightSource};
 use x2i_core::{Error, Result};
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
 
     let devices = [
         Some(TestDevice::cpu("cpu", Device::flex())),
-        x2i::device::open(&DeviceChoice::Wgpu(None))
+        x2i_engine::device::open(&DeviceChoice::Wgpu(None))
             .ok()
             .map(|device| TestDevice::gpu("wgpu", device)),
     ];

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use burn::tensor::Device;
-use x2i::source::FolderSource;
+use x2i_engine::models::FolderSource;
 use x2i_core::weights::gguf::GgufWriter;
 use x2i_core::weights::{MemorySource, StoredType};
 use x2i_core::{

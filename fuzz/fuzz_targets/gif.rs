@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use x2i::media::gif;
-use x2i::media::video::decode_gif;
+use x2i_engine::media::gif;
+use x2i_engine::media::video::decode_gif;
 use x2i_core::video::sampling::Sampling;
 
 /// Decoding more pixels than this teaches nothing and takes long.

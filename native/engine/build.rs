@@ -5,7 +5,7 @@ use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
     // At run time: with `env!` a shared target folder would give one checkout the files of another.
-    let folder = variable("CARGO_MANIFEST_DIR")?.join("../core/models/emoji");
+    let folder = variable("CARGO_MANIFEST_DIR")?.join("../../core/models/emoji");
     println!("cargo::rerun-if-changed={}", folder.display());
     let mut files = Vec::new();
     if env::var_os("CARGO_FEATURE_EMBEDDED_MODEL").is_some() {

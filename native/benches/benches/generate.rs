@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 
 use burn::tensor::Device;
 use criterion::{Criterion, criterion_group, criterion_main};
-use x2i::source::EmbeddedSource;
+use x2i_engine::models::EmbeddedSource;
 use x2i_core::{Pipeline, Prompt, Request, Result};
 
 fn load(source: &EmbeddedSource) -> Result<Pipeline> {

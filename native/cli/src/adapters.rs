@@ -9,11 +9,11 @@ use x2i_core::png::{ControlRecord, InitRecord, LoraRecord, Metadata, UsedFile};
 use x2i_core::weights::{Component, Weights};
 use x2i_core::{Control, Init, LoadOptions, Lora, Request};
 
-use crate::cli::{AdapterArgs, Scaled};
-use crate::hashes::hash_file;
+use crate::flags::{AdapterArgs, Scaled};
+use x2i_engine::models::hashes::hash_file;
 use crate::job::Replay;
-use crate::media::{self, Input};
-use crate::source::MappedFile;
+use x2i_engine::media::{self, Input};
+use x2i_engine::models::MappedFile;
 
 /// How far a picture is left where nobody says it, as in diffusers.
 const STRENGTH: f64 = 0.6;

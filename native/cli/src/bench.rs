@@ -20,8 +20,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::cli::{BenchArgs, BenchCommand, BenchPictureArgs};
-use crate::host::human_bytes;
+use crate::flags::{BenchArgs, BenchCommand, BenchPictureArgs};
+use x2i_engine::host::human_bytes;
 use crate::table::{columns, row};
 
 /// Runs `x2i bench`.

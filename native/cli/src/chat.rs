@@ -18,16 +18,16 @@ use self::lines::{Line, Lines};
 use self::session::{Session, TurnRecord};
 use self::typed::Typed;
 use crate::adapters::Adapters;
-use crate::cli::ChatArgs;
-use crate::device::{self, DeviceKind, Health};
+use crate::flags::ChatArgs;
+use x2i_engine::device::{self, DeviceKind, Health};
 use crate::engine::Engine;
 use crate::generate::{check_memory, printable, summary, warn};
-use crate::host;
+use x2i_engine::host;
 use crate::job::{self, random_seed};
-use crate::output::{Output, create_folder, folder_of};
+use x2i_engine::output::{Output, create_folder, folder_of};
 use crate::parts;
 use crate::progress::{Display, Interrupt, Reporter};
-use crate::source::Model;
+use x2i_engine::models::Model;
 
 /// What can be typed besides words.
 const HELP: &str = "\

@@ -23,12 +23,12 @@ use x2i_core::weights::gguf::GgufWriter;
 use x2i_core::{Error, ModelConfig};
 
 use self::plan::Part;
-use crate::cli::ConvertArgs;
-use crate::host::human_bytes;
-use crate::media::hex;
-use crate::output::folder_of;
+use crate::flags::ConvertArgs;
+use x2i_engine::host::human_bytes;
+use x2i_engine::media::hex;
+use x2i_engine::output::folder_of;
 use crate::progress::{Display, Interrupt};
-use crate::source::{Access, FolderSource};
+use x2i_engine::models::{Access, FolderSource};
 use crate::weights_report::components;
 
 /// Runs `x2i convert`.

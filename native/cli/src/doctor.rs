@@ -12,10 +12,10 @@ use serde_json::json;
 use x2i_core::png::Versions;
 
 use self::need::Need;
-use crate::cli::DoctorArgs;
-use crate::device::{self, DeviceEntry, DeviceKind, GpuFacts};
-use crate::host::{self, human_bytes};
-use crate::source::{EmbeddedSource, Model};
+use crate::flags::DoctorArgs;
+use x2i_engine::device::{self, DeviceEntry, DeviceKind, GpuFacts};
+use x2i_engine::host::{self, human_bytes};
+use x2i_engine::models::{EmbeddedSource, Model};
 use crate::table::{columns, row};
 
 /// Memory beside the weights: activations of a small picture, the program, the driver.

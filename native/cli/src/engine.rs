@@ -5,12 +5,12 @@ use x2i_core::png::{DeviceRecord, Metadata, ModelRecord, PartRecord};
 use x2i_core::{InputBits, LoadOptions, Memory, ModelConfig, Painting, Pipeline, Request};
 
 use crate::adapters::Adapters;
-use crate::cli::{ByteSize, EngineArgs, MemoryChoice};
-use crate::device::{DeviceKind, OpenDevice};
-use crate::hashes::{Hashes, ModelHashes};
-use crate::host;
+use crate::flags::{ByteSize, EngineArgs, MemoryChoice};
+use x2i_engine::device::{DeviceKind, OpenDevice};
+use x2i_engine::models::hashes::{Hashes, ModelHashes};
+use x2i_engine::host;
 use crate::progress::Reporter;
-use crate::source::Model;
+use x2i_engine::models::Model;
 
 /// A pipeline, and what its pictures say about it.
 pub struct Engine {

@@ -16,15 +16,15 @@ use self::page::{Card, Outcome};
 use self::samples::Samples;
 use self::tasks::Scene;
 use crate::adapters::Adapters;
-use crate::cli::GalleryArgs;
-use crate::device::{self, DeviceKind};
+use crate::flags::GalleryArgs;
+use x2i_engine::device::{self, DeviceKind};
 use crate::engine::Engine;
 use crate::generate::{check_memory, warn};
-use crate::host;
+use x2i_engine::host;
 use crate::job;
-use crate::output::Output;
+use x2i_engine::output::Output;
 use crate::progress::{Display, Interrupt, Reporter};
-use crate::source::Model;
+use x2i_engine::models::Model;
 
 /// Runs `x2i gallery`.
 ///

@@ -9,15 +9,15 @@ use x2i_core::vae::Tiling;
 use x2i_core::{ModelConfig, Request, model};
 
 use crate::adapters::Adapters;
-use crate::cli::{EngineArgs, GenerateArgs};
-use crate::device::{self, DeviceChoice, DeviceKind, OpenDevice};
+use crate::flags::{EngineArgs, GenerateArgs};
+use x2i_engine::device::{self, DeviceChoice, DeviceKind, OpenDevice};
 use crate::engine::Engine;
-use crate::hashes::Hashes;
-use crate::host;
+use x2i_engine::models::hashes::Hashes;
+use x2i_engine::host;
 use crate::job::{self, Job, Replay};
-use crate::output::Output;
+use x2i_engine::output::Output;
 use crate::progress::{Display, Interrupt, Reporter, Seconds};
-use crate::source::Model;
+use x2i_engine::models::Model;
 
 /// Runs `x2i generate`.
 ///

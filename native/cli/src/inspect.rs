@@ -11,10 +11,10 @@ use x2i_core::png::{self, Metadata, PartRecord, PngFacts};
 use x2i_core::weights::{WeightFile, WeightSource};
 use x2i_core::{Conditioning, ModelConfig, model};
 
-use crate::cli::InspectArgs;
-use crate::hashes::hash_file;
-use crate::host::human_bytes;
-use crate::source::{EMBEDDED_NAME, EmbeddedSource, FolderSource, MappedFile, Model, io_error};
+use crate::flags::InspectArgs;
+use x2i_engine::models::hashes::hash_file;
+use x2i_engine::host::human_bytes;
+use x2i_engine::models::{EMBEDDED_NAME, EmbeddedSource, FolderSource, MappedFile, Model, io_error};
 use crate::table::{columns, row};
 use crate::weights_report::{self as report, FileReport, PartReport, TensorReport};
 

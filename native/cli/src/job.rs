@@ -9,8 +9,8 @@ use serde::Deserialize;
 use x2i_core::png::{self, Metadata, PartRecord};
 use x2i_core::{Conditioning, Error, ModelConfig, Prompt, Request};
 
-use crate::cli::{GenerateArgs, Size};
-use crate::output::{self, Output};
+use crate::flags::{GenerateArgs, Size};
+use x2i_engine::output::{self, Output};
 use crate::parts::{LineParts, Parts};
 
 /// One picture to make.
@@ -43,7 +43,7 @@ impl Replay {
     pub fn read(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
         let file = std::fs::File::open(path)
-            .map_err(|error| crate::source::io_error(&name, error))
+            .map_err(|error| x2i_engine::models::io_error(&name, error))
             .context("--from")?;
         let facts = png::decode(&name, std::io::BufReader::new(file)).context("--from")?;
         let Some(metadata) = facts.metadata else {
@@ -149,7 +149,7 @@ struct BatchLine {
 fn plan_batch(args: &GenerateArgs, config: &ModelConfig, batch: &Path) -> Result<Vec<Job>> {
     let name = batch.display();
     let text = std::fs::read_to_string(batch)
-        .map_err(|error| crate::source::io_error(&name.to_string(), error));
+        .map_err(|error| x2i_engine::models::io_error(&name.to_string(), error));
     let text = text.context("--batch")?;
     let first_seed = args.seed.unwrap_or_else(random_seed);
     let mut jobs = Vec::new();

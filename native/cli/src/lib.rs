@@ -1,25 +1,18 @@
 //! The x2i command line: what it does, as a library so that tests can reach devices and sources.
 
 mod adapters;
-pub mod allocator;
 pub mod bench;
 pub mod chat;
-pub mod cli;
+pub mod flags;
 pub mod convert;
-pub mod device;
 pub mod doctor;
 mod engine;
 pub mod gallery;
 pub mod generate;
-mod hashes;
-pub mod host;
 pub mod inspect;
 mod job;
-pub mod media;
-mod output;
 mod parts;
 mod progress;
-pub mod source;
 mod table;
 mod weights_report;
 

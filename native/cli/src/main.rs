@@ -4,9 +4,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use x2i::allocator;
-use x2i::cli::{Cli, Command};
+use x2i::flags::{Cli, Command};
 use x2i_core::Error;
+use x2i_engine::allocator;
 
 fn main() -> ExitCode {
     allocator::keep_freed_memory();

@@ -9,9 +9,9 @@ use x2i_core::png::PartRecord;
 use x2i_core::video::sampling::Sampling;
 use x2i_core::{ModelConfig, Part};
 
-use crate::cli::{GenerateArgs, Given};
+use crate::flags::{GenerateArgs, Given};
 use crate::job::Replay;
-use crate::media::{self, Input, Kind};
+use x2i_engine::media::{self, Input, Kind};
 
 /// The largest prompt that is read from a file, in bytes: beyond it lies a wrong file.
 const MAX_PROMPT_FILE: u64 = 16 << 20;
@@ -230,7 +230,7 @@ fn prompt_text(prompt: &str) -> Result<String> {
 fn read_prompt_file(path: &Path) -> Result<String> {
     let name = path.display().to_string();
     let file = std::fs::File::open(path)
-        .map_err(|error| crate::source::io_error(&name, error))
+        .map_err(|error| x2i_engine::models::io_error(&name, error))
         .context("prompt")?;
     read_limited(&name, file)
 }

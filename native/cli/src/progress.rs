@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 use x2i_core::{Phase, Progress, Steps};
 
-use crate::device::Health;
+use x2i_engine::device::Health;
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

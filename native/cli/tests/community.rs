@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use program::{Program, write_png};
 use serde_json::{Value, json};
-use x2i::source::FolderSource;
+use x2i_engine::models::FolderSource;
 use x2i_core::config::{EncoderPart, PreprocessorConfig};
 use x2i_core::model::{self, read_encoder};
 use x2i_core::weights::StoredType;
@@ -24,7 +24,7 @@ const FLUX: &str = "flux-tiny-Q4_0.gguf";
 const MOST_DIFFERENCE: f64 = 3.0;
 
 fn tests() -> PathBuf {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests");
     tests.canonicalize().expect("the tests' folder")
 }
 

@@ -136,7 +136,7 @@ fn a_batch_takes_lists_of_files_or_parts_in_order() {
 #[test]
 fn a_sound_is_refused_by_a_model_that_does_not_hear_before_it_is_loaded() {
     let program = Program::new();
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/sine.mp3");
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/tests/data/sine.mp3");
     let run = program
         .generate(&["x", "--audio", data.to_str().expect("a UTF-8 path")])
         .refused(&["Qwen2.5-VL can't read audio", "MiniCPM-o 2.6"]);
@@ -201,7 +201,7 @@ fn files_that_are_no_videos_or_sounds() {
 fn a_missing_or_failing_ffmpeg_is_named() {
     use std::os::unix::fs::PermissionsExt;
     let program = Program::new();
-    let clip = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/clip.mp4");
+    let clip = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/tests/data/clip.mp4");
     let clip = clip.to_str().expect("a UTF-8 path");
     let refusal = || {
         let arguments = [

@@ -1,7 +1,7 @@
 //! Devices: what `auto` takes, and a GPU that is lost while it works.
 
 use burn::tensor::{Device, Tensor};
-use x2i::device::{self, DeviceChoice, DeviceKind, OpenDevice};
+use x2i_engine::device::{self, DeviceChoice, DeviceKind, OpenDevice};
 use x2i_core::{Error, Result};
 
 /// A product of two matrices of ones, read back.

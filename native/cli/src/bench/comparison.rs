@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use super::folder::read_floats;
 use super::process::{Pass, Process};
 use super::{median, seconds};
-use crate::cli::Peer;
-use crate::host::{self, human_bytes};
+use crate::flags::Peer;
+use x2i_engine::host::{self, human_bytes};
 use crate::table::{columns, row};
 
 /// What was measured of one side.

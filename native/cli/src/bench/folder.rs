@@ -16,7 +16,7 @@ use x2i_core::weights::gguf::GgufWriter;
 use x2i_core::weights::{Component, Weights};
 
 use super::synthetic::SyntheticSource;
-use crate::cli::Quantize;
+use crate::flags::Quantize;
 use crate::convert::{plan, store};
 
 /// What a folder holds, as its JSON file says.

@@ -19,10 +19,10 @@ use x2i_core::weights::{Component, StoredType, Weights, quant};
 use x2i_core::{Conditioning, ModelConfig};
 
 use super::synthetic::{Spread, SyntheticSource, bits, flux_shapes};
-use crate::cli::{BenchModelArgs, Quantize};
+use crate::flags::{BenchModelArgs, Quantize};
 use crate::convert::{plan, store};
-use crate::host::human_bytes;
-use crate::source::{EMBEDDED_NAME, Model};
+use x2i_engine::host::human_bytes;
+use x2i_engine::models::{EMBEDDED_NAME, Model};
 
 /// The published numbers.
 const SCHNELL: &str = include_str!("../../../core/configs/flux1-schnell.json");

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::folder::write_floats;
-use crate::host;
+use x2i_engine::host;
 
 /// What one pass took.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

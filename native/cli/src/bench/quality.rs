@@ -16,12 +16,12 @@ use x2i_core::flux::latents;
 use x2i_core::{Image, InputBits, LoadOptions, Pipeline, Prompt, Request};
 
 use super::comparison::relative_error;
-use crate::cli::{BenchQualityArgs, ConvertArgs, Quantize};
+use crate::flags::{BenchQualityArgs, ConvertArgs, Quantize};
 use crate::convert;
-use crate::device::{self, OpenDevice};
-use crate::host::human_bytes;
+use x2i_engine::device::{self, OpenDevice};
+use x2i_engine::host::human_bytes;
 use crate::progress::{Display, Interrupt, Reporter};
-use crate::source::FolderSource;
+use x2i_engine::models::FolderSource;
 use crate::table::{columns, row};
 
 /// What is painted where no prompts are given: one thing in each of the languages that X2I is shown in.

@@ -12,9 +12,9 @@ use clap::ValueEnum;
 use super::comparison::{Report, Row, exact_result, in_turn};
 use super::process::{Pass, Process};
 use super::stack_files::{StackConfig, StackFiles, value_name};
-use crate::cli::{BenchStackArgs, Peer, Quantize};
-use crate::device::DeviceChoice;
-use crate::host;
+use crate::flags::{BenchStackArgs, Peer, Quantize};
+use x2i_engine::device::DeviceChoice;
+use x2i_engine::host;
 
 /// One process that is measured: ours with some weights, or a peer.
 enum Side<'a> {

@@ -10,7 +10,7 @@ use x2i_core::weights::Component;
 
 use super::folder::{Content, Folder, read_floats};
 use super::synthetic::{flux_shapes, normal};
-use crate::cli::Quantize;
+use crate::flags::Quantize;
 
 /// `stack.json`: what is in the folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -9,9 +9,9 @@ use x2i_core::weights::{Component, Weights};
 
 use super::process::serve;
 use super::stack_files::{StackConfig, StackFiles, side, value_name};
-use crate::cli::BenchServeArgs;
-use crate::device;
-use crate::source::MappedFile;
+use crate::flags::BenchServeArgs;
+use x2i_engine::device;
+use x2i_engine::models::MappedFile;
 
 /// Runs `x2i bench stack-serve`.
 ///

@@ -13,10 +13,10 @@ use x2i_core::weights::{Component, Weights};
 use super::comparison::{Report, exact_result, in_turn};
 use super::process::{Process, serve};
 use super::vae_files::{VaeContent, VaeFiles};
-use crate::cli::{BenchVaeArgs, BenchVaeServeArgs, Peer, Size};
-use crate::device::{self, DeviceChoice};
-use crate::host;
-use crate::source::MappedFile;
+use crate::flags::{BenchVaeArgs, BenchVaeServeArgs, Peer, Size};
+use x2i_engine::device::{self, DeviceChoice};
+use x2i_engine::host;
+use x2i_engine::models::MappedFile;
 
 /// Runs `x2i bench vae`.
 ///

@@ -9,7 +9,7 @@ use x2i_core::weights::Component;
 
 use super::folder::{Content, Folder, read_floats};
 use super::synthetic::normal;
-use crate::cli::{Quantize, Size};
+use crate::flags::{Quantize, Size};
 
 /// The published numbers.
 const FLUX: &str = include_str!("../../../core/configs/flux1-schnell.json");

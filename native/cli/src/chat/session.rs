@@ -8,9 +8,9 @@ use x2i_core::png::PartRecord;
 use x2i_core::video::sampling::Sampling;
 use x2i_core::{Part, Turn};
 
-use crate::output::Output;
+use x2i_engine::output::Output;
 use crate::parts;
-use crate::source::io_error;
+use x2i_engine::models::io_error;
 
 /// The version of the file that we write.
 const FORMAT: u32 = 1;

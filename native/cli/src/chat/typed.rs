@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use crate::media::Kind;
+use x2i_engine::media::Kind;
 
 /// A line's meaning.
 #[derive(Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use x2i_core::weights::{Component, StoredType, Weights};
 use x2i_core::{Error, ModelConfig};
 
 use super::rule;
-use crate::cli::{ConvertArgs, Override, Quantize};
+use crate::flags::{ConvertArgs, Override, Quantize};
 use crate::weights_report::components;
 
 /// A tensor of the new file: name, type and shape.

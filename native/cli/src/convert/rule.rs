@@ -11,7 +11,7 @@
 
 use x2i_core::weights::{Component, StoredType};
 
-use crate::cli::Quantize;
+use crate::flags::Quantize;
 
 /// Matrices that stay out of blocks, by the beginnings and ends of their names.
 const KEPT: [&str; 11] = [

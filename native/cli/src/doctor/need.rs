@@ -8,10 +8,10 @@ use serde::Serialize;
 use x2i_core::model::{self, FoundPart, SurveyedPart};
 use x2i_core::weights::{Component, Target};
 
-use crate::cli::Quantize;
+use crate::flags::Quantize;
 use crate::convert::plan;
-use crate::host::human_bytes;
-use crate::source::Model;
+use x2i_engine::host::human_bytes;
+use x2i_engine::models::Model;
 use crate::table::{columns, row};
 use crate::weights_report::{PartReport, describe, part_report};
 

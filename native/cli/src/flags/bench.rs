@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::{Args, Subcommand};
 
 use super::{Quantize, Size};
-use crate::device::DeviceChoice;
+use x2i_engine::device::DeviceChoice;
 
 /// `x2i bench`.
 #[derive(Debug, Args)]

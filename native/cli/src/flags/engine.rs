@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::{ByteSize, MemoryChoice};
-use crate::device::DeviceChoice;
+use x2i_engine::device::DeviceChoice;
 
 /// A model on a device.
 #[derive(Debug, Clone, Args)]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 
-use crate::media::Kind;
+use x2i_engine::media::Kind;
 
 /// One part, as it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,7 +120,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::{Cli, Command};
+    use crate::flags::{Cli, Command};
 
     fn given(arguments: &[&str]) -> Vec<Given> {
         let arguments = [&["x2i", "generate"], arguments].concat();

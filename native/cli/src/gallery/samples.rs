@@ -5,9 +5,9 @@ use std::f32::consts::TAU;
 use anyhow::Result;
 use x2i_core::{Audio, Image, ModelConfig, Part, Prompt, Request, Video};
 
-use crate::cli::GalleryArgs;
+use crate::flags::GalleryArgs;
 use crate::engine::Engine;
-use crate::media::{self, Kind};
+use x2i_engine::media::{self, Kind};
 use crate::progress::Reporter;
 
 /// What is painted to be shown, where no picture is given.

@@ -4,7 +4,7 @@ use x2i_core::png::PartRecord;
 use x2i_core::{Conditioning, Part, Prompt, Turn};
 
 use super::samples::Whole;
-use crate::cli::TaskChoice;
+use crate::flags::TaskChoice;
 
 /// One scene in every language that the embedded model reads.
 const LANGUAGES: [&str; 8] = [

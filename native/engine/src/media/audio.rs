@@ -23,8 +23,8 @@ use x2i_core::{Audio, Error, Result};
 use super::Input;
 use super::sniff::{self, Format, Kind, SIGNATURE};
 use super::video::ffmpeg;
-use crate::hashes::hash_file;
-use crate::source::io_error;
+use crate::models::hashes::hash_file;
+use crate::models::io_error;
 
 /// The longest sound that is read, in seconds: its tokens fill the longest context of a model that
 /// hears (MiniCPM-o 2.6: 25 a second, 32768).

@@ -11,7 +11,7 @@ use x2i_core::image::MAX_PIXELS;
 use x2i_core::{Error, Image, Result};
 
 use super::{Input, Kind, hex, sniff};
-use crate::source::io_error;
+use crate::models::io_error;
 
 /// The largest file that is read, in bytes: an uncompressed picture of the most pixels.
 const MAX_FILE: u64 = 4 * MAX_PIXELS as u64;

@@ -15,8 +15,8 @@ use x2i_core::{Error, Image, Result, Video};
 
 use super::sniff::{self, Format, Kind};
 use super::{Input, gif};
-use crate::hashes::hash_file;
-use crate::source::io_error;
+use crate::models::hashes::hash_file;
+use crate::models::io_error;
 
 /// The most pixels of all frames that are kept: 400 MB.
 pub const MAX_PIXELS: usize = 1 << 27;

@@ -1,94 +1,102 @@
-//! The SHA-256 of a model's files: from `model.json` where it records them, else counted beside the
-//! work, since a full-size model takes a while.
+//! The SHA-256 of a model's files: from `model.json` where it records them, else computed on a
+//! thread beside the work, since a full-size model takes a while.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use sha2::{Digest, Sha256};
+use x2i_core::model::ModelSource;
 use x2i_core::{Error, ModelConfig, Result};
 
-use crate::media::hex;
-use crate::source::{FolderSource, Model, io_error};
+use super::files::ModelFiles;
+use super::folder::Access;
+use crate::files::hex;
 
-/// Hashes by file name inside the model folder.
+/// Bytes that are read at once.
+const CHUNK: u64 = 1 << 20;
+
+/// Hashes in hex by file name inside the model folder.
 pub type Hashes = BTreeMap<String, String>;
 
-/// Hashes that are known or on their way.
+/// Hashes that are known or being computed.
 pub struct ModelHashes {
     known: Hashes,
-    counting: Option<JoinHandle<Result<Hashes>>>,
+    computing: Option<JoinHandle<Result<Hashes>>>,
 }
 
 impl ModelHashes {
-    /// Takes the recorded hashes, or begins to count.
+    /// Takes the recorded hashes, or starts to compute them.
     ///
     /// # Errors
-    /// [`Error::Format`] when a file has not the recorded length: it is not the recorded file.
-    pub fn begin(model: &Model, config: &ModelConfig) -> Result<Self> {
-        let known = config
+    /// [`Error::Format`] when a file does not have the recorded length: it is not the recorded file.
+    pub fn begin(files: &ModelFiles, config: &ModelConfig) -> Result<Self> {
+        check_lengths(files, config)?;
+        let known: Hashes = config
             .files
             .iter()
             .map(|(file, record)| (file.clone(), record.sha256.clone()))
             .collect();
-        let Model::Folder(folder) = model else {
-            return Ok(Self {
-                known,
-                counting: None,
-            });
-        };
-        check_lengths(folder, config)?;
-        if !config.files.is_empty() {
-            return Ok(Self {
-                known,
-                counting: None,
-            });
-        }
-        let files: Vec<(String, PathBuf)> = weight_files(config)
-            .map(|file| (file.to_owned(), folder.path(file)))
-            .collect();
-        let count = || {
-            files
-                .into_iter()
-                .map(|(file, path)| Ok((file, hash_file(&path)?)))
-                .collect()
-        };
-        Ok(Self {
-            known,
-            counting: Some(std::thread::spawn(count)),
-        })
+        let computing = known.is_empty().then(|| {
+            let files = unmapped(files.clone());
+            let names: Vec<String> = weight_files(config).map(str::to_owned).collect();
+            std::thread::spawn(move || compute(&files, names))
+        });
+        Ok(Self { known, computing })
     }
 
-    /// The hashes; waits where they are still being counted.
+    /// The hashes; waits where they are still being computed.
     ///
     /// # Errors
     /// [`Error::Io`] when a file could not be read.
     pub fn get(&mut self) -> Result<&Hashes> {
-        if let Some(thread) = self.counting.take() {
-            let counted = thread.join();
-            self.known = counted
+        if let Some(thread) = self.computing.take() {
+            let computed = thread.join();
+            self.known = computed
                 .unwrap_or_else(|_| Err(Error::config("model", "its files could not be hashed")))?;
         }
         Ok(&self.known)
     }
 }
 
-/// A file of another length than recorded is not that file; its hash would be a lie.
-fn check_lengths(folder: &FolderSource, config: &ModelConfig) -> Result<()> {
-    for (file, record) in &config.files {
-        let path = folder.path(file);
-        let shown = path.display().to_string();
-        let length = path
-            .metadata()
-            .map_err(|error| io_error(&shown, error))?
-            .len();
+/// Read, not mapped: pages of a map count as the process's memory.
+fn unmapped(files: ModelFiles) -> ModelFiles {
+    match files {
+        ModelFiles::Folder(folder) => ModelFiles::Folder(folder.with_access(Access::Read)),
+        others => others,
+    }
+}
+
+fn compute(files: &ModelFiles, names: Vec<String>) -> Result<Hashes> {
+    let hashed = names.into_iter().map(|name| {
+        let hash = pollster::block_on(hash(files, &name))?;
+        Ok((name, hash))
+    });
+    hashed.collect()
+}
+
+async fn hash(files: &ModelFiles, name: &str) -> Result<String> {
+    let file = files.open(name).await?;
+    let mut hasher = Sha256::new();
+    let mut start = 0;
+    while start < file.len() {
+        let end = (start + CHUNK).min(file.len());
+        hasher.update(file.read(start..end).await?);
+        start = end;
+    }
+    Ok(hex(&hasher.finalize()))
+}
+
+/// A file of another length than recorded is not that file; its hash would be wrong.
+fn check_lengths(files: &ModelFiles, config: &ModelConfig) -> Result<()> {
+    for (name, record) in &config.files {
+        let file = pollster::block_on(files.open(name))?;
+        let length = file.len();
         if length != record.bytes {
             let reason = format!(
                 "has {length} bytes, model.json says {}; get the file again",
                 record.bytes
             );
-            return Err(Error::format(shown, reason));
+            return Err(Error::format(file.name(), reason));
         }
     }
     Ok(())
@@ -103,21 +111,4 @@ pub fn weight_files(config: &ModelConfig) -> impl Iterator<Item = &str> {
         &config.vae.weights,
     ];
     parts.into_iter().flatten().map(String::as_str)
-}
-
-/// The SHA-256 of a file, in hex.
-///
-/// # Errors
-/// [`Error::Io`] or [`Error::MissingFile`].
-pub fn hash_file(path: &Path) -> Result<String> {
-    let failed = |error: io::Error| io_error(&path.display().to_string(), error);
-    let mut file = std::fs::File::open(path).map_err(failed)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer).map_err(failed)? {
-            0 => return Ok(hex(&hasher.finalize())),
-            n => hasher.update(&buffer[..n]),
-        }
-    }
 }

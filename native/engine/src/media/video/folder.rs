@@ -11,7 +11,7 @@ use x2i_core::{Error, Result, Video};
 use super::{Kept, MAX_FRAMES};
 use crate::media::sniff::{Format, Kind, start_of};
 use crate::media::{Input, hex, image};
-use crate::source::io_error;
+use crate::models::io_error;
 
 /// Reads the pictures of a folder; `fps` of them are a second. Other files are passed over. The hash
 /// is of the pictures' names and hashes.

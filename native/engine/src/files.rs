@@ -1,0 +1,10 @@
+//! Files of this machine: opening them, and clear words for what the system refuses.
+
+mod hash;
+mod named;
+mod open;
+
+pub use hash::{hash_file, hex};
+pub use named::NamedFile;
+pub use open::{folder_of, io_error};
+pub(crate) use open::open_regular;

@@ -1,0 +1,183 @@
+//! An image that is to be repeated: its record, and what differs from the machine that made it.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use x2i_core::png::{self, LoraRecord, Metadata, PartRecord, UsedFile, Versions};
+use x2i_core::{Error, Field, ModelConfig, Result};
+
+use super::settings::Settings;
+use super::spec::{ControlSpec, InitSpec, JobSpec, PartSpec};
+use crate::adapters::{AdapterSpec, LoraSpec};
+use crate::device::DeviceEntry;
+use crate::files::{NamedFile, folder_of, io_error};
+use crate::media::Kind;
+use crate::models::Hashes;
+
+/// The record of an image that x2i painted.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// The PNG, as it was given.
+    image: String,
+    /// Its folder, where the files that it was made from may be too.
+    folder: PathBuf,
+    metadata: Metadata,
+}
+
+impl Record {
+    /// Reads the metadata of a PNG that x2i painted.
+    ///
+    /// # Errors
+    /// [`Error::MissingFile`] or [`Error::Io`]; [`Error::Image`] when it is no whole PNG;
+    /// [`Error::Request`] when it has no metadata.
+    pub fn read(path: &Path) -> Result<Self> {
+        let image = path.display().to_string();
+        let file = File::open(path).map_err(|error| io_error(&image, error))?;
+        let facts = png::decode(&image, BufReader::new(file))?;
+        let metadata = facts.metadata.ok_or_else(|| {
+            let reason = "has no x2i metadata; only images that x2i painted can be repeated";
+            Error::request(Field::Record, format!("{image} {reason}"))
+        })?;
+        Ok(Self {
+            image,
+            folder: folder_of(path).to_owned(),
+            metadata,
+        })
+    }
+
+    /// What the image says of its making.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// The job that paints the same image again.
+    pub fn job(&self) -> JobSpec {
+        let Metadata {
+            prompt,
+            init,
+            control,
+            ..
+        } = &self.metadata;
+        JobSpec {
+            parts: prompt.iter().map(|part| self.part(part)).collect(),
+            earlier: vec![],
+            settings: self.settings(),
+            init: init.as_ref().map(|init| InitSpec {
+                image: self.used(&init.picture),
+                strength: Some(init.strength),
+            }),
+            control: control.as_ref().map(|control| ControlSpec {
+                image: self.used(&control.picture),
+                scale: control.scale,
+            }),
+        }
+    }
+
+    /// The adapters that the image was painted with.
+    pub fn adapters(&self) -> AdapterSpec {
+        let loras = self.metadata.loras.iter();
+        let control = self.metadata.control.as_ref();
+        AdapterSpec {
+            loras: loras
+                .map(|LoraRecord { weights, scale }| LoraSpec {
+                    file: self.used(weights),
+                    scale: *scale,
+                })
+                .collect(),
+            control_weights: control.map(|control| self.used(&control.weights)),
+        }
+    }
+
+    fn settings(&self) -> Settings {
+        let metadata = &self.metadata;
+        Settings {
+            size: Some((metadata.width, metadata.height)),
+            steps: Some(metadata.steps),
+            guidance: Some(metadata.guidance),
+            seed: Some(metadata.seed),
+            conditioning: Some(metadata.conditioning),
+            ..Settings::default()
+        }
+    }
+
+    fn part(&self, part: &PartRecord) -> PartSpec {
+        let file = |kind, file: &str, sha256: &str, fps| PartSpec::File {
+            kind,
+            file: NamedFile::recorded(file, sha256, &self.image, &self.folder),
+            fps,
+        };
+        match part {
+            PartRecord::Text(text) => PartSpec::Text(text.clone()),
+            PartRecord::Image { file: name, sha256 } => file(Kind::Image, name, sha256, None),
+            PartRecord::Video {
+                file: name,
+                sha256,
+                fps,
+            } => file(Kind::Video, name, sha256, Some(*fps)),
+            PartRecord::Audio { file: name, sha256 } => file(Kind::Audio, name, sha256, None),
+        }
+    }
+
+    fn used(&self, UsedFile { file, sha256 }: &UsedFile) -> NamedFile {
+        NamedFile::recorded(file, sha256, &self.image, &self.folder)
+    }
+
+    /// Refuses another model than the recorded one.
+    ///
+    /// # Errors
+    /// [`Error::Request`] for [`Field::Record`], whose remedy is [`Field::Model`].
+    pub fn check_model(&self, config: &ModelConfig) -> Result<()> {
+        let recorded = &self.metadata.model.name;
+        if *recorded == config.name {
+            return Ok(());
+        }
+        let reason = format!(
+            "{} was made by the model `{recorded}`, this is `{}`",
+            self.image, config.name
+        );
+        Err(Error::request(Field::Record, reason).mended_by(Field::Model))
+    }
+
+    /// What differs from the recorded device and versions, a sentence each.
+    pub fn device_warnings(&self, entry: &DeviceEntry) -> Vec<String> {
+        let mut warnings = vec![];
+        let Self {
+            image, metadata, ..
+        } = self;
+        let recorded = &metadata.device;
+        if (&entry.id, &entry.name) != (&recorded.id, &recorded.name) {
+            warnings.push(format!(
+                "{image} was made on {} ({}), this is {} ({}): pixels may differ slightly",
+                recorded.id, recorded.name, entry.id, entry.name
+            ));
+        }
+        let (versions, current) = (&metadata.versions, Versions::current());
+        if *versions != current {
+            warnings.push(format!(
+                "{image} was made by x2i {} with burn {}, this is x2i {} with burn {}: pixels may differ",
+                versions.x2i, versions.burn, current.x2i, current.burn
+            ));
+        }
+        warnings
+    }
+
+    /// The model's files that differ from the recorded ones of the same model, in one sentence.
+    pub fn model_warning(&self, hashes: &Hashes) -> Option<String> {
+        let recorded = &self.metadata.model;
+        let changed: Vec<&str> = recorded
+            .files
+            .iter()
+            .filter(|(file, hash)| hashes.get(*file) != Some(hash))
+            .map(|(file, _)| file.as_str())
+            .collect();
+        (!changed.is_empty()).then(|| {
+            format!(
+                "{} was made with other files of the model `{}`: {} changed since",
+                self.image,
+                recorded.name,
+                changed.join(", ")
+            )
+        })
+    }
+}

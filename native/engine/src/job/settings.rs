@@ -1,0 +1,51 @@
+//! The numbers of a job, each of which may be left to the model.
+
+use x2i_core::{Conditioning, Preview, Request};
+
+/// The numbers of a job. `None` leaves one to the model's defaults.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Settings {
+    /// Width and height in pixels, multiples of 16.
+    pub size: Option<(usize, usize)>,
+    /// Flow-matching steps, at least 1.
+    pub steps: Option<usize>,
+    /// Guidance of a guidance-distilled transformer, at least 0; others ignore it.
+    pub guidance: Option<f32>,
+    /// Seed of the noise. `None` draws a random one.
+    pub seed: Option<u64>,
+    /// Whose hidden states condition the transformer.
+    pub conditioning: Option<Conditioning>,
+    /// Frames per second that are sampled from a video, above 0.
+    pub video_fps: Option<f64>,
+    /// Whether progress shows the image after each step.
+    pub preview: Preview,
+}
+
+impl Settings {
+    /// These settings, with those of `others` where these are silent.
+    pub fn or(self, others: Self) -> Self {
+        Self {
+            size: self.size.or(others.size),
+            steps: self.steps.or(others.steps),
+            guidance: self.guidance.or(others.guidance),
+            seed: self.seed.or(others.seed),
+            conditioning: self.conditioning.or(others.conditioning),
+            video_fps: self.video_fps.or(others.video_fps),
+            preview: match self.preview {
+                Preview::Off => others.preview,
+                Preview::On => Preview::On,
+            },
+        }
+    }
+
+    /// Sets the numbers that are given; the seed is the caller's concern.
+    pub(super) fn apply(&self, request: &mut Request) {
+        if let Some(size) = self.size {
+            (request.width, request.height) = size;
+        }
+        request.steps = self.steps.unwrap_or(request.steps);
+        request.guidance = self.guidance.unwrap_or(request.guidance);
+        request.conditioning = self.conditioning.unwrap_or(request.conditioning);
+        request.preview = self.preview;
+    }
+}

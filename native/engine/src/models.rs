@@ -1,0 +1,20 @@
+//! Where a model's files come from, and a model that is ready to be loaded.
+//!
+//! Reading copies nothing: the weights of a 24 GB model come from the page cache, those of the
+//! embedded model from the executable itself. Only `convert` reads a folder
+//! [unmapped](Access::Read), since mapped pages count as a process's memory. Not here: downloads.
+
+mod embedded;
+mod files;
+mod folder;
+mod hashes;
+mod mapped;
+mod model;
+mod unmapped;
+
+pub use embedded::{EMBEDDED_NAME, EmbeddedSource};
+pub use files::ModelFiles;
+pub use folder::{Access, FolderSource};
+pub use hashes::{Hashes, ModelHashes, weight_files};
+pub use mapped::MappedFile;
+pub use model::Model;

@@ -1,0 +1,125 @@
+//! A file mapped into memory: nothing is copied, and pages go back to the system after use.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
+use x2i_core::weights::{LocalBoxFuture, WeightSource};
+use x2i_core::{Error, Result};
+
+use crate::files::{io_error, open_regular};
+
+/// A file mapped into memory, read only.
+pub struct MappedFile {
+    name: String,
+    /// Shared with the weights that are used where they lie; `None` for an empty file, which can't
+    /// be mapped everywhere.
+    map: Option<Arc<Mmap>>,
+}
+
+impl MappedFile {
+    /// Maps a file.
+    ///
+    /// # Errors
+    /// [`Error::MissingFile`] or [`Error::Io`].
+    pub fn open(path: &Path) -> Result<Self> {
+        let (name, file, len) = open_regular(path)?;
+        let map = if len == 0 {
+            None
+        } else {
+            // SAFETY: the map is read only. Another program that cuts the file short while we run
+            // would end us with SIGBUS, as it would any program that maps its weights.
+            let map = unsafe { Mmap::map(&file) }.map_err(|error| io_error(&name, error))?;
+            Some(Arc::new(map))
+        };
+        Ok(Self { name, map })
+    }
+
+    /// All bytes.
+    pub fn bytes(&self) -> &[u8] {
+        self.map.as_deref().map_or(&[], |map| map)
+    }
+}
+
+impl WeightSource for MappedFile {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn len(&self) -> u64 {
+        self.bytes().len() as u64
+    }
+
+    fn read(&self, range: Range<u64>) -> LocalBoxFuture<'_, Result<Cow<'_, [u8]>>> {
+        let bounds = usize::try_from(range.start)
+            .ok()
+            .zip(usize::try_from(range.end).ok());
+        let found = bounds
+            .and_then(|(start, end)| self.bytes().get(start..end))
+            .map(Cow::Borrowed);
+        let len = self.len();
+        Box::pin(std::future::ready(found.ok_or_else(|| {
+            Error::format(
+                &self.name,
+                format!(
+                    "bytes {}..{} lie outside of the file's {len}",
+                    range.start, range.end
+                ),
+            )
+        })))
+    }
+
+    fn share(&self, range: Range<u64>) -> Option<Bytes> {
+        let map = self.map.clone()?;
+        let (start, end) = (usize::try_from(range.start), usize::try_from(range.end));
+        let range = start.ok()?..end.ok()?;
+        map.get(range.clone())?;
+        Some(Bytes::from_owner(Lent { map, range }))
+    }
+
+    fn release(&self, range: Range<u64>) {
+        if let (Some(map), Ok(start), Ok(end)) =
+            (&self.map, range.start.try_into(), range.end.try_into())
+        {
+            give_back(map, start..end);
+        }
+    }
+}
+
+/// A part of a map in use; its pages go back to the system when the last user lets go of it.
+struct Lent {
+    map: Arc<Mmap>,
+    /// Inside the map.
+    range: Range<usize>,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.map[self.range.clone()]
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        give_back(&self.map, self.range.clone());
+    }
+}
+
+/// Lets the system have the pages of a part of the map, which no longer count as ours.
+fn give_back(map: &Mmap, range: Range<usize>) {
+    #[cfg(unix)]
+    if range.start < range.end && range.end <= map.len() {
+        let (start, length) = (range.start, range.end - range.start);
+        // SAFETY: the map is of a file and read only, so that pages which are looked at again come
+        // back from it unchanged. A system that refuses keeps them: nothing is lost.
+        let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, length) };
+    }
+    #[cfg(not(unix))]
+    let _ = (map, range);
+}
+

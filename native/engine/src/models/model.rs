@@ -1,0 +1,74 @@
+//! A model that is ready to be loaded: its files, its config and its adapters.
+
+use std::sync::Arc;
+
+use x2i_core::model::{ModelSource, read_config};
+use x2i_core::{ModelConfig, Result};
+
+use super::files::ModelFiles;
+use crate::adapters::{AdapterSpec, Adapters};
+
+/// A model that is ready to be loaded. Its config is read and checked; none of its weights are.
+#[derive(Clone)]
+pub struct Model {
+    files: ModelFiles,
+    config: ModelConfig,
+    adapters: Adapters,
+}
+
+impl Model {
+    /// Opens a model by the embedded model's name (`emoji`) or by a folder's path.
+    ///
+    /// # Errors
+    /// As [`ModelFiles::find`] and [`read_config`].
+    pub fn open(model: &str) -> Result<Self> {
+        Self::from_files(ModelFiles::find(Some(model))?)
+    }
+
+    /// Opens a model whose files the caller provides.
+    ///
+    /// # Errors
+    /// As [`read_config`].
+    pub fn from_source(source: Arc<dyn ModelSource>) -> Result<Self> {
+        Self::from_files(ModelFiles::Custom(source))
+    }
+
+    /// Opens a model that was found before.
+    ///
+    /// # Errors
+    /// As [`read_config`].
+    pub fn from_files(files: ModelFiles) -> Result<Self> {
+        let config = pollster::block_on(read_config(&files))?;
+        Ok(Self {
+            files,
+            config,
+            adapters: Adapters::default(),
+        })
+    }
+
+    /// The same model with these adapters in place of those it had. Opens and hashes their files.
+    ///
+    /// # Errors
+    /// As [`Adapters::open`].
+    pub fn with_adapters(self, adapters: &AdapterSpec) -> Result<Self> {
+        Ok(Self {
+            adapters: Adapters::open(adapters)?,
+            ..self
+        })
+    }
+
+    /// Its files.
+    pub fn files(&self) -> &ModelFiles {
+        &self.files
+    }
+
+    /// Its config.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Its adapters.
+    pub fn adapters(&self) -> &Adapters {
+        &self.adapters
+    }
+}
