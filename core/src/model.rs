@@ -11,7 +11,7 @@ mod llm;
 mod painting;
 mod survey;
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -28,14 +28,14 @@ pub use llm::read_encoder;
 pub use survey::{FoundPart, Survey, SurveyedPart, survey};
 
 /// Named files: a folder on disk, a web address, or the model in the binary.
-pub trait ModelSource {
+pub trait ModelSource: Send + Sync {
     /// What messages call it.
     fn name(&self) -> &str;
     /// Opens a file by its path inside the folder (`/` between parts; `..` where the source allows it).
     ///
     /// # Errors
     /// [`Error::MissingFile`] when there is none, [`Error::Io`] when it can't be read.
-    fn open<'a>(&'a self, path: &'a str) -> LocalBoxFuture<'a, Result<Rc<dyn WeightSource>>>;
+    fn open<'a>(&'a self, path: &'a str) -> LocalBoxFuture<'a, Result<Arc<dyn WeightSource>>>;
     /// The names of the files in a folder of it, sorted; none where the source can't tell.
     ///
     /// # Errors

@@ -10,7 +10,6 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -94,7 +93,7 @@ impl ModelSource for Model {
         }
     }
 
-    fn open<'a>(&'a self, path: &'a str) -> LocalBoxFuture<'a, Result<Rc<dyn WeightSource>>> {
+    fn open<'a>(&'a self, path: &'a str) -> LocalBoxFuture<'a, Result<Arc<dyn WeightSource>>> {
         match self {
             Self::Embedded(source) => source.open(path),
             Self::Folder(source) => source.open(path),
@@ -130,11 +129,11 @@ impl ModelSource for EmbeddedSource {
         EMBEDDED_NAME
     }
 
-    fn open<'a>(&'a self, path: &'a str) -> LocalBoxFuture<'a, Result<Rc<dyn WeightSource>>> {
+    fn open<'a>(&'a self, path: &'a str) -> LocalBoxFuture<'a, Result<Arc<dyn WeightSource>>> {
         let found = EMBEDDED_FILES.iter().find(|(name, _)| *name == path);
         let opened = match found {
             Some((name, bytes)) => {
-                Ok(Rc::new(MemorySource::new(*name, *bytes)) as Rc<dyn WeightSource>)
+                Ok(Arc::new(MemorySource::new(*name, *bytes)) as Arc<dyn WeightSource>)
             }
             None => Err(Error::MissingFile {
                 file: format!("{EMBEDDED_NAME} (built in)/{path}"),
@@ -203,11 +202,11 @@ impl ModelSource for FolderSource {
         &self.name
     }
 
-    fn open<'a>(&'a self, path: &'a str) -> LocalBoxFuture<'a, Result<Rc<dyn WeightSource>>> {
+    fn open<'a>(&'a self, path: &'a str) -> LocalBoxFuture<'a, Result<Arc<dyn WeightSource>>> {
         let path = self.path(path);
-        let opened: Result<Rc<dyn WeightSource>> = match self.access {
-            Access::Map => MappedFile::open(&path).map(|file| Rc::new(file) as _),
-            Access::Read => UnmappedFile::open(&path).map(|file| Rc::new(file) as _),
+        let opened: Result<Arc<dyn WeightSource>> = match self.access {
+            Access::Map => MappedFile::open(&path).map(|file| Arc::new(file) as _),
+            Access::Read => UnmappedFile::open(&path).map(|file| Arc::new(file) as _),
         };
         Box::pin(std::future::ready(opened))
     }

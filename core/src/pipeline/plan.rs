@@ -3,7 +3,7 @@
 //! Weights are counted from the headers, the transformer's activations from the tokens. Left out:
 //! the activations of the other parts, which work while the transformer is not there.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
@@ -23,9 +23,9 @@ pub struct LoadOptions {
     /// How quantized layers round their inputs on the CPU.
     pub input_bits: InputBits,
     /// Changes of the transformer, all of which count.
-    pub loras: Vec<Rc<Lora>>,
+    pub loras: Vec<Arc<Lora>>,
     /// LightControl's nets, for requests with a control.
-    pub control: Option<Rc<Weights>>,
+    pub control: Option<Arc<Weights>>,
 }
 
 /// Which parts of a model stay on the device.

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -40,7 +40,7 @@ pub(super) struct Header {
 
 /// A weight file with its header parsed; tensor values stay in the source.
 pub struct WeightFile {
-    source: Rc<dyn WeightSource>,
+    source: Arc<dyn WeightSource>,
     format: FileFormat,
     header: Header,
 }
@@ -70,7 +70,7 @@ impl WeightFile {
     /// # Errors
     /// [`Error::Format`] for a file that breaks its format's rules or is none of the formats;
     /// [`Error::Io`] when reading fails.
-    pub async fn open(source: Rc<dyn WeightSource>) -> Result<Self> {
+    pub async fn open(source: Arc<dyn WeightSource>) -> Result<Self> {
         let start = read_range(&*source, 0..source.len().min(16)).await?;
         let format = detect(source.name(), &start, source.len())?;
         drop(start);

@@ -43,8 +43,8 @@ use crate::error::{Error, Result};
 /// A boxed future that stays on its thread: a browser's futures are not `Send`.
 pub type LocalBoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
-/// Random access to one file's bytes.
-pub trait WeightSource {
+/// Random access to one file's bytes. A thread may open a file and another one read it.
+pub trait WeightSource: Send + Sync {
     /// The file's name, for messages.
     fn name(&self) -> &str;
     /// Its length in bytes.

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::btree_map;
 use std::ops::Range;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use burn::tensor::Device;
 use bytes::Bytes;
@@ -118,7 +118,7 @@ impl Weights {
     pub async fn open(
         label: impl Into<String>,
         component: Component,
-        sources: Vec<Rc<dyn WeightSource>>,
+        sources: Vec<Arc<dyn WeightSource>>,
     ) -> Result<Self> {
         let mut files = Vec::with_capacity(sources.len());
         for source in sources {
@@ -201,7 +201,7 @@ impl Weights {
     ///
     /// # Errors
     /// [`Error::Lora`] for a file of which a part fits no matrix here.
-    pub fn adapt(&mut self, loras: &[Rc<Lora>]) -> Result<()> {
+    pub fn adapt(&mut self, loras: &[Arc<Lora>]) -> Result<()> {
         self.adapters = Adapters::new(loras, |layer| self.shape(&format!("{layer}.weight")))?;
         Ok(())
     }

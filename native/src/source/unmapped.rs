@@ -1,11 +1,11 @@
 //! A file that is read where it is needed, and whose pages do not count as ours afterwards.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use x2i_core::weights::{LocalBoxFuture, WeightSource};
 use x2i_core::{Error, Result};
@@ -16,7 +16,8 @@ use super::{io_error, open_regular};
 pub struct UnmappedFile {
     name: String,
     len: u64,
-    file: RefCell<File>,
+    /// Its position is set by every read.
+    file: Mutex<File>,
 }
 
 impl UnmappedFile {
@@ -26,7 +27,7 @@ impl UnmappedFile {
     /// [`Error::MissingFile`] or [`Error::Io`].
     pub fn open(path: &Path) -> Result<Self> {
         let (name, file, len) = open_regular(path)?;
-        let file = RefCell::new(file);
+        let file = Mutex::new(file);
         Ok(Self { name, len, file })
     }
 
@@ -39,7 +40,7 @@ impl UnmappedFile {
         let length = usize::try_from(range.end - range.start)
             .map_err(|_| Error::format(&self.name, "a range is larger than memory"))?;
         let mut bytes = vec![0; length];
-        let mut file = self.file.borrow_mut();
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.seek(SeekFrom::Start(range.start))
             .and_then(|_| file.read_exact(&mut bytes))
             .map_err(|error| io_error(&self.name, error))?;

@@ -1,7 +1,7 @@
 //! The whole encoder on a model of a few hundred made-up weights.
 
 use std::ops::ControlFlow;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 use serde_json::json;
@@ -98,7 +98,7 @@ fn weights() -> Weights {
     }
     let header = serde_json::to_vec(&header).unwrap();
     let file = [&(header.len() as u64).to_le_bytes()[..], &header, &values].concat();
-    let source = Rc::new(MemorySource::new("tiny.safetensors", file));
+    let source = Arc::new(MemorySource::new("tiny.safetensors", file));
     pollster::block_on(Weights::open("tiny", Component::Qwen2_5Vl, vec![source])).unwrap()
 }
 
