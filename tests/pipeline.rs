@@ -387,7 +387,7 @@ fn a_limit_that_can_not_be_kept_is_refused_with_the_need() {
     for memory in [Memory::Low, Memory::High, Memory::Fit(1 << 30)] {
         let message = refused(memory);
         assert!(
-            message.starts_with("--max-device-memory: 1 MiB are too few: "),
+            message.starts_with("device memory: 1 MiB are too few: "),
             "{message}"
         );
         assert!(message.ends_with(" MiB"), "{message}");

@@ -30,7 +30,7 @@ pub mod weights;
 
 pub use audio::Audio;
 pub use config::ModelConfig;
-pub use error::{Error, Result};
+pub use error::{Error, Field, Result};
 pub use image::Image;
 pub use lora::Lora;
 pub use nn::InputBits;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor, TensorData};
 use x2i_shaders::linear;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 use crate::weights::gguf::MetaValue;
 use crate::weights::names::lora::{Place, Role, is_text_encoder, place, split};
 use crate::weights::{WeightFile, WeightSource};
@@ -59,7 +59,10 @@ impl Lora {
     /// Whether the changes fit is known beside a transformer: [`crate::weights::Weights::adapt`].
     pub async fn open(source: Arc<dyn WeightSource>, scale: f32) -> Result<Self> {
         if !scale.is_finite() {
-            return Err(Error::request("--lora", format!("{scale} is no scale")));
+            return Err(Error::request(
+                Field::LoraScale,
+                format!("{scale} is no scale"),
+            ));
         }
         let file = WeightFile::open(source).await?;
         let mut lora = Self {

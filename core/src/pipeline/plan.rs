@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::config::ModelConfig;
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 use crate::flux::FluxBytes;
 use crate::lora::Lora;
 use crate::nn::InputBits;
@@ -180,7 +180,7 @@ fn refuse(asked: Option<u64>, needed: u64, what: &str) -> Result<()> {
     const MIB: u64 = 1 << 20;
     match asked {
         Some(asked) if asked < needed => Err(Error::request(
-            "--max-device-memory",
+            Field::MaxDeviceMemory,
             format!(
                 "{} MiB are too few: {what} needs {} MiB",
                 asked / MIB,

@@ -357,7 +357,7 @@ fn an_answer_of_one_token_can_not_paint() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.starts_with("--answer: the LLM's answer is empty"),
+        error.starts_with("conditioning: the LLM's answer is empty"),
         "{error}"
     );
 }
