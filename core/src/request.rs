@@ -3,7 +3,8 @@
 use std::ops::ControlFlow;
 
 use crate::audio::Audio;
-use crate::config::ModelConfig;
+pub use crate::config::Conditioning;
+use crate::config::{EncoderConfig, ModelConfig};
 use crate::error::{Error, Field, Result};
 use crate::image::Image;
 use crate::video::Video;
@@ -59,6 +60,22 @@ impl Prompt {
         earlier.chain(&self.parts)
     }
 
+    /// Refuses what `encoder` can't read, before any weight is.
+    ///
+    /// # Errors
+    /// [`Error::Modality`] naming the models that can.
+    pub fn check(&self, encoder: &EncoderConfig) -> Result<()> {
+        let sounds = self.all_parts().any(|part| matches!(part, Part::Audio(_)));
+        match sounds && !encoder.hears() {
+            true => Err(Error::Modality {
+                model: encoder.family().into(),
+                modality: "audio",
+                alternatives: "MiniCPM-o 2.6",
+            }),
+            false => Ok(()),
+        }
+    }
+
     /// The pictures of all turns, in order.
     pub fn images(&self) -> impl Iterator<Item = &Image> {
         self.all_parts().filter_map(|part| match part {
@@ -88,16 +105,6 @@ pub(crate) fn joined_text(parts: &[Part]) -> String {
         _ => None,
     });
     texts.collect::<Vec<_>>().join(" ")
-}
-
-/// Whose hidden states paint the picture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Conditioning {
-    /// The prompt's own tokens (X2I's text2image).
-    Prompt,
-    /// The tokens of the LLM's answer (X2I's reasoning2image).
-    Answer,
 }
 
 /// One picture to make.

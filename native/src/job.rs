@@ -74,7 +74,7 @@ pub fn plan(
     };
     for job in &jobs {
         job.request.validate()?;
-        config.encoder.config.check(&job.request.prompt)?;
+        job.request.prompt.check(&config.encoder.config)?;
     }
     Ok(jobs)
 }
