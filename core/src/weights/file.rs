@@ -14,6 +14,7 @@ use bytes::Bytes;
 use crate::error::{Error, Result};
 
 use super::gguf::MetaValue;
+use super::header::Header;
 use super::stored::{StoredType, TensorInfo};
 use super::{WeightSource, gguf, memory_len, pickle, quant, read_range, safetensors};
 
@@ -28,14 +29,6 @@ pub enum FileFormat {
     PickleZip,
     /// A PyTorch file as `torch.save` wrote it before 1.6.
     PickleLegacy,
-}
-
-/// What a format's parser finds in a header.
-#[derive(Debug, Default)]
-pub(super) struct Header {
-    pub(super) tensors: BTreeMap<String, TensorInfo>,
-    pub(super) metadata: Vec<(String, MetaValue)>,
-    pub(super) config: Option<serde_json::Value>,
 }
 
 /// A weight file with its header parsed; tensor values stay in the source.

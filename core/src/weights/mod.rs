@@ -15,6 +15,7 @@ mod cursor;
 mod file;
 mod footprint;
 pub mod gguf;
+mod header;
 pub mod names;
 pub mod pickle;
 pub mod quant;

@@ -18,7 +18,6 @@ use crate::lora::{Adapters, Lora, LowRank};
 use super::file::{HostTensor, WeightFile};
 use super::footprint::Target;
 use super::names::{Component, Layout, Translator};
-use super::scope::Scope;
 use super::stored::{StoredType, element_count};
 use super::{WeightSource, memory_len, quant};
 
@@ -374,11 +373,6 @@ impl Weights {
             file: self.label.clone(),
             name: name.to_owned(),
         })
-    }
-
-    /// The names from the root, for tensors that go to `device`.
-    pub fn scope<'a>(&'a self, device: &'a Device) -> Scope<'a> {
-        Scope::root(self, device)
     }
 
     /// Looks through all files and sorts their tensors by our names.
