@@ -27,7 +27,8 @@ mod words;
 /// The exit code after Ctrl-C: 128 and SIGINT's number, as shells have it.
 pub const EXIT_CANCELLED: u8 = 130;
 
-/// The chain of causes on one line, in this program's words; a cause that the message above it already quotes is left out.
+/// The chain of causes on one line, in this program's words; a cause that the message above it
+/// already quotes is left out.
 pub fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {
