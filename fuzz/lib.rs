@@ -1,6 +1,6 @@
 //! What the fuzz targets have in common: bytes are a weight file, and every tensor in it is read.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use x2i_core::weights::{Component, FileFormat, MemorySource, WeightFile, Weights};
 
@@ -53,6 +53,6 @@ pub fn read(bytes: &[u8], formats: &[FileFormat]) {
 }
 
 fn open(bytes: &[u8]) -> Option<WeightFile> {
-    let source = Rc::new(MemorySource::new("fuzz", bytes.to_vec()));
+    let source = Arc::new(MemorySource::new("fuzz", bytes.to_vec()));
     pollster::block_on(WeightFile::open(source)).ok()
 }

@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use burn::tensor::Device;
 use x2i_engine::device::DeviceChoice;
@@ -155,7 +155,7 @@ impl ModelSource for GoldenFolder {
         self.set.name()
     }
 
-    fn open<'a>(&'a self, path: &'a str) -> LocalBoxFuture<'a, Result<Rc<dyn WeightSource>>> {
+    fn open<'a>(&'a self, path: &'a str) -> LocalBoxFuture<'a, Result<Arc<dyn WeightSource>>> {
         Box::pin(async move {
             let lent = self.lent.iter().any(|lent| lent == folder(path));
             match (self.set.open(path).await, &self.lender) {

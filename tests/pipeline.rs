@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use burn::tensor::Device;
 use x2i_engine::models::FolderSource;
@@ -192,7 +192,7 @@ fn a_streamed_and_a_low_model_paint_the_same_picture_bit_for_bit() {
 }
 
 /// A LoRA of rank 1 on the first and the last block of the embedded model.
-fn lora(pipeline: &Pipeline) -> Rc<Lora> {
+fn lora(pipeline: &Pipeline) -> Arc<Lora> {
     let config = &pipeline.config().flux.config;
     let hidden = config.hidden_size();
     let last = format!("single_blocks.{}.linear2", config.num_single_layers - 1);
@@ -225,7 +225,7 @@ fn lora(pipeline: &Pipeline) -> Rc<Lora> {
         file.write_tensor(&bytes).expect("a tensor");
     }
     let source = MemorySource::new("lora", file.finish().expect("a whole file"));
-    Rc::new(pollster::block_on(Lora::open(Rc::new(source), 0.5)).expect("it opens"))
+    Arc::new(pollster::block_on(Lora::open(Arc::new(source), 0.5)).expect("it opens"))
 }
 
 #[test]
@@ -387,7 +387,7 @@ fn a_limit_that_can_not_be_kept_is_refused_with_the_need() {
     for memory in [Memory::Low, Memory::High, Memory::Fit(1 << 30)] {
         let message = refused(memory);
         assert!(
-            message.starts_with("--max-device-memory: 1 MiB are too few: "),
+            message.starts_with("device memory: 1 MiB are too few: "),
             "{message}"
         );
         assert!(message.ends_with(" MiB"), "{message}");

@@ -1,8 +1,12 @@
 //! One error type for the whole library: a variant per fact, a message a user can act on.
 
+mod field;
+
+pub use field::Field;
+
 use std::borrow::Cow;
 
-/// What went wrong. Messages are lower case, name the file, tensor or flag, and say what to do.
+/// What went wrong. Messages are lower case, name the file, tensor or field, and say what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -67,9 +71,9 @@ pub enum Error {
     /// One field of a request is out of range.
     #[error("{field}: {reason}")]
     Request {
-        /// The field, named as its flag.
-        field: &'static str,
-        /// What is wrong with it.
+        /// The field. A surface puts its own word in place of the field's name.
+        field: Field,
+        /// What is wrong with it, without the words of any surface.
         reason: Cow<'static, str>,
     },
     /// The prompt holds a kind of input that this model can't read.
@@ -140,7 +144,7 @@ impl Error {
     }
 
     /// A request's field that is out of range.
-    pub fn request(field: &'static str, reason: impl Into<Cow<'static, str>>) -> Self {
+    pub fn request(field: Field, reason: impl Into<Cow<'static, str>>) -> Self {
         Self::Request {
             field,
             reason: reason.into(),

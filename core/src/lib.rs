@@ -30,7 +30,7 @@ pub mod weights;
 
 pub use audio::Audio;
 pub use config::ModelConfig;
-pub use error::{Error, Result};
+pub use error::{Error, Field, Result};
 pub use image::Image;
 pub use lora::Lora;
 pub use nn::InputBits;
@@ -40,3 +40,29 @@ pub use request::{
     Steps, Turn,
 };
 pub use video::Video;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::model::ModelSource;
+    use super::weights::{WeightFile, WeightSource, Weights};
+    use super::*;
+
+    fn assert_send<T: Send>() {}
+
+    #[test]
+    fn one_thread_may_prepare_what_another_paints() {
+        assert_send::<LoadOptions>();
+        assert_send::<Request>();
+        assert_send::<ModelConfig>();
+        assert_send::<Lora>();
+        assert_send::<WeightFile>();
+        assert_send::<Weights>();
+        assert_send::<Arc<dyn WeightSource>>();
+        assert_send::<Arc<dyn ModelSource>>();
+        assert_send::<Pipeline>();
+        assert_send::<Painting>();
+        assert_send::<Error>();
+    }
+}

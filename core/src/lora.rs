@@ -9,12 +9,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use x2i_shaders::linear;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 use crate::weights::gguf::MetaValue;
 use crate::weights::names::lora::{Place, Role, is_text_encoder, place, split};
 use crate::weights::{WeightFile, WeightSource};
@@ -57,9 +57,12 @@ impl Lora {
     /// # Errors
     /// [`Error::Request`] for a scale that is no number; [`Error::Format`] for a broken file.
     /// Whether the changes fit is known beside a transformer: [`crate::weights::Weights::adapt`].
-    pub async fn open(source: Rc<dyn WeightSource>, scale: f32) -> Result<Self> {
+    pub async fn open(source: Arc<dyn WeightSource>, scale: f32) -> Result<Self> {
         if !scale.is_finite() {
-            return Err(Error::request("--lora", format!("{scale} is no scale")));
+            return Err(Error::request(
+                Field::LoraScale,
+                format!("{scale} is no scale"),
+            ));
         }
         let file = WeightFile::open(source).await?;
         let mut lora = Self {
@@ -210,7 +213,7 @@ impl fmt::Debug for Lora {
 /// The changes of one part's matrices, by layer.
 #[derive(Debug, Default)]
 pub(crate) struct Adapters {
-    loras: Vec<Rc<Lora>>,
+    loras: Vec<Arc<Lora>>,
     layers: BTreeMap<String, Layer>,
 }
 
@@ -230,7 +233,7 @@ impl Adapters {
     ///
     /// # Errors
     /// [`Error::Lora`] with every key that matches nothing and every wrong shape.
-    pub fn new(loras: &[Rc<Lora>], shape: impl Fn(&str) -> Option<Vec<usize>>) -> Result<Self> {
+    pub fn new(loras: &[Arc<Lora>], shape: impl Fn(&str) -> Option<Vec<usize>>) -> Result<Self> {
         let mut layers: BTreeMap<String, Layer> = BTreeMap::new();
         for (file, lora) in loras.iter().enumerate() {
             let problems = lora.misfits(&shape);

@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor};
 use crate::align_net::Conditioning;
 use crate::config::ModelConfig;
 use crate::encoders::EncodeOptions;
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 use crate::flux::noise::TorchRng;
 use crate::flux::{BlockOutput, FluxInput, latents};
 use crate::image::{self, Image};
@@ -106,8 +106,8 @@ impl Pipeline {
         }
         if request.control.is_some() && self.parts.control_beside().is_none() {
             return Err(Error::request(
-                "--control",
-                "needs LightControl's weights; give them with --control-weights",
+                Field::ControlWeights,
+                "LightControl needs its weights",
             ));
         }
         let tokens = self.image_tokens(request);

@@ -1,6 +1,6 @@
 //! PNG files, and what a picture says about its own making: JSON in an iTXt chunk named `x2i`.
 //!
-//! Written before the pixels, so that `inspect` and `--from` need not decode them; read wherever it
+//! Written before the pixels, so that readers of the record need not decode them; read wherever it
 //! stands, since other programs move text chunks. No time and no host name go in: the same request
 //! gives the same bytes.
 
@@ -43,7 +43,7 @@ pub struct Metadata {
     pub conditioning: Conditioning,
     /// The sampler.
     pub sampler: String,
-    /// The device, as `--device` names it, and what it is.
+    /// The device: by its id, and what it is.
     pub device: DeviceRecord,
     /// The LLM's answer, where it gave one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,7 +111,7 @@ pub struct Versions {
 pub struct ModelRecord {
     /// Its name.
     pub name: String,
-    /// What `--model` was.
+    /// Where the model was: a name or a folder, as the user gave it.
     pub place: String,
     /// The SHA-256 of every file.
     pub files: BTreeMap<String, String>,
@@ -151,11 +151,11 @@ pub enum PartRecord {
 /// The device that made a picture.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceRecord {
-    /// As `--device` takes it.
+    /// The device by the id that the user gives: `cpu`, `wgpu:0`
     pub id: String,
     /// Its name.
     pub name: String,
-    /// Whether quantized layers had inputs of 16 bits (`--exact`).
+    /// Whether quantized layers had inputs of 16 bits ([`crate::InputBits`]).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub exact: bool,
 }

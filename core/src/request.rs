@@ -3,8 +3,9 @@
 use std::ops::ControlFlow;
 
 use crate::audio::Audio;
-use crate::config::ModelConfig;
-use crate::error::{Error, Result};
+pub use crate::config::Conditioning;
+use crate::config::{EncoderConfig, ModelConfig};
+use crate::error::{Error, Field, Result};
 use crate::image::Image;
 use crate::video::Video;
 
@@ -59,6 +60,22 @@ impl Prompt {
         earlier.chain(&self.parts)
     }
 
+    /// Refuses what `encoder` can't read, before any weight is.
+    ///
+    /// # Errors
+    /// [`Error::Modality`] naming the models that can.
+    pub fn check(&self, encoder: &EncoderConfig) -> Result<()> {
+        let sounds = self.all_parts().any(|part| matches!(part, Part::Audio(_)));
+        match sounds && !encoder.hears() {
+            true => Err(Error::Modality {
+                model: encoder.family().into(),
+                modality: "audio",
+                alternatives: "MiniCPM-o 2.6",
+            }),
+            false => Ok(()),
+        }
+    }
+
     /// The pictures of all turns, in order.
     pub fn images(&self) -> impl Iterator<Item = &Image> {
         self.all_parts().filter_map(|part| match part {
@@ -88,16 +105,6 @@ pub(crate) fn joined_text(parts: &[Part]) -> String {
         _ => None,
     });
     texts.collect::<Vec<_>>().join(" ")
-}
-
-/// Whose hidden states paint the picture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Conditioning {
-    /// The prompt's own tokens (X2I's text2image).
-    Prompt,
-    /// The tokens of the LLM's answer (X2I's reasoning2image, `--answer`).
-    Answer,
 }
 
 /// One picture to make.
@@ -189,9 +196,9 @@ impl Request {
     /// Checks every number once, so that the graph can trust them.
     ///
     /// # Errors
-    /// [`Error::Request`] names the flag and what it accepts.
+    /// [`Error::Request`] names the field and what it accepts.
     pub fn validate(&self) -> Result<()> {
-        for (field, side) in [("--size width", self.width), ("--size height", self.height)] {
+        for (field, side) in [(Field::Width, self.width), (Field::Height, self.height)] {
             if side == 0 || side % 16 != 0 || side > MAX_SIDE {
                 return Err(Error::request(
                     field,
@@ -201,13 +208,13 @@ impl Request {
         }
         if self.steps == 0 || self.steps > MAX_STEPS {
             return Err(Error::request(
-                "--steps",
+                Field::Steps,
                 format!("{} must be between 1 and {MAX_STEPS}", self.steps),
             ));
         }
         if !self.guidance.is_finite() || self.guidance < 0.0 {
             return Err(Error::request(
-                "--guidance",
+                Field::Guidance,
                 format!("{} must be a number of at least 0", self.guidance),
             ));
         }
@@ -215,17 +222,20 @@ impl Request {
             && !(strength > 0.0 && strength <= 1.0)
         {
             return Err(Error::request(
-                "--strength",
+                Field::Strength,
                 format!("{strength} must be above 0 and at most 1"),
             ));
         }
         if let Some(Control { scale, .. }) = self.control
             && !scale.is_finite()
         {
-            return Err(Error::request("--control", format!("{scale} is no scale")));
+            return Err(Error::request(
+                Field::ControlScale,
+                format!("{scale} is no scale"),
+            ));
         }
         if self.prompt.is_blank() {
-            return Err(Error::request("prompt", "is empty; say what to paint"));
+            return Err(Error::request(Field::Prompt, "is empty; say what to paint"));
         }
         Ok(())
     }

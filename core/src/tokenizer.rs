@@ -6,12 +6,14 @@
 
 pub mod chat;
 mod gguf;
+mod merges;
 
 use serde_json::{Value, json};
 
 use crate::config::parse;
 use crate::error::{Error, Result};
 use crate::weights::WeightFile;
+use merges::read_merges;
 
 pub use chat::{ChatTemplate, Content, Message};
 
@@ -180,26 +182,6 @@ pub enum SpecialTokens {
     Keep,
     /// They are dropped.
     Skip,
-}
-
-fn read_merges(file: &str, merges: &[u8]) -> Result<Vec<[String; 2]>> {
-    let text = std::str::from_utf8(merges).map_err(|_| Error::config(file, "is not UTF-8"))?;
-    text.lines()
-        .enumerate()
-        .filter(|(_, line)| !line.is_empty() && !line.starts_with("#version"))
-        .map(|(number, line)| two_tokens(file, number, line))
-        .collect()
-}
-
-/// A merge; `number` counts lines from 0.
-fn two_tokens(file: &str, number: usize, line: &str) -> Result<[String; 2]> {
-    match line.split_once(' ') {
-        Some((left, right)) => Ok([left.to_owned(), right.to_owned()]),
-        None => {
-            let reason = format!("line {}: `{line}` is not two tokens", number + 1);
-            Err(Error::config(file, reason))
-        }
-    }
 }
 
 /// `added_tokens_decoder`'s records with their ids, in the order of ids, as `tokenizer.json` has them.

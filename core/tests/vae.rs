@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::io::{Write, stderr};
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use burn::tensor::{Device, DeviceType, Tensor, TensorData};
 use x2i_core::config::VaeConfig;
@@ -25,7 +25,7 @@ fn config() -> VaeConfig {
 
 fn load(device: &Device) -> Vae {
     let bytes = Cow::Owned(read("diffusion_pytorch_model.safetensors"));
-    let source = Rc::new(MemorySource::new("vae", bytes));
+    let source = Arc::new(MemorySource::new("vae", bytes));
     pollster::block_on(async {
         let weights = Weights::open("vae", Component::Vae, vec![source]).await?;
         Vae::load_decoder(&config(), &weights.scope(device)).await

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::io::Cursor;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::Value;
@@ -135,7 +135,7 @@ impl ModelSource for Folder<'_> {
     fn open<'a>(
         &'a self,
         path: &'a str,
-    ) -> LocalBoxFuture<'a, x2i_core::Result<Rc<dyn WeightSource>>> {
+    ) -> LocalBoxFuture<'a, x2i_core::Result<Arc<dyn WeightSource>>> {
         let path = join(&self.path, path);
         Box::pin(async move { self.source.open(&path).await })
     }

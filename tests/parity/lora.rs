@@ -2,7 +2,7 @@
 //!
 //! The changes are made up; what they must do is known: `W + scale · alpha / rank · B A`.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use x2i_core::Lora;
 use x2i_core::config::FluxConfig;
@@ -239,7 +239,7 @@ fn layers(changes: &[Change]) -> Vec<&str> {
 }
 
 /// A LoRA file of the changes, opened.
-pub async fn file(config: &FluxConfig, weights: &Weights, naming: Naming) -> Fallible<Rc<Lora>> {
+pub async fn file(config: &FluxConfig, weights: &Weights, naming: Naming) -> Fallible<Arc<Lora>> {
     let changes = changes(config, weights, naming);
     let mut tensors = vec![];
     let [down_key, up_key] = naming.halves();
@@ -282,7 +282,7 @@ pub async fn file(config: &FluxConfig, weights: &Weights, naming: Naming) -> Fal
         }
     }
     let source = MemorySource::new("lora.safetensors", safetensors(&tensors));
-    Ok(Rc::new(Lora::open(Rc::new(source), SCALE).await?))
+    Ok(Arc::new(Lora::open(Arc::new(source), SCALE).await?))
 }
 
 /// One pair of the sum of the ranks that does what all do.

@@ -3,6 +3,8 @@
 //! What quantizing loses is the model's choice; what computing with blocks adds is ours to keep
 //! small. So the two are compared with each other, and only the first with the golden.
 
+use std::sync::Arc;
+
 use x2i_core::weights::gguf::GgufWriter;
 use x2i_core::weights::{Component, MemorySource, StoredType, Weights, quant};
 
@@ -83,7 +85,7 @@ pub async fn file(component: Component, tensors: Vec<Stored<'_>>) -> Fallible<We
         body.write_tensor(bytes)?;
     }
     let source = MemorySource::new("memory", body.finish()?);
-    Ok(Weights::open("memory", component, vec![std::rc::Rc::new(source)]).await?)
+    Ok(Weights::open("memory", component, vec![Arc::new(source)]).await?)
 }
 
 /// How far numbers are from golden ones: the norm of the difference by the norm.

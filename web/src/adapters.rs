@@ -1,6 +1,6 @@
 //! What stands beside a model: LoRAs and LightControl's weights, as JavaScript gives them.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use js_sys::Array;
 use wasm_bindgen::{JsCast, JsValue};
@@ -35,7 +35,7 @@ pub async fn open(value: &JsValue, events: &Events) -> Result<(LoadOptions, Reco
             let scale = js::get(&given, "scale").as_f64().unwrap_or(f64::NAN) as f32;
             let lora = Lora::open(file(&given, &weights)?, scale).await?;
             warn(&lora, events);
-            options.loras.push(Rc::new(lora));
+            options.loras.push(Arc::new(lora));
             records.loras.push(LoraRecord { weights, scale });
         }
     }
@@ -45,16 +45,16 @@ pub async fn open(value: &JsValue, events: &Events) -> Result<(LoadOptions, Reco
         let source = file(&control, &weights)?;
         let label = weights.file.clone();
         let opened = Weights::open(label, Component::LightControl, vec![source]).await?;
-        options.control = Some(Rc::new(opened));
+        options.control = Some(Arc::new(opened));
         records.control = Some(weights);
     }
     Ok((options, records))
 }
 
-fn file(value: &JsValue, UsedFile { file, .. }: &UsedFile) -> Result<Rc<dyn WeightSource>> {
+fn file(value: &JsValue, UsedFile { file, .. }: &UsedFile) -> Result<Arc<dyn WeightSource>> {
     let blob = js::get(value, "data").dyn_into();
     let blob = blob.map_err(|_| Failure::new("config", format!("{file}: is no Blob")))?;
-    Ok(Rc::new(BlobFile::new(file, blob)))
+    Ok(Arc::new(BlobFile::new(file, blob)))
 }
 
 /// Keys for CLIP and T5 have no place here.

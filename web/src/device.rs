@@ -17,6 +17,7 @@ use futures_util::task::AtomicWaker;
 use serde::Serialize;
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
+use x2i_core::Field;
 
 use crate::failure::{Failure, Result};
 use crate::js;
@@ -43,9 +44,9 @@ impl std::str::FromStr for DeviceChoice {
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),
             "webgpu" => Ok(Self::WebGpu),
-            _ => Err(Failure::new(
-                "request",
-                format!("device: `{text}` must be auto, cpu or webgpu"),
+            _ => Err(Failure::request(
+                Field::Device,
+                format!("`{text}` must be auto, cpu or webgpu"),
             )),
         }
     }

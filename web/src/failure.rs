@@ -1,9 +1,11 @@
 //! What JavaScript is told when something fails: a code to act on and a sentence to show.
 
-use wasm_bindgen::{JsCast, JsValue};
-use x2i_core::Error;
+use std::borrow::Cow;
 
-use crate::js;
+use wasm_bindgen::{JsCast, JsValue};
+use x2i_core::{Error, Field};
+
+use crate::{js, words};
 
 /// A failure on its way to JavaScript, where it becomes `{ code, message }`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +26,11 @@ impl Failure {
             code,
             message: message.into(),
         }
+    }
+
+    /// A field of a request that can't be used.
+    pub fn request(field: Field, reason: impl Into<Cow<'static, str>>) -> Self {
+        Error::request(field, reason).into()
     }
 
     /// The caller's signal stopped the work.
@@ -72,7 +79,7 @@ impl From<Error> for Failure {
             Error::Cancelled => "aborted",
             _ => "internal",
         };
-        Self::new(code, error.to_string())
+        Self::new(code, words::sentence(&error))
     }
 }
 

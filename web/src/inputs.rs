@@ -4,7 +4,7 @@ use js_sys::{Array, Float32Array, Uint8ClampedArray};
 use wasm_bindgen::{JsCast, JsValue};
 use x2i_core::png::{PartRecord, UsedFile};
 use x2i_core::video::sampling::Sampling;
-use x2i_core::{Audio, Error, Image, Part, Turn, Video};
+use x2i_core::{Audio, Error, Field, Image, Part, Turn, Video};
 
 use crate::failure::{Failure, Result};
 use crate::js;
@@ -15,7 +15,7 @@ use crate::js;
 /// `request` for a value that is none of them; `image`, `video` or `audio` for one that can't be used.
 pub fn parts(value: &JsValue, sampling: Sampling) -> Result<(Vec<Part>, Vec<PartRecord>)> {
     let list = value.dyn_ref::<Array>();
-    let list = list.ok_or_else(|| Failure::new("request", "prompt: must be a list of parts"))?;
+    let list = list.ok_or_else(|| Failure::request(Field::Prompt, "must be a list of parts"))?;
     let read = list.iter().map(|part| read_part(&part, sampling));
     let read: Vec<_> = read.collect::<Result<_>>()?;
     Ok(read.into_iter().unzip())
@@ -70,8 +70,8 @@ fn read_part(part: &JsValue, sampling: Sampling) -> Result<(Part, PartRecord)> {
         let audio = read_audio(&file, &value)?;
         return Ok((Part::Audio(audio), PartRecord::Audio { file, sha256 }));
     }
-    let reason = "prompt: a part must be a text, or { text }, { image }, { video } or { audio }";
-    Err(Failure::new("request", reason))
+    let reason = "a part must be a text, or { text }, { image }, { video } or { audio }";
+    Err(Failure::request(Field::Prompt, reason))
 }
 
 /// A picture: `{ name, width, height, pixels }` with RGBA pixels; transparency is dropped, as natively.

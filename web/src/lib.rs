@@ -14,11 +14,13 @@ mod js;
 mod model;
 mod request;
 mod session;
+mod words;
 
 pub use failure::Failure;
 pub use session::Session;
 
 use js_sys::Function;
+use send_wrapper::SendWrapper;
 use serde::Serialize;
 use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::prelude::*;
@@ -46,18 +48,10 @@ pub fn start() {
 /// Calls `handler` with the message of a panic. The module can't be used after one.
 #[wasm_bindgen(js_name = onPanic)]
 pub fn on_panic(handler: Function) {
-    struct Handler(Function);
-    // SAFETY: wasm has one thread here; a panic hook is called on the thread that panics.
-    unsafe impl Send for Handler {}
-    // SAFETY: as above.
-    unsafe impl Sync for Handler {}
-    let handler = Handler(handler);
+    let handler = SendWrapper::new(handler);
     std::panic::set_hook(Box::new(move |info| {
-        let handler = &handler;
         // The handler's own failure has nowhere to go.
-        let _ = handler
-            .0
-            .call1(&JsValue::UNDEFINED, &info.to_string().into());
+        let _ = handler.call1(&JsValue::UNDEFINED, &info.to_string().into());
     }));
 }
 

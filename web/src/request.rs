@@ -4,7 +4,7 @@ use js_sys::{BigInt, Object, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 use x2i_core::png::{ControlRecord, InitRecord, PartRecord, UsedFile};
 use x2i_core::video::sampling::Sampling;
-use x2i_core::{Conditioning, Control, Image, Init, ModelConfig, Preview, Prompt, Request};
+use x2i_core::{Conditioning, Control, Field, Image, Init, ModelConfig, Preview, Prompt, Request};
 
 use crate::failure::{Failure, Result};
 use crate::{inputs, js};
@@ -34,7 +34,7 @@ pub fn read(
     config: &ModelConfig,
     control_weights: Option<&UsedFile>,
 ) -> Result<Asked> {
-    let sampling = sampling(config, optional_number(value, "videoFps")?)?;
+    let sampling = sampling(config, optional_number(value, "videoFps", Field::VideoFps)?)?;
     let (shown, parts) = inputs::parts(&js::get(value, "prompt"), sampling)?;
     let most = config.defaults.earlier_turns;
     let prompt = Prompt {
@@ -47,16 +47,16 @@ pub fn read(
     request.init = init;
     request.control = control;
     request.seed = read_seed(&js::get(value, "seed"))?;
-    for (field, place) in [
-        ("width", &mut request.width),
-        ("height", &mut request.height),
-        ("steps", &mut request.steps),
+    for (key, field, place) in [
+        ("width", Field::Width, &mut request.width),
+        ("height", Field::Height, &mut request.height),
+        ("steps", Field::Steps, &mut request.steps),
     ] {
-        if let Some(number) = optional_number(value, field)? {
+        if let Some(number) = optional_number(value, key, field)? {
             *place = whole(field, number)?;
         }
     }
-    if let Some(guidance) = optional_number(value, "guidance")? {
+    if let Some(guidance) = optional_number(value, "guidance", Field::Guidance)? {
         request.guidance = guidance as f32;
     }
     request.conditioning = match js::get(value, "conditioning").as_string().as_deref() {
@@ -64,8 +64,8 @@ pub fn read(
         Some("prompt") => Conditioning::Prompt,
         Some("answer") => Conditioning::Answer,
         Some(other) => {
-            let reason = format!("conditioning: `{other}` must be prompt or answer");
-            return Err(Failure::new("request", reason));
+            let reason = format!("`{other}` must be prompt or answer");
+            return Err(Failure::request(Field::Conditioning, reason));
         }
     };
     request.preview = match js::get(value, "preview").is_truthy() {
@@ -91,8 +91,8 @@ pub fn sampling(config: &ModelConfig, fps: Option<f64>) -> Result<Sampling> {
         None => Ok(own),
         Some(fps) if fps.is_finite() && fps > 0.0 => Ok(own.at(fps)),
         Some(fps) => {
-            let reason = format!("videoFps: {fps} must be above 0");
-            Err(Failure::new("request", reason))
+            let reason = format!("{fps} must be above 0");
+            Err(Failure::request(Field::VideoFps, reason))
         }
     }
 }
@@ -104,7 +104,7 @@ fn read_init(value: &JsValue) -> Result<Option<(Init, InitRecord)>> {
         return Ok(None);
     }
     let image = js::get(&init, "image");
-    let strength = optional_number(&init, "strength")?.unwrap_or(STRENGTH);
+    let strength = optional_number(&init, "strength", Field::Strength)?.unwrap_or(STRENGTH);
     let record = InitRecord {
         picture: inputs::used_file(&image),
         strength,
@@ -123,11 +123,11 @@ fn read_control(
         return Ok(None);
     }
     let weights = weights.ok_or_else(|| {
-        let reason = "control: needs LightControl's weights; load the model with controlWeights";
-        Failure::new("request", reason)
+        let reason = "needs LightControl's weights; load the model with controlWeights";
+        Failure::request(Field::Control, reason)
     })?;
     let image = js::get(&control, "image");
-    let scale = optional_number(&control, "scale")?.unwrap_or(1.0) as f32;
+    let scale = optional_number(&control, "scale", Field::ControlScale)?.unwrap_or(1.0) as f32;
     let record = ControlRecord {
         picture: inputs::used_file(&image),
         weights: weights.clone(),
@@ -139,9 +139,9 @@ fn read_control(
 
 fn read_seed(value: &JsValue) -> Result<u64> {
     let wrong = || {
-        Failure::new(
-            "request",
-            "seed: must be a whole number from 0 to 2^53 - 1, or a bigint below 2^64",
+        Failure::request(
+            Field::Seed,
+            "must be a whole number from 0 to 2^53 - 1, or a bigint below 2^64",
         )
     };
     if let Some(number) = value.as_f64() {
@@ -152,23 +152,23 @@ fn read_seed(value: &JsValue) -> Result<u64> {
     u64::try_from(big.clone()).map_err(|_| wrong())
 }
 
-fn optional_number(value: &JsValue, field: &'static str) -> Result<Option<f64>> {
-    let found = js::get(value, field);
+/// The number that a property of `value` holds, where there is one; `field` is what it sets.
+fn optional_number(value: &JsValue, key: &str, field: Field) -> Result<Option<f64>> {
+    let found = js::get(value, key);
     if found.is_undefined() || found.is_null() {
         return Ok(None);
     }
     let number = found.as_f64().filter(|number| number.is_finite());
-    let number = number
-        .ok_or_else(|| Failure::new("request", format!("{field}: must be a finite number")))?;
+    let number = number.ok_or_else(|| Failure::request(field, "must be a finite number"))?;
     Ok(Some(number))
 }
 
-fn whole(field: &'static str, number: f64) -> Result<usize> {
+fn whole(field: Field, number: f64) -> Result<usize> {
     if number.fract() == 0.0 && (0.0..1e9).contains(&number) {
         return Ok(number as usize);
     }
-    let reason = format!("{field}: {number} must be a whole number of at least 0");
-    Err(Failure::new("request", reason))
+    let reason = format!("{number} must be a whole number of at least 0");
+    Err(Failure::request(field, reason))
 }
 
 /// `{ width, height, pixels, png, metadata, answer? }`.

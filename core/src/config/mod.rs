@@ -19,8 +19,8 @@ pub use flux::FluxConfig;
 pub use internvl2_5::{InternLlmConfig, InternVitConfig, InternVl2_5Config, MOST_TILES, NormType};
 pub use minicpm_o::{MiniCpmOConfig, RESAMPLER_HEAD_DIM, SiglipConfig, SliceConfig, WhisperConfig};
 pub use model::{
-    Defaults, EncoderConfig, EncoderPart, FORMAT, FileRecord, GraphPart, ModelConfig, Padding,
-    PaddingSide, PromptFormat,
+    Conditioning, Defaults, EncoderConfig, EncoderPart, FORMAT, FileRecord, GraphPart, ModelConfig,
+    Padding, PaddingSide, PromptFormat,
 };
 pub use qwen2::Qwen2Config;
 pub use qwen2_5_vl::{

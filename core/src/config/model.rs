@@ -10,7 +10,6 @@ use super::{
     Qwen2_5VlConfig, Qwen2Config, SchedulerConfig, VaeConfig, check, parse,
 };
 use crate::error::{Error, Result};
-use crate::request::{Conditioning, Part, Prompt};
 use crate::video::sampling::Sampling;
 use crate::weights::Component;
 
@@ -149,24 +148,6 @@ impl EncoderConfig {
         }
     }
 
-    /// Refuses what it can't read, before any weight is.
-    ///
-    /// # Errors
-    /// [`Error::Modality`] naming the models that can.
-    pub fn check(&self, prompt: &Prompt) -> Result<()> {
-        let sounds = prompt
-            .all_parts()
-            .any(|part| matches!(part, Part::Audio(_)));
-        match sounds && !self.hears() {
-            true => Err(Error::Modality {
-                model: self.family().into(),
-                modality: "audio",
-                alternatives: "MiniCPM-o 2.6",
-            }),
-            false => Ok(()),
-        }
-    }
-
     /// How its tensors are named.
     pub fn component(&self) -> Component {
         match self {
@@ -261,6 +242,16 @@ impl Default for Defaults {
             modalities: vec!["text".into(), "image".into()],
         }
     }
+}
+
+/// Whose hidden states paint the picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Conditioning {
+    /// The prompt's own tokens (X2I's text2image).
+    Prompt,
+    /// The tokens of the LLM's answer (X2I's reasoning2image).
+    Answer,
 }
 
 /// How the user's words are wrapped.

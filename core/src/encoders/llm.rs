@@ -11,7 +11,7 @@ use super::sampling::Sampler;
 use super::sequence::Sequence;
 use super::{EncodeOptions, Encoded};
 use crate::config::{GenerationConfig, Qwen2Config};
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 use crate::request::{Conditioning, OnProgress, Phase, report};
 use crate::tokenizer::{SpecialTokens, Tokenizer};
 use crate::weights::Scope;
@@ -139,7 +139,7 @@ impl Llm {
                 let text = self.tokenizer.decode(&answer.tokens, SpecialTokens::Skip)?;
                 let hidden_states = answer.hidden_states.ok_or_else(|| {
                     Error::request(
-                        "--answer",
+                        Field::Conditioning,
                         "the LLM's answer is empty; paint from the prompt, or ask for more tokens",
                     )
                 })?;

@@ -5,7 +5,7 @@
 
 use crate::config::{Padding, PaddingSide};
 use crate::encoders::qwen2::Position;
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 
 /// What the decoder reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +78,7 @@ pub fn pad(
                     "has {} tokens with its pictures; only {max_length} are read, which would cut a picture",
                     ids.len()
                 );
-                return Err(Error::request("prompt", reason));
+                return Err(Error::request(Field::Prompt, reason));
             }
             ids.truncate(max_length);
             keep.truncate(max_length);
@@ -93,7 +93,7 @@ pub fn pad(
         keep.splice(at..at, std::iter::repeat_n(false, missing));
     }
     if ids.is_empty() {
-        return Err(Error::request("prompt", "has no tokens"));
+        return Err(Error::request(Field::Prompt, "has no tokens"));
     }
     if ids.len() > most {
         let shown = ids.iter().filter(|id| placeholders.contains(id)).count();
@@ -103,7 +103,7 @@ pub fn pad(
                 " ({shown} are of what is shown or heard: give fewer, smaller or shorter ones)"
             );
         }
-        return Err(Error::request("prompt", reason));
+        return Err(Error::request(Field::Prompt, reason));
     }
     Ok(Padded { ids, keep })
 }
@@ -123,7 +123,7 @@ pub fn expand(kind: &str, ids: &[u32], placeholder: u32, counts: &[usize]) -> Re
             "has {found} {kind} placeholders for {} {kind}s; leave the placeholder token out of the text",
             counts.len()
         );
-        return Err(Error::request("prompt", reason));
+        return Err(Error::request(Field::Prompt, reason));
     }
     let mut counts = counts.iter();
     let repeated = ids.iter().flat_map(|&id| {

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 
@@ -54,7 +54,7 @@ impl Block for SingleStreamBlock {
 /// Where blocks that did not fit are read from, again and again.
 #[derive(Debug, Clone)]
 pub(super) struct Stream {
-    pub weights: Rc<Weights>,
+    pub weights: Arc<Weights>,
     pub device: Device,
     pub config: FluxConfig,
     pub input_bits: InputBits,

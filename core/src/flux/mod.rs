@@ -9,7 +9,7 @@ pub mod latents;
 mod layers;
 pub mod noise;
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -113,7 +113,7 @@ impl Flux {
     pub async fn load_within(
         budget: u64,
         config: &FluxConfig,
-        weights: &Rc<Weights>,
+        weights: &Arc<Weights>,
         scope: &Scope<'_>,
     ) -> Result<Self> {
         let stream = Stream {

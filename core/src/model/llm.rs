@@ -4,11 +4,9 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{
-    ModelSource, exists, gguf_files, join, parent, parse, read, read_json_or_default,
-    read_optional, weight_files,
-};
-use crate::config::{EncoderConfig, EncoderPart, Qwen2_5VlGguf};
+use super::files::{gguf_files, weight_files};
+use super::source::{ModelSource, exists, join, parent, read, read_json_or_default, read_optional};
+use crate::config::{EncoderConfig, EncoderPart, Qwen2_5VlGguf, parse};
 use crate::error::{Error, Result};
 use crate::weights::gguf::MetaValue;
 use crate::weights::{Component, WeightFile, Weights};

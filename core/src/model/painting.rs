@@ -7,10 +7,9 @@
 
 use serde::Deserialize;
 
-use super::{
-    ModelSource, exists, join, one_gguf, open_weights, parent, parse, read_json, weight_files,
-};
-use crate::config::{FluxConfig, GraphPart, SchedulerConfig, VaeConfig};
+use super::files::{one_gguf, open_weights, weight_files};
+use super::source::{ModelSource, exists, join, parent, read_json};
+use crate::config::{FluxConfig, GraphPart, SchedulerConfig, VaeConfig, parse};
 use crate::error::{Error, Result};
 use crate::weights::{Component, Weights};
 

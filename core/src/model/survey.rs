@@ -5,10 +5,11 @@
 
 use serde_json::Value;
 
-use super::{
-    FolderHints, ModelSource, PROJ_STEMS, hints, llm, open_weights, painting, read_json_or_default,
-    read_optional, read_tokenizer, weight_files,
-};
+use super::files::{PROJ_STEMS, open_weights, weight_files};
+use super::hints::{FolderHints, hints};
+use super::source::{ModelSource, read_json_or_default, read_optional};
+use super::tokenizer::read_tokenizer;
+use super::{llm, painting};
 use crate::config::{GraphPart, ModelConfig};
 use crate::error::{Error, Result};
 use crate::weights::{Component, Weights};

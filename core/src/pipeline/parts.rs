@@ -1,7 +1,7 @@
 //! The parts of a model: all on the device, or each loaded when its turn comes and dropped after.
 
 use std::ops::Deref;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use burn::tensor::Device;
 
@@ -27,9 +27,9 @@ pub(super) struct Files {
     tokenizer: Tokenizer,
     encoder: Weights,
     align_net: Weights,
-    flux: Rc<Weights>,
+    flux: Arc<Weights>,
     vae: Weights,
-    control: Option<Rc<Weights>>,
+    control: Option<Arc<Weights>>,
     device: Device,
     input_bits: InputBits,
 }
@@ -95,7 +95,7 @@ impl Files {
             tokenizer: read_tokenizer(source, &config.encoder).await?,
             encoder,
             align_net,
-            flux: Rc::new(flux),
+            flux: Arc::new(flux),
             vae,
             control: options.control.clone(),
             device: device.clone(),

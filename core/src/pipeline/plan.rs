@@ -3,10 +3,10 @@
 //! Weights are counted from the headers, the transformer's activations from the tokens. Left out:
 //! the activations of the other parts, which work while the transformer is not there.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::config::ModelConfig;
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 use crate::flux::FluxBytes;
 use crate::lora::Lora;
 use crate::nn::InputBits;
@@ -23,9 +23,9 @@ pub struct LoadOptions {
     /// How quantized layers round their inputs on the CPU.
     pub input_bits: InputBits,
     /// Changes of the transformer, all of which count.
-    pub loras: Vec<Rc<Lora>>,
+    pub loras: Vec<Arc<Lora>>,
     /// LightControl's nets, for requests with a control.
-    pub control: Option<Rc<Weights>>,
+    pub control: Option<Arc<Weights>>,
 }
 
 /// Which parts of a model stay on the device.
@@ -180,7 +180,7 @@ fn refuse(asked: Option<u64>, needed: u64, what: &str) -> Result<()> {
     const MIB: u64 = 1 << 20;
     match asked {
         Some(asked) if asked < needed => Err(Error::request(
-            "--max-device-memory",
+            Field::MaxDeviceMemory,
             format!(
                 "{} MiB are too few: {what} needs {} MiB",
                 asked / MIB,

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::two_tokens;
+use super::merges::two_tokens;
 use crate::error::{Error, Result};
 use crate::weights::WeightFile;
 use crate::weights::gguf::MetaValue;

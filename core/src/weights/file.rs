@@ -7,13 +7,14 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
 
 use super::gguf::MetaValue;
+use super::header::Header;
 use super::stored::{StoredType, TensorInfo};
 use super::{WeightSource, gguf, memory_len, pickle, quant, read_range, safetensors};
 
@@ -30,17 +31,9 @@ pub enum FileFormat {
     PickleLegacy,
 }
 
-/// What a format's parser finds in a header.
-#[derive(Debug, Default)]
-pub(super) struct Header {
-    pub(super) tensors: BTreeMap<String, TensorInfo>,
-    pub(super) metadata: Vec<(String, MetaValue)>,
-    pub(super) config: Option<serde_json::Value>,
-}
-
 /// A weight file with its header parsed; tensor values stay in the source.
 pub struct WeightFile {
-    source: Rc<dyn WeightSource>,
+    source: Arc<dyn WeightSource>,
     format: FileFormat,
     header: Header,
 }
@@ -70,7 +63,7 @@ impl WeightFile {
     /// # Errors
     /// [`Error::Format`] for a file that breaks its format's rules or is none of the formats;
     /// [`Error::Io`] when reading fails.
-    pub async fn open(source: Rc<dyn WeightSource>) -> Result<Self> {
+    pub async fn open(source: Arc<dyn WeightSource>) -> Result<Self> {
         let start = read_range(&*source, 0..source.len().min(16)).await?;
         let format = detect(source.name(), &start, source.len())?;
         drop(start);

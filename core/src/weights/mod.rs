@@ -15,6 +15,7 @@ mod cursor;
 mod file;
 mod footprint;
 pub mod gguf;
+mod header;
 pub mod names;
 pub mod pickle;
 pub mod quant;
@@ -43,8 +44,8 @@ use crate::error::{Error, Result};
 /// A boxed future that stays on its thread: a browser's futures are not `Send`.
 pub type LocalBoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
-/// Random access to one file's bytes.
-pub trait WeightSource {
+/// Random access to one file's bytes. A thread may open a file and another one read it.
+pub trait WeightSource: Send + Sync {
     /// The file's name, for messages.
     fn name(&self) -> &str;
     /// Its length in bytes.

@@ -12,8 +12,8 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 
 use crate::error::{Error, Result};
 
-use super::file::Header;
 use super::gguf::MetaValue;
+use super::header::Header;
 use super::stored::{StoredType, TensorInfo, element_count};
 use super::{WeightSource, read_range};
 

@@ -50,17 +50,20 @@ pub struct Scope<'a> {
     input_bits: InputBits,
 }
 
-impl<'a> Scope<'a> {
-    pub(super) fn root(weights: &'a Weights, device: &'a Device) -> Self {
-        Self {
-            weights,
+impl Weights {
+    /// The names from the root, for tensors that go to `device`.
+    pub fn scope<'a>(&'a self, device: &'a Device) -> Scope<'a> {
+        Scope {
+            weights: self,
             device,
             prefix: String::new(),
             on_read: None,
             input_bits: InputBits::default(),
         }
     }
+}
 
+impl<'a> Scope<'a> {
     /// The same, told to `on_read`.
     pub fn heard_by(self, on_read: &'a dyn OnRead) -> Self {
         Self {

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::btree_map;
 use std::ops::Range;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use burn::tensor::Device;
 use bytes::Bytes;
@@ -18,7 +18,6 @@ use crate::lora::{Adapters, Lora, LowRank};
 use super::file::{HostTensor, WeightFile};
 use super::footprint::Target;
 use super::names::{Component, Layout, Translator};
-use super::scope::Scope;
 use super::stored::{StoredType, element_count};
 use super::{WeightSource, memory_len, quant};
 
@@ -118,7 +117,7 @@ impl Weights {
     pub async fn open(
         label: impl Into<String>,
         component: Component,
-        sources: Vec<Rc<dyn WeightSource>>,
+        sources: Vec<Arc<dyn WeightSource>>,
     ) -> Result<Self> {
         let mut files = Vec::with_capacity(sources.len());
         for source in sources {
@@ -201,7 +200,7 @@ impl Weights {
     ///
     /// # Errors
     /// [`Error::Lora`] for a file of which a part fits no matrix here.
-    pub fn adapt(&mut self, loras: &[Rc<Lora>]) -> Result<()> {
+    pub fn adapt(&mut self, loras: &[Arc<Lora>]) -> Result<()> {
         self.adapters = Adapters::new(loras, |layer| self.shape(&format!("{layer}.weight")))?;
         Ok(())
     }
@@ -374,11 +373,6 @@ impl Weights {
             file: self.label.clone(),
             name: name.to_owned(),
         })
-    }
-
-    /// The names from the root, for tensors that go to `device`.
-    pub fn scope<'a>(&'a self, device: &'a Device) -> Scope<'a> {
-        Scope::root(self, device)
     }
 
     /// Looks through all files and sorts their tensors by our names.

@@ -1,15 +1,15 @@
 //! Files built in memory, and the few calls that every test makes.
 
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use x2i_core::weights::{MemorySource, StoredType, WeightFile, WeightSource};
 
 /// What messages call a file made here.
 pub const FILE: &str = "test-file";
 
-pub fn source(bytes: Vec<u8>) -> Rc<dyn WeightSource> {
-    Rc::new(MemorySource::new(FILE, bytes))
+pub fn source(bytes: Vec<u8>) -> Arc<dyn WeightSource> {
+    Arc::new(MemorySource::new(FILE, bytes))
 }
 
 pub fn open(bytes: Vec<u8>) -> x2i_core::Result<WeightFile> {

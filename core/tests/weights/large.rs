@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use burn::tensor::Device;
 use x2i_core::Result;
@@ -72,7 +72,7 @@ fn gguf(name: &str, offset: u64) -> Endless {
 
 fn bytes(file: Endless, name: &str) -> Vec<u8> {
     pollster::block_on(async {
-        let file = WeightFile::open(Rc::new(file)).await.unwrap();
+        let file = WeightFile::open(Arc::new(file)).await.unwrap();
         file.read(name).await.unwrap().bytes.into_owned()
     })
 }
@@ -92,7 +92,7 @@ fn the_bytes_of_a_part_are_counted_over_4_gib() {
         ("decoder.conv_out.weight", "I8", &[3, GIB], 3 * GIB),
         ("encoder.conv_in.weight", "I8", &[GIB], GIB),
     ];
-    let source = Rc::new(safetensors(&tensors));
+    let source = Arc::new(safetensors(&tensors));
     let weights = pollster::block_on(Weights::open("vae", Component::Vae, vec![source])).unwrap();
     assert_eq!(weights.byte_len(""), 7 * GIB);
     assert_eq!(weights.byte_len("decoder"), 6 * GIB);
@@ -102,7 +102,7 @@ fn the_bytes_of_a_part_are_counted_over_4_gib() {
 fn a_tensor_that_no_memory_holds_is_refused_by_name() {
     let rows = 1u64 << 61;
     let tensor: (&str, &str, &[u64], u64) = ("conv_in.weight", "F32", &[rows], 4 * rows);
-    let file = Rc::new(safetensors(&[tensor]));
+    let file = Arc::new(safetensors(&[tensor]));
     let message = pollster::block_on(async {
         let file = WeightFile::open(file).await.unwrap();
         file.read("conv_in.weight").await.unwrap_err().to_string()
@@ -124,7 +124,7 @@ fn a_tensor_that_only_its_blocks_fit_is_refused_as_f32() {
         &[rows as u64, columns as u64],
         1 << 61,
     );
-    let source = Rc::new(safetensors(&[tensor]));
+    let source = Arc::new(safetensors(&[tensor]));
     let weights = pollster::block_on(Weights::open("vae", Component::Vae, vec![source])).unwrap();
     let device = Device::flex();
     let read = weights.scope(&device);

@@ -2,7 +2,7 @@
 //! before a weight of the model is read.
 
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use x2i_core::png::{ControlRecord, InitRecord, LoraRecord, Metadata, UsedFile};
@@ -22,14 +22,14 @@ const STRENGTH: f64 = 0.6;
 #[derive(Debug)]
 struct Steering {
     control: Control,
-    weights: Rc<Weights>,
+    weights: Arc<Weights>,
     record: ControlRecord,
 }
 
 /// All of it, and the records that repeat it.
 #[derive(Debug, Default)]
 pub struct Adapters {
-    loras: Vec<(Rc<Lora>, LoraRecord)>,
+    loras: Vec<(Arc<Lora>, LoraRecord)>,
     init: Option<(Init, InitRecord)>,
     control: Option<Steering>,
 }
@@ -116,14 +116,14 @@ impl Adapters {
     }
 }
 
-fn open_lora(path: &Path, given: &Path, scale: f32) -> Result<(Rc<Lora>, LoraRecord)> {
-    let source = Rc::new(MappedFile::open(path)?);
+fn open_lora(path: &Path, given: &Path, scale: f32) -> Result<(Arc<Lora>, LoraRecord)> {
+    let source = Arc::new(MappedFile::open(path)?);
     let lora = pollster::block_on(Lora::open(source, scale))?;
     let weights = UsedFile {
         file: given.display().to_string(),
         sha256: hash_file(path)?,
     };
-    Ok((Rc::new(lora), LoraRecord { weights, scale }))
+    Ok((Arc::new(lora), LoraRecord { weights, scale }))
 }
 
 /// The control of the flags, where they are silent that of the replayed picture.
@@ -167,7 +167,7 @@ fn open_control(
     let weights = Weights::open(
         label.clone(),
         Component::LightControl,
-        vec![Rc::new(source)],
+        vec![Arc::new(source)],
     );
     let weights = pollster::block_on(weights).context("--control-weights")?;
     let record = ControlRecord {
@@ -183,7 +183,7 @@ fn open_control(
     };
     Ok(Steering {
         control: Control { image, scale },
-        weights: Rc::new(weights),
+        weights: Arc::new(weights),
         record,
     })
 }

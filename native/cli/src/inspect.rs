@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{BufReader, Read, Write};
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -145,7 +145,7 @@ fn metadata_rows(metadata: &Metadata) -> Vec<Vec<String>> {
 }
 
 fn inspect_weights(path: &Path, args: &InspectArgs) -> Result<String> {
-    let source: Rc<dyn WeightSource> = Rc::new(MappedFile::open(path)?);
+    let source: Arc<dyn WeightSource> = Arc::new(MappedFile::open(path)?);
     let length = source.len();
     let file = pollster::block_on(WeightFile::open(source)).context("inspect")?;
     let report = report::file_report(&file);

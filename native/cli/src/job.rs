@@ -4,10 +4,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 use x2i_core::png::{self, Metadata, PartRecord};
-use x2i_core::{Conditioning, Error, ModelConfig, Prompt, Request};
+use x2i_core::{Conditioning, ModelConfig, Prompt, Request};
 
 use crate::flags::{GenerateArgs, Size};
 use x2i_engine::output::{self, Output};
@@ -74,7 +74,7 @@ pub fn plan(
     };
     for job in &jobs {
         job.request.validate()?;
-        config.encoder.config.check(&job.request.prompt)?;
+        job.request.prompt.check(&config.encoder.config)?;
     }
     Ok(jobs)
 }
@@ -106,7 +106,7 @@ fn plan_flags(
     let seeds: Vec<u64> = (0..u64::from(args.num_images.unwrap_or(1)))
         .map(|n| seed.wrapping_add(n))
         .collect();
-    let outputs = Output::plan(args.output(), &seeds)?;
+    let outputs = Output::plan(args.output(), &seeds).context("-o")?;
     let job = |(seed, output)| Job {
         request: Request {
             seed,
@@ -203,7 +203,7 @@ fn batch_job(
     );
     let size = line.size.map(|size| {
         size.parse::<Size>()
-            .map_err(|reason| Error::request("size", reason))
+            .map_err(|reason| anyhow!("size: {reason}"))
     });
     let conditioning = line.answer.map(|answer| match answer {
         true => Conditioning::Answer,

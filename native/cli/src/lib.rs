@@ -15,14 +15,20 @@ mod parts;
 mod progress;
 mod table;
 mod weights_report;
+mod words;
 
 /// The exit code after Ctrl-C: 128 and SIGINT's number, as shells have it.
 pub const EXIT_CANCELLED: u8 = 130;
 
-/// The chain of causes on one line; a cause that the message above it already quotes is left out.
+/// The chain of causes on one line, in this program's words; a cause that the message above it
+/// already quotes is left out.
 pub fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
-    for cause in error.chain().map(ToString::to_string) {
+    for cause in error.chain() {
+        let cause = match cause.downcast_ref() {
+            Some(error) => words::sentence(error),
+            None => cause.to_string(),
+        };
         if line.contains(&cause) {
             continue;
         }

@@ -6,6 +6,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use tempfile::NamedTempFile;
 use x2i_core::{Error, Result};
 
@@ -22,15 +23,12 @@ impl Output {
     /// The outputs of pictures with these seeds, from `-o`.
     ///
     /// # Errors
-    /// [`Error::Request`] for several pictures on standard output, or a name that is not a PNG's.
-    pub fn plan(output: &Path, seeds: &[u64]) -> Result<Vec<Self>> {
+    /// For several pictures on standard output, or a name that is not a PNG's.
+    pub fn plan(output: &Path, seeds: &[u64]) -> anyhow::Result<Vec<Self>> {
         if output == Path::new("-") {
             return match seeds.len() {
                 1 => Ok(vec![Self::Stdout]),
-                n => Err(Error::request(
-                    "-o",
-                    format!("`-` takes one picture, not {n}"),
-                )),
+                n => bail!("`-` takes one picture, not {n}"),
             };
         }
         if output.is_dir() || output.as_os_str().as_encoded_bytes().ends_with(b"/") {
@@ -175,7 +173,7 @@ fn failed(path: &Path, error: io::Error) -> Error {
     }
 }
 
-fn check_extension(path: &Path) -> Result<()> {
+fn check_extension(path: &Path) -> anyhow::Result<()> {
     const OTHERS: [&str; 9] = [
         "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "avif", "svg",
     ];
@@ -184,13 +182,10 @@ fn check_extension(path: &Path) -> Result<()> {
         .map(|extension| extension.to_string_lossy().to_lowercase())
         .unwrap_or_default();
     if OTHERS.contains(&extension.as_str()) {
-        return Err(Error::request(
-            "-o",
-            format!(
-                "{}: pictures are written as PNG; name it .png",
-                path.display()
-            ),
-        ));
+        bail!(
+            "{}: pictures are written as PNG; name it .png",
+            path.display()
+        );
     }
     Ok(())
 }

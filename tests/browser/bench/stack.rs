@@ -2,7 +2,7 @@
 //!
 //! Weights, sizes and inputs come from `make_stack.py`, which writes the same graph as ONNX.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::Deserialize;
@@ -45,7 +45,7 @@ impl Stack {
     pub async fn load(weights: Vec<u8>, facts: &str, device: &str) -> Result<Stack, JsValue> {
         let facts: Facts = serde_json::from_str(facts).map_err(error)?;
         let device = device::open(device.parse()?).await?.device;
-        let source = Rc::new(MemorySource::new("weights", weights));
+        let source = Arc::new(MemorySource::new("weights", weights));
         let weights = Weights::open("stack", Component::Flux, vec![source])
             .await
             .map_err(error)?;

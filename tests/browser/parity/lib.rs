@@ -4,11 +4,12 @@
 //! choosing cases and judging console messages, which is `parity.spec.ts`.
 
 use std::pin::pin;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
 use js_sys::{Function, Promise, Uint8Array};
+use send_wrapper::SendWrapper;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use x2i_core::model::ModelSource;
@@ -56,7 +57,10 @@ impl Parity {
         let choice = device.parse()?;
         Ok(Self {
             opened: device::open(choice).await?,
-            files: Files { paths, read },
+            files: Files {
+                paths,
+                read: SendWrapper::new(read),
+            },
         })
     }
 
@@ -102,7 +106,7 @@ impl Parity {
 /// Golden files behind a function of JavaScript.
 struct Files {
     paths: Vec<String>,
-    read: Function,
+    read: SendWrapper<Function>,
 }
 
 impl ModelSource for Files {
@@ -110,7 +114,7 @@ impl ModelSource for Files {
         "goldens"
     }
 
-    fn open<'a>(&'a self, path: &'a str) -> LocalBoxFuture<'a, Result<Rc<dyn WeightSource>>> {
+    fn open<'a>(&'a self, path: &'a str) -> LocalBoxFuture<'a, Result<Arc<dyn WeightSource>>> {
         Box::pin(async move {
             // Asking a server for what is not there would be an error in the console.
             if !self.paths.iter().any(|known| known == path) {
@@ -124,7 +128,7 @@ impl ModelSource for Files {
             let promise = Promise::resolve(&promise.map_err(failed)?);
             let bytes = JsFuture::from(promise).await.map_err(failed)?;
             let bytes = Uint8Array::new(&bytes).to_vec();
-            Ok(Rc::new(MemorySource::new(path, bytes)) as Rc<dyn WeightSource>)
+            Ok(Arc::new(MemorySource::new(path, bytes)) as Arc<dyn WeightSource>)
         })
     }
 }

@@ -1,5 +1,7 @@
 //! AlignNet in all its mixes and file forms, and at the published sizes.
 
+use std::sync::Arc;
+
 use burn::tensor::{Tensor, TensorData};
 use serde_json::Value;
 use x2i_core::align_net::AlignNet;
@@ -118,7 +120,7 @@ pub async fn run_real_dims(case: &Case<'_>, report: &mut Report) -> Outcome {
 
         let source = MemorySource::new(name.clone(), safetensors_bytes(&tensors)?);
         drop(tensors);
-        let file = WeightFile::open(std::rc::Rc::new(source)).await?;
+        let file = WeightFile::open(Arc::new(source)).await?;
         let weights = Weights::new(name.clone(), Component::AlignNet, vec![file])?;
         let align_net = load(case, name, None, &weights).await?;
         drop(weights);

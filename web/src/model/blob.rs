@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use js_sys::Uint8Array;
+use send_wrapper::SendWrapper;
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::Blob;
@@ -15,14 +16,16 @@ use crate::failure::describe;
 /// A `Blob`, or a `File` from the visitor's disk.
 pub struct BlobFile {
     name: String,
-    blob: Blob,
+    blob: SendWrapper<Blob>,
 }
 
 impl BlobFile {
     /// A file called `name` in messages.
     pub fn new(name: impl Into<String>, blob: Blob) -> Self {
-        let name = name.into();
-        Self { name, blob }
+        Self {
+            name: name.into(),
+            blob: SendWrapper::new(blob),
+        }
     }
 
     async fn read_range(&self, Range { start, end }: Range<u64>) -> Result<Vec<u8>, JsValue> {

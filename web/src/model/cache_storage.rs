@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use js_sys::{Array, Promise, Uint8Array};
+use send_wrapper::SendWrapper;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Cache, Request, Response};
@@ -20,7 +21,7 @@ type JsResult<T> = Result<T, JsValue>;
 /// The entries of one model.
 #[derive(Debug, Clone)]
 pub struct Bucket {
-    cache: Cache,
+    cache: SendWrapper<Cache>,
     prefix: String,
 }
 
@@ -31,7 +32,7 @@ impl Bucket {
     /// What the browser throws: no Cache Storage (not a secure context), storage blocked.
     pub async fn open(model: &str) -> JsResult<Self> {
         Ok(Self {
-            cache: open().await?,
+            cache: SendWrapper::new(open().await?),
             prefix: prefix(model),
         })
     }

@@ -1,8 +1,8 @@
 //! One file of a model, read by ranges from the cache or from the network.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
 use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use x2i_core::weights::{LocalBoxFuture, WeightSource};
 use x2i_core::{Error, Result as CoreResult};
@@ -21,6 +21,9 @@ pub struct WebFile {
     origin: Origin,
 }
 
+/// Where kept bytes begin, and they.
+type Window = (u64, Vec<u8>);
+
 /// Where bytes come from.
 pub struct Origin(Kind);
 
@@ -31,8 +34,7 @@ enum Kind {
     },
     Remote {
         file: RemoteFile,
-        /// Where the kept bytes begin, and they.
-        window: RefCell<(u64, Vec<u8>)>,
+        window: Mutex<Window>,
     },
 }
 
@@ -44,7 +46,7 @@ impl Origin {
 
     /// A file on the network, whose small neighbouring reads share a request.
     pub fn remote(file: RemoteFile) -> Self {
-        let window = RefCell::default();
+        let window = Mutex::default();
         Self(Kind::Remote { file, window })
     }
 }
@@ -68,22 +70,29 @@ impl WebFile {
         match &self.origin.0 {
             Kind::Stored { store, key } => store.read(key, range).await,
             Kind::Remote { file, window } => {
-                if let Some(found) = inside(&window.borrow(), &range) {
+                if let Some(found) = inside(&lock(window), &range) {
                     return Ok(found);
                 }
                 if end - start >= WINDOW {
                     return file.read(range).await;
                 }
                 let bytes = file.read(start..(start + WINDOW).min(length)).await?;
-                *window.borrow_mut() = (start, bytes);
-                Ok(inside(&window.borrow(), &range).unwrap_or_default())
+                let kept = (start, bytes);
+                let found = inside(&kept, &range).unwrap_or_default();
+                *lock(window) = kept;
+                Ok(found)
             }
         }
     }
 }
 
+/// No panic happens while it is held.
+fn lock(window: &Mutex<Window>) -> MutexGuard<'_, Window> {
+    window.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The range, where a window of bytes from `first` on holds all of it.
-fn inside((first, bytes): &(u64, Vec<u8>), range: &Range<u64>) -> Option<Vec<u8>> {
+fn inside((first, bytes): &Window, range: &Range<u64>) -> Option<Vec<u8>> {
     let at = |position: u64| usize::try_from(position.checked_sub(*first)?).ok();
     let found = bytes.get(at(range.start)?..at(range.end)?)?;
     Some(found.to_vec())

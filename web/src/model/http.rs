@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use gloo_net::http::{Request, Response};
 use js_sys::Uint8Array;
+use send_wrapper::SendWrapper;
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{AbortSignal, ReadableStreamDefaultReader};
@@ -17,12 +18,12 @@ use crate::js;
 #[derive(Debug, Clone)]
 pub struct RemoteFile {
     url: String,
-    signal: Option<AbortSignal>,
+    signal: Option<SendWrapper<AbortSignal>>,
 }
 
 impl RemoteFile {
     /// The file at `url`; `signal` stops every request.
-    pub fn new(url: String, signal: Option<AbortSignal>) -> Self {
+    pub fn new(url: String, signal: Option<SendWrapper<AbortSignal>>) -> Self {
         Self { url, signal }
     }
 
@@ -105,7 +106,7 @@ impl RemoteFile {
     }
 
     async fn send(&self, range: Option<Range<u64>>) -> Result<Response> {
-        let mut request = Request::get(&self.url).abort_signal(self.signal.as_ref());
+        let mut request = Request::get(&self.url).abort_signal(self.signal.as_deref());
         if let Some(Range { start, end }) = range {
             request = match end {
                 u64::MAX => request.header("range", &format!("bytes={start}-")),

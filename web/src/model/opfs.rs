@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use js_sys::{AsyncIterator, Promise, Uint8Array};
+use send_wrapper::SendWrapper;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
@@ -20,7 +21,7 @@ type JsResult<T> = Result<T, JsValue>;
 
 /// The folder of one model.
 #[derive(Debug, Clone)]
-pub struct Folder(FileSystemDirectoryHandle);
+pub struct Folder(SendWrapper<FileSystemDirectoryHandle>);
 
 impl Folder {
     /// Opens or makes the folder of a model.
@@ -33,7 +34,8 @@ impl Folder {
         if handles.is_undefined() || is_worker.is_undefined() {
             return Err(js_sys::Error::new("no synchronous file handles here").into());
         }
-        Ok(Self(folder(&root().await?, &encode(model)).await?))
+        let folder = folder(&root().await?, &encode(model)).await?;
+        Ok(Self(SendWrapper::new(folder)))
     }
 
     /// Bytes of a file, whole or not; 0 when it is not there.

@@ -1,8 +1,9 @@
 //! A model's files as core reads them: each from the cache, memory or the network.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
+use send_wrapper::SendWrapper;
 use serde::Serialize;
 use web_sys::AbortSignal;
 use x2i_core::Result as CoreResult;
@@ -34,16 +35,16 @@ pub enum CachePolicy {
 /// A model whose files are at hand.
 pub struct WebModel {
     location: Location,
-    config: Option<Rc<MemorySource>>,
+    config: Option<Arc<MemorySource>>,
     places: BTreeMap<String, Place>,
     store: Option<Store>,
-    signal: Option<AbortSignal>,
+    signal: Option<SendWrapper<AbortSignal>>,
 }
 
 /// Where a file is.
 enum Place {
     Stored { key: String, bytes: u64 },
-    Memory(Rc<MemorySource>),
+    Memory(Arc<MemorySource>),
     Remote { bytes: u64 },
 }
 
@@ -128,6 +129,7 @@ impl WebModel {
     }
 
     fn new(location: Location, store: Option<Store>, signal: Option<AbortSignal>) -> Self {
+        let signal = signal.map(SendWrapper::new);
         Self {
             location,
             config: None,
@@ -154,7 +156,7 @@ impl WebModel {
             (Err(failure), _) => return Err(failure),
         };
         let config = ModelConfig::from_json(CONFIG, &json)?;
-        self.config = Some(Rc::new(MemorySource::new(CONFIG, json)));
+        self.config = Some(Arc::new(MemorySource::new(CONFIG, json)));
         Ok(config)
     }
 
@@ -222,7 +224,7 @@ impl WebModel {
         }
         if policy == CachePolicy::Keep && record.bytes <= MEMORY_LIMIT {
             let bytes = download.hold().await?;
-            return Ok(Place::Memory(Rc::new(MemorySource::new(path, bytes))));
+            return Ok(Place::Memory(Arc::new(MemorySource::new(path, bytes))));
         }
         events.warning(&Failure::new(
             "unverified",
@@ -243,7 +245,7 @@ impl WebModel {
         Ok(RemoteFile::new(url, self.signal.clone()))
     }
 
-    async fn open_file(&self, path: &str) -> CoreResult<Rc<dyn WeightSource>> {
+    async fn open_file(&self, path: &str) -> CoreResult<Arc<dyn WeightSource>> {
         if let (CONFIG, Some(config)) = (path, &self.config) {
             return Ok(config.clone());
         }
@@ -264,7 +266,7 @@ impl WebModel {
                 )
             }
         };
-        Ok(Rc::new(WebFile::new(path, bytes, origin)))
+        Ok(Arc::new(WebFile::new(path, bytes, origin)))
     }
 }
 
@@ -284,7 +286,7 @@ impl ModelSource for WebModel {
         &self.location.name
     }
 
-    fn open<'a>(&'a self, path: &'a str) -> LocalBoxFuture<'a, CoreResult<Rc<dyn WeightSource>>> {
+    fn open<'a>(&'a self, path: &'a str) -> LocalBoxFuture<'a, CoreResult<Arc<dyn WeightSource>>> {
         Box::pin(self.open_file(path))
     }
 }

@@ -25,7 +25,7 @@ use super::llm::Llm;
 use super::sequence::{PadWith, Padded, Positions, Sequence, pad};
 use super::{EncodeOptions, Encoded};
 use crate::config::{EncoderPart, InternVl2_5Config, Padding};
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 use crate::request::{Conditioning, OnProgress, Phase, Prompt, report};
 use crate::tokenizer::Tokenizer;
 use crate::weights::Scope;
@@ -165,7 +165,7 @@ impl InternVl2_5 {
             let reason = format!(
                 "has {found} {CONTEXT} for the {needed} tokens of its pictures; leave {CONTEXT} out of the text"
             );
-            return Err(Error::request("prompt", reason));
+            return Err(Error::request(Field::Prompt, reason));
         }
         Ok(())
     }

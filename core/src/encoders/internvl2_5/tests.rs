@@ -3,7 +3,7 @@
 //! stretched position embedding.
 
 use std::ops::ControlFlow;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use burn::tensor::Device;
 use serde_json::{Value, json};
@@ -127,7 +127,7 @@ fn weights(shapes: Vec<(String, Vec<usize>)>) -> Weights {
     }
     let header = serde_json::to_vec(&header).unwrap();
     let file = [&(header.len() as u64).to_le_bytes()[..], &header, &values].concat();
-    let source = Rc::new(MemorySource::new("tiny.safetensors", file));
+    let source = Arc::new(MemorySource::new("tiny.safetensors", file));
     pollster::block_on(Weights::open("tiny", Component::InternVl2_5, vec![source])).unwrap()
 }
 

@@ -11,7 +11,7 @@ use super::slices::Sliced;
 use crate::audio::log_mel::Mel;
 use crate::config::PromptFormat;
 use crate::encoders::sequence::Sequence;
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 use crate::prompt::{self, Pictures};
 use crate::request::{Part, Prompt, joined_text};
 use crate::video::Video;
@@ -232,7 +232,7 @@ fn place_of(shown: &Shown) -> &'static str {
 fn misplaced(place: &str) -> Error {
     let reason =
         format!("has another number of `{place}` than is shown or heard; leave it out of the text");
-    Error::request("prompt", reason)
+    Error::request(Field::Prompt, reason)
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ use super::{EncodeOptions, Encoded};
 use crate::audio::Audio;
 use crate::audio::log_mel::{CLIP, HOP, LogMel, Mel};
 use crate::config::{EncoderPart, MiniCpmOConfig, Padding, PreprocessorConfig, SliceConfig};
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 use crate::image::resize::resize_bicubic;
 use crate::request::{OnProgress, Part, Phase, Prompt, report};
 use crate::tokenizer::chat::VisionIds;
@@ -186,7 +186,7 @@ impl MiniCpmO {
                 let reason = format!(
                     "has {found} `{PLACEHOLDER}` for {tokens} tokens of what is shown or heard; leave it out of the text"
                 );
-                return Err(Error::request("prompt", reason));
+                return Err(Error::request(Field::Prompt, reason));
             }
         }
         let padding = match padding {

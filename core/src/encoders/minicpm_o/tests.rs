@@ -1,7 +1,7 @@
 //! The whole encoder on a model of made-up weights.
 
 use std::ops::ControlFlow;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use burn::tensor::Device;
 use serde_json::json;
@@ -165,7 +165,7 @@ fn weights(stored: StoredType, keep: impl Fn(&str) -> bool) -> Weights {
         body.write_tensor(&quant::quantize(&values, type_of(name, shape)))
             .unwrap();
     }
-    let source = Rc::new(MemorySource::new("tiny.gguf", body.finish().unwrap()));
+    let source = Arc::new(MemorySource::new("tiny.gguf", body.finish().unwrap()));
     pollster::block_on(Weights::open("tiny", Component::MiniCpmO, vec![source])).unwrap()
 }
 

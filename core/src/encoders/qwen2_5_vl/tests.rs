@@ -1,7 +1,7 @@
 //! The whole encoder on a model of a few hundred made-up weights.
 
 use std::ops::ControlFlow;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 use serde_json::json;
@@ -98,7 +98,7 @@ fn weights() -> Weights {
     }
     let header = serde_json::to_vec(&header).unwrap();
     let file = [&(header.len() as u64).to_le_bytes()[..], &header, &values].concat();
-    let source = Rc::new(MemorySource::new("tiny.safetensors", file));
+    let source = Arc::new(MemorySource::new("tiny.safetensors", file));
     pollster::block_on(Weights::open("tiny", Component::Qwen2_5Vl, vec![source])).unwrap()
 }
 
@@ -357,7 +357,7 @@ fn an_answer_of_one_token_can_not_paint() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.starts_with("--answer: the LLM's answer is empty"),
+        error.starts_with("conditioning: the LLM's answer is empty"),
         "{error}"
     );
 }
@@ -464,7 +464,7 @@ fn sounds_are_refused_by_the_name_of_a_model_that_hears() {
     let prompt = Prompt::new(vec![Part::Audio(sound)]);
     let model = greedy();
     let error = encode(&model, &prompt, &options(Conditioning::Prompt)).unwrap_err();
-    let checked = EncoderConfig::Qwen2_5Vl(model.config.clone()).check(&prompt);
+    let checked = prompt.check(&EncoderConfig::Qwen2_5Vl(model.config.clone()));
     for error in [error, checked.unwrap_err()] {
         assert_eq!(
             error.to_string(),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use crate::error::{Error, Result};
 use crate::weights::WeightSource;
 use crate::weights::cursor::{Cursor, Stop, parse_prefix};
-use crate::weights::file::Header;
+use crate::weights::header::Header;
 use crate::weights::stored::{StoredType, TensorInfo, element_count};
 
 use super::{

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::weights::file::Header;
+use crate::weights::header::Header;
 use crate::weights::stored::TensorInfo;
 
 use super::machine::Loaded;

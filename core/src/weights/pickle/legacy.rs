@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use crate::error::{Error, Result};
 use crate::weights::cursor::{Cursor, Stop, parse_prefix};
-use crate::weights::file::Header;
+use crate::weights::header::Header;
 use crate::weights::{WeightSource, read_range};
 
 use super::flatten::{Flat, flatten};

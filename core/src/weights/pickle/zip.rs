@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::weights::cursor::{Cursor, Stop};
-use crate::weights::file::Header;
+use crate::weights::header::Header;
 use crate::weights::{WeightSource, read_range};
 
 use super::flatten::flatten;

@@ -3,8 +3,8 @@
 //! Q2_K, Q3_K and Q6_K keep two bits of each number in the same order: a byte holds those of the
 //! numbers i, i + 32, i + 64 and i + 96 of one half of the block.
 
+use super::block::{SUPER, half};
 use super::q4_k::unpack_scale;
-use super::{SUPER, half};
 
 /// Numbers in a sub-block of Q2_K, Q3_K and Q6_K.
 const SUB: usize = 16;

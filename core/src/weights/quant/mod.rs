@@ -4,6 +4,7 @@
 //! compiled without fused multiply-add. Every block type that [`StoredType`] knows is read; Q8_0,
 //! Q4_0 and Q4_K are made. Left out: importance matrices, and ggml's `IQ`, `TQ` and `MXFP4` types.
 
+mod block;
 mod fit;
 mod k_quants;
 mod q4_0;
@@ -14,11 +15,6 @@ mod q8_0;
 use half::{bf16, f16};
 
 use super::stored::StoredType;
-
-/// Numbers in a block of the older types.
-const BLOCK: usize = 32;
-/// Numbers in a block of the `K` types.
-const SUPER: usize = 256;
 
 /// Stores f32 values as `stored`. Integers and booleans are refused: no float weight becomes one.
 ///
@@ -112,21 +108,4 @@ fn widen_blocks<const LEN: usize, const BYTES: usize>(
         load(block, values);
     }
     values
-}
-
-/// A block's scale or offset.
-fn half(bytes: [u8; 2]) -> f32 {
-    f16::from_le_bytes(bytes).to_f32()
-}
-
-/// 1/scale, with 0 for a block of zeros.
-fn inverse(scale: f32) -> f32 {
-    if scale == 0.0 { 0.0 } else { 1.0 / scale }
-}
-
-/// The number of largest magnitude, with its sign; the first of equals.
-fn largest(block: &[f32; BLOCK]) -> f32 {
-    block
-        .iter()
-        .fold(0.0f32, |max, &v| if v.abs() > max.abs() { v } else { max })
 }

@@ -3,7 +3,7 @@
 
 use half::f16;
 
-use super::{BLOCK, half, inverse, largest};
+use super::block::{BLOCK, half, inverse, largest};
 
 pub(super) fn quantize(block: &[f32; BLOCK]) -> [u8; 18] {
     // The number of largest magnitude, with its sign, becomes exactly -8.

@@ -3,8 +3,8 @@
 
 use half::f16;
 
+use super::block::{SUPER, half};
 use super::fit::{LANES, Lanes, fit, round};
-use super::{SUPER, half};
 
 /// Numbers in a sub-block.
 const SUB: usize = 32;

@@ -1,7 +1,7 @@
 //! Q5_0 and Q5_1: as Q4_0 and Q4_1, with the fifth bits of all 32 numbers in four bytes before the
 //! other four. Left out: making them.
 
-use super::{BLOCK, half};
+use super::block::{BLOCK, half};
 
 pub(super) fn dequantize_q5_0(
     [s0, s1, b0, b1, b2, b3, pairs @ ..]: &[u8; 22],

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::{BLOCK, half, inverse, largest};
+use super::block::{BLOCK, half, inverse, largest};
 
 pub(super) fn quantize(block: &[f32; BLOCK]) -> [u8; 34] {
     let scale = largest(block).abs() / 127.0;

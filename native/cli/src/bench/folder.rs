@@ -7,7 +7,7 @@
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -100,7 +100,7 @@ impl<C: Content> Folder<C> {
             return Ok(());
         }
         pollster::block_on(async {
-            let sources = vec![Rc::new(SyntheticSource::new(shapes)) as _];
+            let sources = vec![Arc::new(SyntheticSource::new(shapes)) as _];
             let weights = Weights::open("synthetic", component, sources).await?;
             let tensors = plan::tensors(component, &weights, quantize);
             let metadata = plan::metadata(component, "generated");

@@ -8,7 +8,7 @@
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -114,7 +114,7 @@ fn align_net_shapes(config: &ModelConfig, flux: &FluxConfig) -> Vec<(String, Vec
 /// Writes one part, a tensor at a time.
 fn write_part(path: &Path, component: Component, shapes: &[(String, Vec<usize>)]) -> Result<()> {
     let shown = path.display().to_string();
-    let source = Rc::new(SyntheticSource::new(shapes));
+    let source = Arc::new(SyntheticSource::new(shapes));
     let weights = pollster::block_on(Weights::open("synthetic", component, vec![source as _]))?;
     let tensors = plan::tensors(component, &weights, Quantize::Q4_0);
     let writer = GgufWriter::new(plan::metadata(component, NAME), tensors.clone())?;

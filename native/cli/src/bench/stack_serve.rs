@@ -1,6 +1,6 @@
 //! `x2i bench stack-serve`: our side of `x2i bench stack`, in a process of its own.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::Result;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -38,7 +38,7 @@ struct Stack {
 impl Stack {
     fn load(files: &StackFiles, args: &BenchServeArgs, device: &Device) -> Result<Self> {
         let config = files.config().clone();
-        let source = Rc::new(MappedFile::open(&files.weights(args.variant))?);
+        let source = Arc::new(MappedFile::open(&files.weights(args.variant))?);
         let flux = pollster::block_on(async {
             let weights = Weights::open("stack", Component::Flux, vec![source]).await?;
             Flux::load(&config.transformer, &weights.scope(device)).await

@@ -3,7 +3,7 @@
 //! Weights and latents are generated; the error of each side is relative to ours in f32 on the CPU.
 
 use std::process::Command;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::Result;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -95,7 +95,7 @@ pub(super) fn run_served(args: &BenchVaeServeArgs) -> Result<()> {
 }
 
 fn load(files: &VaeFiles, device: &Device) -> Result<Vae> {
-    let source = Rc::new(MappedFile::open(&files.path(VaeFiles::WEIGHTS))?);
+    let source = Arc::new(MappedFile::open(&files.path(VaeFiles::WEIGHTS))?);
     pollster::block_on(async {
         let weights = Weights::open("vae", Component::Vae, vec![source]).await?;
         let config = &files.content().vae;
