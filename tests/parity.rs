@@ -10,11 +10,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use x2i_engine::device::DeviceChoice;
-use x2i_engine::models::FolderSource;
 use x2i_core::model::ModelSource;
 use x2i_core::weights::{LocalBoxFuture, WeightSource};
 use x2i_core::{Error, Result};
+use x2i_engine::device::DeviceChoice;
+use x2i_engine::models::FolderSource;
 use x2i_parity::{Goldens, TestDevice};
 
 /// The tokenizer that other sets may leave out: it is 10 MB and always the same.

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use x2i_engine::models::FolderSource;
 use x2i_core::weights::gguf::GgufWriter;
 use x2i_core::weights::{MemorySource, StoredType};
 use x2i_core::{
     Error, Image, Init, InputBits, LoadOptions, Lora, Memory, Phase, Pipeline, Preview, Progress,
     Prompt, Request, Steps,
 };
+use x2i_engine::models::FolderSource;
 
 /// Bytes of the last preview and the picture may differ by this much: both are rounded from one f32.
 const GREY_LEVELS: u8 = 1;

@@ -76,6 +76,22 @@ pub enum Error {
         /// What is wrong with it, without the words of any surface.
         reason: Cow<'static, str>,
     },
+    /// What was given for a field can't be used.
+    #[error("{field}: {source}")]
+    Field {
+        /// The field. A surface puts its own word in place of the field's name.
+        field: Field,
+        /// Why.
+        source: Box<Error>,
+    },
+    /// Another field would mend this error; a surface says so in its own words.
+    #[error("{source}")]
+    Remedy {
+        /// What went wrong.
+        source: Box<Error>,
+        /// The field to set.
+        field: Field,
+    },
     /// The prompt holds a kind of input that this model can't read.
     #[error("{model} can't read {modality}; models that can: {alternatives}")]
     Modality {
@@ -148,6 +164,33 @@ impl Error {
         Self::Request {
             field,
             reason: reason.into(),
+        }
+    }
+
+    /// Attributes the error to the field that was given. An error that names a field keeps it.
+    pub fn at(self, field: Field) -> Self {
+        match self {
+            named @ (Self::Request { .. } | Self::Field { .. } | Self::Cancelled) => named,
+            source => Self::Field {
+                field,
+                source: Box::new(source),
+            },
+        }
+    }
+
+    /// Says which field would mend the error.
+    pub fn mended_by(self, field: Field) -> Self {
+        Self::Remedy {
+            source: Box::new(self),
+            field,
+        }
+    }
+
+    /// The error itself, without the fields around it.
+    pub fn root(&self) -> &Self {
+        match self {
+            Self::Field { source, .. } | Self::Remedy { source, .. } => source.root(),
+            error => error,
         }
     }
 

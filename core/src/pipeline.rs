@@ -15,7 +15,7 @@ use crate::flux::{BlockOutput, FluxInput, latents};
 use crate::image::{self, Image};
 use crate::light_control::LightControl;
 use crate::model::{ModelSource, read_config};
-use crate::request::{OnProgress, Part, Phase, Preview, Progress, Request, Steps, report};
+use crate::request::{OnProgress, Phase, Preview, Progress, Request, Steps, report};
 use crate::sampler::FlowMatchEuler;
 use crate::vae::{Bands, OnPart, Vae};
 use parts::{Files, Held, Parts};
@@ -38,6 +38,15 @@ pub struct Painting {
     /// What the VAE decoded, as the transformer left it: `[1, channels, height/8, width/8]`.
     pub latents: Tensor<4>,
     /// What the LLM answered, where its answer painted the picture.
+    pub answer: Option<String>,
+}
+
+/// What a prompt becomes before the transformer.
+#[derive(Debug, Clone)]
+pub struct Encoded {
+    /// `txt` and `vec`, in place of T5's and CLIP's.
+    pub conditioning: Conditioning,
+    /// What the LLM answered, where its answer conditions the transformer.
     pub answer: Option<String>,
 }
 
@@ -89,7 +98,7 @@ impl Pipeline {
         &self.config
     }
 
-    /// Paints one picture.
+    /// Paints one image.
     ///
     /// # Errors
     /// [`Error::Request`] for numbers out of range, [`Error::Modality`] for input that the model
@@ -100,21 +109,52 @@ impl Pipeline {
         on_progress: &mut impl OnProgress,
     ) -> Result<Painting> {
         request.validate()?;
-        let shows = |part: &Part| matches!(part, Part::Image(_) | Part::Video(_));
-        if request.prompt.all_parts().any(shows) {
-            self.config.check_sees()?;
-        }
+        request.prompt.check(&self.config)?;
         if request.control.is_some() && self.parts.control_beside().is_none() {
-            return Err(Error::request(
-                Field::ControlWeights,
-                "LightControl needs its weights",
-            ));
+            return Err(
+                Error::request(Field::Control, "needs LightControl's weights")
+                    .mended_by(Field::ControlWeights),
+            );
         }
         let tokens = self.image_tokens(request);
         self.parts.check(self.limit, tokens)?;
 
         // Boxed, so that a future holds one stage's state at a time.
         let begin = Box::pin(self.begin(request, on_progress)).await?;
+        let Encoded {
+            conditioning,
+            answer,
+        } = Box::pin(self.conditioning(request, on_progress)).await?;
+        let latents = Box::pin(self.denoise(request, begin, conditioning, on_progress)).await?;
+        Ok(Painting {
+            image: Box::pin(self.decode(latents.clone(), on_progress)).await?,
+            latents,
+            answer,
+        })
+    }
+
+    /// Reads the prompt, and stops where the transformer would begin: for samplers outside of x2i.
+    ///
+    /// Size, steps, guidance, initial and control image of the request are not used.
+    ///
+    /// # Errors
+    /// As [`generate`](Self::generate).
+    pub async fn encode(
+        &self,
+        request: &Request,
+        on_progress: &mut impl OnProgress,
+    ) -> Result<Encoded> {
+        request.validate()?;
+        request.prompt.check(&self.config)?;
+        self.conditioning(request, on_progress).await
+    }
+
+    /// From the prompt to what the transformer expects from T5 and CLIP.
+    async fn conditioning(
+        &self,
+        request: &Request,
+        on_progress: &mut impl OnProgress,
+    ) -> Result<Encoded> {
         let encoder = self.parts.encoder(on_progress).await?;
         let encoded = encoder
             .encode(&request.prompt, &self.encode_options(request), on_progress)
@@ -128,9 +168,14 @@ impl Pipeline {
             said.tell(on_progress).await?;
         }
         let align_net = self.parts.align_net(on_progress).await?;
-        let conditioning = align_net.forward(encoded.hidden_states);
-        drop(align_net);
-        let latents = Box::pin(self.denoise(request, begin, conditioning, on_progress)).await?;
+        Ok(Encoded {
+            conditioning: align_net.forward(encoded.hidden_states),
+            answer: encoded.answer,
+        })
+    }
+
+    /// Latents `[1, channels, height/8, width/8]` to the image.
+    async fn decode(&self, latents: Tensor<4>, on_progress: &mut impl OnProgress) -> Result<Image> {
         let vae = self.parts.vae(on_progress).await?;
         let total = vae.decoder_parts();
         let mut done = 0;
@@ -139,11 +184,7 @@ impl Pipeline {
             done += 1;
             report(on_progress, Phase::Decode, done, total).await
         };
-        Ok(Painting {
-            image: Box::pin(decode(&vae, latents.clone(), &mut on_part)).await?,
-            latents,
-            answer: encoded.answer,
-        })
+        decode(&vae, latents, &mut on_part).await
     }
 
     /// Tokens of a picture: 2x2 latents each.

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use crate::audio::Audio;
 pub use crate::config::Conditioning;
-use crate::config::{EncoderConfig, ModelConfig};
+use crate::config::ModelConfig;
 use crate::error::{Error, Field, Result};
 use crate::image::Image;
 use crate::video::Video;
@@ -60,18 +60,18 @@ impl Prompt {
         earlier.chain(&self.parts)
     }
 
-    /// Refuses what `encoder` can't read, before any weight is.
+    /// Refuses parts that the model can't read, before any weight is.
     ///
     /// # Errors
     /// [`Error::Modality`] naming the models that can.
-    pub fn check(&self, encoder: &EncoderConfig) -> Result<()> {
-        let sounds = self.all_parts().any(|part| matches!(part, Part::Audio(_)));
-        match sounds && !encoder.hears() {
-            true => Err(Error::Modality {
-                model: encoder.family().into(),
-                modality: "audio",
-                alternatives: "MiniCPM-o 2.6",
-            }),
+    pub fn check(&self, config: &ModelConfig) -> Result<()> {
+        let encoder = &config.encoder.config;
+        let has = |kind: fn(&Part) -> bool| self.all_parts().any(kind);
+        if has(|part| matches!(part, Part::Audio(_))) {
+            encoder.check_hears()?;
+        }
+        match has(|part| matches!(part, Part::Image(_) | Part::Video(_))) {
+            true => config.check_sees(),
             false => Ok(()),
         }
     }

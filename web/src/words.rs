@@ -6,7 +6,8 @@ use x2i_core::{Error, Field};
 /// The property that sets a field, by its path.
 pub fn word(field: Field) -> &'static str {
     match field {
-        Field::Prompt => "prompt",
+        Field::Prompt | Field::Image | Field::Video | Field::Audio => "prompt",
+        Field::Size => "width and height",
         Field::Width => "width",
         Field::Height => "height",
         Field::Steps => "steps",
@@ -14,11 +15,16 @@ pub fn word(field: Field) -> &'static str {
         Field::Seed => "seed",
         Field::Conditioning => "conditioning",
         Field::VideoFps => "videoFps",
+        Field::Init => "init.image",
         Field::Strength => "init.strength",
         Field::Control => "control",
         Field::ControlScale => "control.scale",
         Field::ControlWeights => "controlWeights",
+        Field::Lora => "loras",
         Field::LoraScale => "loras.scale",
+        // A page hands over the metadata of an image as a request of its own.
+        Field::Record => "metadata",
+        Field::Model => "model",
         Field::Device => "device",
         // No option of the package: a browser's device is always filled as far as it goes.
         Field::MaxDeviceMemory => "device memory",
@@ -29,6 +35,10 @@ pub fn word(field: Field) -> &'static str {
 pub fn sentence(error: &Error) -> String {
     match error {
         Error::Request { field, reason } => format!("{}: {reason}", word(*field)),
+        Error::Field { field, source } => format!("{}: {}", word(*field), sentence(source)),
+        Error::Remedy { source, field } => {
+            format!("{}; give it as {}", sentence(source), word(*field))
+        }
         other => other.to_string(),
     }
 }

@@ -148,6 +148,21 @@ impl EncoderConfig {
         }
     }
 
+    /// Refuses sounds where the family can't hear.
+    ///
+    /// # Errors
+    /// [`Error::Modality`] naming the models that can.
+    pub fn check_hears(&self) -> Result<()> {
+        match self.hears() {
+            true => Ok(()),
+            false => Err(Error::Modality {
+                model: self.family().into(),
+                modality: "audio",
+                alternatives: "MiniCPM-o 2.6",
+            }),
+        }
+    }
+
     /// How its tensors are named.
     pub fn component(&self) -> Component {
         match self {

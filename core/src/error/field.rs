@@ -8,7 +8,8 @@ use std::fmt;
 /// Declares the fields once: the list and the names can't miss one.
 macro_rules! fields {
     ($($(#[$doc:meta])* $field:ident: $name:literal,)*) => {
-        /// One thing that a caller can set: in a request, or when a model is loaded.
+        /// One thing that a caller can set: in a request, in the files around it, or when a model is
+        /// loaded.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Field {
             $($(#[$doc])* $field,)*
@@ -29,11 +30,19 @@ macro_rules! fields {
 }
 
 fields! {
-    /// What the model is shown and told.
+    /// The prompt's text.
     Prompt: "prompt",
-    /// The picture's width, in pixels.
+    /// An image in the prompt.
+    Image: "image",
+    /// A video in the prompt.
+    Video: "video",
+    /// A sound in the prompt.
+    Audio: "audio",
+    /// Width and height together.
+    Size: "size",
+    /// The image's width, in pixels.
     Width: "width",
-    /// The picture's height, in pixels.
+    /// The image's height, in pixels.
     Height: "height",
     /// The number of steps.
     Steps: "steps",
@@ -43,18 +52,26 @@ fields! {
     Seed: "seed",
     /// Whose hidden states paint: the prompt's, or those of the LLM's answer.
     Conditioning: "conditioning",
-    /// How many frames of a video the model looks at, a second.
+    /// Frames per second that are sampled from a video.
     VideoFps: "video frame rate",
-    /// How far the picture to begin with is left.
+    /// The image to start from.
+    Init: "initial image",
+    /// How far the initial image is left.
     Strength: "strength",
-    /// The picture that steers.
+    /// The image that LightControl steers by.
     Control: "control",
-    /// How much the picture that steers counts.
+    /// How much the control image counts.
     ControlScale: "control scale",
     /// LightControl's weights.
     ControlWeights: "control weights",
+    /// A LoRA's file.
+    Lora: "LoRA",
     /// How much a LoRA counts.
     LoraScale: "LoRA scale",
+    /// The image whose record is repeated.
+    Record: "record",
+    /// The model.
+    Model: "model",
     /// The device that computes.
     Device: "device",
     /// The most bytes of weights and activations on the device.

@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 
 use burn::tensor::Device;
 use criterion::{Criterion, criterion_group, criterion_main};
-use x2i_engine::models::EmbeddedSource;
 use x2i_core::{Pipeline, Prompt, Request, Result};
+use x2i_engine::models::EmbeddedSource;
 
 fn load(source: &EmbeddedSource) -> Result<Pipeline> {
     pollster::block_on(Pipeline::load(source, &Device::flex(), &mut async |_| {

@@ -21,8 +21,8 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use crate::flags::{BenchArgs, BenchCommand, BenchPictureArgs};
+use crate::terminal::table::{columns, row};
 use x2i_engine::host::human_bytes;
-use crate::table::{columns, row};
 
 /// Runs `x2i bench`.
 ///

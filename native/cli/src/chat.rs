@@ -11,23 +11,20 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use x2i_core::png::{self, PartRecord};
-use x2i_core::{Conditioning, Error, Part, Prompt, Request, model};
+use x2i_core::png::PartRecord;
+use x2i_core::{Conditioning, Error};
+use x2i_engine::files::folder_of;
+use x2i_engine::job::random_seed;
+use x2i_engine::output::create_folder;
+use x2i_engine::{JobSpec, NamedFile, Output, PartSpec, Settings};
 
 use self::lines::{Line, Lines};
 use self::session::{Session, TurnRecord};
 use self::typed::Typed;
-use crate::adapters::Adapters;
-use crate::flags::ChatArgs;
-use x2i_engine::device::{self, DeviceKind, Health};
-use crate::engine::Engine;
-use crate::generate::{check_memory, printable, summary, warn};
-use x2i_engine::host;
-use crate::job::{self, random_seed};
-use x2i_engine::output::{Output, create_folder, folder_of};
-use crate::parts;
-use crate::progress::{Display, Interrupt, Reporter};
-use x2i_engine::models::Model;
+use crate::flags::{ChatArgs, Size};
+use crate::jobs::spec;
+use crate::painter::{self, Painter};
+use crate::terminal::{Display, Interrupt, printable, summary};
 
 /// What can be typed besides words.
 const HELP: &str = "\
@@ -42,59 +39,56 @@ Say what to paint. Besides words:
 /// Runs `x2i chat`.
 ///
 /// # Errors
-/// Whatever a flag, the session's file, the model or the device does; from a pipe also what a turn
-/// does. [`Error::Cancelled`] on Ctrl-C while the model is loaded.
+/// Errors from flags, the session's file, the model or the device; from a pipe also those of a turn.
+/// [`Error::Cancelled`] on Ctrl-C while the model is loaded.
 pub fn run(args: &ChatArgs) -> Result<()> {
-    let interrupt = Interrupt::listen()?;
-    let model = Model::find(args.engine.model.as_deref())?;
-    let config = pollster::block_on(model::read_config(&model))?;
+    let (display, interrupt) = (Display::choose(args.quiet, false), Interrupt::listen()?);
+    let model = painter::model(&args.engine, &args.adapters, None)?;
+    let config = model.config();
     let sampling = config.encoder.config.video_sampling();
-    let session =
-        Session::open(args.session.as_deref(), &config.name, sampling).context("--session")?;
-    let adapters = Adapters::open(&args.adapters, None)?;
-    let mut request = Request::new(Prompt::text("what is said"), &config);
-    request.conditioning = Conditioning::Answer;
-    request.seed = args.seed.unwrap_or_else(random_seed);
-    job::apply(&mut request, args.size, args.steps, args.guidance, None);
-    let request = adapters.added_to(request);
-    request.validate()?;
+    let session = Session::open(args.session.as_deref(), &config.name, sampling);
+    let session = session.context("--session")?;
+    let turn = every_turn(args)?;
+    // Its words are not painted: the numbers are checked before the model is loaded.
+    let checked = JobSpec {
+        parts: vec![PartSpec::Text("a turn".into())],
+        ..turn.clone()
+    };
+    let jobs = [checked.job(&model)?];
     let folder = picture_folder(args);
     if folder != Path::new("") {
         create_folder(&folder).context("-o")?;
     }
-    let device = device::acquire(args.engine.device.unwrap_or_default())?;
-    if device.entry.kind == DeviceKind::Cpu
-        && let Some(memory) = host::memory()
-    {
-        check_memory(&request, &config, memory.available)?;
-    }
-    let health = device.health.clone();
-    let display = Display::choose(args.quiet, false);
-    warn(display, &adapters.warnings());
-    let mut reporter = Reporter::new(display, interrupt.clone(), health.clone());
-    reporter.say_answers();
-    reporter.begin_picture(1, 1);
-    let engine = Engine::load(
-        &args.engine,
-        &adapters,
-        model,
-        config,
-        device,
-        &mut reporter,
-    )?;
-    reporter.end_picture();
+    let terminal = (display, interrupt.clone());
+    let mut painter = Painter::open(&args.engine, model, None, &jobs, terminal)?;
+    painter.reporter.say_answers();
+    painter.reporter.end_picture();
     let chat = Chat {
-        engine,
-        adapters,
-        reporter,
+        painter,
         interrupt,
-        health,
         session,
         folder,
-        request,
+        turn,
         shown: vec![],
     };
     chat.talk(Lines::open())
+}
+
+/// What every turn asks for, but for its prompt.
+fn every_turn(args: &ChatArgs) -> Result<JobSpec> {
+    let settings = Settings {
+        size: args.size.map(Size::sides),
+        steps: args.steps,
+        guidance: args.guidance,
+        seed: Some(args.seed.unwrap_or_else(random_seed)),
+        conditioning: Some(Conditioning::Answer),
+        ..Settings::default()
+    };
+    let spec = JobSpec {
+        settings,
+        ..JobSpec::default()
+    };
+    spec::with_images(&args.adapters, spec)
 }
 
 /// `-o`, else where the session's file is.
@@ -110,18 +104,15 @@ fn picture_folder(args: &ChatArgs) -> PathBuf {
 
 /// A conversation that is going on.
 struct Chat {
-    engine: Engine,
-    adapters: Adapters,
-    reporter: Reporter,
+    painter: Painter,
     interrupt: Interrupt,
-    health: Health,
     session: Session,
     /// Where pictures go.
     folder: PathBuf,
     /// What every turn asks for, but for its prompt.
-    request: Request,
-    /// What the next turn shows beside its words.
-    shown: Vec<(PartRecord, Part)>,
+    turn: JobSpec,
+    /// Parts of the next turn's prompt beside its words, each read.
+    shown: Vec<PartSpec>,
 }
 
 /// Whether the conversation goes on.
@@ -153,9 +144,9 @@ impl Chat {
                 Ok(Next::Turn) => {}
                 Ok(Next::End) => break,
                 // Who types can try again; a script can't.
-                Err(error) if lines.is_terminal() && self.health.failure().is_none() => {
-                    self.reporter.clear();
-                    writeln!(std::io::stderr(), "{}", crate::one_line(&error))?;
+                Err(error) if lines.is_terminal() && self.is_healthy() => {
+                    self.painter.reporter.clear();
+                    writeln!(std::io::stderr(), "{}", crate::words::one_line(&error))?;
                 }
                 Err(error) => return Err(error),
             }
@@ -169,6 +160,14 @@ impl Chat {
         Ok(())
     }
 
+    fn is_healthy(&self) -> bool {
+        self.painter.engine.device().health.failure().is_none()
+    }
+
+    fn seed(&self) -> u64 {
+        self.turn.settings.seed.unwrap_or_default()
+    }
+
     fn greet(&self) -> Result<()> {
         let turns = self.session.turns().len();
         let resumed = match turns {
@@ -176,11 +175,11 @@ impl Chat {
             1 => ", 1 turn so far".into(),
             n => format!(", {n} turns so far"),
         };
-        let name = &self.engine.config().name;
+        let name = &self.painter.engine.config().name;
         writeln!(
             std::io::stdout(),
             "{name}{resumed}, seed {}; say what to paint, /help lists the rest",
-            self.request.seed
+            self.seed()
         )?;
         Ok(())
     }
@@ -193,14 +192,18 @@ impl Chat {
             Typed::Words(words) => self.turn(Some(words))?,
             Typed::Show(kind, path) => {
                 // The conversation may go on from another folder.
-                let file = std::path::absolute(&path)?;
-                let sampling = self.engine.config().encoder.config.video_sampling();
-                self.shown.push(parts::read_shown(kind, &file, sampling)?);
+                let part = PartSpec::File {
+                    kind,
+                    file: NamedFile::new(std::path::absolute(&path)?),
+                    fps: None,
+                };
+                let model = self.painter.engine.model();
+                self.shown.push(part.read(model, &self.turn.settings)?);
                 writeln!(out, "shown with the next turn: {}", path.display())?;
             }
             Typed::Seed(seed) => {
-                self.request.seed = seed.unwrap_or_else(random_seed);
-                writeln!(out, "seed {}", self.request.seed)?;
+                self.turn.settings.seed = Some(seed.unwrap_or_else(random_seed));
+                writeln!(out, "seed {}", self.seed())?;
             }
             Typed::Undo => self.undo()?,
             Typed::History => self.history()?,
@@ -240,49 +243,43 @@ impl Chat {
 
     /// One turn: the LLM answers, the answer paints, the picture and the session are written.
     fn turn(&mut self, words: Option<String>) -> Result<()> {
-        let (mut records, mut parts): (Vec<PartRecord>, Vec<Part>) =
-            self.shown.iter().cloned().unzip();
-        if let Some(words) = words {
-            records.push(PartRecord::Text(words.clone()));
-            parts.push(Part::Text(words));
-        }
-        let most = self.engine.config().defaults.earlier_turns;
-        let request = Request {
-            prompt: Prompt {
-                earlier: self.session.latest(most),
-                parts: parts.clone(),
-            },
-            ..self.request.clone()
+        let mut parts = self.shown.clone();
+        parts.extend(words.map(PartSpec::Text));
+        let spec = JobSpec {
+            parts,
+            earlier: self.session.conversation().to_vec(),
+            ..self.turn.clone()
         };
         let output = self.next_output()?;
-        self.reporter.begin_picture(1, 1);
-        let painted = self.engine.paint(&request, &mut self.reporter);
-        let seconds = self.reporter.end_picture();
-        let painting = match painted {
-            Err(error) if is_cancelled(&error) => bail!("stopped; this turn is forgotten"),
-            Err(error) if matches!(error.downcast_ref(), Some(Error::Modality { .. })) => {
-                // Shown again it would be refused again.
-                self.shown.clear();
-                return Err(error);
-            }
-            painted => painted?,
+        let painted = spec.job(self.painter.engine.model());
+        let painted = painted.map_err(anyhow::Error::from).and_then(|job| {
+            let job = job.with_output(output.clone());
+            let painted = self.painter.paint(&job, 1, 1)?;
+            Ok((job, painted))
+        });
+        let (job, (painted, seconds)) = match painted {
+            Err(error) => match error.downcast_ref().map(Error::root) {
+                Some(Error::Cancelled) => bail!("stopped; this turn is forgotten"),
+                Some(Error::Modality { .. }) => {
+                    // Shown again it would be refused again.
+                    self.shown.clear();
+                    return Err(error);
+                }
+                _ => return Err(error),
+            },
+            Ok(painted) => painted,
         };
-        let metadata = self.engine.metadata(records.clone(), &request, &painting)?;
-        let metadata = self.adapters.recorded_in(metadata);
-        output.write(&png::encode(&painting.image, &metadata)?)?;
-        writeln!(
-            std::io::stdout(),
-            "{}",
-            summary(&output, &metadata, seconds)
-        )?;
+        let line = summary(&output, &painted.metadata, seconds);
+        writeln!(std::io::stdout(), "{line}")?;
         self.shown.clear();
         let record = TurnRecord {
-            parts: records,
-            answer: painting.answer.unwrap_or_default(),
+            parts: job.parts().to_vec(),
+            answer: painted.metadata.answer.unwrap_or_default(),
             picture: output.shown(),
-            seed: request.seed,
+            seed: job.request().seed,
         };
-        self.session.push(record, parts)
+        self.session
+            .push(record, job.request().prompt.parts.clone())
     }
 
     /// The first `chat-NNN.png` that is free, so that no picture is lost.
@@ -295,10 +292,6 @@ impl Chat {
         output.check()?;
         Ok(output)
     }
-}
-
-fn is_cancelled(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(Error::Cancelled))
 }
 
 /// A turn's parts in one line.

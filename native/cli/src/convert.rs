@@ -24,12 +24,12 @@ use x2i_core::{Error, ModelConfig};
 
 use self::plan::Part;
 use crate::flags::ConvertArgs;
-use x2i_engine::host::human_bytes;
-use x2i_engine::media::hex;
-use x2i_engine::output::folder_of;
-use crate::progress::{Display, Interrupt};
-use x2i_engine::models::{Access, FolderSource};
+use crate::terminal::{Display, Interrupt};
 use crate::weights_report::components;
+use x2i_engine::files::folder_of;
+use x2i_engine::files::hex;
+use x2i_engine::host::human_bytes;
+use x2i_engine::models::{Access, FolderSource};
 
 /// Runs `x2i convert`.
 ///

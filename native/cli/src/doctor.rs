@@ -13,10 +13,10 @@ use x2i_core::png::Versions;
 
 use self::need::Need;
 use crate::flags::DoctorArgs;
+use crate::terminal::table::{columns, row};
 use x2i_engine::device::{self, DeviceEntry, DeviceKind, GpuFacts};
 use x2i_engine::host::{self, human_bytes};
-use x2i_engine::models::{EmbeddedSource, Model};
-use crate::table::{columns, row};
+use x2i_engine::models::{EmbeddedSource, ModelFiles};
 
 /// Memory beside the weights: activations of a small picture, the program, the driver.
 const WORKING_MEMORY: u64 = 256 << 20;
@@ -37,7 +37,7 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
     let chosen = device::choose(&entries).id.clone();
     let need = match (&args.model, EmbeddedSource::new()) {
         (None, None) => None,
-        (model, _) => Some(Need::of(&Model::find(model.as_deref())?)?),
+        (model, _) => Some(Need::of(&ModelFiles::find(model.as_deref())?)?),
     };
     let verdicts: Vec<Option<Verdict>> = entries
         .iter()
@@ -55,7 +55,7 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
             "matmul": host::matmul_kernels(),
             "threads": host::threads(),
             "memory": host::memory(),
-            "cuda_built": cfg!(feature = "cuda"),
+            "cuda_built": device::CUDA_BUILT,
             "auto": chosen,
             "model": need,
             "devices": devices.collect::<Vec<_>>(),
@@ -172,7 +172,7 @@ fn report(
         }
         text.push_str(&columns(&rows));
     }
-    if !cfg!(feature = "cuda") {
+    if !device::CUDA_BUILT {
         text.push_str("\ncuda: not in this build (cargo feature `cuda`)\n");
     }
     text

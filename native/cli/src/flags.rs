@@ -159,6 +159,13 @@ pub struct Size {
     pub height: usize,
 }
 
+impl Size {
+    /// Width and height.
+    pub fn sides(self) -> (usize, usize) {
+        (self.width, self.height)
+    }
+}
+
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}x{}", self.width, self.height)

@@ -12,11 +12,12 @@ use x2i_core::weights::{WeightFile, WeightSource};
 use x2i_core::{Conditioning, ModelConfig, model};
 
 use crate::flags::InspectArgs;
-use x2i_engine::models::hashes::hash_file;
-use x2i_engine::host::human_bytes;
-use x2i_engine::models::{EMBEDDED_NAME, EmbeddedSource, FolderSource, MappedFile, Model, io_error};
-use crate::table::{columns, row};
+use crate::terminal::table::{columns, row};
 use crate::weights_report::{self as report, FileReport, PartReport, TensorReport};
+use x2i_engine::files::hash_file;
+use x2i_engine::files::io_error;
+use x2i_engine::host::human_bytes;
+use x2i_engine::models::{EMBEDDED_NAME, EmbeddedSource, FolderSource, MappedFile, ModelFiles};
 
 /// Tensors that are shown without `--tensors`.
 const LARGEST: usize = 5;
@@ -28,12 +29,12 @@ const LARGEST: usize = 5;
 pub fn run(args: &InspectArgs) -> Result<()> {
     let path = &args.path;
     let text = if path.is_dir() {
-        inspect_model(&Model::Folder(FolderSource::open(path)?), args.json)?
+        inspect_model(&ModelFiles::Folder(FolderSource::open(path)?), args.json)?
     } else if path == Path::new(EMBEDDED_NAME)
         && !path.exists()
         && let Some(embedded) = EmbeddedSource::new()
     {
-        inspect_model(&Model::Embedded(embedded), args.json)?
+        inspect_model(&ModelFiles::Embedded(embedded), args.json)?
     } else if is_png(path)? {
         inspect_png(path, args.json)?
     } else {
@@ -202,7 +203,7 @@ fn inspect_weights(path: &Path, args: &InspectArgs) -> Result<String> {
     Ok(text)
 }
 
-fn inspect_model(model: &Model, json: bool) -> Result<String> {
+fn inspect_model(model: &ModelFiles, json: bool) -> Result<String> {
     let config = pollster::block_on(model::read_config(model))?;
     let parts = report::parts(model, &config)?;
     let files = file_states(model, &config)?;
@@ -264,10 +265,10 @@ fn inspect_model(model: &Model, json: bool) -> Result<String> {
 }
 
 /// Every recorded file and whether it is what `model.json` says.
-fn file_states(model: &Model, config: &ModelConfig) -> Result<Vec<(String, String)>> {
+fn file_states(model: &ModelFiles, config: &ModelConfig) -> Result<Vec<(String, String)>> {
     let state = |file: &String| -> Result<String> {
         let record = &config.files[file];
-        let Model::Folder(folder) = model else {
+        let ModelFiles::Folder(folder) = model else {
             return Ok(format!("{}, built in", human_bytes(record.bytes)));
         };
         let path = folder.path(file);

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use x2i::flags::{Cli, Command};
+use x2i::terminal::EXIT_CANCELLED;
+use x2i::words::one_line;
 use x2i_core::Error;
 use x2i_engine::allocator;
 
@@ -26,11 +28,11 @@ fn main() -> ExitCode {
     if is_closed_pipe(&error) {
         return ExitCode::FAILURE; // `x2i inspect model | head` needs no message
     }
-    if let Some(Error::Cancelled) = error.downcast_ref() {
+    if let Some(Error::Cancelled) = error.downcast_ref().map(Error::root) {
         let _ = writeln!(std::io::stderr(), "cancelled");
-        return x2i::EXIT_CANCELLED.into();
+        return EXIT_CANCELLED.into();
     }
-    let _ = writeln!(std::io::stderr(), "error: {}", x2i::one_line(&error));
+    let _ = writeln!(std::io::stderr(), "error: {}", one_line(&error));
     ExitCode::FAILURE
 }
 

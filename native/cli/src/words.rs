@@ -1,11 +1,15 @@
-//! What this program calls the fields of a request: its flags. The only place that knows both.
+//! What this program calls the fields of a job: its flags. The only place that knows both.
 
 use x2i_core::{Error, Field};
 
-/// The flag that sets a field; `prompt` is what stands without one.
+/// The flag that sets a field; `prompt` is the argument without one.
 pub fn word(field: Field) -> &'static str {
     match field {
         Field::Prompt => "prompt",
+        Field::Image => "--image",
+        Field::Video => "--video",
+        Field::Audio => "--audio",
+        Field::Size => "--size",
         Field::Width => "--size width",
         Field::Height => "--size height",
         Field::Steps => "--steps",
@@ -13,12 +17,26 @@ pub fn word(field: Field) -> &'static str {
         Field::Seed => "--seed",
         Field::Conditioning => "--answer",
         Field::VideoFps => "--video-fps",
+        Field::Init => "--init",
         Field::Strength => "--strength",
         Field::Control | Field::ControlScale => "--control",
         Field::ControlWeights => "--control-weights",
-        Field::LoraScale => "--lora",
+        Field::Lora | Field::LoraScale => "--lora",
+        Field::Record => "--from",
+        Field::Model => "--model",
         Field::Device => "--device",
         Field::MaxDeviceMemory => "--max-device-memory",
+    }
+}
+
+/// How a field mends an error, as the end of its sentence.
+fn remedy(field: Field) -> String {
+    let word = word(field);
+    match field {
+        Field::VideoFps => format!("ask for fewer with {word}"),
+        Field::ControlWeights => format!("give them with {word}"),
+        Field::Model => format!("choose the model with {word}"),
+        _ => format!("give it with {word}"),
     }
 }
 
@@ -26,8 +44,34 @@ pub fn word(field: Field) -> &'static str {
 pub fn sentence(error: &Error) -> String {
     match error {
         Error::Request { field, reason } => format!("{}: {reason}", word(*field)),
+        Error::Field { field, source } => format!("{}: {}", word(*field), sentence(source)),
+        Error::Remedy { source, field } => format!("{}; {}", sentence(source), remedy(*field)),
         other => other.to_string(),
     }
+}
+
+/// The chain of causes on one line, in this program's words; a cause that the message above it
+/// already quotes is left out.
+pub fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let known = cause.downcast_ref::<Error>();
+        let cause = known.map_or_else(|| cause.to_string(), sentence);
+        if !line.contains(&cause) {
+            if !line.is_empty() {
+                line.push_str(": ");
+            }
+            line.push_str(&cause);
+        }
+        if known.is_some() {
+            break; // its sentence has its causes
+        }
+    }
+    // Line ends of a parser's or a driver's message, and whatever a file name may hold.
+    line.split(|c: char| c.is_control())
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[cfg(test)]
@@ -50,7 +94,7 @@ mod tests {
     #[test]
     fn a_field_is_worded_wherever_it_stands_in_a_chain() {
         let failed = || Err(Error::request(Field::Steps, "0 must be between 1 and 1000"));
-        let line = |outcome: anyhow::Result<()>| crate::one_line(&outcome.unwrap_err());
+        let line = |outcome: anyhow::Result<()>| one_line(&outcome.unwrap_err());
         assert_eq!(
             line(failed().map_err(anyhow::Error::from)),
             "--steps: 0 must be between 1 and 1000"
@@ -58,6 +102,20 @@ mod tests {
         assert_eq!(
             line(failed().context("in.jsonl line 2").context("--batch")),
             "--batch: in.jsonl line 2: --steps: 0 must be between 1 and 1000"
+        );
+    }
+
+    #[test]
+    fn a_remedy_ends_the_sentence_with_a_flag() {
+        let error = Error::request(Field::Control, "needs LightControl's weights");
+        assert_eq!(
+            sentence(&error.mended_by(Field::ControlWeights)),
+            "--control: needs LightControl's weights; give them with --control-weights"
+        );
+        let mistaken = Error::image("a.wav", "is a sound, not a picture").mended_by(Field::Audio);
+        assert_eq!(
+            sentence(&mistaken.at(Field::Image)),
+            "--image: a.wav: is a sound, not a picture; give it with --audio"
         );
     }
 }

@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 
 use program::{Program, write_png};
 use serde_json::{Value, json};
-use x2i_engine::models::FolderSource;
 use x2i_core::config::{EncoderPart, PreprocessorConfig};
 use x2i_core::model::{self, read_encoder};
 use x2i_core::weights::StoredType;
 use x2i_core::weights::gguf::GgufWriter;
+use x2i_engine::models::FolderSource;
 
 const LLM: &str = "qwen2.5-vl-tiny-Q8_0.gguf";
 const MMPROJ: &str = "mmproj-qwen2.5-vl-tiny.gguf";

@@ -59,7 +59,10 @@ fn what_was_painted_is_seen_and_changed_in_words() {
 #[test]
 fn a_spoken_caption_is_heard() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let clip = concat!(env!("CARGO_MANIFEST_DIR"), "/../engine/tests/data/turtle.ogg");
+    let clip = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../engine/tests/data/turtle.ogg"
+    );
     let said = generate(&["--audio", clip], &folder.path().join("turtle.png"));
     let answer = "answer: turtle on a yellow background, twemoji style";
     assert!(said.contains(answer), "{said}");

@@ -62,7 +62,10 @@ impl Adapters {
 
     /// What a record says of the LoRAs.
     pub fn lora_records(&self) -> Vec<LoraRecord> {
-        self.loras.iter().map(|(_, record)| record.clone()).collect()
+        self.loras
+            .iter()
+            .map(|(_, record)| record.clone())
+            .collect()
     }
 
     /// LightControl's weights as a record names them.

@@ -6,5 +6,5 @@ mod open;
 
 pub use hash::{hash_file, hex};
 pub use named::NamedFile;
-pub use open::{folder_of, io_error};
 pub(crate) use open::open_regular;
+pub use open::{folder_of, io_error};

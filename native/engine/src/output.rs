@@ -1,18 +1,20 @@
-//! Where pictures go: names, a check before the long work, and files that are there whole or not
-//! at all.
+//! Where images go: a check before the long work, and files that are written whole or not at all.
 
-use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
 use tempfile::NamedTempFile;
 use x2i_core::{Error, Result};
 
-/// Where one picture goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+use crate::files::folder_of;
+
+/// Where an image goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Output {
+    /// Nowhere: the caller keeps the image.
+    #[default]
+    None,
     /// Standard output.
     Stdout,
     /// A file.
@@ -20,41 +22,6 @@ pub enum Output {
 }
 
 impl Output {
-    /// The outputs of pictures with these seeds, from `-o`.
-    ///
-    /// # Errors
-    /// For several pictures on standard output, or a name that is not a PNG's.
-    pub fn plan(output: &Path, seeds: &[u64]) -> anyhow::Result<Vec<Self>> {
-        if output == Path::new("-") {
-            return match seeds.len() {
-                1 => Ok(vec![Self::Stdout]),
-                n => bail!("`-` takes one picture, not {n}"),
-            };
-        }
-        if output.is_dir() || output.as_os_str().as_encoded_bytes().ends_with(b"/") {
-            return Ok(seeds
-                .iter()
-                .map(|seed| Self::File(output.join(format!("{seed}.png"))))
-                .collect());
-        }
-        check_extension(output)?;
-        let name = output
-            .file_name()
-            .map(OsStr::to_string_lossy)
-            .unwrap_or_default();
-        let numbered = |number: usize| match (name.contains("{}"), seeds.len()) {
-            (true, _) => name.replace("{}", &number.to_string()),
-            (false, 1) => name.to_string(),
-            (false, _) => match name.rsplit_once('.') {
-                Some((stem, extension)) => format!("{stem}-{number}.{extension}"),
-                None => format!("{name}-{number}"),
-            },
-        };
-        Ok((1..=seeds.len())
-            .map(|number| Self::File(output.with_file_name(numbered(number))))
-            .collect())
-    }
-
     /// Makes sure, before the long work, that the file can be written; leaves nothing behind.
     ///
     /// # Errors
@@ -91,6 +58,7 @@ impl Output {
     /// [`Error::Io`] naming the file.
     pub fn write(&self, bytes: &[u8]) -> Result<()> {
         match self {
+            Self::None => Ok(()),
             Self::Stdout => {
                 let mut stdout = io::stdout().lock();
                 let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
@@ -100,9 +68,10 @@ impl Output {
         }
     }
 
-    /// The path, for messages.
+    /// The path for messages; `-` for standard output.
     pub fn shown(&self) -> String {
         match self {
+            Self::None => String::new(),
             Self::Stdout => "-".into(),
             Self::File(path) => path.display().to_string(),
         }
@@ -140,14 +109,6 @@ fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
         })
 }
 
-/// The folder of a file; `.` for a bare name.
-pub fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    }
-}
-
 /// An error in words that say what to do, where the system's own are terse.
 fn failed(path: &Path, error: io::Error) -> Error {
     let kind = error.kind();
@@ -173,23 +134,6 @@ fn failed(path: &Path, error: io::Error) -> Error {
     }
 }
 
-fn check_extension(path: &Path) -> anyhow::Result<()> {
-    const OTHERS: [&str; 9] = [
-        "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "avif", "svg",
-    ];
-    let extension = path
-        .extension()
-        .map(|extension| extension.to_string_lossy().to_lowercase())
-        .unwrap_or_default();
-    if OTHERS.contains(&extension.as_str()) {
-        bail!(
-            "{}: pictures are written as PNG; name it .png",
-            path.display()
-        );
-    }
-    Ok(())
-}
-
 /// Makes a folder and those above it.
 ///
 /// # Errors
@@ -201,32 +145,6 @@ pub fn create_folder(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn planned(output: &str, seeds: &[u64]) -> Vec<String> {
-        Output::plan(Path::new(output), seeds)
-            .unwrap()
-            .iter()
-            .map(Output::shown)
-            .collect()
-    }
-
-    #[test]
-    fn names_are_numbered_when_there_are_several() {
-        assert_eq!(planned("a/out.png", &[7]), ["a/out.png"]);
-        assert_eq!(
-            planned("a/out.png", &[7, 8]),
-            ["a/out-1.png", "a/out-2.png"]
-        );
-        assert_eq!(
-            planned("cat{}.v2.png", &[7, 8]),
-            ["cat1.v2.png", "cat2.v2.png"]
-        );
-        assert_eq!(planned("out", &[7, 8]), ["out-1", "out-2"]);
-        assert_eq!(planned("new/", &[7, 8]), ["new/7.png", "new/8.png"]);
-        assert_eq!(planned("-", &[7]), ["-"]);
-        assert!(Output::plan(Path::new("-"), &[7, 8]).is_err());
-        assert!(Output::plan(Path::new("a.JPG"), &[7]).is_err());
-    }
 
     #[test]
     fn a_file_is_replaced_whole_and_nothing_else_is_left() {

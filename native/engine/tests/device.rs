@@ -1,8 +1,8 @@
 //! Devices: what `auto` takes, and a GPU that is lost while it works.
 
 use burn::tensor::{Device, Tensor};
-use x2i_engine::device::{self, DeviceChoice, DeviceKind, OpenDevice};
 use x2i_core::{Error, Result};
+use x2i_engine::device::{self, DeviceChoice, DeviceKind, OpenDevice};
 
 /// A product of two matrices of ones, read back.
 fn work(device: &Device) -> Result<f32> {

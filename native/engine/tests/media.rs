@@ -12,10 +12,10 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
-use x2i_engine::media::video::decode_gif;
-use x2i_engine::media::{audio, image as picture, video};
 use x2i_core::video::sampling::Sampling;
 use x2i_core::{Audio, Image};
+use x2i_engine::media::video::decode_gif;
+use x2i_engine::media::{audio, image as picture, video};
 
 const ONE_A_SECOND: Sampling = Sampling::Even { fps: 1.0 };
 

@@ -464,7 +464,7 @@ fn sounds_are_refused_by_the_name_of_a_model_that_hears() {
     let prompt = Prompt::new(vec![Part::Audio(sound)]);
     let model = greedy();
     let error = encode(&model, &prompt, &options(Conditioning::Prompt)).unwrap_err();
-    let checked = prompt.check(&EncoderConfig::Qwen2_5Vl(model.config.clone()));
+    let checked = EncoderConfig::Qwen2_5Vl(model.config.clone()).check_hears();
     for error in [error, checked.unwrap_err()] {
         assert_eq!(
             error.to_string(),

@@ -13,8 +13,8 @@ use super::folder::read_floats;
 use super::process::{Pass, Process};
 use super::{median, seconds};
 use crate::flags::Peer;
+use crate::terminal::table::{columns, row};
 use x2i_engine::host::{self, human_bytes};
-use crate::table::{columns, row};
 
 /// What was measured of one side.
 pub(super) struct Row {

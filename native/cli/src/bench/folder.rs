@@ -16,8 +16,8 @@ use x2i_core::weights::gguf::GgufWriter;
 use x2i_core::weights::{Component, Weights};
 
 use super::synthetic::SyntheticSource;
-use crate::flags::Quantize;
 use crate::convert::{plan, store};
+use crate::flags::Quantize;
 
 /// What a folder holds, as its JSON file says.
 pub(super) trait Content: PartialEq + Serialize + DeserializeOwned {

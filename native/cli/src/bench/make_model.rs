@@ -19,13 +19,13 @@ use x2i_core::weights::{Component, StoredType, Weights, quant};
 use x2i_core::{Conditioning, ModelConfig};
 
 use super::synthetic::{Spread, SyntheticSource, bits, flux_shapes};
-use crate::flags::{BenchModelArgs, Quantize};
 use crate::convert::{plan, store};
+use crate::flags::{BenchModelArgs, Quantize};
 use x2i_engine::host::human_bytes;
-use x2i_engine::models::{EMBEDDED_NAME, Model};
+use x2i_engine::models::{EMBEDDED_NAME, ModelFiles};
 
 /// The published numbers.
-const SCHNELL: &str = include_str!("../../../core/configs/flux1-schnell.json");
+const SCHNELL: &str = include_str!("../../../../core/configs/flux1-schnell.json");
 /// What the model is called.
 const NAME: &str = "generated-schnell-q4_0";
 
@@ -52,7 +52,7 @@ fn make(folder: &Path, flux: FluxConfig) -> Result<u64> {
     if folder.exists() {
         bail!("{shown}: is already there; give a new folder");
     }
-    let source = Model::find(Some(EMBEDDED_NAME))?;
+    let source = ModelFiles::find(Some(EMBEDDED_NAME))?;
     let mut config = pollster::block_on(read_config(&source))?;
     fs::create_dir_all(folder).with_context(|| shown.to_string())?;
     let ModelConfig { encoder, vae, .. } = &config;
@@ -187,7 +187,7 @@ mod tests {
         let bytes = make(&folder, flux.clone())?;
         assert!(bytes > 1_000_000);
         assert!(make(&folder, flux).is_err());
-        let source = Model::find(folder.to_str())?;
+        let source = ModelFiles::find(folder.to_str())?;
         let device = burn::tensor::Device::flex();
         let mut heard = async |_| std::ops::ControlFlow::Continue(());
         let loading = x2i_core::Pipeline::load(&source, &device, &mut heard);

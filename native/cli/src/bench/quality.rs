@@ -16,13 +16,13 @@ use x2i_core::flux::latents;
 use x2i_core::{Image, InputBits, LoadOptions, Pipeline, Prompt, Request};
 
 use super::comparison::relative_error;
-use crate::flags::{BenchQualityArgs, ConvertArgs, Quantize};
 use crate::convert;
+use crate::flags::{BenchQualityArgs, ConvertArgs, Quantize};
+use crate::terminal::table::{columns, row};
+use crate::terminal::{Display, Interrupt, Reporter};
 use x2i_engine::device::{self, OpenDevice};
 use x2i_engine::host::human_bytes;
-use crate::progress::{Display, Interrupt, Reporter};
 use x2i_engine::models::FolderSource;
-use crate::table::{columns, row};
 
 /// What is painted where no prompts are given: one thing in each of the languages that X2I is shown in.
 const PROMPTS: [&str; 8] = [
@@ -162,7 +162,7 @@ fn paint(
         ..LoadOptions::default()
     };
     let quiet = Display::choose(true, false);
-    let mut reporter = Reporter::new(quiet, interrupt, device.health.clone());
+    let mut reporter = Reporter::new(quiet, interrupt);
     let mut on_progress = async |progress| reporter.hear(progress);
     let load = Pipeline::load_with(&options, &source, &device.device, &mut on_progress);
     let pipeline = pollster::block_on(load)?;

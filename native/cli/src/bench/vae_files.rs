@@ -12,7 +12,7 @@ use super::synthetic::normal;
 use crate::flags::{Quantize, Size};
 
 /// The published numbers.
-const FLUX: &str = include_str!("../../../core/configs/flux1-schnell.json");
+const FLUX: &str = include_str!("../../../../core/configs/flux1-schnell.json");
 
 /// Where the latents begin in the sequence of [`normal`]; weights come before them.
 const LATENTS: u64 = 1 << 40;

@@ -7,10 +7,8 @@ use serde::{Deserialize, Serialize};
 use x2i_core::png::PartRecord;
 use x2i_core::video::sampling::Sampling;
 use x2i_core::{Part, Turn};
-
-use x2i_engine::output::Output;
-use crate::parts;
-use x2i_engine::models::io_error;
+use x2i_engine::files::io_error;
+use x2i_engine::{Kind, Output, media};
 
 /// The version of the file that we write.
 const FORMAT: u32 = 1;
@@ -72,10 +70,7 @@ impl Session {
         };
         session.file = read(path, model)?;
         for record in &session.file.turns {
-            let parts = record
-                .parts
-                .iter()
-                .map(|part| parts::read_again(part, sampling));
+            let parts = record.parts.iter().map(|part| read_again(part, sampling));
             session.turns.push(Turn {
                 parts: parts.collect::<Result<_>>()?,
                 answer: record.answer.clone(),
@@ -89,10 +84,9 @@ impl Session {
         &self.file.turns
     }
 
-    /// The last turns, `most` of them or all, as the LLM is shown them.
-    pub fn latest(&self, most: Option<usize>) -> Vec<Turn> {
-        let first = self.turns.len() - most.unwrap_or(usize::MAX).min(self.turns.len());
-        self.turns[first..].to_vec()
+    /// All turns as the LLM is shown them, oldest first.
+    pub fn conversation(&self) -> &[Turn] {
+        &self.turns
     }
 
     /// The file's name without its extension, else `chat`.
@@ -163,6 +157,21 @@ impl Session {
     }
 }
 
+/// What a record says was shown or said, from where it was.
+fn read_again(record: &PartRecord, sampling: Sampling) -> Result<Part> {
+    let (kind, file, sha256, sampling) = match record {
+        PartRecord::Text(text) => return Ok(Part::Text(text.clone())),
+        PartRecord::Image { file, sha256 } => (Kind::Image, file, sha256, sampling),
+        PartRecord::Video { file, sha256, fps } => (Kind::Video, file, sha256, sampling.at(*fps)),
+        PartRecord::Audio { file, sha256 } => (Kind::Audio, file, sha256, sampling),
+    };
+    let input = media::read(kind, Path::new(file), sampling)?;
+    if input.sha256 != *sha256 {
+        bail!("{file}: is another {kind} than the one that was shown");
+    }
+    Ok(input.value)
+}
+
 fn read(path: &Path, model: &str) -> Result<File> {
     let name = path.display().to_string();
     let bytes = path
@@ -223,12 +232,8 @@ mod tests {
         assert_eq!(session.undo().unwrap(), Some(record("three")));
         let again = open(Some(&path)).unwrap();
         assert_eq!(again.turns(), [record("one"), record("two")]);
-        assert_eq!(again.latest(Some(1)), session.latest(Some(1)));
-        assert_eq!(again.latest(Some(1))[0].answer, "two!");
-        assert_eq!(
-            (again.latest(None).len(), again.latest(Some(0)).len()),
-            (2, 0)
-        );
+        assert_eq!(again.conversation(), session.conversation());
+        assert_eq!(again.conversation()[1].answer, "two!");
         assert_eq!(again.stem(), "talk");
     }
 

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-
-use x2i_engine::media::Kind;
+use x2i_engine::Kind;
 
 /// A line's meaning.
 #[derive(Debug, PartialEq, Eq)]

@@ -8,12 +8,12 @@ use serde::Serialize;
 use x2i_core::model::{self, FoundPart, SurveyedPart};
 use x2i_core::weights::{Component, Target};
 
-use crate::flags::Quantize;
 use crate::convert::plan;
-use x2i_engine::host::human_bytes;
-use x2i_engine::models::Model;
-use crate::table::{columns, row};
+use crate::flags::Quantize;
+use crate::terminal::table::{columns, row};
 use crate::weights_report::{PartReport, describe, part_report};
+use x2i_engine::host::human_bytes;
+use x2i_engine::models::ModelFiles;
 
 /// What a model needs of a device.
 #[derive(Debug, Serialize)]
@@ -54,7 +54,7 @@ impl Need {
     ///
     /// # Errors
     /// When not even the folder's `model.json` or `x2i.json` can be read.
-    pub fn of(model: &Model) -> Result<Self> {
+    pub fn of(model: &ModelFiles) -> Result<Self> {
         let survey = pollster::block_on(model::survey(model))?;
         let config = pollster::block_on(model::read_config(model)).ok();
         let found = |part: &SurveyedPart| {

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 
-use x2i_engine::media::Kind;
+use x2i_engine::Kind;
+
+use crate::words::word;
 
 /// One part, as it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +36,7 @@ pub const IDS: [&str; 6] = ["prompt", "prompt_file", "text", "image", "video", "
 impl Args for PartArgs {
     fn augment_args(command: Command) -> Command {
         let file = |kind: Kind, help: &'static str| {
-            let name = kind.flag().trim_start_matches('-');
+            let name = id(kind);
             let arg = Arg::new(name).long(name).value_name("FILE").help(help);
             arg.action(ArgAction::Append)
                 .value_parser(value_parser!(PathBuf))
@@ -92,14 +94,19 @@ impl FromArgMatches for PartArgs {
         let mut given = values(matches, "prompt", Given::Prompt);
         given.extend(values(matches, "prompt_file", Given::PromptFile));
         given.extend(values(matches, "text", Given::Text));
-        for kind in [Kind::Image, Kind::Video, Kind::Audio] {
-            let id = kind.flag().trim_start_matches('-');
+        for kind in Kind::ALL {
+            let id = id(kind);
             given.extend(values(matches, id, |path| Given::File(kind, path)));
         }
         given.sort_by_key(|(index, _)| *index);
         self.given = given.into_iter().map(|(_, part)| part).collect();
         Ok(())
     }
+}
+
+/// The id of the argument that takes a kind of file: its flag without the dashes.
+fn id(kind: Kind) -> &'static str {
+    word(kind.field()).trim_start_matches('-')
 }
 
 /// The values of one argument, each with its place on the command line.

@@ -3,12 +3,11 @@
 use std::f32::consts::TAU;
 
 use anyhow::Result;
-use x2i_core::{Audio, Image, ModelConfig, Part, Prompt, Request, Video};
+use x2i_core::{Audio, Image, ModelConfig, Part, Video};
+use x2i_engine::{JobSpec, Kind, PartSpec, media};
 
 use crate::flags::GalleryArgs;
-use crate::engine::Engine;
-use x2i_engine::media::{self, Kind};
-use crate::progress::Reporter;
+use crate::painter::Painter;
 
 /// What is painted to be shown, where no picture is given.
 const PICTURE: &str = "a red apple on a blue background";
@@ -69,26 +68,25 @@ impl Samples {
         Ok(samples)
     }
 
-    /// Paints a picture where none was given, and moves it where no video was.
+    /// The job that makes the image where none is given.
+    pub fn first_job(&self, every: &JobSpec) -> JobSpec {
+        JobSpec {
+            parts: vec![PartSpec::Text(PICTURE.into())],
+            ..every.clone()
+        }
+    }
+
+    /// Paints an image where none was given, and moves it where no video was.
     ///
     /// # Errors
-    /// As [`Engine::paint`].
-    pub fn complete(
-        self,
-        request: &Request,
-        engine: &Engine,
-        reporter: &mut Reporter,
-    ) -> Result<Whole> {
+    /// As [`Painter::paint`].
+    pub fn complete(self, every: &JobSpec, painter: &mut Painter) -> Result<Whole> {
+        let job = self.first_job(every);
         let image = match self.image {
             Some(image) => image,
             None => {
-                let request = Request {
-                    prompt: Prompt::text(PICTURE),
-                    ..request.clone()
-                };
-                let painted = engine.paint(&request, reporter);
-                reporter.end_picture();
-                painted?.image
+                let job = job.job(painter.engine.model())?;
+                painter.paint(&job, 1, 1)?.0.image
             }
         };
         let video = match self.video {

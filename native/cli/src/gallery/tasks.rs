@@ -1,6 +1,5 @@
 //! The tasks of X2I's scripts, each as prompts.
 
-use x2i_core::png::PartRecord;
 use x2i_core::{Conditioning, Part, Prompt, Turn};
 
 use super::samples::Whole;
@@ -42,15 +41,6 @@ impl Scene {
             prompt: Prompt::new(parts),
             conditioning: None,
         }
-    }
-
-    /// The words of this turn, as a picture's metadata has them; made inputs have no file.
-    pub fn records(&self) -> Vec<PartRecord> {
-        let words = self.prompt.parts.iter().filter_map(|part| match part {
-            Part::Text(text) => Some(PartRecord::Text(text.clone())),
-            _ => None,
-        });
-        words.collect()
     }
 }
 

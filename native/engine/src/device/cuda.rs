@@ -5,7 +5,8 @@
 
 use x2i_core::{Error, Result};
 
-use super::{DeviceEntry, OpenDevice};
+use super::entry::{DeviceEntry, names};
+use super::opened::OpenDevice;
 
 #[cfg(feature = "cuda")]
 pub(super) fn list() -> Vec<DeviceEntry> {
@@ -13,7 +14,7 @@ pub(super) fn list() -> Vec<DeviceEntry> {
     let devices = Device::enumerate(DeviceType::Cuda).into_vec();
     let entry = |index| DeviceEntry {
         id: format!("cuda:{index}"),
-        kind: super::DeviceKind::Cuda,
+        kind: super::entry::DeviceKind::Cuda,
         index,
         name: "NVIDIA GPU".into(),
         software: false,
@@ -35,7 +36,7 @@ pub(super) fn check_built(entries: &[DeviceEntry]) -> Result<()> {
     }
     let reason = format!(
         "this x2i was built without CUDA; build it with `--features cuda`, or take one of {}",
-        super::names(entries)
+        names(entries)
     );
     Err(Error::device("cuda", reason))
 }
@@ -46,7 +47,7 @@ pub(super) fn open(entry: &DeviceEntry) -> Result<OpenDevice> {
     Ok(OpenDevice {
         device,
         entry: entry.clone(),
-        health: super::Health::default(),
+        health: super::health::Health::default(),
         wgpu: None,
     })
 }

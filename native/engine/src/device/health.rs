@@ -7,10 +7,6 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use x2i_core::{Error, Result};
-
-use super::{DeviceKind, OpenDevice};
-
 /// The first failure of a device; clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
@@ -29,45 +25,13 @@ impl Health {
     }
 }
 
-impl OpenDevice {
-    /// Runs work on the device. What goes wrong on a GPU comes back as [`Error::Device`]: failures
-    /// that its driver reported, and panics below us.
-    ///
-    /// On the CPU nothing is caught: a panic there is a bug and should look like one.
-    ///
-    /// # Errors
-    /// Those of `work`, and [`Error::Device`].
-    pub fn guard<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        if self.entry.kind == DeviceKind::Cpu {
-            return work();
-        }
-        let (outcome, panics) = without_panic_output(work);
-        let failed = |reason: &str| {
-            Err(Error::device(
-                self.entry.id.clone(),
-                format!("failed: {reason}"),
-            ))
-        };
-        match (self.health.failure(), outcome) {
-            (Some(failure), _) => failed(failure),
-            (None, Some(Err(Error::Device { reason, .. }))) => failed(&reason),
-            (None, Some(outcome)) => outcome,
-            (None, None) => failed(
-                panics
-                    .first()
-                    .map_or("it stopped without a message", String::as_str),
-            ),
-        }
-    }
-}
-
 /// Calls `work`; `None` when it panicked. Panic messages of all threads are collected, not printed.
 ///
 /// This is the only `catch_unwind` of the program. cubecl 0.11 unwraps the results of mapping and
 /// of its own channels (`cubecl-wgpu/src/compute/{controller,stream}.rs`;
 /// <https://github.com/tracel-ai/cubecl/issues>), so a lost device may still panic on the way.
 /// The state behind the unwound frames is not used again: the process reports and ends.
-fn without_panic_output<T>(work: impl FnOnce() -> T) -> (Option<T>, Vec<String>) {
+pub(super) fn without_panic_output<T>(work: impl FnOnce() -> T) -> (Option<T>, Vec<String>) {
     let messages = Arc::new(Mutex::new(Vec::new()));
     let collected = messages.clone();
     let before = std::panic::take_hook();

@@ -68,9 +68,10 @@ impl NamedFile {
     pub(crate) fn error(&self, error: Error, field: Field) -> Error {
         match &self.recorded {
             None => error.at(field),
-            Some(Recorded { image, .. }) => {
-                Error::request(Field::Record, format!("{image} was made with a file: {error}"))
-            }
+            Some(Recorded { image, .. }) => Error::request(
+                Field::Record,
+                format!("{image} was made with a file: {error}"),
+            ),
         }
     }
 

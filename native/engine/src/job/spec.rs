@@ -87,6 +87,14 @@ pub(crate) struct Records {
 }
 
 impl PartSpec {
+    /// A part that the caller made; the record holds text, and nothing of the others.
+    pub fn made(part: Part) -> Self {
+        match part {
+            Part::Text(text) => Self::Text(text),
+            part => Self::Ready { part, record: None },
+        }
+    }
+
     /// Reads the part of a file now, so that a mistake is known before the job is complete.
     ///
     /// # Errors
@@ -157,7 +165,7 @@ impl JobSpec {
         let (control, control_record) = self.read_control(model)?.unzip();
         (request.init, request.control) = (init, control);
         request.validate()?;
-        request.check_modalities(model.config())?;
+        request.prompt.check(model.config())?;
         Ok(Job {
             request,
             records: Records {

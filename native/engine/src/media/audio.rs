@@ -20,11 +20,11 @@ use x2i_core::audio::check_rate;
 use x2i_core::audio::resample::Resampler;
 use x2i_core::{Audio, Error, Result};
 
-use super::Input;
-use super::sniff::{self, Format, Kind, SIGNATURE};
+use super::input::Input;
+use super::kind::Kind;
+use super::sniff::{self, Format, SIGNATURE};
 use super::video::ffmpeg;
-use crate::models::hashes::hash_file;
-use crate::models::io_error;
+use crate::files::{hash_file, io_error};
 
 /// The longest sound that is read, in seconds: its tokens fill the longest context of a model that
 /// hears (MiniCPM-o 2.6: 25 a second, 32768).
@@ -71,8 +71,7 @@ fn decode_source(name: &str, start: &[u8], source: Box<dyn MediaSource>) -> Resu
     let format = match Format::of(start) {
         Some(format) if format.kind() == Kind::Audio => format,
         _ => {
-            let reason = sniff::mistaken(start, Kind::Audio, FORMATS);
-            return Err(Error::audio(name, reason));
+            return Err(sniff::mistaken(name, start, Kind::Audio, FORMATS));
         }
     };
     let refused = |reason: String| Error::audio(name, reason);

@@ -10,8 +10,10 @@ use sha2::{Digest, Sha256};
 use x2i_core::image::MAX_PIXELS;
 use x2i_core::{Error, Image, Result};
 
-use super::{Input, Kind, hex, sniff};
-use crate::models::io_error;
+use super::input::Input;
+use super::kind::Kind;
+use super::sniff;
+use crate::files::{hex, io_error};
 
 /// The largest file that is read, in bytes: an uncompressed picture of the most pixels.
 const MAX_FILE: u64 = 4 * MAX_PIXELS as u64;
@@ -34,10 +36,7 @@ pub fn read(path: &Path) -> Result<Input<Image>> {
         .read_to_end(&mut bytes)
         .map_err(failed)?;
     if bytes.len() as u64 > MAX_FILE {
-        return Err(Error::image(
-            name,
-            sniff::mistaken(&bytes, Kind::Image, FORMATS),
-        ));
+        return Err(sniff::mistaken(&name, &bytes, Kind::Image, FORMATS));
     }
     Ok(Input {
         value: decode(&name, &bytes)?,
@@ -54,10 +53,7 @@ pub fn decode(name: &str, bytes: &[u8]) -> Result<Image> {
         .with_guessed_format()
         .map_err(|error| io_error(name, error))?;
     if reader.format().is_none() {
-        return Err(Error::image(
-            name,
-            sniff::mistaken(bytes, Kind::Image, FORMATS),
-        ));
+        return Err(sniff::mistaken(name, bytes, Kind::Image, FORMATS));
     }
     let broken = |error: image::ImageError| Error::image(name, format!("can't be read: {error}"));
     let mut decoder = reader.into_decoder().map_err(broken)?;

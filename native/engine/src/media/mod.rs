@@ -1,4 +1,4 @@
-//! Input files: pictures, videos and sounds of the common formats, found by content.
+//! Input files: images, videos and sounds of the common formats, found by content.
 //!
 //! What a name's ending says is not believed. Sizes and lengths are checked before what they claim
 //! is allocated, since a small file may claim to be huge.
@@ -6,6 +6,8 @@
 pub mod audio;
 pub mod gif;
 pub mod image;
+mod input;
+mod kind;
 pub mod sniff;
 pub mod video;
 
@@ -14,16 +16,8 @@ use std::path::Path;
 use x2i_core::video::sampling::Sampling;
 use x2i_core::{Part, Result};
 
-pub use sniff::Kind;
-
-/// What a file holds, and the hash of its bytes.
-#[derive(Debug)]
-pub struct Input<T> {
-    /// What it holds.
-    pub value: T,
-    /// Its SHA-256, in hex.
-    pub sha256: String,
-}
+pub use input::Input;
+pub use kind::Kind;
 
 /// Reads a file that was given as `kind`; `sampling` chooses the frames of a video.
 ///
@@ -36,18 +30,4 @@ pub fn read(kind: Kind, path: &Path, sampling: Sampling) -> Result<Input<Part>> 
         Kind::Video => video::read(path, sampling).map(|input| input.map(Part::Video)),
         Kind::Audio => audio::read(path).map(|input| input.map(Part::Audio)),
     }
-}
-
-impl<T> Input<T> {
-    fn map<U>(self, convert: impl FnOnce(T) -> U) -> Input<U> {
-        Input {
-            value: convert(self.value),
-            sha256: self.sha256,
-        }
-    }
-}
-
-/// Bytes in lower-case hex.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

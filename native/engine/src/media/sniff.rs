@@ -2,42 +2,13 @@
 //!
 //! Source: the formats' own signatures. A signature does not promise that the rest can be read.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// The kinds of input that are files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A picture.
-    Image,
-    /// Moving pictures.
-    Video,
-    /// Sound.
-    Audio,
-}
+use x2i_core::Error;
 
-impl Kind {
-    /// The flag that takes it.
-    pub fn flag(self) -> &'static str {
-        match self {
-            Self::Image => "--image",
-            Self::Video => "--video",
-            Self::Audio => "--audio",
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Image => "picture",
-            Self::Video => "video",
-            Self::Audio => "sound",
-        })
-    }
-}
+use super::kind::Kind;
 
 /// Formats whose signature we know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,20 +95,23 @@ fn is_mpeg_audio(bytes: &[u8]) -> bool {
     second >= 0xe0 && version != 1 && layer == 1 && bitrate != 15 && rate != 3
 }
 
-/// Why a file can't be read as `wanted`, in the words of an error.
-pub fn mistaken(bytes: &[u8], wanted: Kind, formats: &str) -> String {
-    let expected = format!("is not a {wanted} ({formats})");
+/// The error of a file that can't be read as `wanted`; `formats` are those that can.
+pub fn mistaken(name: &str, bytes: &[u8], wanted: Kind, formats: &str) -> Error {
     match Format::of(bytes).map(Format::kind) {
-        _ if bytes.is_empty() => format!("is empty; expected a {wanted} ({formats})"),
-        Some(kind) if kind != wanted => {
-            format!("is a {kind}, not a {wanted}; give it with {}", kind.flag())
+        _ if bytes.is_empty() => {
+            wanted.error(name, format!("is empty; expected a {wanted} ({formats})"))
         }
-        _ => expected,
+        Some(kind) if kind != wanted => wanted
+            .error(name, format!("is a {kind}, not a {wanted}"))
+            .mended_by(kind.field()),
+        _ => wanted.error(name, format!("is not a {wanted} ({formats})")),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use x2i_core::Field;
+
     use super::*;
 
     #[test]
@@ -159,12 +133,17 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_another_kind_is_told_its_flag() {
-        let reason = mistaken(b"ID3\x04", Kind::Image, "png");
-        assert_eq!(reason, "is a sound, not a picture; give it with --audio");
-        assert_eq!(
-            mistaken(b"hello", Kind::Audio, "wav"),
-            "is not a sound (wav)"
-        );
+    fn a_file_of_another_kind_says_which_field_takes_it() {
+        let error = mistaken("x", b"ID3\x04", Kind::Image, "png");
+        assert_eq!(error.to_string(), "x: is a sound, not a picture");
+        assert!(matches!(
+            error,
+            Error::Remedy {
+                field: Field::Audio,
+                ..
+            }
+        ));
+        let error = mistaken("x", b"hello", Kind::Audio, "wav");
+        assert_eq!(error.to_string(), "x: is not a sound (wav)");
     }
 }

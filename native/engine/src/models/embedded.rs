@@ -46,4 +46,3 @@ impl ModelSource for EmbeddedSource {
         Box::pin(std::future::ready(opened))
     }
 }
-

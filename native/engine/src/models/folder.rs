@@ -7,9 +7,9 @@ use x2i_core::model::ModelSource;
 use x2i_core::weights::{LocalBoxFuture, WeightSource};
 use x2i_core::{Error, Result};
 
-use crate::files::io_error;
 use super::mapped::MappedFile;
 use super::unmapped::UnmappedFile;
+use crate::files::io_error;
 
 /// A folder on disk. Paths inside it may climb out with `..` or be absolute, as `x2i.json` allows.
 #[derive(Debug, Clone)]

@@ -122,4 +122,3 @@ fn give_back(map: &Mmap, range: Range<usize>) {
     #[cfg(not(unix))]
     let _ = (map, range);
 }
-

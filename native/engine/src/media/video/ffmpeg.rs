@@ -12,15 +12,17 @@ use std::path::Path;
 
 use serde::Deserialize;
 use x2i_core::video::sampling::Sampling;
-use x2i_core::{Error, Result, Video};
+use x2i_core::{Error, Field, Result, Video};
 
 use self::process::{Call, run};
-use super::{Kept, MAX_FRAMES};
+use super::kept::{Kept, MAX_FRAMES};
 
 /// The largest answer of ffprobe, in bytes: a few numbers.
 const MAX_ANSWER: u64 = 1 << 20;
 /// The most bytes of a sound: half an hour of 32-bit stereo at 48 kHz.
 const MAX_SOUND: usize = 700 << 20;
+/// What is said of a file that may hold a sound alone.
+const NO_VIDEO: &str = "holds no video";
 /// A video may decode to so many frames fewer than its header says, as its last is often lost.
 const LOST_FRAMES: usize = 1;
 
@@ -30,16 +32,23 @@ const LOST_FRAMES: usize = 1;
 /// [`Error::Video`] when a program is missing, fails (with its own last line) or hangs, and when the
 /// file holds no video or is cut short.
 pub fn frames(name: &str, path: &Path, sampling: Sampling) -> Result<Video> {
-    let wrong = |reason: String| Error::video(name, reason);
+    let wrong = |reason: String| {
+        let without_video = reason == NO_VIDEO;
+        let error = Error::video(name, reason);
+        match without_video {
+            true => error.mended_by(Field::Audio),
+            false => error,
+        }
+    };
     let facts = facts(path).map_err(wrong)?;
     let chosen = sampling.choose(facts.frames, facts.fps);
     let chosen = chosen.map_err(|error| wrong(error.to_string()))?;
     if chosen.len() > MAX_FRAMES {
         let reason = format!(
-            "{} frames would be looked at, at most {MAX_FRAMES} can be: ask for fewer with --video-fps",
+            "{} frames would be sampled, at most {MAX_FRAMES} can be",
             chosen.len()
         );
-        return Err(wrong(reason));
+        return Err(wrong(reason).mended_by(Field::VideoFps));
     }
     let mut kept = Kept::new(name, chosen.len());
     let call = Call::new("ffmpeg", frame_arguments(path, &chosen));
@@ -172,7 +181,7 @@ fn understand(json: &[u8]) -> Result<Option<Facts>, String> {
     let answer: Answer =
         serde_json::from_slice(json).map_err(|_| "ffprobe gave no JSON".to_owned())?;
     let stream = answer.streams.first();
-    let stream = stream.ok_or("holds no video; give a sound with --audio")?;
+    let stream = stream.ok_or(NO_VIDEO)?;
     let rates = [&stream.avg_frame_rate, &stream.r_frame_rate];
     let fps = rates.into_iter().flatten().find_map(|rate| fraction(rate));
     let fps = fps.ok_or("does not say how many frames it shows a second")?;

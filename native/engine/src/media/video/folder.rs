@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use x2i_core::{Error, Result, Video};
 
-use super::{Kept, MAX_FRAMES};
-use crate::media::sniff::{Format, Kind, start_of};
-use crate::media::{Input, hex, image};
-use crate::models::io_error;
+use super::kept::{Kept, MAX_FRAMES};
+use crate::files::{hex, io_error};
+use crate::media::image;
+use crate::media::input::Input;
+use crate::media::kind::Kind;
+use crate::media::sniff::{Format, start_of};
 
 /// Reads the pictures of a folder; `fps` of them are a second. Other files are passed over. The hash
 /// is of the pictures' names and hashes.

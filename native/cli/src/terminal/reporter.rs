@@ -1,109 +1,23 @@
-//! Telling how far a generation is: a bar on a terminal, lines elsewhere, JSON for scripts, or
-//! nothing; and hearing Ctrl-C between two blocks.
+//! Telling how far an image is: a bar on a terminal, lines elsewhere, JSON for scripts, or nothing;
+//! and hearing Ctrl-C between two blocks.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde::Serialize;
 use serde_json::json;
 use x2i_core::{Phase, Progress, Steps};
 
-use x2i_engine::device::Health;
+use super::display::Display;
+use super::interrupt::Interrupt;
+use super::seconds::Seconds;
+use super::text::printable;
 
-/// How progress is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Display {
-    /// One bar on a terminal.
-    Bar,
-    /// A line a phase or step.
-    Lines,
-    /// One JSON object an event, on stdout.
-    Json,
-    /// Nothing.
-    Quiet,
-}
-
-impl Display {
-    /// What fits the flags and the terminal.
-    pub fn choose(quiet: bool, json: bool) -> Self {
-        match (json, quiet) {
-            (true, _) => Self::Json,
-            (_, true) => Self::Quiet,
-            _ if std::io::stderr().is_terminal() => Self::Bar,
-            _ => Self::Lines,
-        }
-    }
-}
-
-/// Set by Ctrl-C; the next progress event then cancels.
-#[derive(Debug, Clone, Default)]
-pub struct Interrupt(Arc<AtomicBool>);
-
-impl Interrupt {
-    /// Listens for Ctrl-C; a second one ends the process at once.
-    ///
-    /// # Errors
-    /// When the system refuses the handler.
-    pub fn listen() -> anyhow::Result<Self> {
-        let interrupt = Self::default();
-        let flag = interrupt.0.clone();
-        ctrlc::set_handler(move || {
-            if flag.swap(true, Ordering::Relaxed) {
-                std::process::exit(crate::EXIT_CANCELLED.into());
-            }
-        })?;
-        Ok(interrupt)
-    }
-
-    /// Forgets a Ctrl-C that was heard, so that the next work can begin.
-    pub fn reset(&self) {
-        self.0.store(false, Ordering::Relaxed);
-    }
-
-    /// True after Ctrl-C.
-    pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// Seconds that each phase took.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
-pub struct Seconds {
-    /// Weights to the device.
-    pub load: f64,
-    /// The LLM.
-    pub encode: f64,
-    /// The transformer.
-    pub denoise: f64,
-    /// The VAE.
-    pub decode: f64,
-}
-
-impl Seconds {
-    /// All phases together.
-    pub fn total(&self) -> f64 {
-        self.load + self.encode + self.denoise + self.decode
-    }
-
-    fn of(&mut self, phase: Phase) -> &mut f64 {
-        match phase {
-            Phase::Load => &mut self.load,
-            Phase::Encode => &mut self.encode,
-            Phase::Denoise => &mut self.denoise,
-            Phase::Decode => &mut self.decode,
-        }
-    }
-}
-
-/// Shows progress, keeps the time of each phase, and cancels on Ctrl-C or a failed device.
+/// Shows progress, keeps the time of each phase, and cancels on Ctrl-C.
 pub struct Reporter {
     display: Display,
     interrupt: Interrupt,
-    health: Health,
     bar: ProgressBar,
     /// `2/4` when there are several pictures.
     picture: Option<(usize, usize)>,
@@ -117,13 +31,12 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// A reporter for work on a device.
-    pub fn new(display: Display, interrupt: Interrupt, health: Health) -> Self {
+    /// A reporter that has heard nothing yet.
+    pub fn new(display: Display, interrupt: Interrupt) -> Self {
         let now = Instant::now();
         Self {
             display,
             interrupt,
-            health,
             bar: ProgressBar::hidden(),
             picture: None,
             phase: None,
@@ -168,7 +81,7 @@ impl Reporter {
 
     /// Hears one event of the pipeline.
     pub fn hear(&mut self, progress: Progress) -> ControlFlow<()> {
-        if self.interrupt.is_set() || self.health.failure().is_some() {
+        if self.interrupt.is_set() {
             return ControlFlow::Break(());
         }
         if self.phase != Some(progress.phase) {
@@ -177,7 +90,7 @@ impl Reporter {
             self.bar.reset();
         }
         if let Some(answer) = progress.answer.as_deref().filter(|_| self.says_answers) {
-            let answer = crate::generate::printable(answer);
+            let answer = printable(answer);
             // A closed stdout is heard of when the picture's line is written.
             let _ = self.bar.suspend(|| writeln!(std::io::stdout(), "{answer}"));
         }
@@ -340,15 +253,11 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupt_or_a_failed_device_cancels_at_the_next_event() {
+    fn an_interrupt_cancels_at_the_next_event() {
         let interrupt = Interrupt::default();
-        let health = Health::default();
-        let mut reporter = Reporter::new(Display::Quiet, interrupt.clone(), health.clone());
+        let mut reporter = Reporter::new(Display::Quiet, interrupt.clone());
         assert_eq!(reporter.hear(at(0, 4)), ControlFlow::Continue(()));
-        health.report("lost");
+        interrupt.set();
         assert_eq!(reporter.hear(at(1, 4)), ControlFlow::Break(()));
-        interrupt.0.store(true, Ordering::Relaxed);
-        let mut reporter = Reporter::new(Display::Quiet, interrupt, Health::default());
-        assert_eq!(reporter.hear(at(0, 4)), ControlFlow::Break(()));
     }
 }

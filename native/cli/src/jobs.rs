@@ -1,0 +1,44 @@
+//! From flags, a batch file or a record to jobs, complete and checked before a weight is read.
+
+mod batch;
+mod line;
+mod outputs;
+mod prompt;
+pub mod spec;
+
+use anyhow::{Context, Result, bail};
+use x2i_engine::{Job, JobSpec, Model, Output, Record};
+
+use crate::flags::GenerateArgs;
+
+/// The jobs of `x2i generate`.
+///
+/// # Errors
+/// Names the flag, the file or the line that can't be used.
+pub fn plan(args: &GenerateArgs, model: &Model, record: Option<&Record>) -> Result<Vec<Job>> {
+    let jobs = match &args.batch {
+        Some(batch) => {
+            let base = spec::of_batch(args)?;
+            batch::read(batch, args.output(), &base, model).context("--batch")?
+        }
+        None => with_seeds(args, model, record)?,
+    };
+    if args.json && jobs.iter().any(|job| *job.output() == Output::Stdout) {
+        bail!("-o: the picture and --json can't both go to standard output");
+    }
+    let mut outputs = jobs.iter().map(Job::output);
+    outputs.try_for_each(Output::check).context("-o")?;
+    Ok(jobs)
+}
+
+/// One job, painted with as many seeds as `--num-images` asks for.
+fn with_seeds(args: &GenerateArgs, model: &Model, record: Option<&Record>) -> Result<Vec<Job>> {
+    let recorded = record.map_or_else(JobSpec::default, Record::job);
+    let job = spec::of_flags(args, recorded)?.job(model)?;
+    let first = job.request().seed;
+    let count = u64::from(args.num_images.unwrap_or(1));
+    let seeds: Vec<u64> = (0..count).map(|n| first.wrapping_add(n)).collect();
+    let outputs = outputs::plan(args.output(), &seeds).context("-o")?;
+    let job = |(seed, output)| job.clone().with_seed(seed).with_output(output);
+    Ok(seeds.into_iter().zip(outputs).map(job).collect())
+}

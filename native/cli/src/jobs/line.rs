@@ -1,0 +1,157 @@
+//! One line of `--batch`, as JSON has it.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use x2i_core::Conditioning;
+use x2i_engine::{JobSpec, Kind, NamedFile, PartSpec, Settings};
+
+use crate::flags::Size;
+
+/// One line of `--batch`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Line {
+    #[serde(flatten)]
+    parts: LineParts,
+    seed: Option<u64>,
+    /// The image's file, inside the folder `-o`.
+    pub out: Option<String>,
+    answer: Option<bool>,
+    steps: Option<usize>,
+    guidance: Option<f32>,
+    size: Option<String>,
+}
+
+impl Line {
+    /// What the line asks for, with these settings and files where it is silent.
+    ///
+    /// # Errors
+    /// For a size that is none, and a line that has both a prompt and parts, or neither.
+    pub fn spec(self, base: &JobSpec) -> Result<JobSpec> {
+        let size = self.size.map(|size| {
+            let size = size.parse::<Size>().map_err(anyhow::Error::msg);
+            size.context("size").map(Size::sides)
+        });
+        let settings = Settings {
+            size: size.transpose()?,
+            steps: self.steps,
+            guidance: self.guidance,
+            seed: self.seed,
+            conditioning: self.answer.map(conditioning),
+            ..Settings::default()
+        };
+        let parts = self.parts.in_order()?.into_iter();
+        Ok(JobSpec {
+            parts: parts.map(PartSpec::from).collect(),
+            settings: settings.or(base.settings.clone()),
+            ..base.clone()
+        })
+    }
+}
+
+fn conditioning(answer: bool) -> Conditioning {
+    match answer {
+        true => Conditioning::Answer,
+        false => Conditioning::Prompt,
+    }
+}
+
+/// The prompt of a line.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct LineParts {
+    prompt: Option<String>,
+    images: Vec<PathBuf>,
+    videos: Vec<PathBuf>,
+    audios: Vec<PathBuf>,
+    parts: Option<Vec<LinePart>>,
+}
+
+/// One of a line's `parts`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum LinePart {
+    Text(String),
+    Image(PathBuf),
+    Video(PathBuf),
+    Audio(PathBuf),
+}
+
+impl LineParts {
+    /// `parts` as they stand, or all files and then the prompt, as X2I's scripts put them.
+    fn in_order(self) -> Result<Vec<LinePart>> {
+        let files = [
+            self.images.into_iter().map(LinePart::Image).collect(),
+            self.videos.into_iter().map(LinePart::Video).collect(),
+            self.audios
+                .into_iter()
+                .map(LinePart::Audio)
+                .collect::<Vec<_>>(),
+        ];
+        let files = files.concat();
+        match (self.parts, self.prompt) {
+            (Some(parts), None) if files.is_empty() => Ok(parts),
+            (Some(_), _) => {
+                bail!("parts: stands for prompt, images, videos and audios; give one or the others")
+            }
+            (None, Some(prompt)) => Ok([files, vec![LinePart::Text(prompt)]].concat()),
+            (None, None) => bail!("prompt: is missing; give it, or parts"),
+        }
+    }
+}
+
+impl From<LinePart> for PartSpec {
+    fn from(part: LinePart) -> Self {
+        let file = |kind, path: PathBuf| Self::File {
+            kind,
+            file: NamedFile::new(path),
+            fps: None,
+        };
+        match part {
+            LinePart::Text(text) => Self::Text(text),
+            LinePart::Image(path) => file(Kind::Image, path),
+            LinePart::Video(path) => file(Kind::Video, path),
+            LinePart::Audio(path) => file(Kind::Audio, path),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lines_parts_are_a_list_or_files_and_then_the_prompt() {
+        let read = |json: &str| {
+            let line: LineParts = serde_json::from_str(json).unwrap();
+            line.in_order().map_err(|error| error.to_string())
+        };
+        let text = |text: &str| LinePart::Text(text.into());
+        assert_eq!(
+            read(r#"{"prompt": "x", "audios": ["a.wav"], "images": ["b.png", "c.png"]}"#).unwrap(),
+            [
+                LinePart::Image("b.png".into()),
+                LinePart::Image("c.png".into()),
+                LinePart::Audio("a.wav".into()),
+                text("x")
+            ]
+        );
+        assert_eq!(
+            read(r#"{"parts": [{"text": "x"}, {"video": "a.mp4"}, {"text": "y"}]}"#).unwrap(),
+            [text("x"), LinePart::Video("a.mp4".into()), text("y")]
+        );
+        for both in [
+            r#"{"parts": [], "prompt": "x"}"#,
+            r#"{"parts": [], "images": ["a.png"]}"#,
+        ] {
+            assert!(read(both).unwrap_err().contains("parts"));
+        }
+        assert!(
+            read(r#"{"images": ["a.png"]}"#)
+                .unwrap_err()
+                .contains("prompt")
+        );
+    }
+}

@@ -1,0 +1,80 @@
+//! The files of a command's images, from `-o`.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use x2i_engine::Output;
+
+/// The outputs of images with these seeds.
+///
+/// # Errors
+/// For several images on standard output, or a name that is not a PNG's.
+pub fn plan(output: &Path, seeds: &[u64]) -> Result<Vec<Output>> {
+    if output == Path::new("-") {
+        return match seeds.len() {
+            1 => Ok(vec![Output::Stdout]),
+            n => bail!("`-` takes one picture, not {n}"),
+        };
+    }
+    if output.is_dir() || output.as_os_str().as_encoded_bytes().ends_with(b"/") {
+        let file = |seed| Output::File(output.join(format!("{seed}.png")));
+        return Ok(seeds.iter().map(file).collect());
+    }
+    check_extension(output)?;
+    let name = output.file_name().map(OsStr::to_string_lossy);
+    let name = name.unwrap_or_default();
+    let numbered = |number: usize| match (name.contains("{}"), seeds.len()) {
+        (true, _) => name.replace("{}", &number.to_string()),
+        (false, 1) => name.to_string(),
+        (false, _) => match name.rsplit_once('.') {
+            Some((stem, extension)) => format!("{stem}-{number}.{extension}"),
+            None => format!("{name}-{number}"),
+        },
+    };
+    let file = |number| Output::File(output.with_file_name(numbered(number)));
+    Ok((1..=seeds.len()).map(file).collect())
+}
+
+fn check_extension(path: &Path) -> Result<()> {
+    const OTHERS: [&str; 9] = [
+        "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "avif", "svg",
+    ];
+    let extension = path.extension().map(OsStr::to_string_lossy);
+    let extension = extension.unwrap_or_default().to_lowercase();
+    if OTHERS.contains(&extension.as_str()) {
+        bail!(
+            "{}: pictures are written as PNG; name it .png",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn planned(output: &str, seeds: &[u64]) -> Vec<String> {
+        let outputs = plan(Path::new(output), seeds).unwrap();
+        outputs.iter().map(Output::shown).collect()
+    }
+
+    #[test]
+    fn names_are_numbered_when_there_are_several() {
+        assert_eq!(planned("a/out.png", &[7]), ["a/out.png"]);
+        assert_eq!(
+            planned("a/out.png", &[7, 8]),
+            ["a/out-1.png", "a/out-2.png"]
+        );
+        assert_eq!(
+            planned("cat{}.v2.png", &[7, 8]),
+            ["cat1.v2.png", "cat2.v2.png"]
+        );
+        assert_eq!(planned("out", &[7, 8]), ["out-1", "out-2"]);
+        assert_eq!(planned("new/", &[7, 8]), ["new/7.png", "new/8.png"]);
+        assert_eq!(planned("-", &[7]), ["-"]);
+        assert!(plan(Path::new("-"), &[7, 8]).is_err());
+        assert!(plan(Path::new("a.JPG"), &[7]).is_err());
+    }
+}

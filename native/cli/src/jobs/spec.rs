@@ -1,0 +1,129 @@
+//! From flags to what the engine is asked, over what a record says.
+
+use anyhow::{Result, bail};
+use x2i_engine::{
+    AdapterSpec, ControlSpec, InitSpec, JobSpec, LoraSpec, NamedFile, PartSpec, Settings,
+};
+
+use super::prompt::{prompt_text, read_prompt_file};
+use crate::flags::{AdapterArgs, GenerateArgs, Given, Scaled, Size};
+
+/// What `x2i generate` is asked by its flags, for the rest by the record.
+///
+/// # Errors
+/// For a prompt that can't be read, and flags that need another.
+pub fn of_flags(args: &GenerateArgs, recorded: JobSpec) -> Result<JobSpec> {
+    let spec = JobSpec {
+        parts: parts(&args.parts.given, &recorded.parts)?,
+        settings: settings(args).or(recorded.settings.clone()),
+        ..recorded
+    };
+    with_images(&args.adapters, spec)
+}
+
+/// What the flags say for every line of a batch.
+///
+/// # Errors
+/// For flags that need another.
+pub fn of_batch(args: &GenerateArgs) -> Result<JobSpec> {
+    let spec = JobSpec {
+        settings: settings(args),
+        ..JobSpec::default()
+    };
+    with_images(&args.adapters, spec)
+}
+
+fn settings(args: &GenerateArgs) -> Settings {
+    Settings {
+        size: args.size.map(Size::sides),
+        steps: args.steps,
+        guidance: args.guidance,
+        seed: args.seed,
+        conditioning: args.conditioning(),
+        video_fps: args.video_fps,
+        ..Settings::default()
+    }
+}
+
+/// The same with the initial image and the control image that the flags name.
+///
+/// # Errors
+/// For flags that need another.
+pub fn with_images(args: &AdapterArgs, spec: JobSpec) -> Result<JobSpec> {
+    let init = match (&args.init, spec.init) {
+        (Some(file), _) => Some(InitSpec {
+            image: NamedFile::new(file),
+            strength: args.strength,
+        }),
+        (None, Some(recorded)) => Some(InitSpec {
+            strength: args.strength.or(recorded.strength),
+            ..recorded
+        }),
+        (None, None) if args.strength.is_some() => {
+            bail!("--strength: says how far to leave a picture; give that with --init")
+        }
+        (None, None) => None,
+    };
+    let control = match (&args.control, spec.control) {
+        (Some(Scaled { file, scale }), _) => Some(ControlSpec {
+            image: NamedFile::new(file),
+            scale: *scale,
+        }),
+        (None, Some(recorded)) => Some(recorded),
+        (None, None) if args.control_weights.is_some() => {
+            bail!("--control-weights: steer by a picture; give that with --control")
+        }
+        (None, None) => None,
+    };
+    Ok(JobSpec {
+        init,
+        control,
+        ..spec
+    })
+}
+
+/// The adapters that the flags name, for the rest the recorded ones.
+pub fn adapters(args: &AdapterArgs, recorded: AdapterSpec) -> AdapterSpec {
+    let given = args.loras.iter().map(|Scaled { file, scale }| LoraSpec {
+        file: NamedFile::new(file),
+        scale: *scale,
+    });
+    let weights = args.control_weights.as_ref().map(NamedFile::new);
+    AdapterSpec {
+        loras: match args.loras.is_empty() {
+            true => recorded.loras,
+            false => given.collect(),
+        },
+        control_weights: weights.or(recorded.control_weights),
+    }
+}
+
+/// The given parts, beside the recorded ones of kinds that are not given. Files come before recorded
+/// text; given text comes after recorded files.
+fn parts(given: &[Given], recorded: &[PartSpec]) -> Result<Vec<PartSpec>> {
+    let given: Vec<PartSpec> = given.iter().map(part).collect::<Result<_>>()?;
+    let kinds: Vec<_> = given.iter().map(PartSpec::kind).collect();
+    let kept = recorded.iter().filter(|part| !kinds.contains(&part.kind()));
+    let kept: Vec<PartSpec> = kept.cloned().collect();
+    let parts = match kinds.contains(&None) {
+        true => [kept, given].concat(),
+        false => [given, kept].concat(),
+    };
+    if parts.is_empty() {
+        bail!("prompt: is missing; say what to paint, as in: x2i generate \"a red apple\"");
+    }
+    Ok(parts)
+}
+
+fn part(given: &Given) -> Result<PartSpec> {
+    Ok(match given {
+        Given::Prompt(prompt) => PartSpec::Text(prompt_text(prompt)?),
+        Given::PromptFile(file) => PartSpec::Text(read_prompt_file(file)?),
+        Given::Text(text) => PartSpec::Text(text.clone()),
+        Given::File(kind, path) => PartSpec::File {
+            kind: *kind,
+            file: NamedFile::new(path),
+            fps: None,
+        },
+    })
+}

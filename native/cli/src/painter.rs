@@ -1,0 +1,120 @@
+//! What every command that paints begins with: a model with its adapters, a device, and the engine
+//! on it with the terminal that shows how far it is.
+
+use anyhow::{Context, Result};
+use x2i_core::InputBits;
+use x2i_engine::device::{self, DeviceChoice};
+use x2i_engine::job::check_memory;
+use x2i_engine::models::ModelFiles;
+use x2i_engine::{
+    AdapterSpec, Engine, EngineOptions, Job, MemoryPolicy, Model, OpenDevice, Painted, Record,
+};
+
+use crate::flags::{AdapterArgs, ByteSize, EngineArgs, MemoryChoice};
+use crate::jobs::spec;
+use crate::terminal::{Display, Interrupt, Reporter, Seconds};
+
+/// The model that the flags name, else the record's, with its adapters.
+///
+/// # Errors
+/// When there is none, or a file of it or of an adapter is broken; when it is not the model that the
+/// record names.
+pub fn model(engine: &EngineArgs, args: &AdapterArgs, record: Option<&Record>) -> Result<Model> {
+    let recorded = record.map(|record| record.metadata().model.place.as_str());
+    let files = ModelFiles::find(engine.model.as_deref().or(recorded))?;
+    let model = Model::from_files(files)?;
+    if let Some(record) = record {
+        record.check_model(model.config())?;
+    }
+    let recorded = record.map_or_else(AdapterSpec::default, Record::adapters);
+    Ok(model.with_adapters(&spec::adapters(args, recorded))?)
+}
+
+/// The device that the flags name; for a record its own, where that is there.
+///
+/// # Errors
+/// When it is not there or can't be opened.
+pub fn device(args: &EngineArgs, record: Option<&Record>) -> Result<OpenDevice> {
+    let (None, Some(record)) = (args.device, record) else {
+        return Ok(device::acquire(args.device.unwrap_or_default())?);
+    };
+    let recorded = record.metadata().device.id.parse().unwrap_or_default();
+    let opened = device::acquire(recorded);
+    Ok(opened.or_else(|_| device::acquire(DeviceChoice::Auto))?)
+}
+
+fn options(args: &EngineArgs, record: Option<&Record>) -> EngineOptions {
+    let exact = args.exact || record.is_some_and(|record| record.metadata().device.exact);
+    EngineOptions {
+        memory: match args.memory {
+            MemoryChoice::Auto => MemoryPolicy::Auto,
+            MemoryChoice::Low => MemoryPolicy::Low,
+            MemoryChoice::High => MemoryPolicy::High,
+        },
+        max_device_memory: args.max_device_memory.map(|ByteSize(bytes)| bytes),
+        input_bits: match exact {
+            true => InputBits::Sixteen,
+            false => InputBits::AsWeights,
+        },
+    }
+}
+
+/// A model on a device, and the terminal that shows how far an image is.
+pub struct Painter {
+    /// The engine.
+    pub engine: Engine,
+    /// The terminal.
+    pub reporter: Reporter,
+    /// How it tells.
+    pub display: Display,
+}
+
+impl Painter {
+    /// Loads a model for these jobs, the first of which is painted next.
+    ///
+    /// # Errors
+    /// As [`Engine::open`], and before the loading for a job that memory can't hold.
+    pub fn open(
+        args: &EngineArgs,
+        model: Model,
+        record: Option<&Record>,
+        jobs: &[Job],
+        (display, interrupt): (Display, Interrupt),
+    ) -> Result<Self> {
+        let device = device(args, record)?;
+        for job in jobs {
+            check_memory(job.request(), model.config(), &device.entry)?;
+        }
+        display.warn(model.adapters().warnings());
+        if let Some(record) = record {
+            display.warn(record.device_warnings(&device.entry));
+        }
+        let mut reporter = Reporter::new(display, interrupt);
+        reporter.begin_picture(1, jobs.len());
+        let options = options(args, record);
+        let engine = Engine::open(model, device, &options, &mut |progress| {
+            reporter.hear(progress)
+        });
+        Ok(Self {
+            engine: engine.inspect_err(|_| reporter.clear())?,
+            reporter,
+            display,
+        })
+    }
+
+    /// Paints a job, the `number`-th of `count`, and writes the image to its output.
+    ///
+    /// # Errors
+    /// As [`Engine::paint`], and when the image can't be written.
+    pub fn paint(&mut self, job: &Job, number: usize, count: usize) -> Result<(Painted, Seconds)> {
+        let Self {
+            engine, reporter, ..
+        } = self;
+        reporter.begin_picture(number, count);
+        let painted = engine.paint(job, &mut |progress| reporter.hear(progress));
+        let seconds = reporter.end_picture();
+        let painted = painted?;
+        job.output().write(&painted.png()?).context("-o")?;
+        Ok((painted, seconds))
+    }
+}

@@ -1,0 +1,87 @@
+//! What a command says of a finished image.
+
+use std::io::Write;
+
+use anyhow::Result;
+use serde_json::json;
+use x2i_core::png::Metadata;
+use x2i_engine::{Output, host};
+
+use super::display::Display;
+use super::seconds::Seconds;
+use super::text::printable;
+
+/// Says what was made: a line for people, an object for scripts.
+pub fn tell(
+    display: Display,
+    output: &Output,
+    metadata: &Metadata,
+    seconds: Seconds,
+) -> Result<()> {
+    let Metadata {
+        width,
+        height,
+        steps,
+        seed,
+        ..
+    } = metadata;
+    let line = match display {
+        Display::Quiet => return Ok(()),
+        Display::Json => {
+            let mut event = json!({
+                "type": "image",
+                "path": output.shown(),
+                "seed": seed,
+                "width": width,
+                "height": height,
+                "steps": steps,
+                "device": metadata.device.id,
+                "seconds": seconds.total(),
+                "phases": seconds,
+                "peak_memory": host::peak_memory(),
+            });
+            if let Some(answer) = &metadata.answer {
+                event["answer"] = answer.as_str().into();
+            }
+            event.to_string()
+        }
+        Display::Bar | Display::Lines => {
+            let answer = metadata
+                .answer
+                .as_ref()
+                .map(|answer| format!("answer: {}\n", printable(answer)));
+            format!(
+                "{}{}",
+                answer.unwrap_or_default(),
+                summary(output, metadata, seconds)
+            )
+        }
+    };
+    // Standard output belongs to the picture where it goes there.
+    match output {
+        Output::Stdout => writeln!(std::io::stderr(), "{line}")?,
+        Output::File(_) | Output::None => writeln!(std::io::stdout(), "{line}")?,
+    }
+    Ok(())
+}
+
+/// A picture in one line.
+pub fn summary(output: &Output, metadata: &Metadata, seconds: Seconds) -> String {
+    let Metadata {
+        width,
+        height,
+        steps,
+        seed,
+        ..
+    } = metadata;
+    let steps = match steps {
+        1 => "1 step".to_owned(),
+        steps => format!("{steps} steps"),
+    };
+    format!(
+        "{}: {width}x{height}, seed {seed}, {steps}, {:.1} s on {}",
+        output.shown(),
+        seconds.total(),
+        metadata.device.id
+    )
+}

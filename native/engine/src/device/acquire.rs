@@ -1,0 +1,86 @@
+//! Opening the device that was asked for.
+
+use burn::tensor::Device;
+use x2i_core::{Error, Result};
+
+use super::choice::DeviceChoice;
+use super::entry::{DeviceEntry, DeviceKind, names};
+use super::health::Health;
+use super::list::{choose, cpu, list};
+use super::opened::OpenDevice;
+use super::{cuda, gpu};
+
+/// Opens a device and returns what burn needs.
+///
+/// # Errors
+/// As [`acquire`].
+pub fn open(choice: &DeviceChoice) -> Result<Device> {
+    acquire(*choice).map(|opened| opened.device)
+}
+
+/// Opens a device.
+///
+/// # Errors
+/// [`Error::Device`] when the device is not there (the message lists those that are) or can't be
+/// opened.
+pub fn acquire(choice: DeviceChoice) -> Result<OpenDevice> {
+    if choice == DeviceChoice::Cpu {
+        return Ok(open_cpu()); // without looking for GPUs, which takes a driver's start-up time
+    }
+    let entries = list();
+    let entry = match choice {
+        DeviceChoice::Auto => choose(&entries),
+        DeviceChoice::Cpu => &entries[0],
+        DeviceChoice::Wgpu(index) => find(&entries, DeviceKind::Wgpu, index, choice)?,
+        DeviceChoice::Cuda(index) => {
+            cuda::check_built(&entries)?;
+            find(&entries, DeviceKind::Cuda, index, choice)?
+        }
+    };
+    match entry.kind {
+        DeviceKind::Cpu => Ok(open_cpu()),
+        DeviceKind::Wgpu => gpu::open(entry),
+        DeviceKind::Cuda => cuda::open(entry),
+    }
+}
+
+fn find(
+    entries: &[DeviceEntry],
+    kind: DeviceKind,
+    index: Option<usize>,
+    choice: DeviceChoice,
+) -> Result<&DeviceEntry> {
+    let mut of_kind = entries.iter().filter(|entry| entry.kind == kind);
+    of_kind.nth(index.unwrap_or(0)).ok_or_else(|| {
+        Error::device(
+            choice.to_string(),
+            format!("is not there; this machine has {}", names(entries)),
+        )
+    })
+}
+
+fn open_cpu() -> OpenDevice {
+    OpenDevice {
+        device: Device::flex(),
+        entry: cpu(),
+        health: Health::default(),
+        wgpu: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_is_not_there_is_named_with_those_that_are() {
+        let message = acquire(DeviceChoice::Wgpu(Some(4242)))
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default();
+        assert!(
+            message.starts_with("device wgpu:4242: is not there; this machine has cpu"),
+            "{message}"
+        );
+    }
+}

@@ -1,0 +1,57 @@
+//! One device of this machine, as it is listed.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::facts::GpuFacts;
+
+/// Through what a device is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceKind {
+    /// burn's flex backend.
+    Cpu,
+    /// A wgpu adapter.
+    Wgpu,
+    /// CUDA.
+    Cuda,
+}
+
+/// One device of this machine.
+#[derive(Debug, Clone, Serialize)]
+pub struct DeviceEntry {
+    /// Its id, which [`super::DeviceChoice`] parses: `cpu`, `wgpu:0`.
+    pub id: String,
+    /// Through what it is reached.
+    pub kind: DeviceKind,
+    /// Its index among devices of its kind.
+    pub index: usize,
+    /// What its driver calls it.
+    pub name: String,
+    /// True for a GPU that is emulated on the CPU.
+    pub software: bool,
+    /// Bytes of memory, where known.
+    pub memory: Option<u64>,
+    /// What a GPU's driver says about it.
+    pub gpu: Option<GpuFacts>,
+}
+
+impl fmt::Display for DeviceEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.kind, self.software) {
+            (DeviceKind::Cpu, _) => f.write_str(&self.id),
+            (_, false) => write!(f, "{} ({})", self.id, self.name),
+            (_, true) => write!(f, "{} ({}, software)", self.id, self.name),
+        }
+    }
+}
+
+/// `cpu, wgpu:0 (Radeon RX 7900)`.
+pub fn names(entries: &[DeviceEntry]) -> String {
+    entries
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
+}

@@ -1,0 +1,186 @@
+//! The engine: a model on a device, and what its images say about their making.
+
+use std::ops::ControlFlow;
+
+use burn::tensor::TensorData;
+use x2i_core::png::{self, DeviceRecord, Metadata, ModelRecord};
+use x2i_core::{Image, ModelConfig, Painting, Pipeline, Progress, Result};
+
+use crate::device::OpenDevice;
+use crate::job::{Job, check_memory};
+use crate::models::{Hashes, Model, ModelHashes};
+use crate::options::EngineOptions;
+
+/// What a caller hears while it waits. `Break` cancels within one block of the model.
+///
+/// One callback serves loading and painting; [`Progress`] says which phase it is.
+pub trait OnProgress: FnMut(Progress) -> ControlFlow<()> {}
+
+impl<F: FnMut(Progress) -> ControlFlow<()>> OnProgress for F {}
+
+/// Hears nothing, and lets the work go on.
+pub fn ignore_progress(_: Progress) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+/// A model on a device, ready to paint.
+pub struct Engine {
+    model: Model,
+    device: OpenDevice,
+    options: EngineOptions,
+    hashes: ModelHashes,
+    pipeline: Pipeline,
+}
+
+/// A painted image.
+#[derive(Debug, Clone)]
+pub struct Painted {
+    /// The image, RGB with 8 bits a channel.
+    pub image: Image,
+    /// The record of its making, which also holds the LLM's answer.
+    pub metadata: Metadata,
+}
+
+impl Painted {
+    /// The image as a PNG file with its record.
+    ///
+    /// # Errors
+    /// [`Error::Image`] when the image can't be encoded.
+    pub fn png(&self) -> Result<Vec<u8>> {
+        png::encode(&self.image, &self.metadata)
+    }
+}
+
+/// A prompt's conditioning: what FLUX expects from T5 and CLIP.
+#[derive(Debug, Clone)]
+pub struct Conditioned {
+    /// In place of T5's hidden states, f32, `[1, tokens, channels]`.
+    pub txt: TensorData,
+    /// In place of CLIP's pooled state, f32, `[1, channels]`.
+    pub vec: TensorData,
+    /// What the LLM answered, where its answer is the conditioning.
+    pub answer: Option<String>,
+}
+
+impl Engine {
+    /// Reads a model to a device.
+    ///
+    /// # Errors
+    /// As [`Pipeline::load_with`]; [`Error::Device`] when the device fails; [`Error::Cancelled`]
+    /// when `on_progress` breaks.
+    pub fn open(
+        model: Model,
+        device: OpenDevice,
+        options: &EngineOptions,
+        on_progress: &mut impl OnProgress,
+    ) -> Result<Self> {
+        let hashes = ModelHashes::begin(model.files(), model.config())?;
+        let load = model
+            .adapters()
+            .added_to(options.load_options(&device.entry));
+        let pipeline = device.guard(|| {
+            let mut hear = hear(&device, on_progress);
+            let (files, device) = (model.files(), &device.device);
+            pollster::block_on(Pipeline::load_with(&load, files, device, &mut hear))
+        })?;
+        Ok(Self {
+            model,
+            device,
+            options: options.clone(),
+            hashes,
+            pipeline,
+        })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The model's config.
+    pub fn config(&self) -> &ModelConfig {
+        self.model.config()
+    }
+
+    /// The device.
+    pub fn device(&self) -> &OpenDevice {
+        &self.device
+    }
+
+    /// Paints one image. The caller writes it to the job's output.
+    ///
+    /// # Errors
+    /// As [`Pipeline::generate`]; [`Error::Request`] for an image that memory can't hold;
+    /// [`Error::Device`] when the device fails; [`Error::Cancelled`] when `on_progress` breaks.
+    pub fn paint(&mut self, job: &Job, on_progress: &mut impl OnProgress) -> Result<Painted> {
+        check_memory(job.request(), self.config(), &self.device.entry)?;
+        let painting = self.device.guard(|| {
+            let mut hear = hear(&self.device, on_progress);
+            pollster::block_on(self.pipeline.generate(job.request(), &mut hear))
+        })?;
+        Ok(Painted {
+            metadata: self.metadata(job, &painting)?,
+            image: painting.image,
+        })
+    }
+
+    /// Encodes a job's prompt, and stops where the transformer would begin: for samplers outside of
+    /// x2i.
+    ///
+    /// # Errors
+    /// As [`paint`](Self::paint).
+    pub fn encode(&self, job: &Job, on_progress: &mut impl OnProgress) -> Result<Conditioned> {
+        self.device.guard(|| {
+            let mut hear = hear(&self.device, on_progress);
+            pollster::block_on(async {
+                let encoded = self.pipeline.encode(job.request(), &mut hear).await?;
+                Ok(Conditioned {
+                    txt: encoded.conditioning.txt.into_data_async().await?,
+                    vec: encoded.conditioning.vec.into_data_async().await?,
+                    answer: encoded.answer,
+                })
+            })
+        })
+    }
+
+    /// The SHA-256 of the model's files. Waits where they are still being computed.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when one could not be read.
+    pub fn hashes(&mut self) -> Result<&Hashes> {
+        self.hashes.get()
+    }
+
+    /// The record of an image's making.
+    fn metadata(&mut self, job: &Job, painting: &Painting) -> Result<Metadata> {
+        let model = ModelRecord {
+            name: self.config().name.clone(),
+            place: self.model.files().place(),
+            files: self.hashes.get()?.clone(),
+        };
+        let device = DeviceRecord {
+            id: self.device.entry.id.clone(),
+            name: self.device.entry.name.clone(),
+            exact: self.options.is_exact(),
+        };
+        let parts = job.records.parts.clone();
+        let answer = painting.answer.clone();
+        Ok(Metadata {
+            loras: self.model.adapters().lora_records(),
+            init: job.records.init.clone(),
+            control: job.records.control.clone(),
+            ..Metadata::new(model, parts, job.request(), device, answer)
+        })
+    }
+}
+
+/// The caller's callback as the pipeline's; a failed device stops the work too.
+fn hear(
+    device: &OpenDevice,
+    on_progress: &mut impl OnProgress,
+) -> impl AsyncFnMut(Progress) -> ControlFlow<()> {
+    async |progress| match device.health.failure() {
+        Some(_) => ControlFlow::Break(()),
+        None => on_progress(progress),
+    }
+}

@@ -1,0 +1,68 @@
+//! The frames of a video that are kept, made smaller where they are large and many.
+
+use x2i_core::image::resize::resize_bicubic;
+use x2i_core::{Error, Image, Result, Video};
+
+/// The most pixels of all frames that are kept: 400 MB.
+pub const MAX_PIXELS: usize = 1 << 27;
+/// The most frames that are kept.
+pub const MAX_FRAMES: usize = 768;
+/// Frames as they come, made smaller where there are many.
+pub(super) struct Kept<'a> {
+    name: &'a str,
+    /// Pixels that each may have.
+    most: usize,
+    pub(super) frames: Vec<Image>,
+}
+
+impl<'a> Kept<'a> {
+    /// For about `count` frames.
+    pub(super) fn new(name: &'a str, count: usize) -> Self {
+        Self {
+            name,
+            most: MAX_PIXELS / count.max(1),
+            frames: vec![],
+        }
+    }
+
+    pub(super) fn push(&mut self, frame: Image) -> Result<()> {
+        let shrink = (self.most as f64 / (frame.width() * frame.height()) as f64).sqrt();
+        let frame = match shrink < 1.0 {
+            true => {
+                let side = |side: usize| ((side as f64 * shrink) as usize).max(1);
+                resize_bicubic(&frame, side(frame.width()), side(frame.height()))?
+            }
+            false => frame,
+        };
+        self.frames.push(frame);
+        Ok(())
+    }
+
+    pub(super) fn video(self, fps: f64) -> Result<Video> {
+        Video::new(self.frames, fps).map_err(|error| match error {
+            Error::Video { reason, .. } => Error::video(self.name, reason),
+            other => other,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_large_frames_are_made_smaller() {
+        let mut kept = Kept::new("x", MAX_FRAMES);
+        let frame = Image::new(1920, 1080, vec![7; 1920 * 1080 * 3]).unwrap();
+        kept.push(frame).unwrap();
+        let pixels = kept.frames[0].width() * kept.frames[0].height();
+        assert!(
+            (160_000..=MAX_PIXELS / MAX_FRAMES).contains(&pixels),
+            "{pixels}"
+        );
+        let mut kept = Kept::new("x", 4);
+        kept.push(Image::new(1920, 1080, vec![7; 1920 * 1080 * 3]).unwrap())
+            .unwrap();
+        assert_eq!(kept.frames[0].width(), 1920);
+    }
+}
