@@ -42,12 +42,12 @@ def on_files(files, config):
 def on_page_markdown(markdown, page, config, files):
     here = page.file.src_uri
     source = SOURCES.get(here, f"docs/{here}")
-    rewrite = lambda link: f"{link[1]}{on_site(link[2], here, source, config)}{link[3]}"
+    rewrite = lambda link: f"{link[1]}{site_target(link[2], here, source, config)}{link[3]}"
     pieces = CODE.split(markdown)
     return "".join(piece if index % 2 else LINK.sub(rewrite, piece) for index, piece in enumerate(pieces))
 
 
-def on_site(target, here, source, config):
+def site_target(target, here, source, config):
     """The target of a link in the page `here`, which is made of the repository's file `source`."""
     path, mark, anchor = target.partition("#")
     if not path or ":" in path:
