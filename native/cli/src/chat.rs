@@ -217,15 +217,15 @@ impl Chat {
         Ok(Next::Turn)
     }
 
-    /// What is forgotten first is what waits to be shown, then the last turn.
+    /// Forgets the files that wait for the next turn; without any, the last turn.
     fn undo(&mut self) -> Result<()> {
-        let forgotten = match (self.shown.is_empty(), self.session.undo()?) {
-            (false, _) => {
-                self.shown.clear();
-                "what was to be shown".to_owned()
-            }
-            (true, Some(turn)) => format!("{}; {} stays", said(&turn.parts), turn.picture),
-            (true, None) => bail!("/undo: nothing was said yet"),
+        let forgotten = if !self.shown.is_empty() {
+            self.shown.clear();
+            "what was to be shown".to_owned()
+        } else if let Some(turn) = self.session.undo()? {
+            format!("{}; {} stays", said(&turn.parts), turn.picture)
+        } else {
+            bail!("/undo: nothing was said yet")
         };
         writeln!(std::io::stdout(), "forgotten: {forgotten}")?;
         Ok(())

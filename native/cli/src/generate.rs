@@ -1,6 +1,6 @@
 //! `x2i generate`: plan, load, paint, write.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use x2i_engine::Record;
 
 use crate::flags::GenerateArgs;
@@ -15,8 +15,7 @@ use crate::terminal::{Display, Interrupt, tell};
 /// Ctrl-C.
 pub fn run(args: &GenerateArgs) -> Result<()> {
     let terminal = (Display::choose(args.quiet, args.json), Interrupt::listen()?);
-    let record = args.from.as_deref().map(Record::read);
-    let record = record.transpose().context("--from")?;
+    let record = args.from.as_deref().map(Record::read).transpose()?;
     let model = painter::model(&args.engine, &args.adapters, record.as_ref())?;
     let jobs = jobs::plan(args, &model, record.as_ref())?;
     let mut painter = Painter::open(&args.engine, model, record.as_ref(), &jobs, terminal)?;

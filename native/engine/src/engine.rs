@@ -2,9 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use burn::tensor::TensorData;
+use burn::tensor::Tensor;
 use x2i_core::png::{self, DeviceRecord, Metadata, ModelRecord};
-use x2i_core::{Image, ModelConfig, Painting, Pipeline, Progress, Result};
+use x2i_core::{Error, Image, ModelConfig, Painting, Pipeline, Progress, Result};
 
 use crate::device::OpenDevice;
 use crate::job::{Job, check_memory};
@@ -51,13 +51,31 @@ impl Painted {
     }
 }
 
+/// Numbers on the host, rows first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Array {
+    /// The length of each axis.
+    pub shape: Vec<usize>,
+    /// The numbers, as many as the product of the axes.
+    pub values: Vec<f32>,
+}
+
+impl Array {
+    async fn of<const D: usize>(tensor: Tensor<D>) -> Result<Self> {
+        let shape = tensor.dims().to_vec();
+        let values = tensor.into_data_async().await?.try_to_vec();
+        let values = values.map_err(|error| Error::device("readback", format!("{error:?}")))?;
+        Ok(Self { shape, values })
+    }
+}
+
 /// A prompt's conditioning: what FLUX expects from T5 and CLIP.
 #[derive(Debug, Clone)]
 pub struct Conditioned {
-    /// In place of T5's hidden states, f32, `[1, tokens, channels]`.
-    pub txt: TensorData,
-    /// In place of CLIP's pooled state, f32, `[1, channels]`.
-    pub vec: TensorData,
+    /// In place of T5's hidden states: `[1, tokens, channels]`.
+    pub txt: Array,
+    /// In place of CLIP's pooled state: `[1, channels]`.
+    pub vec: Array,
     /// What the LLM answered, where its answer is the conditioning.
     pub answer: Option<String>,
 }
@@ -135,8 +153,8 @@ impl Engine {
             pollster::block_on(async {
                 let encoded = self.pipeline.encode(job.request(), &mut hear).await?;
                 Ok(Conditioned {
-                    txt: encoded.conditioning.txt.into_data_async().await?,
-                    vec: encoded.conditioning.vec.into_data_async().await?,
+                    txt: Array::of(encoded.conditioning.txt).await?,
+                    vec: Array::of(encoded.conditioning.vec).await?,
                     answer: encoded.answer,
                 })
             })

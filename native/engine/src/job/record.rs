@@ -29,12 +29,13 @@ impl Record {
     /// Reads the metadata of a PNG that x2i painted.
     ///
     /// # Errors
-    /// [`Error::MissingFile`] or [`Error::Io`]; [`Error::Image`] when it is no whole PNG;
-    /// [`Error::Request`] when it has no metadata.
+    /// [`Error::Field`] for [`Field::Record`] around [`Error::MissingFile`], [`Error::Io`], or
+    /// [`Error::Image`] when it is no whole PNG; [`Error::Request`] when it has no metadata.
     pub fn read(path: &Path) -> Result<Self> {
         let image = path.display().to_string();
-        let file = File::open(path).map_err(|error| io_error(&image, error))?;
-        let facts = png::decode(&image, BufReader::new(file))?;
+        let at = |error: Error| error.at(Field::Record);
+        let file = File::open(path).map_err(|error| at(io_error(&image, error)))?;
+        let facts = png::decode(&image, BufReader::new(file)).map_err(at)?;
         let metadata = facts.metadata.ok_or_else(|| {
             let reason = "has no x2i metadata; only images that x2i painted can be repeated";
             Error::request(Field::Record, format!("{image} {reason}"))

@@ -121,7 +121,8 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_gives_its_files_and_those_above_it() -> anyhow::Result<()> {
+    fn a_folder_gives_its_files_and_those_above_it()
+    -> std::result::Result<(), Box<dyn std::error::Error>> {
         let outer = tempfile::tempdir()?;
         let inner = outer.path().join("model");
         std::fs::create_dir(&inner)?;
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named() -> anyhow::Result<()> {
+    fn what_is_missing_is_named() -> std::result::Result<(), Box<dyn std::error::Error>> {
         let folder = tempfile::tempdir()?;
         let source = FolderSource::open(folder.path())?;
         assert!(
