@@ -6,10 +6,13 @@ use burn::tensor::Tensor;
 use x2i_shaders::Activation;
 
 use super::bands::{Bands, Tiling};
-use super::{EPS, OnPart};
+use super::on_part::OnPart;
 use crate::error::Result;
 use crate::nn::{Bias, Conv2d, GroupNorm, Linear, attention};
 use crate::weights::Scope;
+
+/// Epsilon of every GroupNorm.
+pub(super) const EPS: f64 = 1e-6;
 
 #[derive(Debug)]
 struct ResnetBlock {
@@ -144,6 +147,14 @@ pub(super) enum Direction {
 }
 
 impl Direction {
+    /// The prefix of the levels.
+    pub(super) fn levels(self) -> &'static str {
+        match self {
+            Self::Down => "down",
+            Self::Up => "up",
+        }
+    }
+
     /// The convolution's name.
     fn resample(self) -> &'static str {
         match self {
@@ -154,29 +165,27 @@ impl Direction {
 }
 
 impl Level {
+    /// Reads `resnets` blocks from `input` to `output` channels, and the way to the next level,
+    /// where there is one.
     pub(super) async fn load(
         scope: &Scope<'_>,
-        direction: Direction,
-        channels: (usize, usize),
-        blocks: usize,
+        [mut input, output]: [usize; 2],
+        resnets: usize,
         groups: usize,
-        resamples: bool,
+        next: Option<Direction>,
     ) -> Result<Self> {
-        let (mut input, output) = channels;
-        let mut block = Vec::with_capacity(blocks);
-        for index in 0..blocks {
-            block.push(
-                ResnetBlock::load(&scope.child("block").child(index), input, output, groups)
-                    .await?,
-            );
+        let mut block = Vec::with_capacity(resnets);
+        for index in 0..resnets {
+            let scope = scope.child("block").child(index);
+            block.push(ResnetBlock::load(&scope, input, output, groups).await?);
             input = output;
         }
-        let resample = match (resamples, direction) {
-            (false, _) => None,
-            (true, direction) => {
+        let resample = match next {
+            Some(direction) => {
                 let scope = scope.child(direction.resample());
                 Some(Conv2d::load(&scope, output, output, 3).await?)
             }
+            None => None,
         };
         Ok(Self { block, resample })
     }
