@@ -2,8 +2,11 @@
 //!
 //! [`resize`](resize::resize_bicubic) is exact to PIL, [`resize_float`] to torchvision. Left out: file formats (`native`, `web`).
 
+pub(crate) mod cubic;
+pub(crate) mod normalize;
 pub mod resize;
 pub mod resize_float;
+mod windows;
 
 use std::sync::Arc;
 
@@ -13,6 +16,9 @@ use crate::error::{Error, Result};
 
 /// The largest picture that we accept, in pixels: beyond it lies a decompression bomb.
 pub const MAX_PIXELS: usize = 178_956_970;
+
+/// Bytes of one pixel: red, green, blue.
+const CHANNELS: usize = 3;
 
 /// An RGB picture of 8 bits a channel, rows from the top; clones share its pixels.
 #[derive(Clone, PartialEq, Eq)]
@@ -29,31 +35,21 @@ impl Image {
     /// # Errors
     /// [`Error::Image`] when a side is 0, the length differs or the picture is too large.
     pub fn new(width: usize, height: usize, pixels: Vec<u8>) -> Result<Self> {
-        if width == 0 || height == 0 {
+        let bytes = check_size(width, height)? * CHANNELS;
+        if pixels.len() != bytes {
             return Err(Error::image(
                 "image",
-                format!("{width}x{height} has no pixels"),
-            ));
-        }
-        match width.checked_mul(height) {
-            Some(n) if n <= MAX_PIXELS && pixels.len() == n * 3 => Ok(Self {
-                width,
-                height,
-                pixels: Arc::new(pixels),
-            }),
-            Some(n) if n <= MAX_PIXELS => Err(Error::image(
-                "image",
                 format!(
-                    "{width}x{height} needs {} bytes of RGB, not {}",
-                    n * 3,
+                    "{width}x{height} needs {bytes} bytes of RGB, not {}",
                     pixels.len()
                 ),
-            )),
-            _ => Err(Error::image(
-                "image",
-                format!("{width}x{height} is more than {MAX_PIXELS} pixels"),
-            )),
+            ));
         }
+        Ok(Self {
+            width,
+            height,
+            pixels: Arc::new(pixels),
+        })
     }
 
     /// Width in pixels.
@@ -90,6 +86,26 @@ impl std::fmt::Debug for Image {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Image({}x{})", self.width, self.height)
     }
+}
+
+/// The pixels of an image of this size.
+///
+/// # Errors
+/// [`Error::Image`] when a side is 0 or the image is too large.
+fn check_size(width: usize, height: usize) -> Result<usize> {
+    if width == 0 || height == 0 {
+        return Err(Error::image(
+            "image",
+            format!("{width}x{height} has no pixels"),
+        ));
+    }
+    let pixels = width.checked_mul(height).filter(|&n| n <= MAX_PIXELS);
+    pixels.ok_or_else(|| {
+        Error::image(
+            "image",
+            format!("{width}x{height} is more than {MAX_PIXELS} pixels"),
+        )
+    })
 }
 
 /// Pictures from decoded `[batch, 3, height, width]` in -1..1: `clamp(x/2 + 0.5, 0, 1) * 255`,

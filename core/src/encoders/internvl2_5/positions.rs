@@ -7,7 +7,9 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-/// PyTorch's bicubic coefficient; PIL's is -0.5.
+use crate::image::cubic::cubic;
+
+/// PyTorch's bicubic coefficient.
 const A: f64 = -0.75;
 
 /// Positions `[1, 1 + side², hidden]` of a class token and of patches row by row, for `grid` by
@@ -44,22 +46,10 @@ fn bicubic_matrix(from: usize, to: usize, device: &Device) -> Tensor<2> {
             let place = source.floor() as i64 + tap;
             // Beyond the border its own value goes on.
             let inside = place.clamp(0, from as i64 - 1) as usize;
-            row[inside] += cubic(source - place as f64) as f32;
+            row[inside] += cubic(source - place as f64, A) as f32;
         }
     }
     Tensor::from_data(TensorData::new(matrix, [to, from]), device)
-}
-
-/// Keys' cubic.
-fn cubic(x: f64) -> f64 {
-    let x = x.abs();
-    if x < 1.0 {
-        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
-    } else if x < 2.0 {
-        (((x - 5.0) * x + 8.0) * x - 4.0) * A
-    } else {
-        0.0
-    }
 }
 
 #[cfg(test)]

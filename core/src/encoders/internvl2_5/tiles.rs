@@ -10,12 +10,13 @@
 use crate::config::InternVl2_5Config;
 use crate::error::Result;
 use crate::image::Image;
+use crate::image::normalize::Normalizer;
 use crate::image::resize::resize_bicubic;
 
 /// ImageNet's mean of each channel in 0..1.
-const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+const MEAN: [f64; 3] = [0.485, 0.456, 0.406];
 /// ImageNet's deviation of each channel.
-const DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
+const DEVIATION: [f64; 3] = [0.229, 0.224, 0.225];
 
 /// One picture.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,14 +59,15 @@ impl Tiler {
             pixel_values: Vec::with_capacity(self.count([columns, rows]) * 3 * self.size.pow(2)),
             count: 0,
         };
+        let normalizer = Normalizer::new(MEAN, DEVIATION, |byte| f32::from(byte) / 255.0);
         for row in 0..rows {
             for column in 0..columns {
-                self.push(&mut tiles, &whole, [column, row]);
+                self.push(&mut tiles, &whole, [column, row], &normalizer);
             }
         }
         if self.count([columns, rows]) > columns * rows {
             let small = resize_bicubic(image, self.size, self.size)?;
-            self.push(&mut tiles, &small, [0, 0]);
+            self.push(&mut tiles, &small, [0, 0], &normalizer);
         }
         Ok(tiles)
     }
@@ -102,16 +104,19 @@ impl Tiler {
         tiles + usize::from(self.thumbnail && tiles > 1)
     }
 
-    /// Appends the tile at a column and row of `picture`, channel by channel.
-    fn push(&self, tiles: &mut Tiles, picture: &Image, [column, row]: [usize; 2]) {
+    /// Appends the tile at a column and row of `image`, channel by channel.
+    fn push(
+        &self,
+        tiles: &mut Tiles,
+        image: &Image,
+        [column, row]: [usize; 2],
+        normalizer: &Normalizer,
+    ) {
+        let [columns, rows] = [column, row].map(|at| at * self.size..(at + 1) * self.size);
         for channel in 0..3 {
-            let normalized =
-                |byte: &u8| (f32::from(*byte) / 255.0 - MEAN[channel]) / DEVIATION[channel];
-            for y in row * self.size..(row + 1) * self.size {
-                let start = (y * picture.width() + column * self.size) * 3;
-                let line = &picture.pixels()[start..start + self.size * 3];
-                let bytes = line.iter().skip(channel).step_by(3);
-                tiles.pixel_values.extend(bytes.map(normalized));
+            for y in rows.clone() {
+                let line = normalizer.line(image, channel, y, columns.clone());
+                tiles.pixel_values.extend(line);
             }
         }
         tiles.count += 1;
@@ -151,7 +156,9 @@ mod tests {
     fn bytes(tiles: &Tiles, size: usize, tile: usize, channel: usize) -> Vec<u8> {
         let plane = (tile * 3 + channel) * size * size;
         let values = &tiles.pixel_values[plane..plane + size * size];
-        let byte = |value: &f32| ((value * DEVIATION[channel] + MEAN[channel]) * 255.0).round();
+        let byte = |&value: &f32| {
+            ((f64::from(value) * DEVIATION[channel] + MEAN[channel]) * 255.0).round()
+        };
         values.iter().map(|value| byte(value) as u8).collect()
     }
 

@@ -8,6 +8,7 @@
 use crate::config::{PreprocessorConfig, SliceConfig};
 use crate::error::Result;
 use crate::image::Image;
+use crate::image::normalize::Normalizer;
 use crate::image::resize::resize_bicubic;
 
 /// Rows and columns.
@@ -138,33 +139,28 @@ impl Slicer<'_> {
             rows: height / side,
             columns: width / side,
         };
-        let values = self.normalized_bytes();
+        let normalizer = self.normalizer();
         let mut pixel_values = Vec::with_capacity(width * height * 3);
         for place in 0..grid.places() {
             let (row, column) = (place / grid.columns, place % grid.columns);
-            for (channel, values) in values.iter().enumerate() {
-                for y in top + row * side..top + (row + 1) * side {
-                    let start = y * image.width() + left + column * side;
-                    let line = &image.pixels()[start * 3..(start + side) * 3];
-                    let line = line.iter().skip(channel).step_by(3);
-                    pixel_values.extend(line.map(|&byte| values[usize::from(byte)]));
+            let (x, y) = (left + column * side, top + row * side);
+            for channel in 0..3 {
+                for y in y..y + side {
+                    pixel_values.extend(normalizer.line(image, channel, y, x..x + side));
                 }
             }
         }
         View { pixel_values, grid }
     }
 
-    /// What each byte of each channel becomes: `(byte / 255 - mean) / std`, all in f32.
-    fn normalized_bytes(&self) -> [[f32; 256]; 3] {
+    /// As the published processor computes, in 32 bits.
+    fn normalizer(&self) -> Normalizer {
         let PreprocessorConfig {
             image_mean,
             image_std,
             ..
-        } = self.preprocessor;
-        std::array::from_fn(|channel| {
-            let (mean, std) = (image_mean[channel] as f32, image_std[channel] as f32);
-            std::array::from_fn(|byte| (byte as f32 / 255.0 - mean) / std)
-        })
+        } = *self.preprocessor;
+        Normalizer::new(image_mean, image_std, |byte| f32::from(byte) / 255.0)
     }
 }
 

@@ -7,6 +7,7 @@
 use crate::config::{PreprocessorConfig, VisionConfig};
 use crate::error::{Error, Result};
 use crate::image::Image;
+use crate::image::normalize::Normalizer;
 use crate::image::resize::resize_bicubic;
 use crate::image::resize_float::resize_bicubic_float;
 
@@ -133,31 +134,22 @@ impl Patcher<'_> {
     /// Rows in the order `(t, h/merge, w/merge, merge, merge)`, each `(channel, frame, y, x)`.
     fn cut(&self, frames: &[Image], grid: Grid) -> Vec<f32> {
         let VisionConfig {
-            patch_size,
+            patch_size: side,
             spatial_merge_size: merge,
-            temporal_patch_size,
+            temporal_patch_size: depth,
             in_channels,
             ..
         } = *self.vision;
-        let values = self.normalized_bytes();
-        let mut rows = Vec::with_capacity(
-            grid.patches() * in_channels * temporal_patch_size * patch_size * patch_size,
-        );
+        let normalizer = self.normalizer();
+        let mut rows = Vec::with_capacity(grid.patches() * in_channels * depth * side * side);
         for t in 0..grid.t {
             for [row, column] in merged_raster(grid.h, grid.w, merge) {
-                for (channel, values) in values.iter().enumerate() {
-                    for frame in 0..temporal_patch_size {
-                        let frame =
-                            &frames[(t * temporal_patch_size + frame).min(frames.len() - 1)];
-                        for y in row * patch_size..(row + 1) * patch_size {
-                            let start = y * frame.width() + column * patch_size;
-                            let line = &frame.pixels()[start * 3..(start + patch_size) * 3];
-                            rows.extend(
-                                line.iter()
-                                    .skip(channel)
-                                    .step_by(3)
-                                    .map(|&byte| values[usize::from(byte)]),
-                            );
+                let (x, y) = (column * side, row * side);
+                for channel in 0..3 {
+                    for frame in t * depth..(t + 1) * depth {
+                        let frame = &frames[frame.min(frames.len() - 1)];
+                        for y in y..y + side {
+                            rows.extend(normalizer.line(frame, channel, y, x..x + side));
                         }
                     }
                 }
@@ -166,16 +158,15 @@ impl Patcher<'_> {
         rows
     }
 
-    /// What each byte of each channel becomes: `(byte / 255 - mean) / std`, in transformers' precisions.
-    fn normalized_bytes(&self) -> [[f32; 256]; 3] {
+    /// As transformers computes: the division in 64 bits, the rest in 32.
+    fn normalizer(&self) -> Normalizer {
         let PreprocessorConfig {
             image_mean,
             image_std,
             ..
-        } = self.preprocessor;
-        std::array::from_fn(|channel| {
-            let (mean, std) = (image_mean[channel] as f32, image_std[channel] as f32);
-            std::array::from_fn(|byte| ((byte as f64 * (1.0 / 255.0)) as f32 - mean) / std)
+        } = *self.preprocessor;
+        Normalizer::new(image_mean, image_std, |byte| {
+            (f64::from(byte) * (1.0 / 255.0)) as f32
         })
     }
 }
