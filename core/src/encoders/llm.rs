@@ -6,13 +6,13 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::decoding::{Answer, Decoding};
+use super::options::{EncodeOptions, Encoded};
 use super::qwen2::{Qwen2, Rotary};
 use super::sampling::Sampler;
-use super::sequence::Sequence;
-use super::{EncodeOptions, Encoded};
-use crate::config::{GenerationConfig, Qwen2Config};
+use super::sequence::{PadWith, Sequence};
+use crate::config::{Conditioning, GenerationConfig, Padding, Qwen2Config};
 use crate::error::{Error, Field, Result};
-use crate::request::{Conditioning, OnProgress, Phase, report};
+use crate::request::{OnProgress, Phase, report};
 use crate::tokenizer::{SpecialTokens, Tokenizer};
 use crate::weights::Scope;
 
@@ -171,20 +171,23 @@ impl Llm {
             .await
     }
 
-    /// The token that fills short prompts.
+    /// `padding` with the token that fills short prompts.
     ///
     /// # Errors
-    /// [`Error::Config`] when neither the config nor the tokenizer has one.
-    pub fn pad_token(&self) -> Result<u32> {
+    /// [`Error::Config`] when neither the config nor the tokenizer has such a token.
+    pub fn pad_with(&self, padding: Option<Padding>) -> Result<Option<PadWith>> {
+        let Some(padding) = padding else {
+            return Ok(None);
+        };
         let configured = self.generation.pad_token_id;
-        configured
-            .or_else(|| self.tokenizer.token_to_id("<|endoftext|>"))
-            .ok_or_else(|| {
-                Error::config(
-                    "generation_config.json",
-                    "has no pad_token_id, and the tokenizer has no <|endoftext|>",
-                )
-            })
+        let token = configured.or_else(|| self.tokenizer.token_to_id("<|endoftext|>"));
+        let token = token.ok_or_else(|| {
+            Error::config(
+                "generation_config.json",
+                "has no pad_token_id, and the tokenizer has no <|endoftext|>",
+            )
+        })?;
+        Ok(Some(PadWith { padding, token }))
     }
 
     /// The tokens that end an answer; Qwen's own where the config names none.

@@ -7,10 +7,10 @@
 
 use super::tiles::{Tiler, Tiles};
 use crate::config::PromptFormat;
+use crate::encoders::options::resized;
 use crate::encoders::sequence::Sequence;
 use crate::error::{Error, Result};
 use crate::image::Image;
-use crate::image::resize::resize_bicubic;
 use crate::prompt::{self, Pictures};
 use crate::request::{Part, Prompt, joined_text};
 use crate::video::Video;
@@ -106,11 +106,8 @@ impl Conversation {
     }
 
     fn show_image(&mut self, image: &Image) -> Result<()> {
-        let tiler = self.viewer.tiler;
-        let tiles = match self.viewer.input_image_size {
-            Some([width, height]) => tiler.cut(&resize_bicubic(image, width, height)?)?,
-            None => tiler.cut(image)?,
-        };
+        let image = resized(image, self.viewer.input_image_size)?;
+        let tiles = self.viewer.tiler.cut(&image)?;
         self.show(tiles);
         Ok(())
     }
