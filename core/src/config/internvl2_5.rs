@@ -6,8 +6,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Qwen2Config, check};
-use crate::error::{Error, Result};
+use super::Qwen2Config;
+use super::checks::{check, check_heads, check_sizes, from_value};
+use crate::error::Result;
 
 /// The decoder of InternVL2.5-1B and -4B, as `llm_config.architectures` names it.
 const DECODER: &str = "Qwen2ForCausalLM";
@@ -148,10 +149,9 @@ impl InternVl2_5Config {
     /// Reads a published `config.json`.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the key that is missing or can't be.
+    /// [`crate::Error::Config`] naming the key that is missing or can't be.
     pub fn from_json(file: &str, json: Value) -> Result<Self> {
-        let config: Self =
-            serde_json::from_value(json).map_err(|error| Error::config(file, error.to_string()))?;
+        let config: Self = from_value(file, json)?;
         config.validate(file)?;
         Ok(config)
     }
@@ -180,7 +180,7 @@ impl InternVl2_5Config {
     /// Checks the numbers.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the key that can't be.
+    /// [`crate::Error::Config`] naming the key that can't be.
     pub(super) fn validate(&self, file: &str) -> Result<()> {
         self.llm_config.validate(file)?;
         self.vision_config.validate(file)?;
@@ -256,13 +256,9 @@ impl InternVitConfig {
             ("num_attention_heads", self.num_attention_heads),
             ("patch_size", self.patch_size),
         ];
-        for (name, size) in sizes {
-            check(file, size > 0, || format!("vision_config.{name} is 0"))?;
-        }
+        check_sizes(file, "vision_config.", &sizes)?;
         let (width, heads) = (self.hidden_size, self.num_attention_heads);
-        check(file, width.is_multiple_of(heads), || {
-            format!("vision_config.hidden_size {width} can't be split into {heads} heads")
-        })?;
+        check_heads(file, "vision_config.hidden_size", width, heads)?;
         check(file, self.num_channels == 3, || {
             format!("vision_config.num_channels {} is not 3", self.num_channels)
         })?;

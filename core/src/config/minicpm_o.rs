@@ -7,8 +7,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Qwen2Config, check};
-use crate::error::{Error, Result};
+use super::Qwen2Config;
+use super::checks::{check, check_heads, check_sizes, from_value};
+use crate::error::Result;
 
 /// Channels of one head of the resampler; the published code has it in words.
 pub const RESAMPLER_HEAD_DIM: usize = 128;
@@ -183,7 +184,7 @@ impl MiniCpmOConfig {
     /// Reads a published `config.json`.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the key that is missing or can't be.
+    /// [`crate::Error::Config`] naming the key that is missing or can't be.
     pub fn from_json(file: &str, json: Value) -> Result<Self> {
         let switched = |key: &str| json.get(key).and_then(Value::as_bool) == Some(true);
         check(file, !switched("use_sliding_window"), || {
@@ -193,8 +194,7 @@ impl MiniCpmOConfig {
         check(file, !scaled, || {
             "rope_scaling is not supported; the published model has none".into()
         })?;
-        let config: Self =
-            serde_json::from_value(json).map_err(|error| Error::config(file, error.to_string()))?;
+        let config: Self = from_value(file, json)?;
         config.validate(file)?;
         Ok(config)
     }
@@ -225,9 +225,7 @@ impl MiniCpmOConfig {
                 self.slice_config.scale_resolution,
             ),
         ];
-        for (name, size) in sizes {
-            check(file, size > 0, || format!("{name} is 0"))?;
-        }
+        check_sizes(file, "", &sizes)?;
         let width = self.decoder.hidden_size;
         check(file, width.is_multiple_of(RESAMPLER_HEAD_DIM), || {
             format!(
@@ -251,9 +249,7 @@ impl SiglipConfig {
             ("num_attention_heads", self.num_attention_heads),
             ("patch_size", self.patch_size),
         ];
-        for (name, size) in sizes {
-            check(file, size > 0, || format!("vision_config.{name} is 0"))?;
-        }
+        check_sizes(file, "vision_config.", &sizes)?;
         check(file, self.num_channels == 3, || {
             format!(
                 "vision_config.num_channels {} must be 3: pictures are RGB",
@@ -261,9 +257,7 @@ impl SiglipConfig {
             )
         })?;
         let (width, heads) = (self.hidden_size, self.num_attention_heads);
-        check(file, width.is_multiple_of(heads), || {
-            format!("vision_config.hidden_size {width} can't be split into {heads} heads")
-        })?;
+        check_heads(file, "vision_config.hidden_size", width, heads)?;
         check(file, self.positions() > 0, || {
             format!(
                 "vision_config.image_size {} is smaller than a patch",
@@ -282,13 +276,9 @@ impl WhisperConfig {
             ("num_mel_bins", self.num_mel_bins),
             ("max_source_positions", self.max_source_positions),
         ];
-        for (name, size) in sizes {
-            check(file, size > 0, || format!("audio_config.{name} is 0"))?;
-        }
+        check_sizes(file, "audio_config.", &sizes)?;
         let (width, heads) = (self.d_model, self.encoder_attention_heads);
-        check(file, width.is_multiple_of(heads), || {
-            format!("audio_config.d_model {width} can't be split into {heads} heads")
-        })?;
+        check_heads(file, "audio_config.d_model", width, heads)?;
         // The published projection takes a quarter of the MLP's width for the tower's.
         let inner = self.encoder_ffn_dim;
         check(file, width.checked_mul(4) == Some(inner), || {

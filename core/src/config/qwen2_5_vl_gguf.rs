@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::parse;
+use super::checks::parse;
 use crate::error::{Error, Result};
 use crate::weights::Weights;
 use crate::weights::gguf::MetaValue;

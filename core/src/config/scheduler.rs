@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::check;
+use super::checks::check;
 use crate::error::Result;
 
 /// FlowMatchEulerDiscreteScheduler's numbers; defaults are diffusers'.

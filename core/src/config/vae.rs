@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::check;
+use super::checks::check;
 use crate::error::Result;
 
 /// Sizes of an AutoencoderKL in FLUX form: no quant convs, attention in the middle.
