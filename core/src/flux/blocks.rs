@@ -14,7 +14,7 @@ use burn::tensor::{Device, Tensor};
 use super::layers::{DoubleStreamBlock, SingleStreamBlock};
 use crate::config::FluxConfig;
 use crate::error::Result;
-use crate::nn::InputBits;
+use crate::nn::{InputBits, computed};
 use crate::weights::{Scope, Weights};
 
 /// A kind of block, as checkpoints number them.
@@ -113,8 +113,7 @@ impl<B: Block> Blocks<B> {
             .scope(&from.device)
             .with_input_bits(from.input_bits);
         let block = B::read(&scope.child(B::PREFIX).child(index), &from.config).await?;
-        let one_number = x.clone().slice([0..1, 0..1, 0..1]);
-        one_number.into_data_async().await?;
+        computed(x).await?;
         Ok(Cow::Owned(block))
     }
 }

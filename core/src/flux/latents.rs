@@ -83,6 +83,15 @@ fn means(size: usize, square: usize, device: &Device) -> Tensor<2> {
     Tensor::from_data(TensorData::new(values, [rows, size]), device)
 }
 
+/// Ids of all tokens, text first; `height` and `width` are the latents'.
+pub fn ids(text_tokens: usize, height: usize, width: usize) -> Vec<[f32; 3]> {
+    [
+        text_ids(text_tokens),
+        image_ids(height / PACK, width / PACK),
+    ]
+    .concat()
+}
+
 /// Ids (0, row, column) of the tokens of `rows` x `columns` packed latents.
 pub fn image_ids(rows: usize, columns: usize) -> Vec<[f32; 3]> {
     (0..rows * columns)
