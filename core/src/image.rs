@@ -1,6 +1,7 @@
-//! Pictures on the host: 8-bit RGB, and the way between them and tensors.
+//! Images on the host: 8-bit RGB, and conversion to and from tensors.
 //!
-//! [`resize`](resize::resize_bicubic) is exact to PIL, [`resize_float`] to torchvision. Left out: file formats (`native`, `web`).
+//! [`resize`](resize::resize_bicubic) is exact to PIL, [`resize_float`] to torchvision. Not here:
+//! file formats (the native engine, the browser).
 
 pub(crate) mod cubic;
 pub(crate) mod normalize;
@@ -14,13 +15,13 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::error::{Error, Result};
 
-/// The largest picture that we accept, in pixels: beyond it lies a decompression bomb.
+/// The largest image that we accept, in pixels: beyond it lies a decompression bomb.
 pub const MAX_PIXELS: usize = 178_956_970;
 
 /// Bytes of one pixel: red, green, blue.
 const CHANNELS: usize = 3;
 
-/// An RGB picture of 8 bits a channel, rows from the top; clones share its pixels.
+/// An RGB image of 8 bits a channel, rows from the top; clones share its pixels.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Image {
     width: usize,
@@ -30,10 +31,10 @@ pub struct Image {
 }
 
 impl Image {
-    /// A picture of `height * width * 3` bytes.
+    /// An image of `height * width * 3` bytes.
     ///
     /// # Errors
-    /// [`Error::Image`] when a side is 0, the length differs or the picture is too large.
+    /// [`Error::Image`] when a side is 0, the length differs or the image is too large.
     pub fn new(width: usize, height: usize, pixels: Vec<u8>) -> Result<Self> {
         let bytes = check_size(width, height)? * CHANNELS;
         if pixels.len() != bytes {
@@ -108,7 +109,7 @@ fn check_size(width: usize, height: usize) -> Result<usize> {
     })
 }
 
-/// Pictures from decoded `[batch, 3, height, width]` in -1..1: `clamp(x/2 + 0.5, 0, 1) * 255`,
+/// Images from decoded `[batch, 3, height, width]` in -1..1: `clamp(x/2 + 0.5, 0, 1) * 255`,
 /// half to even, as diffusers' `VaeImageProcessor.postprocess`.
 ///
 /// This is the only readback of a generation; a browser can't block, hence `async`.

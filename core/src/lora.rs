@@ -1,10 +1,10 @@
-//! LoRA: low-rank changes of the transformer's matrices, kept beside them.
+//! LoRA: low-rank changes of the transformer's matrices.
 //!
-//! Source: Hu et al. 2021 (arXiv 2106.09685): `y = W x + scale · alpha / rank · B (A x)`, where a
-//! file without an alpha means the rank. A change is never merged into its matrix, which may be
-//! quantized, lent by a file, or streamed: it is read whenever its layer is. The changes of a layer
-//! are joined to one pair of products, whatever their number and the rows that they belong to.
-//! Left out: the names in the files ([`crate::weights`] has those of all weights), and training.
+//! Source: Hu et al. 2021 (arXiv 2106.09685): `y = W x + scale · alpha / rank · B (A x)`; a file
+//! without an alpha means the rank. A change is never merged into its matrix, which may be
+//! quantized, lent by a file, or streamed; it is read whenever its layer is. All changes of a layer
+//! are joined to one pair of products. Not here: the names in the files ([`crate::weights`] has
+//! those of all weights), and training.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,7 +27,7 @@ pub struct Lora {
     strangers: Vec<String>,
     /// Keys that change text encoders.
     text_encoders: Vec<String>,
-    /// What else is wrong.
+    /// Other problems.
     problems: Vec<String>,
 }
 
@@ -51,10 +51,10 @@ struct Keys<'a> {
     alpha: Option<&'a str>,
 }
 
-/// The keys of a file, by what they belong to.
+/// The keys of a file, sorted by what they change.
 #[derive(Default)]
 struct Sorted<'a> {
-    /// Where a module's change goes, and its keys.
+    /// Place and keys of each module.
     modules: BTreeMap<&'a str, (Place, Keys<'a>)>,
     strangers: Vec<String>,
     text_encoders: Vec<String>,
@@ -81,7 +81,7 @@ impl<'a> Sorted<'a> {
                 Role::UpBias => &mut keys.bias,
                 Role::Alpha => &mut keys.alpha,
             };
-            // The same half under a second name.
+            // A second key for the same role.
             let second = slot.replace(key).map(ToOwned::to_owned);
             sorted.strangers.extend(second);
         }
@@ -145,7 +145,7 @@ impl Lora {
         self.file.name()
     }
 
-    /// Keys that change CLIP or T5: AlignNet stands in their place here, so they are left out.
+    /// Keys that change CLIP or T5, which are ignored: AlignNet replaces these encoders.
     pub fn text_encoder_keys(&self) -> &[String] {
         &self.text_encoders
     }
@@ -292,7 +292,7 @@ impl Adapters {
     /// Reads the change of a layer to the device.
     ///
     /// # Errors
-    /// What the source says.
+    /// The errors of the source.
     pub async fn read(&self, layer: &str, device: &Device) -> Result<Option<LowRank>> {
         match self.layers.get(layer) {
             // Boxed, so that a layer without a change does not carry the place for one.
@@ -361,7 +361,7 @@ impl LowRank {
         }
     }
 
-    /// What is added to the layer's product: `[rows, in]` -> `[rows, out]`.
+    /// The addition to the layer's product: `[rows, in]` -> `[rows, out]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         let down = linear(x, self.down.clone(), None);
         linear(down, self.up.clone(), self.bias.clone())

@@ -1,4 +1,4 @@
-//! The way of one request: prompt, hidden states, conditioning, latents, picture.
+//! The pipeline of one request: prompt, hidden states, conditioning, latents, image.
 
 mod meter;
 mod parts;
@@ -31,14 +31,14 @@ pub struct Pipeline {
     device: Device,
 }
 
-/// What a request gives.
+/// The result of a request.
 #[derive(Debug, Clone)]
 pub struct Painting {
-    /// The picture.
+    /// The image.
     pub image: Image,
-    /// What the VAE decoded, as the transformer left it: `[1, channels, height/8, width/8]`.
+    /// Its latents, the transformer's output: `[1, channels, height/8, width/8]`.
     pub latents: Tensor<4>,
-    /// What the LLM answered, where its answer painted the picture.
+    /// The LLM's answer, where its states painted the image.
     pub answer: Option<String>,
 }
 
@@ -58,7 +58,7 @@ impl Pipeline {
     /// Reads all of a model to a device, tensor by tensor.
     ///
     /// # Errors
-    /// Whatever is missing or broken in the folder; [`Error::Cancelled`] when `on_progress` breaks.
+    /// Errors from the model's files and the device; [`Error::Cancelled`] when `on_progress` breaks.
     pub async fn load(
         source: &dyn ModelSource,
         device: &Device,
@@ -68,10 +68,10 @@ impl Pipeline {
     }
 
     /// Opens a model, and reads as much of it to a device as `options` allow. However much that is,
-    /// the pictures are the same, bit for bit.
+    /// the images are the same, bit for bit.
     ///
     /// # Errors
-    /// As [`load`](Self::load); [`Error::Request`] for a limit that no picture can be painted within;
+    /// As [`load`](Self::load); [`Error::Request`] for a limit that no image can be painted within;
     /// [`Error::Lora`] for a LoRA that does not fit.
     pub async fn load_with(
         options: &LoadOptions,
@@ -188,13 +188,13 @@ impl Pipeline {
         decode(&vae, latents, &mut on_part).await
     }
 
-    /// Tokens of a picture: 2x2 latents each.
+    /// Tokens of an image: 2x2 latents each.
     fn image_tokens(&self, request: &Request) -> usize {
         let side = self.config.vae.config.downsampling() * latents::PACK;
         (request.height / side) * (request.width / side)
     }
 
-    /// Height and width of a picture's latents.
+    /// Height and width of an image's latents.
     fn latent_size(&self, request: &Request) -> [usize; 2] {
         let side = self.config.vae.config.downsampling();
         [request.height / side, request.width / side]
@@ -215,7 +215,7 @@ impl Pipeline {
         }
     }
 
-    /// What the first step starts from: noise, or a picture mixed with it.
+    /// The first step's latents: noise, or an image mixed with noise.
     async fn begin(&self, request: &Request, on_progress: &mut impl OnProgress) -> Result<Begin> {
         let [height, width] = self.latent_size(request);
         let shape = [self.config.vae.config.latent_channels, height, width];
@@ -247,7 +247,7 @@ impl Pipeline {
         Ok(Begin { latents, sigmas })
     }
 
-    /// What steers the picture, where something does.
+    /// The control image and its nets, where the request has one.
     async fn control(
         &self,
         request: &Request,
@@ -357,7 +357,7 @@ impl Pipeline {
     }
 }
 
-/// A picture's control on the device.
+/// The control of an image on the device.
 struct Steering<'a> {
     nets: Held<'a, LightControl>,
     hint: Tensor<4>, // [1, 3, height, width]
@@ -365,14 +365,14 @@ struct Steering<'a> {
 }
 
 impl Steering<'_> {
-    /// What is added after a double block, `[1, image tokens, hidden]`.
+    /// The addition after a double block, `[1, image tokens, hidden]`.
     fn after(&self, index: usize, sigma: &[f32]) -> Option<Tensor<3>> {
         let tokens = self.nets.forward(index, &self.hint, sigma)?;
         Some(tokens * self.scale)
     }
 }
 
-/// Where a picture starts.
+/// The start of an image.
 struct Begin {
     /// `[1, channels, height/8, width/8]`, at the first of the levels.
     latents: Tensor<4>,
@@ -380,14 +380,14 @@ struct Begin {
     sigmas: Vec<f32>,
 }
 
-/// Latents of one picture to the picture.
+/// Latents of one image to the image.
 async fn decode(vae: &Vae, latents: Tensor<4>, on_part: &mut impl OnPart) -> Result<Image> {
     let decoded = vae.decode(vae.unscale(latents), on_part).await?;
     let image = image::to_rgb8(decoded).await?.pop();
     image.ok_or_else(|| Error::device("readback", "the picture came back empty"))
 }
 
-/// Where denoising stands.
+/// The progress of denoising.
 struct Place {
     blocks: usize,
     total: usize,

@@ -1,15 +1,15 @@
-//! AlignNet's numbers (X2I `utils/proj.py`, ComfyUI's `config`).
+//! AlignNet's config (X2I `utils/proj.py`, ComfyUI's `config`).
 //!
-//! The published `.bin` files come without a config, and every number shows in the shapes of
-//! their tensors, so that [`AlignNetConfig::from_shapes`] is what the loader uses; a `config.json`
-//! adds `norm_eps` alone.
+//! The published `.bin` files come without a config. Every number shows in the shapes of their
+//! tensors, so that the loader uses [`AlignNetConfig::from_shapes`]; a `config.json` adds
+//! `norm_eps` alone.
 
 use serde::{Deserialize, Serialize};
 
 use super::checks::{check, from_value};
 use crate::error::{Error, Result};
 
-/// How the hidden states of all layers become one.
+/// How the hidden states of all layers are mixed to one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mix {
     /// A 2-D convolution over the (token, feature) plane, layers as channels.
@@ -57,7 +57,7 @@ pub struct AlignNetConfig {
     pub t5: Option<T5StackConfig>,
 }
 
-/// What X2I writes beside its weights.
+/// The config that X2I writes beside its weights.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Published {
     in_channels: usize,

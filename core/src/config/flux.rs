@@ -1,4 +1,4 @@
-//! The FLUX transformer's numbers (diffusers `transformer/config.json`).
+//! The FLUX transformer's config (diffusers `transformer/config.json`).
 
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,7 @@
-//! InternVL2.5's numbers (its `config.json`): the tiles, the vision tower and the Qwen2 decoder.
+//! InternVL2.5's config (`config.json`): the tiles, the vision tower and the Qwen2 decoder.
 //!
-//! Keys that a file leaves out take the defaults of InternVL's and transformers' config classes.
-//! Left out: the decoders of other sizes (InternLM2, Llama), which X2I has no aligners for.
+//! Missing keys take the defaults of InternVL's and transformers' config classes. Not supported:
+//! the decoders of other sizes (InternLM2, Llama), which X2I has no aligners for.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -14,7 +14,7 @@ use crate::error::Result;
 const DECODER: &str = "Qwen2ForCausalLM";
 /// The conversation that the model was trained on.
 const TEMPLATE: &str = "internvl2_5";
-/// Up to this many tiles of one picture, the choice of a grid was shown not to depend on the order
+/// Up to this many tiles of one image, the choice of a grid was shown not to depend on the order
 /// of a Python set (a test of the tiles). Published models stop at 12.
 pub const MOST_TILES: usize = 40;
 
@@ -31,16 +31,16 @@ pub struct InternVl2_5Config {
     /// One over the patches of a side that become one token.
     #[serde(default = "half")]
     pub downsample_ratio: f64,
-    /// The fewest tiles of a picture; 1.
+    /// The fewest tiles of an image; 1.
     #[serde(default = "one")]
     pub min_dynamic_patch: usize,
-    /// The most tiles of a picture, its thumbnail aside.
+    /// The most tiles of an image, its thumbnail aside.
     #[serde(default = "six")]
     pub max_dynamic_patch: usize,
-    /// Whether a picture of several tiles is also shown as a whole.
+    /// Whether an image of several tiles is also shown as a whole.
     #[serde(default)]
     pub use_thumbnail: bool,
-    /// Which order of channels merged patches have: `v2`.
+    /// The order of channels in merged patches: `v2`.
     #[serde(default = "first_version")]
     pub ps_version: String,
     /// The layer of the vision tower whose output is read: the last, -1.
@@ -59,7 +59,7 @@ pub struct InternLlmConfig {
     /// Its sizes.
     #[serde(flatten)]
     pub decoder: Qwen2Config,
-    /// How the frequencies stretch for long sequences. `dynamic` changes nothing up to
+    /// Scaling of the frequencies for long sequences. `dynamic` changes nothing up to
     /// `max_position_embeddings`, where we stop.
     #[serde(default)]
     pub rope_scaling: Option<Map<String, Value>>,
@@ -83,7 +83,7 @@ pub struct InternVitConfig {
     pub image_size: usize,
     /// Pixels of a patch's side.
     pub patch_size: usize,
-    /// Which norm stands before attention and MLP.
+    /// The norm before attention and MLP.
     pub norm_type: NormType,
     /// Epsilon of every norm.
     pub layer_norm_eps: f64,
@@ -91,7 +91,7 @@ pub struct InternVitConfig {
     pub qkv_bias: bool,
     /// Whether q and k pass an RMSNorm of their own.
     pub qk_normalization: bool,
-    /// What the MLP bends by: `gelu`.
+    /// The MLP's activation: `gelu`.
     pub hidden_act: String,
 }
 
@@ -279,7 +279,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// What a config's file says after `change`.
+    /// A published config after `change`.
     fn changed(change: impl FnOnce(&mut Value)) -> Result<InternVl2_5Config> {
         let mut json: Value =
             serde_json::from_str(include_str!("../../configs/internvl2.5-1b.json")).unwrap();

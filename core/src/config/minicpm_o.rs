@@ -1,8 +1,8 @@
-//! MiniCPM-o 2.6's numbers (`config.json`, `preprocessor_config.json`).
+//! MiniCPM-o 2.6's configs (`config.json`, `preprocessor_config.json`).
 //!
-//! The decoder's are Qwen2's, at the top level; the towers have objects of their own. Keys that are
-//! left out take the defaults of the published `configuration_minicpm.py` and of transformers 4.49.
-//! Left out: `tts_config` (nobody speaks here), and switches for streaming.
+//! The decoder's numbers are Qwen2's, at the top level; the towers have objects of their own.
+//! Missing keys take the defaults of the published `configuration_minicpm.py` and of transformers
+//! 4.49. Not read: `tts_config` (speech output), and switches for streaming.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -20,7 +20,7 @@ pub struct MiniCpmOConfig {
     /// The decoder, whose numbers stand beside these; its width is a multiple of [`RESAMPLER_HEAD_DIM`].
     #[serde(flatten)]
     pub decoder: Qwen2Config,
-    /// Tokens of one view of a picture.
+    /// Tokens of one view of an image.
     #[serde(default = "default_query_num")]
     pub query_num: usize,
     /// True when the vision tower's last layer is not run.
@@ -35,7 +35,7 @@ pub struct MiniCpmOConfig {
     /// Seconds that a frame of sound hears ahead, in blocks; all of the clip where it is not above 0.
     #[serde(default = "default_chunk_length")]
     pub audio_chunk_length: f64,
-    /// How pictures are sliced.
+    /// How images are sliced.
     #[serde(default = "unsliced")]
     pub slice_config: SliceConfig,
     /// The vision tower.
@@ -46,11 +46,11 @@ pub struct MiniCpmOConfig {
     pub audio_config: WhisperConfig,
 }
 
-/// How a large picture becomes several views.
+/// How a large image becomes several views.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SliceConfig {
-    /// The most slices beside the whole picture.
+    /// The most slices beside the whole image.
     pub max_slice_nums: usize,
     /// A view has about this many pixels squared.
     pub scale_resolution: usize,
@@ -65,7 +65,7 @@ impl Default for SliceConfig {
     }
 }
 
-/// Sizes of the vision tower (SigLIP, with positions for pictures of any shape).
+/// Sizes of the vision tower (SigLIP, with positions for images of any shape).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SiglipConfig {

@@ -1,4 +1,4 @@
-//! Qwen2's numbers: the decoder of every multimodal LLM that X2I has aligners for.
+//! Qwen2's config: the decoder of every multimodal LLM that X2I has aligners for.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,6 @@
-//! Qwen2.5-VL's numbers (`config.json`, `preprocessor_config.json`, `generation_config.json`).
+//! Qwen2.5-VL's configs (`config.json`, `preprocessor_config.json`, `generation_config.json`).
 //!
-//! Keys that `save_pretrained` leaves out take transformers' defaults; newer files that nest the
+//! Keys that `save_pretrained` omits take transformers' defaults; newer files that nest the
 //! decoder's numbers under `text_config` are read too.
 
 use serde::{Deserialize, Serialize};
@@ -85,7 +85,7 @@ impl Default for VisionConfig {
     }
 }
 
-/// How pictures become patches.
+/// How images become patches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PreprocessorConfig {
@@ -161,7 +161,7 @@ fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<
     })
 }
 
-/// What `save_pretrained` leaves out because `Qwen2_5_VLConfig` has it; Qwen2 itself has other numbers.
+/// Defaults of `Qwen2_5_VLConfig`, which `save_pretrained` omits; Qwen2's own are other numbers.
 const LEFT_OUT: [(&str, f64); 2] = [("rms_norm_eps", 1e-5), ("rope_theta", 1_000_000.0)];
 
 impl Qwen2_5VlConfig {

@@ -1,4 +1,4 @@
-//! The autoencoder's numbers (diffusers `vae/config.json`).
+//! The autoencoder's config (diffusers `vae/config.json`).
 
 use serde::{Deserialize, Serialize};
 

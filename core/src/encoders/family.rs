@@ -1,5 +1,5 @@
-//! A family of multimodal LLMs: what it adds to the language model that all share, and the way from
-//! a prompt to hidden states, which is one for all.
+//! The interface of a family of multimodal LLMs, and the steps from a prompt to hidden states,
+//! which are the same for all families.
 
 use burn::tensor::Tensor;
 
@@ -45,22 +45,22 @@ pub trait Family: Sized {
     /// A prompt through the chat template, the processors and the tokenizer.
     ///
     /// # Errors
-    /// As [`encode`](Self::encode), short of the device's.
+    /// As [`encode`](Self::encode), without the device's.
     fn prepare(&self, prompt: &Prompt, options: &EncodeOptions) -> Result<Self::Inputs>;
 
     /// Token vectors `[1, tokens, hidden]`, with the towers' in place of placeholders.
     ///
     /// # Errors
-    /// [`crate::Error::Modality`] for what the weights have no tower for, and whatever `before_layer`
-    /// returns: it is asked before every layer of a tower, so that a caller can stop.
+    /// [`crate::Error::Modality`] for input that the weights have no tower for, and the errors of
+    /// `before_layer`, which is called before every layer of a tower, so that a caller can stop.
     async fn embed(
         &self,
         inputs: &Self::Inputs,
         before_layer: &mut impl AsyncFnMut() -> Result<()>,
     ) -> Result<Tensor<3>>;
 
-    /// Reads a prompt: its hidden states `[1, layers + 1, tokens, hidden]`, and what is needed to go
-    /// on.
+    /// Reads a prompt; gives a decoding that can go on, and the hidden states
+    /// `[1, layers + 1, tokens, hidden]`.
     ///
     /// # Errors
     /// As [`embed`](Self::embed).
@@ -74,10 +74,10 @@ pub trait Family: Sized {
         self.llm().read(embeddings, sequence, before_layer).await
     }
 
-    /// See [`Encoder::encode`](super::Encoder::encode).
+    /// Reads a prompt, and answers it where `options` ask for the answer's states.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Encoder::encode`](super::Encoder::encode).
     async fn encode(
         &self,
         prompt: &Prompt,

@@ -1,7 +1,7 @@
-//! The language model that all families share: tokens and embedded pictures in, hidden states of all
-//! layers and an answer out.
+//! The language model that all families share: it reads tokens and embedded images, gives the
+//! hidden states of all layers, and answers.
 //!
-//! A family adds what is before it: its chat template, its placeholders, its vision and audio towers.
+//! A family adds what comes before it: a chat template, placeholders, vision and audio towers.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
@@ -59,7 +59,7 @@ impl Llm {
         self.max_positions
     }
 
-    /// Where it runs.
+    /// The device that it runs on.
     pub fn device(&self) -> &Device {
         &self.device
     }
@@ -88,7 +88,7 @@ impl Llm {
         Tensor::cat(tables, 1).select(1, rows)
     }
 
-    /// Before the first token.
+    /// A decoding before its first token.
     pub fn start(&self) -> Decoding<'_> {
         Decoding::new(&self.decoder, &self.rotary, &self.device)
     }
@@ -97,7 +97,7 @@ impl Llm {
     /// `[1, layers + 1, tokens, hidden]`, and what is needed to go on.
     ///
     /// # Errors
-    /// Whatever `before_layer` returns.
+    /// The errors of `before_layer`.
     pub async fn read(
         &self,
         embeddings: Tensor<3>,

@@ -1,7 +1,7 @@
-//! Multimodal LLMs: what is shown or said becomes the hidden states of all layers.
+//! Multimodal LLMs: they read a prompt and give the hidden states of all their layers.
 //!
-//! [`Encoder`] chooses the family by the config. Not here: what AlignNet makes of the states
-//! (`align_net`), and downloading or mapping weights.
+//! [`Encoder`] chooses the family by the config. Not here: how hidden states become conditioning
+//! (`align_net`), and how weights are downloaded or mapped.
 
 pub mod decoding;
 mod family;

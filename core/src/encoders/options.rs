@@ -1,4 +1,4 @@
-//! What an encoder is asked for, and what it gives.
+//! Options and result of an encoder.
 
 use burn::tensor::Tensor;
 
@@ -10,7 +10,7 @@ use crate::image::resize::resize_bicubic;
 /// How a prompt is read and answered.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EncodeOptions {
-    /// Whose hidden states are wanted.
+    /// Hidden states of the prompt, or of the answer.
     pub conditioning: Conditioning,
     /// How the user's words are wrapped before the chat template.
     pub prompt_format: PromptFormat,
@@ -24,7 +24,7 @@ pub struct EncodeOptions {
     pub seed: u64,
 }
 
-/// What AlignNet reads.
+/// Hidden states for AlignNet.
 #[derive(Debug, Clone)]
 pub struct Encoded {
     /// `[1, layers + 1, tokens, hidden]`: the embedding, every layer but the last, and the last one
@@ -32,7 +32,7 @@ pub struct Encoded {
     pub hidden_states: Tensor<4>,
     /// Tokens of the prompt, padding included.
     pub prompt_tokens: usize,
-    /// What the LLM answered, where it was asked to.
+    /// The LLM's answer, where one was asked for.
     pub answer: Option<String>,
 }
 

@@ -1,11 +1,12 @@
 //! Qwen2's decoder, which Qwen2.5-VL, InternVL2.5 and MiniCPM-o share.
 //!
-//! Grouped-query attention with biased q, k and v, SwiGLU, RMSNorm before each, and the hidden
+//! Grouped-query attention with biased q, k and v, SwiGLU, RMSNorm before each. It gives the hidden
 //! states of every layer, since AlignNet reads them all. Positions come in as a [`Rope`], so that
 //! plain and multimodal (M-RoPE) positions are the same code. Source: transformers 4.49's
 //! `modeling_qwen2_5_vl.py`; field names are the published checkpoint's.
 //!
-//! Left out: sliding windows (the published configs turn them off), dropout, batches of prompts.
+//! Not supported: sliding windows (the published configs turn them off), dropout, batches of
+//! prompts.
 
 use burn::tensor::activation::silu;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -108,7 +109,7 @@ impl Qwen2 {
     /// after the final norm, as transformers' `output_hidden_states`.
     ///
     /// # Errors
-    /// Whatever `before_layer` returns: it is asked before every layer, so that a caller can stop.
+    /// The errors of `before_layer`, which is called before every layer, so that a caller can stop.
     pub async fn forward(
         &self,
         embeddings: Tensor<3>,

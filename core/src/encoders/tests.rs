@@ -1,4 +1,4 @@
-//! What the tests of all families share: made-up weights, a tokenizer of letters, and runs of a model.
+//! Helpers of the families' tests: made-up weights, a tokenizer of letters, and runs of a model.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

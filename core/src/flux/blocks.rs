@@ -1,9 +1,9 @@
-//! Where a transformer's blocks are: on the device, or read for every call.
+//! A transformer's blocks: kept on the device, or read for every call.
 //!
-//! A model larger than its device keeps as many blocks there as fit; the others are read when
-//! their turn comes and dropped after it. The device still computes the block before while the
-//! next one is read, so that at most two streamed blocks are there. Left out: which memory there
-//! is, and what to do with it (`pipeline`).
+//! A model larger than its device keeps as many blocks there as fit; the others are read when their
+//! turn comes and dropped after it. The device still computes one block while the next one is read,
+//! so that at most two streamed blocks are on the device. Not here: how much memory there is, and
+//! how it is divided (`pipeline`).
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -21,7 +21,7 @@ use crate::weights::{Scope, Weights};
 pub(super) trait Block: Clone + Sized {
     /// The prefix of its tensors.
     const PREFIX: &'static str;
-    /// How many a model has.
+    /// The number of such blocks in a model.
     fn count(config: &FluxConfig) -> usize;
     /// Reads one.
     async fn read(scope: &Scope<'_>, config: &FluxConfig) -> Result<Self>;
@@ -51,7 +51,7 @@ impl Block for SingleStreamBlock {
     }
 }
 
-/// Where blocks that did not fit are read from, again and again.
+/// The source of the blocks that did not fit, read in every call.
 #[derive(Debug, Clone)]
 pub(super) struct Stream {
     pub weights: Arc<Weights>,
@@ -91,7 +91,7 @@ impl<B: Block> Blocks<B> {
         })
     }
 
-    /// How many there are.
+    /// The number of blocks.
     pub fn len(&self) -> usize {
         match &self.streamed {
             Some((rest, _)) => rest.end,
@@ -118,7 +118,7 @@ impl<B: Block> Blocks<B> {
     }
 }
 
-/// How many blocks of either kind stay on a device.
+/// Numbers of blocks that stay on a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Resident {
     pub double: usize,
@@ -151,12 +151,12 @@ impl FluxBytes {
         }
     }
 
-    /// All of them.
+    /// Bytes of all parts.
     pub fn total(&self) -> u64 {
         self.embedders + self.double.iter().chain(&self.single).sum::<u64>()
     }
 
-    /// The least with which a picture can be painted: all but the blocks, and two of those.
+    /// The least with which an image can be painted: all but the blocks, and two of those.
     pub fn least(&self) -> u64 {
         let largest = self.double.iter().chain(&self.single).max();
         self.embedders + 2 * largest.copied().unwrap_or(0)

@@ -1,5 +1,5 @@
-//! `torch.randn` of a CPU generator, on the host: one seed gives one picture on every device,
-//! and the picture that diffusers gives.
+//! `torch.randn` of a CPU generator, on the host: one seed gives the same noise on every device,
+//! and the same as in diffusers.
 //!
 //! Source: PyTorch's `CPUGeneratorImpl`, `TransformationHelper.h` and `DistributionTemplates.h`
 //! (2.5). Sixteen or more values are drawn as uniforms and turned into normals in groups of 16;

@@ -1,10 +1,10 @@
-//! Bytes of an image as vision towers read them: `(byte / 255 - mean) / deviation`.
+//! Normalization of an image's bytes for a vision tower: `(byte / 255 - mean) / deviation`.
 
 use std::ops::Range;
 
 use super::{CHANNELS, Image};
 
-/// What each byte of each channel becomes.
+/// The value of each byte of each channel.
 pub(crate) struct Normalizer([[f32; 256]; CHANNELS]);
 
 impl Normalizer {

@@ -3,9 +3,9 @@
 //! Source: Pillow's `ImagingResample` for 8-bit channels (`src/libImaging/Resample.c`): a
 //! horizontal pass, then a vertical one, each rounded to bytes, with weights in fixed point. It
 //! antialiases, so this is not what a GPU sampler does. Pillow 13 swapped the passes for images
-//! whose height shrinks; the models were trained and the goldens made with earlier ones, whose order
-//! (measured: 11.1 and 12.2) is kept here. Not supported: other filters, boxes, and channels of other
-//! depths.
+//! whose height shrinks; the models were trained and the goldens made with earlier ones, whose
+//! order (measured: 11.1 and 12.2) is kept here. Not supported: other filters, boxes, and channels
+//! of other depths.
 
 use super::cubic::cubic;
 use super::windows::{Window, windows};
@@ -31,7 +31,7 @@ pub fn resize_lanczos(image: &Image, width: usize, height: usize) -> Result<Imag
     resize(image, width, height, Filter::Lanczos)
 }
 
-/// How pixels are weighed by their distance.
+/// The weight of a pixel by its distance.
 #[derive(Debug, Clone, Copy)]
 enum Filter {
     Bicubic,
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A picture of pseudo-random bytes: `byte = (i * 167 + i * i * 13) % 251`.
+    /// An image of pseudo-random bytes: `byte = (i * 167 + i * i * 13) % 251`.
     fn noise(width: usize, height: usize) -> Image {
         let pixels = (0..width * height * 3).map(|i| ((i * 167 + i * i * 13) % 251) as u8);
         Image::new(width, height, pixels.collect()).unwrap()
@@ -169,7 +169,7 @@ mod tests {
         weighted.sum()
     }
 
-    /// Checksums of `Image.resize(size, filter)` in Pillow 12.2 of the same picture: BICUBIC, LANCZOS.
+    /// Checksums of `Image.resize(size, filter)` in Pillow 12.2 of the same image: BICUBIC, LANCZOS.
     #[test]
     fn resize_matches_pillow_up_down_and_mixed() {
         let cases = [

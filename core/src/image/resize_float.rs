@@ -1,7 +1,8 @@
 //! torchvision's bicubic resize of bytes, as `qwen_vl_utils` shrinks the frames of a video.
 //!
-//! Source: ATen's `_upsample_bicubic2d_aa` in 32 bits: the filter of [`resize`](super::resize), but
-//! weights and the image between its two passes stay floats; bytes are rounded once, half to even.
+//! Source: ATen's `_upsample_bicubic2d_aa` in 32 bits. The filter is that of
+//! [`resize`](super::resize), but weights and the image between its two passes are floats; bytes
+//! are rounded once, half to even.
 
 use super::cubic::cubic;
 use super::windows::windows;

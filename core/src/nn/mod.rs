@@ -1,4 +1,4 @@
-//! Layers that every model shares; a layer's field is named as its checkpoint's tensor.
+//! Layers that several models share; a layer's field is named as its checkpoint's tensor.
 
 pub mod computed;
 pub mod conv;

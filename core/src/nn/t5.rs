@@ -1,7 +1,7 @@
 //! A stack of T5 encoder blocks (v1.1: gated `gelu_new`, relative position bias, no biases).
 //!
-//! Source: transformers' `T5Stack`. Used by AlignNet's optional stack; the embedding belongs to
-//! whoever owns one. No attention mask: X2I and FLUX give none.
+//! Source: transformers' `T5Stack`. AlignNet's optional stack uses it. No attention mask: X2I and
+//! FLUX give none. Not here: a token embedding.
 
 use burn::tensor::{Tensor, TensorData};
 

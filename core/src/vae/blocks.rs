@@ -1,4 +1,4 @@
-//! What both halves of the autoencoder are made of.
+//! The blocks of both halves of the autoencoder.
 //!
 //! Source: black-forest-labs/flux `modules/autoencoder.py`; fields are its checkpoint's names.
 
@@ -139,7 +139,7 @@ pub(super) struct Level {
     resample: Option<Conv2d>, // downsample.conv or upsample.conv
 }
 
-/// Which way a level leads.
+/// The direction from a level to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Direction {
     Down,
@@ -190,7 +190,7 @@ impl Level {
         Ok(Self { block, resample })
     }
 
-    /// `tiling` is that of what comes out; a picture on its way down stays whole.
+    /// `tiling` is that of the output; on the way down an image stays whole.
     pub(super) fn forward(&self, x: Bands, direction: Direction, tiling: Tiling) -> Bands {
         let x = self.block.iter().fold(x, |x, block| block.forward(x));
         match (&self.resample, direction) {

@@ -1,4 +1,4 @@
-//! Latents to images.
+//! The decoder: latents to images.
 
 use burn::tensor::Tensor;
 use x2i_shaders::Activation;
@@ -43,7 +43,7 @@ impl Vae {
     /// in bands.
     ///
     /// # Errors
-    /// What `on_part` returns.
+    /// The errors of `on_part`.
     pub async fn decode(&self, latents: Tensor<4>, on_part: &mut impl OnPart) -> Result<Tensor<4>> {
         let [_, _, height, width] = latents.dims();
         let scale = self.config.downsampling();
@@ -54,7 +54,7 @@ impl Vae {
     /// [`Vae::decode`] with the given bands; the image is the same but for roundings.
     ///
     /// # Errors
-    /// What `on_part` returns.
+    /// The errors of `on_part`.
     pub async fn decode_in(
         &self,
         tiling: Tiling,

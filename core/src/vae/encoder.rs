@@ -1,4 +1,4 @@
-//! Images to the distribution of their latents.
+//! The encoder: images to the distribution of their latents.
 
 use burn::tensor::{Tensor, activation};
 use x2i_shaders::Activation;
@@ -54,7 +54,7 @@ impl VaeEncoder {
     /// Images `[batch, 3, height, width]` in -1..1 -> their latents' distribution, before scaling.
     ///
     /// # Errors
-    /// What `on_part` returns.
+    /// The errors of `on_part`.
     pub async fn encode(
         &self,
         images: Tensor<4>,

@@ -1,6 +1,6 @@
-//! The layers that both halves of the autoencoder have, and their sizes.
+//! The layers that the encoder and the decoder both have, and their sizes.
 //!
-//! Each half is a first convolution, a level for every resolution, the middle, a norm and a last
+//! Each half has a first convolution, a level for every resolution, the middle, a norm and a last
 //! convolution. Not here: the order in which a half runs them (`encoder`, `decoder`).
 
 use super::blocks::{Direction, EPS, Level, Mid};

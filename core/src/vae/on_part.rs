@@ -1,4 +1,4 @@
-//! Who hears of the network's parts: progress, cancellation and parity hang on it.
+//! The callback for finished parts of the autoencoder: progress, cancellation and parity use it.
 
 use super::bands::Bands;
 use crate::error::Result;

@@ -1,9 +1,11 @@
-//! InternVL2.5: text, pictures and frames of video in, hidden states of all layers and an answer out.
+//! InternVL2.5: reads text, images and frames of video; gives hidden states of all layers and an
+//! answer.
 //!
-//! `input` makes the conversation's text, `tiles` cuts its pictures, `vision` and `projector` make
-//! tokens of tiles, the shared language model reads them and answers. Source: X2I's
-//! `model_internvl/internvl/modeling_internvl_chat.py` and `infer/inference_internvl.py`. Left out:
-//! the sizes whose decoder is InternLM2, which X2I has no aligners for, and batches of prompts.
+//! `input` renders the conversation, `tiles` cuts its images, `vision` and `projector` make tokens
+//! of tiles, and the shared language model reads them. Source: X2I's
+//! `model_internvl/internvl/modeling_internvl_chat.py` and `infer/inference_internvl.py`. Not
+//! supported: the sizes whose decoder is InternLM2, which X2I has no aligners for, and batches of
+//! prompts.
 
 pub mod input;
 mod positions;
@@ -73,7 +75,7 @@ impl Family for InternVl2_5 {
         &inputs.sequence
     }
 
-    /// Where an answer is asked for there is no padding: the model goes on from its last token.
+    /// There is no padding before an answer: the model goes on from the prompt's last token.
     fn prepare(&self, prompt: &Prompt, options: &EncodeOptions) -> Result<Inputs> {
         let viewer = Viewer {
             tiler: Tiler::new(&self.config),
@@ -94,7 +96,7 @@ impl Family for InternVl2_5 {
         before_layer: &mut impl AsyncFnMut() -> Result<()>,
     ) -> Result<Tensor<3>> {
         let mut pictures = Vec::with_capacity(inputs.tiles.len());
-        // One after the other: a layer's activations are then those of one picture's tiles.
+        // One after the other: a layer's activations are then those of one image's tiles.
         for tiles in &inputs.tiles {
             let seen = self
                 .vision_model
@@ -156,7 +158,7 @@ impl InternVl2_5 {
         })
     }
 
-    /// With nothing shown a context token is a token like any other, as in the reference.
+    /// Without images a context token is a token like any other, as in the reference.
     fn check_context(&self, ids: &[u32], tiles: &[Tiles]) -> Result<()> {
         let found = ids.iter().filter(|&&id| id == self.context).count();
         let shown: usize = tiles.iter().map(|tiles| tiles.count).sum();
@@ -170,7 +172,7 @@ impl InternVl2_5 {
         Ok(())
     }
 
-    /// The pixels of one picture, `[tiles, 3, size, size]`.
+    /// The pixels of one image, `[tiles, 3, size, size]`.
     pub fn pixel_tensor(&self, tiles: &Tiles) -> Tensor<4> {
         let size = self.config.tile_size();
         let values = TensorData::new(tiles.pixel_values.clone(), [tiles.count, 3, size, size]);

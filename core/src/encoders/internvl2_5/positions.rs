@@ -1,9 +1,8 @@
-//! The vision tower's learned positions, stretched to another grid of patches where tiles are larger
-//! or smaller than those it was trained on.
+//! The vision tower's learned positions, resized for tiles of another size than in training.
 //!
-//! Source: `InternVisionEmbeddings._get_pos_embed`, which is PyTorch's bicubic `interpolate` without
-//! aligned corners and without antialiasing. Both axes are resized alike and one after the other, so
-//! each is a product with one small matrix.
+//! Source: `InternVisionEmbeddings._get_pos_embed`, which is PyTorch's bicubic `interpolate`
+//! without aligned corners and without antialiasing. Each axis is resized by a product with the
+//! same small matrix.
 
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -56,7 +55,7 @@ fn bicubic_matrix(from: usize, to: usize, device: &Device) -> Tensor<2> {
 mod tests {
     use super::*;
 
-    /// What f32 leaves of the sums of a few products below 2.
+    /// The rounding of f32 in sums of a few products below 2.
     const TOLERANCE: f32 = 2e-6;
 
     /// A class token of 9, then `sin(0.7 i)` over `side * side` patches of two channels.

@@ -282,7 +282,7 @@ fn prompts_that_do_not_fit_are_refused_with_numbers() {
         twice.starts_with("prompt: has 5 <IMG_CONTEXT> for the 4 tokens of its pictures"),
         "{twice}"
     );
-    // Without pictures it is a token like any other.
+    // Without images it is a token like any other.
     let alone = encode(
         &model,
         &Prompt::text(CONTEXT),

@@ -1,9 +1,10 @@
-//! MiniCPM-o 2.6: text, pictures, videos and sounds in, hidden states of all layers and an answer out.
+//! MiniCPM-o 2.6: reads text, images, videos and sounds; gives hidden states of all layers and an
+//! answer.
 //!
 //! `input` and `slices` make ids, views and spectrograms of a prompt; `vision` and `resampler` make
-//! tokens of views, `audio` of spectrograms; the shared language model reads them and answers.
-//! Sources: X2I's `minicpm/` and `infer/inference_minicpm.py`. Left out: speaking, streams, and
-//! batches of prompts.
+//! tokens of views, `audio` of spectrograms; the shared language model reads them. Sources: X2I's
+//! `minicpm/` and `infer/inference_minicpm.py`. Not supported: speech output, streaming, batches of
+//! prompts.
 
 pub mod audio;
 mod block;
@@ -32,7 +33,7 @@ use crate::tokenizer::chat::VisionIds;
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 use crate::weights::Scope;
 
-/// X2I's script shows every picture as one view, however large.
+/// X2I's script shows every image as one view, however large.
 const SCRIPT_SLICES: usize = 1;
 
 /// MiniCPM-o on a device.
@@ -42,9 +43,9 @@ pub struct MiniCpmO {
     chat_template: ChatTemplate,
     log_mel: LogMel,
     llm: Llm,
-    /// None when the weights hold none.
+    /// None where the weights hold none.
     vision: Option<(VisionTower, Resampler)>,
-    /// None when the weights hold none.
+    /// None where the weights hold none.
     audio: Option<AudioTower>,
 }
 
@@ -135,7 +136,7 @@ impl Family for MiniCpmO {
         }
         let mut seen = self.look(&views, before_layer).await?.into_iter();
         let mut heard = self.listen(&clips, before_layer).await?.into_iter();
-        // In reading order, since pictures and sounds share one placeholder.
+        // In reading order, since images and sounds share one placeholder.
         let mut rows = vec![];
         for shown in &inputs.shown {
             match shown {
@@ -167,7 +168,7 @@ impl MiniCpmO {
         self.audio.as_ref()
     }
 
-    /// What sounds are heard through.
+    /// The spectrograms of sounds.
     pub fn log_mel(&self) -> &LogMel {
         &self.log_mel
     }
@@ -211,7 +212,7 @@ impl MiniCpmO {
         })
     }
 
-    /// Cuts pictures into views, and large ones into up to `most` slices.
+    /// Cuts images into views, and large ones into up to `most` slices.
     pub fn slicer(&self, most: usize) -> Slicer<'_> {
         Slicer {
             slices: SliceConfig {
@@ -304,7 +305,7 @@ impl MiniCpmO {
         }
     }
 
-    /// The token that stands for one of a picture or a sound.
+    /// The token that stands for one of an image or a sound.
     fn placeholder(&self) -> Result<u32> {
         self.tokenizer().token_to_id(PLACEHOLDER).ok_or_else(|| {
             Error::config(

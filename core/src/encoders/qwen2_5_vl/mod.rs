@@ -1,8 +1,9 @@
-//! Qwen2.5-VL: text and pictures in, hidden states of all layers and an answer out.
+//! Qwen2.5-VL: reads text, images and videos; gives hidden states of all layers and an answer.
 //!
-//! `input` makes ids and patches of a prompt, `vision` makes tokens of patches, the shared language
-//! model reads them and answers. Source: transformers 4.49's `modeling_qwen2_5_vl.py` and X2I's
-//! `infer/inference_qwenvl.py`. Left out: batches of prompts; `video::sampling` chooses frames.
+//! `input` makes ids and patches of a prompt, `vision` makes tokens of patches, and the shared
+//! language model reads them. Source: transformers 4.49's `modeling_qwen2_5_vl.py` and X2I's
+//! `infer/inference_qwenvl.py`. Not supported: batches of prompts. Not here: choosing frames of a
+//! video (`video::sampling`).
 
 pub mod input;
 pub mod patches;
@@ -119,7 +120,7 @@ impl Qwen2_5Vl {
         Inputs::new(&ids, images, videos, padding, &self.config)
     }
 
-    /// Cuts pictures and frames of video into patches.
+    /// Cuts images and frames of video into patches.
     pub fn patcher(&self) -> Patcher<'_> {
         Patcher {
             vision: &self.config.vision_config,
@@ -134,7 +135,7 @@ impl Qwen2_5Vl {
         prompt.images().enumerate().map(cut).collect()
     }
 
-    /// X2I's scripts give frames as many pixels as pictures.
+    /// X2I's scripts give frames as many pixels as images.
     fn cut_videos(&self, prompt: &Prompt, size: Option<[usize; 2]>) -> Result<Vec<Patches>> {
         let videos = prompt.all_parts().filter_map(|part| match part {
             Part::Video(video) => Some(video),
@@ -156,7 +157,7 @@ impl Qwen2_5Vl {
         videos.enumerate().map(cut).collect()
     }
 
-    /// The vision tower's tokens `[tokens, hidden]` of pictures or videos.
+    /// The vision tower's tokens `[tokens, hidden]` of images or videos.
     async fn look(
         &self,
         visuals: &[Patches],
@@ -174,7 +175,7 @@ impl Qwen2_5Vl {
             .await
     }
 
-    /// Patches of all pictures, `[patches, pixels]`.
+    /// Patches of all images, `[patches, pixels]`.
     pub fn pixel_tensor(&self, visuals: &[Patches]) -> Tensor<2> {
         let values: Vec<f32> = visuals
             .iter()

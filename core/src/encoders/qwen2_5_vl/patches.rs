@@ -1,8 +1,9 @@
-//! Pictures and video frames as rows of pixels: what the vision tower's first layer reads.
+//! Images and video frames as rows of pixels, which the vision tower's first layer reads.
 //!
-//! Source: transformers 4.49's `Qwen2VLImageProcessor`: sides become multiples of a merged patch,
-//! PIL's bicubic, CLIP's mean and deviation, and patches in the order `(t, h/2, w/2, 2, 2)`, so
-//! that the four patches of one token are neighbours; `qwen_vl_utils` 0.0.8 for a video's frames.
+//! Sides become multiples of a merged patch. Patches are in the order `(t, h/2, w/2, 2, 2)`, so
+//! that the four patches of one token are neighbours. Source: transformers 4.49's
+//! `Qwen2VLImageProcessor` (PIL's bicubic, CLIP's mean and deviation); `qwen_vl_utils` 0.0.8 for a
+//! video's frames.
 
 use crate::config::{PreprocessorConfig, VisionConfig};
 use crate::error::{Error, Result};
@@ -35,28 +36,28 @@ impl Grid {
     }
 }
 
-/// One picture or one video.
+/// One image or one video.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Patches {
     /// `[grid.patches(), channels * temporal_patch_size * patch_size²]`, normalized.
     pub pixel_values: Vec<f32>,
-    /// How the rows lie in time and space.
+    /// Extent in time and space.
     pub grid: Grid,
-    /// Seconds from one temporal step to the next; 0 for a picture.
+    /// Seconds from one temporal step to the next; 0 for an image.
     pub seconds_per_grid: f32,
 }
 
-/// Cuts pictures into patches.
+/// Cuts images into patches.
 #[derive(Debug, Clone, Copy)]
 pub struct Patcher<'a> {
     /// Sizes of patches.
     pub vision: &'a VisionConfig,
-    /// Limits of a picture's size and the colours' mean and deviation.
+    /// Limits of an image's size and the colours' mean and deviation.
     pub preprocessor: &'a PreprocessorConfig,
 }
 
 impl Patcher<'_> {
-    /// Patches of one picture; `name` is for messages.
+    /// Patches of one image; `name` is for messages.
     ///
     /// # Errors
     /// [`Error::Image`] for a side shorter than one token or an aspect ratio above 200.
@@ -181,8 +182,8 @@ pub(super) fn merged_raster(h: usize, w: usize, merge: usize) -> impl Iterator<I
     })
 }
 
-/// The size `[height, width]` that a picture is resized to: multiples of `factor`, within
-/// `min_pixels` and `max_pixels`, near its aspect ratio. A long picture under a small `max_pixels`
+/// The size `[height, width]` that an image is resized to: multiples of `factor`, within
+/// `min_pixels` and `max_pixels`, near its aspect ratio. A long image under a small `max_pixels`
 /// may come out with a side of 0, as in transformers.
 ///
 /// # Errors

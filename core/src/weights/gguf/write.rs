@@ -1,5 +1,5 @@
-//! The GGUF writer: the header first, then one tensor after another, so that no model is ever
-//! held in memory to be converted.
+//! The GGUF writer: the header first, then one tensor after another, so that a conversion never
+//! holds a whole model in memory.
 //!
 //! Source: byte for byte what ggml's `gguf-py` writes, with the padding after the last tensor.
 

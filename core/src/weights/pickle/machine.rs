@@ -12,7 +12,7 @@ use super::globals::global;
 use super::instructions::{Instruction, damaged};
 use super::values::{Arena, Callable, Storage, Value};
 
-/// What a pickle left on the stack, and everything that it refers to.
+/// The result of a pickle, and all values that it refers to.
 pub(super) struct Loaded {
     pub(super) arena: Arena,
     pub(super) root: Value,
@@ -189,7 +189,7 @@ impl Machine {
         Ok(())
     }
 
-    /// What would be a function call: makes one of the few values that we know.
+    /// Makes the value that a function call would give, for the few functions that we know.
     fn call(&mut self, callable: Value, arguments: Value, at: u64) -> Result<Value, Stop> {
         let Some(arguments) = self.arena.sequence(arguments).map(<[_]>::to_vec) else {
             return Err(damaged(at));
