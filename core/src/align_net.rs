@@ -1,7 +1,8 @@
-//! AlignNet: the hidden states of all layers of the LLM become what FLUX expects from T5 and CLIP.
+//! AlignNet: turns the hidden states of all layers of the LLM into what FLUX expects from T5 and
+//! CLIP.
 //!
-//! Source: X2I `utils/proj.py` (`Proj7Exp`, `MLP3`). It is the only part that X2I trains. No mask:
-//! padding takes part, as there.
+//! Source: X2I `utils/proj.py` (`Proj7Exp`, `MLP3`). It is the only part that X2I trains. There is
+//! no mask: padding takes part, as in the reference.
 
 use burn::tensor::{Tensor, activation};
 
@@ -11,7 +12,7 @@ use crate::nn::t5::T5Stack;
 use crate::nn::{Bias, LayerNorm, Linear};
 use crate::weights::Scope;
 
-/// What FLUX is conditioned on.
+/// The conditioning of FLUX.
 #[derive(Debug, Clone)]
 pub struct Conditioning {
     /// `[batch, tokens, text_dim]`, in T5's place.
@@ -20,7 +21,7 @@ pub struct Conditioning {
     pub vec: Tensor<2>,
 }
 
-/// How layers are mixed, with its weights.
+/// The mix of layers, with its weights.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "a model has one")]
 enum Mixer {

@@ -1,6 +1,6 @@
-//! Sound on the host: mono, 16 kHz, as the speech encoders hear it.
+//! Sound on the host: mono, 16 kHz, as speech encoders read it.
 //!
-//! Left out: file formats (`native`, the browser).
+//! Not here: file formats (the native engine, the browser).
 
 pub mod log_mel;
 pub mod resample;
@@ -60,7 +60,7 @@ impl Audio {
     /// A sound of `samples`, `rate` of them a second, as `librosa.load(sr=16000)` resamples it.
     ///
     /// # Errors
-    /// As [`new`](Self::new), and for a rate that can't be.
+    /// As [`new`](Self::new), and for a rate that is too low or too high.
     pub fn resampled(samples: Vec<f32>, rate: usize) -> Result<Self> {
         check_rate(rate).map_err(|reason| Error::audio("audio", reason))?;
         if rate == Self::SAMPLE_RATE || samples.is_empty() {
@@ -83,7 +83,7 @@ impl Audio {
         &self.samples
     }
 
-    /// How long it lasts.
+    /// Its length in seconds.
     pub fn seconds(&self) -> f64 {
         self.samples.len() as f64 / Self::SAMPLE_RATE as f64
     }

@@ -1,9 +1,13 @@
-//! Pictures on the host: 8-bit RGB, and the way between them and tensors.
+//! Images on the host: 8-bit RGB, and conversion to and from tensors.
 //!
-//! [`resize`](resize::resize_bicubic) is exact to PIL, [`resize_float`] to torchvision. Left out: file formats (`native`, `web`).
+//! [`resize`](resize::resize_bicubic) is exact to PIL, [`resize_float`] to torchvision. Not here:
+//! file formats (the native engine, the browser).
 
+pub(crate) mod cubic;
+pub(crate) mod normalize;
 pub mod resize;
 pub mod resize_float;
+mod windows;
 
 use std::sync::Arc;
 
@@ -11,10 +15,13 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::error::{Error, Result};
 
-/// The largest picture that we accept, in pixels: beyond it lies a decompression bomb.
+/// The largest image that we accept, in pixels: beyond it lies a decompression bomb.
 pub const MAX_PIXELS: usize = 178_956_970;
 
-/// An RGB picture of 8 bits a channel, rows from the top; clones share its pixels.
+/// Bytes of one pixel: red, green, blue.
+const CHANNELS: usize = 3;
+
+/// An RGB image of 8 bits a channel, rows from the top; clones share its pixels.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Image {
     width: usize,
@@ -24,36 +31,26 @@ pub struct Image {
 }
 
 impl Image {
-    /// A picture of `height * width * 3` bytes.
+    /// An image of `height * width * 3` bytes.
     ///
     /// # Errors
-    /// [`Error::Image`] when a side is 0, the length differs or the picture is too large.
+    /// [`Error::Image`] when a side is 0, the length differs or the image is too large.
     pub fn new(width: usize, height: usize, pixels: Vec<u8>) -> Result<Self> {
-        if width == 0 || height == 0 {
+        let bytes = check_size(width, height)? * CHANNELS;
+        if pixels.len() != bytes {
             return Err(Error::image(
                 "image",
-                format!("{width}x{height} has no pixels"),
-            ));
-        }
-        match width.checked_mul(height) {
-            Some(n) if n <= MAX_PIXELS && pixels.len() == n * 3 => Ok(Self {
-                width,
-                height,
-                pixels: Arc::new(pixels),
-            }),
-            Some(n) if n <= MAX_PIXELS => Err(Error::image(
-                "image",
                 format!(
-                    "{width}x{height} needs {} bytes of RGB, not {}",
-                    n * 3,
+                    "{width}x{height} needs {bytes} bytes of RGB, not {}",
                     pixels.len()
                 ),
-            )),
-            _ => Err(Error::image(
-                "image",
-                format!("{width}x{height} is more than {MAX_PIXELS} pixels"),
-            )),
+            ));
         }
+        Ok(Self {
+            width,
+            height,
+            pixels: Arc::new(pixels),
+        })
     }
 
     /// Width in pixels.
@@ -92,7 +89,27 @@ impl std::fmt::Debug for Image {
     }
 }
 
-/// Pictures from decoded `[batch, 3, height, width]` in -1..1: `clamp(x/2 + 0.5, 0, 1) * 255`,
+/// The pixels of an image of this size.
+///
+/// # Errors
+/// [`Error::Image`] when a side is 0 or the image is too large.
+fn check_size(width: usize, height: usize) -> Result<usize> {
+    if width == 0 || height == 0 {
+        return Err(Error::image(
+            "image",
+            format!("{width}x{height} has no pixels"),
+        ));
+    }
+    let pixels = width.checked_mul(height).filter(|&n| n <= MAX_PIXELS);
+    pixels.ok_or_else(|| {
+        Error::image(
+            "image",
+            format!("{width}x{height} is more than {MAX_PIXELS} pixels"),
+        )
+    })
+}
+
+/// Images from decoded `[batch, 3, height, width]` in -1..1: `clamp(x/2 + 0.5, 0, 1) * 255`,
 /// half to even, as diffusers' `VaeImageProcessor.postprocess`.
 ///
 /// This is the only readback of a generation; a browser can't block, hence `async`.

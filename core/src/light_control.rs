@@ -1,9 +1,10 @@
-//! LightControl: a picture that steers the transformer's image stream.
+//! LightControl: an image that steers the transformer's image stream.
 //!
-//! Source: X2I's `lightcontrol/lightcontrol_flux.py` (`ControlNeXtModel`). One small net for each of
-//! the first double blocks reads the picture and the noise level; its output, times a scale, is
-//! added to the image tokens after the block. Fields are the checkpoint's names. Sizes are those of
-//! the tensors; the groups of the norms stand in no file and are the reference's. Left out: training.
+//! One small net for each of the first double blocks reads the image and the noise level; its
+//! output, times a scale, is added to the image tokens after the block. Source: X2I's
+//! `lightcontrol/lightcontrol_flux.py` (`ControlNeXtModel`); fields are the checkpoint's names.
+//! Sizes are those of the tensors; the groups of the norms are in no file and are the reference's.
+//! Not here: training.
 
 use burn::tensor::{Tensor, activation};
 use x2i_shaders::Activation;
@@ -20,9 +21,9 @@ const EMBEDDING_GROUPS: usize = 2;
 const MID_GROUPS: usize = 8;
 /// Channels of a noise level's cosines and sines.
 const TIME_CHANNELS: usize = 128;
-/// PyTorch's for a GroupNorm.
+/// Epsilon of a GroupNorm, PyTorch's default.
 const EPS: f64 = 1e-5;
-/// That of diffusers' residual block.
+/// Epsilon of the norms of diffusers' residual block.
 const RESNET_EPS: f64 = 1e-6;
 
 /// The nets of all steered blocks.
@@ -46,7 +47,7 @@ impl LightControl {
         Ok(Self { nets })
     }
 
-    /// How many blocks are steered.
+    /// The number of steered blocks.
     pub fn len(&self) -> usize {
         self.nets.len()
     }
@@ -56,7 +57,7 @@ impl LightControl {
         self.nets.is_empty()
     }
 
-    /// What `hint` `[batch, 3, height, width]` in -1..1 adds at the noise levels `sigma` after the
+    /// The addition of `hint` `[batch, 3, height, width]` in -1..1 at the noise levels `sigma` after the
     /// double block `index`: `[batch, height/16 * width/16, hidden]`; none where there is no net.
     pub fn forward(&self, index: usize, hint: &Tensor<4>, sigma: &[f32]) -> Option<Tensor<3>> {
         let net = self.nets.get(index)?;

@@ -1,10 +1,10 @@
-//! LoRA: low-rank changes of the transformer's matrices, kept beside them.
+//! LoRA: low-rank changes of the transformer's matrices.
 //!
-//! Source: Hu et al. 2021 (arXiv 2106.09685): `y = W x + scale · alpha / rank · B (A x)`, where a
-//! file without an alpha means the rank. A change is never merged into its matrix, which may be
-//! quantized, lent by a file, or streamed: it is read whenever its layer is. The changes of a layer
-//! are joined to one pair of products, whatever their number and the rows that they belong to.
-//! Left out: the names in the files ([`crate::weights`] has those of all weights), and training.
+//! Source: Hu et al. 2021 (arXiv 2106.09685): `y = W x + scale · alpha / rank · B (A x)`; a file
+//! without an alpha means the rank. A change is never merged into its matrix, which may be
+//! quantized, lent by a file, or streamed; it is read whenever its layer is. All changes of a layer
+//! are joined to one pair of products. Not here: the names in the files ([`crate::weights`] has
+//! those of all weights), and training.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,7 +27,7 @@ pub struct Lora {
     strangers: Vec<String>,
     /// Keys that change text encoders.
     text_encoders: Vec<String>,
-    /// What else is wrong.
+    /// Other problems.
     problems: Vec<String>,
 }
 
@@ -51,6 +51,44 @@ struct Keys<'a> {
     alpha: Option<&'a str>,
 }
 
+/// The keys of a file, sorted by what they change.
+#[derive(Default)]
+struct Sorted<'a> {
+    /// Place and keys of each module.
+    modules: BTreeMap<&'a str, (Place, Keys<'a>)>,
+    strangers: Vec<String>,
+    text_encoders: Vec<String>,
+}
+
+impl<'a> Sorted<'a> {
+    fn of(all: impl Iterator<Item = &'a String>) -> Self {
+        let mut sorted = Self::default();
+        for key in all {
+            if is_text_encoder(key) {
+                sorted.text_encoders.push(key.clone());
+                continue;
+            }
+            let found = split(key).and_then(|(module, role)| Some((module, place(module)?, role)));
+            let Some((module, place, role)) = found else {
+                sorted.strangers.push(key.clone());
+                continue;
+            };
+            let entry = sorted.modules.entry(module);
+            let (_, keys) = entry.or_insert_with(|| (place, Keys::default()));
+            let slot = match role {
+                Role::Down => &mut keys.down,
+                Role::Up => &mut keys.up,
+                Role::UpBias => &mut keys.bias,
+                Role::Alpha => &mut keys.alpha,
+            };
+            // A second key for the same role.
+            let second = slot.replace(key).map(ToOwned::to_owned);
+            sorted.strangers.extend(second);
+        }
+        sorted
+    }
+}
+
 impl Lora {
     /// Opens a file, whose changes shall count `scale` times.
     ///
@@ -65,51 +103,26 @@ impl Lora {
             ));
         }
         let file = WeightFile::open(source).await?;
-        let mut lora = Self {
-            pairs: vec![],
-            strangers: vec![],
-            text_encoders: vec![],
-            problems: vec![],
-            file,
-        };
-        let default_alpha = lora.default_alpha();
-        let mut modules: BTreeMap<&str, (Place, Keys<'_>)> = BTreeMap::new();
-        for key in lora.file.tensors().keys() {
-            if is_text_encoder(key) {
-                lora.text_encoders.push(key.clone());
-                continue;
-            }
-            let found = split(key).and_then(|(module, role)| Some((module, place(module)?, role)));
-            let Some((module, place, role)) = found else {
-                lora.strangers.push(key.clone());
-                continue;
-            };
-            let (_, keys) = modules
-                .entry(module)
-                .or_insert_with(|| (place, Keys::default()));
-            let slot = match role {
-                Role::Down => &mut keys.down,
-                Role::Up => &mut keys.up,
-                Role::UpBias => &mut keys.bias,
-                Role::Alpha => &mut keys.alpha,
-            };
-            // The same half under a second name.
-            lora.strangers
-                .extend(slot.replace(key).map(ToOwned::to_owned));
-        }
+        let mut problems = vec![];
+        let default_alpha = default_alpha(&file, &mut problems);
+        let Sorted {
+            modules,
+            strangers,
+            text_encoders,
+        } = Sorted::of(file.tensors().keys());
+        let mut pairs = Vec::with_capacity(modules.len());
         for (module, (place, keys)) in modules {
             let (Some(down), Some(up)) = (keys.down, keys.up) else {
-                lora.problems
-                    .push(format!("`{module}` has one half of a pair only"));
+                problems.push(format!("`{module}` has one half of a pair only"));
                 continue;
             };
-            let rank = lora.file.tensors()[down].shape.first().copied();
+            let rank = file.tensors()[down].shape.first().copied();
             let rank = rank.unwrap_or(0);
             let alpha = match keys.alpha {
-                Some(key) => read_alpha(&lora.file, key).await?,
+                Some(key) => read_alpha(&file, key).await?,
                 None => default_alpha.unwrap_or(rank as f32),
             };
-            lora.pairs.push(Pair {
+            pairs.push(Pair {
                 place,
                 down: down.to_owned(),
                 up: up.to_owned(),
@@ -118,7 +131,13 @@ impl Lora {
                 scale: scale * alpha / rank as f32,
             });
         }
-        Ok(lora)
+        Ok(Self {
+            file,
+            pairs,
+            strangers,
+            text_encoders,
+            problems,
+        })
     }
 
     /// The file's name.
@@ -126,29 +145,9 @@ impl Lora {
         self.file.name()
     }
 
-    /// Keys that change CLIP or T5: AlignNet stands in their place here, so they are left out.
+    /// Keys that change CLIP or T5, which are ignored: AlignNet replaces these encoders.
     pub fn text_encoder_keys(&self) -> &[String] {
         &self.text_encoders
-    }
-
-    /// The alpha of pairs without one: newer diffusers write PEFT's config into the header.
-    fn default_alpha(&mut self) -> Option<f32> {
-        let Some(MetaValue::String(json)) = self.file.metadata_value("lora_adapter_metadata")
-        else {
-            return None;
-        };
-        let config: serde_json::Value = serde_json::from_str(json).ok()?;
-        let value = |key: &str| config.get(format!("transformer.{key}"));
-        for key in ["use_rslora", "use_dora", "alpha_pattern"] {
-            let unset = value(key).is_none_or(|value| {
-                value.is_null() || value == false || value.as_object().is_some_and(|o| o.is_empty())
-            });
-            if !unset {
-                let problem = format!("its metadata asks for `{key}`, which x2i does not have");
-                self.problems.push(problem);
-            }
-        }
-        value("lora_alpha")?.as_f64().map(|alpha| alpha as f32)
     }
 
     /// All that keeps the file from changing matrices of these shapes.
@@ -188,6 +187,25 @@ impl Lora {
         }
         problems
     }
+}
+
+/// The alpha of pairs without one: newer diffusers write PEFT's config into the header.
+fn default_alpha(file: &WeightFile, problems: &mut Vec<String>) -> Option<f32> {
+    let Some(MetaValue::String(json)) = file.metadata_value("lora_adapter_metadata") else {
+        return None;
+    };
+    let config: serde_json::Value = serde_json::from_str(json).ok()?;
+    let value = |key: &str| config.get(format!("transformer.{key}"));
+    for key in ["use_rslora", "use_dora", "alpha_pattern"] {
+        let unset = value(key).is_none_or(|value| {
+            value.is_null() || value == false || value.as_object().is_some_and(|o| o.is_empty())
+        });
+        if !unset {
+            let problem = format!("its metadata asks for `{key}`, which x2i does not have");
+            problems.push(problem);
+        }
+    }
+    value("lora_alpha")?.as_f64().map(|alpha| alpha as f32)
 }
 
 /// Reads the one number of an `alpha`.
@@ -274,7 +292,7 @@ impl Adapters {
     /// Reads the change of a layer to the device.
     ///
     /// # Errors
-    /// What the source says.
+    /// The errors of the source.
     pub async fn read(&self, layer: &str, device: &Device) -> Result<Option<LowRank>> {
         match self.layers.get(layer) {
             // Boxed, so that a layer without a change does not carry the place for one.
@@ -343,7 +361,7 @@ impl LowRank {
         }
     }
 
-    /// What is added to the layer's product: `[rows, in]` -> `[rows, out]`.
+    /// The addition to the layer's product: `[rows, in]` -> `[rows, out]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         let down = linear(x, self.down.clone(), None);
         linear(down, self.up.clone(), self.bias.clone())

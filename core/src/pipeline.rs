@@ -1,4 +1,4 @@
-//! The way of one request: prompt, hidden states, conditioning, latents, picture.
+//! The pipeline of one request: prompt, hidden states, conditioning, latents, image.
 
 mod meter;
 mod parts;
@@ -11,10 +11,11 @@ use crate::config::ModelConfig;
 use crate::encoders::EncodeOptions;
 use crate::error::{Error, Field, Result};
 use crate::flux::noise::TorchRng;
-use crate::flux::{BlockOutput, FluxInput, latents};
+use crate::flux::{BlockOutput, Flux, FluxInput, latents};
 use crate::image::{self, Image};
 use crate::light_control::LightControl;
 use crate::model::{ModelSource, read_config};
+use crate::nn::computed;
 use crate::request::{OnProgress, Phase, Preview, Progress, Request, Steps, report};
 use crate::sampler::FlowMatchEuler;
 use crate::vae::{Bands, OnPart, Vae};
@@ -30,14 +31,14 @@ pub struct Pipeline {
     device: Device,
 }
 
-/// What a request gives.
+/// The result of a request.
 #[derive(Debug, Clone)]
 pub struct Painting {
-    /// The picture.
+    /// The image.
     pub image: Image,
-    /// What the VAE decoded, as the transformer left it: `[1, channels, height/8, width/8]`.
+    /// Its latents, the transformer's output: `[1, channels, height/8, width/8]`.
     pub latents: Tensor<4>,
-    /// What the LLM answered, where its answer painted the picture.
+    /// The LLM's answer, where its states painted the image.
     pub answer: Option<String>,
 }
 
@@ -57,7 +58,7 @@ impl Pipeline {
     /// Reads all of a model to a device, tensor by tensor.
     ///
     /// # Errors
-    /// Whatever is missing or broken in the folder; [`Error::Cancelled`] when `on_progress` breaks.
+    /// Errors from the model's files and the device; [`Error::Cancelled`] when `on_progress` breaks.
     pub async fn load(
         source: &dyn ModelSource,
         device: &Device,
@@ -67,10 +68,10 @@ impl Pipeline {
     }
 
     /// Opens a model, and reads as much of it to a device as `options` allow. However much that is,
-    /// the pictures are the same, bit for bit.
+    /// the images are the same, bit for bit.
     ///
     /// # Errors
-    /// As [`load`](Self::load); [`Error::Request`] for a limit that no picture can be painted within;
+    /// As [`load`](Self::load); [`Error::Request`] for a limit that no image can be painted within;
     /// [`Error::Lora`] for a LoRA that does not fit.
     pub async fn load_with(
         options: &LoadOptions,
@@ -187,10 +188,16 @@ impl Pipeline {
         decode(&vae, latents, &mut on_part).await
     }
 
-    /// Tokens of a picture: 2x2 latents each.
+    /// Tokens of an image: 2x2 latents each.
     fn image_tokens(&self, request: &Request) -> usize {
         let side = self.config.vae.config.downsampling() * latents::PACK;
         (request.height / side) * (request.width / side)
+    }
+
+    /// Height and width of an image's latents.
+    fn latent_size(&self, request: &Request) -> [usize; 2] {
+        let side = self.config.vae.config.downsampling();
+        [request.height / side, request.width / side]
     }
 
     fn encode_options(&self, request: &Request) -> EncodeOptions {
@@ -208,10 +215,9 @@ impl Pipeline {
         }
     }
 
-    /// What the first step starts from: noise, or a picture mixed with it.
+    /// The first step's latents: noise, or an image mixed with noise.
     async fn begin(&self, request: &Request, on_progress: &mut impl OnProgress) -> Result<Begin> {
-        let side = self.config.vae.config.downsampling();
-        let (height, width) = (request.height / side, request.width / side);
+        let [height, width] = self.latent_size(request);
         let shape = [self.config.vae.config.latent_channels, height, width];
         let sigmas = FlowMatchEuler::new(self.config.scheduler.clone())
             .schedule(request.steps, self.image_tokens(request))
@@ -241,7 +247,7 @@ impl Pipeline {
         Ok(Begin { latents, sigmas })
     }
 
-    /// What steers the picture, where something does.
+    /// The control image and its nets, where the request has one.
     async fn control(
         &self,
         request: &Request,
@@ -273,32 +279,14 @@ impl Pipeline {
             Preview::On => Some(self.parts.vae(on_progress).await?),
         };
         let text_tokens = txt.dims()[1];
-        let tokens = text_tokens + self.image_tokens(request);
-        let limit = self.limit.beside(vae.is_some(), tokens);
-        let nets = request.control.as_ref();
-        let nets = nets.and_then(|_| self.parts.control_beside()).unwrap_or(0);
-        let flux = self.parts.flux(limit.less(nets), on_progress).await?;
+        let flux = self.flux(request, vae.is_some(), text_tokens, on_progress);
+        let flux = flux.await?;
         let control = self.control(request, on_progress).await?;
-        let side = self.config.vae.config.downsampling();
-        let (height, width) = (request.height / side, request.width / side);
-        let (rows, columns) = (height / latents::PACK, width / latents::PACK);
-        let mut img = latents::pack(latents);
-        let ids = [
-            latents::text_ids(text_tokens),
-            latents::image_ids(rows, columns),
-        ]
-        .concat();
-        let rope = flux.rope(&ids);
+        let [height, width] = self.latent_size(request);
+        let rope = flux.rope(&latents::ids(text_tokens, height, width));
         let conditions = flux.embed(txt, vec, &[request.guidance]);
-        let steps = sigmas.len() - 1;
-        let mut at = Place {
-            blocks: 0,
-            total: steps * flux.blocks(),
-            steps: Steps {
-                done: 0,
-                total: steps,
-            },
-        };
+        let mut img = latents::pack(latents);
+        let mut at = Place::before(sigmas.len() - 1, flux.blocks());
         at.progress().tell(on_progress).await?;
         for levels in sigmas.windows(2) {
             let input = FluxInput {
@@ -316,21 +304,15 @@ impl Pipeline {
                 .forward_controlled(input, &steer, &mut on_block)
                 .await?;
             let next = FlowMatchEuler::step(img.clone(), velocity.clone(), levels[0], levels[1]);
-            // A GPU runs behind: wait once a step, so that progress is true and memory bounded.
-            next.clone()
-                .slice([0..1, 0..1, 0..1])
-                .into_data_async()
-                .await?;
+            // Once a step, so that progress is true and memory bounded.
+            computed(&next).await?;
             let preview = match &vae {
                 None => None,
                 Some(vae) => {
-                    // The velocity points at the clean picture: one step to level 0 shows it.
+                    // The velocity points at the clean image: one step to level 0 shows it.
                     let clean = FlowMatchEuler::step(img, velocity, levels[0], 0.0);
                     let clean = latents::unpack(clean, height, width);
-                    let small = latents::shrink(clean, (PREVIEW_SIDE / side).max(1));
-                    let mut on_part =
-                        async |_: &str, _: &Bands| at.progress().tell(on_progress).await;
-                    Some(decode(vae, small, &mut on_part).await?)
+                    Some(self.preview(vae, clean, &at, on_progress).await?)
                 }
             };
             img = next;
@@ -343,9 +325,39 @@ impl Pipeline {
         }
         Ok(latents::unpack(img, height, width))
     }
+
+    /// The transformer, within the memory that is left beside the prompt, the control and, where a
+    /// preview is asked for, the VAE.
+    async fn flux(
+        &self,
+        request: &Request,
+        beside_vae: bool,
+        text_tokens: usize,
+        on_progress: &mut impl OnProgress,
+    ) -> Result<Held<'_, Flux>> {
+        let tokens = text_tokens + self.image_tokens(request);
+        let nets = request.control.as_ref();
+        let nets = nets.and_then(|_| self.parts.control_beside()).unwrap_or(0);
+        let limit = self.limit.beside(beside_vae, tokens).less(nets);
+        self.parts.flux(limit, on_progress).await
+    }
+
+    /// The image of `latents`, shrunk first.
+    async fn preview(
+        &self,
+        vae: &Vae,
+        latents: Tensor<4>,
+        at: &Place,
+        on_progress: &mut impl OnProgress,
+    ) -> Result<Image> {
+        let side = PREVIEW_SIDE / self.config.vae.config.downsampling();
+        let small = latents::shrink(latents, side.max(1));
+        let mut on_part = async |_: &str, _: &Bands| at.progress().tell(on_progress).await;
+        decode(vae, small, &mut on_part).await
+    }
 }
 
-/// A picture's control on the device.
+/// The control of an image on the device.
 struct Steering<'a> {
     nets: Held<'a, LightControl>,
     hint: Tensor<4>, // [1, 3, height, width]
@@ -353,14 +365,14 @@ struct Steering<'a> {
 }
 
 impl Steering<'_> {
-    /// What is added after a double block, `[1, image tokens, hidden]`.
+    /// The addition after a double block, `[1, image tokens, hidden]`.
     fn after(&self, index: usize, sigma: &[f32]) -> Option<Tensor<3>> {
         let tokens = self.nets.forward(index, &self.hint, sigma)?;
         Some(tokens * self.scale)
     }
 }
 
-/// Where a picture starts.
+/// The start of an image.
 struct Begin {
     /// `[1, channels, height/8, width/8]`, at the first of the levels.
     latents: Tensor<4>,
@@ -368,14 +380,14 @@ struct Begin {
     sigmas: Vec<f32>,
 }
 
-/// Latents of one picture to the picture.
+/// Latents of one image to the image.
 async fn decode(vae: &Vae, latents: Tensor<4>, on_part: &mut impl OnPart) -> Result<Image> {
     let decoded = vae.decode(vae.unscale(latents), on_part).await?;
     let image = image::to_rgb8(decoded).await?.pop();
     image.ok_or_else(|| Error::device("readback", "the picture came back empty"))
 }
 
-/// Where denoising stands.
+/// The progress of denoising.
 struct Place {
     blocks: usize,
     total: usize,
@@ -383,6 +395,18 @@ struct Place {
 }
 
 impl Place {
+    /// Before the first of `steps` steps, each of `blocks` blocks.
+    fn before(steps: usize, blocks: usize) -> Self {
+        Self {
+            blocks: 0,
+            total: steps * blocks,
+            steps: Steps {
+                done: 0,
+                total: steps,
+            },
+        }
+    }
+
     fn progress(&self) -> Progress {
         Progress {
             steps: Some(self.steps),

@@ -1,8 +1,8 @@
-//! PNG files, and what a picture says about its own making: JSON in an iTXt chunk named `x2i`.
+//! PNG files with the record of their making: JSON in an iTXt chunk named `x2i`.
 //!
-//! Written before the pixels, so that readers of the record need not decode them; read wherever it
-//! stands, since other programs move text chunks. No time and no host name go in: the same request
-//! gives the same bytes.
+//! The record is written before the pixels, so that readers need not decode them. It is read from
+//! any place in the file, since other programs move text chunks. It holds no time and no host name:
+//! the same request gives the same bytes.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, Seek};
@@ -18,7 +18,7 @@ pub const KEYWORD: &str = "x2i";
 /// The version of the JSON that we write.
 const FORMAT: u32 = 1;
 
-/// All that is needed to make the picture again.
+/// All that is needed to make the image again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Metadata {
     /// Version of this form.
@@ -39,7 +39,7 @@ pub struct Metadata {
     pub guidance: f32,
     /// Seed of the noise.
     pub seed: u64,
-    /// Whose hidden states painted.
+    /// Hidden states of the prompt, or of the answer.
     pub conditioning: Conditioning,
     /// The sampler.
     pub sampler: String,
@@ -51,10 +51,10 @@ pub struct Metadata {
     /// The LoRAs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub loras: Vec<LoraRecord>,
-    /// The picture that it began with.
+    /// The initial image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<InitRecord>,
-    /// The picture that steered it.
+    /// The control image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control: Option<ControlRecord>,
 }
@@ -68,36 +68,36 @@ pub struct UsedFile {
     pub sha256: String,
 }
 
-/// What a picture began with.
+/// The initial image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InitRecord {
-    /// A picture.
+    /// An image.
     pub picture: UsedFile,
-    /// How far it was left.
+    /// The strength of the change, above 0 and at most 1.
     pub strength: f64,
 }
 
-/// What steered a picture.
+/// The control image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ControlRecord {
-    /// A picture.
+    /// An image.
     pub picture: UsedFile,
     /// LightControl's weights.
     pub weights: UsedFile,
-    /// How much it counted.
+    /// Its scale.
     pub scale: f32,
 }
 
-/// A LoRA of a picture.
+/// A LoRA of an image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LoraRecord {
     /// Its weights.
     pub weights: UsedFile,
-    /// How much it counted.
+    /// Its scale.
     pub scale: f32,
 }
 
-/// Versions of the programs that made a picture.
+/// Versions of the programs that made an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Versions {
     /// This program's.
@@ -106,7 +106,7 @@ pub struct Versions {
     pub burn: String,
 }
 
-/// The model that made a picture.
+/// The model that made an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelRecord {
     /// Its name.
@@ -123,7 +123,7 @@ pub struct ModelRecord {
 pub enum PartRecord {
     /// Text.
     Text(String),
-    /// A picture, which itself stays where it is.
+    /// An image, which itself stays where it is.
     Image {
         /// Its path as it was given.
         file: String,
@@ -148,7 +148,7 @@ pub enum PartRecord {
     },
 }
 
-/// The device that made a picture.
+/// The device that made an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceRecord {
     /// The device by the id that the user gives: `cpu`, `wgpu:0`
@@ -161,7 +161,7 @@ pub struct DeviceRecord {
 }
 
 impl Metadata {
-    /// The record of a picture that `request` made.
+    /// The record of an image that `request` made.
     pub fn new(
         model: ModelRecord,
         prompt: Vec<PartRecord>,
@@ -201,7 +201,7 @@ impl Versions {
     }
 }
 
-/// A PNG of the picture with its metadata.
+/// A PNG of the image with its metadata.
 ///
 /// # Errors
 /// [`Error::Image`] when the encoder refuses.
@@ -225,7 +225,7 @@ pub fn encode(image: &Image, metadata: &Metadata) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What a PNG's header says, and its metadata where it has any.
+/// A PNG's size and colour, and its record where it has one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PngFacts {
     /// Width in pixels.
@@ -234,7 +234,7 @@ pub struct PngFacts {
     pub height: u32,
     /// Bits of a channel and the kind of colour: `8-bit rgb`.
     pub color: String,
-    /// What we wrote into it.
+    /// Our record.
     pub metadata: Option<Metadata>,
 }
 

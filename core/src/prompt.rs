@@ -1,8 +1,8 @@
 //! The prompt strings of the X2I scripts: `str(dict)` in Python, so `repr` quoting matters.
 //!
-//! Sources: `x2i_comfyui/model.py`, `infer/inference_internvl.py`, `utils/datamodule_*.py` and
-//! `utils/datamodule_lightcontrol.py` of OPPO's X2I; `unicode_repr` of CPython 3.11. The weights
-//! were trained on these exact strings: a wrong quote is another sequence of tokens.
+//! The weights were trained on these exact strings; another quote gives other tokens. Sources:
+//! `x2i_comfyui/model.py`, `infer/inference_internvl.py`, `utils/datamodule_*.py` and
+//! `utils/datamodule_lightcontrol.py` of OPPO's X2I; `unicode_repr` of CPython 3.11.
 
 use std::fmt::Write;
 
@@ -63,12 +63,12 @@ fn is_printable(character: char) -> bool {
         )
 }
 
-/// Whether pictures stand beside the text.
+/// Whether the prompt has images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pictures {
     /// Text alone.
     None,
-    /// At least one picture.
+    /// At least one image.
     Some,
 }
 
@@ -103,7 +103,7 @@ pub fn internvl(text: Option<&str>) -> String {
     ])
 }
 
-/// What AlignNet's training shows the LLM.
+/// The LLM's prompt in AlignNet's training.
 pub fn training(text: &str) -> String {
     python_dict(&[
         ("Text input", &python_repr(text)),
@@ -112,7 +112,7 @@ pub fn training(text: &str) -> String {
     ])
 }
 
-/// What LightControl's training shows the LLM.
+/// The LLM's prompt in LightControl's training.
 pub fn light_control(instruction: &str) -> String {
     python_dict(&[
         ("文本描述", "''"),

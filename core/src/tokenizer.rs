@@ -1,8 +1,8 @@
-//! Text to token ids and back, and the chat templates around it.
+//! Tokenizers: text to token ids and back, and the chat templates around it.
 //!
 //! Reads Hugging Face's `tokenizer.json`, or GPT-2 style `vocab.json` and `merges.txt` (or the same
-//! in a GGUF file) with Qwen's splitting rules, through the `tokenizers` crate. Left out: padding
-//! and truncation (an encoder's `input.rs`), and training of tokenizers.
+//! in a GGUF file) with Qwen's splitting rules, through the `tokenizers` crate. Not here: padding
+//! and truncation (`encoders::sequence`). Not supported: training of tokenizers.
 
 pub mod chat;
 mod gguf;
@@ -175,7 +175,7 @@ impl Tokenizer {
     }
 }
 
-/// What decoding does with `<|im_end|>` and its like.
+/// How decoding treats special tokens such as `<|im_end|>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpecialTokens {
     /// They appear in the text.

@@ -1,6 +1,7 @@
-//! Moving pictures on the host: frames of one size, evenly in time.
+//! Videos on the host: frames of one size at a constant rate.
 //!
-//! [`sampling`] chooses among a file's frames. Left out: file formats (`native`, `web`).
+//! [`sampling`] chooses among a file's frames. Not here: file formats (the native engine, the
+//! browser).
 
 pub mod sampling;
 
@@ -51,7 +52,7 @@ impl Video {
         self.fps
     }
 
-    /// How long it lasts.
+    /// Its length in seconds.
     pub fn seconds(&self) -> f64 {
         self.frames.len() as f64 / self.fps
     }

@@ -1,9 +1,9 @@
-//! Whisper's log-mel spectrogram: what the speech encoders hear of a sound.
+//! Whisper's log-mel spectrogram, which speech encoders read.
 //!
 //! Windows of 25 ms every 10 ms, powers of 201 frequencies, triangular mel filters (Slaney's scale
 //! and areas), logarithms cut at 8 decades below the loudest. Source: transformers 4.49's
-//! `WhisperFeatureExtractor` and `mel_filter_bank`. A clip is heard as the start of 30 s of silence:
-//! the mirror at a clip's end and the cut depend on it. Left out: other rates and window lengths.
+//! `WhisperFeatureExtractor` and `mel_filter_bank`. A clip is padded with silence to 30 s: the
+//! mirror at a clip's end and the cut depend on it. Not supported: other rates and window lengths.
 
 use std::f64::consts::TAU;
 

@@ -1,15 +1,15 @@
-//! Any sample rate to 16 kHz, as `librosa.load(sr=16000)` does (soxr's high quality).
+//! Resampling of sound to 16 kHz, as `librosa.load(sr=16000)` does (soxr's high quality).
 //!
-//! One windowed sinc in as many phases as the ratio of the rates has. Its half length, window and
-//! cut-off are fitted to the impulse response of soxr 1.1's HQ filter: flat to 0.91 of the band,
-//! -6 dB at 0.957, -120 dB from its edge on. Source: Kaiser's window; Smith, "Digital Audio
-//! Resampling". Left out: soxr's stages, so results are near to soxr's and not its bits.
+//! One windowed sinc, in as many phases as the ratio of the rates has. Its half length, window and
+//! cut-off are fitted to the impulse response of soxr 1.1's HQ filter: flat to 0.91 of the band, -6
+//! dB at 0.957, -120 dB from its edge on. Source: Kaiser's window; Smith, "Digital Audio
+//! Resampling". Not supported: soxr's stages, so results are near to soxr's, not equal bit for bit.
 
 /// Half the filter's length, in samples of the lower rate.
 const HALF_LENGTH: f64 = 96.837;
 /// Kaiser's beta.
 const BETA: f64 = 13.0411;
-/// Where the filter halves the amplitude, as a share of the lower rate's half.
+/// The frequency at which the filter halves the amplitude, as a share of half the lower rate.
 const CUTOFF: f64 = 0.956_872;
 /// More phases than this are interpolated between; linearly that errs by under -118 dB.
 const MOST_PHASES: usize = 1024;
@@ -27,7 +27,7 @@ pub struct Resampler {
     taps: usize,
     /// Input that is still needed, with silence before the start.
     pending: Vec<f32>,
-    /// Where the next output sample lies, in `1 / up` input samples from the start of `pending`.
+    /// The place of the next output sample, in `1 / up` input samples from the start of `pending`.
     place: usize,
     heard: usize,
     given: usize,
@@ -57,7 +57,7 @@ impl Resampler {
         }
     }
 
-    /// Hears `samples`, and appends to `output` what can be told by now.
+    /// Takes `samples`, and appends to `output` the samples that no later input can change.
     pub fn push(&mut self, samples: &[f32], output: &mut Vec<f32>) {
         self.heard += samples.len();
         self.pending.extend_from_slice(samples);
@@ -136,7 +136,7 @@ fn bessel_i0(x: f64) -> f64 {
     sum
 }
 
-/// Of two slices of one length, a multiple of [`LANES`].
+/// The dot product of two slices of one length, a multiple of [`LANES`].
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0f32; LANES];
     for (a, b) in a.chunks_exact(LANES).zip(b.chunks_exact(LANES)) {

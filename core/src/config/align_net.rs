@@ -1,15 +1,15 @@
-//! AlignNet's numbers (X2I `utils/proj.py`, ComfyUI's `config`).
+//! AlignNet's config (X2I `utils/proj.py`, ComfyUI's `config`).
 //!
-//! The published `.bin` files come without a config, and every number shows in the shapes of
-//! their tensors, so that [`AlignNetConfig::from_shapes`] is what the loader uses; a `config.json`
-//! adds `norm_eps` alone.
+//! The published `.bin` files come without a config. Every number shows in the shapes of their
+//! tensors, so that the loader uses [`AlignNetConfig::from_shapes`]; a `config.json` adds
+//! `norm_eps` alone.
 
 use serde::{Deserialize, Serialize};
 
-use super::check;
+use super::checks::{check, from_value};
 use crate::error::{Error, Result};
 
-/// How the hidden states of all layers become one.
+/// How the hidden states of all layers are mixed to one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mix {
     /// A 2-D convolution over the (token, feature) plane, layers as channels.
@@ -57,7 +57,7 @@ pub struct AlignNetConfig {
     pub t5: Option<T5StackConfig>,
 }
 
-/// What X2I writes beside its weights.
+/// The config that X2I writes beside its weights.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Published {
     in_channels: usize,
@@ -82,51 +82,13 @@ impl AlignNetConfig {
         json: Option<&serde_json::Value>,
         shape: impl Fn(&str) -> Option<Vec<usize>>,
     ) -> Result<Self> {
-        let matrix = |name: &str| match shape(name).as_deref() {
-            Some(&[rows, columns]) => Ok((rows, columns)),
-            Some(_) => Err(Error::config(
-                file,
-                format!("tensor `{name}` is not a matrix"),
-            )),
-            None => Err(Error::MissingTensor {
-                file: file.into(),
-                name: name.into(),
-            }),
+        let published: Option<Published> = match json {
+            Some(json) => Some(from_value(file, json.clone())?),
+            None => None,
         };
-        let published: Option<Published> = json
-            .map(|json| {
-                serde_json::from_value(json.clone())
-                    .map_err(|error| Error::config(file, error.to_string()))
-            })
-            .transpose()?;
-        let (text_dim, input_dim) = matrix("mlp.projector.0.weight")?;
-        let (pooled_dim, _) = matrix("mlp.fc.1.weight")?;
-        let (mix, in_channels) = match (
-            shape("conv.weight").as_deref(),
-            shape("cha_scale").as_deref(),
-        ) {
-            (Some(&[1, channels, kernel, width]), _) if kernel == width && kernel % 2 == 1 => {
-                (Mix::Conv { kernel }, channels)
-            }
-            (None, Some(&[1, channels, 1, 1])) => (Mix::Scale, channels),
-            (None, None) => {
-                let in_channels = published
-                    .map(|published| published.in_channels)
-                    .ok_or_else(|| {
-                        Error::config(
-                            file,
-                            "a mean-mix AlignNet needs a config.json with in_channels",
-                        )
-                    })?;
-                (Mix::Mean, in_channels)
-            }
-            _ => {
-                return Err(Error::config(
-                    file,
-                    "conv.weight or cha_scale has a shape that no AlignNet has",
-                ));
-            }
-        };
+        let (text_dim, input_dim) = matrix(file, "mlp.projector.0.weight", &shape)?;
+        let (pooled_dim, _) = matrix(file, "mlp.fc.1.weight", &shape)?;
+        let (mix, in_channels) = mix_from_shapes(file, published, &shape)?;
         let config = Self {
             in_channels,
             input_dim,
@@ -136,17 +98,71 @@ impl AlignNetConfig {
             mix,
             t5: t5_from_shapes(file, &shape)?,
         };
-        check(
-            file,
-            in_channels > 0 && input_dim > 0 && pooled_dim > 0 && text_dim > 0,
-            || "a size is 0".into(),
-        )?;
-        check(
-            file,
-            config.norm_eps.is_finite() && config.norm_eps >= 0.0,
-            || "norm_eps must be a number".into(),
-        )?;
+        config.validate(file)?;
         Ok(config)
+    }
+
+    fn validate(&self, file: &str) -> Result<()> {
+        let sizes = [
+            self.in_channels,
+            self.input_dim,
+            self.pooled_dim,
+            self.text_dim,
+        ];
+        check(file, sizes.iter().all(|&size| size > 0), || {
+            "a size is 0".into()
+        })?;
+        check(
+            file,
+            self.norm_eps.is_finite() && self.norm_eps >= 0.0,
+            || "norm_eps must be a number".into(),
+        )
+    }
+}
+
+/// Rows and columns of a matrix.
+fn matrix(
+    file: &str,
+    name: &str,
+    shape: &impl Fn(&str) -> Option<Vec<usize>>,
+) -> Result<(usize, usize)> {
+    match shape(name).as_deref() {
+        Some(&[rows, columns]) => Ok((rows, columns)),
+        Some(_) => Err(Error::config(
+            file,
+            format!("tensor `{name}` is not a matrix"),
+        )),
+        None => Err(Error::MissingTensor {
+            file: file.into(),
+            name: name.into(),
+        }),
+    }
+}
+
+/// How layers are mixed, and how many hidden states: a convolution's or a scale's tensor says both,
+/// the plain mean has none.
+fn mix_from_shapes(
+    file: &str,
+    published: Option<Published>,
+    shape: &impl Fn(&str) -> Option<Vec<usize>>,
+) -> Result<(Mix, usize)> {
+    let (conv, scale) = (shape("conv.weight"), shape("cha_scale"));
+    match (conv.as_deref(), scale.as_deref()) {
+        (Some(&[1, channels, kernel, width]), _) if kernel == width && kernel % 2 == 1 => {
+            Ok((Mix::Conv { kernel }, channels))
+        }
+        (None, Some(&[1, channels, 1, 1])) => Ok((Mix::Scale, channels)),
+        (None, None) => match published {
+            Some(published) => Ok((Mix::Mean, published.in_channels)),
+            None => Err(Error::config(
+                file,
+                "a mean-mix AlignNet needs a config.json with in_channels",
+            )),
+        },
+        _ => Err(Error::config(
+            file,
+            "conv.weight or cha_scale has a shape that no AlignNet has",
+        )),
     }
 }
 

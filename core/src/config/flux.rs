@@ -1,8 +1,8 @@
-//! The FLUX transformer's numbers (diffusers `transformer/config.json`).
+//! The FLUX transformer's config (diffusers `transformer/config.json`).
 
 use serde::{Deserialize, Serialize};
 
-use super::check;
+use super::checks::{check, check_sizes};
 use crate::error::Result;
 
 /// Sizes of a FLUX transformer.
@@ -57,9 +57,7 @@ impl FluxConfig {
             ("joint_attention_dim", self.joint_attention_dim),
             ("pooled_projection_dim", self.pooled_projection_dim),
         ];
-        for (name, size) in sizes {
-            check(file, size > 0, || format!("{name} is 0"))?;
-        }
+        check_sizes(file, "", &sizes)?;
         check(file, self.in_channels.is_multiple_of(4), || {
             format!(
                 "in_channels {} is not 4 x latent channels",

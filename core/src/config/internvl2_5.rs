@@ -1,19 +1,20 @@
-//! InternVL2.5's numbers (its `config.json`): the tiles, the vision tower and the Qwen2 decoder.
+//! InternVL2.5's config (`config.json`): the tiles, the vision tower and the Qwen2 decoder.
 //!
-//! Keys that a file leaves out take the defaults of InternVL's and transformers' config classes.
-//! Left out: the decoders of other sizes (InternLM2, Llama), which X2I has no aligners for.
+//! Missing keys take the defaults of InternVL's and transformers' config classes. Not supported:
+//! the decoders of other sizes (InternLM2, Llama), which X2I has no aligners for.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Qwen2Config, check};
-use crate::error::{Error, Result};
+use super::Qwen2Config;
+use super::checks::{check, check_heads, check_sizes, from_value};
+use crate::error::Result;
 
 /// The decoder of InternVL2.5-1B and -4B, as `llm_config.architectures` names it.
 const DECODER: &str = "Qwen2ForCausalLM";
 /// The conversation that the model was trained on.
 const TEMPLATE: &str = "internvl2_5";
-/// Up to this many tiles of one picture, the choice of a grid was shown not to depend on the order
+/// Up to this many tiles of one image, the choice of a grid was shown not to depend on the order
 /// of a Python set (a test of the tiles). Published models stop at 12.
 pub const MOST_TILES: usize = 40;
 
@@ -30,16 +31,16 @@ pub struct InternVl2_5Config {
     /// One over the patches of a side that become one token.
     #[serde(default = "half")]
     pub downsample_ratio: f64,
-    /// The fewest tiles of a picture; 1.
+    /// The fewest tiles of an image; 1.
     #[serde(default = "one")]
     pub min_dynamic_patch: usize,
-    /// The most tiles of a picture, its thumbnail aside.
+    /// The most tiles of an image, its thumbnail aside.
     #[serde(default = "six")]
     pub max_dynamic_patch: usize,
-    /// Whether a picture of several tiles is also shown as a whole.
+    /// Whether an image of several tiles is also shown as a whole.
     #[serde(default)]
     pub use_thumbnail: bool,
-    /// Which order of channels merged patches have: `v2`.
+    /// The order of channels in merged patches: `v2`.
     #[serde(default = "first_version")]
     pub ps_version: String,
     /// The layer of the vision tower whose output is read: the last, -1.
@@ -58,7 +59,7 @@ pub struct InternLlmConfig {
     /// Its sizes.
     #[serde(flatten)]
     pub decoder: Qwen2Config,
-    /// How the frequencies stretch for long sequences. `dynamic` changes nothing up to
+    /// Scaling of the frequencies for long sequences. `dynamic` changes nothing up to
     /// `max_position_embeddings`, where we stop.
     #[serde(default)]
     pub rope_scaling: Option<Map<String, Value>>,
@@ -82,7 +83,7 @@ pub struct InternVitConfig {
     pub image_size: usize,
     /// Pixels of a patch's side.
     pub patch_size: usize,
-    /// Which norm stands before attention and MLP.
+    /// The norm before attention and MLP.
     pub norm_type: NormType,
     /// Epsilon of every norm.
     pub layer_norm_eps: f64,
@@ -90,7 +91,7 @@ pub struct InternVitConfig {
     pub qkv_bias: bool,
     /// Whether q and k pass an RMSNorm of their own.
     pub qk_normalization: bool,
-    /// What the MLP bends by: `gelu`.
+    /// The MLP's activation: `gelu`.
     pub hidden_act: String,
 }
 
@@ -148,10 +149,9 @@ impl InternVl2_5Config {
     /// Reads a published `config.json`.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the key that is missing or can't be.
+    /// [`crate::Error::Config`] naming the key that is missing or can't be.
     pub fn from_json(file: &str, json: Value) -> Result<Self> {
-        let config: Self =
-            serde_json::from_value(json).map_err(|error| Error::config(file, error.to_string()))?;
+        let config: Self = from_value(file, json)?;
         config.validate(file)?;
         Ok(config)
     }
@@ -180,7 +180,7 @@ impl InternVl2_5Config {
     /// Checks the numbers.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the key that can't be.
+    /// [`crate::Error::Config`] naming the key that can't be.
     pub(super) fn validate(&self, file: &str) -> Result<()> {
         self.llm_config.validate(file)?;
         self.vision_config.validate(file)?;
@@ -256,13 +256,9 @@ impl InternVitConfig {
             ("num_attention_heads", self.num_attention_heads),
             ("patch_size", self.patch_size),
         ];
-        for (name, size) in sizes {
-            check(file, size > 0, || format!("vision_config.{name} is 0"))?;
-        }
+        check_sizes(file, "vision_config.", &sizes)?;
         let (width, heads) = (self.hidden_size, self.num_attention_heads);
-        check(file, width.is_multiple_of(heads), || {
-            format!("vision_config.hidden_size {width} can't be split into {heads} heads")
-        })?;
+        check_heads(file, "vision_config.hidden_size", width, heads)?;
         check(file, self.num_channels == 3, || {
             format!("vision_config.num_channels {} is not 3", self.num_channels)
         })?;
@@ -283,7 +279,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// What a config's file says after `change`.
+    /// A published config after `change`.
     fn changed(change: impl FnOnce(&mut Value)) -> Result<InternVl2_5Config> {
         let mut json: Value =
             serde_json::from_str(include_str!("../../configs/internvl2.5-1b.json")).unwrap();

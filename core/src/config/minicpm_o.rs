@@ -1,14 +1,15 @@
-//! MiniCPM-o 2.6's numbers (`config.json`, `preprocessor_config.json`).
+//! MiniCPM-o 2.6's configs (`config.json`, `preprocessor_config.json`).
 //!
-//! The decoder's are Qwen2's, at the top level; the towers have objects of their own. Keys that are
-//! left out take the defaults of the published `configuration_minicpm.py` and of transformers 4.49.
-//! Left out: `tts_config` (nobody speaks here), and switches for streaming.
+//! The decoder's numbers are Qwen2's, at the top level; the towers have objects of their own.
+//! Missing keys take the defaults of the published `configuration_minicpm.py` and of transformers
+//! 4.49. Not read: `tts_config` (speech output), and switches for streaming.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Qwen2Config, check};
-use crate::error::{Error, Result};
+use super::Qwen2Config;
+use super::checks::{check, check_heads, check_sizes, from_value};
+use crate::error::Result;
 
 /// Channels of one head of the resampler; the published code has it in words.
 pub const RESAMPLER_HEAD_DIM: usize = 128;
@@ -19,7 +20,7 @@ pub struct MiniCpmOConfig {
     /// The decoder, whose numbers stand beside these; its width is a multiple of [`RESAMPLER_HEAD_DIM`].
     #[serde(flatten)]
     pub decoder: Qwen2Config,
-    /// Tokens of one view of a picture.
+    /// Tokens of one view of an image.
     #[serde(default = "default_query_num")]
     pub query_num: usize,
     /// True when the vision tower's last layer is not run.
@@ -34,7 +35,7 @@ pub struct MiniCpmOConfig {
     /// Seconds that a frame of sound hears ahead, in blocks; all of the clip where it is not above 0.
     #[serde(default = "default_chunk_length")]
     pub audio_chunk_length: f64,
-    /// How pictures are sliced.
+    /// How images are sliced.
     #[serde(default = "unsliced")]
     pub slice_config: SliceConfig,
     /// The vision tower.
@@ -45,11 +46,11 @@ pub struct MiniCpmOConfig {
     pub audio_config: WhisperConfig,
 }
 
-/// How a large picture becomes several views.
+/// How a large image becomes several views.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SliceConfig {
-    /// The most slices beside the whole picture.
+    /// The most slices beside the whole image.
     pub max_slice_nums: usize,
     /// A view has about this many pixels squared.
     pub scale_resolution: usize,
@@ -64,7 +65,7 @@ impl Default for SliceConfig {
     }
 }
 
-/// Sizes of the vision tower (SigLIP, with positions for pictures of any shape).
+/// Sizes of the vision tower (SigLIP, with positions for images of any shape).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SiglipConfig {
@@ -183,7 +184,7 @@ impl MiniCpmOConfig {
     /// Reads a published `config.json`.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the key that is missing or can't be.
+    /// [`crate::Error::Config`] naming the key that is missing or can't be.
     pub fn from_json(file: &str, json: Value) -> Result<Self> {
         let switched = |key: &str| json.get(key).and_then(Value::as_bool) == Some(true);
         check(file, !switched("use_sliding_window"), || {
@@ -193,8 +194,7 @@ impl MiniCpmOConfig {
         check(file, !scaled, || {
             "rope_scaling is not supported; the published model has none".into()
         })?;
-        let config: Self =
-            serde_json::from_value(json).map_err(|error| Error::config(file, error.to_string()))?;
+        let config: Self = from_value(file, json)?;
         config.validate(file)?;
         Ok(config)
     }
@@ -225,9 +225,7 @@ impl MiniCpmOConfig {
                 self.slice_config.scale_resolution,
             ),
         ];
-        for (name, size) in sizes {
-            check(file, size > 0, || format!("{name} is 0"))?;
-        }
+        check_sizes(file, "", &sizes)?;
         let width = self.decoder.hidden_size;
         check(file, width.is_multiple_of(RESAMPLER_HEAD_DIM), || {
             format!(
@@ -251,9 +249,7 @@ impl SiglipConfig {
             ("num_attention_heads", self.num_attention_heads),
             ("patch_size", self.patch_size),
         ];
-        for (name, size) in sizes {
-            check(file, size > 0, || format!("vision_config.{name} is 0"))?;
-        }
+        check_sizes(file, "vision_config.", &sizes)?;
         check(file, self.num_channels == 3, || {
             format!(
                 "vision_config.num_channels {} must be 3: pictures are RGB",
@@ -261,9 +257,7 @@ impl SiglipConfig {
             )
         })?;
         let (width, heads) = (self.hidden_size, self.num_attention_heads);
-        check(file, width.is_multiple_of(heads), || {
-            format!("vision_config.hidden_size {width} can't be split into {heads} heads")
-        })?;
+        check_heads(file, "vision_config.hidden_size", width, heads)?;
         check(file, self.positions() > 0, || {
             format!(
                 "vision_config.image_size {} is smaller than a patch",
@@ -282,13 +276,9 @@ impl WhisperConfig {
             ("num_mel_bins", self.num_mel_bins),
             ("max_source_positions", self.max_source_positions),
         ];
-        for (name, size) in sizes {
-            check(file, size > 0, || format!("audio_config.{name} is 0"))?;
-        }
+        check_sizes(file, "audio_config.", &sizes)?;
         let (width, heads) = (self.d_model, self.encoder_attention_heads);
-        check(file, width.is_multiple_of(heads), || {
-            format!("audio_config.d_model {width} can't be split into {heads} heads")
-        })?;
+        check_heads(file, "audio_config.d_model", width, heads)?;
         // The published projection takes a quarter of the MLP's width for the tower's.
         let inner = self.encoder_ffn_dim;
         check(file, width.checked_mul(4) == Some(inner), || {

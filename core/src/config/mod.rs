@@ -4,6 +4,7 @@
 //! (diffusers, transformers, X2I's `config.json`).
 
 mod align_net;
+mod checks;
 mod flux;
 mod internvl2_5;
 mod minicpm_o;
@@ -30,20 +31,4 @@ pub use qwen2_5_vl_gguf::Qwen2_5VlGguf;
 pub use scheduler::SchedulerConfig;
 pub use vae::VaeConfig;
 
-use serde::de::DeserializeOwned;
-
-use crate::error::{Error, Result};
-
-/// Parses one JSON config; `file` names it in errors.
-pub(crate) fn parse<T: DeserializeOwned>(file: &str, json: &[u8]) -> Result<T> {
-    serde_json::from_slice(json).map_err(|error| Error::config(file, error.to_string()))
-}
-
-/// Fails with `reason` unless `holds`.
-fn check(file: &str, holds: bool, reason: impl FnOnce() -> String) -> Result<()> {
-    if holds {
-        Ok(())
-    } else {
-        Err(Error::config(file, reason()))
-    }
-}
+pub(crate) use checks::parse;

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::checks::{check, parse};
 use super::{
     FluxConfig, GenerationConfig, InternVl2_5Config, MiniCpmOConfig, PreprocessorConfig,
-    Qwen2_5VlConfig, Qwen2Config, SchedulerConfig, VaeConfig, check, parse,
+    Qwen2_5VlConfig, Qwen2Config, SchedulerConfig, VaeConfig,
 };
 use crate::error::{Error, Result};
 use crate::video::sampling::Sampling;

@@ -1,8 +1,8 @@
-//! Qwen2's numbers: the decoder of every multimodal LLM that X2I has aligners for.
+//! Qwen2's config: the decoder of every multimodal LLM that X2I has aligners for.
 
 use serde::{Deserialize, Serialize};
 
-use super::check;
+use super::checks::{check, check_sizes};
 use crate::error::Result;
 
 /// Sizes of the decoder, under the names of its `config.json`.
@@ -65,9 +65,7 @@ impl Qwen2Config {
             ("num_attention_heads", self.num_attention_heads),
             ("num_key_value_heads", self.num_key_value_heads),
         ];
-        for (name, size) in sizes {
-            check(file, size > 0, || format!("{prefix}{name} is 0"))?;
-        }
+        check_sizes(file, prefix, &sizes)?;
         let (width, heads) = (self.hidden_size, self.num_attention_heads);
         check(file, width.is_multiple_of(heads.saturating_mul(2)), || {
             format!(

@@ -1,13 +1,14 @@
-//! Qwen2.5-VL's numbers (`config.json`, `preprocessor_config.json`, `generation_config.json`).
+//! Qwen2.5-VL's configs (`config.json`, `preprocessor_config.json`, `generation_config.json`).
 //!
-//! Keys that `save_pretrained` leaves out take transformers' defaults; newer files that nest the
+//! Keys that `save_pretrained` omits take transformers' defaults; newer files that nest the
 //! decoder's numbers under `text_config` are read too.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Qwen2Config, check};
-use crate::error::{Error, Result};
+use super::Qwen2Config;
+use super::checks::{check, check_sizes, from_value};
+use crate::error::Result;
 
 /// Sizes of the multimodal LLM.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -84,7 +85,7 @@ impl Default for VisionConfig {
     }
 }
 
-/// How pictures become patches.
+/// How images become patches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PreprocessorConfig {
@@ -160,14 +161,14 @@ fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<
     })
 }
 
-/// What `save_pretrained` leaves out because `Qwen2_5_VLConfig` has it; Qwen2 itself has other numbers.
+/// Defaults of `Qwen2_5_VLConfig`, which `save_pretrained` omits; Qwen2's own are other numbers.
 const LEFT_OUT: [(&str, f64); 2] = [("rms_norm_eps", 1e-5), ("rope_theta", 1_000_000.0)];
 
 impl Qwen2_5VlConfig {
     /// Reads a published `config.json`.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the key that is missing or can't be.
+    /// [`crate::Error::Config`] naming the key that is missing or can't be.
     pub fn from_json(file: &str, mut json: Value) -> Result<Self> {
         // transformers >= 4.52 nests the decoder's numbers; lift them to where 4.49 has them.
         let nested = json.get("text_config").and_then(Value::as_object).cloned();
@@ -177,8 +178,7 @@ impl Qwen2_5VlConfig {
                 top.entry(key).or_insert(value);
             }
         }
-        let config: Self =
-            serde_json::from_value(json).map_err(|error| Error::config(file, error.to_string()))?;
+        let config: Self = from_value(file, json)?;
         config.validate(file)?;
         Ok(config)
     }
@@ -186,7 +186,7 @@ impl Qwen2_5VlConfig {
     /// Checks the numbers.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the key that can't be.
+    /// [`crate::Error::Config`] naming the key that can't be.
     pub(super) fn validate(&self, file: &str) -> Result<()> {
         self.decoder.validate(file, "")?;
         let section = &self.rope_scaling.mrope_section;
@@ -214,9 +214,7 @@ impl VisionConfig {
             ("spatial_merge_size", self.spatial_merge_size),
             ("temporal_patch_size", self.temporal_patch_size),
         ];
-        for (name, size) in sizes {
-            check(file, size > 0, || format!("vision_config.{name} is 0"))?;
-        }
+        check_sizes(file, "vision_config.", &sizes)?;
         check(
             file,
             self.hidden_size.is_multiple_of(self.num_heads * 4),

@@ -1,12 +1,13 @@
-//! Qwen2.5-VL's configs from llama.cpp's GGUF files, in the form in which transformers has them.
+//! Qwen2.5-VL's configs from llama.cpp's GGUF files, in transformers' form.
 //!
-//! Numbers come from the metadata and the shapes of tensors; what neither tells is the published
-//! models' own (`configs/qwen2.5-vl-gguf.json`). Source: `convert_hf_to_gguf.py` of llama.cpp.
+//! Numbers come from the metadata and the shapes of tensors; those that neither holds are the
+//! published models' (`configs/qwen2.5-vl-gguf.json`). Source: `convert_hf_to_gguf.py` of
+//! llama.cpp.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::parse;
+use super::checks::parse;
 use crate::error::{Error, Result};
 use crate::weights::Weights;
 use crate::weights::gguf::MetaValue;
@@ -19,7 +20,7 @@ const PROJECTOR: &str = "qwen2.5vl_merger";
 pub struct Qwen2_5VlGguf {
     /// Sizes.
     pub config: Value,
-    /// How pictures become patches.
+    /// How images become patches.
     #[serde(default)]
     pub preprocessor: Value,
     /// How the LLM answers.

@@ -1,8 +1,8 @@
-//! The sampler's numbers (diffusers `scheduler/scheduler_config.json`).
+//! The sampler's config (diffusers `scheduler/scheduler_config.json`).
 
 use serde::{Deserialize, Serialize};
 
-use super::check;
+use super::checks::check;
 use crate::error::Result;
 
 /// FlowMatchEulerDiscreteScheduler's numbers; defaults are diffusers'.
@@ -19,9 +19,9 @@ pub struct SchedulerConfig {
     pub base_shift: f64,
     /// `mu` at `max_image_seq_len` tokens.
     pub max_shift: f64,
-    /// Tokens of a 256x256 picture.
+    /// Tokens of a 256x256 image.
     pub base_image_seq_len: usize,
-    /// Tokens of a 1024x1024 picture.
+    /// Tokens of a 1024x1024 image.
     pub max_image_seq_len: usize,
 }
 

@@ -1,8 +1,8 @@
-//! The autoencoder's numbers (diffusers `vae/config.json`).
+//! The autoencoder's config (diffusers `vae/config.json`).
 
 use serde::{Deserialize, Serialize};
 
-use super::check;
+use super::checks::check;
 use crate::error::Result;
 
 /// Sizes of an AutoencoderKL in FLUX form: no quant convs, attention in the middle.

@@ -1,7 +1,7 @@
-//! Reading a prompt and answering it token by token.
+//! Decoding: reading a prompt, then choosing an answer token by token.
 //!
-//! The answer's hidden states are those of the tokens that were fed back, as X2I's `use_answer`
-//! path takes them: the last token is chosen but never fed. Left out: beams, and batches.
+//! The answer's hidden states are those of the tokens that were fed back, as in X2I's `use_answer`
+//! path: the last token is chosen but never fed. Not supported: beam search, batches.
 
 use burn::tensor::{Device, Tensor};
 
@@ -26,7 +26,7 @@ pub struct Decoding<'a> {
     next: i64,
 }
 
-/// What the LLM said.
+/// An answer of the LLM.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// Every token chosen, the end token included.
@@ -36,7 +36,7 @@ pub struct Answer {
 }
 
 impl<'a> Decoding<'a> {
-    /// Before the first token.
+    /// A decoding before its first token.
     pub fn new(decoder: &'a Qwen2, rotary: &'a Rotary, device: &Device) -> Self {
         let cache = decoder.empty_cache();
         Self {
@@ -52,7 +52,7 @@ impl<'a> Decoding<'a> {
     /// Reads a prompt's `embeddings` `[1, tokens, hidden]`; gives `[1, layers + 1, tokens, hidden]`.
     ///
     /// # Errors
-    /// Whatever `before_layer` returns.
+    /// The errors of `before_layer`.
     pub async fn prefill(
         &mut self,
         embeddings: Tensor<3>,
@@ -96,7 +96,7 @@ impl<'a> Decoding<'a> {
     /// Reads one more token; gives its states `[1, layers + 1, 1, hidden]`.
     ///
     /// # Errors
-    /// Whatever `before_layer` returns.
+    /// The errors of `before_layer`.
     pub async fn feed(
         &mut self,
         token: u32,

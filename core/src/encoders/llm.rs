@@ -1,18 +1,18 @@
-//! The language model that all families share: tokens and embedded pictures in, hidden states of all
-//! layers and an answer out.
+//! The language model that all families share: it reads tokens and embedded images, gives the
+//! hidden states of all layers, and answers.
 //!
-//! A family adds what is before it: its chat template, its placeholders, its vision and audio towers.
+//! A family adds what comes before it: a chat template, placeholders, vision and audio towers.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::decoding::{Answer, Decoding};
+use super::options::{EncodeOptions, Encoded};
 use super::qwen2::{Qwen2, Rotary};
 use super::sampling::Sampler;
-use super::sequence::Sequence;
-use super::{EncodeOptions, Encoded};
-use crate::config::{GenerationConfig, Qwen2Config};
+use super::sequence::{PadWith, Sequence};
+use crate::config::{Conditioning, GenerationConfig, Padding, Qwen2Config};
 use crate::error::{Error, Field, Result};
-use crate::request::{Conditioning, OnProgress, Phase, report};
+use crate::request::{OnProgress, Phase, report};
 use crate::tokenizer::{SpecialTokens, Tokenizer};
 use crate::weights::Scope;
 
@@ -59,7 +59,7 @@ impl Llm {
         self.max_positions
     }
 
-    /// Where it runs.
+    /// The device that it runs on.
     pub fn device(&self) -> &Device {
         &self.device
     }
@@ -88,7 +88,7 @@ impl Llm {
         Tensor::cat(tables, 1).select(1, rows)
     }
 
-    /// Before the first token.
+    /// A decoding before its first token.
     pub fn start(&self) -> Decoding<'_> {
         Decoding::new(&self.decoder, &self.rotary, &self.device)
     }
@@ -97,7 +97,7 @@ impl Llm {
     /// `[1, layers + 1, tokens, hidden]`, and what is needed to go on.
     ///
     /// # Errors
-    /// Whatever `before_layer` returns.
+    /// The errors of `before_layer`.
     pub async fn read(
         &self,
         embeddings: Tensor<3>,
@@ -171,20 +171,23 @@ impl Llm {
             .await
     }
 
-    /// The token that fills short prompts.
+    /// `padding` with the token that fills short prompts.
     ///
     /// # Errors
-    /// [`Error::Config`] when neither the config nor the tokenizer has one.
-    pub fn pad_token(&self) -> Result<u32> {
+    /// [`Error::Config`] when neither the config nor the tokenizer has such a token.
+    pub fn pad_with(&self, padding: Option<Padding>) -> Result<Option<PadWith>> {
+        let Some(padding) = padding else {
+            return Ok(None);
+        };
         let configured = self.generation.pad_token_id;
-        configured
-            .or_else(|| self.tokenizer.token_to_id("<|endoftext|>"))
-            .ok_or_else(|| {
-                Error::config(
-                    "generation_config.json",
-                    "has no pad_token_id, and the tokenizer has no <|endoftext|>",
-                )
-            })
+        let token = configured.or_else(|| self.tokenizer.token_to_id("<|endoftext|>"));
+        let token = token.ok_or_else(|| {
+            Error::config(
+                "generation_config.json",
+                "has no pad_token_id, and the tokenizer has no <|endoftext|>",
+            )
+        })?;
+        Ok(Some(PadWith { padding, token }))
     }
 
     /// The tokens that end an answer; Qwen's own where the config names none.

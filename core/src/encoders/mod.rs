@@ -1,57 +1,30 @@
-//! Multimodal LLMs: what is shown or said becomes the hidden states of all layers.
+//! Multimodal LLMs: they read a prompt and give the hidden states of all their layers.
 //!
-//! [`Encoder`] chooses the family by the config. Left out: what the states mean to the painter
-//! (`align_net`), and downloading or mapping weights.
+//! [`Encoder`] chooses the family by the config. Not here: how hidden states become conditioning
+//! (`align_net`), and how weights are downloaded or mapped.
 
 pub mod decoding;
+mod family;
 pub mod internvl2_5;
 pub mod llm;
 pub mod minicpm_o;
+mod options;
 pub mod qwen2;
 pub mod qwen2_5_vl;
 pub mod sampling;
 pub mod sequence;
 
-use burn::tensor::Tensor;
-
+pub use family::Family;
 pub use internvl2_5::InternVl2_5;
 pub use minicpm_o::MiniCpmO;
+pub use options::{EncodeOptions, Encoded};
 pub use qwen2_5_vl::Qwen2_5Vl;
 
-use crate::config::{EncoderConfig, EncoderPart, Padding, PromptFormat};
+use crate::config::{EncoderConfig, EncoderPart};
 use crate::error::Result;
-use crate::request::{Conditioning, OnProgress, Prompt};
+use crate::request::{OnProgress, Prompt};
 use crate::tokenizer::Tokenizer;
 use crate::weights::Scope;
-
-/// How a prompt is read and answered.
-#[derive(Debug, Clone, PartialEq)]
-pub struct EncodeOptions {
-    /// Whose hidden states are wanted.
-    pub conditioning: Conditioning,
-    /// How the user's words are wrapped before the chat template.
-    pub prompt_format: PromptFormat,
-    /// Pads (and cuts) the prompt to one length.
-    pub padding: Option<Padding>,
-    /// Input pictures are first resized to this (width, height).
-    pub input_image_size: Option<[usize; 2]>,
-    /// The most tokens of an answer.
-    pub max_new_tokens: usize,
-    /// Seed of a sampled answer.
-    pub seed: u64,
-}
-
-/// What the painter's AlignNet reads.
-#[derive(Debug, Clone)]
-pub struct Encoded {
-    /// `[1, layers + 1, tokens, hidden]`: the embedding, every layer but the last, and the last one
-    /// after the final norm; of the prompt's tokens (padding included) or of the answer's.
-    pub hidden_states: Tensor<4>,
-    /// Tokens of the prompt, padding included.
-    pub prompt_tokens: usize,
-    /// What the LLM answered, where it was asked to.
-    pub answer: Option<String>,
-}
 
 /// A multimodal LLM on a device. Boxed, and so is the work of each family: all of them together would
 /// take more stack than a thread of a browser has.
@@ -72,18 +45,15 @@ impl Encoder {
     /// template that is no Jinja.
     pub async fn load(part: &EncoderPart, tokenizer: Tokenizer, scope: &Scope<'_>) -> Result<Self> {
         match &part.config {
-            EncoderConfig::Qwen2_5Vl(config) => {
-                let model = Box::pin(Qwen2_5Vl::load(config, part, tokenizer, scope)).await?;
-                Ok(Self::Qwen2_5Vl(Box::new(model)))
-            }
-            EncoderConfig::InternVl2_5(config) => {
-                let model = Box::pin(InternVl2_5::load(config, part, tokenizer, scope)).await?;
-                Ok(Self::InternVl2_5(Box::new(model)))
-            }
-            EncoderConfig::MiniCpmO(config) => {
-                let model = Box::pin(MiniCpmO::load(config, part, tokenizer, scope)).await?;
-                Ok(Self::MiniCpmO(Box::new(model)))
-            }
+            EncoderConfig::Qwen2_5Vl(config) => load(config, part, tokenizer, scope)
+                .await
+                .map(Self::Qwen2_5Vl),
+            EncoderConfig::InternVl2_5(config) => load(config, part, tokenizer, scope)
+                .await
+                .map(Self::InternVl2_5),
+            EncoderConfig::MiniCpmO(config) => load(config, part, tokenizer, scope)
+                .await
+                .map(Self::MiniCpmO),
         }
     }
 
@@ -92,7 +62,7 @@ impl Encoder {
     ///
     /// # Errors
     /// [`crate::Error::Request`] for a prompt that is too long or an answer that is empty,
-    /// [`crate::Error::Image`] for a picture that can't be read, [`crate::Error::Device`] for a
+    /// [`crate::Error::Image`] for an image that can't be read, [`crate::Error::Device`] for a
     /// lost device, [`crate::Error::Cancelled`] when `on_progress` breaks.
     pub async fn encode(
         &self,
@@ -107,3 +77,16 @@ impl Encoder {
         }
     }
 }
+
+async fn load<F: Family>(
+    config: &F::Config,
+    part: &EncoderPart,
+    tokenizer: Tokenizer,
+    scope: &Scope<'_>,
+) -> Result<Box<F>> {
+    let model = Box::pin(F::load(config, part, tokenizer, scope)).await?;
+    Ok(Box::new(model))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,12 @@
 //! Qwen2's decoder, which Qwen2.5-VL, InternVL2.5 and MiniCPM-o share.
 //!
-//! Grouped-query attention with biased q, k and v, SwiGLU, RMSNorm before each, and the hidden
+//! Grouped-query attention with biased q, k and v, SwiGLU, RMSNorm before each. It gives the hidden
 //! states of every layer, since AlignNet reads them all. Positions come in as a [`Rope`], so that
 //! plain and multimodal (M-RoPE) positions are the same code. Source: transformers 4.49's
 //! `modeling_qwen2_5_vl.py`; field names are the published checkpoint's.
 //!
-//! Left out: sliding windows (the published configs turn them off), dropout, batches of prompts.
+//! Not supported: sliding windows (the published configs turn them off), dropout, batches of
+//! prompts.
 
 use burn::tensor::activation::silu;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -19,27 +20,30 @@ use crate::weights::Scope;
 /// Keys and values of every layer for the tokens read so far.
 #[derive(Debug, Clone)]
 pub struct KvCache {
-    layers: Vec<Option<KeysValues>>,
+    layers: Vec<LayerCache>,
 }
 
-/// One layer's, each `[1, kv_heads, tokens, head_dim]`.
+/// One layer's; none before the first token.
+type LayerCache = Option<KeysValues>;
+
+/// Each `[1, kv_heads, tokens, head_dim]`.
 #[derive(Debug, Clone)]
 struct KeysValues {
     keys: Tensor<4>,
     values: Tensor<4>,
 }
 
-impl KvCache {
-    /// Appends new keys and values of a layer and gives all of them.
-    fn extend(&mut self, layer: usize, keys: Tensor<4>, values: Tensor<4>) -> KeysValues {
-        let all = match self.layers[layer].take() {
-            None => KeysValues { keys, values },
-            Some(past) => KeysValues {
-                keys: Tensor::cat(vec![past.keys, keys], 2),
-                values: Tensor::cat(vec![past.values, values], 2),
+impl KeysValues {
+    /// Appends these to a layer's cache and gives all of them.
+    fn append_to(self, cache: &mut LayerCache) -> Self {
+        let all = match cache.take() {
+            None => self,
+            Some(past) => Self {
+                keys: Tensor::cat(vec![past.keys, self.keys], 2),
+                values: Tensor::cat(vec![past.values, self.values], 2),
             },
         };
-        self.layers[layer] = Some(all.clone());
+        *cache = Some(all.clone());
         all
     }
 }
@@ -105,7 +109,7 @@ impl Qwen2 {
     /// after the final norm, as transformers' `output_hidden_states`.
     ///
     /// # Errors
-    /// Whatever `before_layer` returns: it is asked before every layer, so that a caller can stop.
+    /// The errors of `before_layer`, which is called before every layer, so that a caller can stop.
     pub async fn forward(
         &self,
         embeddings: Tensor<3>,
@@ -116,10 +120,10 @@ impl Qwen2 {
     ) -> Result<Tensor<4>> {
         let mut states = Vec::with_capacity(self.layers.len() + 1);
         let mut hidden_states = embeddings;
-        for (index, layer) in self.layers.iter().enumerate() {
+        for (layer, cache) in self.layers.iter().zip(&mut cache.layers) {
             before_layer().await?;
             states.push(hidden_states.clone().unsqueeze_dim::<4>(1));
-            hidden_states = layer.forward(hidden_states, rope, mask.clone(), index, cache);
+            hidden_states = layer.forward(hidden_states, rope, mask.clone(), cache);
         }
         states.push(self.norm.forward(hidden_states).unsqueeze_dim::<4>(1));
         Ok(Tensor::cat(states, 1)) // [1, layers + 1, tokens, hidden]
@@ -168,11 +172,10 @@ impl DecoderLayer {
         x: Tensor<3>,
         rope: &Rope,
         mask: Option<Tensor<4>>,
-        layer: usize,
-        cache: &mut KvCache,
+        cache: &mut LayerCache,
     ) -> Tensor<3> {
         let normed = self.input_layernorm.forward(x.clone());
-        let x = x + self.self_attn.forward(normed, rope, mask, layer, cache);
+        let x = x + self.self_attn.forward(normed, rope, mask, cache);
         let normed = self.post_attention_layernorm.forward(x.clone());
         x + self.mlp.forward(normed)
     }
@@ -207,8 +210,7 @@ impl SelfAttention {
         x: Tensor<3>,
         rope: &Rope,
         mask: Option<Tensor<4>>,
-        layer: usize,
-        cache: &mut KvCache,
+        cache: &mut LayerCache,
     ) -> Tensor<3> {
         let [batch, tokens, width] = x.dims();
         let heads = |x: Tensor<3>| {
@@ -219,7 +221,8 @@ impl SelfAttention {
         let q = rope.rotate_halves(heads(self.q_proj.forward(x.clone())));
         let k = rope.rotate_halves(heads(self.k_proj.forward(x.clone())));
         let v = heads(self.v_proj.forward(x));
-        let KeysValues { keys, values } = cache.extend(layer, k, v);
+        let new = KeysValues { keys: k, values: v };
+        let KeysValues { keys, values } = new.append_to(cache);
         let scale = 1.0 / (self.head_dim as f32).sqrt();
         let mixed = attention(q, keys, values, mask, scale); // [1, heads, tokens, head_dim]
         self.o_proj

@@ -1,7 +1,7 @@
-//! The next token from logits: greedy or drawn, in the order of transformers' processors.
+//! Sampling the next token from logits: greedy, or drawn in the order of transformers' processors.
 //!
-//! Repetition penalty, then (when drawing) temperature, top-k and top-p. Draws come from our own
-//! seeded generator, so one seed gives one answer everywhere; it is not PyTorch's.
+//! The order is repetition penalty, then, when drawing, temperature, top-k and top-p. Draws come
+//! from our own seeded generator: one seed gives one answer on every device, but not PyTorch's.
 
 use crate::config::GenerationConfig;
 use crate::error::{Error, Result};

@@ -1,7 +1,7 @@
-//! A prompt as the decoder takes it: token ids, what is padding, and positions.
+//! A prompt as the decoder reads it: token ids, padding and positions.
 //!
-//! Placeholders become as many tokens as a picture or a sound gives, then the ids are cut and padded
-//! as X2I's scripts do. Left out: what the tokens of a modality are (each family's `input`).
+//! A placeholder is repeated once for every token of its image or sound; then the ids are cut and
+//! padded as X2I's scripts do. Not here: which token is a family's placeholder (its `input`).
 
 use crate::config::{Padding, PaddingSide};
 use crate::encoders::qwen2::Position;
@@ -58,7 +58,7 @@ pub struct Padded {
 /// Cuts and pads `ids`; none of `placeholders` may be cut, and `most` tokens are the model's limit.
 ///
 /// # Errors
-/// [`Error::Request`] when a picture or a sound would be cut, when nothing is there, or when the
+/// [`Error::Request`] when an image or a sound would be cut, when nothing is there, or when the
 /// prompt is longer than the model reads.
 pub fn pad(
     mut ids: Vec<u32>,

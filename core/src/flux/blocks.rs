@@ -1,9 +1,9 @@
-//! Where a transformer's blocks are: on the device, or read for every call.
+//! A transformer's blocks: kept on the device, or read for every call.
 //!
-//! A model larger than its device keeps as many blocks there as fit; the others are read when
-//! their turn comes and dropped after it. The device still computes the block before while the
-//! next one is read, so that at most two streamed blocks are there. Left out: which memory there
-//! is, and what to do with it (`pipeline`).
+//! A model larger than its device keeps as many blocks there as fit; the others are read when their
+//! turn comes and dropped after it. The device still computes one block while the next one is read,
+//! so that at most two streamed blocks are on the device. Not here: how much memory there is, and
+//! how it is divided (`pipeline`).
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -14,14 +14,14 @@ use burn::tensor::{Device, Tensor};
 use super::layers::{DoubleStreamBlock, SingleStreamBlock};
 use crate::config::FluxConfig;
 use crate::error::Result;
-use crate::nn::InputBits;
+use crate::nn::{InputBits, computed};
 use crate::weights::{Scope, Weights};
 
 /// A kind of block, as checkpoints number them.
 pub(super) trait Block: Clone + Sized {
     /// The prefix of its tensors.
     const PREFIX: &'static str;
-    /// How many a model has.
+    /// The number of such blocks in a model.
     fn count(config: &FluxConfig) -> usize;
     /// Reads one.
     async fn read(scope: &Scope<'_>, config: &FluxConfig) -> Result<Self>;
@@ -51,7 +51,7 @@ impl Block for SingleStreamBlock {
     }
 }
 
-/// Where blocks that did not fit are read from, again and again.
+/// The source of the blocks that did not fit, read in every call.
 #[derive(Debug, Clone)]
 pub(super) struct Stream {
     pub weights: Arc<Weights>,
@@ -91,7 +91,7 @@ impl<B: Block> Blocks<B> {
         })
     }
 
-    /// How many there are.
+    /// The number of blocks.
     pub fn len(&self) -> usize {
         match &self.streamed {
             Some((rest, _)) => rest.end,
@@ -113,13 +113,12 @@ impl<B: Block> Blocks<B> {
             .scope(&from.device)
             .with_input_bits(from.input_bits);
         let block = B::read(&scope.child(B::PREFIX).child(index), &from.config).await?;
-        let one_number = x.clone().slice([0..1, 0..1, 0..1]);
-        one_number.into_data_async().await?;
+        computed(x).await?;
         Ok(Cow::Owned(block))
     }
 }
 
-/// How many blocks of either kind stay on a device.
+/// Numbers of blocks that stay on a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Resident {
     pub double: usize,
@@ -152,12 +151,12 @@ impl FluxBytes {
         }
     }
 
-    /// All of them.
+    /// Bytes of all parts.
     pub fn total(&self) -> u64 {
         self.embedders + self.double.iter().chain(&self.single).sum::<u64>()
     }
 
-    /// The least with which a picture can be painted: all but the blocks, and two of those.
+    /// The least with which an image can be painted: all but the blocks, and two of those.
     pub fn least(&self) -> u64 {
         let largest = self.double.iter().chain(&self.single).max();
         self.embedders + 2 * largest.copied().unwrap_or(0)

@@ -1,4 +1,4 @@
-//! Latents: noise, packing 2x2 pixels into a token, the ids of tokens, and a smaller picture's.
+//! Latents: noise, packing 2x2 latents into a token, ids of tokens, and shrinking for previews.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use super::noise::TorchRng;
 /// Pixels of a latent's side under one packed token.
 pub const PACK: usize = 2;
 
-/// Noise of a picture's latents `[1, channels, height, width]`, equal to
+/// Noise of an image's latents `[1, channels, height, width]`, equal to
 /// `torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed))`.
 pub fn noise(seed: u64, shape: [usize; 3], device: &Device) -> Tensor<4> {
     draw(&mut TorchRng::new(seed), shape, device)
@@ -81,6 +81,15 @@ fn means(size: usize, square: usize, device: &Device) -> Tensor<2> {
         .collect();
     let rows = values.len() / size;
     Tensor::from_data(TensorData::new(values, [rows, size]), device)
+}
+
+/// Ids of all tokens, text first; `height` and `width` are the latents'.
+pub fn ids(text_tokens: usize, height: usize, width: usize) -> Vec<[f32; 3]> {
+    [
+        text_ids(text_tokens),
+        image_ids(height / PACK, width / PACK),
+    ]
+    .concat()
 }
 
 /// Ids (0, row, column) of the tokens of `rows` x `columns` packed latents.

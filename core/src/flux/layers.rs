@@ -1,5 +1,7 @@
-//! The blocks of FLUX. Source: black-forest-labs/flux `modules/layers.py`; fields are named as
-//! its checkpoint's tensors.
+//! The blocks of FLUX.
+//!
+//! Source: black-forest-labs/flux `modules/layers.py`; fields are named as its checkpoint's
+//! tensors.
 
 use burn::tensor::{Tensor, activation};
 
@@ -190,7 +192,7 @@ pub struct DoubleStreamBlock {
     txt: Stream,
 }
 
-/// What a double block gives; the attentions are what X2I distils.
+/// Outputs of a double block; X2I distils the attentions.
 pub struct DoubleOutput {
     /// `[batch, image tokens, hidden]`.
     pub img: Tensor<3>,
@@ -258,7 +260,7 @@ pub struct SingleStreamBlock {
     norm: QkNorm,
 }
 
-/// What a single block gives.
+/// Outputs of a single block.
 pub struct SingleOutput {
     /// `[batch, text + image tokens, hidden]`.
     pub x: Tensor<3>,

@@ -1,8 +1,8 @@
 //! The FLUX transformer: noisy latents and conditioning in, velocity out.
 //!
-//! Source: black-forest-labs/flux `model.py`. Runs dev (with guidance) and schnell (without) at
-//! any depth, width, heads and rotary axes. Left out: what a control adds after a block
-//! ([`AfterDouble`] lets it), and the text encoders, whose place AlignNet takes.
+//! Source: black-forest-labs/flux `model.py`. Runs dev (with guidance) and schnell (without) at any
+//! depth, width, heads and rotary axes. Not here: LightControl's additions (see [`AfterDouble`]),
+//! and text encoders, which AlignNet replaces.
 
 mod blocks;
 pub mod latents;
@@ -46,7 +46,7 @@ pub struct Flux {
 pub struct FluxInput<'a> {
     /// Packed latents `[batch, image tokens, in_channels]`.
     pub img: Tensor<3>,
-    /// What is the same in every step: [`Flux::embed`].
+    /// Values that are constant over all steps: [`Flux::embed`].
     pub conditions: &'a Conditions,
     /// Noise level of each batch item, 0..1.
     pub sigma: &'a [f32],
@@ -54,11 +54,11 @@ pub struct FluxInput<'a> {
     pub rope: &'a Rope,
 }
 
-/// What is added to the image stream after the double block of an index, `[batch, image tokens,
-/// hidden]`; none where nothing is.
+/// Gives the addition to the image stream after the double block of an index, `[batch, image tokens,
+/// hidden]`; none adds nothing.
 pub type AfterDouble<'a> = &'a dyn Fn(usize) -> Option<Tensor<3>>;
 
-/// A picture's conditioning after its embedders, made once for all steps.
+/// An image's conditioning after its embedders, constant over all steps.
 #[derive(Debug, Clone)]
 pub struct Conditions {
     txt: Tensor<3>,              // [batch, text tokens, hidden]
@@ -66,11 +66,11 @@ pub struct Conditions {
     guidance: Option<Tensor<2>>, // [batch, hidden]
 }
 
-/// A finished block; what progress, cancellation and distillation hang on.
+/// A finished block, for progress, cancellation and distillation.
 pub enum BlockOutput<'a> {
     /// A double block; attentions are after their projection and before their gate.
     Double {
-        /// Which one.
+        /// Its number, from 0.
         index: usize,
         /// `[batch, image tokens, hidden]`.
         img: &'a Tensor<3>,
@@ -83,7 +83,7 @@ pub enum BlockOutput<'a> {
     },
     /// A single block; the attention is before `linear2`, over text and image.
     Single {
-        /// Which one.
+        /// Its number, from 0.
         index: usize,
         /// `[batch, text + image tokens, hidden]`.
         x: &'a Tensor<3>,
@@ -180,7 +180,7 @@ impl Flux {
     /// The velocity `[batch, image tokens, in_channels]`; `on_block` hears every block and may stop.
     ///
     /// # Errors
-    /// What `on_block` returns.
+    /// The errors of `on_block`.
     pub async fn forward(
         &self,
         input: FluxInput<'_>,
@@ -193,7 +193,7 @@ impl Flux {
     /// blocks as they were before that.
     ///
     /// # Errors
-    /// What `on_block` returns.
+    /// The errors of `on_block`.
     pub async fn forward_controlled(
         &self,
         input: FluxInput<'_>,
@@ -243,7 +243,7 @@ impl Flux {
             .forward(x.narrow(1, txt_tokens, img_tokens), vec))
     }
 
-    /// Embeds what is the same in every step of a picture: conditioning tokens `txt`
+    /// Embeds the values that are constant over all steps of an image: conditioning tokens `txt`
     /// `[batch, text tokens, joint_attention_dim]`, pooled conditioning `vec`
     /// `[batch, pooled_projection_dim]`, and the guidance of each batch item, which models without
     /// its embedding ignore.

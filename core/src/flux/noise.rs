@@ -1,5 +1,5 @@
-//! `torch.randn` of a CPU generator, on the host: one seed gives one picture on every device,
-//! and the picture that diffusers gives.
+//! `torch.randn` of a CPU generator, on the host: one seed gives the same noise on every device,
+//! and the same as in diffusers.
 //!
 //! Source: PyTorch's `CPUGeneratorImpl`, `TransformationHelper.h` and `DistributionTemplates.h`
 //! (2.5). Sixteen or more values are drawn as uniforms and turned into normals in groups of 16;
@@ -40,37 +40,36 @@ impl TorchRng {
 
     /// `torch.randn(count, dtype=float32)`.
     pub fn randn(&mut self, count: usize) -> Vec<f32> {
-        if count < GROUP {
-            return (0..count).map(|_| self.normal_f64() as f32).collect();
-        }
-        let mut values: Vec<f32> = (0..count).map(|_| self.uniform(24)).collect();
-        for group in values.chunks_exact_mut(GROUP) {
-            normal_group(group);
-        }
-        if !count.is_multiple_of(GROUP) {
-            // A ragged tail is drawn anew as a whole last group.
-            let tail = &mut values[count - GROUP..];
-            tail.iter_mut().for_each(|value| *value = self.uniform(24));
-            normal_group(tail);
-        }
-        values
+        self.draw(count, 24, |value| value, normal_group)
     }
 
     /// `torch.randn(count, dtype=bfloat16)`, widened: every step is rounded to bfloat16.
     pub fn randn_bf16(&mut self, count: usize) -> Vec<f32> {
+        self.draw(count, 8, round_bf16, normal_group_bf16)
+    }
+
+    /// Normals of a type whose uniforms have `bits` bits; `normal` turns a group of uniforms into
+    /// normals.
+    fn draw(
+        &mut self,
+        count: usize,
+        bits: u32,
+        round: fn(f32) -> f32,
+        normal: fn(&mut [f32]),
+    ) -> Vec<f32> {
         if count < GROUP {
             return (0..count)
-                .map(|_| round_bf16(self.normal_f64() as f32))
+                .map(|_| round(self.normal_f64() as f32))
                 .collect();
         }
-        let mut values: Vec<f32> = (0..count).map(|_| self.uniform(8)).collect();
-        for group in values.chunks_exact_mut(GROUP) {
-            normal_group_bf16(group);
-        }
+        let mut values: Vec<f32> = (0..count).map(|_| self.uniform(bits)).collect();
+        values.chunks_exact_mut(GROUP).for_each(normal);
         if !count.is_multiple_of(GROUP) {
+            // A ragged tail is drawn anew as a whole last group.
             let tail = &mut values[count - GROUP..];
-            tail.iter_mut().for_each(|value| *value = self.uniform(8));
-            normal_group_bf16(tail);
+            tail.iter_mut()
+                .for_each(|value| *value = self.uniform(bits));
+            normal(tail);
         }
         values
     }

@@ -1,19 +1,19 @@
 //! PIL's bicubic and Lanczos resize, bit for bit.
 //!
 //! Source: Pillow's `ImagingResample` for 8-bit channels (`src/libImaging/Resample.c`): a
-//! horizontal pass, then a vertical one, each rounded to bytes, with weights in fixed point. The
-//! filter widens when a picture shrinks (antialiasing), so this is not what a GPU sampler does.
-//! Pillow 13 turned the passes round for pictures whose height shrinks; the models were trained
-//! and the goldens made with earlier ones, whose order (measured: 11.1 and 12.2) is kept here.
-//! Left out: other filters, boxes, and channels of other depths.
+//! horizontal pass, then a vertical one, each rounded to bytes, with weights in fixed point. It
+//! antialiases, so this is not what a GPU sampler does. Pillow 13 swapped the passes for images
+//! whose height shrinks; the models were trained and the goldens made with earlier ones, whose
+//! order (measured: 11.1 and 12.2) is kept here. Not supported: other filters, boxes, and channels
+//! of other depths.
 
-use super::Image;
+use super::cubic::cubic;
+use super::windows::{Window, windows};
+use super::{CHANNELS, Image, check_size};
 use crate::error::Result;
 
 /// Fractional bits of a weight: 32, less 8 of the pixel and 2 of head-room.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
-/// Bytes of one pixel.
-pub(super) const CHANNELS: usize = 3;
 
 /// Resizes to `width` x `height`, as `Image.resize((width, height), Image.BICUBIC)`.
 ///
@@ -31,7 +31,7 @@ pub fn resize_lanczos(image: &Image, width: usize, height: usize) -> Result<Imag
     resize(image, width, height, Filter::Lanczos)
 }
 
-/// How pixels are weighed by their distance.
+/// The weight of a pixel by its distance.
 #[derive(Debug, Clone, Copy)]
 enum Filter {
     Bicubic,
@@ -49,17 +49,14 @@ impl Filter {
 
     fn weight(self, x: f64) -> f64 {
         match self {
-            Self::Bicubic => bicubic(x),
+            Self::Bicubic => cubic(x, -0.5),
             Self::Lanczos => lanczos(x),
         }
     }
 }
 
 fn resize(image: &Image, width: usize, height: usize, filter: Filter) -> Result<Image> {
-    // Refuses impossible sizes before any work.
-    if width == 0 || height == 0 || width.saturating_mul(height) > super::MAX_PIXELS {
-        return Image::new(width, height, vec![]);
-    }
+    check_size(width, height)?;
     let narrowed = if width == image.width() {
         image.pixels().to_vec()
     } else {
@@ -73,49 +70,12 @@ fn resize(image: &Image, width: usize, height: usize, filter: Filter) -> Result<
     Image::new(width, height, resized)
 }
 
-/// The input pixels that one output pixel averages.
-struct Window {
-    first: usize,
-    /// Fixed point, [`PRECISION_BITS`] after the point.
-    weights: Vec<i32>,
-}
-
-/// One window for every output position of an axis.
-fn windows(input: usize, output: usize, filter: Filter) -> Vec<Window> {
-    let scale = input as f64 / output as f64;
-    let filter_scale = scale.max(1.0);
-    let support = filter.support() * filter_scale;
-    // Pillow multiplies by the reciprocal, and the last bit counts here.
-    let inverse_scale = 1.0 / filter_scale;
-    (0..output)
-        .map(|position| {
-            let center = (position as f64 + 0.5) * scale;
-            let first = (center - support + 0.5).max(0.0) as usize;
-            let end = ((center + support + 0.5) as usize).min(input);
-            let weights: Vec<f64> = (first..end)
-                .map(|pixel| filter.weight((pixel as f64 - center + 0.5) * inverse_scale))
-                .collect();
-            let sum: f64 = weights.iter().sum();
-            let weights = weights.iter().map(|weight| fixed_point(weight / sum));
-            Window {
-                first,
-                weights: weights.collect(),
-            }
-        })
-        .collect()
-}
-
-/// Keys' cubic with a = -0.5.
-fn bicubic(x: f64) -> f64 {
-    const A: f64 = -0.5;
-    let x = x.abs();
-    if x < 1.0 {
-        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
-    } else if x < 2.0 {
-        (((x - 5.0) * x + 8.0) * x - 4.0) * A
-    } else {
-        0.0
-    }
+/// The windows of an axis, with weights in fixed point, [`PRECISION_BITS`] after the point.
+fn fixed_windows(from: usize, to: usize, filter: Filter) -> impl Iterator<Item = Window<i32>> {
+    windows(from, to, filter.support(), move |x| filter.weight(x)).map(|window| Window {
+        first: window.first,
+        weights: window.weights.into_iter().map(fixed_point).collect(),
+    })
 }
 
 /// A sinc in a window that is the middle of a wider one.
@@ -151,7 +111,7 @@ const HALF: i32 = 1 << (PRECISION_BITS - 1);
 
 /// `[rows, from, 3]` -> `[rows, to, 3]`.
 fn resize_rows(pixels: &[u8], from: usize, to: usize, filter: Filter) -> Vec<u8> {
-    let windows = windows(from, to, filter);
+    let windows: Vec<_> = fixed_windows(from, to, filter).collect();
     let mut resized = Vec::with_capacity(pixels.len() / from * to);
     for row in pixels.chunks_exact(from * CHANNELS) {
         for window in &windows {
@@ -173,7 +133,7 @@ fn resize_columns(pixels: &[u8], width: usize, from: usize, to: usize, filter: F
     let row = width * CHANNELS;
     let mut resized = Vec::with_capacity(row * to);
     let mut sums = vec![HALF; row];
-    for window in windows(from, to, filter) {
+    for window in fixed_windows(from, to, filter) {
         sums.fill(HALF);
         for (bytes, weight) in pixels[window.first * row..]
             .chunks_exact(row)
@@ -193,7 +153,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A picture of pseudo-random bytes: `byte = (i * 167 + i * i * 13) % 251`.
+    /// An image of pseudo-random bytes: `byte = (i * 167 + i * i * 13) % 251`.
     fn noise(width: usize, height: usize) -> Image {
         let pixels = (0..width * height * 3).map(|i| ((i * 167 + i * i * 13) % 251) as u8);
         Image::new(width, height, pixels.collect()).unwrap()
@@ -209,7 +169,7 @@ mod tests {
         weighted.sum()
     }
 
-    /// Checksums of `Image.resize(size, filter)` in Pillow 12.2 of the same picture: BICUBIC, LANCZOS.
+    /// Checksums of `Image.resize(size, filter)` in Pillow 12.2 of the same image: BICUBIC, LANCZOS.
     #[test]
     fn resize_matches_pillow_up_down_and_mixed() {
         let cases = [

@@ -1,10 +1,12 @@
 //! torchvision's bicubic resize of bytes, as `qwen_vl_utils` shrinks the frames of a video.
 //!
-//! Source: ATen's `_upsample_bicubic2d_aa` in 32 bits: the filter of [`resize`](super::resize), but
-//! weights and the picture between its two passes stay floats; bytes are rounded once, half to even.
+//! Source: ATen's `_upsample_bicubic2d_aa` in 32 bits. The filter is that of
+//! [`resize`](super::resize), but weights and the image between its two passes are floats; bytes
+//! are rounded once, half to even.
 
-use super::Image;
-use super::resize::CHANNELS;
+use super::cubic::cubic;
+use super::windows::windows;
+use super::{CHANNELS, Image, check_size};
 use crate::error::Result;
 
 /// Pixels to each side that the filter reads at scale 1.
@@ -15,10 +17,7 @@ const SUPPORT: f32 = 2.0;
 /// # Errors
 /// [`crate::Error::Image`] when a side is 0 or the result is too large.
 pub fn resize_bicubic_float(image: &Image, width: usize, height: usize) -> Result<Image> {
-    // Refuses impossible sizes before any work.
-    if width == 0 || height == 0 || width.saturating_mul(height) > super::MAX_PIXELS {
-        return Image::new(width, height, vec![]);
-    }
+    check_size(width, height)?;
     let pixels: Vec<f32> = image.pixels().iter().map(|&byte| f32::from(byte)).collect();
     let pixels = resize_axis(&pixels, CHANNELS, image.width(), width); // [image.height, width, 3]
     let pixels = resize_axis(&pixels, width * CHANNELS, image.height(), height); // [height, width, 3]
@@ -30,14 +29,14 @@ pub fn resize_bicubic_float(image: &Image, width: usize, height: usize) -> Resul
 
 /// `[_, from, inner]` -> `[_, to, inner]`.
 fn resize_axis(values: &[f32], inner: usize, from: usize, to: usize) -> Vec<f32> {
-    let windows: Vec<_> = (0..to).map(|position| window(position, from, to)).collect();
+    let windows: Vec<_> = windows(from, to, SUPPORT, |x| cubic(x, -0.5)).collect();
     let mut resized = Vec::with_capacity(values.len() / from * to);
     for outer in values.chunks_exact(from * inner) {
-        for (first, weights) in &windows {
+        for window in &windows {
             let start = resized.len();
             resized.resize(start + inner, 0.0);
-            let read = outer[first * inner..].chunks_exact(inner);
-            for (row, weight) in read.zip(weights) {
+            let read = outer[window.first * inner..].chunks_exact(inner);
+            for (row, weight) in read.zip(&window.weights) {
                 for (sum, value) in resized[start..].iter_mut().zip(row) {
                     *sum += value * weight;
                 }
@@ -45,34 +44,6 @@ fn resize_axis(values: &[f32], inner: usize, from: usize, to: usize) -> Vec<f32>
         }
     }
     resized
-}
-
-/// The first input that an output averages, and the weights from there on.
-fn window(position: usize, from: usize, to: usize) -> (usize, Vec<f32>) {
-    let scale = from as f32 / to as f32;
-    let stretch = scale.max(1.0);
-    let support = SUPPORT * stretch;
-    let center = scale * (position as f32 + 0.5);
-    let first = (center - support + 0.5).max(0.0) as usize;
-    let end = ((center + support + 0.5) as usize).min(from);
-    let weights: Vec<f32> = (first..end)
-        .map(|input| bicubic((input as f32 - center + 0.5) * (1.0 / stretch)))
-        .collect();
-    let sum: f32 = weights.iter().sum();
-    (first, weights.iter().map(|weight| weight / sum).collect())
-}
-
-/// Keys' cubic with a = -0.5, in 32 bits: the last of them shows in a byte here and there.
-fn bicubic(x: f32) -> f32 {
-    const A: f32 = -0.5;
-    let x = x.abs();
-    if x < 1.0 {
-        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
-    } else if x < 2.0 {
-        (((x - 5.0) * x + 8.0) * x - 4.0) * A
-    } else {
-        0.0
-    }
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ impl Conv2d {
         upsample_conv2d(x, self.weight.clone(), self.bias.clone())
     }
 
-    /// Every second place, with so many zeros around the picture:
+    /// Every second place, with so many zeros around the image:
     /// `[batch, output, (height + 2 zeros - kernel) / 2 + 1, ..]`.
     pub fn forward_halved(&self, x: Tensor<4>, zeros: usize) -> Tensor<4> {
         let options = ConvOptions::new([2, 2], [zeros, zeros], [1, 1], 1);

@@ -1,4 +1,5 @@
-//! `Linear`, dense or quantized, and the token embedding: one type, so that no model has a twin.
+//! `Linear`, dense or quantized, and the token embedding: one type each, so that a model needs no
+//! second version for quantized weights.
 
 use std::ops::Range;
 

@@ -1,5 +1,6 @@
-//! Layers that every model shares; a layer's field is named as its checkpoint's tensor.
+//! Layers that several models share; a layer's field is named as its checkpoint's tensor.
 
+pub mod computed;
 pub mod conv;
 pub mod conv1d;
 pub mod linear;
@@ -8,6 +9,7 @@ pub mod rope;
 pub mod sinusoid;
 pub mod t5;
 
+pub use computed::computed;
 pub use conv::Conv2d;
 pub use conv1d::Conv1d;
 pub use linear::{Bias, Embedding, Linear};

@@ -1,4 +1,4 @@
-//! LayerNorm, composed of plain operations; RMSNorm and GroupNorm, kernels.
+//! LayerNorm, composed of plain operations; RMSNorm and GroupNorm, which are kernels.
 
 use burn::tensor::Tensor;
 use x2i_shaders::{Activation, group_moments, group_normalize, rms_norm};

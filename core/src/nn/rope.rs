@@ -1,5 +1,7 @@
-//! Rotary position embeddings: the angles of every token, and Qwen's rotation. FLUX turns neighbouring
-//! channels instead, in one kernel with its norms (`x2i_shaders::norm_rope`).
+//! Rotary position embeddings: the angles of every token, and Qwen's rotation of half against half.
+//!
+//! FLUX rotates neighbouring channels instead, in one kernel with its norms
+//! (`x2i_shaders::norm_rope`).
 
 use burn::tensor::Tensor;
 

@@ -1,4 +1,4 @@
-//! Cosines and sines of a number at falling frequencies: how networks are told a time.
+//! Sinusoidal embeddings of a noise level or a guidance.
 
 use burn::tensor::{Device, Tensor, TensorData};
 

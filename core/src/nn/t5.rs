@@ -1,7 +1,7 @@
 //! A stack of T5 encoder blocks (v1.1: gated `gelu_new`, relative position bias, no biases).
 //!
-//! Source: transformers' `T5Stack`. Used by AlignNet's optional stack; the embedding belongs to
-//! whoever owns one. No attention mask: X2I and FLUX give none.
+//! Source: transformers' `T5Stack`. AlignNet's optional stack uses it. No attention mask: X2I and
+//! FLUX give none. Not here: a token embedding.
 
 use burn::tensor::{Tensor, TensorData};
 
@@ -38,44 +38,22 @@ pub struct T5Stack {
 
 impl Block {
     async fn load(scope: &Scope<'_>, width: usize, config: &T5StackConfig) -> Result<Self> {
-        let attention = scope.child("layer.0.SelfAttention");
-        let feed_forward = scope.child("layer.1.DenseReluDense");
         let inner = config.num_heads * config.head_dim;
+        let feed_forward = config.feed_forward_size;
+        let norm = async |name| RmsNorm::load(&scope.child(name), "weight", width, EPS).await;
+        let linear = async |name, input, output| {
+            Linear::load(&scope.child(name), input, output, Bias::No).await
+        };
         Ok(Self {
-            attention_norm: RmsNorm::load(&scope.child("layer.0.layer_norm"), "weight", width, EPS)
-                .await?,
-            q: Linear::load(&attention.child("q"), width, inner, Bias::No).await?,
-            k: Linear::load(&attention.child("k"), width, inner, Bias::No).await?,
-            v: Linear::load(&attention.child("v"), width, inner, Bias::No).await?,
-            o: Linear::load(&attention.child("o"), inner, width, Bias::No).await?,
-            feed_forward_norm: RmsNorm::load(
-                &scope.child("layer.1.layer_norm"),
-                "weight",
-                width,
-                EPS,
-            )
-            .await?,
-            wi_0: Linear::load(
-                &feed_forward.child("wi_0"),
-                width,
-                config.feed_forward_size,
-                Bias::No,
-            )
-            .await?,
-            wi_1: Linear::load(
-                &feed_forward.child("wi_1"),
-                width,
-                config.feed_forward_size,
-                Bias::No,
-            )
-            .await?,
-            wo: Linear::load(
-                &feed_forward.child("wo"),
-                config.feed_forward_size,
-                width,
-                Bias::No,
-            )
-            .await?,
+            attention_norm: norm("layer.0.layer_norm").await?,
+            q: linear("layer.0.SelfAttention.q", width, inner).await?,
+            k: linear("layer.0.SelfAttention.k", width, inner).await?,
+            v: linear("layer.0.SelfAttention.v", width, inner).await?,
+            o: linear("layer.0.SelfAttention.o", inner, width).await?,
+            feed_forward_norm: norm("layer.1.layer_norm").await?,
+            wi_0: linear("layer.1.DenseReluDense.wi_0", width, feed_forward).await?,
+            wi_1: linear("layer.1.DenseReluDense.wi_1", width, feed_forward).await?,
+            wo: linear("layer.1.DenseReluDense.wo", feed_forward, width).await?,
         })
     }
 

@@ -1,7 +1,7 @@
-//! Chat templates: the text that a chat model was trained to see around a user's words.
+//! Chat templates: the text around a user's words that a chat model was trained with.
 //!
 //! Templates are Jinja, as Hugging Face folders hold them, rendered by `minijinja` with
-//! transformers' settings. Left out: tools, documents, and Python methods on values.
+//! transformers' settings. Not supported: tools, documents, and Python methods on values.
 
 use minijinja::{Environment, ErrorKind, context};
 use serde::Serialize;
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Content {
-    /// A picture's place.
+    /// An image's place.
     Image,
     /// A video's place.
     Video,
@@ -33,7 +33,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// What the model said.
+    /// A turn of the model.
     pub fn assistant(answer: &str) -> Self {
         Self {
             role: "assistant".into(),
@@ -52,7 +52,7 @@ impl Message {
     }
 }
 
-/// Whether pictures are counted aloud (`Picture 1: `).
+/// Whether the template numbers images (`Picture 1: `).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VisionIds {
     /// They are.
@@ -61,7 +61,7 @@ pub enum VisionIds {
     Omit,
 }
 
-/// Qwen2.5-VL's turns: a default system prompt, one block a message, pads where pictures stand.
+/// Qwen2.5-VL's turns: a default system prompt, one block a message, pads where images stand.
 const QWEN2_5_VL: &str = "\
 {%- set pictures = namespace(seen=0) -%}
 {%- set videos = namespace(seen=0) -%}

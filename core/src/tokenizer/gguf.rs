@@ -12,7 +12,7 @@ const NORMAL: u64 = 1;
 const CONTROL: u64 = 3;
 const USER_DEFINED: u64 = 4;
 
-/// What a tokenizer is built from.
+/// The parts of a tokenizer.
 pub(super) struct Vocabulary {
     /// Ids by token.
     pub(super) vocab: Value,

@@ -1,17 +1,18 @@
-//! A picture as bands of rows: a large one passes through a layer band by band, each dropped when
-//! nothing looks at it any more, so that a layer holds its input and output but once together.
+//! An image as bands of rows, so that a layer never holds its whole input and its whole output at
+//! once.
 //!
-//! The result is the whole picture's: a 3x3 convolution sees the rows beside its band, and a
-//! GroupNorm the moments of all bands. Left out: cutting columns, which would save no memory.
+//! A large image passes through a layer band by band; each band is dropped after its last use. The
+//! result is that of the whole image: a 3x3 convolution sees the rows beside its band, and a
+//! GroupNorm the moments of all bands. Not supported: cutting columns, which would save no memory.
 
 use burn::tensor::{Tensor, TensorData};
 
 use crate::nn::GroupNorm;
 
-/// How many pixels pass through a layer at a time.
+/// The number of pixels that pass through a layer at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tiling {
-    /// All of a picture.
+    /// All pixels of an image.
     Whole,
     /// Bands of whole rows with about this many pixels each.
     Bands {
@@ -21,14 +22,14 @@ pub enum Tiling {
 }
 
 impl Tiling {
-    /// A picture with more pixels than this is decoded in bands.
+    /// An image with more pixels than this is decoded in bands.
     pub const LARGE: usize = 1_000_000;
 
-    /// Pixels of a large picture's bands: few enough to be a small part of it, many enough that the
+    /// Pixels of a large image's bands: few enough to be a small part of it, many enough that the
     /// two rows which a neighbour computes too are few.
     const PIXELS: usize = 64 * 1024;
 
-    /// What a picture of this size is decoded in.
+    /// The tiling for an image of this size.
     pub fn of(width: usize, height: usize) -> Self {
         match width * height > Self::LARGE {
             true => Self::Bands {
@@ -38,7 +39,7 @@ impl Tiling {
         }
     }
 
-    /// Pixels of a band of a picture with `all`.
+    /// Pixels of a band of an image with `all`.
     pub(super) fn pixels(self, all: usize) -> usize {
         match self {
             Self::Whole => all,
@@ -47,17 +48,17 @@ impl Tiling {
     }
 }
 
-/// A picture `[batch, channels, height, width]` as bands of rows from top to bottom, one at least.
+/// An image `[batch, channels, height, width]` as bands of rows from top to bottom, one at least.
 #[derive(Debug, Clone)]
 pub struct Bands(Vec<Tensor<4>>);
 
 impl Bands {
-    /// A picture in one band.
+    /// An image in one band.
     pub(super) fn whole(x: Tensor<4>) -> Self {
         Self(vec![x])
     }
 
-    /// The picture in one piece.
+    /// The image in one piece.
     pub fn join(mut self) -> Tensor<4> {
         match self.0.len() {
             1 => self.0.remove(0),
@@ -65,7 +66,7 @@ impl Bands {
         }
     }
 
-    /// Cut further, so that each band of a picture `scale` times as wide and high has at most as many
+    /// Cut further, so that each band of an image `scale` times as wide and high has at most as many
     /// pixels as `tiling` allows, but one row of this one at least.
     pub(super) fn cut(self, tiling: Tiling, scale: usize) -> Self {
         let cut = |band: Tensor<4>| {
@@ -144,7 +145,7 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// This band of what `layers` make of the picture: one 3x3 convolution, and pixel by pixel what
+    /// This band of what `layers` make of the image: one 3x3 convolution, and pixel by pixel what
     /// comes before it. Each row becomes `scale` rows.
     pub(super) fn convolve(
         self,

@@ -1,4 +1,4 @@
-//! What both halves of the autoencoder are made of.
+//! The blocks of both halves of the autoencoder.
 //!
 //! Source: black-forest-labs/flux `modules/autoencoder.py`; fields are its checkpoint's names.
 
@@ -6,10 +6,13 @@ use burn::tensor::Tensor;
 use x2i_shaders::Activation;
 
 use super::bands::{Bands, Tiling};
-use super::{EPS, OnPart};
+use super::on_part::OnPart;
 use crate::error::Result;
 use crate::nn::{Bias, Conv2d, GroupNorm, Linear, attention};
 use crate::weights::Scope;
+
+/// Epsilon of every GroupNorm.
+pub(super) const EPS: f64 = 1e-6;
 
 #[derive(Debug)]
 struct ResnetBlock {
@@ -136,7 +139,7 @@ pub(super) struct Level {
     resample: Option<Conv2d>, // downsample.conv or upsample.conv
 }
 
-/// Which way a level leads.
+/// The direction from a level to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Direction {
     Down,
@@ -144,6 +147,14 @@ pub(super) enum Direction {
 }
 
 impl Direction {
+    /// The prefix of the levels.
+    pub(super) fn levels(self) -> &'static str {
+        match self {
+            Self::Down => "down",
+            Self::Up => "up",
+        }
+    }
+
     /// The convolution's name.
     fn resample(self) -> &'static str {
         match self {
@@ -154,34 +165,32 @@ impl Direction {
 }
 
 impl Level {
+    /// Reads `resnets` blocks from `input` to `output` channels, and the way to the next level,
+    /// where there is one.
     pub(super) async fn load(
         scope: &Scope<'_>,
-        direction: Direction,
-        channels: (usize, usize),
-        blocks: usize,
+        [mut input, output]: [usize; 2],
+        resnets: usize,
         groups: usize,
-        resamples: bool,
+        next: Option<Direction>,
     ) -> Result<Self> {
-        let (mut input, output) = channels;
-        let mut block = Vec::with_capacity(blocks);
-        for index in 0..blocks {
-            block.push(
-                ResnetBlock::load(&scope.child("block").child(index), input, output, groups)
-                    .await?,
-            );
+        let mut block = Vec::with_capacity(resnets);
+        for index in 0..resnets {
+            let scope = scope.child("block").child(index);
+            block.push(ResnetBlock::load(&scope, input, output, groups).await?);
             input = output;
         }
-        let resample = match (resamples, direction) {
-            (false, _) => None,
-            (true, direction) => {
+        let resample = match next {
+            Some(direction) => {
                 let scope = scope.child(direction.resample());
                 Some(Conv2d::load(&scope, output, output, 3).await?)
             }
+            None => None,
         };
         Ok(Self { block, resample })
     }
 
-    /// `tiling` is that of what comes out; a picture on its way down stays whole.
+    /// `tiling` is that of the output; on the way down an image stays whole.
     pub(super) fn forward(&self, x: Bands, direction: Direction, tiling: Tiling) -> Bands {
         let x = self.block.iter().fold(x, |x, block| block.forward(x));
         match (&self.resample, direction) {

@@ -1,80 +1,86 @@
-//! Latents to pictures.
+//! The decoder: latents to images.
 
 use burn::tensor::Tensor;
 use x2i_shaders::Activation;
 
 use super::bands::{Bands, Tiling};
-use super::blocks::{Direction, Level, Mid};
-use super::{EPS, OnPart};
+use super::blocks::Direction;
+use super::half::Half;
+use super::on_part::OnPart;
 use crate::config::VaeConfig;
 use crate::error::Result;
-use crate::nn::{Conv2d, GroupNorm};
 use crate::weights::Scope;
 
-/// The second half.
+/// The second half of the autoencoder.
 #[derive(Debug)]
-pub(super) struct Decoder {
-    conv_in: Conv2d,
-    mid: Mid,
-    pub(super) up: Vec<Level>, // up.0 is the finest, and runs last
-    norm_out: GroupNorm,
-    conv_out: Conv2d,
+pub struct Vae {
+    half: Half,
+    config: VaeConfig,
 }
 
-impl Decoder {
-    pub(super) async fn load(config: &VaeConfig, scope: &Scope<'_>) -> Result<Self> {
-        let VaeConfig {
-            block_out_channels: channels,
-            norm_num_groups: groups,
-            ..
-        } = config;
-        let (first, last, levels) = (channels[0], channels[channels.len() - 1], channels.len());
-        let mut up = Vec::with_capacity(levels);
-        for index in 0..levels {
-            let io = (channels[(index + 1).min(levels - 1)], channels[index]);
-            let scope = scope.child("up").child(index);
-            up.push(
-                Level::load(
-                    &scope,
-                    Direction::Up,
-                    io,
-                    config.layers_per_block + 1,
-                    *groups,
-                    index > 0,
-                )
-                .await?,
-            );
-        }
+impl Vae {
+    /// The decoder's part of the checkpoint's names.
+    pub const DECODER: &str = "decoder";
+
+    /// Reads the decoder under `scope`.
+    ///
+    /// # Errors
+    /// [`crate::Error::MissingTensor`] or [`crate::Error::Shape`].
+    pub async fn load_decoder(config: &VaeConfig, scope: &Scope<'_>) -> Result<Self> {
+        let scope = scope.child(Self::DECODER);
         Ok(Self {
-            conv_in: Conv2d::load(&scope.child("conv_in"), config.latent_channels, last, 3).await?,
-            mid: Mid::load(&scope.child("mid"), last, *groups).await?,
-            up,
-            norm_out: GroupNorm::load(&scope.child("norm_out"), first, *groups, EPS).await?,
-            conv_out: Conv2d::load(&scope.child("conv_out"), first, 3, 3).await?,
+            half: Half::load(Direction::Up, config, &scope).await?,
+            config: config.clone(),
         })
     }
 
-    /// Latents -> pictures.
-    pub(super) async fn forward(
+    /// Parts that [`Vae::decode`] reports.
+    pub fn decoder_parts(&self) -> usize {
+        self.half.levels.len() + 3
+    }
+
+    /// Latents as the encoder gives them -> images `[batch, 3, height, width]` in -1..1; large ones
+    /// in bands.
+    ///
+    /// # Errors
+    /// The errors of `on_part`.
+    pub async fn decode(&self, latents: Tensor<4>, on_part: &mut impl OnPart) -> Result<Tensor<4>> {
+        let [_, _, height, width] = latents.dims();
+        let scale = self.config.downsampling();
+        let tiling = Tiling::of(width * scale, height * scale);
+        self.decode_in(tiling, latents, on_part).await
+    }
+
+    /// [`Vae::decode`] with the given bands; the image is the same but for roundings.
+    ///
+    /// # Errors
+    /// The errors of `on_part`.
+    pub async fn decode_in(
         &self,
-        z: Tensor<4>,
         tiling: Tiling,
+        latents: Tensor<4>,
         on_part: &mut impl OnPart,
     ) -> Result<Tensor<4>> {
-        let x = Bands::whole(self.conv_in.forward(z));
+        let half = &self.half;
+        let x = Bands::whole(half.conv_in.forward(latents));
         on_part("conv_in", &x).await?;
-        let mut x = self.mid.forward(x, on_part).await?;
-        for (index, level) in self.up.iter().enumerate().rev() {
+        let mut x = half.mid.forward(x, on_part).await?;
+        for (index, level) in half.levels.iter().enumerate().rev() {
             x = level.forward(x, Direction::Up, tiling);
             on_part(&format!("up.{index}"), &x).await?;
         }
-        let moments = x.moments(&self.norm_out);
-        let pictures = x.windows().map(|window| {
+        let moments = x.moments(&half.norm_out);
+        let images = x.windows().map(|window| {
             window.convolve(1, |x| {
-                let norm = self.norm_out.apply(x, moments.clone(), Activation::Silu);
-                self.conv_out.forward(norm)
+                let norm = half.norm_out.apply(x, moments.clone(), Activation::Silu);
+                half.conv_out.forward(norm)
             })
         });
-        Ok(Bands::from_iter(pictures).join())
+        Ok(Bands::from_iter(images).join())
+    }
+
+    /// The transformer's latents -> the decoder's.
+    pub fn unscale(&self, latents: Tensor<4>) -> Tensor<4> {
+        latents / self.config.scaling_factor + self.config.shift_factor
     }
 }

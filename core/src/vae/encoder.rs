@@ -1,79 +1,99 @@
-//! Pictures to the moments of their latents.
+//! The encoder: images to the distribution of their latents.
 
 use burn::tensor::{Tensor, activation};
 use x2i_shaders::Activation;
 
 use super::bands::{Bands, Tiling};
-use super::blocks::{Direction, Level, Mid};
-use super::{EPS, OnPart};
+use super::blocks::Direction;
+use super::half::Half;
+use super::on_part::OnPart;
 use crate::config::VaeConfig;
 use crate::error::Result;
-use crate::nn::{Conv2d, GroupNorm};
 use crate::weights::Scope;
 
-/// The first half.
+/// Range of the log-variance, as diffusers clamps it.
+const LOG_VARIANCE: (f32, f32) = (-30.0, 20.0);
+
+/// The first half of the autoencoder.
 #[derive(Debug)]
-pub(super) struct Encoder {
-    conv_in: Conv2d,
-    pub(super) down: Vec<Level>,
-    mid: Mid,
-    norm_out: GroupNorm,
-    conv_out: Conv2d,
+pub struct VaeEncoder {
+    half: Half,
+    config: VaeConfig,
 }
 
-impl Encoder {
-    pub(super) async fn load(config: &VaeConfig, scope: &Scope<'_>) -> Result<Self> {
-        let VaeConfig {
-            block_out_channels: channels,
-            norm_num_groups: groups,
-            ..
-        } = config;
-        let (first, last, levels) = (channels[0], channels[channels.len() - 1], channels.len());
-        let mut down = Vec::with_capacity(levels);
-        for index in 0..levels {
-            let io = (channels[index.saturating_sub(1)], channels[index]);
-            let scope = scope.child("down").child(index);
-            down.push(
-                Level::load(
-                    &scope,
-                    Direction::Down,
-                    io,
-                    config.layers_per_block,
-                    *groups,
-                    index + 1 < levels,
-                )
-                .await?,
-            );
-        }
+/// A Gaussian over latents, each `[batch, latent_channels, height/8, width/8]`.
+#[derive(Debug, Clone)]
+pub struct LatentDistribution {
+    /// The mean, and the mode.
+    pub mean: Tensor<4>,
+    /// Logarithm of the variance.
+    pub log_variance: Tensor<4>,
+}
+
+impl VaeEncoder {
+    /// The encoder's part of the checkpoint's names.
+    pub const PREFIX: &str = "encoder";
+
+    /// Reads the encoder under `scope`.
+    ///
+    /// # Errors
+    /// [`crate::Error::MissingTensor`] or [`crate::Error::Shape`].
+    pub async fn load(config: &VaeConfig, scope: &Scope<'_>) -> Result<Self> {
+        let scope = scope.child(Self::PREFIX);
         Ok(Self {
-            conv_in: Conv2d::load(&scope.child("conv_in"), 3, first, 3).await?,
-            down,
-            mid: Mid::load(&scope.child("mid"), last, *groups).await?,
-            norm_out: GroupNorm::load(&scope.child("norm_out"), last, *groups, EPS).await?,
-            conv_out: Conv2d::load(
-                &scope.child("conv_out"),
-                last,
-                2 * config.latent_channels,
-                3,
-            )
-            .await?,
+            half: Half::load(Direction::Down, config, &scope).await?,
+            config: config.clone(),
         })
     }
 
-    pub(super) async fn forward(
+    /// Parts that [`VaeEncoder::encode`] reports.
+    pub fn parts(&self) -> usize {
+        self.half.levels.len() + 4
+    }
+
+    /// Images `[batch, 3, height, width]` in -1..1 -> their latents' distribution, before scaling.
+    ///
+    /// # Errors
+    /// The errors of `on_part`.
+    pub async fn encode(
         &self,
-        x: Tensor<4>,
+        images: Tensor<4>,
         on_part: &mut impl OnPart,
-    ) -> Result<Tensor<4>> {
-        let mut x = Bands::whole(self.conv_in.forward(x));
+    ) -> Result<LatentDistribution> {
+        let moments = self.moments(images, on_part).await?;
+        let channels = self.config.latent_channels;
+        Ok(LatentDistribution {
+            mean: moments.clone().narrow(1, 0, channels),
+            log_variance: moments
+                .narrow(1, channels, channels)
+                .clamp(LOG_VARIANCE.0, LOG_VARIANCE.1),
+        })
+    }
+
+    /// Means, then log-variances: `[batch, 2 * latent_channels, height/8, width/8]`.
+    async fn moments(&self, images: Tensor<4>, on_part: &mut impl OnPart) -> Result<Tensor<4>> {
+        let half = &self.half;
+        let mut x = Bands::whole(half.conv_in.forward(images));
         on_part("conv_in", &x).await?;
-        for (index, level) in self.down.iter().enumerate() {
+        for (index, level) in half.levels.iter().enumerate() {
             x = level.forward(x, Direction::Down, Tiling::Whole);
             on_part(&format!("down.{index}"), &x).await?;
         }
-        let x = self.mid.forward(x, on_part).await?;
-        let x = self.norm_out.forward(x.join(), Activation::None);
+        let x = half.mid.forward(x, on_part).await?;
+        let x = half.norm_out.forward(x.join(), Activation::None);
         on_part("norm_out", &Bands::whole(x.clone())).await?;
-        Ok(self.conv_out.forward(activation::silu(x)))
+        Ok(half.conv_out.forward(activation::silu(x)))
+    }
+
+    /// The encoder's latents -> the transformer's.
+    pub fn scale(&self, latents: Tensor<4>) -> Tensor<4> {
+        (latents - self.config.shift_factor) * self.config.scaling_factor
+    }
+}
+
+impl LatentDistribution {
+    /// Latents of the distribution, chosen by `noise` of the mean's shape.
+    pub fn sample(self, noise: Tensor<4>) -> Tensor<4> {
+        self.mean + (self.log_variance * 0.5).exp() * noise
     }
 }

@@ -1,11 +1,11 @@
-//! Which frames of a video a model looks at.
+//! Sampling of a video's frames: which ones a model reads.
 //!
-//! Source: `smart_nframes` of `qwen_vl_utils` 0.0.8 (Qwen2.5-VL), and `encode_video` of X2I's
-//! `infer/inference_minicpm.py` (MiniCPM-o). Later releases of the former round down.
+//! Source: `smart_nframes` of `qwen_vl_utils` 0.0.8 (Qwen2.5-VL; later releases round down), and
+//! `encode_video` of X2I's `infer/inference_minicpm.py` (MiniCPM-o).
 
 use crate::error::{Error, Result};
 
-/// How frames are chosen.
+/// A rule that chooses frames.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Sampling {
     /// An even number of frames, evenly from the first to the last: Qwen2.5-VL's.
@@ -22,7 +22,7 @@ pub enum Sampling {
     },
 }
 
-/// Frames that a choice has, where there are so many, and the most of them.
+/// The least frames of a choice, where the video has so many, and the most.
 const EVEN_FRAMES: [usize; 2] = [4, 768];
 
 impl Sampling {

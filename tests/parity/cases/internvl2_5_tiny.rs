@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use x2i_core::config::{EncoderConfig, InternVl2_5Config, Padding, PaddingSide, PromptFormat};
 use x2i_core::encoders::internvl2_5::input::{Conversation, Inputs, Viewer};
 use x2i_core::encoders::internvl2_5::tiles::{Tiler, Tiles};
-use x2i_core::encoders::{EncodeOptions, Encoder, InternVl2_5};
+use x2i_core::encoders::{EncodeOptions, Encoder, Family, InternVl2_5};
 use x2i_core::request::{Conditioning, Part, Prompt};
 use x2i_core::{model, prompt};
 

@@ -1,21 +1,21 @@
-//! A prompt as the model takes it: the conversation's text, its token ids, and tiles.
+//! A prompt as InternVL2.5 reads it: the conversation's text and its tiles.
 //!
-//! Each picture stands in the text as one context token for every token that the vision tower will
-//! give. Pictures and frames are labelled as the model card does: several pictures `Image-1: `,
-//! frames of a video `Frame1: `. Source: X2I's `infer/inference_internvl.py`, the template
-//! `internvl2_5` of its `conversation.py`, and the model card for video.
+//! An image stands in the text as one context token for each of its tokens. Labels are the model
+//! card's: several images are `Image-1: ` and so on, frames of a video `Frame1: `. Source: X2I's
+//! `infer/inference_internvl.py`, the template `internvl2_5` of its `conversation.py`, and the
+//! model card for video.
 
 use super::tiles::{Tiler, Tiles};
 use crate::config::PromptFormat;
+use crate::encoders::options::resized;
 use crate::encoders::sequence::Sequence;
 use crate::error::{Error, Result};
 use crate::image::Image;
-use crate::image::resize::resize_bicubic;
 use crate::prompt::{self, Pictures};
 use crate::request::{Part, Prompt, joined_text};
 use crate::video::Video;
 
-/// What the model was told about itself in training: "You are InternVL (书生·万象), a multimodal
+/// The system prompt of training: "You are InternVL (书生·万象), a multimodal
 /// large language model by Shanghai AI Laboratory, Tsinghua University and partners."
 const SYSTEM: &str = "你是书生·万象，英文名是InternVL，是由上海人工智能实验室、清华大学及多家合作单位联合开发的多模态大语言模型。";
 /// The most frames of a video; the model card's `num_segments`.
@@ -23,32 +23,32 @@ const FRAMES: usize = 8;
 /// Stands for one token of the vision tower.
 pub const CONTEXT: &str = "<IMG_CONTEXT>";
 
-/// What the decoder and the vision tower read.
+/// The input of the decoder and of the vision tower.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Inputs {
     /// Ids, padding and positions.
     pub sequence: Sequence,
-    /// Pictures and frames in reading order.
+    /// Images and frames in reading order.
     pub tiles: Vec<Tiles>,
 }
 
-/// How pictures are shown.
+/// How images are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Viewer {
     /// Cuts them.
     pub tiler: Tiler,
     /// Tokens of one tile.
     pub tile_tokens: usize,
-    /// Pictures are first resized to this (width, height); frames of a video are not.
+    /// Images are first resized to this (width, height); frames of a video are not.
     pub input_image_size: Option<[usize; 2]>,
 }
 
-/// The text of a conversation, with the header of the answer at its end, and what it shows.
+/// The text of a conversation, which ends with the header of the answer, and its images.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Conversation {
     /// The text, context tokens included.
     pub text: String,
-    /// Pictures and frames in reading order.
+    /// Images and frames in reading order.
     pub tiles: Vec<Tiles>,
     viewer: Viewer,
 }
@@ -57,7 +57,7 @@ impl Conversation {
     /// Renders all turns of a prompt.
     ///
     /// # Errors
-    /// [`Error::Modality`] for sounds, [`Error::Image`] for a picture that can't be resized.
+    /// [`Error::Modality`] for sounds, [`Error::Image`] for an image that can't be resized.
     pub fn new(prompt: &Prompt, format: PromptFormat, viewer: Viewer) -> Result<Self> {
         let mut conversation = Self {
             text: format!("<|im_start|>system\n{SYSTEM}<|im_end|>\n"),
@@ -106,11 +106,8 @@ impl Conversation {
     }
 
     fn show_image(&mut self, image: &Image) -> Result<()> {
-        let tiler = self.viewer.tiler;
-        let tiles = match self.viewer.input_image_size {
-            Some([width, height]) => tiler.cut(&resize_bicubic(image, width, height)?)?,
-            None => tiler.cut(image)?,
-        };
+        let image = resized(image, self.viewer.input_image_size)?;
+        let tiles = self.viewer.tiler.cut(&image)?;
         self.show(tiles);
         Ok(())
     }
@@ -123,7 +120,7 @@ impl Conversation {
         Ok(())
     }
 
-    /// Appends a picture's line.
+    /// Appends an image's line.
     fn show(&mut self, tiles: Tiles) {
         self.text += "<img>";
         self.text += &CONTEXT.repeat(self.viewer.tile_tokens * tiles.count);
@@ -132,7 +129,7 @@ impl Conversation {
     }
 }
 
-/// The string behind all that is shown; none for plain words, which stand between it.
+/// The string after all images; empty for plain words, which stand between the images.
 fn words(parts: &[Part], format: PromptFormat) -> String {
     let is_text = |part: &Part| matches!(part, Part::Text(_));
     let text = parts.iter().any(is_text).then(|| joined_text(parts));
@@ -147,7 +144,7 @@ fn words(parts: &[Part], format: PromptFormat) -> String {
     }
 }
 
-/// Which of a video's frames are shown: all of a few, else the middles of equal stretches of it.
+/// The frames of a video that are shown: all of a few, else the middles of equal stretches.
 fn chosen_frames(frames: usize) -> Vec<usize> {
     if frames <= FRAMES {
         return (0..frames).collect();

@@ -1,9 +1,11 @@
-//! InternVL2.5: text, pictures and frames of video in, hidden states of all layers and an answer out.
+//! InternVL2.5: reads text, images and frames of video; gives hidden states of all layers and an
+//! answer.
 //!
-//! `input` makes the conversation's text, `tiles` cuts its pictures, `vision` and `projector` make
-//! tokens of tiles, the shared language model reads them and answers. Source: X2I's
-//! `model_internvl/internvl/modeling_internvl_chat.py` and `infer/inference_internvl.py`. Left out:
-//! the sizes whose decoder is InternLM2, which X2I has no aligners for, and batches of prompts.
+//! `input` renders the conversation, `tiles` cuts its images, `vision` and `projector` make tokens
+//! of tiles, and the shared language model reads them. Source: X2I's
+//! `model_internvl/internvl/modeling_internvl_chat.py` and `infer/inference_internvl.py`. Not
+//! supported: the sizes whose decoder is InternLM2, which X2I has no aligners for, and batches of
+//! prompts.
 
 pub mod input;
 mod positions;
@@ -11,22 +13,19 @@ pub mod projector;
 pub mod tiles;
 pub mod vision;
 
-#[cfg(test)]
-mod tests;
-
 use burn::tensor::{Tensor, TensorData};
 
 use self::input::{CONTEXT, Conversation, Inputs, Viewer};
 use self::projector::Projector;
 use self::tiles::{Tiler, Tiles};
 use self::vision::InternVit;
-use super::decoding::Decoding;
+use super::family::Family;
 use super::llm::Llm;
-use super::sequence::{PadWith, Padded, Positions, Sequence, pad};
-use super::{EncodeOptions, Encoded};
-use crate::config::{EncoderPart, InternVl2_5Config, Padding};
+use super::options::EncodeOptions;
+use super::sequence::{Padded, Positions, Sequence, pad};
+use crate::config::{Conditioning, EncoderPart, InternVl2_5Config, Padding};
 use crate::error::{Error, Field, Result};
-use crate::request::{Conditioning, OnProgress, Phase, Prompt, report};
+use crate::request::Prompt;
 use crate::tokenizer::Tokenizer;
 use crate::weights::Scope;
 
@@ -42,13 +41,11 @@ pub struct InternVl2_5 {
     context: u32,
 }
 
-impl InternVl2_5 {
-    /// Reads the vision tower, the projector, the decoder and its head.
-    ///
-    /// # Errors
-    /// [`Error::MissingTensor`], [`Error::Shape`], or [`Error::Config`] for a tokenizer without the
-    /// token that stands for a picture's.
-    pub async fn load(
+impl Family for InternVl2_5 {
+    type Config = InternVl2_5Config;
+    type Inputs = Inputs;
+
+    async fn load(
         config: &InternVl2_5Config,
         part: &EncoderPart,
         tokenizer: Tokenizer,
@@ -70,40 +67,16 @@ impl InternVl2_5 {
         })
     }
 
-    /// The vision tower.
-    pub fn vision_model(&self) -> &InternVit {
-        &self.vision_model
+    fn llm(&self) -> &Llm {
+        &self.llm
     }
 
-    /// From the vision tower to the decoder.
-    pub fn projector(&self) -> &Projector {
-        &self.projector
+    fn sequence(inputs: &Inputs) -> &Sequence {
+        &inputs.sequence
     }
 
-    /// See [`Encoder::encode`](super::Encoder::encode).
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn encode(
-        &self,
-        prompt: &Prompt,
-        options: &EncodeOptions,
-        on_progress: &mut impl OnProgress,
-    ) -> Result<Encoded> {
-        let inputs = self.prepare(prompt, options)?;
-        let mut before_layer = async || report(on_progress, Phase::Encode, 0, 1).await;
-        let embeddings = self.embed(&inputs, &mut before_layer).await?;
-        self.llm
-            .encode(embeddings, &inputs.sequence, options, on_progress)
-            .await
-    }
-
-    /// A prompt through the conversation's template, the tiler and the tokenizer. Where an answer is
-    /// asked for there is no padding: the model goes on from its last token.
-    ///
-    /// # Errors
-    /// As [`encode`](Self::encode), short of the device's.
-    pub fn prepare(&self, prompt: &Prompt, options: &EncodeOptions) -> Result<Inputs> {
+    /// There is no padding before an answer: the model goes on from the prompt's last token.
+    fn prepare(&self, prompt: &Prompt, options: &EncodeOptions) -> Result<Inputs> {
         let viewer = Viewer {
             tiler: Tiler::new(&self.config),
             tile_tokens: self.config.tile_tokens(),
@@ -117,11 +90,45 @@ impl InternVl2_5 {
         self.assemble(&shown.text, shown.tiles, padding)
     }
 
-    /// The same from a rendered text and tiles. Text is cut to the padding's length; what is shown is
-    /// not, and a prompt whose pictures reach beyond it is read whole.
+    async fn embed(
+        &self,
+        inputs: &Inputs,
+        before_layer: &mut impl AsyncFnMut() -> Result<()>,
+    ) -> Result<Tensor<3>> {
+        let mut pictures = Vec::with_capacity(inputs.tiles.len());
+        // One after the other: a layer's activations are then those of one image's tiles.
+        for tiles in &inputs.tiles {
+            let seen = self
+                .vision_model
+                .forward(self.pixel_tensor(tiles), before_layer)
+                .await?;
+            let tokens = self.projector.project(self.projector.pixel_shuffle(seen));
+            pictures.push(tokens.flatten::<2>(0, 1)); // [tiles * tokens, hidden]
+        }
+        let shown = match pictures.is_empty() {
+            true => vec![],
+            false => vec![(self.context, Tensor::cat(pictures, 0))],
+        };
+        Ok(self.llm.embed(&inputs.sequence.ids, shown))
+    }
+}
+
+impl InternVl2_5 {
+    /// The vision tower.
+    pub fn vision_model(&self) -> &InternVit {
+        &self.vision_model
+    }
+
+    /// From the vision tower to the decoder.
+    pub fn projector(&self) -> &Projector {
+        &self.projector
+    }
+
+    /// The inputs of a rendered text and its tiles. Text is cut to the padding's length; a prompt
+    /// whose images reach beyond that length is read whole.
     ///
     /// # Errors
-    /// As [`prepare`](Self::prepare).
+    /// As [`Family::prepare`].
     pub fn assemble(
         &self,
         text: &str,
@@ -138,13 +145,8 @@ impl InternVl2_5 {
             let last = ids.iter().rposition(|id| placeholders.contains(id));
             last.is_some_and(|last| last >= padding.max_length)
         };
-        let padding = match padding.filter(|padding| !reaches_beyond(padding)) {
-            Some(padding) => Some(PadWith {
-                padding,
-                token: self.llm.pad_token()?,
-            }),
-            None => None,
-        };
+        let padding = padding.filter(|padding| !reaches_beyond(padding));
+        let padding = self.llm.pad_with(padding)?;
         let Padded { ids, keep } = pad(ids, padding, &placeholders, self.llm.max_positions())?;
         Ok(Inputs {
             sequence: Sequence {
@@ -156,7 +158,7 @@ impl InternVl2_5 {
         })
     }
 
-    /// With nothing shown a context token is a token like any other, as in the reference.
+    /// Without images a context token is a token like any other, as in the reference.
     fn check_context(&self, ids: &[u32], tiles: &[Tiles]) -> Result<()> {
         let found = ids.iter().filter(|&&id| id == self.context).count();
         let shown: usize = tiles.iter().map(|tiles| tiles.count).sum();
@@ -170,48 +172,13 @@ impl InternVl2_5 {
         Ok(())
     }
 
-    /// Reads a prompt: its hidden states `[1, layers + 1, tokens, hidden]`, and what is needed to go on.
-    ///
-    /// # Errors
-    /// Whatever `before_layer` returns.
-    pub async fn read(
-        &self,
-        inputs: &Inputs,
-        before_layer: &mut impl AsyncFnMut() -> Result<()>,
-    ) -> Result<(Decoding<'_>, Tensor<4>)> {
-        let embeddings = self.embed(inputs, before_layer).await?;
-        self.llm
-            .read(embeddings, &inputs.sequence, before_layer)
-            .await
-    }
-
-    /// Token vectors `[1, tokens, hidden]`, with the projector's in place of context tokens.
-    async fn embed(
-        &self,
-        inputs: &Inputs,
-        before_layer: &mut impl AsyncFnMut() -> Result<()>,
-    ) -> Result<Tensor<3>> {
-        let mut pictures = Vec::with_capacity(inputs.tiles.len());
-        // One after the other: a layer's activations are then those of one picture's tiles.
-        for tiles in &inputs.tiles {
-            let seen = self
-                .vision_model
-                .forward(self.pixel_tensor(tiles), before_layer)
-                .await?;
-            let tokens = self.projector.project(self.projector.pixel_shuffle(seen));
-            pictures.push(tokens.flatten::<2>(0, 1)); // [tiles * tokens, hidden]
-        }
-        let shown = match pictures.is_empty() {
-            true => vec![],
-            false => vec![(self.context, Tensor::cat(pictures, 0))],
-        };
-        Ok(self.llm.embed(&inputs.sequence.ids, shown))
-    }
-
-    /// The pixels of one picture, `[tiles, 3, size, size]`.
+    /// The pixels of one image, `[tiles, 3, size, size]`.
     pub fn pixel_tensor(&self, tiles: &Tiles) -> Tensor<4> {
         let size = self.config.tile_size();
         let values = TensorData::new(tiles.pixel_values.clone(), [tiles.count, 3, size, size]);
         Tensor::from_data(values, self.llm.device())
     }
 }
+
+#[cfg(test)]
+mod tests;

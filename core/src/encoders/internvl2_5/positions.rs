@@ -1,13 +1,14 @@
-//! The vision tower's learned positions, stretched to another grid of patches where tiles are larger
-//! or smaller than those it was trained on.
+//! The vision tower's learned positions, resized for tiles of another size than in training.
 //!
-//! Source: `InternVisionEmbeddings._get_pos_embed`, which is PyTorch's bicubic `interpolate` without
-//! aligned corners and without antialiasing. Both axes are resized alike and one after the other, so
-//! each is a product with one small matrix.
+//! Source: `InternVisionEmbeddings._get_pos_embed`, which is PyTorch's bicubic `interpolate`
+//! without aligned corners and without antialiasing. Each axis is resized by a product with the
+//! same small matrix.
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-/// PyTorch's bicubic coefficient; PIL's is -0.5.
+use crate::image::cubic::cubic;
+
+/// PyTorch's bicubic coefficient.
 const A: f64 = -0.75;
 
 /// Positions `[1, 1 + side², hidden]` of a class token and of patches row by row, for `grid` by
@@ -44,29 +45,17 @@ fn bicubic_matrix(from: usize, to: usize, device: &Device) -> Tensor<2> {
             let place = source.floor() as i64 + tap;
             // Beyond the border its own value goes on.
             let inside = place.clamp(0, from as i64 - 1) as usize;
-            row[inside] += cubic(source - place as f64) as f32;
+            row[inside] += cubic(source - place as f64, A) as f32;
         }
     }
     Tensor::from_data(TensorData::new(matrix, [to, from]), device)
-}
-
-/// Keys' cubic.
-fn cubic(x: f64) -> f64 {
-    let x = x.abs();
-    if x < 1.0 {
-        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
-    } else if x < 2.0 {
-        (((x - 5.0) * x + 8.0) * x - 4.0) * A
-    } else {
-        0.0
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What f32 leaves of the sums of a few products below 2.
+    /// The rounding of f32 in sums of a few products below 2.
     const TOLERANCE: f32 = 2e-6;
 
     /// A class token of 9, then `sin(0.7 i)` over `side * side` patches of two channels.

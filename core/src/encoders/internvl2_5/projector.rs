@@ -1,7 +1,7 @@
-//! From the vision tower to the decoder: neighbouring patches become one token of its width.
+//! The projector from the vision tower to the decoder: neighbouring patches become one token.
 //!
-//! Source: `pixel_shuffle` (version 2) and `mlp1` of X2I's `modeling_internvl_chat.py`. Left out:
-//! version 1, which transposes the picture.
+//! Source: `pixel_shuffle` (version 2) and `mlp1` of X2I's `modeling_internvl_chat.py`. Not
+//! supported: version 1, which transposes the image.
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::gelu;

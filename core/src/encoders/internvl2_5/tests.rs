@@ -2,148 +2,111 @@
 //! reference's numbers for what the golden model has not: RMSNorm, norms of q and k, no bias, a
 //! stretched position embedding.
 
-use std::ops::ControlFlow;
-use std::sync::Arc;
-
 use burn::tensor::Device;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::Image;
-use crate::config::{
-    EncoderConfig, GenerationConfig, InternVitConfig, PaddingSide, PreprocessorConfig, PromptFormat,
+use crate::config::{EncoderConfig, InternVitConfig, PaddingSide};
+use crate::encoders::tests::{
+    EXACT, Named, assert_close, decoder_layer, encode, image, loaded, named, options, part,
+    stopped, tokenizer, weights,
 };
 use crate::request::Part;
 use crate::video::Video;
-use crate::weights::{Component, MemorySource, Weights};
+use crate::weights::{Component, Weights};
 
 const HIDDEN: usize = 8;
 const LAYERS: usize = 2;
 /// Letters, the space, six special tokens.
 const VOCABULARY: usize = 33;
+const SPECIAL: [&str; 6] = [
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<img>",
+    "</img>",
+    CONTEXT,
+];
 
 /// Names and shapes of a vision tower of two layers.
-fn vision_shapes(
-    norm_type: &str,
-    qk_normalization: bool,
-    qkv_bias: bool,
-) -> Vec<(String, Vec<usize>)> {
-    let mut shapes = vec![
-        ("embeddings.class_embedding".to_owned(), vec![1, 1, 8]),
-        ("embeddings.position_embedding".to_owned(), vec![1, 17, 8]),
-        (
-            "embeddings.patch_embedding.weight".to_owned(),
-            vec![8, 3, 2, 2],
-        ),
-        ("embeddings.patch_embedding.bias".to_owned(), vec![8]),
-    ];
+fn vision_shapes(norm_type: &str, qk_normalization: bool, qkv_bias: bool) -> Vec<Named> {
+    let mut shapes = named(
+        "vision_model.embeddings",
+        &[
+            ("class_embedding", &[1, 1, 8]),
+            ("position_embedding", &[1, 17, 8]),
+            ("patch_embedding.weight", &[8, 3, 2, 2]),
+            ("patch_embedding.bias", &[8]),
+        ],
+    );
     for layer in 0..2 {
-        let mut push = |name: &str, shape: &[usize]| {
-            shapes.push((format!("encoder.layers.{layer}.{name}"), shape.to_vec()));
-        };
-        for norm in ["norm1", "norm2"] {
-            push(&format!("{norm}.weight"), &[8]);
-            if norm_type == "layer_norm" {
-                push(&format!("{norm}.bias"), &[8]);
-            }
+        let mut rows: Vec<(&str, &[usize])> = vec![("norm1.weight", &[8]), ("norm2.weight", &[8])];
+        if norm_type == "layer_norm" {
+            rows.extend([("norm1.bias", &[8][..]), ("norm2.bias", &[8])]);
         }
         if qk_normalization {
-            push("attn.q_norm.weight", &[8]);
-            push("attn.k_norm.weight", &[8]);
+            rows.extend([
+                ("attn.q_norm.weight", &[8][..]),
+                ("attn.k_norm.weight", &[8]),
+            ]);
         }
         if qkv_bias {
-            push("attn.qkv.bias", &[24]);
+            rows.push(("attn.qkv.bias", &[24]));
         }
-        push("attn.qkv.weight", &[24, 8]);
-        push("attn.proj.weight", &[8, 8]);
-        push("attn.proj.bias", &[8]);
-        push("mlp.fc1.weight", &[12, 8]);
-        push("mlp.fc1.bias", &[12]);
-        push("mlp.fc2.weight", &[8, 12]);
-        push("mlp.fc2.bias", &[8]);
-        push("ls1", &[8]);
-        push("ls2", &[8]);
+        rows.extend([
+            ("attn.qkv.weight", &[24, 8][..]),
+            ("attn.proj.weight", &[8, 8]),
+            ("attn.proj.bias", &[8]),
+            ("mlp.fc1.weight", &[12, 8]),
+            ("mlp.fc1.bias", &[12]),
+            ("mlp.fc2.weight", &[8, 12]),
+            ("mlp.fc2.bias", &[8]),
+            ("ls1", &[8]),
+            ("ls2", &[8]),
+        ]);
+        shapes.extend(named(
+            &format!("vision_model.encoder.layers.{layer}"),
+            &rows,
+        ));
     }
     shapes
 }
 
 /// Names and shapes of the whole model.
-fn shapes() -> Vec<(String, Vec<usize>)> {
-    let vision = vision_shapes("layer_norm", false, true).into_iter();
-    let mut shapes: Vec<_> = vision
-        .map(|(name, shape)| (format!("vision_model.{name}"), shape))
-        .collect();
-    let mut push = |name: String, shape: &[usize]| shapes.push((name, shape.to_vec()));
-    push("mlp1.0.weight".into(), &[32]);
-    push("mlp1.0.bias".into(), &[32]);
-    push("mlp1.1.weight".into(), &[HIDDEN, 32]);
-    push("mlp1.1.bias".into(), &[HIDDEN]);
-    push("mlp1.3.weight".into(), &[HIDDEN, HIDDEN]);
-    push("mlp1.3.bias".into(), &[HIDDEN]);
-    let model = "language_model.model";
-    push(
-        format!("{model}.embed_tokens.weight"),
-        &[VOCABULARY, HIDDEN],
-    );
-    push(format!("{model}.norm.weight"), &[HIDDEN]);
-    push(
-        "language_model.lm_head.weight".into(),
-        &[VOCABULARY, HIDDEN],
-    );
+fn shapes() -> Vec<Named> {
+    let mut shapes = vision_shapes("layer_norm", false, true);
+    shapes.extend(named(
+        "mlp1",
+        &[
+            ("0.weight", &[32]),
+            ("0.bias", &[32]),
+            ("1.weight", &[HIDDEN, 32]),
+            ("1.bias", &[HIDDEN]),
+            ("3.weight", &[HIDDEN, HIDDEN]),
+            ("3.bias", &[HIDDEN]),
+        ],
+    ));
+    shapes.extend(named(
+        "language_model",
+        &[
+            ("model.embed_tokens.weight", &[VOCABULARY, HIDDEN]),
+            ("model.norm.weight", &[HIDDEN]),
+            ("lm_head.weight", &[VOCABULARY, HIDDEN]),
+        ],
+    ));
     for layer in 0..LAYERS {
-        for (name, shape) in [
-            ("input_layernorm.weight", &[HIDDEN][..]),
-            ("post_attention_layernorm.weight", &[HIDDEN]),
-            ("self_attn.q_proj.weight", &[HIDDEN, HIDDEN]),
-            ("self_attn.q_proj.bias", &[HIDDEN]),
-            ("self_attn.k_proj.weight", &[4, HIDDEN]),
-            ("self_attn.k_proj.bias", &[4]),
-            ("self_attn.v_proj.weight", &[4, HIDDEN]),
-            ("self_attn.v_proj.bias", &[4]),
-            ("self_attn.o_proj.weight", &[HIDDEN, HIDDEN]),
-            ("mlp.gate_proj.weight", &[12, HIDDEN]),
-            ("mlp.up_proj.weight", &[12, HIDDEN]),
-            ("mlp.down_proj.weight", &[HIDDEN, 12]),
-        ] {
-            push(format!("{model}.layers.{layer}.{name}"), shape);
-        }
+        let prefix = format!("language_model.model.layers.{layer}");
+        shapes.extend(decoder_layer(&prefix, HIDDEN, 4, 12));
     }
     shapes
 }
 
-/// A safetensors file of those shapes: `0.4 sin(0.61 i + bytes of the name without its tower)`.
-fn weights(shapes: Vec<(String, Vec<usize>)>) -> Weights {
-    let (mut header, mut values) = (serde_json::Map::new(), Vec::<u8>::new());
-    for (name, shape) in shapes {
-        let start = values.len();
-        let phase = name.strip_prefix("vision_model.").unwrap_or(&name).len() as f64;
-        for i in 0..shape.iter().product::<usize>() {
-            let value = (i as f64 * 0.61 + phase).sin() as f32 * 0.4;
-            values.extend(value.to_le_bytes());
-        }
-        let record =
-            json!({ "dtype": "F32", "shape": shape, "data_offsets": [start, values.len()] });
-        header.insert(name, record);
-    }
-    let header = serde_json::to_vec(&header).unwrap();
-    let file = [&(header.len() as u64).to_le_bytes()[..], &header, &values].concat();
-    let source = Arc::new(MemorySource::new("tiny.safetensors", file));
-    pollster::block_on(Weights::open("tiny", Component::InternVl2_5, vec![source])).unwrap()
-}
-
-/// Letters are tokens; 26 is the space, 27 pads. What has no token (the system's words) is dropped.
-fn tokenizer() -> Tokenizer {
-    let letters = ('a'..='z').chain(['Ġ']).enumerate();
-    let vocab: serde_json::Map<_, _> = letters
-        .map(|(id, letter)| (letter.to_string(), json!(id)))
-        .collect();
-    let special = |content: &str| json!({ "content": content, "special": true });
-    let added = json!({ "added_tokens_decoder": {
-        "27": special("<|endoftext|>"), "28": special("<|im_start|>"), "29": special("<|im_end|>"),
-        "30": special("<img>"), "31": special("</img>"), "32": special(CONTEXT),
-    } });
-    let [vocab, added] = [json!(vocab), added].map(|json| serde_json::to_vec(&json).unwrap());
-    Tokenizer::from_vocab_and_merges("", &vocab, b"", Some(&added)).unwrap()
+/// Waves: `0.4 sin(0.61 i + bytes of the name without its tower)`.
+fn waves(tensors: Vec<Named>) -> Weights {
+    weights(Component::InternVl2_5, tensors, |name, index, _| {
+        let phase = name.strip_prefix("vision_model.").unwrap_or(name).len() as f64;
+        (index as f64 * 0.61 + phase).sin() as f32 * 0.4
+    })
 }
 
 fn vision_config() -> Value {
@@ -165,28 +128,8 @@ fn model() -> InternVl2_5 {
         "vision_config": vision_config(),
     });
     let config = InternVl2_5Config::from_json("config.json", config).unwrap();
-    let part = EncoderPart {
-        config: EncoderConfig::InternVl2_5(config.clone()),
-        weights: vec![],
-        tokenizer: "tokenizer.json".into(),
-        chat_template: None,
-        preprocessor: PreprocessorConfig::default(),
-        generation: GenerationConfig::default(),
-    };
-    let (weights, device) = (weights(shapes()), Device::flex());
-    let scope = weights.scope(&device);
-    pollster::block_on(InternVl2_5::load(&config, &part, tokenizer(), &scope)).unwrap()
-}
-
-fn options(conditioning: Conditioning) -> EncodeOptions {
-    EncodeOptions {
-        conditioning,
-        prompt_format: PromptFormat::Plain,
-        padding: None,
-        input_image_size: None,
-        max_new_tokens: 5,
-        seed: 1,
-    }
+    let part = part(EncoderConfig::InternVl2_5(config.clone()));
+    loaded(&config, &part, tokenizer(&SPECIAL), &waves(shapes()))
 }
 
 fn padded(max_length: usize) -> EncodeOptions {
@@ -199,25 +142,9 @@ fn padded(max_length: usize) -> EncodeOptions {
     }
 }
 
-fn encode(model: &InternVl2_5, prompt: &Prompt, options: &EncodeOptions) -> Result<Encoded> {
-    let mut go = async |_| ControlFlow::Continue(());
-    pollster::block_on(model.encode(prompt, options, &mut go))
-}
-
-/// A picture of `width` by 8 pixels: one tile for every 8 of width, and the thumbnail.
-fn image(width: usize) -> Image {
-    let pixels = (0..width * 8 * 3).map(|i| (i * 7 % 256) as u8).collect();
-    Image::new(width, 8, pixels).unwrap()
-}
-
+/// An image of `width` by 8 pixels (one tile for every 8 of width, and the thumbnail), then text.
 fn with_picture(width: usize, text: &str) -> Prompt {
-    Prompt::new(vec![Part::Image(image(width)), Part::Text(text.into())])
-}
-
-fn assert_close<const D: usize>(ours: Tensor<D>, expected: Tensor<D>) {
-    assert_eq!(ours.dims(), expected.dims());
-    let worst: f32 = (ours - expected).abs().max().into_scalar();
-    assert!(worst < 1e-5, "{worst}");
+    Prompt::new(vec![Part::Image(image(width, 8)), Part::Text(text.into())])
 }
 
 #[test]
@@ -265,9 +192,14 @@ fn the_pictures_tokens_stand_in_place_of_the_placeholders() {
     assert_close(
         embedded.clone().narrow(1, start, 12),
         tokens.reshape([1, 12, HIDDEN]),
+        EXACT,
     );
     let text = model.llm.embed(&inputs.sequence.ids, vec![]);
-    assert_close(embedded.narrow(1, 0, start), text.narrow(1, 0, start));
+    assert_close(
+        embedded.narrow(1, 0, start),
+        text.narrow(1, 0, start),
+        EXACT,
+    );
 }
 
 /// Channel `10 * row + column` of a grid of 4 x 4 patches, behind a class token.
@@ -298,7 +230,11 @@ fn padding_on_the_right_leaves_the_prompts_states_alone() {
     let whole = encode(&model, &prompt, &padded(60)).unwrap().hidden_states;
     let plain = encode(&model, &prompt, &options(Conditioning::Prompt)).unwrap();
     assert_eq!(whole.dims()[2], 60);
-    assert_close(whole.narrow(2, 0, plain.prompt_tokens), plain.hidden_states);
+    assert_close(
+        whole.narrow(2, 0, plain.prompt_tokens),
+        plain.hidden_states,
+        EXACT,
+    );
 }
 
 #[test]
@@ -313,7 +249,7 @@ fn an_answer_goes_on_from_the_prompt_and_not_from_its_padding() {
     };
     let (padded, plain) = (answer(padded(60).padding), answer(None));
     assert_eq!(padded.answer, plain.answer);
-    assert_close(padded.hidden_states, plain.hidden_states);
+    assert_close(padded.hidden_states, plain.hidden_states, EXACT);
 }
 
 #[test]
@@ -322,7 +258,7 @@ fn words_are_cut_and_pictures_are_not() {
     let tokens = |prompt: &Prompt| encode(&model, prompt, &padded(40)).unwrap().prompt_tokens;
     assert_eq!(tokens(&Prompt::text("a".repeat(100))), 40);
     assert_eq!(tokens(&with_picture(8, &"a".repeat(60))), 40);
-    let frames = Video::new(vec![image(8); 8], 1.0).unwrap();
+    let frames = Video::new(vec![image(8, 8); 8], 1.0).unwrap();
     let video = Prompt::new(vec![Part::Video(frames)]);
     let whole = encode(&model, &video, &options(Conditioning::Prompt)).unwrap();
     assert!(whole.prompt_tokens > 40);
@@ -346,7 +282,7 @@ fn prompts_that_do_not_fit_are_refused_with_numbers() {
         twice.starts_with("prompt: has 5 <IMG_CONTEXT> for the 4 tokens of its pictures"),
         "{twice}"
     );
-    // Without pictures it is a token like any other.
+    // Without images it is a token like any other.
     let alone = encode(
         &model,
         &Prompt::text(CONTEXT),
@@ -360,18 +296,9 @@ fn breaking_cancels_before_the_next_layer() {
     let (model, prompt) = (model(), with_picture(16, "ab"));
     // Two layers of the tower, two of the decoder, and the end.
     for allowed in 0..6 {
-        let mut heard = 0;
-        let mut stop = async |_| {
-            heard += 1;
-            match heard > allowed {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            }
-        };
         let options = options(Conditioning::Prompt);
-        let outcome = pollster::block_on(model.encode(&prompt, &options, &mut stop));
-        assert_eq!(matches!(outcome, Err(Error::Cancelled)), allowed < 5);
-        assert_eq!(heard, (allowed + 1).min(5));
+        let (cancelled, heard) = stopped(&model, &prompt, &options, allowed);
+        assert_eq!((cancelled, heard), (allowed < 5, (allowed + 1).min(5)));
     }
 }
 
@@ -389,9 +316,8 @@ fn both_kinds_of_tower_match_the_reference() {
         config["qk_normalization"] = json!(qk_norm);
         config["qkv_bias"] = json!(bias);
         let config: InternVitConfig = serde_json::from_value(config).unwrap();
-        let shapes = vision_shapes(norm_type, qk_norm, bias).into_iter();
-        let shapes = shapes.map(|(name, shape)| (format!("vision_model.{name}"), shape));
-        let (weights, device) = (weights(shapes.collect()), Device::flex());
+        let weights = waves(vision_shapes(norm_type, qk_norm, bias));
+        let device = Device::flex();
         let scope = weights.scope(&device).child("vision_model");
         let size = tower.size;
         let loaded = pollster::block_on(InternVit::load(&config, size / 2, &scope)).unwrap();

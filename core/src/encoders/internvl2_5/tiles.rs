@@ -1,23 +1,24 @@
-//! Pictures as square tiles: what the vision tower reads.
+//! Images as square tiles, which the vision tower reads.
 //!
-//! A picture is resized to the grid of tiles whose shape is nearest to its own, cut row by row, and
-//! shown once more as a whole when it has several tiles. Source: `dynamic_preprocess` and
-//! `build_transform` of X2I's `utils/internvl_util.py`, which are the model card's. The candidates
-//! there come out of a Python set, sorted by area only; from one tile up, no picture lies half-way
-//! between two neighbouring shapes of equal area, so the set's order decides nothing (a test below).
-//! Left out: choosing frames of a video.
+//! An image is resized to the grid of tiles whose aspect ratio is nearest to its own and cut row by
+//! row; an image of several tiles is also shown as a whole. Source: `dynamic_preprocess` and
+//! `build_transform` of X2I's `utils/internvl_util.py`, which are the model card's. The reference
+//! takes the candidate grids from a Python set, sorted by area only. That order decides nothing: no
+//! image of one tile or more is half-way between two neighbouring ratios of equal area (a test
+//! below). Not here: choosing frames of a video (`input`).
 
 use crate::config::InternVl2_5Config;
 use crate::error::Result;
 use crate::image::Image;
+use crate::image::normalize::Normalizer;
 use crate::image::resize::resize_bicubic;
 
 /// ImageNet's mean of each channel in 0..1.
-const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+const MEAN: [f64; 3] = [0.485, 0.456, 0.406];
 /// ImageNet's deviation of each channel.
-const DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
+const DEVIATION: [f64; 3] = [0.229, 0.224, 0.225];
 
-/// One picture.
+/// One image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tiles {
     /// `[count, 3, size, size]`, normalized; the thumbnail is the last.
@@ -26,19 +27,19 @@ pub struct Tiles {
     pub count: usize,
 }
 
-/// Cuts pictures into tiles.
+/// Cuts images into tiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tiler {
     /// Pixels of a tile's side.
     pub size: usize,
-    /// The most tiles of a picture, its thumbnail aside.
+    /// The most tiles of an image, its thumbnail aside.
     pub most: usize,
-    /// Whether a picture of several tiles is also shown as a whole.
+    /// Whether an image of several tiles is also shown as a whole.
     pub thumbnail: bool,
 }
 
 impl Tiler {
-    /// As the config says.
+    /// The tiler of a config.
     pub fn new(config: &InternVl2_5Config) -> Self {
         Self {
             size: config.tile_size(),
@@ -47,10 +48,10 @@ impl Tiler {
         }
     }
 
-    /// The tiles of one picture.
+    /// The tiles of one image.
     ///
     /// # Errors
-    /// [`crate::Error::Image`] when the grid is too large a picture.
+    /// [`crate::Error::Image`] when the grid is too large an image.
     pub fn cut(&self, image: &Image) -> Result<Tiles> {
         let [columns, rows] = self.grid(image.width(), image.height());
         let whole = resize_bicubic(image, columns * self.size, rows * self.size)?;
@@ -58,19 +59,20 @@ impl Tiler {
             pixel_values: Vec::with_capacity(self.count([columns, rows]) * 3 * self.size.pow(2)),
             count: 0,
         };
+        let normalizer = Normalizer::new(MEAN, DEVIATION, |byte| f32::from(byte) / 255.0);
         for row in 0..rows {
             for column in 0..columns {
-                self.push(&mut tiles, &whole, [column, row]);
+                self.push(&mut tiles, &whole, [column, row], &normalizer);
             }
         }
         if self.count([columns, rows]) > columns * rows {
             let small = resize_bicubic(image, self.size, self.size)?;
-            self.push(&mut tiles, &small, [0, 0]);
+            self.push(&mut tiles, &small, [0, 0], &normalizer);
         }
         Ok(tiles)
     }
 
-    /// A picture as one tile, as a frame of a video is shown.
+    /// An image as one tile, as a frame of a video is shown.
     ///
     /// # Errors
     /// As [`cut`](Self::cut).
@@ -79,7 +81,7 @@ impl Tiler {
         single.cut(image)
     }
 
-    /// Columns and rows of a picture's tiles.
+    /// Columns and rows of an image's tiles.
     pub fn grid(&self, width: usize, height: usize) -> [usize; 2] {
         let aspect = width as f64 / height as f64;
         let area = width as f64 * height as f64;
@@ -87,7 +89,7 @@ impl Tiler {
         for [columns, rows] in grids(self.most) {
             let difference = (aspect - columns as f64 / rows as f64).abs();
             let tiles = (columns * rows) as f64;
-            // Of two grids as near, the larger one, unless it would more than double the pixels.
+            // Of two equally near grids the larger one, unless it would more than double the pixels.
             let larger = difference == nearest.1 && area > 0.5 * self.size.pow(2) as f64 * tiles;
             if difference < nearest.1 || larger {
                 nearest = ([columns, rows], difference);
@@ -102,16 +104,19 @@ impl Tiler {
         tiles + usize::from(self.thumbnail && tiles > 1)
     }
 
-    /// Appends the tile at a column and row of `picture`, channel by channel.
-    fn push(&self, tiles: &mut Tiles, picture: &Image, [column, row]: [usize; 2]) {
+    /// Appends the tile at a column and row of `image`, channel by channel.
+    fn push(
+        &self,
+        tiles: &mut Tiles,
+        image: &Image,
+        [column, row]: [usize; 2],
+        normalizer: &Normalizer,
+    ) {
+        let [columns, rows] = [column, row].map(|at| at * self.size..(at + 1) * self.size);
         for channel in 0..3 {
-            let normalized =
-                |byte: &u8| (f32::from(*byte) / 255.0 - MEAN[channel]) / DEVIATION[channel];
-            for y in row * self.size..(row + 1) * self.size {
-                let start = (y * picture.width() + column * self.size) * 3;
-                let line = &picture.pixels()[start..start + self.size * 3];
-                let bytes = line.iter().skip(channel).step_by(3);
-                tiles.pixel_values.extend(bytes.map(normalized));
+            for y in rows.clone() {
+                let line = normalizer.line(image, channel, y, columns.clone());
+                tiles.pixel_values.extend(line);
             }
         }
         tiles.count += 1;
@@ -141,7 +146,7 @@ mod tests {
         }
     }
 
-    /// A picture whose red is the column, green the row, blue 7.
+    /// An image whose red is the column, green the row, blue 7.
     fn places(width: usize, height: usize) -> Image {
         let pixels = (0..height).flat_map(|y| (0..width).flat_map(move |x| [x as u8, y as u8, 7]));
         Image::new(width, height, pixels.collect()).unwrap()
@@ -151,7 +156,9 @@ mod tests {
     fn bytes(tiles: &Tiles, size: usize, tile: usize, channel: usize) -> Vec<u8> {
         let plane = (tile * 3 + channel) * size * size;
         let values = &tiles.pixel_values[plane..plane + size * size];
-        let byte = |value: &f32| ((value * DEVIATION[channel] + MEAN[channel]) * 255.0).round();
+        let byte = |&value: &f32| {
+            ((f64::from(value) * DEVIATION[channel] + MEAN[channel]) * 255.0).round()
+        };
         values.iter().map(|value| byte(value) as u8).collect()
     }
 
@@ -194,7 +201,7 @@ mod tests {
         assert_eq!(tiler.grid(1, 100_000), [1, 12]);
     }
 
-    /// Only a tie between equal areas could ask for the set's order, and ties are between
+    /// Only a tie between equal areas would depend on the set's order, and ties are between
     /// neighbours: a shape in between would be nearer than both.
     #[test]
     fn no_two_neighbouring_shapes_have_an_area_in_common() {

@@ -1,9 +1,9 @@
 //! The vision tower, InternViT: tiles to vectors of patches.
 //!
 //! Each tile is a sequence of its own: a class token, then its patches row by row, with learned
-//! positions; every layer scales what attention and MLP add. No norm stands at the end. Source:
-//! X2I's `model_internvl/internvl/modeling_intern_vit.py`. Left out: dropout, stochastic depth, and
-//! the layers before the last as outputs.
+//! positions. Every layer scales the outputs of its attention and its MLP; there is no final norm.
+//! Source: X2I's `model_internvl/internvl/modeling_intern_vit.py`. Not supported: dropout,
+//! stochastic depth, and outputs of layers before the last.
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::gelu;
@@ -41,7 +41,7 @@ impl InternVit {
     /// Pixels `[tiles, 3, size, size]` -> `[tiles, 1 + patches, hidden]`.
     ///
     /// # Errors
-    /// Whatever `before_layer` returns: it is asked before every layer, so that a caller can stop.
+    /// The errors of `before_layer`, which is called before every layer, so that a caller can stop.
     pub async fn forward(
         &self,
         pixel_values: Tensor<4>,

@@ -1,8 +1,9 @@
-//! The audio tower: Whisper's encoder, a projection, and an average of neighbouring frames.
+//! The audio tower: Whisper's encoder, a projection, and an average over neighbouring frames.
 //!
-//! A frame hears its own second and all before it, so that a stream could be heard as it comes.
-//! Sounds are heard in clips of at most 30 s, all laid into silence as long as the longest. Source: `get_audio_embedding` and
-//! `MiniCPMWhisperEncoder` of X2I's `minicpm/modeling_minicpmo.py`. Left out: the cache for streams.
+//! A frame attends to its own second and to all before it, as in streaming. Sounds are read in
+//! clips of at most 30 s, each padded with silence to the longest. Source: `get_audio_embedding`
+//! and `MiniCPMWhisperEncoder` of X2I's `minicpm/modeling_minicpmo.py`. Not supported: the cache
+//! for streams.
 
 use burn::tensor::activation::{gelu, relu};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -83,7 +84,7 @@ impl AudioTower {
     /// since the published code hears all clips of a prompt as long as the longest.
     ///
     /// # Errors
-    /// Whatever `before_layer` returns: it is asked before every layer, so that a caller can stop.
+    /// The errors of `before_layer`, which is called before every layer, so that a caller can stop.
     pub async fn forward(
         &self,
         mel: &Mel,
@@ -123,7 +124,7 @@ impl AudioTower {
         x + positions.unsqueeze()
     }
 
-    /// What the two convolutions give before their activation, `[1, longest, width]` and
+    /// Outputs of the two convolutions before their activation, `[1, longest, width]` and
     /// `[1, longest / 2, width]`.
     ///
     /// # Panics
@@ -141,7 +142,8 @@ impl AudioTower {
         [first.clone(), self.conv2.forward(gelu(first))]
     }
 
-    /// What the frames of a clip of `frames` mel frames hear, `[1, 1, longest / 2, longest / 2]`.
+    /// The attention mask of a clip of `frames` mel frames, `[1, 1, longest / 2, longest / 2]`; none
+    /// where every frame attends to all.
     ///
     /// The published code compares places of the tower's frames with a length in mel frames, twice
     /// as many: half of the silence behind a clip is heard. The weights know it so.

@@ -1,7 +1,6 @@
-//! The transformer block that both towers are made of: a norm before the attention and another
-//! before the MLP.
+//! The pre-norm transformer block of both towers.
 //!
-//! SigLIP's and Whisper's differ in names, activation and the key's bias alone. Source: X2I's
+//! SigLIP's and Whisper's differ only in names, activation and the key's bias. Source: X2I's
 //! `minicpm/modeling_navit_siglip.py`; transformers 4.49's `modeling_whisper.py`.
 
 use burn::tensor::Tensor;
@@ -11,7 +10,7 @@ use crate::error::Result;
 use crate::nn::{Bias, LayerNorm, Linear, attention, gelu_tanh};
 use crate::weights::Scope;
 
-/// What stands between an MLP's two layers.
+/// The activation between an MLP's two layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Activation {
     /// The exact GELU.

@@ -1,9 +1,9 @@
-//! A prompt as the model takes it: token ids, pictures as views, sounds as spectrograms.
+//! A prompt as MiniCPM-o reads it: token ids, images as views, sounds as spectrograms.
 //!
-//! What is shown or heard stands in the text as X2I's script writes it; after the chat template it
-//! becomes as many `<unk>` as the towers will give tokens, between marks of its kind. Sources: X2I's
-//! `infer/inference_minicpm.py` and `minicpm/processing_minicpmo.py`. Left out: numbers of pictures
-//! (`use_image_id`, which the script turns off), and a voice to answer with.
+//! X2I's script marks the place of an image or a sound in the text. After the chat template the
+//! mark becomes one `<unk>` for each token of the towers, between tags of its kind. Sources: X2I's
+//! `infer/inference_minicpm.py` and `minicpm/processing_minicpmo.py`. Not supported: numbers of
+//! images (`use_image_id`, which the script turns off), and a voice to answer with.
 
 use serde::Serialize;
 
@@ -16,11 +16,11 @@ use crate::prompt::{self, Pictures};
 use crate::request::{Part, Prompt, joined_text};
 use crate::video::Video;
 
-/// A picture's place in the text.
+/// An image's place in the text.
 const IMAGE: &str = "(<image>./</image>)";
 /// A sound's place in the text.
 const AUDIO: &str = "(<audio>./</audio>)";
-/// Stands for one token of a picture or a sound.
+/// Stands for one token of an image or a sound.
 pub(super) const PLACEHOLDER: &str = "<unk>";
 /// The most frames of a video that are looked at.
 const MAX_FRAMES: usize = 64;
@@ -35,19 +35,19 @@ pub(super) const CHAT_TEMPLATE: &str = "\
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}";
 
-/// What the decoder and the towers read.
+/// The input of the decoder and of the towers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Inputs {
     /// Ids, padding and positions.
     pub sequence: Sequence,
-    /// Pictures, frames and sounds in reading order.
+    /// Images, frames and sounds in reading order.
     pub shown: Vec<Shown>,
 }
 
-/// A picture (or a frame of a video) or a sound.
+/// An image (or a frame of a video) or a sound.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Shown {
-    /// A picture's views.
+    /// An image's views.
     Image(Sliced),
     /// A sound's clips, all as long but the last.
     Audio(Vec<Mel>),
@@ -78,7 +78,7 @@ pub(super) fn messages(prompt: &Prompt, format: PromptFormat) -> Vec<Message> {
     messages
 }
 
-/// One turn's text: every part on lines of its own. A dict's form stands behind all that is shown.
+/// One turn's text: every part on lines of its own; the dict forms put their string last.
 fn content(parts: &[Part], format: PromptFormat) -> String {
     let mut content = String::new();
     for (index, part) in parts.iter().enumerate() {
@@ -131,10 +131,10 @@ pub fn frames(video: &Video) -> Vec<usize> {
         .collect()
 }
 
-/// How many tokens the towers give.
+/// Numbers of the towers' tokens.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Counts {
-    /// Of one view.
+    /// Tokens of one view.
     pub view: usize,
     /// Mel frames that become one token.
     pub pool_step: usize,
@@ -152,7 +152,7 @@ impl Counts {
         super::audio::tokens(frames, self.pool_step)
     }
 
-    /// Tokens of a picture or a sound.
+    /// Tokens of an image or a sound.
     pub fn of(&self, shown: &Shown) -> usize {
         match shown {
             Shown::Image(image) => image.views.len() * self.view,
@@ -160,7 +160,7 @@ impl Counts {
         }
     }
 
-    /// What stands in the text for a picture or a sound.
+    /// The text that replaces the mark of an image or a sound.
     fn placeholders(&self, shown: &Shown) -> String {
         match shown {
             Shown::Image(image) => self.image_placeholders(image),
@@ -215,7 +215,7 @@ impl Counts {
     }
 }
 
-/// Where the next picture or sound stands.
+/// The place of the next mark, and the mark.
 fn next_place(text: &str) -> Option<(usize, &'static str)> {
     let places = [IMAGE, AUDIO].into_iter();
     let found = places.filter_map(|place| Some((text.find(place)?, place)));

@@ -1,9 +1,10 @@
-//! MiniCPM-o 2.6: text, pictures, videos and sounds in, hidden states of all layers and an answer out.
+//! MiniCPM-o 2.6: reads text, images, videos and sounds; gives hidden states of all layers and an
+//! answer.
 //!
 //! `input` and `slices` make ids, views and spectrograms of a prompt; `vision` and `resampler` make
-//! tokens of views, `audio` of spectrograms; the shared language model reads them and answers.
-//! Sources: X2I's `minicpm/` and `infer/inference_minicpm.py`. Left out: speaking, streams, and
-//! batches of prompts.
+//! tokens of views, `audio` of spectrograms; the shared language model reads them. Sources: X2I's
+//! `minicpm/` and `infer/inference_minicpm.py`. Not supported: speech output, streaming, batches of
+//! prompts.
 
 pub mod audio;
 mod block;
@@ -12,9 +13,6 @@ pub mod resampler;
 pub mod slices;
 pub mod vision;
 
-#[cfg(test)]
-mod tests;
-
 use burn::tensor::Tensor;
 
 use self::audio::AudioTower;
@@ -22,21 +20,20 @@ use self::input::{CHAT_TEMPLATE, Counts, Inputs, PLACEHOLDER, Shown};
 use self::resampler::Resampler;
 use self::slices::{Slicer, View};
 use self::vision::VisionTower;
-use super::decoding::Decoding;
+use super::family::Family;
 use super::llm::Llm;
-use super::sequence::{PadWith, Positions, Sequence, pad};
-use super::{EncodeOptions, Encoded};
+use super::options::{EncodeOptions, resized};
+use super::sequence::{Positions, Sequence, pad};
 use crate::audio::Audio;
 use crate::audio::log_mel::{CLIP, HOP, LogMel, Mel};
 use crate::config::{EncoderPart, MiniCpmOConfig, Padding, PreprocessorConfig, SliceConfig};
 use crate::error::{Error, Field, Result};
-use crate::image::resize::resize_bicubic;
-use crate::request::{OnProgress, Part, Phase, Prompt, report};
+use crate::request::{Part, Prompt};
 use crate::tokenizer::chat::VisionIds;
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 use crate::weights::Scope;
 
-/// X2I's script shows every picture as one view, however large.
+/// X2I's script shows every image as one view, however large.
 const SCRIPT_SLICES: usize = 1;
 
 /// MiniCPM-o on a device.
@@ -46,18 +43,17 @@ pub struct MiniCpmO {
     chat_template: ChatTemplate,
     log_mel: LogMel,
     llm: Llm,
-    /// None when the weights hold none.
+    /// None where the weights hold none.
     vision: Option<(VisionTower, Resampler)>,
-    /// None when the weights hold none.
+    /// None where the weights hold none.
     audio: Option<AudioTower>,
 }
 
-impl MiniCpmO {
-    /// Reads the decoder, its head and the towers.
-    ///
-    /// # Errors
-    /// [`Error::MissingTensor`], [`Error::Shape`], or [`Error::Config`] for a broken template.
-    pub async fn load(
+impl Family for MiniCpmO {
+    type Config = MiniCpmOConfig;
+    type Inputs = Inputs;
+
+    async fn load(
         config: &MiniCpmOConfig,
         part: &EncoderPart,
         tokenizer: Tokenizer,
@@ -91,49 +87,15 @@ impl MiniCpmO {
         })
     }
 
-    /// The tokenizer.
-    pub fn tokenizer(&self) -> &Tokenizer {
-        self.llm.tokenizer()
+    fn llm(&self) -> &Llm {
+        &self.llm
     }
 
-    /// The vision tower and the resampler, where the weights have them.
-    pub fn vision(&self) -> Option<&(VisionTower, Resampler)> {
-        self.vision.as_ref()
+    fn sequence(inputs: &Inputs) -> &Sequence {
+        &inputs.sequence
     }
 
-    /// The audio tower, where the weights have one.
-    pub fn audio(&self) -> Option<&AudioTower> {
-        self.audio.as_ref()
-    }
-
-    /// What sounds are heard through.
-    pub fn log_mel(&self) -> &LogMel {
-        &self.log_mel
-    }
-
-    /// See [`Encoder::encode`](super::Encoder::encode).
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn encode(
-        &self,
-        prompt: &Prompt,
-        options: &EncodeOptions,
-        on_progress: &mut impl OnProgress,
-    ) -> Result<Encoded> {
-        let inputs = self.prepare(prompt, options)?;
-        let mut before_layer = async || report(on_progress, Phase::Encode, 0, 1).await;
-        let embeddings = self.embed(&inputs, &mut before_layer).await?;
-        self.llm
-            .encode(embeddings, &inputs.sequence, options, on_progress)
-            .await
-    }
-
-    /// A prompt through the chat template, the processors and the tokenizer.
-    ///
-    /// # Errors
-    /// As [`encode`](Self::encode), short of the device's.
-    pub fn prepare(&self, prompt: &Prompt, options: &EncodeOptions) -> Result<Inputs> {
+    fn prepare(&self, prompt: &Prompt, options: &EncodeOptions) -> Result<Inputs> {
         let slicer = self.slicer(SCRIPT_SLICES);
         let mut shown = vec![];
         let mut sounds = 0;
@@ -141,11 +103,8 @@ impl MiniCpmO {
             match part {
                 Part::Text(_) => {}
                 Part::Image(image) => {
-                    let image = match options.input_image_size {
-                        Some([width, height]) => &resize_bicubic(image, width, height)?,
-                        None => image,
-                    };
-                    shown.push(Shown::Image(slicer.image(image)?));
+                    let image = resized(image, options.input_image_size)?;
+                    shown.push(Shown::Image(slicer.image(&image)?));
                 }
                 Part::Video(video) => {
                     for index in input::frames(video) {
@@ -163,10 +122,61 @@ impl MiniCpmO {
         self.assemble(&text, shown, options.padding)
     }
 
-    /// The same from a rendered template and what is shown and heard in it.
+    async fn embed(
+        &self,
+        inputs: &Inputs,
+        before_layer: &mut impl AsyncFnMut() -> Result<()>,
+    ) -> Result<Tensor<3>> {
+        let (mut views, mut clips) = (vec![], vec![]);
+        for shown in &inputs.shown {
+            match shown {
+                Shown::Image(image) => views.extend(&image.views),
+                Shown::Audio(sound) => clips.extend(sound),
+            }
+        }
+        let mut seen = self.look(&views, before_layer).await?.into_iter();
+        let mut heard = self.listen(&clips, before_layer).await?.into_iter();
+        // In reading order, since images and sounds share one placeholder.
+        let mut rows = vec![];
+        for shown in &inputs.shown {
+            match shown {
+                Shown::Image(image) => rows.extend(seen.by_ref().take(image.views.len())),
+                Shown::Audio(sound) => rows.extend(heard.by_ref().take(sound.len())),
+            }
+        }
+        let shown = match rows.is_empty() {
+            true => vec![],
+            false => vec![(self.placeholder()?, Tensor::cat(rows, 0))],
+        };
+        Ok(self.llm.embed(&inputs.sequence.ids, shown))
+    }
+}
+
+impl MiniCpmO {
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        self.llm.tokenizer()
+    }
+
+    /// The vision tower and the resampler, where the weights have them.
+    pub fn vision(&self) -> Option<&(VisionTower, Resampler)> {
+        self.vision.as_ref()
+    }
+
+    /// The audio tower, where the weights have one.
+    pub fn audio(&self) -> Option<&AudioTower> {
+        self.audio.as_ref()
+    }
+
+    /// The spectrograms of sounds.
+    pub fn log_mel(&self) -> &LogMel {
+        &self.log_mel
+    }
+
+    /// The inputs of a rendered template, and of what is shown and heard in it.
     ///
     /// # Errors
-    /// As [`prepare`](Self::prepare).
+    /// As [`Family::prepare`].
     pub fn assemble(
         &self,
         text: &str,
@@ -189,19 +199,8 @@ impl MiniCpmO {
                 return Err(Error::request(Field::Prompt, reason));
             }
         }
-        let padding = match padding {
-            Some(padding) => Some(PadWith {
-                padding,
-                token: self.llm.pad_token()?,
-            }),
-            None => None,
-        };
-        let padded = pad(
-            ids,
-            padding,
-            placeholder.as_slice(),
-            self.llm.max_positions(),
-        )?;
+        let (padding, most) = (self.llm.pad_with(padding)?, self.llm.max_positions());
+        let padded = pad(ids, padding, placeholder.as_slice(), most)?;
         Ok(Inputs {
             sequence: Sequence {
                 // X2I's training masks no padding: it is read like any token.
@@ -213,7 +212,7 @@ impl MiniCpmO {
         })
     }
 
-    /// Cuts pictures into views, and large ones into up to `most` slices.
+    /// Cuts images into views, and large ones into up to `most` slices.
     pub fn slicer(&self, most: usize) -> Slicer<'_> {
         Slicer {
             slices: SliceConfig {
@@ -252,51 +251,6 @@ impl MiniCpmO {
         }
         let clips = clips.map(|clip| self.log_mel.spectrogram(clip));
         Ok(Shown::Audio(clips.collect()))
-    }
-
-    /// Reads a prompt: its hidden states `[1, layers + 1, tokens, hidden]`, and what is needed to go on.
-    ///
-    /// # Errors
-    /// [`Error::Modality`] for what the weights have no tower for, and whatever `before_layer` returns.
-    pub async fn read(
-        &self,
-        inputs: &Inputs,
-        before_layer: &mut impl AsyncFnMut() -> Result<()>,
-    ) -> Result<(Decoding<'_>, Tensor<4>)> {
-        let embeddings = self.embed(inputs, before_layer).await?;
-        self.llm
-            .read(embeddings, &inputs.sequence, before_layer)
-            .await
-    }
-
-    /// Token vectors `[1, tokens, hidden]`, with the towers' in place of placeholders.
-    async fn embed(
-        &self,
-        inputs: &Inputs,
-        before_layer: &mut impl AsyncFnMut() -> Result<()>,
-    ) -> Result<Tensor<3>> {
-        let (mut views, mut clips) = (vec![], vec![]);
-        for shown in &inputs.shown {
-            match shown {
-                Shown::Image(image) => views.extend(&image.views),
-                Shown::Audio(sound) => clips.extend(sound),
-            }
-        }
-        let mut seen = self.look(&views, before_layer).await?.into_iter();
-        let mut heard = self.listen(&clips, before_layer).await?.into_iter();
-        // In reading order, since pictures and sounds share one placeholder.
-        let mut rows = vec![];
-        for shown in &inputs.shown {
-            match shown {
-                Shown::Image(image) => rows.extend(seen.by_ref().take(image.views.len())),
-                Shown::Audio(sound) => rows.extend(heard.by_ref().take(sound.len())),
-            }
-        }
-        let shown = match rows.is_empty() {
-            true => vec![],
-            false => vec![(self.placeholder()?, Tensor::cat(rows, 0))],
-        };
-        Ok(self.llm.embed(&inputs.sequence.ids, shown))
     }
 
     /// The tokens of every view, `[queries, hidden]` each.
@@ -351,7 +305,7 @@ impl MiniCpmO {
         }
     }
 
-    /// The token that stands for one of a picture or a sound.
+    /// The token that stands for one of an image or a sound.
     fn placeholder(&self) -> Result<u32> {
         self.tokenizer().token_to_id(PLACEHOLDER).ok_or_else(|| {
             Error::config(
@@ -361,3 +315,6 @@ impl MiniCpmO {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

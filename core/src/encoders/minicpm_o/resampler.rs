@@ -1,7 +1,7 @@
-//! The resampler: as many tokens of a view as the model has queries, whatever the view's size.
+//! The resampler: learned queries make a fixed number of tokens of a view of any size.
 //!
-//! Learned queries attend once to the view's patches, whose keys carry a two-dimensional sinusoid of
-//! their place; values and queries carry none. Source: X2I's `minicpm/resampler.py`.
+//! The queries attend once to the view's patches. Keys carry a two-dimensional sinusoid of the
+//! patch's place; values and queries carry none. Source: X2I's `minicpm/resampler.py`.
 
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -82,7 +82,8 @@ impl Resampler {
         }
     }
 
-    /// What the queries find: `[views, patches, hidden]` -> `[views, queries, hidden]`.
+    /// Attention of the queries to the patches: `[views, patches, hidden]` ->
+    /// `[views, queries, hidden]`.
     pub fn attend(&self, x: Tensor<3>, grid: Grid) -> Tensor<3> {
         let [views, _, width] = x.dims();
         let x = self.ln_kv.forward(x);

@@ -1,13 +1,14 @@
-//! Pictures as views of patches: the whole, and slices of a large one.
+//! Images as views of patches: the whole image, and slices of a large one.
 //!
-//! A view has about `scale_resolution` pixels squared in the picture's own shape, its sides made
-//! multiples of a patch; a larger picture may add a grid of slices at full detail. Source: X2I's
-//! `minicpm/image_processing_minicpmv.py` (PIL's bicubic, Python's rounding). Left out: padding to
-//! one size, and pictures that are not sliced at all (`slice_mode` off).
+//! A view has about `scale_resolution` squared pixels in the image's aspect ratio; its sides are
+//! multiples of a patch. A larger image may add a grid of slices at full detail. Source: X2I's
+//! `minicpm/image_processing_minicpmv.py` (PIL's bicubic, Python's rounding). Not supported:
+//! padding to one size, and images that are not sliced at all (`slice_mode` off).
 
 use crate::config::{PreprocessorConfig, SliceConfig};
 use crate::error::Result;
 use crate::image::Image;
+use crate::image::normalize::Normalizer;
 use crate::image::resize::resize_bicubic;
 
 /// Rows and columns.
@@ -26,25 +27,25 @@ impl Grid {
     }
 }
 
-/// One view of a picture: what the vision tower reads and the resampler makes `query_num` tokens of.
+/// One view of an image: what the vision tower reads and the resampler makes `query_num` tokens of.
 #[derive(Debug, Clone, PartialEq)]
 pub struct View {
     /// `[grid.places(), 3 * patch_size²]`: patches by rows, each `(channel, y, x)`, normalized.
     pub pixel_values: Vec<f32>,
-    /// How the patches lie.
+    /// Rows and columns of patches.
     pub grid: Grid,
 }
 
-/// One picture: the view of the whole, then its slices by rows.
+/// One image: the view of the whole, then its slices by rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sliced {
     /// At least the whole.
     pub views: Vec<View>,
-    /// How the slices lie, if there are any.
+    /// Rows and columns of slices, if there are any.
     pub slices: Option<Grid>,
 }
 
-/// Cuts pictures into views and patches.
+/// Cuts images into views and patches.
 #[derive(Debug, Clone, Copy)]
 pub struct Slicer<'a> {
     /// Size of a view, and how many slices there may be.
@@ -56,10 +57,10 @@ pub struct Slicer<'a> {
 }
 
 impl Slicer<'_> {
-    /// The views of one picture.
+    /// The views of one image.
     ///
     /// # Errors
-    /// [`crate::Error::Image`] for a picture that is too large once it is resized.
+    /// [`crate::Error::Image`] for an image that is too large once it is resized.
     pub fn image(&self, image: &Image) -> Result<Sliced> {
         let size = [image.width(), image.height()];
         let Some(slices) = self.grid(size) else {
@@ -86,7 +87,7 @@ impl Slicer<'_> {
         })
     }
 
-    /// How a picture of `[width, height]` is sliced: the grid nearest to its shape, of about as many
+    /// The slices of an image of `[width, height]`: the grid nearest to its shape, of about as many
     /// slices as it has views' pixels.
     fn grid(&self, [width, height]: [usize; 2]) -> Option<Grid> {
         let most = self.slices.max_slice_nums;
@@ -109,7 +110,7 @@ impl Slicer<'_> {
         grids.min_by(|a, b| error(a).total_cmp(&error(b)))
     }
 
-    /// `[width, height]` of the view of a picture (or of a slice) of this size.
+    /// `[width, height]` of the view of an image (or of a slice) of this size.
     fn view_size(&self, size: [usize; 2], upscale: Upscale) -> [usize; 2] {
         let scale = self.slices.scale_resolution;
         let [width, height] = size;
@@ -138,37 +139,32 @@ impl Slicer<'_> {
             rows: height / side,
             columns: width / side,
         };
-        let values = self.normalized_bytes();
+        let normalizer = self.normalizer();
         let mut pixel_values = Vec::with_capacity(width * height * 3);
         for place in 0..grid.places() {
             let (row, column) = (place / grid.columns, place % grid.columns);
-            for (channel, values) in values.iter().enumerate() {
-                for y in top + row * side..top + (row + 1) * side {
-                    let start = y * image.width() + left + column * side;
-                    let line = &image.pixels()[start * 3..(start + side) * 3];
-                    let line = line.iter().skip(channel).step_by(3);
-                    pixel_values.extend(line.map(|&byte| values[usize::from(byte)]));
+            let (x, y) = (left + column * side, top + row * side);
+            for channel in 0..3 {
+                for y in y..y + side {
+                    pixel_values.extend(normalizer.line(image, channel, y, x..x + side));
                 }
             }
         }
         View { pixel_values, grid }
     }
 
-    /// What each byte of each channel becomes: `(byte / 255 - mean) / std`, all in f32.
-    fn normalized_bytes(&self) -> [[f32; 256]; 3] {
+    /// As the published processor computes, in 32 bits.
+    fn normalizer(&self) -> Normalizer {
         let PreprocessorConfig {
             image_mean,
             image_std,
             ..
-        } = self.preprocessor;
-        std::array::from_fn(|channel| {
-            let (mean, std) = (image_mean[channel] as f32, image_std[channel] as f32);
-            std::array::from_fn(|byte| (byte as f32 / 255.0 - mean) / std)
-        })
+        } = *self.preprocessor;
+        Normalizer::new(image_mean, image_std, |byte| f32::from(byte) / 255.0)
     }
 }
 
-/// Whether a small picture is enlarged.
+/// Whether a small image is enlarged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Upscale {
     Yes,

@@ -1,15 +1,16 @@
 //! The whole encoder on a model of made-up weights.
 
-use std::ops::ControlFlow;
-use std::sync::Arc;
-
-use burn::tensor::Device;
 use serde_json::json;
 
 use super::*;
-use crate::Image;
-use crate::config::{EncoderConfig, GenerationConfig, PaddingSide, PromptFormat};
-use crate::request::{Conditioning, Turn};
+use crate::config::{Conditioning, EncoderConfig, PaddingSide};
+use crate::encoders::tests::{
+    EXACT, Named, assert_close, decoder_layer, encode, image, loaded, named, open, part, stopped,
+    tokenizer,
+};
+use crate::image::Image;
+use crate::image::resize::resize_bicubic;
+use crate::request::Turn;
 use crate::video::Video;
 use crate::weights::gguf::GgufWriter;
 use crate::weights::{Component, MemorySource, StoredType, Weights, quant};
@@ -21,72 +22,52 @@ const QUERIES: usize = 4;
 const TOWER: usize = 32;
 const END: u32 = 27;
 const UNK: u32 = 28;
+const SPECIAL: [&str; 8] = [
+    "<|endoftext|>",
+    "<unk>",
+    "<image>",
+    "</image>",
+    "<slice>",
+    "</slice>",
+    "<|audio_start|>",
+    "<|audio_end|>",
+];
 
-/// Takes a layer's name and its tensors' names and shapes.
-type Push<'a> = dyn FnMut(&str, &[(&str, &[usize])]) + 'a;
+/// A weight `[output, input]` and its bias.
+fn linear(prefix: &str, output: usize, input: usize) -> Vec<Named> {
+    named(prefix, &[("weight", &[output, input]), ("bias", &[output])])
+}
 
-/// Names and shapes of all tensors.
-fn shapes() -> Vec<(String, Vec<usize>)> {
-    let mut shapes = vec![];
-    let mut push = |prefix: &str, rows: &[(&str, &[usize])]| {
-        let rows = rows.iter();
-        shapes.extend(rows.map(|(name, shape)| (format!("{prefix}.{name}"), shape.to_vec())));
-    };
-    push(
-        "llm",
-        &[
-            ("model.embed_tokens.weight", &[VOCABULARY, HIDDEN]),
-            ("model.norm.weight", &[HIDDEN]),
-        ],
-    );
-    push(
-        "llm.model.layers.0",
-        &[
-            ("input_layernorm.weight", &[HIDDEN]),
-            ("post_attention_layernorm.weight", &[HIDDEN]),
-            ("self_attn.q_proj.weight", &[HIDDEN, HIDDEN]),
-            ("self_attn.q_proj.bias", &[HIDDEN]),
-            ("self_attn.k_proj.weight", &[64, HIDDEN]),
-            ("self_attn.k_proj.bias", &[64]),
-            ("self_attn.v_proj.weight", &[64, HIDDEN]),
-            ("self_attn.v_proj.bias", &[64]),
-            ("self_attn.o_proj.weight", &[HIDDEN, HIDDEN]),
-            ("mlp.gate_proj.weight", &[32, HIDDEN]),
-            ("mlp.up_proj.weight", &[32, HIDDEN]),
-            ("mlp.down_proj.weight", &[HIDDEN, 32]),
-        ],
-    );
-    let attention = |push: &mut Push<'_>, layer: &str| {
-        for name in ["q_proj", "k_proj", "v_proj", "out_proj"] {
-            let prefix = format!("{layer}.self_attn.{name}");
-            push(&prefix, &[("weight", &[TOWER, TOWER]), ("bias", &[TOWER])]);
-        }
-    };
-    let layers = [
-        (
-            "vpm.encoder.layers.0",
-            ["layer_norm1", "layer_norm2", "mlp.fc1", "mlp.fc2"],
-        ),
-        (
-            "apm.layers.0",
-            ["self_attn_layer_norm", "final_layer_norm", "fc1", "fc2"],
-        ),
+fn norm(prefix: &str, width: usize) -> Vec<Named> {
+    named(prefix, &[("weight", &[width]), ("bias", &[width])])
+}
+
+/// A layer of a tower; `names` are its norms and the layers of its MLP.
+fn tower_layer(prefix: &str, [norm1, norm2, fc1, fc2]: [&str; 4]) -> Vec<Named> {
+    let child = |name: &str| format!("{prefix}.{name}");
+    let attention = ["q_proj", "k_proj", "v_proj", "out_proj"];
+    let attention =
+        attention.map(|name| linear(&child(&format!("self_attn.{name}")), TOWER, TOWER));
+    let rest = [
+        linear(&child(fc1), 4 * TOWER, TOWER),
+        linear(&child(fc2), TOWER, 4 * TOWER),
+        norm(&child(norm1), TOWER),
+        norm(&child(norm2), TOWER),
     ];
-    for (layer, [norm1, norm2, fc1, fc2]) in layers {
-        attention(&mut push, layer);
-        for (name, [output, input]) in [(fc1, [4 * TOWER, TOWER]), (fc2, [TOWER, 4 * TOWER])] {
-            let prefix = format!("{layer}.{name}");
-            push(
-                &prefix,
-                &[("weight", &[output, input]), ("bias", &[output])],
-            );
-        }
-        for norm in [norm1, norm2] {
-            let prefix = format!("{layer}.{norm}");
-            push(&prefix, &[("weight", &[TOWER]), ("bias", &[TOWER])]);
-        }
-    }
-    push(
+    [attention, rest].concat().concat()
+}
+
+fn decoder() -> Vec<Named> {
+    let ends: &[(&str, &[usize])] = &[
+        ("embed_tokens.weight", &[VOCABULARY, HIDDEN]),
+        ("norm.weight", &[HIDDEN]),
+    ];
+    let layer = decoder_layer("llm.model.layers.0", HIDDEN, 64, 32);
+    [named("llm.model", ends), layer].concat()
+}
+
+fn vision_tower() -> Vec<Named> {
+    named(
         "vpm",
         &[
             ("embeddings.patch_embedding.weight", &[TOWER, 3, 2, 2]),
@@ -95,8 +76,11 @@ fn shapes() -> Vec<(String, Vec<usize>)> {
             ("post_layernorm.weight", &[TOWER]),
             ("post_layernorm.bias", &[TOWER]),
         ],
-    );
-    push(
+    )
+}
+
+fn resampler() -> Vec<Named> {
+    let mut shapes = named(
         "resampler",
         &[
             ("query", &[QUERIES, HIDDEN]),
@@ -108,11 +92,14 @@ fn shapes() -> Vec<(String, Vec<usize>)> {
             ("proj", &[HIDDEN, HIDDEN]),
         ],
     );
-    for norm in ["ln_q", "ln_kv", "ln_post"] {
-        let prefix = format!("resampler.{norm}");
-        push(&prefix, &[("weight", &[HIDDEN]), ("bias", &[HIDDEN])]);
+    for name in ["ln_q", "ln_kv", "ln_post"] {
+        shapes.extend(norm(&format!("resampler.{name}"), HIDDEN));
     }
-    push(
+    shapes
+}
+
+fn audio_tower() -> Vec<Named> {
+    let tower = named(
         "apm",
         &[
             ("conv1.weight", &[TOWER, 8, 3]),
@@ -124,15 +111,26 @@ fn shapes() -> Vec<(String, Vec<usize>)> {
             ("layer_norm.bias", &[TOWER]),
         ],
     );
-    push(
-        "audio_projection_layer",
-        &[
-            ("linear1.weight", &[HIDDEN, TOWER]),
-            ("linear1.bias", &[HIDDEN]),
-            ("linear2.weight", &[HIDDEN, HIDDEN]),
-            ("linear2.bias", &[HIDDEN]),
-        ],
-    );
+    let projection = [
+        linear("audio_projection_layer.linear1", HIDDEN, TOWER),
+        linear("audio_projection_layer.linear2", HIDDEN, HIDDEN),
+    ];
+    [tower, projection.concat()].concat()
+}
+
+/// Names and shapes of all tensors.
+fn shapes() -> Vec<Named> {
+    let siglip = ["layer_norm1", "layer_norm2", "mlp.fc1", "mlp.fc2"];
+    let whisper = ["self_attn_layer_norm", "final_layer_norm", "fc1", "fc2"];
+    let mut shapes = [
+        decoder(),
+        tower_layer("vpm.encoder.layers.0", siglip),
+        tower_layer("apm.layers.0", whisper),
+        vision_tower(),
+        resampler(),
+        audio_tower(),
+    ]
+    .concat();
     // Whisper's keys have no bias.
     shapes.retain(|(name, _)| name != "apm.layers.0.self_attn.k_proj.bias");
     shapes
@@ -165,33 +163,8 @@ fn weights(stored: StoredType, keep: impl Fn(&str) -> bool) -> Weights {
         body.write_tensor(&quant::quantize(&values, type_of(name, shape)))
             .unwrap();
     }
-    let source = Arc::new(MemorySource::new("tiny.gguf", body.finish().unwrap()));
-    pollster::block_on(Weights::open("tiny", Component::MiniCpmO, vec![source])).unwrap()
-}
-
-/// Letters are tokens, 26 is the space; then the special ones.
-fn tokenizer() -> Tokenizer {
-    let letters = ('a'..='z').chain(['Ġ']).enumerate();
-    let vocab: serde_json::Map<_, _> = letters
-        .map(|(id, letter)| (letter.to_string(), json!(id)))
-        .collect();
-    let special = [
-        "<|endoftext|>",
-        "<unk>",
-        "<image>",
-        "</image>",
-        "<slice>",
-        "</slice>",
-        "<|audio_start|>",
-        "<|audio_end|>",
-    ];
-    let added: serde_json::Map<_, _> = (END..)
-        .zip(special)
-        .map(|(id, token)| (id.to_string(), json!({ "content": token, "special": true })))
-        .collect();
-    let added = json!({ "added_tokens_decoder": added });
-    let [vocab, added] = [json!(vocab), added].map(|json| serde_json::to_vec(&json).unwrap());
-    Tokenizer::from_vocab_and_merges("", &vocab, b"", Some(&added)).unwrap()
+    let file = MemorySource::new("tiny.gguf", body.finish().unwrap());
+    open(Component::MiniCpmO, file)
 }
 
 fn load(weights: &Weights) -> MiniCpmO {
@@ -212,20 +185,15 @@ fn load(weights: &Weights) -> MiniCpmO {
     let config = MiniCpmOConfig::from_json("config.json", config).unwrap();
     let template = "{% for message in messages %}{{ message.content }}{% endfor %}";
     let part = EncoderPart {
-        config: EncoderConfig::MiniCpmO(config.clone()),
-        weights: vec![],
-        tokenizer: String::new(),
         chat_template: Some(template.into()),
         preprocessor: PreprocessorConfig {
             image_mean: [0.5; 3],
             image_std: [0.5; 3],
             ..PreprocessorConfig::default()
         },
-        generation: GenerationConfig::default(),
+        ..part(EncoderConfig::MiniCpmO(config.clone()))
     };
-    let device = Device::flex();
-    let scope = weights.scope(&device);
-    pollster::block_on(MiniCpmO::load(&config, &part, tokenizer(), &scope)).unwrap()
+    loaded(&config, &part, tokenizer(&SPECIAL), weights)
 }
 
 fn model() -> MiniCpmO {
@@ -234,18 +202,9 @@ fn model() -> MiniCpmO {
 
 fn options(conditioning: Conditioning) -> EncodeOptions {
     EncodeOptions {
-        conditioning,
-        prompt_format: PromptFormat::Plain,
-        padding: None,
-        input_image_size: None,
         max_new_tokens: 3,
-        seed: 1,
+        ..crate::encoders::tests::options(conditioning)
     }
-}
-
-fn encode(model: &MiniCpmO, prompt: &Prompt, options: &EncodeOptions) -> Result<Encoded> {
-    let mut go = async |_| ControlFlow::Continue(());
-    pollster::block_on(model.encode(prompt, options, &mut go))
 }
 
 fn states(model: &MiniCpmO, parts: &[Part]) -> Tensor<3> {
@@ -265,29 +224,15 @@ fn text(text: &str) -> Part {
     Part::Text(text.into())
 }
 
-fn picture(width: usize, height: usize) -> Image {
-    let pixels = (0..width * height * 3).map(|i| (i * 7 % 256) as u8);
-    Image::new(width, height, pixels.collect()).unwrap()
-}
-
 fn sound(samples: usize) -> Part {
     let sample = |index: usize| ((index * 37 % 101) as f32 / 101.0 - 0.5) * 0.5;
     Part::Audio(Audio::new((0..samples).map(sample).collect()).unwrap())
 }
 
-fn assert_close<const D: usize>(ours: Tensor<D>, expected: Tensor<D>, tolerance: f32) {
-    assert_eq!(ours.dims(), expected.dims());
-    let worst: f32 = (ours - expected).abs().max().into_scalar();
-    assert!(worst < tolerance, "{worst}");
-}
-
-/// Rounding of f32 sums in another order.
-const EXACT: f32 = 1e-5;
-
 #[test]
 fn pictures_and_sounds_stand_in_reading_order() {
     let model = model();
-    let (wide, tall) = (Part::Image(picture(9, 5)), Part::Image(picture(4, 11)));
+    let (wide, tall) = (Part::Image(image(9, 5)), Part::Image(image(4, 11)));
     let (short, long) = (sound(1700), sound(20_000));
     let alone = |part: &Part| states(&model, std::slice::from_ref(part));
     let parts = [&wide, &long, &tall, &short, &wide];
@@ -304,7 +249,7 @@ fn pictures_and_sounds_stand_in_reading_order() {
 #[test]
 fn a_video_is_its_frames_a_second_apart() {
     let model = model();
-    let frames: Vec<Image> = (0..6).map(|index| picture(8, 8 + index)).collect();
+    let frames: Vec<Image> = (0..6).map(|index| image(8, 8 + index)).collect();
     let frames: Vec<Image> = frames
         .iter()
         .map(|frame| resize_bicubic(frame, 8, 8).unwrap())
@@ -386,7 +331,7 @@ fn earlier_turns_are_read_before_this_one() {
     let model = model();
     let prompt = Prompt {
         earlier: vec![Turn {
-            parts: vec![Part::Image(picture(8, 8))],
+            parts: vec![Part::Image(image(8, 8))],
             answer: "b".into(),
         }],
         parts: vec![text("a")],
@@ -401,7 +346,7 @@ fn earlier_turns_are_read_before_this_one() {
 
 #[test]
 fn an_answer_has_the_states_of_its_fed_tokens() {
-    let prompt = Prompt::new(vec![Part::Image(picture(8, 8)), text("a")]);
+    let prompt = Prompt::new(vec![Part::Image(image(8, 8)), text("a")]);
     let encoded = encode(&model(), &prompt, &options(Conditioning::Answer)).unwrap();
     assert_eq!(encoded.hidden_states.dims(), [1, 2, 2, HIDDEN]);
     assert!(encoded.answer.is_some());
@@ -410,7 +355,7 @@ fn an_answer_has_the_states_of_its_fed_tokens() {
 #[test]
 fn marks_and_placeholders_in_the_text_are_refused_beside_what_is_shown() {
     let model = model();
-    let image = Part::Image(picture(8, 8));
+    let image = Part::Image(image(8, 8));
     let typed = refusal(&model, &[image.clone(), text("<unk>")]);
     assert!(
         typed.starts_with("prompt: has 5 `<unk>` for 4 tokens"),
@@ -427,20 +372,11 @@ fn marks_and_placeholders_in_the_text_are_refused_beside_what_is_shown() {
 #[test]
 fn breaking_cancels_before_the_next_layer() {
     let model = model();
-    let prompt = Prompt::new(vec![Part::Image(picture(8, 8)), sound(16_000)]);
+    let prompt = Prompt::new(vec![Part::Image(image(8, 8)), sound(16_000)]);
     // A layer of each tower, one of the decoder, and the end.
     for allowed in 0..5 {
-        let mut heard = 0;
-        let mut stop = async |_| {
-            heard += 1;
-            match heard > allowed {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            }
-        };
         let options = options(Conditioning::Prompt);
-        let outcome = pollster::block_on(model.encode(&prompt, &options, &mut stop));
-        let cancelled = matches!(outcome, Err(Error::Cancelled));
+        let (cancelled, _) = stopped(&model, &prompt, &options, allowed);
         assert_eq!(cancelled, allowed < 4, "{allowed}");
     }
 }
@@ -448,7 +384,7 @@ fn breaking_cancels_before_the_next_layer() {
 #[test]
 fn weights_without_a_tower_say_so() {
     let decoder = load(&weights(StoredType::F32, |name| name.starts_with("llm.")));
-    let image = refusal(&decoder, &[Part::Image(picture(8, 8))]);
+    let image = refusal(&decoder, &[Part::Image(image(8, 8))]);
     assert!(image.contains("can't read images"), "{image}");
     let audio = refusal(&decoder, &[sound(16_000)]);
     assert!(audio.contains("can't read audio"), "{audio}");
@@ -457,7 +393,7 @@ fn weights_without_a_tower_say_so() {
 
 #[test]
 fn weights_in_blocks_give_nearly_the_same_tokens() {
-    let parts = [Part::Image(picture(9, 5)), sound(16_000)];
+    let parts = [Part::Image(image(9, 5)), sound(16_000)];
     let exact = states(&model(), &parts);
     let largest: f32 = exact.clone().abs().max().into_scalar();
     let blocks = load(&weights(StoredType::Q8_0, |_| true));

@@ -1,8 +1,8 @@
 //! The vision tower: SigLIP over patches of views of any shape.
 //!
-//! A view's rows and columns are spread over the square of learned positions, whatever its shape.
-//! Views of one shape run as one batch, so that no padding is needed and no mask; the published
-//! code pads and masks, with the same numbers for what is no padding. Source: X2I's
+//! A view's rows and columns are spread over the square of learned positions. Views of one shape
+//! run as one batch, so that they need neither padding nor a mask; the published code pads and
+//! masks, with the same values outside the padding. Source: X2I's
 //! `minicpm/modeling_navit_siglip.py`.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -66,7 +66,7 @@ impl VisionTower {
     /// Views of one shape -> `[views, patches, hidden]`.
     ///
     /// # Errors
-    /// Whatever `before_layer` returns: it is asked before every layer, so that a caller can stop.
+    /// The errors of `before_layer`, which is called before every layer, so that a caller can stop.
     pub async fn forward(
         &self,
         views: &[&View],

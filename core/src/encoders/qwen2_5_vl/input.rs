@@ -1,8 +1,8 @@
-//! A prompt as the model takes it: token ids, mask, positions and patches.
+//! A prompt as Qwen2.5-VL reads it: token ids, mask, positions and patches.
 //!
-//! Text and pictures go through the chat template; each picture's placeholder becomes as many
-//! tokens as the vision tower will give. Then the ids are cut and padded as X2I's scripts do.
-//! Source: transformers 4.49's `Qwen2_5_VLProcessor`.
+//! Text and images go through the chat template; an image's placeholder is repeated once for each
+//! of its tokens. Then the ids are cut and padded as X2I's scripts do. Source: transformers 4.49's
+//! `Qwen2_5_VLProcessor`.
 
 use super::patches::Patches;
 use super::positions::positions;
@@ -13,12 +13,12 @@ use crate::prompt::{self, Pictures};
 use crate::request::{Part, Prompt, joined_text};
 use crate::tokenizer::{Content, Message};
 
-/// What the decoder and the vision tower read.
+/// The input of the decoder and of the vision tower.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Inputs {
     /// Ids, padding and positions.
     pub sequence: Sequence,
-    /// Pictures in reading order.
+    /// Images in reading order.
     pub images: Vec<Patches>,
     /// Videos in reading order.
     pub videos: Vec<Patches>,
@@ -38,7 +38,7 @@ pub fn messages(prompt: &Prompt, format: PromptFormat) -> Result<Vec<Message>> {
     Ok(messages)
 }
 
-/// The parts of one turn; the forms of a dict put all that is shown before one string.
+/// The parts of one turn; the dict forms put all images and videos before one string.
 fn content(parts: &[Part], format: PromptFormat) -> Result<Vec<Content>> {
     let content = parts.iter().map(|part| match part {
         Part::Text(text) => Ok(Content::Text { text: text.clone() }),
@@ -77,7 +77,7 @@ impl Inputs {
     /// Puts tokenized text and patches together.
     ///
     /// # Errors
-    /// [`crate::Error::Request`] when placeholders and pictures disagree, when a picture would be cut, or
+    /// [`crate::Error::Request`] when placeholders and images disagree, when an image would be cut, or
     /// when the prompt is longer than the model allows.
     pub fn new(
         ids: &[u32],

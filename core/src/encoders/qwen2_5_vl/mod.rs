@@ -1,8 +1,9 @@
-//! Qwen2.5-VL: text and pictures in, hidden states of all layers and an answer out.
+//! Qwen2.5-VL: reads text, images and videos; gives hidden states of all layers and an answer.
 //!
-//! `input` makes ids and patches of a prompt, `vision` makes tokens of patches, the shared language
-//! model reads them and answers. Source: transformers 4.49's `modeling_qwen2_5_vl.py` and X2I's
-//! `infer/inference_qwenvl.py`. Left out: batches of prompts; `video::sampling` chooses frames.
+//! `input` makes ids and patches of a prompt, `vision` makes tokens of patches, and the shared
+//! language model reads them. Source: transformers 4.49's `modeling_qwen2_5_vl.py` and X2I's
+//! `infer/inference_qwenvl.py`. Not supported: batches of prompts. Not here: choosing frames of a
+//! video (`video::sampling`).
 
 pub mod input;
 pub mod patches;
@@ -10,23 +11,19 @@ pub mod positions;
 pub mod vision;
 pub mod windows;
 
-#[cfg(test)]
-mod tests;
-
 use burn::tensor::{Tensor, TensorData};
 
 use self::input::Inputs;
 use self::patches::{Patcher, Patches};
 use self::vision::VisionTower;
 use self::windows::Layout;
-use super::decoding::Decoding;
+use super::family::Family;
 use super::llm::Llm;
-use super::sequence::PadWith;
-use super::{EncodeOptions, Encoded};
+use super::options::{EncodeOptions, resized};
+use super::sequence::Sequence;
 use crate::config::{EncoderPart, Padding, PreprocessorConfig, Qwen2_5VlConfig};
 use crate::error::{Error, Result};
-use crate::image::resize::resize_bicubic;
-use crate::request::{OnProgress, Part, Phase, Prompt, report};
+use crate::request::{Part, Prompt};
 use crate::tokenizer::chat::VisionIds;
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 use crate::video::Video;
@@ -42,12 +39,11 @@ pub struct Qwen2_5Vl {
     vision: Option<VisionTower>,
 }
 
-impl Qwen2_5Vl {
-    /// Reads the decoder, its head and the vision tower.
-    ///
-    /// # Errors
-    /// [`Error::MissingTensor`], [`Error::Shape`], or [`Error::Config`] for a broken template.
-    pub async fn load(
+impl Family for Qwen2_5Vl {
+    type Config = Qwen2_5VlConfig;
+    type Inputs = Inputs;
+
+    async fn load(
         config: &Qwen2_5VlConfig,
         part: &EncoderPart,
         tokenizer: Tokenizer,
@@ -68,39 +64,15 @@ impl Qwen2_5Vl {
         })
     }
 
-    /// The tokenizer.
-    pub fn tokenizer(&self) -> &Tokenizer {
-        self.llm.tokenizer()
+    fn llm(&self) -> &Llm {
+        &self.llm
     }
 
-    /// The vision tower, where the weights have one.
-    pub fn vision(&self) -> Option<&VisionTower> {
-        self.vision.as_ref()
+    fn sequence(inputs: &Inputs) -> &Sequence {
+        &inputs.sequence
     }
 
-    /// See [`Encoder::encode`](super::Encoder::encode).
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn encode(
-        &self,
-        prompt: &Prompt,
-        options: &EncodeOptions,
-        on_progress: &mut impl OnProgress,
-    ) -> Result<Encoded> {
-        let inputs = self.prepare(prompt, options)?;
-        let mut before_block = async || report(on_progress, Phase::Encode, 0, 1).await;
-        let embeddings = self.embed(&inputs, &mut before_block).await?;
-        self.llm
-            .encode(embeddings, &inputs.sequence, options, on_progress)
-            .await
-    }
-
-    /// A prompt through the chat template, the image processor and the tokenizer.
-    ///
-    /// # Errors
-    /// As [`encode`](Self::encode), short of the device's.
-    pub fn prepare(&self, prompt: &Prompt, options: &EncodeOptions) -> Result<Inputs> {
+    fn prepare(&self, prompt: &Prompt, options: &EncodeOptions) -> Result<Inputs> {
         let images = self.cut_images(prompt, options.input_image_size)?;
         let videos = self.cut_videos(prompt, options.input_image_size)?;
         let messages = input::messages(prompt, options.prompt_format)?;
@@ -108,10 +80,34 @@ impl Qwen2_5Vl {
         self.assemble(&text, images, videos, options.padding)
     }
 
-    /// The same from a rendered template and patches.
+    async fn embed(
+        &self,
+        inputs: &Inputs,
+        before_layer: &mut impl AsyncFnMut() -> Result<()>,
+    ) -> Result<Tensor<3>> {
+        let mut shown = vec![];
+        for (placeholder, visuals) in [
+            (self.config.image_token_id, &inputs.images),
+            (self.config.video_token_id, &inputs.videos),
+        ] {
+            if !visuals.is_empty() {
+                shown.push((placeholder, self.look(visuals, before_layer).await?));
+            }
+        }
+        Ok(self.llm.embed(&inputs.sequence.ids, shown))
+    }
+}
+
+impl Qwen2_5Vl {
+    /// The vision tower, where the weights have one.
+    pub fn vision(&self) -> Option<&VisionTower> {
+        self.vision.as_ref()
+    }
+
+    /// The inputs of a rendered template and of its images' and videos' patches.
     ///
     /// # Errors
-    /// As [`prepare`](Self::prepare).
+    /// As [`Family::prepare`].
     pub fn assemble(
         &self,
         text: &str,
@@ -119,23 +115,12 @@ impl Qwen2_5Vl {
         videos: Vec<Patches>,
         padding: Option<Padding>,
     ) -> Result<Inputs> {
-        let padding = match padding {
-            Some(padding) => Some(PadWith {
-                padding,
-                token: self.llm.pad_token()?,
-            }),
-            None => None,
-        };
-        Inputs::new(
-            &self.llm.tokenizer().encode(text)?,
-            images,
-            videos,
-            padding,
-            &self.config,
-        )
+        let ids = self.llm.tokenizer().encode(text)?;
+        let padding = self.llm.pad_with(padding)?;
+        Inputs::new(&ids, images, videos, padding, &self.config)
     }
 
-    /// Cuts pictures and frames of video into patches.
+    /// Cuts images and frames of video into patches.
     pub fn patcher(&self) -> Patcher<'_> {
         Patcher {
             vision: &self.config.vision_config,
@@ -143,36 +128,14 @@ impl Qwen2_5Vl {
         }
     }
 
-    /// Reads a prompt: its hidden states `[1, layers + 1, tokens, hidden]`, and what is needed to go on.
-    ///
-    /// # Errors
-    /// [`Error::Modality`] for pictures without a vision tower, and whatever `before_layer` returns.
-    pub async fn read(
-        &self,
-        inputs: &Inputs,
-        before_layer: &mut impl AsyncFnMut() -> Result<()>,
-    ) -> Result<(Decoding<'_>, Tensor<4>)> {
-        let embeddings = self.embed(inputs, before_layer).await?;
-        self.llm
-            .read(embeddings, &inputs.sequence, before_layer)
-            .await
-    }
-
     fn cut_images(&self, prompt: &Prompt, size: Option<[usize; 2]>) -> Result<Vec<Patches>> {
         let patcher = self.patcher();
-        let cut = |(index, image)| {
-            let name = format!("image {}", index + 1);
-            match size {
-                Some([width, height]) => {
-                    patcher.image(&name, &resize_bicubic(image, width, height)?)
-                }
-                None => patcher.image(&name, image),
-            }
-        };
+        let cut =
+            |(index, image)| patcher.image(&format!("image {}", index + 1), &resized(image, size)?);
         prompt.images().enumerate().map(cut).collect()
     }
 
-    /// X2I's scripts give frames as many pixels as pictures.
+    /// X2I's scripts give frames as many pixels as images.
     fn cut_videos(&self, prompt: &Prompt, size: Option<[usize; 2]>) -> Result<Vec<Patches>> {
         let videos = prompt.all_parts().filter_map(|part| match part {
             Part::Video(video) => Some(video),
@@ -194,25 +157,7 @@ impl Qwen2_5Vl {
         videos.enumerate().map(cut).collect()
     }
 
-    /// Token vectors `[1, tokens, hidden]`, with the vision tower's in place of placeholders.
-    async fn embed(
-        &self,
-        inputs: &Inputs,
-        before_block: &mut impl AsyncFnMut() -> Result<()>,
-    ) -> Result<Tensor<3>> {
-        let mut shown = vec![];
-        for (placeholder, visuals) in [
-            (self.config.image_token_id, &inputs.images),
-            (self.config.video_token_id, &inputs.videos),
-        ] {
-            if !visuals.is_empty() {
-                shown.push((placeholder, self.look(visuals, before_block).await?));
-            }
-        }
-        Ok(self.llm.embed(&inputs.sequence.ids, shown))
-    }
-
-    /// The vision tower's tokens `[tokens, hidden]` of pictures or videos.
+    /// The vision tower's tokens `[tokens, hidden]` of images or videos.
     async fn look(
         &self,
         visuals: &[Patches],
@@ -230,7 +175,7 @@ impl Qwen2_5Vl {
             .await
     }
 
-    /// Patches of all pictures, `[patches, pixels]`.
+    /// Patches of all images, `[patches, pixels]`.
     pub fn pixel_tensor(&self, visuals: &[Patches]) -> Tensor<2> {
         let values: Vec<f32> = visuals
             .iter()
@@ -244,3 +189,6 @@ impl Qwen2_5Vl {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

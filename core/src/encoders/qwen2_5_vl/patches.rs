@@ -1,12 +1,14 @@
-//! Pictures and video frames as rows of pixels: what the vision tower's first layer reads.
+//! Images and video frames as rows of pixels, which the vision tower's first layer reads.
 //!
-//! Source: transformers 4.49's `Qwen2VLImageProcessor`: sides become multiples of a merged patch,
-//! PIL's bicubic, CLIP's mean and deviation, and patches in the order `(t, h/2, w/2, 2, 2)`, so
-//! that the four patches of one token are neighbours; `qwen_vl_utils` 0.0.8 for a video's frames.
+//! Sides become multiples of a merged patch. Patches are in the order `(t, h/2, w/2, 2, 2)`, so
+//! that the four patches of one token are neighbours. Source: transformers 4.49's
+//! `Qwen2VLImageProcessor` (PIL's bicubic, CLIP's mean and deviation); `qwen_vl_utils` 0.0.8 for a
+//! video's frames.
 
 use crate::config::{PreprocessorConfig, VisionConfig};
 use crate::error::{Error, Result};
 use crate::image::Image;
+use crate::image::normalize::Normalizer;
 use crate::image::resize::resize_bicubic;
 use crate::image::resize_float::resize_bicubic_float;
 
@@ -34,28 +36,28 @@ impl Grid {
     }
 }
 
-/// One picture or one video.
+/// One image or one video.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Patches {
     /// `[grid.patches(), channels * temporal_patch_size * patch_size²]`, normalized.
     pub pixel_values: Vec<f32>,
-    /// How the rows lie in time and space.
+    /// Extent in time and space.
     pub grid: Grid,
-    /// Seconds from one temporal step to the next; 0 for a picture.
+    /// Seconds from one temporal step to the next; 0 for an image.
     pub seconds_per_grid: f32,
 }
 
-/// Cuts pictures into patches.
+/// Cuts images into patches.
 #[derive(Debug, Clone, Copy)]
 pub struct Patcher<'a> {
     /// Sizes of patches.
     pub vision: &'a VisionConfig,
-    /// Limits of a picture's size and the colours' mean and deviation.
+    /// Limits of an image's size and the colours' mean and deviation.
     pub preprocessor: &'a PreprocessorConfig,
 }
 
 impl Patcher<'_> {
-    /// Patches of one picture; `name` is for messages.
+    /// Patches of one image; `name` is for messages.
     ///
     /// # Errors
     /// [`Error::Image`] for a side shorter than one token or an aspect ratio above 200.
@@ -133,31 +135,22 @@ impl Patcher<'_> {
     /// Rows in the order `(t, h/merge, w/merge, merge, merge)`, each `(channel, frame, y, x)`.
     fn cut(&self, frames: &[Image], grid: Grid) -> Vec<f32> {
         let VisionConfig {
-            patch_size,
+            patch_size: side,
             spatial_merge_size: merge,
-            temporal_patch_size,
+            temporal_patch_size: depth,
             in_channels,
             ..
         } = *self.vision;
-        let values = self.normalized_bytes();
-        let mut rows = Vec::with_capacity(
-            grid.patches() * in_channels * temporal_patch_size * patch_size * patch_size,
-        );
+        let normalizer = self.normalizer();
+        let mut rows = Vec::with_capacity(grid.patches() * in_channels * depth * side * side);
         for t in 0..grid.t {
             for [row, column] in merged_raster(grid.h, grid.w, merge) {
-                for (channel, values) in values.iter().enumerate() {
-                    for frame in 0..temporal_patch_size {
-                        let frame =
-                            &frames[(t * temporal_patch_size + frame).min(frames.len() - 1)];
-                        for y in row * patch_size..(row + 1) * patch_size {
-                            let start = y * frame.width() + column * patch_size;
-                            let line = &frame.pixels()[start * 3..(start + patch_size) * 3];
-                            rows.extend(
-                                line.iter()
-                                    .skip(channel)
-                                    .step_by(3)
-                                    .map(|&byte| values[usize::from(byte)]),
-                            );
+                let (x, y) = (column * side, row * side);
+                for channel in 0..3 {
+                    for frame in t * depth..(t + 1) * depth {
+                        let frame = &frames[frame.min(frames.len() - 1)];
+                        for y in y..y + side {
+                            rows.extend(normalizer.line(frame, channel, y, x..x + side));
                         }
                     }
                 }
@@ -166,16 +159,15 @@ impl Patcher<'_> {
         rows
     }
 
-    /// What each byte of each channel becomes: `(byte / 255 - mean) / std`, in transformers' precisions.
-    fn normalized_bytes(&self) -> [[f32; 256]; 3] {
+    /// As transformers computes: the division in 64 bits, the rest in 32.
+    fn normalizer(&self) -> Normalizer {
         let PreprocessorConfig {
             image_mean,
             image_std,
             ..
-        } = self.preprocessor;
-        std::array::from_fn(|channel| {
-            let (mean, std) = (image_mean[channel] as f32, image_std[channel] as f32);
-            std::array::from_fn(|byte| ((byte as f64 * (1.0 / 255.0)) as f32 - mean) / std)
+        } = *self.preprocessor;
+        Normalizer::new(image_mean, image_std, |byte| {
+            (f64::from(byte) * (1.0 / 255.0)) as f32
         })
     }
 }
@@ -190,8 +182,8 @@ pub(super) fn merged_raster(h: usize, w: usize, merge: usize) -> impl Iterator<I
     })
 }
 
-/// The size `[height, width]` that a picture is resized to: multiples of `factor`, within
-/// `min_pixels` and `max_pixels`, near its aspect ratio. A long picture under a small `max_pixels`
+/// The size `[height, width]` that an image is resized to: multiples of `factor`, within
+/// `min_pixels` and `max_pixels`, near its aspect ratio. A long image under a small `max_pixels`
 /// may come out with a side of 0, as in transformers.
 ///
 /// # Errors

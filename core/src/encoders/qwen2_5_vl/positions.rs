@@ -1,7 +1,7 @@
 //! M-RoPE: the temporal, row and column position of every token.
 //!
-//! Text counts on all three axes at once; a picture's tokens spread over rows and columns, a
-//! video's over time as well, and what follows continues after the largest. Source:
+//! Text counts on all three axes at once. An image's tokens spread over rows and columns, a video's
+//! over time as well; the text after it continues after the largest position. Source:
 //! `get_rope_index` of transformers 4.49.
 
 use super::patches::{Grid, Patches};
@@ -9,7 +9,7 @@ use crate::config::Qwen2_5VlConfig;
 use crate::encoders::qwen2::Position;
 use crate::encoders::sequence::Positions;
 
-/// What padding tokens are given; nothing that is kept looks at them.
+/// The position of padding tokens; no kept token attends to them.
 const PADDING: Position = [1; 3];
 
 /// Positions of `ids` in which `images` and `videos` stand, in order, as runs of placeholders.
@@ -24,7 +24,7 @@ pub fn positions(
     let (mut images, mut videos) = (images.iter(), videos.iter());
     let mut tokens = Vec::with_capacity(ids.len());
     let mut next = 0;
-    // Places of the picture or video that the scan is inside of.
+    // Places of the image or video that the scan is inside of.
     let mut places = Vec::new().into_iter();
     for (&id, &kept) in ids.iter().zip(keep) {
         if !kept {

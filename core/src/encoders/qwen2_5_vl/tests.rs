@@ -1,70 +1,57 @@
 //! The whole encoder on a model of a few hundred made-up weights.
 
-use std::ops::ControlFlow;
-use std::sync::Arc;
-
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use serde_json::json;
 
 use super::*;
-use crate::Image;
-use crate::config::{EncoderConfig, GenerationConfig, PaddingSide, PromptFormat};
-use crate::request::{Conditioning, Part};
+use crate::config::{Conditioning, EncoderConfig, GenerationConfig, PaddingSide, PromptFormat};
+use crate::encoders::tests::{
+    EXACT, Named, assert_close, decoder_layer, encode, image, loaded, named, options, part,
+    stopped, tokenizer, weights,
+};
+use crate::image::Image;
+use crate::request::Part;
 use crate::tokenizer::Content;
-use crate::weights::{Component, MemorySource, Weights};
+use crate::weights::Component;
 
 const HIDDEN: usize = 8;
 const LAYERS: usize = 2;
 const VOCABULARY: usize = 30;
 const IMAGE_PAD: u32 = 28;
 const VIDEO_PAD: u32 = 29;
+const SPECIAL: [&str; 3] = ["<|endoftext|>", "<|image_pad|>", "<|video_pad|>"];
 const TEMPLATE: &str = "{% for part in messages[0].content %}{% if part.type == 'text' %}{{ part.text }}{% else %}<|{{ part.type }}_pad|>{% endif %}{% endfor %}";
 
 /// Names and shapes of all tensors.
-fn shapes() -> Vec<(String, Vec<usize>)> {
-    let mut shapes = vec![
-        (
-            "model.embed_tokens.weight".to_owned(),
-            vec![VOCABULARY, HIDDEN],
-        ),
-        ("model.norm.weight".to_owned(), vec![HIDDEN]),
-        (
-            "visual.patch_embed.proj.weight".to_owned(),
-            vec![8, 3, 2, 2, 2],
-        ),
-        ("visual.merger.ln_q.weight".to_owned(), vec![8]),
-        ("visual.merger.mlp.0.weight".to_owned(), vec![32, 32]),
-        ("visual.merger.mlp.0.bias".to_owned(), vec![32]),
-        ("visual.merger.mlp.2.weight".to_owned(), vec![HIDDEN, 32]),
-        ("visual.merger.mlp.2.bias".to_owned(), vec![HIDDEN]),
-    ];
-    let mut push = |prefix: String, rows: &[(&str, &[usize])]| {
-        shapes.extend(
-            rows.iter()
-                .map(|(name, shape)| (format!("{prefix}.{name}"), shape.to_vec())),
-        );
-    };
+fn shapes() -> Vec<Named> {
+    let mut shapes = named(
+        "model",
+        &[
+            ("embed_tokens.weight", &[VOCABULARY, HIDDEN]),
+            ("norm.weight", &[HIDDEN]),
+        ],
+    );
+    shapes.extend(named(
+        "visual",
+        &[
+            ("patch_embed.proj.weight", &[8, 3, 2, 2, 2]),
+            ("merger.ln_q.weight", &[8]),
+            ("merger.mlp.0.weight", &[32, 32]),
+            ("merger.mlp.0.bias", &[32]),
+            ("merger.mlp.2.weight", &[HIDDEN, 32]),
+            ("merger.mlp.2.bias", &[HIDDEN]),
+        ],
+    ));
     for layer in 0..LAYERS {
-        push(
-            format!("model.layers.{layer}"),
-            &[
-                ("input_layernorm.weight", &[HIDDEN]),
-                ("post_attention_layernorm.weight", &[HIDDEN]),
-                ("self_attn.q_proj.weight", &[HIDDEN, HIDDEN]),
-                ("self_attn.q_proj.bias", &[HIDDEN]),
-                ("self_attn.k_proj.weight", &[4, HIDDEN]),
-                ("self_attn.k_proj.bias", &[4]),
-                ("self_attn.v_proj.weight", &[4, HIDDEN]),
-                ("self_attn.v_proj.bias", &[4]),
-                ("self_attn.o_proj.weight", &[HIDDEN, HIDDEN]),
-                ("mlp.gate_proj.weight", &[12, HIDDEN]),
-                ("mlp.up_proj.weight", &[12, HIDDEN]),
-                ("mlp.down_proj.weight", &[HIDDEN, 12]),
-            ],
-        );
+        shapes.extend(decoder_layer(
+            &format!("model.layers.{layer}"),
+            HIDDEN,
+            4,
+            12,
+        ));
     }
-    push(
-        "visual.blocks.0".into(),
+    shapes.extend(named(
+        "visual.blocks.0",
         &[
             ("norm1.weight", &[8]),
             ("norm2.weight", &[8]),
@@ -79,42 +66,14 @@ fn shapes() -> Vec<(String, Vec<usize>)> {
             ("mlp.down_proj.weight", &[8, 12]),
             ("mlp.down_proj.bias", &[8]),
         ],
-    );
+    ));
     shapes
 }
 
-/// A safetensors file of those shapes with values in -0.5..0.5.
-fn weights() -> Weights {
-    let (mut header, mut values) = (serde_json::Map::new(), Vec::<u8>::new());
-    for (name, shape) in shapes() {
-        let start = values.len();
-        for _ in 0..shape.iter().product::<usize>() {
-            let hashed = (values.len() as u32 + 1).wrapping_mul(2_654_435_761) >> 16;
-            values.extend((hashed as f32 / 65_536.0 - 0.5).to_le_bytes());
-        }
-        let record =
-            json!({ "dtype": "F32", "shape": shape, "data_offsets": [start, values.len()] });
-        header.insert(name, record);
-    }
-    let header = serde_json::to_vec(&header).unwrap();
-    let file = [&(header.len() as u64).to_le_bytes()[..], &header, &values].concat();
-    let source = Arc::new(MemorySource::new("tiny.safetensors", file));
-    pollster::block_on(Weights::open("tiny", Component::Qwen2_5Vl, vec![source])).unwrap()
-}
-
-/// Letters are tokens; 26 is the space, 27 pads, 28 and 29 stand for a picture and a video.
-fn tokenizer() -> Tokenizer {
-    let letters = ('a'..='z').chain(['Ġ']).enumerate();
-    let vocab: serde_json::Map<_, _> = letters
-        .map(|(id, letter)| (letter.to_string(), json!(id)))
-        .collect();
-    let added = json!({ "added_tokens_decoder": {
-        "27": { "content": "<|endoftext|>", "special": true },
-        "28": { "content": "<|image_pad|>", "special": true },
-        "29": { "content": "<|video_pad|>", "special": true },
-    } });
-    let [vocab, added] = [json!(vocab), added].map(|json| serde_json::to_vec(&json).unwrap());
-    Tokenizer::from_vocab_and_merges("", &vocab, b"", Some(&added)).unwrap()
+/// A value in -0.5..0.5, by its byte in the file.
+fn hashed(_: &str, _: usize, place: usize) -> f32 {
+    let hashed = (4 * place as u32 + 1).wrapping_mul(2_654_435_761) >> 16;
+    hashed as f32 / 65_536.0 - 0.5
 }
 
 fn model(generation: GenerationConfig) -> Qwen2_5Vl {
@@ -130,9 +89,6 @@ fn model(generation: GenerationConfig) -> Qwen2_5Vl {
     });
     let config = Qwen2_5VlConfig::from_json("config.json", config).unwrap();
     let part = EncoderPart {
-        config: EncoderConfig::Qwen2_5Vl(config.clone()),
-        weights: vec![],
-        tokenizer: String::new(),
         chat_template: Some(TEMPLATE.into()),
         preprocessor: PreprocessorConfig {
             min_pixels: 16,
@@ -140,25 +96,14 @@ fn model(generation: GenerationConfig) -> Qwen2_5Vl {
             ..PreprocessorConfig::default()
         },
         generation,
+        ..part(EncoderConfig::Qwen2_5Vl(config.clone()))
     };
-    let (weights, device) = (weights(), Device::flex());
-    let scope = weights.scope(&device);
-    pollster::block_on(Qwen2_5Vl::load(&config, &part, tokenizer(), &scope)).unwrap()
+    let weights = weights(Component::Qwen2_5Vl, shapes(), hashed);
+    loaded(&config, &part, tokenizer(&SPECIAL), &weights)
 }
 
 fn greedy() -> Qwen2_5Vl {
     model(GenerationConfig::default())
-}
-
-fn options(conditioning: Conditioning) -> EncodeOptions {
-    EncodeOptions {
-        conditioning,
-        prompt_format: PromptFormat::Plain,
-        padding: None,
-        input_image_size: None,
-        max_new_tokens: 5,
-        seed: 1,
-    }
 }
 
 /// Never stops before a layer.
@@ -166,23 +111,8 @@ async fn go() -> Result<()> {
     Ok(())
 }
 
-fn encode(model: &Qwen2_5Vl, prompt: &Prompt, options: &EncodeOptions) -> Result<Encoded> {
-    let mut go = async |_| ControlFlow::Continue(());
-    pollster::block_on(model.encode(prompt, options, &mut go))
-}
-
 fn with_picture(text: &str) -> Prompt {
-    let pixels = (0..12 * 8 * 3).map(|i| (i * 7 % 256) as u8).collect();
-    Prompt::new(vec![
-        Part::Image(Image::new(12, 8, pixels).unwrap()),
-        Part::Text(text.into()),
-    ])
-}
-
-fn assert_close<const D: usize>(ours: Tensor<D>, expected: Tensor<D>) {
-    assert_eq!(ours.dims(), expected.dims());
-    let worst: f32 = (ours - expected).abs().max().into_scalar();
-    assert!(worst < 1e-5, "{worst}");
+    Prompt::new(vec![Part::Image(image(12, 8)), Part::Text(text.into())])
 }
 
 #[test]
@@ -224,8 +154,8 @@ fn a_prompt_in_chunks_gives_the_states_of_the_whole() {
         });
         Tensor::cat(states.unwrap(), 2)
     };
-    assert_close(read(4), read(100));
-    assert_close(read(1), read(100));
+    assert_close(read(4), read(100), EXACT);
+    assert_close(read(1), read(100), EXACT);
 }
 
 #[test]
@@ -242,7 +172,7 @@ fn a_fed_token_has_the_states_that_it_has_in_the_prompt() {
     let (mut decoding, _) = read("ab");
     let fed = pollster::block_on(decoding.feed(2, &mut go)).unwrap();
     let last = whole.dims()[2] - 1;
-    assert_close(fed, whole.narrow(2, last, 1));
+    assert_close(fed, whole.narrow(2, last, 1), EXACT);
 }
 
 #[test]
@@ -266,7 +196,7 @@ fn padding_on_the_right_leaves_the_prompts_states_alone() {
     )
     .unwrap();
     assert_eq!(padded.dims()[2], 12);
-    assert_close(padded.narrow(2, 0, 5), plain.hidden_states);
+    assert_close(padded.narrow(2, 0, 5), plain.hidden_states, EXACT);
 }
 
 #[test]
@@ -274,24 +204,11 @@ fn breaking_cancels_before_the_next_layer() {
     let model = greedy();
     for conditioning in [Conditioning::Prompt, Conditioning::Answer] {
         for allowed in 0..7 {
-            let mut heard = 0;
-            let mut stop = async |_| {
-                heard += 1;
-                if heard > allowed {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
-            };
             let (prompt, options) = (with_picture("ab"), options(conditioning));
-            let outcome = pollster::block_on(model.encode(&prompt, &options, &mut stop));
+            let (cancelled, heard) = stopped(&model, &prompt, &options, allowed);
             // The prompt path reports a vision block, two layers and its end.
             let done = conditioning == Conditioning::Prompt && allowed >= 4;
-            assert_eq!(
-                matches!(outcome, Err(Error::Cancelled)),
-                !done,
-                "{conditioning:?} {allowed}"
-            );
+            assert_eq!(cancelled, !done, "{conditioning:?} {allowed}");
             assert_eq!(heard, if done { 4 } else { allowed + 1 });
         }
     }

@@ -1,8 +1,8 @@
 //! The vision tower: patches to tokens of the decoder's width.
 //!
-//! Blocks attend inside windows, some over whole frames, with rotary positions of rows and
+//! Most blocks attend inside windows, some over whole frames, with rotary positions of rows and
 //! columns; a merger makes one token of 2x2 patches. Windows of equal length run as one batch, so
-//! that no mask of all patches by all patches is ever built. Source: transformers 4.49's
+//! that no mask of all patches by all patches is built. Source: transformers 4.49's
 //! `Qwen2_5_VisionTransformerPretrainedModel`.
 
 use std::collections::BTreeMap;
@@ -50,10 +50,10 @@ impl VisionTower {
         })
     }
 
-    /// Pixels `[patches, pixels]` of all pictures -> `[patches / 4, out_hidden]`.
+    /// Pixels `[patches, pixels]` of all images -> `[patches / 4, out_hidden]`.
     ///
     /// # Errors
-    /// Whatever `before_block` returns: it is asked before every block, so that a caller can stop.
+    /// The errors of `before_block`, which is called before every block, so that a caller can stop.
     pub async fn forward(
         &self,
         pixel_values: Tensor<2>,
@@ -100,7 +100,7 @@ impl VisionTower {
 pub struct WindowOrder {
     /// Patches in window order.
     patches: Tensor<1, Int>,
-    /// Where each merged patch stands in window order.
+    /// The place of each merged patch in window order.
     inverse: Tensor<1, Int>,
     rope: Rope,
     windows: Spans,
@@ -129,23 +129,23 @@ impl WindowOrder {
         }
     }
 
-    /// The picture's order to window order, `[patches, width]`.
+    /// The image's order to window order, `[patches, width]`.
     pub fn enter(&self, x: Tensor<2>) -> Tensor<2> {
         x.select(0, self.patches.clone())
     }
 
-    /// Window order to the picture's, `[patches / 4, width]`.
+    /// Window order to the image's, `[patches / 4, width]`.
     pub fn leave(&self, x: Tensor<2>) -> Tensor<2> {
         x.select(0, self.inverse.clone())
     }
 }
 
-/// Which neighbours attend to each other: spans of patches, batched by their length.
+/// Spans of patches that attend to each other, batched by their length.
 #[derive(Debug)]
 struct Spans {
     /// Patches sorted by the length of their span, and the way back; none when all are equal.
     sorted: Option<[Tensor<1, Int>; 2]>,
-    /// How many spans of which length, as sorted.
+    /// Count and length of the spans of each batch, in sorted order.
     batches: Vec<(usize, usize)>,
 }
 
@@ -289,7 +289,7 @@ fn indices(values: &[usize], device: &Device) -> Tensor<1, Int> {
     Tensor::from_data(TensorData::new(values, [count]), device)
 }
 
-/// Where each index of a permutation stands.
+/// The inverse of a permutation.
 fn inverse(order: &[usize]) -> Vec<usize> {
     let mut inverse = vec![0; order.len()];
     for (place, &index) in order.iter().enumerate() {

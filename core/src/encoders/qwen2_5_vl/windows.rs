@@ -1,7 +1,7 @@
-//! Where the vision tower's patches lie: their windows, frames and rotary positions.
+//! The layout of the vision tower's patches: windows, frames and rotary positions.
 //!
-//! Most blocks look only inside windows of `window_size` pixels. The tower therefore works in
-//! window order, and goes back to the picture's order at its end. Host arithmetic alone; source:
+//! Most blocks attend only inside windows of `window_size` pixels. The tower therefore works in
+//! window order, and returns to the image's order at its end. Runs on the host. Source:
 //! `get_window_index` and `rot_pos_emb` of transformers 4.49.
 
 use super::patches::{Grid, merged_raster};
@@ -17,14 +17,14 @@ pub struct Layout {
     pub window_index: Vec<usize>,
     /// Patches of every window, in window order.
     pub window_lengths: Vec<usize>,
-    /// Patches of every frame of every picture.
+    /// Patches of every frame of every image.
     pub frame_lengths: Vec<usize>,
-    /// Rotary angles `[patches, head_dim / 2]`, in the picture's order: rows, then columns.
+    /// Rotary angles `[patches, head_dim / 2]`, in the image's order: rows, then columns.
     pub rope_freqs: Vec<f32>,
 }
 
 impl Layout {
-    /// The layout of several pictures or videos, one after another.
+    /// The layout of several images or videos, one after another.
     pub fn new(grids: &[Grid], config: &VisionConfig) -> Self {
         let merge = config.spatial_merge_size;
         let side = config.window_size / merge / config.patch_size;

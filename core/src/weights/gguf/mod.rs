@@ -1,7 +1,7 @@
 //! GGUF: the one weight format that x2i writes and runs from.
 //!
-//! Source: `docs/gguf.md` of ggml. Versions 2 and 3 are read, 3 is written, little-endian only.
-//! Left out: version 1 (2023, 32-bit counts), big-endian files, split files (their parts open one
+//! Source: `docs/gguf.md` of ggml. Versions 2 and 3 are read, 3 is written, little-endian only. Not
+//! supported: version 1 (2023, 32-bit counts), big-endian files, split files (their parts open one
 //! by one), and ggml's `IQ`, `TQ` and `MXFP4` types, which are refused by name.
 
 mod meta;

@@ -1,5 +1,5 @@
-//! The GGUF writer: the header first, then one tensor after another, so that no model is ever
-//! held in memory to be converted.
+//! The GGUF writer: the header first, then one tensor after another, so that a conversion never
+//! holds a whole model in memory.
 //!
 //! Source: byte for byte what ggml's `gguf-py` writes, with the padding after the last tensor.
 
@@ -31,70 +31,12 @@ impl GgufWriter {
         metadata: Vec<(String, MetaValue)>,
         tensors: Vec<(String, StoredType, Vec<usize>)>,
     ) -> Result<Self> {
-        let bad = |reason: String| Err(Error::format("GGUF writer", reason));
         let mut header = b"GGUF".to_vec();
         header.extend(3u32.to_le_bytes());
         header.extend((tensors.len() as u64).to_le_bytes());
         header.extend((metadata.len() as u64).to_le_bytes());
-        let mut alignment = DEFAULT_ALIGNMENT;
-        let mut seen = HashSet::new();
-        for (key, value) in &metadata {
-            if !seen.insert(key) {
-                return bad(format!("the metadata key `{key}` is there twice"));
-            }
-            if !value.is_uniform() {
-                return bad(format!(
-                    "the metadata key `{key}` has an array of mixed types"
-                ));
-            }
-            if key == ALIGNMENT_KEY {
-                match value {
-                    MetaValue::U32(n) if super::is_alignment((*n).into()) => {
-                        alignment = (*n).into()
-                    }
-                    _ => return bad(format!("{ALIGNMENT_KEY} must be a power of two as U32")),
-                }
-            }
-            write_string(key, &mut header);
-            header.extend((value.meta_type() as u32).to_le_bytes());
-            value.write(&mut header);
-        }
-        let mut seen = HashSet::new();
-        let mut planned = Vec::with_capacity(tensors.len());
-        let mut offset = 0u64;
-        for (name, stored, shape) in &tensors {
-            if !seen.insert(name) {
-                return bad(format!("tensor `{name}` is there twice"));
-            }
-            if shape.len() > MAX_DIMS {
-                return bad(format!(
-                    "tensor `{name}` has {} axes, GGUF allows {MAX_DIMS}; flatten it",
-                    shape.len()
-                ));
-            }
-            let number = GGML_TYPES.iter().find(|(_, known)| known == stored);
-            let Some((number, _)) = number else {
-                return bad(format!("tensor `{name}`: GGUF has no type {stored}"));
-            };
-            let Some(length) = stored.byte_len(shape) else {
-                return bad(format!(
-                    "tensor `{name}` of shape {shape:?} does not divide into blocks of {stored}"
-                ));
-            };
-            write_string(name, &mut header);
-            header.extend((shape.len() as u32).to_le_bytes());
-            for &size in shape.iter().rev() {
-                header.extend((size as u64).to_le_bytes());
-            }
-            header.extend(number.to_le_bytes());
-            header.extend(offset.to_le_bytes());
-            let end = offset.checked_add(length);
-            let Some(next) = end.and_then(|end| end.checked_next_multiple_of(alignment)) else {
-                return bad(format!("tensor `{name}` makes the file too large"));
-            };
-            offset = next;
-            planned.push((name.clone(), length));
-        }
+        let alignment = write_metadata(&metadata, &mut header)?;
+        let planned = write_places(&tensors, alignment, &mut header)?;
         header.resize(header.len().next_multiple_of(alignment as usize), 0);
         Ok(Self {
             header,
@@ -126,6 +68,86 @@ impl GgufWriter {
         body.write_all(&self.header)?;
         Ok(body)
     }
+}
+
+/// Appends all key-value pairs; gives the alignment of tensors, in bytes.
+fn write_metadata(metadata: &[(String, MetaValue)], header: &mut Vec<u8>) -> Result<u64> {
+    let mut alignment = DEFAULT_ALIGNMENT;
+    let mut seen = HashSet::new();
+    for (key, value) in metadata {
+        if !seen.insert(key) {
+            return refuse(format!("the metadata key `{key}` is there twice"));
+        }
+        if !value.is_uniform() {
+            return refuse(format!(
+                "the metadata key `{key}` has an array of mixed types"
+            ));
+        }
+        if key == ALIGNMENT_KEY {
+            alignment = match value {
+                MetaValue::U32(n) if super::is_alignment((*n).into()) => (*n).into(),
+                _ => return refuse(format!("{ALIGNMENT_KEY} must be a power of two as U32")),
+            };
+        }
+        write_string(key, header);
+        header.extend((value.meta_type() as u32).to_le_bytes());
+        value.write(header);
+    }
+    Ok(alignment)
+}
+
+/// Appends name, shape, type and offset of every tensor; gives name and length of each, in bytes.
+fn write_places(
+    tensors: &[(String, StoredType, Vec<usize>)],
+    alignment: u64,
+    header: &mut Vec<u8>,
+) -> Result<Vec<(String, u64)>> {
+    let mut seen = HashSet::new();
+    let mut planned = Vec::with_capacity(tensors.len());
+    let mut offset = 0u64;
+    for (name, stored, shape) in tensors {
+        if !seen.insert(name) {
+            return refuse(format!("tensor `{name}` is there twice"));
+        }
+        let (number, length) = check_tensor(name, *stored, shape)?;
+        write_string(name, header);
+        header.extend((shape.len() as u32).to_le_bytes());
+        for &size in shape.iter().rev() {
+            header.extend((size as u64).to_le_bytes());
+        }
+        header.extend(number.to_le_bytes());
+        header.extend(offset.to_le_bytes());
+        let end = offset.checked_add(length);
+        let Some(next) = end.and_then(|end| end.checked_next_multiple_of(alignment)) else {
+            return refuse(format!("tensor `{name}` makes the file too large"));
+        };
+        offset = next;
+        planned.push((name.clone(), length));
+    }
+    Ok(planned)
+}
+
+/// ggml's number of the tensor's type, and the tensor's length in bytes.
+fn check_tensor(name: &str, stored: StoredType, shape: &[usize]) -> Result<(u32, u64)> {
+    if shape.len() > MAX_DIMS {
+        return refuse(format!(
+            "tensor `{name}` has {} axes, GGUF allows {MAX_DIMS}; flatten it",
+            shape.len()
+        ));
+    }
+    let Some((number, _)) = GGML_TYPES.iter().find(|(_, known)| *known == stored) else {
+        return refuse(format!("tensor `{name}`: GGUF has no type {stored}"));
+    };
+    let Some(length) = stored.byte_len(shape) else {
+        return refuse(format!(
+            "tensor `{name}` of shape {shape:?} does not divide into blocks of {stored}"
+        ));
+    };
+    Ok((*number, length))
+}
+
+fn refuse<T>(reason: String) -> Result<T> {
+    Err(Error::format("GGUF writer", reason))
 }
 
 /// A GGUF file whose header is written and whose tensors follow.

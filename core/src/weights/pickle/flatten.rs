@@ -1,7 +1,7 @@
-//! From what was saved to tensors by name.
+//! From the saved object to tensors by name.
 //!
 //! A state dict is a dictionary of tensors; training scripts put it under `state_dict` or `model`,
-//! ComfyUI's X2I nodes beside a `config`. Other nested dictionaries are joined with dots.
+//! ComfyUI's X2I nodes beside a `config`. Names of nested dictionaries are joined with dots.
 
 use std::collections::BTreeMap;
 

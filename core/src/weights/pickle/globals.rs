@@ -1,14 +1,14 @@
-//! The only names that a pickle may ask for.
+//! The allow-list of names that a pickle may ask for.
 //!
 //! A pickle's instructions can name any function of any Python package; a state dict names these.
-//! Left out on purpose: `torch.storage._load_from_bytes`, which starts another unpickler.
+//! Refused on purpose: `torch.storage._load_from_bytes`, which starts another unpickler.
 
 use crate::weights::cursor::Stop;
 use crate::weights::stored::StoredType;
 
 use super::values::{Callable, Value};
 
-/// What a name stands for.
+/// The value of a name.
 ///
 /// # Errors
 /// For any other name.

@@ -1,7 +1,7 @@
-//! What a pickle can hold here: plain data in an arena.
+//! The values of a pickle: plain data in an arena.
 //!
-//! Values are small handles into [`Arena`], so a pickle that nests a million lists, or puts a list
-//! into itself, neither overflows the stack when it is dropped nor leaks.
+//! Values are small handles into [`Arena`]. A pickle that nests a million lists, or puts a list
+//! into itself, therefore neither overflows the stack when it is dropped nor leaks.
 
 use crate::weights::stored::{StoredType, element_count};
 

@@ -250,7 +250,7 @@ fn find_root(entries: &HashMap<String, Entry>) -> Result<String, String> {
     }
 }
 
-/// Where an entry's bytes are: its local header has a name and padding of its own lengths.
+/// The range of an entry's bytes: its local header has a name and padding of its own lengths.
 async fn locate(
     source: &dyn WeightSource,
     path: &str,

@@ -1,4 +1,4 @@
-//! What the block types have in common: their lengths, and a block's scale.
+//! The lengths of block types, and the scale of a block.
 
 use half::f16;
 

@@ -1,8 +1,8 @@
-//! The search for a scale and an offset that lose least, as ggml's `make_qkx2_quants` with the
+//! The search for the scale and the offset of least error: ggml's `make_qkx2_quants` with the
 //! constants of Q4_K (15 steps, weights `rms + |x|`, 21 tries, squared error).
 //!
 //! The sub-blocks of a block are independent, so all eight are searched side by side, one a SIMD
-//! lane. Each lane adds in ggml's order, so that not a bit differs from its result.
+//! lane. Each lane adds in ggml's order, so that its result is ggml's bit for bit.
 
 /// Sub-blocks in a block.
 pub(super) const LANES: usize = 8;
@@ -19,7 +19,7 @@ pub(super) struct Fit<const N: usize> {
     pub(super) scales: Lanes,
     /// Not negative.
     pub(super) offsets: Lanes,
-    /// Whole, 0 to 15.
+    /// Whole numbers, 0 to 15.
     pub(super) numbers: [Lanes; N],
 }
 
@@ -88,7 +88,7 @@ fn each<T>(value: impl FnMut(usize) -> T) -> [T; LANES] {
     std::array::from_fn(value)
 }
 
-/// How much the error of each number counts.
+/// The weight of each number's error.
 fn weights<const N: usize>(x: &[Lanes; N]) -> [Lanes; N] {
     let mut squares = [0.0; LANES];
     for x in x {

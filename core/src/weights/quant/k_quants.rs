@@ -1,4 +1,5 @@
-//! Reading the `K` types beside Q4_K: 256 numbers in sub-blocks of 16 or 32. Left out: making them.
+//! Reading the `K` types other than Q4_K: 256 numbers in sub-blocks of 16 or 32. They are not
+//! written.
 //!
 //! Q2_K, Q3_K and Q6_K keep two bits of each number in the same order: a byte holds those of the
 //! numbers i, i + 32, i + 64 and i + 96 of one half of the block.

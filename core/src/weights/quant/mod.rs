@@ -1,8 +1,10 @@
-//! f32 to and from the stored types, on the host, bit for bit as ggml's reference quantizers.
+//! Conversion between f32 and the stored types, on the host, bit for bit as ggml's reference
+//! quantizers.
 //!
 //! Source: `quantize_row_*_ref`, `dequantize_row_*` and `ggml_compute_fp32_to_bf16` of ggml,
 //! compiled without fused multiply-add. Every block type that [`StoredType`] knows is read; Q8_0,
-//! Q4_0 and Q4_K are made. Left out: importance matrices, and ggml's `IQ`, `TQ` and `MXFP4` types.
+//! Q4_0 and Q4_K are written. Not supported: importance matrices, and ggml's `IQ`, `TQ` and `MXFP4`
+//! types.
 
 mod block;
 mod fit;

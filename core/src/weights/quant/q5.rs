@@ -1,5 +1,5 @@
 //! Q5_0 and Q5_1: as Q4_0 and Q4_1, with the fifth bits of all 32 numbers in four bytes before the
-//! other four. Left out: making them.
+//! other four. They are not written.
 
 use super::block::{BLOCK, half};
 

@@ -5,7 +5,7 @@ use x2i_core::config::{EncoderConfig, MiniCpmOConfig, Padding, PromptFormat};
 use x2i_core::encoders::minicpm_o::input::{Inputs, Shown};
 use x2i_core::encoders::minicpm_o::resampler::place_embeddings;
 use x2i_core::encoders::minicpm_o::slices::{Grid, View};
-use x2i_core::encoders::{EncodeOptions, Encoder, MiniCpmO};
+use x2i_core::encoders::{EncodeOptions, Encoder, Family, MiniCpmO};
 use x2i_core::model;
 use x2i_core::request::{Conditioning, Prompt};
 use x2i_core::weights::Component;

@@ -7,7 +7,7 @@ use x2i_core::encoders::qwen2_5_vl::patches::Patches;
 use x2i_core::encoders::qwen2_5_vl::vision::WindowOrder;
 use x2i_core::encoders::qwen2_5_vl::windows::Layout;
 use x2i_core::encoders::sampling::Sampler;
-use x2i_core::encoders::{EncodeOptions, Encoder, Qwen2_5Vl};
+use x2i_core::encoders::{EncodeOptions, Encoder, Family, Qwen2_5Vl};
 use x2i_core::model;
 use x2i_core::request::Conditioning;
 use x2i_core::weights::Component;

@@ -1,0 +1,54 @@
+//! Reading a config, and the checks that several configs share.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+
+/// Parses one JSON config; `file` names it in errors.
+///
+/// # Errors
+/// [`Error::Config`] naming the key that is missing or can't be.
+pub(crate) fn parse<T: DeserializeOwned>(file: &str, json: &[u8]) -> Result<T> {
+    serde_json::from_slice(json).map_err(|error| Error::config(file, error.to_string()))
+}
+
+/// [`parse`] for JSON that is parsed already.
+///
+/// # Errors
+/// As [`parse`].
+pub(super) fn from_value<T: DeserializeOwned>(file: &str, json: Value) -> Result<T> {
+    serde_json::from_value(json).map_err(|error| Error::config(file, error.to_string()))
+}
+
+/// Fails with `reason` unless `holds`.
+///
+/// # Errors
+/// [`Error::Config`] with the reason.
+pub(super) fn check(file: &str, holds: bool, reason: impl FnOnce() -> String) -> Result<()> {
+    if holds {
+        Ok(())
+    } else {
+        Err(Error::config(file, reason()))
+    }
+}
+
+/// Fails at the first size that is 0. `prefix` stands before the keys, such as `vision_config.`.
+///
+/// # Errors
+/// [`Error::Config`] naming the key.
+pub(super) fn check_sizes(file: &str, prefix: &str, sizes: &[(&str, usize)]) -> Result<()> {
+    sizes
+        .iter()
+        .try_for_each(|(key, size)| check(file, *size > 0, || format!("{prefix}{key} is 0")))
+}
+
+/// Fails unless the width under `key` can be split into this many heads.
+///
+/// # Errors
+/// [`Error::Config`] naming the key.
+pub(super) fn check_heads(file: &str, key: &str, width: usize, heads: usize) -> Result<()> {
+    check(file, width.is_multiple_of(heads), || {
+        format!("{key} {width} can't be split into {heads} heads")
+    })
+}

@@ -1,0 +1,48 @@
+//! Options and result of an encoder.
+
+use burn::tensor::Tensor;
+
+use crate::config::{Conditioning, Padding, PromptFormat};
+use crate::error::Result;
+use crate::image::Image;
+use crate::image::resize::resize_bicubic;
+
+/// How a prompt is read and answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EncodeOptions {
+    /// Hidden states of the prompt, or of the answer.
+    pub conditioning: Conditioning,
+    /// How the user's words are wrapped before the chat template.
+    pub prompt_format: PromptFormat,
+    /// Pads (and cuts) the prompt to one length.
+    pub padding: Option<Padding>,
+    /// Input images are first resized to this (width, height), in pixels.
+    pub input_image_size: Option<[usize; 2]>,
+    /// The most tokens of an answer.
+    pub max_new_tokens: usize,
+    /// Seed of a sampled answer.
+    pub seed: u64,
+}
+
+/// Hidden states for AlignNet.
+#[derive(Debug, Clone)]
+pub struct Encoded {
+    /// `[1, layers + 1, tokens, hidden]`: the embedding, every layer but the last, and the last one
+    /// after the final norm; of the prompt's tokens (padding included) or of the answer's.
+    pub hidden_states: Tensor<4>,
+    /// Tokens of the prompt, padding included.
+    pub prompt_tokens: usize,
+    /// The LLM's answer, where one was asked for.
+    pub answer: Option<String>,
+}
+
+/// An image in the given (width, height), or as it is without one.
+///
+/// # Errors
+/// [`crate::Error::Image`] when a side is 0 or the result is too large.
+pub(super) fn resized(image: &Image, size: Option<[usize; 2]>) -> Result<Image> {
+    match size {
+        Some([width, height]) => resize_bicubic(image, width, height),
+        None => Ok(image.clone()),
+    }
+}
