@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use x2i_core::video::sampling::Sampling;
-use x2i_core::{Audio, Image};
+use x2i_core::{Audio, Error, Field, Image};
 use x2i_engine::media::video::decode_gif;
 use x2i_engine::media::{audio, image as picture, video};
 
@@ -320,7 +320,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 }
 
 #[test]
-fn endings_are_not_believed_and_other_kinds_told_their_flag() {
+fn endings_are_not_believed_and_other_kinds_told_their_field() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, bytes: &[u8]| {
         let path = folder.path().join(name);
@@ -331,20 +331,24 @@ fn endings_are_not_believed_and_other_kinds_told_their_flag() {
     assert!(audio::read(&file("a.mp3", &sound)).is_ok());
     assert!(picture::read(&file("b.jpg", &encoded(ImageFormat::Png))).is_ok());
     assert!(video::read(&file("c.mp4", &gif(3)), ONE_A_SECOND).is_ok());
-    let message = picture::read(&file("d.png", &sound))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        message.ends_with("is a sound, not a picture; give it with --audio"),
-        "{message}"
-    );
-    let message = audio::read(&file("e.wav", &encoded(ImageFormat::Png)))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        message.ends_with("is a picture, not a sound; give it with --image"),
-        "{message}"
-    );
+    let error = picture::read(&file("d.png", &sound)).unwrap_err();
+    assert!(error.to_string().ends_with("is a sound, not a picture"));
+    assert!(matches!(
+        error,
+        Error::Remedy {
+            field: Field::Audio,
+            ..
+        }
+    ));
+    let error = audio::read(&file("e.wav", &encoded(ImageFormat::Png))).unwrap_err();
+    assert!(error.to_string().ends_with("is a picture, not a sound"));
+    assert!(matches!(
+        error,
+        Error::Remedy {
+            field: Field::Image,
+            ..
+        }
+    ));
     for text in [&b"hello"[..], b"#EXTM3U\nhttp://127.0.0.1/a.ts\n"] {
         let message = video::read(&file("f.mp4", text), ONE_A_SECOND)
             .unwrap_err()
