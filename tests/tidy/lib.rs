@@ -1,0 +1,13 @@
+//! Reads the syntax of all crates: who names whose items. The house rules (`rules/`) are its tests.
+//!
+//! [`names`] reads every `use` and every path in code with `syn`; [`modules`] follows each to the
+//! file that defines the item.
+//!
+//! What needs types can't be seen: a method call names no file, and neither does the use of a trait's
+//! implementation. Nor are names seen in strings (`"{NAME}"`, `#[serde(with = "module")]`) and in what
+//! macros of other crates expand to.
+
+pub mod house;
+pub mod modules;
+pub mod names;
+pub mod source;
