@@ -1,12 +1,14 @@
 //! Reads the syntax of all crates: who names whose items. The house rules (`rules/`) are its tests.
 //!
 //! [`names`] reads every `use` and every path in code with `syn`; [`modules`] follows each to the
-//! file that defines the item.
+//! file that defines the item; [`graph`] draws the edges.
 //!
 //! What needs types can't be seen: a method call names no file, and neither does the use of a trait's
 //! implementation. Nor are names seen in strings (`"{NAME}"`, `#[serde(with = "module")]`) and in what
 //! macros of other crates expand to.
 
+pub mod circles;
+pub mod graph;
 pub mod house;
 pub mod modules;
 pub mod names;

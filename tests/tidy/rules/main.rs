@@ -2,6 +2,7 @@
 //! breaks it.
 
 mod doors;
+mod file_circles;
 mod headers;
 mod kernels;
 mod libraries;
