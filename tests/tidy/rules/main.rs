@@ -4,6 +4,7 @@
 mod doors;
 mod file_circles;
 mod headers;
+mod imports;
 mod kernels;
 mod libraries;
 mod lints;
