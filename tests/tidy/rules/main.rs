@@ -3,12 +3,15 @@
 
 mod doors;
 mod file_circles;
+mod flags;
 mod headers;
 mod imports;
 mod kernels;
 mod libraries;
 mod lints;
 mod long_files;
+mod long_functions;
+mod shared_pointers;
 
 /// Fails with all breaches at once.
 fn assert_none(breaches: Vec<String>) {
