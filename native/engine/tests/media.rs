@@ -335,14 +335,14 @@ fn endings_are_not_believed_and_other_kinds_told_their_flag() {
         .unwrap_err()
         .to_string();
     assert!(
-        message.ends_with("is a sound, not a picture; give it with --audio"),
+        message.ends_with("is an audio file, not an image; give it with --audio"),
         "{message}"
     );
     let message = audio::read(&file("e.wav", &encoded(ImageFormat::Png)))
         .unwrap_err()
         .to_string();
     assert!(
-        message.ends_with("is a picture, not a sound; give it with --image"),
+        message.ends_with("is an image, not an audio file; give it with --image"),
         "{message}"
     );
     for text in [&b"hello"[..], b"#EXTM3U\nhttp://127.0.0.1/a.ts\n"] {
@@ -408,7 +408,7 @@ fn a_folder_gives_all_its_pictures_in_natural_order() {
     let message = video::read(empty.path(), ONE_A_SECOND)
         .unwrap_err()
         .to_string();
-    assert!(message.contains("without pictures"), "{message}");
+    assert!(message.contains("without images"), "{message}");
 }
 
 /// Visible in the log where the program is not installed.
@@ -459,7 +459,7 @@ fn ffmpeg_gives_the_chosen_frames_upright_and_the_sound() {
     let [tone, rest] = tone_and_rest(&audio::read(&data("clip.mp4")).unwrap().value);
     assert!((tone - 0.375).abs() < AAC && rest < AAC, "{tone} {rest}");
     let silent = audio::read(&data("turned.mp4")).unwrap_err().to_string();
-    assert!(silent.ends_with("holds no sound"), "{silent}");
+    assert!(silent.ends_with("has no audio"), "{silent}");
 }
 
 #[test]
