@@ -92,8 +92,8 @@ fn every_turn(args: &ChatArgs) -> Result<JobSpec> {
 
 /// The folder of the images: `-o`, else the session file's.
 fn image_folder(args: &ChatArgs) -> PathBuf {
-    let beside = args.session.as_deref().map_or(Path::new("."), folder_of);
-    let folder = args.output.as_deref().unwrap_or(beside);
+    let session_folder = args.session.as_deref().map_or(Path::new("."), folder_of);
+    let folder = args.output.as_deref().unwrap_or(session_folder);
     // Printed names are clearer without `./`.
     match folder == Path::new(".") {
         true => PathBuf::new(),

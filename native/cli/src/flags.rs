@@ -26,7 +26,7 @@ pub use engine::EngineArgs;
 pub use gallery::{GalleryArgs, TaskChoice};
 pub use parts::{Given, PartArgs};
 
-/// Anything you can show, say or write becomes a picture.
+/// Generate images from text, images, videos and audio.
 #[derive(Debug, Parser)]
 #[command(name = "x2i", version, max_term_width = 100, propagate_version = true)]
 pub struct Cli {

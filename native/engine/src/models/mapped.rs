@@ -79,7 +79,7 @@ impl WeightSource for MappedFile {
         let (start, end) = (usize::try_from(range.start), usize::try_from(range.end));
         let range = start.ok()?..end.ok()?;
         map.get(range.clone())?;
-        Some(Bytes::from_owner(Lent { map, range }))
+        Some(Bytes::from_owner(MappedRange { map, range }))
     }
 
     fn release(&self, range: Range<u64>) {
@@ -92,19 +92,19 @@ impl WeightSource for MappedFile {
 }
 
 /// A range of the map in use. When its last user drops it, the system gets the pages back.
-struct Lent {
+struct MappedRange {
     map: Arc<Mmap>,
     /// The bytes of the map.
     range: Range<usize>,
 }
 
-impl AsRef<[u8]> for Lent {
+impl AsRef<[u8]> for MappedRange {
     fn as_ref(&self) -> &[u8] {
         &self.map[self.range.clone()]
     }
 }
 
-impl Drop for Lent {
+impl Drop for MappedRange {
     fn drop(&mut self) {
         give_back(&self.map, self.range.clone());
     }

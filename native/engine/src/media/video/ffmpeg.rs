@@ -141,9 +141,9 @@ struct Stream {
 }
 
 fn facts(path: &Path) -> Result<Facts, String> {
-    let told = probe(path, &[])?;
+    let facts = probe(path, &[])?;
     // Only some containers state the number of frames; in the others, ffprobe counts packets.
-    match told {
+    match facts {
         Some(facts) => Ok(facts),
         None => probe(path, &["-count_packets"])?.ok_or_else(|| "has no frames".into()),
     }
