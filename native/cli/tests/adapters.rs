@@ -222,7 +222,7 @@ fn strengths_and_pictures_to_begin_with_that_can_not_be() {
     fs::write(program.path("in.txt"), "hello, world").unwrap();
     program
         .generate(&["x", "--init", "in.txt"])
-        .refused(&["--init", "in.txt", "not a picture"]);
+        .refused(&["--init", "in.txt", "not an image"]);
     assert_eq!(program.files(), [""; 0]);
 }
 

@@ -332,7 +332,7 @@ fn endings_are_not_believed_and_other_kinds_told_their_field() {
     assert!(picture::read(&file("b.jpg", &encoded(ImageFormat::Png))).is_ok());
     assert!(video::read(&file("c.mp4", &gif(3)), ONE_A_SECOND).is_ok());
     let error = picture::read(&file("d.png", &sound)).unwrap_err();
-    assert!(error.to_string().ends_with("is a sound, not a picture"));
+    assert!(error.to_string().ends_with("is an audio file, not an image"));
     assert!(matches!(
         error,
         Error::Remedy {
@@ -341,7 +341,7 @@ fn endings_are_not_believed_and_other_kinds_told_their_field() {
         }
     ));
     let error = audio::read(&file("e.wav", &encoded(ImageFormat::Png))).unwrap_err();
-    assert!(error.to_string().ends_with("is a picture, not a sound"));
+    assert!(error.to_string().ends_with("is an image, not an audio file"));
     assert!(matches!(
         error,
         Error::Remedy {
@@ -412,7 +412,7 @@ fn a_folder_gives_all_its_pictures_in_natural_order() {
     let message = video::read(empty.path(), ONE_A_SECOND)
         .unwrap_err()
         .to_string();
-    assert!(message.contains("without pictures"), "{message}");
+    assert!(message.contains("without images"), "{message}");
 }
 
 /// Visible in the log where the program is not installed.
@@ -463,7 +463,7 @@ fn ffmpeg_gives_the_chosen_frames_upright_and_the_sound() {
     let [tone, rest] = tone_and_rest(&audio::read(&data("clip.mp4")).unwrap().value);
     assert!((tone - 0.375).abs() < AAC && rest < AAC, "{tone} {rest}");
     let silent = audio::read(&data("turned.mp4")).unwrap_err().to_string();
-    assert!(silent.ends_with("holds no sound"), "{silent}");
+    assert!(silent.ends_with("has no audio"), "{silent}");
 }
 
 #[test]
