@@ -37,7 +37,7 @@ pub struct Answer {
 
 impl<'a> Decoding<'a> {
     /// A decoding before its first token.
-    pub fn new(decoder: &'a Qwen2, rotary: &'a Rotary, device: &Device) -> Self {
+    pub(super) fn new(decoder: &'a Qwen2, rotary: &'a Rotary, device: &Device) -> Self {
         let cache = decoder.empty_cache();
         Self {
             decoder,

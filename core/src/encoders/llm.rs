@@ -32,7 +32,7 @@ impl Llm {
     ///
     /// # Errors
     /// [`Error::MissingTensor`] or [`Error::Shape`].
-    pub async fn load(
+    pub(super) async fn load(
         config: &Qwen2Config,
         sections: &[usize],
         tokenizer: Tokenizer,
@@ -175,7 +175,7 @@ impl Llm {
     ///
     /// # Errors
     /// [`Error::Config`] when neither the config nor the tokenizer has such a token.
-    pub fn pad_with(&self, padding: Option<Padding>) -> Result<Option<PadWith>> {
+    pub(super) fn pad_with(&self, padding: Option<Padding>) -> Result<Option<PadWith>> {
         let Some(padding) = padding else {
             return Ok(None);
         };

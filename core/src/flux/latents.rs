@@ -16,7 +16,7 @@ pub fn noise(seed: u64, shape: [usize; 3], device: &Device) -> Tensor<4> {
 }
 
 /// The next noise of a generator, `[1, channels, height, width]`.
-pub fn draw(
+pub(crate) fn draw(
     generator: &mut TorchRng,
     [channels, height, width]: [usize; 3],
     device: &Device,
@@ -54,7 +54,7 @@ pub fn unpack(tokens: Tensor<3>, height: usize, width: usize) -> Tensor<4> {
 
 /// `[batch, channels, height, width]` with sides of at most `most`: means over squares, which at the
 /// right and at the bottom may be ragged.
-pub fn shrink(latents: Tensor<4>, most: usize) -> Tensor<4> {
+pub(crate) fn shrink(latents: Tensor<4>, most: usize) -> Tensor<4> {
     let [_, _, height, width] = latents.dims();
     let square = height.max(width).div_ceil(most);
     if square == 1 {
@@ -84,7 +84,7 @@ fn means(size: usize, square: usize, device: &Device) -> Tensor<2> {
 }
 
 /// Ids of all tokens, text first; `height` and `width` are the latents'.
-pub fn ids(text_tokens: usize, height: usize, width: usize) -> Vec<[f32; 3]> {
+pub(crate) fn ids(text_tokens: usize, height: usize, width: usize) -> Vec<[f32; 3]> {
     [
         text_ids(text_tokens),
         image_ids(height / PACK, width / PACK),

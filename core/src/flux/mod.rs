@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::nn::rope::Rope;
 use crate::nn::{Bias, Linear, sinusoid};
 use crate::weights::{Scope, Weights};
-pub use blocks::FluxBytes;
+pub(crate) use blocks::FluxBytes;
 use blocks::{Blocks, Resident, Stream};
 use layers::{DoubleStreamBlock, LastLayer, MlpEmbedder, SingleStreamBlock};
 

@@ -183,7 +183,7 @@ impl<'a> Scope<'a> {
     ///
     /// # Errors
     /// What reading the LoRA's file gives.
-    pub async fn low_rank(&self) -> Result<Option<LowRank>> {
+    pub(crate) async fn low_rank(&self) -> Result<Option<LowRank>> {
         self.weights.low_rank(&self.prefix, self.device).await
     }
 

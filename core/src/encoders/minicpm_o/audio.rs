@@ -192,6 +192,6 @@ impl AudioTower {
 }
 
 /// Tokens of a clip of so many mel frames, of which the tower makes half as many and averages `step`.
-pub fn tokens(frames: usize, step: usize) -> usize {
+pub(super) fn tokens(frames: usize, step: usize) -> usize {
     frames.div_ceil(2) / step
 }

@@ -123,7 +123,7 @@ impl VisionTower {
 }
 
 /// The learned position of each patch of a grid, by rows, among `positions` squared.
-pub fn position_ids(grid: Grid, positions: usize) -> Vec<usize> {
+fn position_ids(grid: Grid, positions: usize) -> Vec<usize> {
     let step = 1.0 / positions as f64;
     let boundaries = arange(step, step, positions - 1);
     let buckets = |count: usize| -> Vec<usize> {

@@ -5,7 +5,7 @@
 //! video can be given as audio too), since X2I's scripts show a model the frames alone.
 
 pub mod ffmpeg;
-pub mod folder;
+mod folder;
 mod kept;
 
 use std::path::Path;
