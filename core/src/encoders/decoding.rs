@@ -116,7 +116,8 @@ impl<'a> Decoding<'a> {
         self.decoder.logits(states)
     }
 
-    /// Chooses and feeds tokens until one of `ends`, or `most` of them.
+    /// Chooses and feeds tokens until one of `ends`, or `most` of them; `logits` `[1, vocabulary]` are
+    /// those after the last token read.
     ///
     /// # Errors
     /// [`Error::Cancelled`], or [`Error::Device`] when a readback fails or holds NaN.

@@ -109,7 +109,8 @@ impl Llm {
         Ok((decoding, states))
     }
 
-    /// The states of the prompt, or of the answer where `options` ask for it.
+    /// The hidden states `[1, layers + 1, tokens, hidden]` of a prompt's `embeddings`
+    /// `[1, tokens, hidden]`, or of the answer where `options` ask for it.
     ///
     /// # Errors
     /// As [`Encoder::encode`](super::Encoder::encode).

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::noise::TorchRng;
 
-/// Pixels of a latent's side under one packed token.
+/// Latents along each side of one packed token.
 pub const PACK: usize = 2;
 
 /// Noise of an image's latents `[1, channels, height, width]`, equal to
@@ -42,7 +42,8 @@ pub fn pack(latents: Tensor<4>) -> Tensor<3> {
         ])
 }
 
-/// The inverse of [`pack`]; `height` and `width` are the latents'.
+/// Tokens `[batch, height/2 * width/2, channels * 4]` -> `[batch, channels, height, width]`: the inverse
+/// of [`pack`]. `height` and `width` are the latents', not the image's.
 pub fn unpack(tokens: Tensor<3>, height: usize, width: usize) -> Tensor<4> {
     let [batch, _tokens, packed] = tokens.dims();
     let channels = packed / (PACK * PACK);

@@ -190,7 +190,7 @@ impl Flux {
     }
 
     /// [`forward`](Self::forward), with `control` added to the image stream; `on_block` hears the
-    /// blocks as they were before that.
+    /// blocks as they were before that. Gives `[batch, image tokens, in_channels]`.
     ///
     /// # Errors
     /// The errors of `on_block`.
