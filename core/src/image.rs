@@ -1,12 +1,12 @@
 //! Images on the host: 8-bit RGB, and conversion to and from tensors.
 //!
-//! [`resize`](resize::resize_bicubic) is exact to PIL, [`resize_float`] to torchvision. Not here:
+//! [`resize`](resize::resize_bicubic) is exact to PIL, `resize_float` to torchvision. Not here:
 //! file formats (the native engine, the browser).
 
 pub(crate) mod cubic;
 pub(crate) mod normalize;
 pub mod resize;
-pub mod resize_float;
+pub(crate) mod resize_float;
 mod windows;
 
 use std::sync::Arc;

@@ -345,7 +345,7 @@ impl Lora {
 
 /// All changes of one layer on the device, their scales in `up`.
 #[derive(Debug, Clone)]
-pub struct LowRank {
+pub(crate) struct LowRank {
     down: Tensor<2>,         // [rank, in]
     up: Tensor<2>,           // [out, rank]
     bias: Option<Tensor<1>>, // [out]

@@ -76,7 +76,8 @@ impl FlowMatchEuler {
         image_tokens as f64 * slope + (base_shift - slope * base_image_seq_len as f64)
     }
 
-    /// One Euler step from level `sigma` to `next_sigma` along `velocity`, any shape.
+    /// One Euler step from level `sigma` to `next_sigma` (0..1) along `velocity`; both tensors have one
+    /// shape, whichever.
     pub fn step<const D: usize>(
         latents: Tensor<D>,
         velocity: Tensor<D>,
@@ -86,7 +87,8 @@ impl FlowMatchEuler {
         latents + velocity * (next_sigma - sigma)
     }
 
-    /// Mixes a clean picture's latents with noise: `(1 - sigma) * latents + sigma * noise`.
+    /// Mixes a clean picture's latents with noise: `(1 - sigma) * latents + sigma * noise`. Both
+    /// tensors have one shape, whichever; `sigma` is 0..1.
     pub fn add_noise<const D: usize>(
         latents: Tensor<D>,
         noise: Tensor<D>,

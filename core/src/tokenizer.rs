@@ -4,7 +4,7 @@
 //! in a GGUF file) with Qwen's splitting rules, through the `tokenizers` crate. Not here: padding
 //! and truncation (`encoders::sequence`). Not supported: training of tokenizers.
 
-pub mod chat;
+pub(crate) mod chat;
 mod gguf;
 mod merges;
 
@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::weights::WeightFile;
 use merges::read_merges;
 
-pub use chat::{ChatTemplate, Content, Message};
+pub use chat::{ChatTemplate, Content, Message, VisionIds};
 
 /// How Qwen2 splits text before merging: contractions, words, single digits, punctuation, space.
 const QWEN_SPLIT: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";

@@ -12,9 +12,9 @@ use super::Audio;
 /// Samples of a window, and points of its Fourier transform.
 const N_FFT: usize = 400;
 /// Samples from one window to the next.
-pub const HOP: usize = 160;
+pub(crate) const HOP: usize = 160;
 /// Samples of the silence that a clip is laid into.
-pub const CLIP: usize = 30 * Audio::SAMPLE_RATE;
+pub(crate) const CLIP: usize = 30 * Audio::SAMPLE_RATE;
 /// Frequencies from 0 to half the sampling rate.
 const FREQUENCIES: usize = N_FFT / 2 + 1;
 /// The transform runs as 20 transforms of 20 points: `n = 20 a + b`.

@@ -17,7 +17,8 @@ pub const RESAMPLER_HEAD_DIM: usize = 128;
 /// Sizes of the multimodal LLM.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MiniCpmOConfig {
-    /// The decoder, whose numbers stand beside these; its width is a multiple of [`RESAMPLER_HEAD_DIM`].
+    /// The decoder, whose numbers stand beside these; its width is a multiple of 128, the width of
+    /// the resampler's heads.
     #[serde(flatten)]
     pub decoder: Qwen2Config,
     /// Tokens of one view of an image.

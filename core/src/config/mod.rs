@@ -17,18 +17,22 @@ mod vae;
 
 pub use align_net::{AlignNetConfig, Mix, T5StackConfig};
 pub use flux::FluxConfig;
-pub use internvl2_5::{InternLlmConfig, InternVitConfig, InternVl2_5Config, MOST_TILES, NormType};
-pub use minicpm_o::{MiniCpmOConfig, RESAMPLER_HEAD_DIM, SiglipConfig, SliceConfig, WhisperConfig};
+pub use internvl2_5::{InternLlmConfig, InternVitConfig, InternVl2_5Config, NormType};
+pub use minicpm_o::{MiniCpmOConfig, SiglipConfig, SliceConfig, WhisperConfig};
 pub use model::{
-    Conditioning, Defaults, EncoderConfig, EncoderPart, FORMAT, FileRecord, GraphPart, ModelConfig,
+    Conditioning, Defaults, EncoderConfig, EncoderPart, FileRecord, GraphPart, ModelConfig,
     Padding, PaddingSide, PromptFormat,
 };
 pub use qwen2::Qwen2Config;
 pub use qwen2_5_vl::{
     GenerationConfig, PreprocessorConfig, Qwen2_5VlConfig, RopeScaling, VisionConfig,
 };
-pub use qwen2_5_vl_gguf::Qwen2_5VlGguf;
 pub use scheduler::SchedulerConfig;
 pub use vae::VaeConfig;
 
 pub(crate) use checks::parse;
+#[cfg(test)]
+pub(crate) use internvl2_5::MOST_TILES;
+pub(crate) use minicpm_o::RESAMPLER_HEAD_DIM;
+pub(crate) use model::FORMAT;
+pub(crate) use qwen2_5_vl_gguf::Qwen2_5VlGguf;

@@ -37,7 +37,7 @@ pub struct Answer {
 
 impl<'a> Decoding<'a> {
     /// A decoding before its first token.
-    pub fn new(decoder: &'a Qwen2, rotary: &'a Rotary, device: &Device) -> Self {
+    pub(super) fn new(decoder: &'a Qwen2, rotary: &'a Rotary, device: &Device) -> Self {
         let cache = decoder.empty_cache();
         Self {
             decoder,
@@ -116,7 +116,8 @@ impl<'a> Decoding<'a> {
         self.decoder.logits(states)
     }
 
-    /// Chooses and feeds tokens until one of `ends`, or `most` of them.
+    /// Chooses and feeds tokens until one of `ends`, or `most` of them; `logits` `[1, vocabulary]` are
+    /// those after the last token read.
     ///
     /// # Errors
     /// [`Error::Cancelled`], or [`Error::Device`] when a readback fails or holds NaN.

@@ -32,7 +32,7 @@ impl Llm {
     ///
     /// # Errors
     /// [`Error::MissingTensor`] or [`Error::Shape`].
-    pub async fn load(
+    pub(super) async fn load(
         config: &Qwen2Config,
         sections: &[usize],
         tokenizer: Tokenizer,
@@ -109,7 +109,8 @@ impl Llm {
         Ok((decoding, states))
     }
 
-    /// The states of the prompt, or of the answer where `options` ask for it.
+    /// The hidden states `[1, layers + 1, tokens, hidden]` of a prompt's `embeddings`
+    /// `[1, tokens, hidden]`, or of the answer where `options` ask for it.
     ///
     /// # Errors
     /// As [`Encoder::encode`](super::Encoder::encode).
@@ -175,7 +176,7 @@ impl Llm {
     ///
     /// # Errors
     /// [`Error::Config`] when neither the config nor the tokenizer has such a token.
-    pub fn pad_with(&self, padding: Option<Padding>) -> Result<Option<PadWith>> {
+    pub(super) fn pad_with(&self, padding: Option<Padding>) -> Result<Option<PadWith>> {
         let Some(padding) = padding else {
             return Ok(None);
         };

@@ -9,7 +9,7 @@ pub mod internvl2_5;
 pub mod llm;
 pub mod minicpm_o;
 mod options;
-pub mod qwen2;
+mod qwen2;
 pub mod qwen2_5_vl;
 pub mod sampling;
 pub mod sequence;

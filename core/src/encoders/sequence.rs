@@ -39,7 +39,7 @@ impl Positions {
 
 /// How a prompt's ids are made one length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PadWith {
+pub(super) struct PadWith {
     /// The length, and where padding stands.
     pub padding: Padding,
     /// The token that fills.
@@ -48,7 +48,7 @@ pub struct PadWith {
 
 /// Ids of one length, and which of them are the prompt's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Padded {
+pub(super) struct Padded {
     /// Token ids, padding included.
     pub ids: Vec<u32>,
     /// False for padding.
@@ -60,7 +60,7 @@ pub struct Padded {
 /// # Errors
 /// [`Error::Request`] when an image or a sound would be cut, when nothing is there, or when the
 /// prompt is longer than the model reads.
-pub fn pad(
+pub(super) fn pad(
     mut ids: Vec<u32>,
     padding: Option<PadWith>,
     placeholders: &[u32],
@@ -112,7 +112,12 @@ pub fn pad(
 ///
 /// # Errors
 /// [`Error::Request`] when there are more or fewer placeholders than counts.
-pub fn expand(kind: &str, ids: &[u32], placeholder: u32, counts: &[usize]) -> Result<Vec<u32>> {
+pub(super) fn expand(
+    kind: &str,
+    ids: &[u32],
+    placeholder: u32,
+    counts: &[usize],
+) -> Result<Vec<u32>> {
     // With nothing to show a placeholder is a token like any other, as in transformers.
     if counts.is_empty() {
         return Ok(ids.to_vec());

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::noise::TorchRng;
 
-/// Pixels of a latent's side under one packed token.
+/// Latents along each side of one packed token.
 pub const PACK: usize = 2;
 
 /// Noise of an image's latents `[1, channels, height, width]`, equal to
@@ -16,7 +16,7 @@ pub fn noise(seed: u64, shape: [usize; 3], device: &Device) -> Tensor<4> {
 }
 
 /// The next noise of a generator, `[1, channels, height, width]`.
-pub fn draw(
+pub(crate) fn draw(
     generator: &mut TorchRng,
     [channels, height, width]: [usize; 3],
     device: &Device,
@@ -42,7 +42,8 @@ pub fn pack(latents: Tensor<4>) -> Tensor<3> {
         ])
 }
 
-/// The inverse of [`pack`]; `height` and `width` are the latents'.
+/// Tokens `[batch, height/2 * width/2, channels * 4]` -> `[batch, channels, height, width]`: the inverse
+/// of [`pack`]. `height` and `width` are the latents', not the image's.
 pub fn unpack(tokens: Tensor<3>, height: usize, width: usize) -> Tensor<4> {
     let [batch, _tokens, packed] = tokens.dims();
     let channels = packed / (PACK * PACK);
@@ -54,7 +55,7 @@ pub fn unpack(tokens: Tensor<3>, height: usize, width: usize) -> Tensor<4> {
 
 /// `[batch, channels, height, width]` with sides of at most `most`: means over squares, which at the
 /// right and at the bottom may be ragged.
-pub fn shrink(latents: Tensor<4>, most: usize) -> Tensor<4> {
+pub(crate) fn shrink(latents: Tensor<4>, most: usize) -> Tensor<4> {
     let [_, _, height, width] = latents.dims();
     let square = height.max(width).div_ceil(most);
     if square == 1 {
@@ -84,7 +85,7 @@ fn means(size: usize, square: usize, device: &Device) -> Tensor<2> {
 }
 
 /// Ids of all tokens, text first; `height` and `width` are the latents'.
-pub fn ids(text_tokens: usize, height: usize, width: usize) -> Vec<[f32; 3]> {
+pub(crate) fn ids(text_tokens: usize, height: usize, width: usize) -> Vec<[f32; 3]> {
     [
         text_ids(text_tokens),
         image_ids(height / PACK, width / PACK),

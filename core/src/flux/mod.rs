@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::nn::rope::Rope;
 use crate::nn::{Bias, Linear, sinusoid};
 use crate::weights::{Scope, Weights};
-pub use blocks::FluxBytes;
+pub(crate) use blocks::FluxBytes;
 use blocks::{Blocks, Resident, Stream};
 use layers::{DoubleStreamBlock, LastLayer, MlpEmbedder, SingleStreamBlock};
 
@@ -190,7 +190,7 @@ impl Flux {
     }
 
     /// [`forward`](Self::forward), with `control` added to the image stream; `on_block` hears the
-    /// blocks as they were before that.
+    /// blocks as they were before that. Gives `[batch, image tokens, in_channels]`.
     ///
     /// # Errors
     /// The errors of `on_block`.

@@ -1,21 +1,21 @@
 //! Layers that several models share; a layer's field is named as its checkpoint's tensor.
 
-pub mod computed;
-pub mod conv;
-pub mod conv1d;
-pub mod linear;
-pub mod norm;
+mod computed;
+mod conv;
+mod conv1d;
+mod linear;
+mod norm;
 pub mod rope;
-pub mod sinusoid;
-pub mod t5;
+mod sinusoid;
+pub(crate) mod t5;
 
-pub use computed::computed;
-pub use conv::Conv2d;
-pub use conv1d::Conv1d;
-pub use linear::{Bias, Embedding, Linear};
-pub use norm::{GroupNorm, LayerNorm, RmsNorm, layer_norm};
-pub use sinusoid::sinusoid;
-pub use x2i_shaders::{
-    Heads, InputBits, attention, gated_residual, gelu_tanh, gelu_tanh_after, modulated_layer_norm,
-    norm_rope,
+pub(crate) use computed::computed;
+pub(crate) use conv::Conv2d;
+pub(crate) use conv1d::Conv1d;
+pub(crate) use linear::{Bias, Embedding, Linear};
+pub(crate) use norm::{GroupNorm, LayerNorm, RmsNorm};
+pub(crate) use sinusoid::sinusoid;
+pub use x2i_shaders::InputBits;
+pub(crate) use x2i_shaders::{
+    Heads, attention, gated_residual, gelu_tanh, gelu_tanh_after, modulated_layer_norm, norm_rope,
 };

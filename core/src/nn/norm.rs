@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::weights::Scope;
 
 /// LayerNorm over the last axis without weights.
-pub fn layer_norm<const D: usize>(x: Tensor<D>, eps: f64) -> Tensor<D> {
+fn layer_norm<const D: usize>(x: Tensor<D>, eps: f64) -> Tensor<D> {
     let centred = x.clone() - x.mean_dim(D - 1);
     let variance = centred.clone().square().mean_dim(D - 1);
     centred * (variance + eps).sqrt().recip()

@@ -58,7 +58,7 @@ impl Bands {
         Self(vec![x])
     }
 
-    /// The image in one piece.
+    /// The image in one piece, `[batch, channels, height, width]`.
     pub fn join(mut self) -> Tensor<4> {
         match self.0.len() {
             1 => self.0.remove(0),

@@ -51,7 +51,8 @@ impl Vae {
         self.decode_in(tiling, latents, on_part).await
     }
 
-    /// [`Vae::decode`] with the given bands; the image is the same but for roundings.
+    /// [`Vae::decode`] with the given bands: images `[batch, 3, height, width]` in -1..1, the same but
+    /// for roundings.
     ///
     /// # Errors
     /// The errors of `on_part`.
@@ -79,7 +80,7 @@ impl Vae {
         Ok(Bands::from_iter(images).join())
     }
 
-    /// The transformer's latents -> the decoder's.
+    /// The transformer's latents -> the decoder's, `[batch, latent_channels, height/8, width/8]`.
     pub fn unscale(&self, latents: Tensor<4>) -> Tensor<4> {
         latents / self.config.scaling_factor + self.config.shift_factor
     }

@@ -85,14 +85,15 @@ impl VaeEncoder {
         Ok(half.conv_out.forward(activation::silu(x)))
     }
 
-    /// The encoder's latents -> the transformer's.
+    /// The encoder's latents -> the transformer's, `[batch, latent_channels, height/8, width/8]`.
     pub fn scale(&self, latents: Tensor<4>) -> Tensor<4> {
         (latents - self.config.shift_factor) * self.config.scaling_factor
     }
 }
 
 impl LatentDistribution {
-    /// Latents of the distribution, chosen by `noise` of the mean's shape.
+    /// Latents of the distribution, chosen by normal `noise`; all are
+    /// `[batch, latent_channels, height/8, width/8]`.
     pub fn sample(self, noise: Tensor<4>) -> Tensor<4> {
         self.mean + (self.log_variance * 0.5).exp() * noise
     }

@@ -105,7 +105,7 @@ impl<'a> Scope<'a> {
         self.weights.shape(&self.full_name(name))
     }
 
-    /// Reads a tensor as f32 on the device.
+    /// Reads a tensor of this `shape` as f32 on the device.
     ///
     /// # Errors
     /// [`Error::MissingTensor`], or [`Error::Shape`] when it has another shape than `shape`.
@@ -115,7 +115,7 @@ impl<'a> Scope<'a> {
         Ok(Tensor::from_data(data, (self.device, DType::F32)))
     }
 
-    /// Some `rows` of a vector of `length`.
+    /// Some `rows` of a vector of `length`, as f32 `[rows]`.
     ///
     /// # Errors
     /// As [`tensor`](Self::tensor).
@@ -183,7 +183,7 @@ impl<'a> Scope<'a> {
     ///
     /// # Errors
     /// What reading the LoRA's file gives.
-    pub async fn low_rank(&self) -> Result<Option<LowRank>> {
+    pub(crate) async fn low_rank(&self) -> Result<Option<LowRank>> {
         self.weights.low_rank(&self.prefix, self.device).await
     }
 

@@ -14,8 +14,8 @@ mod list;
 mod opened;
 
 pub use acquire::{acquire, open};
-pub use choice::{DeviceChoice, FORMS};
-pub use entry::{DeviceEntry, DeviceKind, names};
+pub use choice::DeviceChoice;
+pub use entry::{DeviceEntry, DeviceKind};
 pub use facts::GpuFacts;
 pub use health::Health;
 pub use list::{choose, list};

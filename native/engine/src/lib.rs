@@ -80,19 +80,19 @@
 //! Every failure is an [`Error`] of x2i-core, with one variant per fact. Errors name a [`Field`], not
 //! a flag or a property; each surface has one table from fields to its own words.
 
-pub mod adapters;
+mod adapters;
 pub mod allocator;
 pub mod device;
-pub mod engine;
+mod engine;
 pub mod files;
 pub mod host;
 pub mod job;
 pub mod media;
 pub mod models;
-pub mod options;
+mod options;
 pub mod output;
 
-pub use adapters::{AdapterSpec, LoraSpec};
+pub use adapters::{AdapterSpec, Adapters, LoraSpec};
 pub use device::{DeviceChoice, OpenDevice};
 pub use engine::{Array, Conditioned, Engine, OnProgress, Painted, ignore_progress};
 pub use files::NamedFile;

@@ -15,6 +15,7 @@ mod unmapped;
 pub use embedded::{EMBEDDED_NAME, EmbeddedSource};
 pub use files::ModelFiles;
 pub use folder::{Access, FolderSource};
-pub use hashes::{Hashes, ModelHashes, weight_files};
+pub use hashes::Hashes;
+pub(crate) use hashes::ModelHashes;
 pub use mapped::MappedFile;
 pub use model::Model;

@@ -21,7 +21,7 @@ const SYSTEM: &str = "你是书生·万象，英文名是InternVL，是由上海
 /// The most frames of a video; the model card's `num_segments`.
 const FRAMES: usize = 8;
 /// Stands for one token of the vision tower.
-pub const CONTEXT: &str = "<IMG_CONTEXT>";
+pub(super) const CONTEXT: &str = "<IMG_CONTEXT>";
 
 /// The input of the decoder and of the vision tower.
 #[derive(Debug, Clone, PartialEq)]

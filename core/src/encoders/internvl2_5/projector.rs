@@ -14,7 +14,7 @@ use crate::weights::Scope;
 /// Epsilon of `mlp1.0`, which is `nn.LayerNorm`'s own.
 const EPS: f64 = 1e-5;
 
-/// The projector.
+/// The projector (`mlp1`): the tower's vectors to tokens of the decoder's width.
 #[derive(Debug)]
 pub struct Projector {
     /// `mlp1.0`

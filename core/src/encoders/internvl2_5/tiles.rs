@@ -18,7 +18,7 @@ const MEAN: [f64; 3] = [0.485, 0.456, 0.406];
 /// ImageNet's deviation of each channel.
 const DEVIATION: [f64; 3] = [0.229, 0.224, 0.225];
 
-/// One image.
+/// The tiles of one image, as the vision tower reads them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tiles {
     /// `[count, 3, size, size]`, normalized; the thumbnail is the last.

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::nn::{Bias, LayerNorm, Linear, RmsNorm, attention};
 use crate::weights::Scope;
 
-/// The tower.
+/// The vision tower (InternViT): tiles to vectors.
 #[derive(Debug)]
 pub struct InternVit {
     embeddings: Embeddings,

@@ -18,7 +18,7 @@ use crate::weights::Scope;
 /// Epsilon of Whisper's LayerNorms.
 const EPS: f64 = 1e-5;
 
-/// The tower with its projection.
+/// The audio tower (Whisper's encoder) with its projection into the decoder's width.
 #[derive(Debug)]
 pub struct AudioTower {
     conv1: Conv1d,
@@ -170,7 +170,7 @@ impl AudioTower {
         self.layers[index].forward(x, mask)
     }
 
-    /// The norm behind the last layer.
+    /// The norm after the last layer: `[1, frames, width]`, same shape out.
     pub fn finish(&self, x: Tensor<3>) -> Tensor<3> {
         self.layer_norm.forward(x)
     }
@@ -192,6 +192,6 @@ impl AudioTower {
 }
 
 /// Tokens of a clip of so many mel frames, of which the tower makes half as many and averages `step`.
-pub fn tokens(frames: usize, step: usize) -> usize {
+pub(super) fn tokens(frames: usize, step: usize) -> usize {
     frames.div_ceil(2) / step
 }

@@ -118,7 +118,7 @@ fn push_line(content: &mut String, place: &str, count: usize) {
 }
 
 /// The frames of a video that are looked at: one a second, or 64 evenly over all of these.
-pub fn frames(video: &Video) -> Vec<usize> {
+pub(super) fn frames(video: &Video) -> Vec<usize> {
     let step = (video.fps().round_ties_even() as usize).max(1);
     let seconds: Vec<usize> = (0..video.frames().len()).step_by(step).collect();
     if seconds.len() <= MAX_FRAMES {

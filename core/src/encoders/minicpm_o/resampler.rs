@@ -16,7 +16,7 @@ const EPS: f64 = 1e-6;
 /// Base of the sinusoids.
 const BASE: f32 = 10_000.0;
 
-/// The resampler.
+/// The resampler: the vectors of one view to `query_num` tokens of the decoder's width.
 #[derive(Debug)]
 pub struct Resampler {
     query: Tensor<2>, // [queries, hidden]

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::nn::{Bias, Embedding, LayerNorm, Linear};
 use crate::weights::Scope;
 
-/// The tower.
+/// The vision tower (SigLIP): patches of views of one shape to vectors.
 #[derive(Debug)]
 pub struct VisionTower {
     patch_embedding: Linear,
@@ -116,14 +116,14 @@ impl VisionTower {
         self.layers[index].forward(x, None)
     }
 
-    /// The norm behind the last layer.
+    /// The norm after the last layer: `[views, patches, hidden]`, same shape out.
     pub fn finish(&self, x: Tensor<3>) -> Tensor<3> {
         self.post_layernorm.forward(x)
     }
 }
 
 /// The learned position of each patch of a grid, by rows, among `positions` squared.
-pub fn position_ids(grid: Grid, positions: usize) -> Vec<usize> {
+fn position_ids(grid: Grid, positions: usize) -> Vec<usize> {
     let step = 1.0 / positions as f64;
     let boundaries = arange(step, step, positions - 1);
     let buckets = |count: usize| -> Vec<usize> {

@@ -28,7 +28,7 @@ pub struct Inputs {
 ///
 /// # Errors
 /// [`Error::Modality`] for sounds.
-pub fn messages(prompt: &Prompt, format: PromptFormat) -> Result<Vec<Message>> {
+pub(super) fn messages(prompt: &Prompt, format: PromptFormat) -> Result<Vec<Message>> {
     let mut messages = Vec::with_capacity(2 * prompt.earlier.len() + 1);
     for turn in &prompt.earlier {
         messages.push(Message::user(content(&turn.parts, format)?));
@@ -79,7 +79,7 @@ impl Inputs {
     /// # Errors
     /// [`crate::Error::Request`] when placeholders and images disagree, when an image would be cut, or
     /// when the prompt is longer than the model allows.
-    pub fn new(
+    pub(super) fn new(
         ids: &[u32],
         images: Vec<Patches>,
         videos: Vec<Patches>,

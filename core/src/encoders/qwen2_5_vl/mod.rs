@@ -7,7 +7,7 @@
 
 pub mod input;
 pub mod patches;
-pub mod positions;
+mod positions;
 pub mod vision;
 pub mod windows;
 

@@ -21,7 +21,7 @@ use crate::weights::Scope;
 /// Epsilon of the tower's RMSNorms; no published config states it.
 const EPS: f64 = 1e-6;
 
-/// The tower.
+/// The vision tower: patches to vectors of the decoder's width.
 #[derive(Debug)]
 pub struct VisionTower {
     config: VisionConfig,
@@ -95,7 +95,7 @@ impl VisionTower {
     }
 }
 
-/// A [`Layout`] on the device.
+/// A [`Layout`] on the device: the order of patches, their rotations, and the spans that attend.
 #[derive(Debug)]
 pub struct WindowOrder {
     /// Patches in window order.

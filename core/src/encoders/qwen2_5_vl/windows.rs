@@ -10,7 +10,7 @@ use crate::config::VisionConfig;
 /// Base of the vision tower's rotary frequencies.
 const THETA: f32 = 10_000.0;
 
-/// Order and lengths of what attends to each other.
+/// Which patches attend to each other: their order in windows, lengths of windows and frames.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layout {
     /// For every place in window order, the merged patch that stands there.

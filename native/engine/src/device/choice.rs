@@ -21,7 +21,7 @@ pub enum DeviceChoice {
 }
 
 /// The accepted forms, for help and messages.
-pub const FORMS: &str = "auto, cpu, wgpu[:index] or cuda[:index]";
+const FORMS: &str = "auto, cpu, wgpu[:index] or cuda[:index]";
 
 impl FromStr for DeviceChoice {
     type Err = String;

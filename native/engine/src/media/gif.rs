@@ -143,7 +143,7 @@ impl<'a> Reader<'a> {
 /// # Errors
 /// [`Error::Video`] when a frame can't be decoded or there is too much to decode, and the errors of
 /// `keep`.
-pub fn decode(
+pub(super) fn decode(
     name: &str,
     bytes: &[u8],
     facts: &Facts,

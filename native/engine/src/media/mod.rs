@@ -8,7 +8,7 @@ pub mod gif;
 pub mod image;
 mod input;
 mod kind;
-pub mod sniff;
+mod sniff;
 pub mod video;
 
 use std::path::Path;

@@ -5,7 +5,7 @@
 //! LLM only the frames (a video can be given as audio too).
 
 pub mod ffmpeg;
-pub mod folder;
+mod folder;
 mod kept;
 
 use std::path::Path;

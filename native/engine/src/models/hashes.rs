@@ -103,7 +103,7 @@ fn check_lengths(files: &ModelFiles, config: &ModelConfig) -> Result<()> {
 }
 
 /// The weight files of all components.
-pub fn weight_files(config: &ModelConfig) -> impl Iterator<Item = &str> {
+fn weight_files(config: &ModelConfig) -> impl Iterator<Item = &str> {
     let parts = [
         &config.encoder.weights,
         &config.align_net.weights,

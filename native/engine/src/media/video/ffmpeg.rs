@@ -31,7 +31,7 @@ const LOST_FRAMES: usize = 1;
 /// # Errors
 /// [`Error::Video`] when a program is missing, fails (with the last line of its output) or hangs, and
 /// when the file has no video track or is cut short.
-pub fn frames(name: &str, path: &Path, sampling: Sampling) -> Result<Video> {
+pub(crate) fn frames(name: &str, path: &Path, sampling: Sampling) -> Result<Video> {
     let wrong = |reason: String| {
         let without_video = reason == NO_VIDEO;
         let error = Error::video(name, reason);
@@ -80,7 +80,7 @@ pub fn frames(name: &str, path: &Path, sampling: Sampling) -> Result<Video> {
 ///
 /// # Errors
 /// [`Error::Audio`] as [`frames`].
-pub fn sound(name: &str, path: &Path, seconds: f64) -> Result<Vec<u8>> {
+pub(crate) fn sound(name: &str, path: &Path, seconds: f64) -> Result<Vec<u8>> {
     let wrong = |reason: String| Error::audio(name, reason);
     let mut arguments = input_arguments(path);
     // One second more than allowed, so that a longer file is noticed.
