@@ -122,30 +122,8 @@ fn report(
     verdicts: &[Option<Verdict>],
 ) -> String {
     let versions = Versions::current();
-    let features = host::cpu_features();
-    let features: Vec<&str> = features
-        .iter()
-        .filter(|(_, has)| *has)
-        .map(|(name, _)| *name)
-        .collect();
-    let memory = host::memory().map_or("unknown".into(), |memory| {
-        format!(
-            "{}, {} available",
-            human_bytes(memory.total),
-            human_bytes(memory.available)
-        )
-    });
     let mut text = format!("x2i {}, burn {}\n", versions.x2i, versions.burn);
-    text.push_str(&columns(&[
-        row([
-            "cpu",
-            &host::cpu_name().unwrap_or_else(|| std::env::consts::ARCH.into()),
-        ]),
-        row(["threads", &host::threads().to_string()]),
-        row(["features", &features.join(" ")]),
-        row(["matmul", host::matmul_kernels()]),
-        row(["memory", &memory]),
-    ]));
+    text.push_str(&columns(&machine_rows()));
     match need {
         Some(need) => text.push_str(&need.report()),
         None => text.push_str("\nmodel: none (give one with --model DIR)\n"),
@@ -176,6 +154,25 @@ fn report(
         text.push_str("\ncuda: not in this build (cargo feature `cuda`)\n");
     }
     text
+}
+
+fn machine_rows() -> [Vec<String>; 5] {
+    let features = host::cpu_features().into_iter();
+    let features: Vec<&str> = features
+        .filter_map(|(name, has)| has.then_some(name))
+        .collect();
+    let memory = host::memory().map_or("unknown".into(), |memory| {
+        let (total, available) = (human_bytes(memory.total), human_bytes(memory.available));
+        format!("{total}, {available} available")
+    });
+    let cpu = host::cpu_name().unwrap_or_else(|| std::env::consts::ARCH.into());
+    [
+        row(["cpu", &cpu]),
+        row(["threads", &host::threads().to_string()]),
+        row(["features", &features.join(" ")]),
+        row(["matmul", host::matmul_kernels()]),
+        row(["memory", &memory]),
+    ]
 }
 
 fn gpu_rows(gpu: &GpuFacts) -> [Vec<String>; 3] {

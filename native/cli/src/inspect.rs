@@ -82,22 +82,7 @@ fn inspect_png(path: &Path, json: bool) -> Result<String> {
 }
 
 fn metadata_rows(metadata: &Metadata) -> Vec<Vec<String>> {
-    let mut rows = Vec::new();
-    for part in &metadata.prompt {
-        rows.push(match part {
-            PartRecord::Text(text) => row(["prompt", &text.escape_debug().to_string()]),
-            PartRecord::Image { file, sha256 } => {
-                row(["image", &format!("{file} (sha256 {sha256})")])
-            }
-            PartRecord::Video { file, sha256, fps } => row([
-                "video",
-                &format!("{file} (sha256 {sha256}), {fps} frames per second"),
-            ]),
-            PartRecord::Audio { file, sha256 } => {
-                row(["audio", &format!("{file} (sha256 {sha256})")])
-            }
-        });
-    }
+    let mut rows: Vec<Vec<String>> = metadata.prompt.iter().map(part_row).collect();
     if let Some(answer) = &metadata.answer {
         rows.push(row(["answer", &answer.escape_debug().to_string()]));
     }
@@ -143,6 +128,18 @@ fn metadata_rows(metadata: &Metadata) -> Vec<Vec<String>> {
             .map(|(file, sha256)| row(["file", &format!("{file} (sha256 {sha256})")])),
     );
     rows
+}
+
+fn part_row(part: &PartRecord) -> Vec<String> {
+    match part {
+        PartRecord::Text(text) => row(["prompt", &text.escape_debug().to_string()]),
+        PartRecord::Image { file, sha256 } => row(["image", &format!("{file} (sha256 {sha256})")]),
+        PartRecord::Video { file, sha256, fps } => row([
+            "video",
+            &format!("{file} (sha256 {sha256}), {fps} frames per second"),
+        ]),
+        PartRecord::Audio { file, sha256 } => row(["audio", &format!("{file} (sha256 {sha256})")]),
+    }
 }
 
 fn inspect_weights(path: &Path, args: &InspectArgs) -> Result<String> {

@@ -332,7 +332,11 @@ fn endings_are_not_believed_and_other_kinds_told_their_field() {
     assert!(picture::read(&file("b.jpg", &encoded(ImageFormat::Png))).is_ok());
     assert!(video::read(&file("c.mp4", &gif(3)), ONE_A_SECOND).is_ok());
     let error = picture::read(&file("d.png", &sound)).unwrap_err();
-    assert!(error.to_string().ends_with("is an audio file, not an image"));
+    assert!(
+        error
+            .to_string()
+            .ends_with("is an audio file, not an image")
+    );
     assert!(matches!(
         error,
         Error::Remedy {
@@ -341,7 +345,11 @@ fn endings_are_not_believed_and_other_kinds_told_their_field() {
         }
     ));
     let error = audio::read(&file("e.wav", &encoded(ImageFormat::Png))).unwrap_err();
-    assert!(error.to_string().ends_with("is an image, not an audio file"));
+    assert!(
+        error
+            .to_string()
+            .ends_with("is an image, not an audio file")
+    );
     assert!(matches!(
         error,
         Error::Remedy {

@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::folder::read_floats;
+use super::numbers::{median, seconds};
 use super::process::{Pass, Process};
-use super::{median, seconds};
 use crate::flags::Peer;
 use crate::terminal::table::{columns, row};
 use x2i_engine::host::{self, human_bytes};

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 
-use super::{Quantize, Size};
+use super::values::{Quantize, Size};
 use x2i_engine::device::DeviceChoice;
 
 /// `x2i bench`.

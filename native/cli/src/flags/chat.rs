@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{AdapterArgs, EngineArgs, Size};
+use super::adapters::AdapterArgs;
+use super::engine::EngineArgs;
+use super::values::Size;
 
 /// `x2i chat`.
 #[derive(Debug, Args)]

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{ByteSize, MemoryChoice};
+use super::values::{ByteSize, MemoryChoice};
 use x2i_engine::device::DeviceChoice;
 
 /// A model on a device.

@@ -1,0 +1,14 @@
+//! The flags of `x2i doctor`.
+
+use clap::Args;
+
+/// `x2i doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// A model: check it, and which devices can run it
+    #[arg(long, value_name = "DIR|NAME")]
+    pub model: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}

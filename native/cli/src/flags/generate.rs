@@ -1,0 +1,108 @@
+//! The flags of `x2i generate`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use x2i_core::Conditioning;
+
+use super::adapters::AdapterArgs;
+use super::engine::EngineArgs;
+use super::parts::{self, PartArgs};
+use super::values::Size;
+
+/// `x2i generate`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The PNG holds metadata that replays it: x2i generate --from out.png
+
+Examples:
+  x2i generate \"a red apple on a blue background\" -o apple.png
+  x2i generate --image cat.jpg \"the same cat in a hat\" --model DIR
+  x2i generate --image a.png --text \"in the style of\" --image b.png --model DIR
+  x2i generate --video clip.mp4 \"what happens next\" --model DIR
+  echo \"ein roter Apfel\" | x2i generate - --num-images 4 --seed 7 -o apfel.png
+")]
+pub struct GenerateArgs {
+    /// The parts of the prompt.
+    #[command(flatten)]
+    pub parts: PartArgs,
+    /// Frames per second that the LLM reads of a video; the rate of a folder of frames (default: the
+    /// model's)
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = frames_a_second)]
+    pub video_fps: Option<f64>,
+    /// Adapters, the initial image and the control image.
+    #[command(flatten)]
+    pub adapters: AdapterArgs,
+    /// Number of steps (default: the model's)
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub steps: Option<usize>,
+    /// How closely a guidance-distilled transformer follows the prompt (default: the model's)
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub guidance: Option<f32>,
+    /// Width and height in pixels, multiples of 16 (default: the model's)
+    #[arg(long, value_name = "WxH", allow_hyphen_values = true)]
+    pub size: Option<Size>,
+    /// Seed of the noise; the same seed gives the same image (default: a random one, printed)
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub seed: Option<u64>,
+    /// Generate this many images with seeds N, N+1, ...
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub num_images: Option<u32>,
+    /// Condition the image by the LLM's answer to the prompt (default: the model's choice)
+    #[arg(long, overrides_with = "no_answer")]
+    pub answer: bool,
+    /// Condition the image by the prompt itself
+    #[arg(long, overrides_with = "answer")]
+    pub no_answer: bool,
+    /// The PNG to write; an existing one is replaced (default: out.png). `{}` becomes the number of the
+    /// image, a folder gets SEED.png, `-` is standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Replay the image in this PNG from its metadata; other flags change the request
+    #[arg(long, value_name = "PNG")]
+    pub from: Option<PathBuf>,
+    /// Generate one image for each line {"prompt": .., "seed": N, "out": "name.png"} into the folder -o;
+    /// optional keys: images, videos, audios, answer, steps, guidance, size. Instead of prompt and
+    /// files, the key parts lists them in order:
+    /// [{"image": "a.png"}, {"text": ".."}, {"video": ..}, {"audio": ..}]
+    #[arg(long, value_name = "JSONL", requires = "output", conflicts_with_all = parts::IDS, conflicts_with_all = ["from", "num_images"])]
+    pub batch: Option<PathBuf>,
+    /// The model and the device.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// Print nothing but errors
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// Print one JSON object per line on standard output: progress, then each image
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl GenerateArgs {
+    /// The output: `-o`, else `out.png`, but never the replayed PNG.
+    pub fn output(&self) -> &Path {
+        let default = Path::new("out.png");
+        match (&self.output, &self.from) {
+            (Some(output), _) => output,
+            (None, Some(from)) if from.canonicalize().ok() == default.canonicalize().ok() => {
+                Path::new("out-again.png")
+            }
+            (None, _) => default,
+        }
+    }
+
+    /// The choice of `--answer` and `--no-answer`.
+    pub fn conditioning(&self) -> Option<Conditioning> {
+        match (self.answer, self.no_answer) {
+            (true, _) => Some(Conditioning::Answer),
+            (_, true) => Some(Conditioning::Prompt),
+            _ => None,
+        }
+    }
+}
+
+fn frames_a_second(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok();
+    rate.filter(|&rate| rate > 0.0 && rate <= 1000.0)
+        .ok_or_else(|| "expected a number above 0 and at most 1000".into())
+}

@@ -1,0 +1,18 @@
+//! The flags of `x2i inspect`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// `x2i inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// A PNG, a weight file (GGUF, safetensors, PyTorch) or a model folder; `emoji` is the embedded model
+    pub path: PathBuf,
+    /// List every tensor
+    #[arg(long)]
+    pub tensors: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
