@@ -102,7 +102,7 @@ class Kept {
   }
 }
 
-/** MP4, MOV, WebM and Matroska. */
+/** Decodes MP4, MOV, WebM and Matroska. */
 async function readFilm(file: Blob, kept: Kept, choose: ChooseFrames): Promise<Film> {
   const { BlobSource, Input, MATROSKA, MP4, QTFF, VideoSampleSink, WEBM } = await mediabunny();
   const input = new Input({ source: new BlobSource(file), formats: [MP4, QTFF, WEBM, MATROSKA] });
