@@ -1,11 +1,11 @@
-// Takes functions out of a WebAssembly module that no run of it can reach, by their names.
+// Removes functions from a WebAssembly module by name that no run of it can reach.
 //
 //   node scripts/cut-wasm.mjs IN.wasm LIST OUT.wasm
 //
-// A linker keeps what a table or an unused arm of a `match` names; a person knows more. LIST has a regular
-// expression a line, over demangled names, below a comment (#) with the reason. What matches gets the body
-// `unreachable`, so that wasm-opt drops what only it called, and a mistake is a trap and not a wrong picture.
-// A line that matches nothing is an error: the list would be out of date. Needs the name section.
+// A linker keeps functions that a table or an unused arm of a `match` refers to. LIST has one regular
+// expression per line for demangled names, below a comment (#) with the reason. Matching functions get the body
+// `unreachable`. wasm-opt then drops their callees, and a mistake is a trap instead of a wrong image. A line
+// that matches nothing is an error, since the list is then out of date. Needs the name section.
 
 import { readFileSync, writeFileSync } from 'node:fs';
 
@@ -13,10 +13,10 @@ const CUSTOM = 0;
 const IMPORT = 2;
 const CODE = 10;
 const FUNCTION_NAMES = 1;
-/** No locals, `unreachable`, `end`, behind its length. */
+/** The new body: its length, no locals, `unreachable`, `end`. */
 const UNREACHABLE = Buffer.from([3, 0x00, 0x00, 0x0b]);
 
-/** Newer manglings tell crates of one name apart: `core[c5930c85a12de822]::num`. */
+/** The hash of a crate in newer manglings: `core[c5930c85a12de822]::num`. */
 const CRATE_HASH = /\[[0-9a-f]{16}\]/g;
 
 /** Reads the binary format: https://webassembly.github.io/spec/core/binary/ */
@@ -58,7 +58,7 @@ function u32(value) {
   return Buffer.from(bytes);
 }
 
-/** `{ id, content, whole }` of each. */
+/** The sections of the module, each as `{ id, content, whole }`. */
 function sections(wasm) {
   const reader = new Reader(wasm, 8);
   const found = [];
@@ -71,7 +71,7 @@ function sections(wasm) {
   return found;
 }
 
-/** How many functions come before the module's own. */
+/** The number of imported functions, which come before the module's own. */
 function importedFunctions(content) {
   const reader = new Reader(content);
   let functions = 0;

@@ -237,9 +237,9 @@ test.describe('refusals', () => {
   const REFUSED: Record<string, [model: string, asked: Case, error: RegExp]> = {
     'a picture to a model of words': ['/blind/', { prompt: [{ image: file('disc.png') }] }, /^modality: model blind can't read images.*Qwen2\.5-VL/],
     'a file that is no picture': ['/sees/', { prompt: [{ image: file('text.png') }] }, /^image: text\.png can't be read/],
-    'a file that is no video': ['/sees/', { prompt: [{ video: file('text.mp4') }] }, /^video: text\.mp4: is no video/],
-    'a sound as a video': ['/sees/', { prompt: [{ video: file('tone.wav') }] }, /^video: tone\.wav: is no video/],
-    'a file that is no sound': ['/sees/', { prompt: [{ audio: file('text.wav') }] }, /^audio: text\.wav: is no sound/],
+    'a file that is no video': ['/sees/', { prompt: [{ video: file('text.mp4') }] }, /^video: text\.mp4: is not a video/],
+    'a sound as a video': ['/sees/', { prompt: [{ video: file('tone.wav') }] }, /^video: tone\.wav: is not a video/],
+    'a file that is no sound': ['/sees/', { prompt: [{ audio: file('text.wav') }] }, /^audio: text\.wav: has no audio/],
     'a rate that is none': ['/sees/', { prompt: [APPLE], videoFps: 0 }, /^request: videoFps: 0 must be above 0/],
     'a strength beyond 1': ['/sees/', { prompt: [APPLE], init: { image: file('disc.png'), strength: 1.5 } }, /^request: .*strength.*1\.5/],
     'a LoRA of other shapes': ['/sees/', { prompt: [APPLE], lora: { data: file('wrong.safetensors'), scale: 1 } }, /^lora: wrong\.safetensors: .*to_q\.lora/],

@@ -1,4 +1,4 @@
-//! What stands beside a model: LoRAs and LightControl's weights, as JavaScript gives them.
+//! Opens adapters from JavaScript: LoRAs and LightControl's weights.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::inputs::used_file;
 use crate::js;
 use crate::model::BlobFile;
 
-/// What a PNG says of them.
+/// The records of the adapters, for the metadata.
 #[derive(Debug, Default)]
 pub struct Records {
     /// All LoRAs.
@@ -26,7 +26,7 @@ pub struct Records {
 /// Opens `{ loras?: [{ name, sha256, data, scale }], control?: { name, sha256, data } }`.
 ///
 /// # Errors
-/// `format` for a broken file, `request` for a scale that is no number.
+/// `format` for a broken file, `request` for a scale that is not a number.
 pub async fn open(value: &JsValue, events: &Events) -> Result<(LoadOptions, Records)> {
     let (mut options, mut records) = (LoadOptions::default(), Records::default());
     if let Some(list) = js::get(value, "loras").dyn_ref::<Array>() {
@@ -53,11 +53,11 @@ pub async fn open(value: &JsValue, events: &Events) -> Result<(LoadOptions, Reco
 
 fn file(value: &JsValue, UsedFile { file, .. }: &UsedFile) -> Result<Arc<dyn WeightSource>> {
     let blob = js::get(value, "data").dyn_into();
-    let blob = blob.map_err(|_| Failure::new("config", format!("{file}: is no Blob")))?;
+    let blob = blob.map_err(|_| Failure::new("config", format!("{file}: is not a Blob")))?;
     Ok(Arc::new(BlobFile::new(file, blob)))
 }
 
-/// Keys for CLIP and T5 have no place here.
+/// Warns of keys for CLIP and T5, which are ignored.
 fn warn(lora: &Lora, events: &Events) {
     let count = lora.text_encoder_keys().len();
     if count > 0 {
@@ -65,7 +65,7 @@ fn warn(lora: &Lora, events: &Events) {
         events.warning(&Failure::new(
             "lora",
             format!(
-                "{name}: {count} keys change the text encoders CLIP and T5, which X2I does without; they are left out"
+                "{name}: {count} keys change the text encoders CLIP and T5, which X2I does not use; they are ignored"
             ),
         ));
     }

@@ -1,7 +1,7 @@
-//! Which devices the browser offers, which one to take, and opening it.
+//! Devices: lists those of the browser, chooses one and opens it.
 //!
-//! A software adapter is 30 to 90 times slower than the same wasm on the CPU, so it is taken only
-//! when asked for by name. Left out: Canvas and WebGL, which can't run the kernels.
+//! A software adapter is 30 to 90 times slower than wasm on the CPU, so `auto` never takes it. Not
+//! here: Canvas and WebGL, which can't run the kernels.
 
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
@@ -25,7 +25,7 @@ use crate::js;
 /// The feature's name in WebGPU.
 const SUBGROUPS: &str = "subgroups";
 
-/// What the caller asks for.
+/// The caller's choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// A hardware WebGPU adapter, else the CPU.
@@ -52,7 +52,7 @@ impl std::str::FromStr for DeviceChoice {
     }
 }
 
-/// What runs the model.
+/// Facts about a device.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DeviceInfo {
     /// `cpu` or `webgpu`.
@@ -61,9 +61,9 @@ pub struct DeviceInfo {
     pub name: String,
     /// True for an adapter that is emulated on the CPU.
     pub software: bool,
-    /// Half precision in shaders.
+    /// True when shaders can compute in f16.
     pub f16: bool,
-    /// Subgroup operations in shaders.
+    /// True when shaders have subgroup operations.
     pub subgroups: bool,
 }
 
@@ -71,11 +71,11 @@ pub struct DeviceInfo {
 pub struct OpenDevice {
     /// The device as burn takes it.
     pub device: Device,
-    /// What it is.
+    /// Facts about it.
     pub info: DeviceInfo,
-    /// What it failed with, once it did.
+    /// Its first failure, if any.
     pub health: Health,
-    /// The largest tensor it can bind, in bytes; `None` on the CPU.
+    /// The largest tensor that it can bind, in bytes; `None` on the CPU.
     pub max_binding: Option<u64>,
 }
 
@@ -96,7 +96,7 @@ impl Health {
         self.0.waker.wake();
     }
 
-    /// Ends when the device fails. A readback that waits for a lost device may never end.
+    /// Resolves when the device fails. A readback from a lost device may never end.
     pub async fn failed(&self) -> Failure {
         let message = std::future::poll_fn(|context| {
             self.0.waker.register(context.waker());
@@ -121,8 +121,8 @@ pub async fn list() -> Vec<DeviceInfo> {
 /// Opens a device.
 ///
 /// # Errors
-/// `device-unavailable` when WebGPU was asked for and there is none; `device-limit` naming the limit
-/// that an adapter falls short of.
+/// `device-unavailable` when the choice is WebGPU and there is none; `device-limit` when a limit of the
+/// adapter is too small; the message names it.
 pub async fn open(choice: DeviceChoice) -> Result<OpenDevice> {
     if choice == DeviceChoice::Cpu {
         return Ok(open_cpu());
@@ -130,7 +130,7 @@ pub async fn open(choice: DeviceChoice) -> Result<OpenDevice> {
     match (choice, find_adapter().await) {
         (DeviceChoice::Auto, Some(found)) if found.info.software => Ok(open_cpu()),
         (DeviceChoice::Auto, Some(found)) => {
-            // A GPU that can't be opened should not keep a page from working.
+            // `auto` must work even when the GPU can't be opened.
             Ok(found.open().await.unwrap_or_else(|_| open_cpu()))
         }
         (DeviceChoice::Auto, None) => Ok(open_cpu()),
@@ -161,11 +161,12 @@ fn open_cpu() -> OpenDevice {
     }
 }
 
-/// An adapter, as wgpu and as the browser have it.
+/// An adapter: wgpu's object and the browser's.
 struct Found {
     instance: Instance,
     adapter: Adapter,
-    /// The browser's `GPUAdapter`, which wgpu keeps to itself; `undefined` where asking twice failed.
+    /// The browser's `GPUAdapter`, which wgpu does not expose; `undefined` when the second request for it
+    /// failed.
     browsers: JsValue,
     info: DeviceInfo,
 }
@@ -201,7 +202,7 @@ async fn find_adapter() -> Option<Found> {
     })
 }
 
-/// The one that wgpu asks for, once more.
+/// Requests the same adapter as wgpu once more.
 async fn browsers_adapter() -> std::result::Result<JsValue, JsValue> {
     let gpu = js::get(&js::get(&js_sys::global(), "navigator"), "gpu");
     let options = js_sys::Object::new().into();
@@ -210,7 +211,7 @@ async fn browsers_adapter() -> std::result::Result<JsValue, JsValue> {
     JsFuture::from(js_sys::Promise::resolve(&adapter)).await
 }
 
-/// What the browser tells of its adapter; wgpu passes on the description alone, which is mostly empty.
+/// The adapter's name from the browser; wgpu has only the description, which is mostly empty.
 fn adapter_name(info: &JsValue) -> String {
     let text = |field| js::get(info, field).as_string().unwrap_or_default();
     let long = [text("description"), text("device")]
@@ -224,7 +225,7 @@ fn adapter_name(info: &JsValue) -> String {
     }
 }
 
-/// Whether a browser's adapter offers them.
+/// True when the browser's adapter has subgroups.
 fn has_subgroups(adapter: &JsValue) -> bool {
     js::call(&js::get(adapter, "features"), "has", &[SUBGROUPS.into()])
         .is_ok_and(|has| has.is_truthy())
@@ -257,7 +258,7 @@ impl Found {
             .setup(setup)
             .init()
             .map_err(|error| failed(error.to_string()))?;
-        // cubecl's handler panics on any error, which would end the wasm for good: ours records it.
+        // cubecl's handler panics on any error, which would end the wasm instance; ours records it.
         let health = Health::default();
         let (lost, failing) = (health.clone(), health.clone());
         device.set_device_lost_callback(move |reason, message| {
@@ -272,10 +273,11 @@ impl Found {
         })
     }
 
-    /// All that the adapter offers; kernels ask the device what they may use.
+    /// Requests a device with all features and limits of the adapter.
     ///
-    /// wgpu has no name for a browser's `subgroups` (<https://github.com/gfx-rs/wgpu/issues/10146>), so
-    /// that its call is led to our adapter with them added. It calls before it returns its future.
+    /// wgpu can't request a browser's `subgroups` (<https://github.com/gfx-rs/wgpu/issues/10146>), so its
+    /// call of `requestDevice` is redirected to our adapter with that feature added. wgpu makes the call
+    /// before it returns its future.
     fn request_device(
         &self,
     ) -> impl Future<Output = std::result::Result<(wgpu::Device, Queue), RequestDeviceError>> {
@@ -306,7 +308,8 @@ impl Found {
     }
 }
 
-/// What our kernels need; all are WebGPU's defaults, so that a conforming adapter passes.
+/// Checks the limits that the kernels need. All are WebGPU's defaults, so every conforming adapter
+/// passes.
 fn check_limits(limits: &Limits) -> Result<()> {
     let needed = [
         (

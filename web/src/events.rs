@@ -1,4 +1,4 @@
-//! What a running call tells JavaScript: plain objects, pixels as typed arrays.
+//! Events from a running call to JavaScript: plain objects, with pixels as typed arrays.
 
 use std::cell::{Cell, RefCell};
 
@@ -9,9 +9,9 @@ use x2i_core::{Image, Phase, Progress};
 use crate::failure::Failure;
 use crate::js;
 
-/// Milliseconds that the thread may be busy before messages are heard.
+/// Milliseconds that the thread may be busy before it handles messages.
 const TURN: f64 = 8.0;
-/// Milliseconds between two events of a download.
+/// The least milliseconds between two events of a download.
 const DOWNLOAD_INTERVAL: f64 = 50.0;
 
 /// The caller's listener.
@@ -33,8 +33,8 @@ impl Events {
         }
     }
 
-    /// Bytes of a download over all files. The first event of a file and the last of all are always told: a
-    /// connection that stalls at once must not be taken for the file before it.
+    /// Bytes of a download over all files. The first event of a file and the last event are always sent, so
+    /// that a connection that stalls at once is not reported under the name of the file before it.
     pub fn download(&self, file: &str, done: u64, total: u64, cached: bool) {
         let now = js::now();
         let begins = *self.last_file.borrow() != file;
@@ -51,7 +51,7 @@ impl Events {
         self.send(&event);
     }
 
-    /// Something that did not stop the work.
+    /// A problem that did not stop the work.
     pub fn warning(&self, warning: &Failure) {
         let event = Object::new();
         js::set(&event, "kind", "warning");
@@ -60,7 +60,7 @@ impl Events {
         self.send(&event);
     }
 
-    /// A phase's progress; lets the event loop run when the thread was busy for long.
+    /// Progress of a phase. Lets the event loop run when the thread was busy for long.
     pub async fn progress(&self, progress: &Progress) {
         let kind = match progress.phase {
             Phase::Load => "load",
@@ -70,7 +70,7 @@ impl Events {
         };
         let event = counted(kind, progress.done as f64, progress.total as f64);
         if let Some(steps) = progress.steps {
-            // Of the event that ends a step that step, else the one being painted.
+            // The event at the end of a step names that step, any other event the running one.
             let ended = progress.done * steps.total as u64 == steps.done as u64 * progress.total;
             let step = steps.done + usize::from(!ended || steps.done == 0);
             js::set(&event, "step", step as f64);

@@ -1,4 +1,4 @@
-//! What JavaScript is told when something fails: a code to act on and a sentence to show.
+//! Errors for JavaScript: a code for programs and a message for people.
 
 use std::borrow::Cow;
 
@@ -10,9 +10,9 @@ use crate::{js, words};
 /// A failure on its way to JavaScript, where it becomes `{ code, message }`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// One of the codes that the package documents.
+    /// One of the package's documented codes.
     pub code: &'static str,
-    /// What happened and what to do.
+    /// What happened, and what to do.
     pub message: String,
 }
 
@@ -20,7 +20,7 @@ pub struct Failure {
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 impl Failure {
-    /// A failure of this code.
+    /// A failure with this code.
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -38,7 +38,7 @@ impl Failure {
         Self::new("aborted", "aborted")
     }
 
-    /// A failure of a browser function, with the browser's own words.
+    /// A failure of a browser function, with the browser's message.
     pub fn of_browser(code: &'static str, what: &str, error: &JsValue) -> Self {
         Self::new(code, format!("{what}: {}", describe(error)))
     }

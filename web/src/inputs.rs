@@ -1,4 +1,4 @@
-//! What a prompt shows and says, as JavaScript gives it: decoded, with the facts for the PNG.
+//! Reads the parts of a prompt from JavaScript: decoded inputs and their records for the metadata.
 
 use js_sys::{Array, Float32Array, Uint8ClampedArray};
 use wasm_bindgen::{JsCast, JsValue};
@@ -9,10 +9,10 @@ use x2i_core::{Audio, Error, Field, Image, Part, Turn, Video};
 use crate::failure::{Failure, Result};
 use crate::js;
 
-/// Parts in order, and what the PNG says of each; `sampling` is the model's.
+/// The parts in order, and the record of each; `sampling` is the model's.
 ///
 /// # Errors
-/// `request` for a value that is none of them; `image`, `video` or `audio` for one that can't be used.
+/// `request` for a value that is not a part; `image`, `video` or `audio` for one that can't be used.
 pub fn parts(value: &JsValue, sampling: Sampling) -> Result<(Vec<Part>, Vec<PartRecord>)> {
     let list = value.dyn_ref::<Array>();
     let list = list.ok_or_else(|| Failure::request(Field::Prompt, "must be a list of parts"))?;
@@ -74,17 +74,17 @@ fn read_part(part: &JsValue, sampling: Sampling) -> Result<(Part, PartRecord)> {
     Err(Failure::request(Field::Prompt, reason))
 }
 
-/// A picture: `{ name, width, height, pixels }` with RGBA pixels; transparency is dropped, as natively.
+/// An image: `{ name, width, height, pixels }` with RGBA pixels; transparency is dropped, as natively.
 ///
 /// # Errors
-/// `image`.
+/// `image` for another value.
 pub fn image(value: &JsValue) -> Result<Image> {
     let name = used_file(value).file;
-    let broken = || Failure::new("image", format!("{name}: is no decoded picture"));
+    let broken = || Failure::new("image", format!("{name}: is not a decoded image"));
     pixels(value)?.ok_or_else(broken)
 }
 
-/// None where the value is no picture.
+/// The image; `None` when the value is not one.
 fn pixels(value: &JsValue) -> Result<Option<Image>> {
     let side = |field| js::get(value, field).as_f64().map(|side| side as usize);
     let pixels = js::get(value, "pixels");
@@ -102,7 +102,7 @@ fn pixels(value: &JsValue) -> Result<Option<Image>> {
 }
 
 fn read_video(name: &str, value: &JsValue, sampling: Sampling) -> Result<Video> {
-    let broken = || Failure::new("video", format!("{name}: has a frame that is no picture"));
+    let broken = || Failure::new("video", format!("{name}: has a frame that is not an image"));
     let frames = js::get(value, "frames");
     let frames = frames.dyn_ref::<Array>().ok_or_else(broken)?.iter();
     let frames = frames.map(|frame| pixels(&frame)?.ok_or_else(broken));
@@ -121,7 +121,7 @@ fn read_audio(name: &str, value: &JsValue) -> Result<Audio> {
     let samples = js::get(value, "samples");
     let samples = samples.dyn_ref::<Float32Array>();
     let samples =
-        samples.ok_or_else(|| Failure::new("audio", format!("{name}: is no decoded sound")))?;
+        samples.ok_or_else(|| Failure::new("audio", format!("{name}: is not decoded audio")))?;
     let rate = js::get(value, "sampleRate").as_f64().unwrap_or_default() as usize;
     Ok(
         Audio::resampled(samples.to_vec(), rate).map_err(|error| match error {

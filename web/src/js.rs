@@ -1,4 +1,4 @@
-//! Small bridges to JavaScript values: properties, calls, and a turn of the event loop.
+//! Helpers for JavaScript values: properties, calls, and the event loop.
 
 use std::cell::RefCell;
 
@@ -8,27 +8,27 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{AbortSignal, AddEventListenerOptions, MessageChannel, MessagePort};
 
-/// A property, or `undefined` where there is none.
+/// A property, or `undefined` if there is none.
 pub fn get(object: &JsValue, key: &str) -> JsValue {
     Reflect::get(object, &key.into()).unwrap_or(JsValue::UNDEFINED)
 }
 
-/// Sets a property of an object that we made.
+/// Sets a property of a plain object.
 pub fn set(object: &JsValue, key: &str, value: impl Into<JsValue>) {
-    // Fails for frozen objects and primitives only.
+    // It fails only for frozen objects and primitives.
     let _ = Reflect::set(object, &key.into(), &value.into());
 }
 
 /// Calls a method.
 ///
 /// # Errors
-/// What it throws; a `TypeError` where there is no such method.
+/// What it throws; a `TypeError` if there is no such method.
 pub fn call(object: &JsValue, method: &str, arguments: &[JsValue]) -> Result<JsValue, JsValue> {
     let function: Function = get(object, method).dyn_into()?;
     function.apply(object, &arguments.iter().collect())
 }
 
-/// Runs `body` while calls of `method` of all objects of this one's class go to `instead`.
+/// Runs `body`. Meanwhile, calls of `method` of all objects of this object's class go to `instead`.
 pub fn overriding<R>(
     object: &JsValue,
     method: &str,
@@ -44,7 +44,7 @@ pub fn overriding<R>(
     result
 }
 
-/// Milliseconds, for intervals.
+/// A time in milliseconds, for intervals.
 pub fn now() -> f64 {
     call(&get(&js_sys::global(), "performance"), "now", &[])
         .ok()
@@ -52,9 +52,9 @@ pub fn now() -> f64 {
         .unwrap_or_else(js_sys::Date::now)
 }
 
-/// Lets the event loop run once, so that messages (an abort) are heard.
+/// Lets the event loop run once, so that messages (an abort) are handled.
 ///
-/// Through a message port: browsers stretch timers to 4 ms and more.
+/// It uses a message port, since browsers stretch timers to 4 ms and more.
 pub async fn next_turn() {
     let turn = Promise::new(&mut |resolve, _| {
         PORTS.with(|ports| {
@@ -64,16 +64,16 @@ pub async fn next_turn() {
             let _ = ports.send.post_message(&JsValue::NULL);
         });
     });
-    // Resolved by the port, never rejected.
+    // The port resolves it; nothing rejects it.
     let _ = JsFuture::from(turn).await;
 }
 
-/// Waits.
+/// Resolves after so many milliseconds.
 pub async fn pause(milliseconds: f64) {
     gloo_timers::future::TimeoutFuture::new(milliseconds as u32).await;
 }
 
-/// Ends when the signal aborts; never when there is none.
+/// Resolves when the signal aborts; never if there is none.
 pub async fn aborted(signal: Option<&AbortSignal>) {
     let Some(signal) = signal else {
         return std::future::pending().await;
@@ -84,7 +84,7 @@ pub async fn aborted(signal: Option<&AbortSignal>) {
     let heard = Promise::new(&mut |resolve, _| {
         let options = AddEventListenerOptions::new();
         options.set_once(true);
-        // Fails for detached targets only.
+        // It fails only for detached targets.
         let _ = signal.add_event_listener_with_callback_and_add_event_listener_options(
             "abort", &resolve, &options,
         );

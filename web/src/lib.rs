@@ -1,9 +1,9 @@
 //! x2i in a browser: the runtime as WebAssembly, on WebGPU or the CPU, with weights by HTTP ranges.
 //!
-//! [`Session`] is all that the npm package (`www`) uses, beside a few functions about devices, the
-//! cache and PNG files; `www/src/contract.ts` types what crosses. Tensors never do: only text, small
-//! objects and pixels. Left out: workers, queues and pictures' file formats, which are
-//! JavaScript's own and live in `www`.
+//! The npm package (`www`) uses [`Session`] and a few functions for devices, the cache and PNG files;
+//! `www/src/contract.ts` has their types. Only text, small objects, pixels and audio samples cross to
+//! JavaScript, never tensors. Not here: workers, queues and the decoding of image files, which are in
+//! `www`.
 
 mod adapters;
 pub mod device;
@@ -29,11 +29,11 @@ use failure::Result;
 use model::{Location, WebModel};
 use x2i_core::png::Metadata;
 
-/// Runs once, when the module is started.
+/// Runs once, when the module starts.
 ///
-/// cubecl's compiler registers its operations in constructors (crate `inventory`). Unless something
-/// refers to `__wasm_call_ctors`, the linker takes the module for a command line program and runs
-/// all of them again in every call of every export: seconds per picture, and lists that grow.
+/// cubecl's compiler registers its operations in constructors (crate `inventory`). If nothing refers to
+/// `__wasm_call_ctors`, the linker takes the module for a command line program and runs all
+/// constructors again in every call of every export: seconds per image, and lists that grow.
 /// <https://github.com/dtolnay/inventory/blob/master/README.md#webassembly-and-constructors>
 #[cfg(target_family = "wasm")]
 #[wasm_bindgen(start)]
@@ -41,7 +41,7 @@ pub fn start() {
     unsafe extern "C" {
         fn __wasm_call_ctors();
     }
-    // SAFETY: made by the linker; called here alone, before anything else runs.
+    // SAFETY: the linker makes this function; it is called only here, before anything else runs.
     unsafe { __wasm_call_ctors() }
 }
 
@@ -50,7 +50,7 @@ pub fn start() {
 pub fn on_panic(handler: Function) {
     let handler = SendWrapper::new(handler);
     std::panic::set_hook(Box::new(move |info| {
-        // The handler's own failure has nowhere to go.
+        // A failure of the handler can't be reported.
         let _ = handler.call1(&JsValue::UNDEFINED, &info.to_string().into());
     }));
 }
@@ -58,13 +58,13 @@ pub fn on_panic(handler: Function) {
 /// The CPU, and the adapter that the browser offers.
 ///
 /// # Errors
-/// None that is known.
+/// Only if the result can't be converted.
 #[wasm_bindgen(js_name = listDevices)]
 pub async fn list_devices() -> Result<JsValue> {
     to_js(&device::list().await)
 }
 
-/// What a model would download.
+/// Describes a model before its download.
 ///
 /// # Errors
 /// `missing-file`, `network` or `config`.
@@ -76,7 +76,7 @@ pub async fn describe_model(model: JsValue) -> Result<JsValue> {
 /// The models in the cache.
 ///
 /// # Errors
-/// None that is known.
+/// Only if the result can't be converted.
 #[wasm_bindgen(js_name = cachedModels)]
 pub async fn cached_models() -> Result<JsValue> {
     to_js(&model::cached_models().await)
@@ -91,10 +91,10 @@ pub async fn delete_cached_model(name: String) -> Result<()> {
     model::delete_cached_model(&name).await
 }
 
-/// What a PNG says about its making; `undefined` when it says nothing.
+/// The metadata of a PNG; `undefined` if it has none.
 ///
 /// # Errors
-/// `image` for a file that is no whole PNG, or whose record is of another version.
+/// `image` for a file that is not a complete PNG, or whose metadata has another version.
 #[wasm_bindgen(js_name = readMetadata)]
 pub fn read_metadata(png: &[u8]) -> Result<JsValue> {
     let facts = x2i_core::png::decode("picture", std::io::Cursor::new(png))?;
@@ -104,7 +104,8 @@ pub fn read_metadata(png: &[u8]) -> Result<JsValue> {
     }
 }
 
-/// A picture's record; its seed, the one number of 64 bits, becomes a bigint where a number can't hold it.
+/// The metadata as an object. The seed, its only 64-bit number, becomes a bigint if a number can't hold
+/// it.
 fn metadata_to_js(mut metadata: Metadata) -> Result<JsValue> {
     let seed = std::mem::take(&mut metadata.seed);
     let object = to_js(&metadata)?;
@@ -115,7 +116,7 @@ fn metadata_to_js(mut metadata: Metadata) -> Result<JsValue> {
     Ok(object)
 }
 
-/// Small objects only; maps become objects.
+/// Converts a small value; maps become objects.
 fn to_js(value: &impl Serialize) -> Result<JsValue> {
     let serializer = Serializer::json_compatible().serialize_large_number_types_as_bigints(false);
     value

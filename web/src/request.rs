@@ -1,4 +1,4 @@
-//! A request as JavaScript gives it, and a picture as JavaScript takes it.
+//! Reads a request from JavaScript, and returns an image to it.
 
 use js_sys::{BigInt, Object, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
@@ -9,26 +9,26 @@ use x2i_core::{Conditioning, Control, Field, Image, Init, ModelConfig, Preview, 
 use crate::failure::{Failure, Result};
 use crate::{inputs, js};
 
-/// How far a first picture is left where nobody says it, as in diffusers.
+/// The default strength of an initial image, as in diffusers.
 const STRENGTH: f64 = 0.6;
 
-/// What was asked for, and what the PNG will say of it.
+/// A request, and the records of its files for the metadata.
 pub struct Asked {
     /// For the pipeline.
     pub request: Request,
-    /// The prompt's parts.
+    /// The parts of the prompt.
     pub parts: Vec<PartRecord>,
-    /// The picture to begin with.
+    /// The initial image.
     pub init: Option<InitRecord>,
-    /// The picture that steers.
+    /// The control image.
     pub control: Option<ControlRecord>,
 }
 
 /// Reads `{ prompt, turns, init?, control?, seed, width?, height?, steps?, guidance?, conditioning?,
-/// videoFps?, preview }`; `control_weights` are those that the model was loaded with.
+/// videoFps?, preview }`; `control_weights` are LightControl's weights of the loaded model.
 ///
 /// # Errors
-/// `request` naming the field; `image`, `video` or `audio` for an input that can't be used.
+/// `request`, which names the field; `image`, `video` or `audio` for an input that can't be used.
 pub fn read(
     value: &JsValue,
     config: &ModelConfig,
@@ -81,7 +81,7 @@ pub fn read(
     })
 }
 
-/// How a video's frames are chosen: at `fps` of them a second, or as the model does.
+/// The sampling of a video: `fps` frames per second, or the model's rate.
 ///
 /// # Errors
 /// `request` for a rate that is not above 0.
@@ -97,7 +97,7 @@ pub fn sampling(config: &ModelConfig, fps: Option<f64>) -> Result<Sampling> {
     }
 }
 
-/// The picture to begin with, and its record.
+/// The initial image, and its record.
 fn read_init(value: &JsValue) -> Result<Option<(Init, InitRecord)>> {
     let init = js::get(value, "init");
     if init.is_undefined() {
@@ -113,7 +113,7 @@ fn read_init(value: &JsValue) -> Result<Option<(Init, InitRecord)>> {
     Ok(Some((Init { image, strength }, record)))
 }
 
-/// The picture that steers by these weights, and its record.
+/// The control image for these weights, and its record.
 fn read_control(
     value: &JsValue,
     weights: Option<&UsedFile>,
@@ -152,7 +152,7 @@ fn read_seed(value: &JsValue) -> Result<u64> {
     u64::try_from(big.clone()).map_err(|_| wrong())
 }
 
-/// The number that a property of `value` holds, where there is one; `field` is what it sets.
+/// The number in a property of `value`, if there is one; `field` is for messages.
 fn optional_number(value: &JsValue, key: &str, field: Field) -> Result<Option<f64>> {
     let found = js::get(value, key);
     if found.is_undefined() || found.is_null() {
@@ -171,7 +171,7 @@ fn whole(field: Field, number: f64) -> Result<usize> {
     Err(Failure::request(field, reason))
 }
 
-/// `{ width, height, pixels, png, metadata, answer? }`.
+/// A result for JavaScript: `{ width, height, pixels, png, metadata, answer? }`.
 pub fn painting(image: &Image, png: &[u8], metadata: JsValue, answer: Option<&str>) -> Object {
     let object = crate::events::pixels(image);
     js::set(&object, "png", Uint8Array::from(png));

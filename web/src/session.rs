@@ -1,4 +1,4 @@
-//! A model on a device, as JavaScript holds it.
+//! A session: a model on a device, for JavaScript.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -24,14 +24,14 @@ use crate::js;
 use crate::model::{CachePolicy, Location, WebModel};
 use crate::request::{self, Asked};
 
-/// A device, and the model that was loaded to it.
+/// A device, and the model on it.
 #[wasm_bindgen]
 pub struct Session {
     device: OpenDevice,
     loaded: RefCell<Option<Rc<Loaded>>>,
 }
 
-/// A model, and what a PNG says of that which stands beside it.
+/// A model, and the records of its adapters for the metadata.
 struct Loaded {
     pipeline: Pipeline,
     adapters: adapters::Records,
@@ -51,18 +51,18 @@ impl Session {
         })
     }
 
-    /// What runs the model.
+    /// Facts about the device.
     ///
     /// # Errors
-    /// None that is known.
+    /// Only if the result can't be converted.
     pub fn device(&self) -> Result<JsValue> {
         crate::to_js(&self.device.info)
     }
 
-    /// Downloads what is missing and loads a model in place of the one before.
+    /// Downloads missing files and loads a model, which replaces an earlier one.
     ///
     /// # Errors
-    /// Whatever the network, the files, the device or `signal` do.
+    /// Those of the network, the files and the device, and `aborted` by `signal`.
     pub async fn load(
         &self,
         model: JsValue,
@@ -76,8 +76,8 @@ impl Session {
             _ => CachePolicy::Keep,
         };
         let events = Events::new(on_event);
-        self.loaded.take(); // two models rarely fit
-        // On the heap: it holds every model's loading.
+        self.loaded.take(); // two models rarely fit into memory
+        // On the heap, since the future is large: it has the loading of every kind of model.
         let work = Box::pin(async {
             let (beside, adapters) = adapters::open(&options, &events).await?;
             let loading = self.load_model(location, policy, &beside, signal.clone(), &events);
@@ -90,11 +90,12 @@ impl Session {
         Ok(info.into())
     }
 
-    /// Which of a video's frames the model looks at, at its own rate or at `wanted` frames a second.
+    /// The indices of the frames that the LLM reads of a video: at the model's rate, or at `wanted` frames
+    /// per second.
     ///
     /// # Errors
-    /// `modality` for a model that sees nothing, `video` for a video without frames or time, `request`
-    /// for a rate that is none; `config` before a model is loaded.
+    /// `modality` for a model that reads no videos, `video` for a video without frames or duration,
+    /// `request` for a wrong rate; `config` before a model is loaded.
     #[wasm_bindgen(js_name = chooseFrames)]
     pub fn choose_frames(&self, frames: usize, fps: f64, wanted: Option<f64>) -> Result<Vec<u32>> {
         let loaded = self.loaded()?;
@@ -104,7 +105,7 @@ impl Session {
         Ok(chosen.into_iter().map(|frame| frame as u32).collect())
     }
 
-    /// Paints one picture.
+    /// Generates one image.
     ///
     /// # Errors
     /// `request`, `modality`, `image`, `video`, `audio`, `aborted` or `device-lost`; `config` before a
@@ -122,7 +123,7 @@ impl Session {
         let work = Box::pin(async {
             let mut listener = async |progress: Progress| {
                 events.progress(&progress).await;
-                ControlFlow::Continue(()) // an abort ends the whole future
+                ControlFlow::Continue(()) // an abort drops the whole future
             };
             let painting = pipeline.generate(&asked.request, &mut listener);
             Ok(painting.await?)
@@ -157,7 +158,7 @@ impl Session {
         Ok(Pipeline::load_with(options, &source, device, &mut listener).await?)
     }
 
-    /// Ends `work` when the caller aborts or the device fails, neither of which it would hear itself.
+    /// Ends `work` when the caller aborts or the device fails; `work` itself would notice neither.
     async fn guard<T>(
         &self,
         work: impl Future<Output = Result<T>>,
@@ -170,7 +171,7 @@ impl Session {
                 Either::Right((failure, _)) => failure,
             }
         };
-        // The reasons to stop are looked at first: a lost device also fails the work, with fewer words.
+        // `stopped` is polled first: a lost device also fails the work, with a less clear message.
         match select(pin!(stopped), pin!(work)).await {
             Either::Left((failure, _)) => Err(failure),
             Either::Right((outcome, _)) => outcome,
@@ -184,7 +185,7 @@ impl Session {
         let metadata = Metadata::new(
             ModelRecord {
                 name: config.name.clone(),
-                // The native program knows models by name; a page's URL says nothing to it.
+                // The native program finds models by name; it can't use a page's URL.
                 place: config.name.clone(),
                 files: files
                     .map(|(file, record)| (file.clone(), record.sha256.clone()))
@@ -193,7 +194,7 @@ impl Session {
             asked.parts,
             &asked.request,
             DeviceRecord {
-                // As the native program's `--device` takes it.
+                // The form of the native program's `--device`.
                 id: if info.kind == "cpu" { "cpu" } else { "wgpu" }.into(),
                 name: info.name.clone(),
                 exact: false,
@@ -229,7 +230,7 @@ fn model_info(config: &ModelConfig) -> Object {
     let modalities = [
         ("text", config.reads("text")),
         ("image", sees),
-        ("video", sees), // frames are pictures
+        ("video", sees), // frames are images
         ("audio", encoder.hears() && config.reads("audio")),
     ];
     let read = modalities.into_iter().filter(|(_, reads)| *reads);
@@ -249,7 +250,7 @@ fn model_info(config: &ModelConfig) -> Object {
     object
 }
 
-/// A tensor that is larger than the adapter can bind would fail late and without a name.
+/// Checks that the adapter can bind every tensor: otherwise loading would fail late, without a name.
 async fn check_binding(source: &dyn ModelSource, config: &ModelConfig, limit: u64) -> Result<()> {
     let files = [
         &config.encoder.weights,
@@ -262,7 +263,7 @@ async fn check_binding(source: &dyn ModelSource, config: &ModelConfig, limit: u6
         for (name, tensor) in file.tensors() {
             let bytes = match (tensor.stored.is_block(), tensor.shape.len()) {
                 (true, _) => tensor.byte_len(),
-                (false, 2) => continue, // the core cuts dense matrices
+                (false, 2) => continue, // core splits dense matrices
                 (false, _) => tensor.elements().saturating_mul(size_of::<f32>() as u64),
             };
             if bytes > limit {

@@ -1,9 +1,9 @@
-//! What the package calls the fields of a request: the properties of its options. The only place
+//! Translates the fields of errors to the properties of the package's options. This is the only place
 //! that knows both.
 
 use x2i_core::{Error, Field};
 
-/// The property that sets a field, by its path.
+/// The path of the property that sets a field.
 pub fn word(field: Field) -> &'static str {
     match field {
         Field::Prompt | Field::Image | Field::Video | Field::Audio => "prompt",
@@ -22,16 +22,16 @@ pub fn word(field: Field) -> &'static str {
         Field::ControlWeights => "controlWeights",
         Field::Lora => "loras",
         Field::LoraScale => "loras.scale",
-        // A page hands over the metadata of an image as a request of its own.
+        // A page passes the metadata of an image as a request.
         Field::Record => "metadata",
         Field::Model => "model",
         Field::Device => "device",
-        // No option of the package: a browser's device is always filled as far as it goes.
+        // The package has no such option: in a browser there is no limit.
         Field::MaxDeviceMemory => "device memory",
     }
 }
 
-/// An error of the library in the words of the package.
+/// The message of a library error, with properties instead of fields.
 pub fn sentence(error: &Error) -> String {
     match error {
         Error::Request { field, reason } => format!("{}: {reason}", word(*field)),

@@ -1,5 +1,5 @@
 /**
- * Ways from a client to a host: through a worker, or on the same thread.
+ * Channels from a client to a host: to a worker, or on the same thread.
  *
  * @module
  */
@@ -15,14 +15,14 @@ import { initialise } from './wasm.js';
 /** Carries messages in order. */
 export interface Channel {
   post(message: ToHost, transfer?: Transferable[]): void;
-  /** Set by the client before it posts. */
+  /** The client sets it before it posts. */
   onMessage: (message: FromHost) => void;
-  /** The host is gone: it could not start, or died. */
+  /** Called when the host is gone: it could not start, or crashed. */
   onFailure: (error: X2iError) => void;
   close(): void;
 }
 
-/** Opens a channel; tests put their own in its place. */
+/** Opens a channel; tests replace it. */
 export type Connect = (options: RuntimeOptions) => Channel;
 
 export const connect: Connect = (options) =>
@@ -43,7 +43,7 @@ export class WorkerChannel implements Channel {
     };
     worker.onmessageerror = () => this.onFailure(new X2iError('internal', 'a message of the worker could not be read'));
     worker.onerror = (event) => {
-      // The page's console has the browser's own report already when the script could not be loaded.
+      // If the script could not be loaded, the browser has already reported it in the console.
       event.preventDefault();
       this.onFailure(this.#heard ? crashed(event) : notStarted(event));
     };
@@ -58,7 +58,7 @@ export class WorkerChannel implements Channel {
   }
 }
 
-/** A host on this thread. Messages still arrive later, so that no caller runs inside the module's own calls. */
+/** A host on this thread. Messages arrive asynchronously, so that no caller runs inside a call of the module. */
 class ThreadChannel implements Channel {
   onMessage: Channel['onMessage'] = () => {};
   onFailure: Channel['onFailure'] = () => {};
@@ -90,19 +90,19 @@ async function loadHere(wasmUrl: string | undefined): Promise<WasmModule> {
 
 function startWorker(workerUrl: string | URL | undefined): Worker {
   const url = workerUrl === undefined ? foreignWorker() : absolute(workerUrl);
-  // Bundlers know this very expression, and no other.
+  // Bundlers recognize only this expression.
   if (url === undefined) return new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
   if (new URL(url).origin === globalThis.location?.origin) return new Worker(url, { type: 'module' });
-  // A browser starts no worker of another origin, but one of this page may import it.
+  // A browser starts no worker from another origin, but a worker of this page may import its script.
   const script = new Blob([`import ${JSON.stringify(url)};`], { type: 'text/javascript' });
   const blobUrl = URL.createObjectURL(script);
   const worker = new Worker(blobUrl, { type: 'module' });
-  // The URL is resolved before the constructor returns, but browsers fetch it later.
+  // The constructor resolves the URL, but browsers fetch it later.
   setTimeout(() => URL.revokeObjectURL(blobUrl), 60_000);
   return worker;
 }
 
-/** The worker's URL where these modules come, unbundled, from another origin. */
+/** The worker's URL when these modules come, unbundled, from another origin. */
 function foreignWorker(): string | undefined {
   const foreign = /^https?:/.test(here) && new URL(here).origin !== globalThis.location?.origin;
   return foreign ? new URL('./worker.js', here).href : undefined;
@@ -114,6 +114,6 @@ function crashed(event: ErrorEvent): X2iError {
 
 function notStarted(event: ErrorEvent): X2iError {
   const reason = event.message ? `: ${event.message}` : '';
-  const advice = "set workerUrl to where it is, and let the page's Content-Security-Policy (worker-src) allow it";
+  const advice = "set workerUrl to its URL, and let the page's Content-Security-Policy (worker-src) allow it";
   return new X2iError('config', `the worker's script did not start${reason}; ${advice}`);
 }

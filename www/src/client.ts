@@ -1,8 +1,8 @@
 /**
- * Asks a host, and gives each caller its own answer.
+ * Calls a host, and gives each caller its answer.
  *
- * A client ends with its first fatal failure: all that waits is rejected, the worker is terminated, and
- * {@link Client.failure} says why. Starting another is the pipeline's.
+ * A client ends at its first fatal failure: pending calls are rejected, the worker is terminated, and
+ * {@link Client.failure} has the reason. The pipeline starts the next client.
  *
  * @module
  */
@@ -12,11 +12,11 @@ import type { WasmEvent } from './contract.js';
 import { isFatal, toX2iError, X2iError } from './errors.js';
 import type { Call, CallName, Calls, FromHost } from './messages.js';
 
-/** What a caller may want beside the answer. */
+/** Options of a call. */
 export interface CallOptions {
-  /** Asks the host to stop; the call then rejects when the host has stopped. */
+  /** Makes the host stop; the call rejects when the host has stopped. */
   signal?: AbortSignal | undefined;
-  /** What moves to the host instead of being copied. */
+  /** Objects that move to the host instead of being copied. */
   transfer?: Transferable[];
   onEvent?: (event: WasmEvent) => void;
 }
@@ -37,16 +37,16 @@ export class Client {
     this.#channel = channel;
     channel.onMessage = (message) => this.#hear(message);
     channel.onFailure = (error) => this.close(error);
-    // Whatever fails here ends the client, which is how callers hear of it.
+    // A failure ends the client, which rejects its calls.
     this.call('start', wasmUrl === undefined ? {} : { wasmUrl }).catch((error: X2iError) => this.close(error));
   }
 
-  /** Why the client takes no more calls; undefined while it does. */
+  /** The failure that ended the client; undefined while it accepts calls. */
   get failure(): X2iError | undefined {
     return this.#failure;
   }
 
-  /** Asks. Rejects with an {@link X2iError}. */
+  /** Calls the host. Rejects with an {@link X2iError}. */
   call<K extends CallName>(
     call: K,
     params: Calls[K]['params'],
@@ -62,14 +62,14 @@ export class Client {
     try {
       this.#channel.post({ id, call, params } as Call, transfer);
     } catch (cause) {
-      // What can't be cloned never left.
+      // Parameters that can't be cloned were not sent.
       const error = new X2iError('request', `can't be sent to the worker: ${cause}`, { cause });
       this.#take(id)?.reject(error);
     }
     return answered.finally(() => signal?.removeEventListener('abort', abort));
   }
 
-  /** Rejects all that waits with `error`, and ends the host. */
+  /** Rejects all pending calls with `error`, and ends the host. */
   close(error: X2iError): void {
     if (this.#failure) return;
     this.#failure = error;

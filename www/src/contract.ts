@@ -1,14 +1,14 @@
 /**
- * What the WebAssembly module takes and gives. The other side of it is the Rust crate `x2i-web`.
+ * The interface of the WebAssembly module, which the Rust crate `x2i-web` implements.
  *
- * It leaves out how the module is loaded (`wasm.ts`) and what crosses to the worker (`messages.ts`).
+ * Not here: the loading of the module (`wasm.ts`) and the messages to the worker (`messages.ts`).
  *
  * @module
  */
 
 import type { CachedModel, DeviceChoice, DeviceInfo, Metadata, ModelDescription, ModelInfo, Warning } from './types.js';
 
-/** A model's name in the cache, and where its files are: under one folder, or each by its URL. */
+/** A model's name in the cache, and the location of its files: one folder, or one URL per file. */
 export interface ModelReference {
   name: string;
   /** Ends in `/`. */
@@ -16,41 +16,41 @@ export interface ModelReference {
   files?: Record<string, string>;
 }
 
-/** What the module throws. */
+/** An error that the module throws. */
 export interface ErrorObject {
   code: string;
   message: string;
 }
 
-/** A picture as pixels, RGBA. */
+/** An image as RGBA pixels. */
 export interface Pixels {
   width: number;
   height: number;
   pixels: Uint8ClampedArray<ArrayBuffer>;
 }
 
-/** What a PNG says of an input. */
+/** The record of an input, for the metadata. */
 export interface InputFile {
   name: string;
   sha256: string;
 }
 
-/** A picture in a prompt. */
+/** An image in a prompt. */
 export interface InputImage extends InputFile, Pixels {}
 
-/** A video in a prompt; without `fps` the model's own rate is meant. */
+/** A video in a prompt; `fps` defaults to the model's rate. */
 export interface InputVideo extends InputFile {
   frames: Pixels[];
   fps?: number;
 }
 
-/** A sound in a prompt: one channel, which the module resamples. */
+/** Audio in a prompt: one channel, which the module resamples. */
 export interface InputAudio extends InputFile {
   samples: Float32Array;
   sampleRate: number;
 }
 
-/** Weights that stand beside the model. */
+/** The weights of an adapter. */
 export interface InputWeights extends InputFile {
   data: Blob;
 }
@@ -65,7 +65,7 @@ export type WasmEvent =
   | { kind: 'decode'; done: number; total: number }
   | { kind: 'denoise'; step: number; steps: number; done: number; total: number; preview?: Pixels };
 
-/** What is asked for, but for all that is shown. */
+/** The settings of a request. */
 export interface WasmSettings {
   seed: bigint | number;
   width?: number;
@@ -105,7 +105,7 @@ export interface Session {
     signal: AbortSignal | undefined,
     onEvent: (event: WasmEvent) => void,
   ): Promise<ModelInfo>;
-  /** Which of so many frames the model looks at, at its own rate or at `wanted` frames a second. */
+  /** The indices of the frames that the LLM reads: at the model's rate, or at `wanted` frames per second. */
   chooseFrames(frames: number, fps: number, wanted: number | undefined): Uint32Array;
   generate(
     request: WasmRequest,
@@ -124,6 +124,6 @@ export interface WasmModule {
   cachedModels(): Promise<CachedModel[]>;
   deleteCachedModel(name: string): Promise<void>;
   readMetadata(png: Uint8Array): Metadata | undefined;
-  /** Tells of a panic, after which no promise of the module need ever settle. */
+  /** Sets the handler of panics. After a panic, promises of the module may never settle. */
   onPanic(handler: (message: string) => void): void;
 }

@@ -1,5 +1,5 @@
 /**
- * What is used of mediabunny, named one by one so that bundlers leave out the rest.
+ * Exports the used parts of mediabunny by name, so that bundlers drop the rest.
  *
  * @module
  */

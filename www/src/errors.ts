@@ -1,34 +1,34 @@
 /**
- * The one error that this package throws, and its codes.
+ * The only error class of this package, and its codes.
  *
  * @module
  */
 
 /**
- * What went wrong, for programs.
+ * The kind of a failure, for programs.
  *
  * | code | meaning |
  * |---|---|
- * | `aborted` | the caller's signal; `cause` is its reason |
- * | `audio` | a sound in the prompt can't be read, or the microphone can't be used |
+ * | `aborted` | the caller's signal was aborted; `cause` is its reason |
+ * | `audio` | an audio part of the prompt can't be read, or the microphone can't be used |
  * | `closed` | {@link Pipeline.close} was called |
  * | `config` | an option, a URL or a `model.json` is wrong, or the worker could not start |
  * | `device-limit` | the adapter is too small; the message names the limit and its value |
- * | `device-lost` | the browser took the device away; the next call starts on a fresh one |
+ * | `device-lost` | the browser lost the device; the next call opens a new one |
  * | `device-unavailable` | there is no such device |
  * | `format` | a weight file is broken |
- * | `image` | a picture in the prompt can't be read |
+ * | `image` | an image part of the prompt can't be read |
  * | `integrity` | a file's SHA-256 differs; the message names the file |
- * | `internal` | a bug; the next call starts afresh |
+ * | `internal` | a bug; the next call starts a new worker |
  * | `lora` | a LoRA does not fit the model; the message names every key that matches nothing |
  * | `missing-file` | the model lacks a file |
  * | `missing-tensor` | a weight file lacks a tensor |
- * | `modality` | the model can't read that kind of input |
+ * | `modality` | the model can't read this kind of input |
  * | `network` | a download failed |
  * | `quota` | the browser gives no more storage or memory |
- * | `request` | the request can't be painted: a size, a seed, too many steps |
+ * | `request` | a value of the request is wrong: a size, a seed, too many steps |
  * | `shape` | a tensor's shape differs from the model's |
- * | `video` | a video in the prompt can't be read |
+ * | `video` | a video part of the prompt can't be read |
  */
 export type X2iErrorCode =
   | 'aborted'
@@ -52,7 +52,7 @@ export type X2iErrorCode =
   | 'shape'
   | 'video';
 
-/** The codes at run time; a record, so that the compiler misses none. */
+/** The codes at run time; as a record, so that the compiler demands all of them. */
 const CODES: Record<X2iErrorCode, true> = {
   aborted: true,
   audio: true,
@@ -79,7 +79,7 @@ const CODES: Record<X2iErrorCode, true> = {
 /** Every failure of this package. */
 export class X2iError extends Error {
   override readonly name = 'X2iError';
-  /** What went wrong, for programs. */
+  /** The kind of the failure, for programs. */
   readonly code: X2iErrorCode;
 
   constructor(code: X2iErrorCode, message: string, options?: ErrorOptions) {
@@ -88,7 +88,7 @@ export class X2iError extends Error {
   }
 }
 
-/** The error for a signal that is aborted. */
+/** The error for an aborted signal. */
 export function abortedBy(signal: AbortSignal): X2iError {
   return new X2iError('aborted', 'stopped by the caller', { cause: signal.reason });
 }
@@ -98,7 +98,7 @@ export function isFatal(error: X2iError): boolean {
   return error.code === 'device-lost' || error.code === 'internal';
 }
 
-/** Anything that was thrown, here or in the WebAssembly module, as our error; what we don't know is `internal`. */
+/** Converts anything thrown, here or in the module, to an {@link X2iError}; unknown errors are `internal`. */
 export function toX2iError(thrown: unknown): X2iError {
   if (thrown instanceof X2iError) return thrown;
   const { code, message } = (thrown ?? {}) as { code?: unknown; message?: unknown };

@@ -1,8 +1,8 @@
 /**
- * One running generation as its caller sees it: a log of steps that may be iterated, and a result.
+ * A running generation: a log of steps that can be iterated, and a result.
  *
- * Every iterator reads the whole log from its start, so that a slow reader misses nothing; only previews that a newer
- * one has replaced are dropped, since they are what takes memory.
+ * Every iterator reads the log from its start, so that a slow reader misses no step. Only the newest preview is kept,
+ * since previews take memory.
  *
  * @module
  */
@@ -22,7 +22,7 @@ export class RunningGeneration<O extends Output> implements Generation<O> {
     this.result = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
     });
-    // Who only iterates hears of a failure there.
+    // A caller that only iterates gets the failure there.
     this.result.catch(() => {});
   }
 
@@ -64,7 +64,7 @@ export class RunningGeneration<O extends Output> implements Generation<O> {
     }
   }
 
-  /** Who holds the older step keeps its preview; the log forgets it. */
+  /** Drops the older preview from the log; a caller that holds that step keeps it. */
   #dropPreview(): void {
     const older = this.#withPreview === undefined ? undefined : this.#log[this.#withPreview];
     if (!older) return;

@@ -1,13 +1,13 @@
 /**
- * Where this code and its page are.
+ * The URLs of this code and its page.
  *
  * @module
  */
 
-/** The URL of this module, spelt so that bundlers leave it alone; webpack puts a `file:` URL here. */
+/** The URL of this module, written so that bundlers do not change it; webpack makes it a `file:` URL. */
 export const here: string = import.meta.url;
 
-/** A URL as a worker can use it, whose own base is another. */
+/** An absolute URL, since a worker has another base. */
 export function absolute(url: string | URL): string {
   const base = globalThis.document?.baseURI ?? globalThis.location?.href;
   return new URL(url, base).href;

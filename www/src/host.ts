@@ -1,8 +1,8 @@
 /**
- * The side that owns the WebAssembly module: answers calls, passes events on, and stops what is aborted.
+ * The host owns the WebAssembly module: it answers calls, forwards events, and stops aborted calls.
  *
- * It runs in the worker, and on the page's thread where a page can't have workers. It leaves out queueing and
- * restarting, which are the client's: a host whose module panicked is thrown away.
+ * It runs in the worker, or on the page's thread if a page can't have workers. Not here: queueing and restarting; after
+ * a panic of the module, the client drops its host.
  *
  * @module
  */
@@ -12,13 +12,13 @@ import { toX2iError, X2iError } from './errors.js';
 import { readRequest, readWeights } from './inputs.js';
 import type { Call, CallName, Calls, FromHost, Painted, ToHost } from './messages.js';
 
-/** Gives the initialised module. */
+/** Returns the initialized module. */
 export type LoadWasm = (wasmUrl: string | undefined) => Promise<WasmModule>;
 
-/** Hears a host. */
+/** Receives the messages of a host. */
 export type Listener = (message: FromHost, transfer: Transferable[]) => void;
 
-/** What a call may use while it runs. */
+/** The context of a running call. */
 interface Context {
   signal: AbortSignal;
   onEvent: (event: WasmEvent) => void;
@@ -41,13 +41,13 @@ export class Host {
     this.#listener = listener;
   }
 
-  /** Takes a message of the client. */
+  /** Handles a message of the client. */
   receive(message: ToHost): void {
     if (message.call === 'abort') this.#running.get(message.id)?.abort();
     else void this.#answer(message);
   }
 
-  /** Stops what runs, and frees the device when nothing uses it any more. */
+  /** Stops running calls, and frees the device when no call uses it. */
   close(): void {
     this.#closed = true;
     for (const controller of this.#running.values()) controller.abort();
@@ -65,7 +65,7 @@ export class Host {
     this.#running.set(id, controller);
     const onEvent = (event: WasmEvent): void => this.#listener({ id, event }, transfersOf(event));
     try {
-      // Each call's parameters are its own by the type of `Call`; TypeScript can't follow that through the table.
+      // The type `Call` pairs calls and parameters; TypeScript can't follow that through the table.
       const handler = this.#handlers[call] as (params: unknown, context: Context) => Promise<Calls[CallName]['answer']>;
       const answer = await handler(params, { signal: controller.signal, onEvent });
       this.#listener({ id, answer }, transfersOf(answer));
@@ -126,7 +126,7 @@ export class Host {
   }
 }
 
-/** Times the phases of one picture: each begins with its first event and ends with the next one's. */
+/** Times the phases of one image: a phase lasts from its first event to the first event of the next. */
 class Stopwatch {
   readonly #start = performance.now();
   #denoise: number | undefined;
@@ -145,7 +145,7 @@ class Stopwatch {
   }
 }
 
-/** The buffers that may move to the client: those of arrays that are all of theirs, so never the module's memory. */
+/** The buffers that can move to the client: those that one array covers completely, so never the module's memory. */
 function transfersOf(value: unknown): Transferable[] {
   const { pixels, png, preview } = (value ?? {}) as Partial<Painted> & { preview?: { pixels: Uint8ClampedArray } };
   return [pixels, png, preview?.pixels]

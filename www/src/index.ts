@@ -1,7 +1,7 @@
 /**
- * X2I in a browser: text in any language, pictures, videos and sounds become a picture, on WebGPU or in WebAssembly.
+ * X2I in a browser: generates images from text, images, videos and audio, on WebGPU or in WebAssembly.
  *
- * {@link createPipeline} is the way in.
+ * {@link createPipeline} is the entry point.
  *
  * @module
  */

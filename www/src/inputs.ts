@@ -1,7 +1,7 @@
 /**
- * What was sent to what the module takes: pictures and frames as pixels, and of every file its name and SHA-256.
+ * Converts sent inputs for the module: images and frames to pixels, and every file to its name and SHA-256.
  *
- * It runs where the host is, so in the worker, since a photograph takes longer than a frame of the page.
+ * It runs on the host's side, usually in the worker, since decoding a photo would block the page.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import { toX2iError, X2iError } from './errors.js';
 import type { SentAudio, SentModel, SentPart, SentRequest, SentVideo } from './messages.js';
 import { fileFacts, readImage, readPixels, sha256Of } from './pictures.js';
 
-/** A request with all that it shows as numbers. */
+/** The request with all its inputs as numbers. */
 export async function readRequest({ prompt, turns, init, control, settings }: SentRequest): Promise<WasmRequest> {
   const earlier: WasmRequest['turns'] = [];
   for (const turn of turns) earlier.push({ prompt: await readParts(turn.prompt), answer: turn.answer });
@@ -24,7 +24,7 @@ export async function readRequest({ prompt, turns, init, control, settings }: Se
   };
 }
 
-/** Weights beside the model, each with what the PNG will say of it. */
+/** The adapters, each with its record for the metadata. */
 export async function readWeights({ cache, loras, control }: SentModel): Promise<LoadOptions> {
   const read = async (data: Blob, nameless: string) => ({
     ...(await reading('format', nameless, fileFacts(data, nameless))),
@@ -62,7 +62,7 @@ async function readVideo({ file, frames, fps }: SentVideo, nameless: string): Pr
   return { ...facts, frames: pixels, ...(fps !== undefined && { fps }) };
 }
 
-/** Of the frames' own hashes. */
+/** The hash of the hashes of all frames. */
 async function sha256OfFrames(frames: InputVideo['frames']): Promise<string> {
   const hashes = await Promise.all(frames.map(({ pixels }) => sha256Of(pixels)));
   return sha256Of(new TextEncoder().encode(hashes.join('')));
@@ -75,7 +75,7 @@ async function readAudio({ file, samples, sampleRate }: SentAudio, nameless: str
   return { ...facts, samples, sampleRate };
 }
 
-/** A file that the browser does not read is its giver's to change, and no bug. */
+/** Converts an error of reading: a file that the browser can't read is the caller's error, not a bug. */
 async function reading<T>(code: 'audio' | 'format' | 'video', name: string, work: Promise<T>): Promise<T> {
   try {
     return await work;

@@ -1,8 +1,8 @@
 /**
- * What a client and a host say to each other: calls with ids one way; events and one answer per call the other.
+ * The messages between a client and a host: calls with ids one way; events and one answer per call the other.
  *
- * A host is the same in a worker and on the page's thread, so these types are the one interface of both. Pixels move
- * by transfer; nothing here is ever a tensor.
+ * A host in a worker and a host on the page's thread have the same interface. Pixels move by transfer; no message holds
+ * a tensor.
  *
  * @module
  */
@@ -20,26 +20,26 @@ import type {
 } from './types.js';
 
 /**
- * One part of a prompt as it crosses: the host reads pictures, so that the page need not; videos and sounds are decoded
- * where there are the means for it, on the page.
+ * One part of a prompt in a message. The host decodes images; the page decodes videos and audio, since workers lack the
+ * means.
  */
 export type SentPart = { text: string } | { image: ImageSource } | { video: SentVideo } | { audio: SentAudio };
 
-/** Frames that are looked at, and the file that they come from. */
+/** The sampled frames of a video, and the file that they come from. */
 export interface SentVideo {
   file?: Blob;
   frames: ImageSource[];
   fps?: number;
 }
 
-/** One channel, and the file that it comes from. */
+/** One channel of audio, and the file that it comes from. */
 export interface SentAudio {
   file?: Blob;
   samples: Float32Array;
   sampleRate: number;
 }
 
-/** What one picture is made of. */
+/** A request for one image. */
 export interface SentRequest {
   prompt: SentPart[];
   turns: Array<{ prompt: SentPart[]; answer: string }>;
@@ -48,7 +48,7 @@ export interface SentRequest {
   settings: WasmSettings;
 }
 
-/** A model, and the weights that stand beside it. */
+/** A model, and its adapters. */
 export interface SentModel {
   model: ModelReference;
   cache: 'auto' | 'none';
@@ -56,14 +56,14 @@ export interface SentModel {
   control?: Blob;
 }
 
-/** A finished picture, and how long its phases took. */
+/** A finished image, and the time of its phases. */
 export interface Painted extends WasmPainting {
   timings: Painting['timings'];
 }
 
-/** Every call: what it takes, and what it answers. */
+/** All calls, with their parameters and answers. */
 export interface Calls {
-  /** The first call of all. */
+  /** Always the first call. */
   start: { params: { wasmUrl?: string }; answer: undefined };
   open: { params: { device: DeviceChoice }; answer: DeviceInfo };
   load: { params: SentModel; answer: ModelInfo };
@@ -81,10 +81,10 @@ export type CallName = keyof Calls;
 /** A call with its name and parameters. */
 export type Call = { [K in CallName]: { id: number; call: K; params: Calls[K]['params'] } }[CallName];
 
-/** To the host. */
+/** A message to the host. */
 export type ToHost = Call | { id: number; call: 'abort' };
 
-/** From the host; `crashed` ends all calls. */
+/** A message from the host; `crashed` ends all calls. */
 export type FromHost =
   | { id: number; event: WasmEvent }
   | { id: number; answer: Calls[CallName]['answer'] }

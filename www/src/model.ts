@@ -1,7 +1,7 @@
 /**
- * A caller's {@link ModelLocation} as the module takes it: a name, and absolute URLs.
+ * Resolves a caller's {@link ModelLocation} for the module: a name, and absolute URLs.
  *
- * It knows nothing of what is in a model's folder; `model.json` says that to the module.
+ * Not here: the content of a model folder, which the module reads from `model.json`.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import { X2iError } from './errors.js';
 import { absolute, here } from './here.js';
 import type { ModelFiles, ModelLocation } from './types.js';
 
-/** Finds the model; only `'emoji'` takes more than a moment, for its package is imported. */
+/** Resolves the location. It is asynchronous for `'emoji'`, whose package is imported. */
 export async function locate(location: ModelLocation): Promise<ModelReference> {
   if (location === 'emoji') return fromFiles(await emojiFiles());
   if (typeof location === 'string' || location instanceof URL) return fromFolder(location);
@@ -23,7 +23,7 @@ function fromFiles({ name, files }: ModelFiles): ModelReference {
   return { name, files: Object.fromEntries(urls) };
 }
 
-/** The folder's URL is its name: two servers may both have a `flux`. */
+/** The folder's URL is also the model's name, since two servers may both have a `flux`. */
 function fromFolder(folder: string | URL): ModelReference {
   const url = new URL(parse(folder));
   if (!url.pathname.endsWith('/')) url.pathname += '/';
@@ -35,21 +35,21 @@ function parse(url: string | URL): string {
   try {
     return absolute(url);
   } catch (cause) {
-    throw new X2iError('config', `the model's location ${url} is no URL`, { cause });
+    throw new X2iError('config', `the model's location ${url} is not a URL`, { cause });
   }
 }
 
 async function emojiFiles(): Promise<ModelFiles> {
   try {
-    // Bundlers see this one: inside `try` webpack takes a missing package for a warning, and Vite for a run-time
-    // error since it is an optional peer.
+    // Bundlers resolve this import. Inside `try`, a missing package is a warning in webpack; in Vite it is a run-time
+    // error, since the package is an optional peer.
     return (await import('@x2i/model-emoji')).default;
   } catch {
     return emojiFilesBeside();
   }
 }
 
-/** Where there is neither a bundler nor an import map: the package beside ours, as npm lays them out. */
+/** Without a bundler or an import map: the package next to ours, as npm installs them. */
 async function emojiFilesBeside(): Promise<ModelFiles> {
   const url = new URL('../../model-emoji/index.js', here).href;
   try {

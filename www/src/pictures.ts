@@ -1,8 +1,8 @@
 /**
- * Pictures in and out: those that are shown to RGBA with their SHA-256, and painted pixels to what the caller wants.
+ * Converts images: inputs to RGBA with their SHA-256, and generated pixels to the form that the caller wants.
  *
- * Reading runs where the host is, so in the worker, since decoding a photograph takes longer than a frame. PNG files
- * are written by the WebAssembly module, with their metadata; none are here.
+ * Reading runs on the host's side, usually in the worker, since decoding a photo would block the page. Not here: PNG
+ * files, which the WebAssembly module writes with their metadata.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import { toX2iError, X2iError } from './errors.js';
 import type { Painted } from './messages.js';
 import type { ImageSource, Output, Painting } from './types.js';
 
-/** A picture that is shown, and what the PNG will say of it. */
+/** An input image, with its record for the metadata. */
 export async function readImage(source: ImageSource, nameless: string): Promise<InputImage> {
   try {
     if (source instanceof Blob) return { ...(await fileFacts(source, nameless)), ...(await decode(source)) };
@@ -25,7 +25,7 @@ export async function readImage(source: ImageSource, nameless: string): Promise<
   }
 }
 
-/** A picture's pixels, without the hash. */
+/** The pixels of an image, without the hash. */
 export async function readPixels(source: ImageSource): Promise<Pixels> {
   return source instanceof Blob ? decode(source) : pixelsOf(source);
 }
@@ -34,7 +34,7 @@ function pixelsOf(source: ImageBitmap | ImageData): Pixels {
   return 'data' in source ? fromImageData(source) : draw(source);
 }
 
-/** A file's name and the hash of its bytes, as natively. */
+/** The name of a file and the hash of its bytes, as in the native program. */
 export async function fileFacts(file: Blob, nameless: string): Promise<InputFile> {
   return { name: nameOf(file, nameless), sha256: await sha256Of(await file.arrayBuffer()) };
 }
@@ -43,7 +43,7 @@ function nameOf(source: unknown, nameless: string): string {
   return source instanceof File ? source.name : nameless;
 }
 
-/** Turned as its EXIF says, and without colour management, which is how the native program reads it. */
+/** Rotated as EXIF says and without color management, as in the native program. */
 async function decode(file: Blob): Promise<Pixels> {
   const bitmap = await createImageBitmap(file, {
     imageOrientation: 'from-image',
@@ -67,7 +67,7 @@ function draw(bitmap: ImageBitmap): Pixels {
 }
 
 function fromImageData({ width, height, data }: ImageData): Pixels {
-  // Canvases also come in half floats, which nobody draws on by default.
+  // The type also allows half floats, which a canvas has only on request.
   return { width, height, pixels: data as Uint8ClampedArray<ArrayBuffer> };
 }
 
@@ -79,12 +79,12 @@ export async function sha256Of(bytes: BufferSource): Promise<string> {
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
-/** Pixels as the page's own kind of picture, without a copy. */
+/** Pixels as `ImageData`, without a copy. */
 export function toImageData({ pixels, width, height }: Pixels): ImageData {
   return new ImageData(pixels, width, height);
 }
 
-/** The result in the form that was asked for. */
+/** The result in the form of the option `output`. */
 export async function toPainting<O extends Output>(painted: Painted, output: O): Promise<Painting<O>> {
   const { width, height, metadata, answer, timings } = painted;
   const png = new Blob([painted.png], { type: 'image/png' });

@@ -1,8 +1,8 @@
 /**
  * A model on a device: {@link createPipeline}, and the queue of its calls.
  *
- * Calls run one after another. When the device is lost or the module panics, the running call is rejected, and the
- * next one starts on a fresh worker that loads the model again, from the cache.
+ * Calls run one after another. When the device is lost or the module panics, the running call is rejected. The next
+ * call starts a new worker, which loads the model again from the cache.
  *
  * @module
  */
@@ -49,7 +49,7 @@ interface Started {
   model: ModelInfo;
 }
 
-/** Ends with the signal, whose reason is the error. */
+/** Rejects when the signal is aborted; its reason is the error. */
 async function start(
   options: PipelineOptions,
   life: AbortSignal,
@@ -79,7 +79,7 @@ function listen({ onProgress, onWarning }: PipelineOptions): (event: WasmEvent) 
   };
 }
 
-/** A call that waits or runs. */
+/** A waiting or running call. */
 interface Job {
   options: GenerateOptions;
   settings: WasmSettings;
@@ -114,7 +114,7 @@ class QueuedPipeline implements Pipeline {
     try {
       if (this.#life.signal.aborted) throw this.#life.signal.reason;
       if (signal?.aborted) throw abortedBy(signal);
-      // The queue does not care for the form of the result, which `#paint` gives as asked.
+      // The queue does not know the form of the result; `#paint` returns the right one.
       const job = { options, settings: readSettings(options), run: run as unknown as RunningGeneration<Output> };
       const abort = (): void => run.fail(abortedBy(signal as AbortSignal));
       signal?.addEventListener('abort', abort, { once: true });
@@ -134,23 +134,23 @@ class QueuedPipeline implements Pipeline {
     this.#running?.run.fail(error);
     for (const { run } of this.#queue) run.fail(error);
     this.#queue.length = 0;
-    // Ends the client, also one that is just starting.
+    // This ends the client, even while it is starting.
     this.#life.abort(error);
   }
 
-  /** Takes job after job; only one of these runs. */
+  /** Runs job after job; at most one such loop runs. */
   async #work(): Promise<void> {
     if (this.#running) return;
     for (;;) {
       this.#running = this.#queue.shift();
       if (!this.#running) return;
-      // A call that was aborted while it waited is over already.
+      // A call that was aborted while it waited is already over.
       if (this.#running.run.isOver) continue;
       await this.#paint(this.#running).catch((thrown: unknown) => this.#running?.run.fail(toX2iError(thrown)));
     }
   }
 
-  /** Returns when the host is free again, which after an abort is later than the caller's rejection. */
+  /** Resolves when the host is free again; after an abort, that is later than the rejection of the caller. */
   async #paint({ options, settings, run }: Job): Promise<void> {
     const { client, model } = await this.#ready();
     if (run.isOver) return;
@@ -177,14 +177,14 @@ class QueuedPipeline implements Pipeline {
     run.finish(await toPainting(painted, options.output ?? 'bitmap'));
   }
 
-  /** The client, or a fresh one after the last one failed. */
+  /** The client, or a new one if it has failed. */
   async #ready(): Promise<Started> {
     if (this.#started.client.failure) this.#started = await start(this.#options, this.#life.signal);
     return this.#started;
   }
 }
 
-/** Pictures that are alike take alike long. */
+/** A key of equal images for estimates: they take about the same time. */
 function likenessOf({ width, height, steps, conditioning }: GenerateOptions, { defaults }: ModelInfo): string {
   return [
     width ?? defaults.width,

@@ -1,8 +1,8 @@
 /**
- * Events of the module to progress with an estimate of the time that is left.
+ * Converts events of the module to progress with an estimate of the remaining time.
  *
- * A phase's own speed so far tells how long it goes on; phases still to come take what they took in the last picture
- * of the same size and steps. Where nothing is known, nothing is told: an estimate that is a guess is worse than none.
+ * The running phase is estimated from its speed so far, later phases from the last image of the same size and steps.
+ * Without data there is no estimate: a guess is worse than none.
  *
  * @module
  */
@@ -10,12 +10,12 @@
 import type { WasmEvent } from './contract.js';
 import type { LoadProgress, Painting, StepProgress } from './types.js';
 
-/** Milliseconds, as `performance.now`. */
+/** A clock in milliseconds, such as `performance.now`. */
 export type Clock = () => number;
 
-/** Speed is taken from the last seconds only, since networks change theirs. */
+/** The window for measuring speed, since the speed of a network changes. */
 const WINDOW_MS = 5000;
-/** Before this, a speed is noise. */
+/** A speed over a shorter time is too noisy. */
 const SETTLED_MS = 500;
 
 /** Progress of downloading and loading. */
@@ -28,11 +28,11 @@ export class LoadEstimate {
     this.#now = now;
   }
 
-  /** The progress to tell. */
+  /** The progress for an event. */
   hear(event: Extract<WasmEvent, { kind: 'download' | 'load' }>): LoadProgress {
     const { kind, done, total } = event;
     const source = event.kind === 'download' ? { file: event.file, cached: event.cached } : {};
-    // The cache's speed says nothing of the network's.
+    // The cache and the network have different speeds.
     const phase = kind === 'download' && event.cached ? 'cache' : kind;
     if (phase !== this.#phase) this.#samples = [];
     this.#phase = phase;
@@ -43,7 +43,7 @@ export class LoadEstimate {
   #eta(done: number, total: number): number | undefined {
     const at = this.#now();
     this.#samples.push({ at, done });
-    // The oldest sample inside the window stays, so that a stalled download has something to be slow against.
+    // At least one old sample stays, so that the speed of a stalled download decreases.
     while (this.#samples.length > 2 && at - (this.#samples[1]?.at ?? at) > WINDOW_MS) this.#samples.shift();
     const first = this.#samples[0] as { at: number; done: number };
     if (at - first.at < SETTLED_MS || done <= first.done) return undefined;
@@ -51,7 +51,7 @@ export class LoadEstimate {
   }
 }
 
-/** Milliseconds that the phases of the last picture took, for pictures that are alike. */
+/** Milliseconds of the phases of the last image, for equal images. */
 export interface History {
   likeness: string;
   timings: Painting['timings'];
@@ -61,7 +61,7 @@ type PaintEvent = Extract<WasmEvent, { kind: 'encode' | 'denoise' | 'decode' }>;
 type Phase = PaintEvent['kind'];
 const PHASES: Phase[] = ['encode', 'denoise', 'decode'];
 
-/** Progress of one picture. */
+/** Progress of one image. */
 export class PaintEstimate {
   readonly #known: Painting['timings'] | undefined;
   readonly #now: Clock;
@@ -70,7 +70,7 @@ export class PaintEstimate {
   #doneAtStart = 0;
   #steps: number;
 
-  /** `steps` is the number to tell before the first step. */
+  /** `steps` is the number to report before the first step. */
   constructor(steps: number, known?: Painting['timings'], now: Clock = () => performance.now()) {
     this.#steps = steps;
     this.#known = known;
@@ -78,7 +78,7 @@ export class PaintEstimate {
     this.#began = now();
   }
 
-  /** The progress to tell, without the preview. */
+  /** The progress for an event, without the preview. */
   hear(event: PaintEvent): Omit<StepProgress, 'preview'> {
     if (event.kind !== this.#phase) this.#begin(event);
     if (event.kind === 'denoise') this.#steps = event.steps;
@@ -113,7 +113,7 @@ export class PaintEstimate {
     return known === undefined ? undefined : Math.max(0, known - elapsed);
   }
 
-  /** In a first picture the decoder is taken for one more step: it is of that order in all published models. */
+  /** For the first image, the decoder counts as one more step: it is of that order in all published models. */
   #firstGuess(event: PaintEvent, later: Phase): number | undefined {
     if (event.kind !== 'denoise' || later !== 'decode' || event.total === 0) return undefined;
     const advanced = event.done - this.#doneAtStart;

@@ -1,7 +1,7 @@
 /**
- * A caller's options to what is sent to the host: videos and sounds decoded, weights as blobs.
+ * Converts a caller's options to messages for the host: decodes videos and audio, and wraps weights in blobs.
  *
- * It runs on the caller's side, which has the decoders. It leaves out pictures, which the host reads.
+ * It runs on the caller's side, which has the decoders. Not here: images, which the host decodes.
  *
  * @module
  */
@@ -13,10 +13,10 @@ import { readSound } from './sounds.js';
 import type { GenerateOptions, PipelineOptions, PromptPart, VideoFrames, VideoSource, WeightData } from './types.js';
 import { type ChooseFrames, readVideo } from './videos.js';
 
-/** How far a first picture is left where nobody says it, as in diffusers and the native program. */
+/** The default strength of an initial image, as in diffusers and the native program. */
 const STRENGTH = 0.6;
 
-/** A call's settings, checked as far as the types can't. */
+/** The settings of a call, with the checks that types can't express. */
 export function readSettings(options: GenerateOptions): WasmSettings {
   const { preview, width, height, steps, guidance, conditioning, videoFps } = options;
   const given = Object.entries({ width, height, steps, guidance, conditioning, videoFps }).filter(
@@ -26,14 +26,14 @@ export function readSettings(options: GenerateOptions): WasmSettings {
 }
 
 function readSeed(seed: number | bigint | undefined): number | bigint {
-  // 32 bits: enough to differ, short enough to be typed again.
+  // 32 bits: enough to differ, short enough to type again.
   if (seed === undefined) return crypto.getRandomValues(new Uint32Array(1))[0] as number;
   const whole = typeof seed === 'bigint' || Number.isSafeInteger(seed);
   if (whole && seed >= 0 && seed < 2n ** 64n) return seed;
-  throw new X2iError('request', `seed ${seed} is no whole number from 0 to 2^64 - 1; above 2^53 it is a bigint`);
+  throw new X2iError('request', `seed ${seed} must be a whole number from 0 to 2^64 - 1, above 2^53 as a bigint`);
 }
 
-/** What is sent, and what of it was made here and may move. */
+/** The parts to send, and the objects made here, which can be transferred. */
 export async function prepare(
   options: GenerateOptions,
   settings: WasmSettings,
@@ -53,7 +53,7 @@ export async function prepare(
   return { request, transfer: reader.transfer };
 }
 
-/** Reads parts one after the other, since each may take much memory. */
+/** Reads parts one after another, since each may take much memory. */
 class Reader {
   readonly transfer: Transferable[] = [];
   readonly #choose: ChooseFrames;
@@ -99,7 +99,7 @@ class Reader {
   }
 }
 
-/** The weights that stand beside the model. */
+/** The adapters. */
 export function readWeights({ loras = [], controlWeights }: PipelineOptions): Pick<SentModel, 'loras' | 'control'> {
   return {
     loras: loras.map(({ data, scale = 1 }) => ({ data: blobOf(data), scale })),

@@ -1,25 +1,25 @@
 /**
- * How many samples a second a file of sound has, from its first bytes: WAV, FLAC, Ogg (Vorbis, Opus) and MP3.
+ * Reads the sample rate of an audio file from its first bytes: WAV, FLAC, Ogg (Vorbis, Opus) and MP3.
  *
  * @module
  */
 
-/** Of MPEG 1; versions 2 and 2.5 have a half and a quarter of them. */
+/** The rates of MPEG 1 in hertz; those of versions 2 and 2.5 are a half and a quarter of them. */
 const MP3_RATES = [44_100, 48_000, 32_000];
-/** By the version's two bits; undefined where they are reserved. */
+/** The divisor of the rate, by the two bits of the version; undefined for the reserved value. */
 const MP3_DIVISORS = [4, undefined, 2, 1];
 
-/** Undefined where it is not found. */
+/** The sample rate in hertz; undefined if it is not found. */
 export function sampleRateOf(file: DataView): number | undefined {
   try {
     const start = textAt(file, 0, 4);
     if (start === 'RIFF') return ofWave(file);
-    // A block's header, then sizes of blocks and frames in 10 bytes, then 20 bits.
+    // The header of a block, the sizes of blocks and frames in 10 bytes, then the rate in 20 bits.
     if (start === 'fLaC') return file.getUint32(18) >>> 12;
     if (start === 'OggS') return ofOgg(file);
     return ofMp3(file, start.startsWith('ID3') ? lengthOfId3(file) : 0);
   } catch (error) {
-    // The file ends before it says so.
+    // The file ends before the rate.
     if (error instanceof RangeError) return undefined;
     throw error;
   }
@@ -29,7 +29,7 @@ function ofWave(file: DataView): number {
   let at = 12;
   while (textAt(file, at, 4) !== 'fmt ') {
     const size = file.getUint32(at + 4, true);
-    // Chunks of odd length are followed by a byte.
+    // A chunk of odd length is padded with a byte.
     at += 8 + size + (size % 2);
   }
   return file.getUint32(at + 12, true);
@@ -48,7 +48,7 @@ function ofMp3(file: DataView, at: number): number | undefined {
   return header >>> 21 === 0x7ff && rate && divisor ? rate / divisor : undefined;
 }
 
-/** Tags before the sound, whose length is in four times seven bits. */
+/** The length of the tags before the audio, which is stored in four times seven bits. */
 function lengthOfId3(file: DataView): number {
   const sizes = [6, 7, 8, 9].map((at) => file.getUint8(at));
   return 10 + sizes.reduce((length, seven) => length * 128 + seven, 0);

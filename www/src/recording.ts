@@ -1,30 +1,30 @@
 /**
- * A sound from the microphone, as a file for a prompt.
+ * Records audio from the microphone as a file for a prompt.
  *
  * @module
  */
 
 import { abortedBy, X2iError } from './errors.js';
 
-/** Longer than anyone describes a picture. */
+/** The default limit in seconds, long enough to describe an image. */
 const MAX_SECONDS = 60;
 
 export interface RecordingOptions {
-  /** Ends by itself after so long; default 60. */
+  /** The most seconds; default 60. */
   maxSeconds?: number;
-  /** Ends the recording without a result. */
+  /** Cancels the recording. */
   signal?: AbortSignal;
 }
 
-/** A recording that is going on. */
+/** A running recording. */
 export interface Recording {
-  /** The sound, once it was stopped or its time was up; for `{ audio }` in a prompt. */
+  /** The audio file, after `stop` or when the time is up; for `{ audio }` in a prompt. */
   readonly result: Promise<Blob>;
   stop(): void;
 }
 
 /**
- * Asks for the microphone and begins to record. It is let go as soon as the recording ends.
+ * Requests the microphone and begins to record. The microphone is released when the recording ends.
  *
  * @example
  * ```ts
@@ -33,7 +33,7 @@ export interface Recording {
  * const { image } = await x2i.generate({ prompt: [{ audio: await recording.result }] }).result;
  * ```
  *
- * @throws {@link X2iError} `audio` where there is no microphone, or the page may not use it.
+ * @throws {@link X2iError} `audio` if there is no microphone, or the page may not use it.
  */
 export async function recordAudio({ maxSeconds = MAX_SECONDS, signal }: RecordingOptions = {}): Promise<Recording> {
   const stream = await openMicrophone();
@@ -55,7 +55,7 @@ export async function recordAudio({ maxSeconds = MAX_SECONDS, signal }: Recordin
     signal?.removeEventListener('abort', stop);
     release();
   });
-  // Who stops by the signal need not wait for the result.
+  // A caller that uses the signal need not handle the rejection.
   result.catch(() => {});
   recorder.start();
   return { result, stop };

@@ -1,8 +1,8 @@
 /**
- * Clients: started for a pipeline, or shared by the functions that need no model.
+ * Starts clients: one for each pipeline, and a shared one for functions without a model.
  *
- * Those functions keep one idle client for a moment; a pipeline that starts meanwhile takes it over, so that a page
- * which first asks what a model weighs does not load the WebAssembly module twice.
+ * The shared client stays for a while. A pipeline that starts meanwhile takes it over, so that a page which first asks
+ * for the size of a model does not load the WebAssembly module twice.
  *
  * @module
  */
@@ -14,7 +14,7 @@ import { absolute } from './here.js';
 import type { CallName, Calls } from './messages.js';
 import type { RuntimeOptions } from './types.js';
 
-/** Longer than a click takes after the page has said how much will be downloaded. */
+/** Milliseconds that the shared client stays: longer than a user takes to confirm a download. */
 const IDLE_MS = 20_000;
 
 interface Spare {
@@ -27,12 +27,12 @@ interface Spare {
 let spare: Spare | undefined;
 let connect: Connect = connectBrowser;
 
-/** Puts another way to hosts in place; for tests. */
+/** Replaces the function that opens channels; for tests. */
 export function connectWith(other: Connect): void {
   connect = other;
 }
 
-/** A client of one's own. */
+/** A client for one pipeline. */
 export function takeClient(options: RuntimeOptions): Client {
   const idle = spare?.calls === 0 && spare.key === keyOf(options) && !spare.client.failure ? spare : undefined;
   if (!idle) return newClient(options);
@@ -41,7 +41,7 @@ export function takeClient(options: RuntimeOptions): Client {
   return idle.client;
 }
 
-/** Asks the shared client. */
+/** Calls the shared client. */
 export async function ask<K extends CallName>(
   call: K,
   params: Calls[K]['params'],

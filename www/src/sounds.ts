@@ -1,8 +1,7 @@
 /**
- * A sound in any form to one channel of samples. The module resamples them to what models hear, as the native program
- * does.
+ * Converts audio in any form to one channel of samples. The module resamples them to 16 kHz, like the native program.
  *
- * The browser decodes, off the page's thread; only pages have what it takes (workers have no `OfflineAudioContext`).
+ * The browser decodes off the page's thread. Only pages can start it: workers have no `OfflineAudioContext`.
  *
  * @module
  */
@@ -11,21 +10,21 @@ import { X2iError } from './errors.js';
 import { sampleRateOf } from './rates.js';
 import type { AudioSamples, AudioSource } from './types.js';
 
-/** The longest sound: its tokens fill the longest context of a model that hears. The native program's limit, too. */
+/** The longest audio in seconds, as in the native program: its tokens fill the longest context of a model. */
 const MAX_SECONDS = 1310;
-/** The largest file, in bytes: decoders take all of it at once. */
+/** The largest file in bytes: decoders need all of it in memory. */
 const MAX_BYTES = 512 * 2 ** 20;
-/** Rates at which every browser decodes. */
+/** The sample rates that every browser supports. */
 const [LEAST_RATE, MOST_RATE] = [8000, 96_000];
-/** For files that do not say theirs where we look: that of recordings, and of most videos. */
+/** The rate for files whose rate is not found: that of recordings and of most videos. */
 const USUAL_RATE = 48_000;
 
-/** The samples, in an array of their own; `name` is for messages. */
+/** The samples in a new array; `name` is for messages. */
 export async function readSound(source: AudioSource, name: string): Promise<AudioSamples> {
   const sound = source instanceof Blob ? await decode(source, name) : mixed(source);
   const seconds = sound.samples.length / sound.sampleRate;
   if (seconds > MAX_SECONDS) {
-    const reason = `lasts ${Math.round(seconds)} seconds; a model hears at most ${MAX_SECONDS}: cut it`;
+    const reason = `has ${Math.round(seconds)} seconds; a model reads at most ${MAX_SECONDS}: cut it`;
     throw new X2iError('audio', `${name}: ${reason}`);
   }
   return sound;
@@ -45,10 +44,10 @@ function mixed(source: AudioBuffer | AudioSamples): AudioSamples {
   return { samples, sampleRate };
 }
 
-/** At the file's own rate, so that the browser resamples nothing: its filter is a short one. */
+/** Decodes at the file's own rate, so that the browser does not resample with its short filter. */
 async function decode(file: Blob, name: string): Promise<AudioSamples> {
   if (typeof OfflineAudioContext === 'undefined') {
-    throw new X2iError('audio', `${name}: sounds are decoded on a page; in a worker, give their samples`);
+    throw new X2iError('audio', `${name}: audio is decoded on a page only; in a worker, give samples`);
   }
   if (file.size > MAX_BYTES) {
     throw new X2iError('audio', `${name}: has ${file.size} bytes; at most ${MAX_BYTES} are decoded: cut it`);
@@ -59,7 +58,7 @@ async function decode(file: Blob, name: string): Promise<AudioSamples> {
   try {
     return mixed(await new OfflineAudioContext(1, 1, rate).decodeAudioData(bytes));
   } catch (cause) {
-    const reason = 'is no sound that this browser decodes, or holds none; try WAV or MP3';
+    const reason = 'has no audio that this browser can decode; try WAV or MP3';
     throw new X2iError('audio', `${name}: ${reason}`, { cause });
   }
 }

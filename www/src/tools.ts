@@ -1,5 +1,5 @@
 /**
- * What can be asked without a pipeline: devices, models before their download, the cache, a PNG's metadata.
+ * Functions without a pipeline: devices, models before their download, the cache, and the metadata of a PNG.
  *
  * @module
  */
@@ -8,27 +8,27 @@ import { locate } from './model.js';
 import { ask } from './runtime.js';
 import type { CachedModel, DeviceInfo, Metadata, ModelDescription, ModelLocation, RuntimeOptions } from './types.js';
 
-/** The CPU, and the adapters that the browser offers. */
+/** Lists the CPU, and the browser's GPU adapter. */
 export function listDevices(options?: RuntimeOptions): Promise<DeviceInfo[]> {
   return ask('listDevices', undefined, options);
 }
 
-/** What a model would download, and what of it is in the cache. */
+/** Describes the download of a model, and the part of it that is in the cache. */
 export async function describeModel(location: ModelLocation, options?: RuntimeOptions): Promise<ModelDescription> {
   return ask('describeModel', { model: await locate(location) }, options);
 }
 
-/** The models in this origin's cache. */
+/** Lists the models in this origin's cache. */
 export function cachedModels(options?: RuntimeOptions): Promise<CachedModel[]> {
   return ask('cachedModels', undefined, options);
 }
 
-/** Deletes a model from the cache; one that is not there is no error. */
+/** Deletes a model from the cache, if it is there. */
 export function deleteCachedModel(name: string, options?: RuntimeOptions): Promise<void> {
   return ask('deleteCachedModel', { name }, options);
 }
 
-/** What a PNG says about its making; undefined for one that x2i did not write. */
+/** Reads the metadata of a PNG; undefined if x2i did not write it. */
 export function readMetadata(png: Blob, options?: RuntimeOptions): Promise<Metadata | undefined> {
   return ask('readMetadata', { png }, options);
 }

@@ -1,33 +1,33 @@
 /**
- * What callers give and get. The worker speaks `messages.ts`; nothing here knows of it.
+ * The types of the public interface. Not here: the messages to the worker (`messages.ts`).
  *
  * @module
  */
 
-/** Where a model's files are. */
+/** The location of a model's files, one by one. */
 export interface ModelFiles {
   /** The name under which the files are cached and listed. */
   name: string;
-  /** The files by their path in the model folder (`model.json`, `flux.gguf`), and where each is. */
+  /** The URL of each file, by its path in the model folder (`model.json`, `flux.gguf`). */
   files: Record<string, string | URL>;
 }
 
 /** `'emoji'` (package `@x2i/model-emoji`), the URL of a folder that holds `model.json`, or single files. */
 export type ModelLocation = 'emoji' | (string & {}) | URL | ModelFiles;
 
-/** `auto`: a hardware WebGPU adapter, else the CPU; a software adapter is used only by the name `webgpu`. */
+/** `auto`: a hardware WebGPU adapter, else the CPU. `webgpu`: the WebGPU adapter, even a software one. */
 export type DeviceChoice = 'auto' | 'cpu' | 'webgpu';
 
-/** What runs the model. */
+/** Facts about a device. */
 export interface DeviceInfo {
   kind: 'cpu' | 'webgpu';
   /** The adapter's name, or `CPU`. */
   name: string;
   /** True for an adapter that is emulated on the CPU. */
   software: boolean;
-  /** Half precision in shaders. */
+  /** True when shaders can compute in f16. */
   f16: boolean;
-  /** Subgroup operations in shaders. */
+  /** True when shaders have subgroup operations. */
   subgroups: boolean;
 }
 
@@ -39,20 +39,20 @@ export type PromptPart =
   | { video: VideoSource }
   | { audio: AudioSource };
 
-/** A picture: a file, turned as its EXIF says, or pixels. */
+/** An image: a file, which is rotated as EXIF says, or pixels. */
 export type ImageSource = Blob | ImageBitmap | ImageData;
 
 /** A video: a file (MP4, MOV, WebM, Matroska, or an animated GIF, WebP or PNG), or its frames. */
 export type VideoSource = Blob | VideoFrames;
 
-/** The frames of a video, all of one size. The model looks at each of them; of a file it chooses some. */
+/** The frames of a video, all of one size. The LLM reads all of them; of a file, it reads a sample. */
 export interface VideoFrames {
   frames: ImageSource[];
-  /** How many of them are a second; default: as many as the model would look at (1 in all published ones). */
+  /** Frames per second; default: the model's rate (1 in all published models). */
   fps?: number;
 }
 
-/** A sound: a file, also a video's, in any format that the browser decodes; or samples. */
+/** Audio: an audio or video file in any format that the browser decodes, or samples. */
 export type AudioSource = Blob | AudioBuffer | AudioSamples;
 
 /** The samples of one channel, in -1..1. */
@@ -63,32 +63,32 @@ export interface AudioSamples {
 
 /** An earlier turn of a conversation. */
 export interface Turn {
-  /** What was shown and said. */
+  /** The prompt of that turn. */
   prompt: string | PromptPart[];
-  /** What the LLM answered: `answer` of that turn's {@link Painting}. */
+  /** The LLM's answer: `answer` of that turn's {@link Painting}. */
   answer: string;
 }
 
-/** A weight file: safetensors, GGUF or a PyTorch pickle. A `File` is called by its name in messages and metadata. */
+/** A weight file: safetensors, GGUF or a PyTorch pickle. Messages and metadata have the name of a `File`. */
 export type WeightData = Blob | ArrayBuffer | ArrayBufferView<ArrayBuffer>;
 
 /** A LoRA of the transformer, with the names of diffusers, PEFT, kohya, BFL or x-labs. */
 export interface Lora {
   data: WeightData;
-  /** How much it counts; default 1. */
+  /** The factor of its change to the matrices; default 1. */
   scale?: number;
-}
+  }
 
-/** The form of a finished picture. */
+/** The form of a result. */
 export type Output = 'bitmap' | 'blob' | 'pixels';
 
-/** Where the code runs, and where its files are. */
+/** The thread of the code, and the location of its files. */
 export interface RuntimeOptions {
   /** `worker` (default) keeps the page's own thread free; `main` runs here, for pages that can't have workers. */
   thread?: 'worker' | 'main';
-  /** Where the worker's script is, when it is not beside this module. */
+  /** The URL of the worker's script, if it is not next to this module. */
   workerUrl?: string | URL;
-  /** Where `x2i_web_bg.wasm` is, when it is not beside the worker. */
+  /** The URL of `x2i_web_bg.wasm`, if it is not next to the worker. */
   wasmUrl?: string | URL;
 }
 
@@ -96,35 +96,35 @@ export interface PipelineOptions extends RuntimeOptions {
   model: ModelLocation;
   /** Default `auto`. */
   device?: DeviceChoice;
-  /** `auto` keeps weights in OPFS (or Cache Storage); `none` reads ranges from the network alone. */
+  /** `auto` (default) keeps weights in OPFS or Cache Storage; `none` reads ranges from the network. */
   cache?: 'auto' | 'none';
-  /** Low-rank changes of the transformer, all of which count. */
+  /** LoRAs of the transformer; all are applied. */
   loras?: Lora[];
-  /** LightControl's weights, for pictures with a `control`. */
+  /** LightControl's weights, for requests with a `control`. */
   controlWeights?: WeightData;
-  /** Hears downloads and loading; not those of a restart after a lost device. */
+  /** Called during download and loading, but not for a restart after a lost device. */
   onProgress?: (progress: LoadProgress) => void;
-  /** Hears what went on differently than wished, such as a full disk. */
+  /** Called for problems that do not stop the work, such as a full disk. */
   onWarning?: (warning: Warning) => void;
   /** Stops download and loading. */
   signal?: AbortSignal;
 }
 
-/** Downloading and loading. */
+/** Progress of download and loading. */
 export interface LoadProgress {
   phase: 'download' | 'load';
-  /** The file that bytes came from (`download`). */
+  /** The file that is being downloaded (`download`). */
   file?: string;
-  /** Bytes (`download`, over all files) or parts of the model (`load`) done. */
+  /** Finished bytes: of all files (`download`), or of the weights (`load`). */
   done: number;
   total: number;
-  /** Seconds left at the speed so far; absent until it can be told. */
+  /** Remaining seconds at the speed so far; absent until it is known. */
   eta?: number;
   /** True while bytes come from the cache. */
   cached?: boolean;
 }
 
-/** Something that did not stop the work. */
+/** A problem that did not stop the work. */
 export interface Warning {
   code: 'cache-unavailable' | 'lora' | 'quota' | 'unverified';
   message: string;
@@ -133,68 +133,68 @@ export interface Warning {
 export interface GenerateOptions {
   /** Text, or parts in order. */
   prompt: string | PromptPart[];
-  /** What was said before, oldest first; the LLM is shown as much of it as the model can use. */
+  /** Earlier turns, oldest first; the LLM reads the last of them, as many as the model's limit. */
   turns?: Turn[];
-  /** A picture to begin with (img2img), resized to that of the new one. */
+  /** The initial image (img2img), resized to the size of the new one. */
   init?: {
     image: ImageSource;
-    /** How far to leave it: above 0 and at most 1, the share of the steps that are made; default 0.6. */
+    /** The share of the steps that run on it, above 0 and at most 1; default 0.6. */
     strength?: number;
   };
-  /** A picture that LightControl steers by, resized likewise; needs {@link PipelineOptions.controlWeights}. */
+  /** The control image, resized likewise; needs {@link PipelineOptions.controlWeights}. */
   control?: {
     image: ImageSource;
-    /** How much it counts; default 1. */
+    /** The factor of LightControl's terms; default 1. */
     scale?: number;
   };
-  /** Default: random, told in the result. A bigint reaches all 64 bits. */
+  /** The seed of the noise, below 2^64; default: a random one, which the result holds. */
   seed?: number | bigint;
   /** Default: the model's. */
   steps?: number;
-  /** Multiples of 16; default: the model's. */
+  /** In pixels, a multiple of 16; default: the model's. */
   width?: number;
   height?: number;
   guidance?: number;
-  /** Whether the LLM's answer paints instead of the prompt's own tokens; default: the model's. */
+  /** Whose hidden states condition the image: the prompt's or those of the LLM's answer; default: the model's. */
   conditioning?: 'prompt' | 'answer';
-  /** Frames a second of the prompt's videos that the LLM looks at; default: the model's. */
+  /** Frames per second that the LLM reads of videos; default: the model's. */
   videoFps?: number;
-  /** Pictures while painting; default true. */
+  /** Whether each step has a preview; default true. */
   preview?: boolean;
   /** The form of `result.image`; default `bitmap`. */
   output?: Output;
-  /** Stops within one transformer block. */
+  /** Aborts within one transformer block. */
   signal?: AbortSignal;
 }
 
-/** Painting. */
+/** Progress of one image. */
 export interface StepProgress {
   phase: 'encode' | 'denoise' | 'decode';
-  /** The step of `steps` that is painted or was just finished (`denoise`). */
+  /** The step of `steps` that is running or has just finished (`denoise`). */
   step: number;
   steps: number;
   /** Units of this phase: tokens, transformer blocks over all steps, parts of the decoder. */
   done: number;
   total: number;
-  /** Seconds left for the whole picture; absent until it can be told. */
+  /** Remaining seconds of the whole image; absent until it is known. */
   eta?: number;
-  /** The picture as it looks so far, after each step. */
+  /** The preview, after each step. */
   preview?: ImageData;
-  /** What the LLM answered, as soon as it has (the last of `encode`), where its answer paints. */
+  /** The LLM's answer, in the last event of `encode`, if it conditions the image. */
   answer?: string;
 }
 
-/** A finished picture. */
+/** A finished image. */
 export interface Painting<O extends Output = Output> {
   image: O extends 'bitmap' ? ImageBitmap : O extends 'blob' ? Blob : Uint8ClampedArray;
   width: number;
   height: number;
-  /** The PNG with all that is needed to make the picture again; `x2i generate --from` reads it. */
+  /** The PNG with its metadata; `x2i generate --from` replays it. */
   png: Blob;
-  /** What the PNG says about its making. */
+  /** The metadata of the PNG. */
   metadata: Metadata;
   seed: bigint;
-  /** What the LLM answered, where its answer painted. */
+  /** The LLM's answer, if it conditioned the image. */
   answer?: string;
   /** Milliseconds of each phase. */
   timings: { encode: number; denoise: number; decode: number; total: number };
@@ -205,7 +205,7 @@ export interface Generation<O extends Output = Output> extends AsyncIterable<Ste
   readonly result: Promise<Painting<O>>;
 }
 
-/** What a PNG says about its making, as the native program writes it. */
+/** The metadata of a PNG, in the native program's format. */
 export interface Metadata {
   format: number;
   versions: { x2i: string; burn: string };
@@ -215,11 +215,11 @@ export interface Metadata {
   height: number;
   steps: number;
   guidance: number;
-  /** A bigint where a number cannot hold it. */
+  /** A bigint if a number cannot hold it. */
   seed: number | bigint;
   conditioning: 'prompt' | 'answer';
   sampler: string;
-  /** `exact`: the native program was asked for more precision than is usual. */
+  /** `exact`: the flag `--exact` of the native program was set. */
   device: { id: string; name: string; exact?: true };
   answer?: string;
   loras?: Array<{ weights: UsedFile; scale: number }>;
@@ -227,7 +227,7 @@ export interface Metadata {
   control?: { picture: UsedFile; weights: UsedFile; scale: number };
 }
 
-/** A file that had a part in a picture and itself stays where it is. */
+/** The record of a file that was used for an image. */
 export interface UsedFile {
   file: string;
   sha256: string;
@@ -240,7 +240,7 @@ export type Modality = 'text' | 'image' | 'video' | 'audio';
 export interface ModelInfo {
   name: string;
   license?: string;
-  /** What it reads. */
+  /** The kinds of input that it reads. */
   modalities: Modality[];
   defaults: { width: number; height: number; steps: number; guidance: number; conditioning: 'prompt' | 'answer' };
 }
@@ -264,8 +264,8 @@ export interface CachedModel {
 export interface Pipeline {
   readonly device: DeviceInfo;
   readonly model: ModelInfo;
-  /** Paints; several calls wait for each other. */
+  /** Generates an image; several calls run one after another. */
   generate<O extends Output = 'bitmap'>(options: GenerateOptions & { output?: O }): Generation<O>;
-  /** Stops what runs and frees the device. */
+  /** Stops all calls and frees the device. */
   close(): void;
 }

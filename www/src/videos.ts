@@ -1,9 +1,9 @@
 /**
- * A video file to the frames that a model looks at, chosen by the module as the native program chooses them.
+ * Decodes the frames of a video file that the LLM reads. The module chooses them, like the native program.
  *
- * Files are taken apart by mediabunny, which is loaded with the first of them, and decoded by WebCodecs; animated GIF,
- * WebP and PNG by the browser's image decoder. Only the chosen frames are kept, made smaller where they are large and
- * many. It leaves out sound: a prompt may hold the same file as `{ audio }`, too.
+ * mediabunny, which is loaded for the first file, demuxes files, and WebCodecs decodes them. The browser's image
+ * decoder reads animated GIF, WebP and PNG. Only the chosen frames are kept; they are scaled down when they are large
+ * and many. Not here: the audio; a prompt may have the same file as `{ audio }`, too.
  *
  * @module
  */
@@ -16,27 +16,27 @@ import { here } from './here.js';
 const MAX_PIXELS = 2 ** 26;
 /** The most frames that are kept. */
 const MAX_FRAMES = 768;
-/** The largest file, in bytes: the record of the picture has its hash, which takes all of it at once. */
+/** The largest file in bytes: the metadata has its hash, which needs all of it in memory. */
 const MAX_BYTES = 2 ** 30;
-/** The longest video: all of it is decoded, since frames need the ones before. */
+/** The longest video in seconds: all of it is decoded, since frames depend on earlier ones. */
 const MAX_SECONDS = 4 * 3600;
-/** The most pixels of an animated picture that are decoded: some seconds of work. */
+/** The most decoded pixels of an animated image: some seconds of work. */
 const MAX_ANIMATED_PIXELS = 1_000_000_000;
-/** A delay that is shorter is taken for {@link DEFAULT_DELAY}, as browsers show it; in microseconds. */
+/** A shorter delay counts as {@link DEFAULT_DELAY}, as in browsers; in microseconds. */
 const LEAST_DELAY = 20_000;
 const DEFAULT_DELAY = 100_000;
 
-/** Which of so many frames are looked at. */
+/** Chooses the indices of the frames that the LLM reads. */
 export type ChooseFrames = (frames: number, fps: number) => Promise<ArrayLike<number>>;
 
 /** The chosen frames. */
 export interface Film {
   frames: ImageBitmap[];
-  /** How many of them are a second. */
+  /** Frames per second. */
   fps: number;
 }
 
-/** Decodes; `name` is for messages. */
+/** Decodes a file; `name` is for messages. */
 export async function readVideo(file: Blob, name: string, choose: ChooseFrames, signal?: AbortSignal): Promise<Film> {
   const kept = new Kept(name, signal);
   try {
@@ -51,7 +51,7 @@ export async function readVideo(file: Blob, name: string, choose: ChooseFrames, 
   }
 }
 
-/** Frames as they come, made smaller where there are many. */
+/** Collects frames, and scales them down when they are many. */
 class Kept {
   readonly name: string;
   readonly frames: ImageBitmap[] = [];
@@ -63,18 +63,18 @@ class Kept {
     this.#signal = signal;
   }
 
-  /** The frames of a video that are looked at. */
+  /** The indices of the frames that the LLM reads. */
   async choose(frames: number, seconds: number, choose: ChooseFrames): Promise<number[]> {
     if (frames === 0 || !(seconds > 0)) throw this.error('has no frames');
-    if (seconds > MAX_SECONDS) throw this.error(`lasts more than ${MAX_SECONDS / 3600} hours; cut it`);
+    if (seconds > MAX_SECONDS) throw this.error(`is longer than ${MAX_SECONDS / 3600} hours; cut it`);
     const chosen = Array.from(await choose(frames, frames / seconds));
     if (chosen.length > MAX_FRAMES)
-      throw this.error(`${chosen.length} frames would be looked at, at most ${MAX_FRAMES} can be`);
+      throw this.error(`${chosen.length} frames would be sampled, at most ${MAX_FRAMES} can be`);
     this.#most = MAX_PIXELS / chosen.length;
     return chosen;
   }
 
-  /** Draws a frame of this size. */
+  /** Adds a frame of this size. */
   push(
     width: number,
     height: number,
@@ -102,16 +102,16 @@ class Kept {
   }
 }
 
-/** MP4, MOV, WebM and Matroska. */
+/** Decodes MP4, MOV, WebM and Matroska. */
 async function readFilm(file: Blob, kept: Kept, choose: ChooseFrames): Promise<Film> {
   const { BlobSource, Input, MATROSKA, MP4, QTFF, VideoSampleSink, WEBM } = await mediabunny();
   const input = new Input({ source: new BlobSource(file), formats: [MP4, QTFF, WEBM, MATROSKA] });
   try {
-    if (!(await input.canRead())) throw kept.error('is no video that is read here (MP4, MOV, WebM, Matroska, GIF)');
+    if (!(await input.canRead())) throw kept.error('is not a video that x2i can read (MP4, MOV, WebM, Matroska, GIF)');
     const track = await input.getPrimaryVideoTrack();
-    if (!track) throw kept.error('holds no video; give a sound as { audio }');
+    if (!track) throw kept.error('has no video track; give audio as { audio }');
     if (!(await track.canDecode()))
-      throw kept.error(`this browser does not decode ${(await track.getCodec()) ?? 'its codec'}`);
+      throw kept.error(`this browser can't decode ${(await track.getCodec()) ?? 'its codec'}`);
     const { starts, seconds } = await timesOf(track, kept);
     const chosen = await kept.choose(starts.length, seconds, choose);
     const wanted = chosen.map((frame) => starts[frame] as number);
@@ -122,7 +122,7 @@ async function readFilm(file: Blob, kept: Kept, choose: ChooseFrames): Promise<F
     }
     const last = kept.frames.at(-1);
     if (!last) throw kept.error('is broken: none of its frames could be decoded');
-    // As natively: the last frames are often lost.
+    // As in the native program: the last frames are often incomplete.
     while (kept.frames.length < chosen.length) kept.frames.push(await createImageBitmap(last));
     return { frames: kept.frames, fps: chosen.length / seconds };
   } finally {
@@ -130,7 +130,7 @@ async function readFilm(file: Blob, kept: Kept, choose: ChooseFrames): Promise<F
   }
 }
 
-/** When each frame is shown, in order, and how long all are. */
+/** The start times of all frames in order, and the whole duration. */
 async function timesOf(track: InputVideoTrack, kept: Kept): Promise<{ starts: number[]; seconds: number }> {
   const { EncodedPacketSink } = await mediabunny();
   const starts: number[] = [];
@@ -143,13 +143,13 @@ async function timesOf(track: InputVideoTrack, kept: Kept): Promise<{ starts: nu
   starts.sort((a, b) => a - b);
   const [first = 0] = starts;
   if (starts.length === 0) throw kept.error('has no frames');
-  // A last frame of unknown length lasts as long as the others.
+  // If the length of the last frame is unknown, it is that of the others.
   const last = starts.at(-1) as number;
   const alone = starts.length > 1 ? (last - first) / (starts.length - 1) : 1;
   return { starts, seconds: (end > last ? end : last + alone) - first };
 }
 
-/** The type of a picture that may move, by its first bytes. */
+/** The type of an image format that may be animated, by its first bytes. */
 async function animatedType(file: Blob): Promise<string | undefined> {
   const start = new Uint8Array(await file.slice(0, 12).arrayBuffer());
   const text = String.fromCharCode(...start);
@@ -190,7 +190,7 @@ async function readAnimated(file: Blob, type: string, kept: Kept, choose: Choose
   }
 }
 
-/** The library: a bundler's own chunk, or the package beside ours, as npm lays them out. */
+/** The library: a chunk of the bundler, or the package next to ours, as npm installs them. */
 async function mediabunny(): Promise<typeof import('./demux.js')> {
   try {
     return await import('./demux.js');

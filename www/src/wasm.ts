@@ -1,7 +1,8 @@
 /**
  * Starts the WebAssembly module that wasm-bindgen wrote.
  *
- * Its own `new URL('x2i_web_bg.wasm', import.meta.url)` finds the file; `wasmUrl` is for pages that keep it elsewhere.
+ * The module's own `new URL('x2i_web_bg.wasm', import.meta.url)` finds the file; `wasmUrl` is for pages that keep it
+ * elsewhere.
  *
  * @module
  */
@@ -9,7 +10,7 @@
 import type { WasmModule } from './contract.js';
 import { X2iError } from './errors.js';
 
-/** Downloads and compiles; a second time it gives the same instance. */
+/** Downloads and compiles the module; later calls return the same instance. */
 export async function initialise(wasm: WasmModule, wasmUrl: string | undefined): Promise<WasmModule> {
   try {
     await wasm.default(wasmUrl === undefined ? {} : { module_or_path: wasmUrl });

@@ -1,7 +1,7 @@
 /**
- * The worker's entry: a host whose messages are the worker's.
+ * The entry of the worker: a host that uses the worker's messages.
  *
- * The module is imported statically, since bundlers that write classic workers can't split them.
+ * The module is imported statically, since bundlers can't split classic workers.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import type { FromHost, ToHost } from './messages.js';
 import * as wasm from './wasm/x2i_web.js';
 import { initialise } from './wasm.js';
 
-/** The part of `DedicatedWorkerGlobalScope` that is used; its types can't stand beside the page's. */
+/** The used part of `DedicatedWorkerGlobalScope`; its types conflict with the page's. */
 interface Scope {
   postMessage(message: FromHost, transfer: Transferable[]): void;
   addEventListener(type: 'message', listener: (event: MessageEvent<ToHost>) => void): void;
@@ -25,7 +25,7 @@ const host = new Host(
   (message, transfer) => scope.postMessage(message, transfer),
 );
 scope.addEventListener('message', ({ data }) => host.receive(data));
-// A trap in a callback of the module rejects a promise that nobody holds; the page's `error` event hears only the rest.
+// A trap in a callback of the module rejects a promise without a handler, which causes no `error` event on the page.
 scope.addEventListener('unhandledrejection', ({ reason }) => {
   if (!(reason instanceof WebAssembly.RuntimeError)) return;
   scope.postMessage({ crashed: { code: 'internal', message: reason.message } }, []);

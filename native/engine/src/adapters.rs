@@ -10,7 +10,7 @@ use x2i_core::{Field, LoadOptions, Lora, Result};
 use crate::files::NamedFile;
 use crate::models::MappedFile;
 
-/// Which adapters a model is loaded with.
+/// The adapters to load with a model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct AdapterSpec {
     /// LoRAs of the transformer; all are applied.
@@ -22,7 +22,7 @@ pub struct AdapterSpec {
 /// A LoRA to load.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoraSpec {
-    /// The file, in any of the usual namings.
+    /// The file, with the tensor names of any common trainer.
     pub file: NamedFile,
     /// The factor of its change to the matrices, finite; 1 is the scale of its training.
     pub scale: f32,

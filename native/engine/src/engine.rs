@@ -56,7 +56,7 @@ impl Painted {
 pub struct Array {
     /// The length of each axis.
     pub shape: Vec<usize>,
-    /// The numbers, as many as the product of the axes.
+    /// The numbers; their count is the product of `shape`.
     pub values: Vec<f32>,
 }
 
@@ -72,9 +72,9 @@ impl Array {
 /// A prompt's conditioning: what FLUX expects from T5 and CLIP.
 #[derive(Debug, Clone)]
 pub struct Conditioned {
-    /// In place of T5's hidden states: `[1, tokens, channels]`.
+    /// Replaces T5's hidden states: `[1, tokens, text width]`.
     pub txt: Array,
-    /// In place of CLIP's pooled state: `[1, channels]`.
+    /// Replaces CLIP's pooled state: `[1, pooled width]`.
     pub vec: Array,
     /// The LLM's answer, if it is the conditioning.
     pub answer: Option<String>,

@@ -13,7 +13,7 @@ pub struct EngineOptions {
     /// The most bytes of the model on the device. Transformer blocks that do not fit are streamed: read
     /// in every step.
     pub max_device_memory: Option<u64>,
-    /// How quantized layers round their inputs on the CPU.
+    /// The precision to which block-quantized layers round their inputs on the CPU.
     pub input_bits: InputBits,
 }
 

@@ -1,4 +1,4 @@
-//! A file that the page holds, read by ranges: a LoRA need not lie in wasm memory whole.
+//! A file of the page, read by ranges, so that a LoRA is never completely in wasm memory.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use x2i_core::{Error, Result};
 
 use crate::failure::describe;
 
-/// A `Blob`, or a `File` from the visitor's disk.
+/// A `Blob`, or a `File` from the user's disk.
 pub struct BlobFile {
     name: String,
     blob: SendWrapper<Blob>,

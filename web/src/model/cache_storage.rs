@@ -1,5 +1,5 @@
-//! Cache Storage, where there is no OPFS: a file is a row of entries of 8 MiB, so that a broken
-//! download goes on after the last whole one and a range needs only the entries that it touches.
+//! Keeps files in Cache Storage, for browsers without OPFS. A file is a sequence of entries of 8 MiB, so
+//! that a broken download resumes after the last complete entry, and a range reads only its entries.
 
 use std::ops::Range;
 
@@ -37,7 +37,7 @@ impl Bucket {
         })
     }
 
-    /// Bytes of a file, whole or not.
+    /// Bytes of a file, complete or not.
     pub async fn len(&self, key: &str) -> u64 {
         let mut length = 0;
         loop {
@@ -54,7 +54,7 @@ impl Bucket {
     /// A range of a file.
     ///
     /// # Errors
-    /// What the browser throws, and a `NotFoundError` for a piece that is gone.
+    /// What the browser throws, and an `Error` for a piece that is gone.
     pub async fn read(&self, key: &str, range: Range<u64>) -> JsResult<Vec<u8>> {
         let mut bytes = Vec::new();
         for index in range.start / PIECE..range.end.div_ceil(PIECE) {
@@ -71,7 +71,7 @@ impl Bucket {
         Ok(bytes)
     }
 
-    /// Goes on writing a file at its last whole piece.
+    /// Resumes writing a file after its last complete piece.
     ///
     /// # Errors
     /// What the browser throws.
@@ -124,7 +124,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Writes at the end; whole pieces are kept at once.
+    /// Writes at the end. Complete pieces are stored at once.
     ///
     /// # Errors
     /// `QuotaExceededError` when the origin's share is full.
@@ -138,7 +138,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Keeps the rest.
+    /// Stores the rest.
     ///
     /// # Errors
     /// As [`write`](Self::write).

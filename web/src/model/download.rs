@@ -1,4 +1,4 @@
-//! Brings one file into the cache, or into memory, and checks its SHA-256.
+//! Downloads one file into the cache or into memory, and checks its SHA-256.
 
 use sha2::{Digest, Sha256};
 use x2i_core::config::FileRecord;
@@ -8,31 +8,31 @@ use super::store::{Store, Writer};
 use crate::failure::{Failure, Result};
 use crate::js;
 
-/// Times that a broken connection is taken up again without a byte in between.
+/// The most attempts to resume a connection without receiving a byte.
 const RETRIES: u32 = 4;
-/// Milliseconds before the first of them; doubled each time.
+/// Milliseconds before the first attempt; doubled each time.
 const FIRST_PAUSE: f64 = 250.0;
-/// Bytes of a kept file that are hashed at a time.
+/// Bytes of a cached file that are hashed at a time.
 const HASH_PIECE: u64 = 4 << 20;
 
-/// One recorded file on its way.
+/// The download of one recorded file.
 pub struct Download<'a> {
     /// Its path in the model folder.
     pub path: &'a str,
     /// Its length and hash.
     pub record: &'a FileRecord,
-    /// Where it comes from.
+    /// The file on the network.
     pub remote: RemoteFile,
-    /// Hears the bytes that are done.
+    /// Called with the number of bytes so far.
     pub on_bytes: &'a mut dyn FnMut(u64),
 }
 
 impl Download<'_> {
-    /// Brings the file into the store, from where an earlier visit left off.
+    /// Downloads the file into the store; resumes a download of an earlier visit.
     ///
     /// # Errors
     /// `network`, `missing-file`, `aborted`; `integrity` when the bytes are not the recorded ones
-    /// (they are thrown away); `quota` or `cache-unavailable` when the store fails.
+    /// (they are removed); `quota` or `cache-unavailable` when the store fails.
     pub async fn keep(&mut self, store: &Store) -> Result<()> {
         let key = &self.record.sha256;
         if store.len(key).await > self.record.bytes {
@@ -53,10 +53,10 @@ impl Download<'_> {
         store.mark_complete(key).await
     }
 
-    /// Brings the file into memory.
+    /// Downloads the file into memory.
     ///
     /// # Errors
-    /// As [`keep`](Self::keep), short of the store's.
+    /// As [`keep`](Self::keep), without those of the store.
     pub async fn hold(&mut self) -> Result<Vec<u8>> {
         let mut hash = Sha256::new();
         let mut bytes = Vec::new();
@@ -78,7 +78,7 @@ impl Download<'_> {
         Ok(kept)
     }
 
-    /// Streams from `start` to the end; a broken connection is taken up where it broke.
+    /// Streams from `start` to the end; resumes a broken connection.
     async fn stream(&mut self, start: u64, hash: &mut Sha256, sink: &mut Sink<'_>) -> Result<()> {
         let (mut at, end) = (start, self.record.bytes);
         let mut failures = 0;

@@ -1,4 +1,4 @@
-//! One file of a model, read by ranges from the cache or from the network.
+//! A file of a model, read by ranges from the cache or from the network.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -11,20 +11,20 @@ use super::http::RemoteFile;
 use super::store::Store;
 use crate::failure::{Failure, Result};
 
-/// Small reads from the network are made as large as this, and what follows is kept.
+/// The least bytes of a request; bytes after the wanted range are kept for the next read.
 const WINDOW: u64 = 2 << 20;
 
-/// A file of known length, and where its bytes come from.
+/// A file of known length, and the origin of its bytes.
 pub struct WebFile {
     name: String,
     bytes: u64,
     origin: Origin,
 }
 
-/// Where kept bytes begin, and they.
+/// The position of kept bytes, and the bytes.
 type Window = (u64, Vec<u8>);
 
-/// Where bytes come from.
+/// The origin of bytes.
 pub struct Origin(Kind);
 
 enum Kind {
@@ -39,12 +39,12 @@ enum Kind {
 }
 
 impl Origin {
-    /// A file that the cache holds whole.
+    /// A complete file in the cache.
     pub fn stored(store: Store, key: String) -> Self {
         Self(Kind::Stored { store, key })
     }
 
-    /// A file on the network, whose small neighbouring reads share a request.
+    /// A file on the network. Small reads next to each other share a request.
     pub fn remote(file: RemoteFile) -> Self {
         let window = Mutex::default();
         Self(Kind::Remote { file, window })
@@ -86,12 +86,12 @@ impl WebFile {
     }
 }
 
-/// No panic happens while it is held.
+/// Locks the window. It can't be poisoned: no code panics while it is locked.
 fn lock(window: &Mutex<Window>) -> MutexGuard<'_, Window> {
     window.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The range, where a window of bytes from `first` on holds all of it.
+/// The bytes of the range, if the window holds all of it.
 fn inside((first, bytes): &Window, range: &Range<u64>) -> Option<Vec<u8>> {
     let at = |position: u64| usize::try_from(position.checked_sub(*first)?).ok();
     let found = bytes.get(at(range.start)?..at(range.end)?)?;
@@ -116,7 +116,7 @@ impl WeightSource for WebFile {
     }
 }
 
-/// The way through core, whose errors know no network.
+/// A failure as an error of core, which has no network errors.
 pub fn to_core(file: &str, failure: Failure) -> Error {
     match failure.code {
         "aborted" => Error::Cancelled,

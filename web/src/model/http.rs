@@ -1,6 +1,6 @@
-//! Files on the network, read by ranges.
+//! Reads files on the network by ranges.
 //!
-//! A server that ignores `Range` sends everything: what was not asked for is then skipped.
+//! A server that ignores `Range` sends the whole file; bytes outside of the range are then skipped.
 
 use std::ops::Range;
 
@@ -27,12 +27,12 @@ impl RemoteFile {
         Self { url, signal }
     }
 
-    /// Where it is.
+    /// Its URL.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// All of it.
+    /// The whole file.
     ///
     /// # Errors
     /// `missing-file`, `network` or `aborted`.
@@ -40,7 +40,7 @@ impl RemoteFile {
         self.body(None).await?.read_to_end().await
     }
 
-    /// The bytes of `range`, all of them.
+    /// All bytes of `range`.
     ///
     /// # Errors
     /// `missing-file`, `network` or `aborted`.
@@ -65,7 +65,7 @@ impl RemoteFile {
     /// Its length in bytes.
     ///
     /// # Errors
-    /// `missing-file`, `aborted`, or `network` when the server does not tell.
+    /// `missing-file`, `network` or `aborted`.
     pub async fn length(&self) -> Result<u64> {
         let response = self.send(Some(0..1)).await?;
         let total = match response.status() {
@@ -80,12 +80,12 @@ impl RemoteFile {
         };
         match total {
             Some(total) => Ok(total),
-            // A cross-origin server that hides its headers, or a data: URL.
+            // No length: a cross-origin server that hides its headers, or a data: URL.
             None => Ok(self.read_all().await?.len() as u64),
         }
     }
 
-    /// A stream of the bytes of `range`, or of all; it may go on after the range's end.
+    /// A stream of the bytes of `range`, or of the whole file; it may continue after the end of the range.
     ///
     /// # Errors
     /// `missing-file`, `network` or `aborted`.
@@ -95,7 +95,7 @@ impl RemoteFile {
         let skip = if response.status() == 206 { 0 } else { start };
         let reader = response
             .body()
-            .ok_or_else(|| self.failed("the answer has no body"))?
+            .ok_or_else(|| self.failed("the response has no body"))?
             .get_reader()
             .unchecked_into();
         Ok(Body {
@@ -135,7 +135,7 @@ impl RemoteFile {
     }
 }
 
-/// Bytes as they come.
+/// The stream of a response.
 pub struct Body {
     file: RemoteFile,
     reader: ReadableStreamDefaultReader,
@@ -143,7 +143,7 @@ pub struct Body {
 }
 
 impl Body {
-    /// The next bytes, `None` at the end.
+    /// The next bytes; `None` at the end.
     ///
     /// # Errors
     /// `network` when the connection breaks, `aborted`.
@@ -169,7 +169,7 @@ impl Body {
 
     /// Ends the connection.
     pub fn cancel(self) {
-        // Its promise rejects when the connection is broken already.
+        // The promise rejects if the connection is already broken.
         let cancelled = self.reader.cancel();
         wasm_bindgen_futures::spawn_local(async move {
             let _ = JsFuture::from(cancelled).await;

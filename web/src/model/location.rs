@@ -1,4 +1,4 @@
-//! Where a model's files are: a folder's URL, or one URL per file (bundlers rename files).
+//! The location of a model's files: a folder's URL, or one URL per file (bundlers rename files).
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,8 @@ impl Location {
             for key in Reflect::own_keys(object).unwrap_or_default().iter() {
                 let path = key.as_string().unwrap_or_default();
                 let url = js::get(object, &path).as_string();
-                let url = url.ok_or_else(|| wrong(&format!("the URL of {path} is no text")))?;
+                let url =
+                    url.ok_or_else(|| wrong(&format!("the URL of {path} is not a string")))?;
                 files.insert(path, url);
             }
         }
@@ -45,7 +46,7 @@ impl Location {
         Ok(Self { name, base, files })
     }
 
-    /// The URL of a file of the model folder, where the location has one.
+    /// The URL of a file of the model folder, if the location has one.
     pub fn url(&self, path: &str) -> Option<String> {
         if let Some(url) = self.files.get(path) {
             return Some(url.clone());

@@ -1,9 +1,8 @@
-//! A model's files in a browser: from the network by ranges, from the cache, or in memory.
+//! The files of a model in a browser: from the network by ranges, from the cache, or in memory.
 //!
-//! [`WebModel::prepare`] brings every file that `model.json` records into the cache, checks its
-//! SHA-256, and then serves ranges of it; a tensor crosses wasm memory once, on its way to the device.
-//! Where nothing can be cached, files are held in memory, and what is too large for that is read
-//! from the network range by range.
+//! [`WebModel::prepare`] downloads every file that `model.json` records into the cache and checks its
+//! SHA-256. Tensors are then read by ranges, one by one, on their way to the device. Without a cache,
+//! files are held in memory; files that are too large for that are read from the network by ranges.
 
 mod blob;
 mod cache_storage;

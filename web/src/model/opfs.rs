@@ -1,5 +1,5 @@
-//! The origin's private file system: `x2i-models/<model>/<file>`, written through synchronous
-//! handles (workers only), which keep what was written when the page is closed half-way.
+//! Keeps files in the origin private file system (OPFS) as `x2i-models/<model>/<file>`. Synchronous
+//! handles (workers only) keep the written bytes when the page is closed during a download.
 
 use std::ops::Range;
 
@@ -38,7 +38,7 @@ impl Folder {
         Ok(Self(SendWrapper::new(folder)))
     }
 
-    /// Bytes of a file, whole or not; 0 when it is not there.
+    /// Bytes of a file, complete or not; 0 if there is none.
     pub async fn len(&self, key: &str) -> u64 {
         match self.file(key).await {
             Ok(file) => file.size() as u64,
@@ -57,10 +57,10 @@ impl Folder {
         Ok(Uint8Array::new(&buffer).to_vec())
     }
 
-    /// Goes on writing a file at its end.
+    /// Resumes writing a file at its end.
     ///
     /// # Errors
-    /// What the browser throws, such as another tab's lock.
+    /// What the browser throws, for example because of another tab's lock.
     pub async fn append(&self, key: &str) -> JsResult<Writer> {
         let options = FileSystemGetFileOptions::new();
         options.set_create(true);
@@ -72,7 +72,7 @@ impl Folder {
         Ok(Writer { access, at })
     }
 
-    /// Removes a file; it is no error when there is none.
+    /// Removes a file, if there is one.
     pub async fn remove(&self, key: &str) {
         let _ = JsFuture::from(self.0.remove_entry(key)).await;
     }
@@ -104,7 +104,7 @@ impl Writer {
             .write_with_u8_array_and_options(bytes, &options)?;
         self.at += written;
         if written < bytes.len() as f64 {
-            // Some browsers write what fits and throw nothing.
+            // Some browsers write only what fits and throw nothing.
             let error = js_sys::Error::new("the disk is full");
             error.set_name("QuotaExceededError");
             return Err(error.into());
@@ -189,7 +189,7 @@ async fn entries(directory: &FileSystemDirectoryHandle) -> JsResult<Vec<(String,
     }
 }
 
-/// Names of files may not hold `/` and its like.
+/// Encodes a model's name as a file name, which can't contain `/` and some other characters.
 fn encode(model: &str) -> String {
     String::from(js_sys::encode_uri_component(model))
 }

@@ -1,4 +1,4 @@
-//! A model's files as core reads them: each from the cache, memory or the network.
+//! The model source for core: each file comes from the cache, memory or the network.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,19 +20,19 @@ use crate::events::Events;
 use crate::failure::{Failure, Result};
 
 const CONFIG: &str = "model.json";
-/// Larger files are not held in wasm memory, which ends at 4 GiB.
+/// The largest file that is held in wasm memory, in bytes. The limit of wasm memory is 4 GiB.
 const MEMORY_LIMIT: u64 = 1 << 30;
 
-/// Whether files are kept for the next visit.
+/// Whether files are cached for the next visit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CachePolicy {
     /// In OPFS or Cache Storage.
     Keep,
-    /// Not at all: ranges come from the network.
+    /// Not cached: ranges come from the network.
     Bypass,
 }
 
-/// A model whose files are at hand.
+/// A model whose files are ready to be read.
 pub struct WebModel {
     location: Location,
     config: Option<Arc<MemorySource>>,
@@ -41,7 +41,7 @@ pub struct WebModel {
     signal: Option<SendWrapper<AbortSignal>>,
 }
 
-/// Where a file is.
+/// The place of a file.
 enum Place {
     Stored { key: String, bytes: u64 },
     Memory(Arc<MemorySource>),
@@ -69,7 +69,7 @@ struct FileDescription {
 }
 
 impl WebModel {
-    /// What would be downloaded.
+    /// Describes the download.
     ///
     /// # Errors
     /// `missing-file`, `network`, or `config` for a `model.json` that can't be read.
@@ -98,10 +98,10 @@ impl WebModel {
         })
     }
 
-    /// Brings every recorded file to hand.
+    /// Makes every recorded file ready to be read.
     ///
     /// # Errors
-    /// `missing-file`, `network`, `aborted`, `integrity` naming the file, or `config`.
+    /// `missing-file`, `network`, `aborted`, `config`, or `integrity`, which names the file.
     pub async fn prepare(
         location: Location,
         policy: CachePolicy,
@@ -139,7 +139,7 @@ impl WebModel {
         }
     }
 
-    /// `model.json`: from the network, or what the last visit kept of it.
+    /// `model.json`: from the network, or else the cached one.
     async fn read_config(&mut self) -> Result<ModelConfig> {
         let fetched = match self.remote(CONFIG) {
             Ok(remote) => remote.read_all().await,
@@ -168,7 +168,7 @@ impl WebModel {
     ) -> Result<()> {
         if let (Some(store), Some(config)) = (&self.store, &self.config) {
             let json = config.read(0..config.len()).await?;
-            // Needed offline only.
+            // It is needed only offline.
             if let Err(warning) = store.put(CONFIG, &json).await {
                 events.warning(&warning);
             }
@@ -218,7 +218,7 @@ impl WebModel {
                 }
                 Err(warning) => {
                     events.warning(&warning);
-                    store.remove(&record.sha256).await; // half a file helps nobody when the disk is full
+                    store.remove(&record.sha256).await; // an incomplete file is useless when the disk is full
                 }
             }
         }

@@ -1,7 +1,7 @@
-//! Where files are kept between visits: OPFS in a worker, else Cache Storage.
+//! The cache of files between visits: OPFS in a worker, else Cache Storage.
 //!
-//! A file's key is its SHA-256; an empty file `<key>.ok` beside it says that it is whole and was
-//! checked, so that a download that broke half-way goes on where it ended.
+//! The key of a file is its SHA-256. An empty file `<key>.ok` marks it as complete and checked; without
+//! it, a broken download is resumed.
 
 use std::ops::Range;
 
@@ -11,10 +11,10 @@ use wasm_bindgen::JsValue;
 use super::{cache_storage, opfs};
 use crate::failure::{Failure, Result, name};
 
-/// The kept files of one model.
+/// The cached files of one model.
 #[derive(Debug, Clone)]
 pub enum Store {
-    /// The origin's private file system.
+    /// The origin private file system.
     Opfs(opfs::Folder),
     /// Cache Storage.
     CacheStorage(cache_storage::Bucket),
@@ -28,10 +28,10 @@ pub struct CachedModel {
 }
 
 impl Store {
-    /// The best store there is.
+    /// Opens the best available store.
     ///
     /// # Errors
-    /// `cache-unavailable` when the browser has none, or blocks it (private windows, no secure context).
+    /// `cache-unavailable` when the browser has none or blocks it (private windows, no secure context).
     pub async fn open(model: &str) -> Result<Self> {
         if let Ok(folder) = opfs::Folder::open(model).await {
             return Ok(Self::Opfs(folder));
@@ -40,18 +40,18 @@ impl Store {
             Ok(bucket) => Ok(Self::CacheStorage(bucket)),
             Err(error) => Err(Failure::of_browser(
                 "cache-unavailable",
-                "nothing can be kept for the next visit",
+                "files can't be kept for the next visit",
                 &error,
             )),
         }
     }
 
-    /// True for a file that is whole and was checked.
+    /// True for a file that is complete and checked.
     pub async fn is_complete(&self, key: &str, bytes: u64) -> bool {
         self.len(&mark(key)).await > 0 && self.len(key).await == bytes
     }
 
-    /// Bytes of a file, whole or not.
+    /// Bytes of a file, complete or not.
     pub async fn len(&self, key: &str) -> u64 {
         match self {
             Self::Opfs(folder) => folder.len(key).await,
@@ -62,7 +62,7 @@ impl Store {
     /// A range of a file.
     ///
     /// # Errors
-    /// `cache-unavailable` when the browser can't read it any more.
+    /// `cache-unavailable` when the browser can no longer read it.
     pub async fn read(&self, key: &str, range: Range<u64>) -> Result<Vec<u8>> {
         let read = match self {
             Self::Opfs(folder) => folder.read(key, range).await,
@@ -71,7 +71,7 @@ impl Store {
         read.map_err(|error| failed("reading the cache", &error))
     }
 
-    /// Goes on writing a file at its end.
+    /// Resumes writing a file at its end.
     ///
     /// # Errors
     /// `cache-unavailable`, for example while another tab writes it.
@@ -83,7 +83,7 @@ impl Store {
         writer.map_err(|error| failed("writing to the cache", &error))
     }
 
-    /// Says that a file is whole and was checked.
+    /// Marks a file as complete and checked.
     ///
     /// # Errors
     /// `quota` or `cache-unavailable`.
@@ -91,7 +91,7 @@ impl Store {
         self.put(&mark(key), b"ok").await
     }
 
-    /// Writes a small file anew.
+    /// Writes a small file, replacing an old one.
     ///
     /// # Errors
     /// `quota` or `cache-unavailable`.
@@ -102,7 +102,7 @@ impl Store {
         writer.finish().await
     }
 
-    /// Removes a file, whole or not.
+    /// Removes a file, complete or not.
     pub async fn remove(&self, key: &str) {
         for key in [mark(key), key.to_owned()] {
             match self {
@@ -151,7 +151,7 @@ impl Writer {
 
 /// All models in the cache.
 pub async fn cached_models() -> Vec<CachedModel> {
-    // A browser without one of the two has nothing in it.
+    // A store that the browser does not have is empty.
     let mut models = opfs::list().await.unwrap_or_default();
     models.extend(cache_storage::list().await.unwrap_or_default());
     let models = models.into_iter().filter(|(_, bytes)| *bytes > 0);

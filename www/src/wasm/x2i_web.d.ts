@@ -1,6 +1,6 @@
 /**
- * The types under which the sources see the module that wasm-bindgen writes. `scripts/copy-wasm.js` puts the real
- * one, with its own types, into `dist/wasm/`.
+ * The types of the module that wasm-bindgen writes, for the sources. `scripts/copy-wasm.js` copies the real module with
+ * its own types to `dist/wasm/`.
  */
 
 import type { WasmModule } from '../contract.js';

@@ -26,7 +26,7 @@ pub(super) struct StackConfig {
 }
 
 impl StackConfig {
-    /// FLUX's width, and a fraction of its depth.
+    /// A stack of FLUX's width with a fraction of its depth.
     pub fn flux() -> Self {
         Self {
             numbers: 1,

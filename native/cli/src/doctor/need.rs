@@ -43,9 +43,9 @@ pub struct Precision {
     pub quantize: String,
     /// Bytes of its tensors in the files.
     pub file_bytes: u64,
-    /// Bytes once loaded on the CPU.
+    /// Bytes when loaded on the CPU.
     pub loaded_on_cpu: u64,
-    /// Bytes once loaded on a GPU.
+    /// Bytes when loaded on a GPU.
     pub loaded_on_gpu: u64,
 }
 

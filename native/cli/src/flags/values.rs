@@ -49,7 +49,7 @@ pub enum MemoryChoice {
     High,
 }
 
-/// A number of bytes: `3GiB`, `3G` (the same), `3GB` (decimal), `3000M`, `3221225472`.
+/// A number of bytes: `3GiB` or `3G` (binary), `3GB` (decimal), `3000M`, `3221225472`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ByteSize(pub u64);
 

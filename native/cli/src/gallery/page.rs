@@ -150,7 +150,7 @@ fn sound(audio: &Audio) -> String {
     format!("<audio controls src=\"data:audio/wav;base64,{data}\"></audio>")
 }
 
-/// A WAV file of 16 bits a sample.
+/// A WAV file with 16 bits per sample.
 fn wav(audio: &Audio) -> Vec<u8> {
     let rate = Audio::SAMPLE_RATE as u32;
     let bytes = 2 * audio.samples().len() as u32;

@@ -58,7 +58,7 @@ impl Reporter {
         self.end_phase();
         self.picture = (count > 1).then_some((number, count));
         self.bar.finish_and_clear();
-        self.bar = bar(self.display); // one that was cleared can't be cleared again
+        self.bar = bar(self.display); // a finished bar can't be used again
         self.seconds = Seconds {
             load: self.seconds.load,
             ..Seconds::default()
@@ -113,7 +113,7 @@ impl Reporter {
     fn end_phase(&mut self) {
         if let Some(phase) = self.phase.take() {
             *self.seconds.of(phase) += self.phase_began.elapsed().as_secs_f64();
-            // Steps have lines of their own.
+            // Each step has already printed its line.
             if phase != Phase::Denoise && self.display == Display::Lines {
                 self.line(past(phase).to_owned(), self.phase_began);
             }
@@ -182,7 +182,7 @@ fn bar(display: Display) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
     match ProgressStyle::with_template("{prefix:>6} {bar:28.cyan/dim} {msg}") {
         Ok(style) => bar.with_style(style.progress_chars("━╸─")),
-        Err(_) => bar, // the template is right; the default style would do
+        Err(_) => bar, // the template is valid; the default style would do
     }
 }
 

@@ -39,7 +39,7 @@ impl Call {
         command.spawn().map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => format!(
                 "can't be read without the program {}; install ffmpeg (Debian: apt install ffmpeg), or \
-                give an animated GIF or a folder of frames",
+                 give an animated GIF or a folder of frames",
                 self.name()
             ),
             _ => format!("{} can't be started: {error}", self.name()),
