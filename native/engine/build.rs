@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
-    // At run time: with `env!` a shared target folder would give one checkout the files of another.
+    // Read at run time: with `env!`, a shared target folder would use the files of another checkout.
     let folder = variable("CARGO_MANIFEST_DIR")?.join("../../core/models/emoji");
     println!("cargo::rerun-if-changed={}", folder.display());
     let mut files = Vec::new();
@@ -30,13 +30,13 @@ fn main() -> io::Result<()> {
     fs::write(variable("OUT_DIR")?.join("embedded_files.rs"), list)
 }
 
-/// A path that cargo gives to build scripts.
+/// A path from an environment variable that cargo sets.
 fn variable(name: &str) -> io::Result<PathBuf> {
     let value = env::var_os(name).ok_or_else(|| io::Error::other(format!("{name} is not set")))?;
     Ok(value.into())
 }
 
-/// `model.json` and the files that lie beside it; nothing when there is no `model.json`.
+/// `model.json` and the files next to it; empty when there is no `model.json`.
 fn model_files(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     if !folder.join("model.json").is_file() {
         return Ok(Vec::new());

@@ -1,23 +1,27 @@
-//! Scaled dot-product attention: checks, the composed reference, and the public function.
+//! Scaled dot-product attention with an additive mask and grouped queries.
 
-pub(crate) mod flex;
+mod composed;
+mod flex;
 pub(crate) mod wgpu;
 
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, TensorMetadata};
-use burn::tensor::{Shape, Tensor};
+use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::tensor::Tensor;
 
-use crate::KernelOps;
+use crate::autodiff::differentiable;
+pub(crate) use wgpu::shaders;
 
-/// `softmax(q kᵀ · scale + mask) v`, shape `[batch, heads, q_tokens, head_dim]`.
+/// `softmax(q kᵀ · scale + mask) v`: `[batch, heads, q_tokens, head_dim]`.
 ///
 /// - `q`: `[batch, heads, q_tokens, head_dim]`
 /// - `k`, `v`: `[batch, kv_heads, kv_tokens, head_dim]`, where `heads % kv_heads == 0`
 ///   (grouped-query attention: query head `h` reads key head `h / (heads / kv_heads)`)
 /// - `mask`: added to the scaled scores, `[1 | batch, 1 | heads, q_tokens, kv_tokens]`
 ///
-/// A masked key carries `f32::MIN`, not minus infinity: a row whose keys are all masked then gives
-/// the average over all keys, as PyTorch's CPU kernel does, and never a NaN.
+/// All tensors have one dtype: f32, or f16 on a device that has it.
+///
+/// The mask holds `f32::MIN` for a masked key, not minus infinity. A row whose keys are all masked then
+/// gives the average over all keys, as PyTorch's CPU kernel does, and never a NaN.
 ///
 /// # Panics
 /// When the shapes do not agree as above, or `kv_tokens` is zero.
@@ -37,9 +41,9 @@ pub fn attention(
     let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());
     Tensor::from_dispatch(match mask {
         Some(mask) => {
-            <Dispatch as KernelOps>::flash_attention_masked(q, k, v, mask.into_dispatch(), scale)
+            <Dispatch as AttentionOps>::flash_attention_masked(q, k, v, mask.into_dispatch(), scale)
         }
-        None => <Dispatch as KernelOps>::flash_attention(q, k, v, scale),
+        None => <Dispatch as AttentionOps>::flash_attention(q, k, v, scale),
     })
 }
 
@@ -66,31 +70,29 @@ fn check_shapes(q: [usize; 4], k: [usize; 4], v: [usize; 4], mask: Option<[usize
     }
 }
 
-/// The reference made of burn operations: differentiable, and right on every backend.
-pub(crate) fn composed<B: Backend>(
-    q: FloatTensor<B>,
-    k: FloatTensor<B>,
-    v: FloatTensor<B>,
-    mask: Option<FloatTensor<B>>,
-    scale: f32,
-) -> FloatTensor<B> {
-    let (q_shape, kv_shape) = (q.shape(), k.shape());
-    let (batch, heads, q_tokens, head_dim) = (q_shape[0], q_shape[1], q_shape[2], q_shape[3]);
-    let (kv_heads, kv_tokens) = (kv_shape[1], kv_shape[2]);
-    // The query heads that share a key head become rows of one matrix: no expanded keys.
-    let rows = heads / kv_heads * q_tokens;
-    let q = B::float_reshape(q, Shape::new([batch, kv_heads, rows, head_dim]));
-    let scores = B::float_matmul(
-        B::float_mul_scalar(q, scale.into()),
-        B::float_swap_dims(k, 2, 3),
-    );
-    let scores = B::float_reshape(scores, Shape::new([batch, heads, q_tokens, kv_tokens]));
-    let scores = match mask {
-        Some(mask) => B::float_add(scores, mask),
-        None => scores,
-    };
-    let weights = B::softmax(scores, 3);
-    let weights = B::float_reshape(weights, Shape::new([batch, kv_heads, rows, kv_tokens]));
-    let out = B::float_matmul(weights, v);
-    B::float_reshape(out, q_shape) // [batch, heads, q_tokens, head_dim]
+/// What a backend may replace; shapes as in the function above, which checks them.
+#[backend_extension(Cube, Flex, Autodiff: cfg(not(target_family = "wasm")))]
+pub(crate) trait AttentionOps: Backend {
+    /// [`attention`] without a mask.
+    fn flash_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        scale: f32,
+    ) -> FloatTensor<Self> {
+        composed::attention::<Self>(q, k, v, None, scale)
+    }
+
+    /// [`attention`] with a mask.
+    fn flash_attention_masked(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        mask: FloatTensor<Self>,
+        scale: f32,
+    ) -> FloatTensor<Self> {
+        composed::attention::<Self>(q, k, v, Some(mask), scale)
+    }
 }
+
+differentiable!(AttentionOps);

@@ -1,21 +1,20 @@
-//! Gradients through the kernels; native targets alone, where models are trained.
+//! Gradients through the operations; on native targets alone, because a browser does not train.
 
-use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
-use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Autodiff, AutodiffBackend};
-
-use crate::{BlockType, KernelOps};
-
-/// Attention and matmul inherit the differentiable default bodies. The quantized weight is frozen:
-/// its blocks are expanded by the inner backend's kernel and enter the graph as a constant.
-impl<B: KernelOps, C: CheckpointStrategy> KernelOps for Autodiff<B, C> {
-    fn dequantize_blocks(
-        packed: IntTensor<Self>,
-        scales: FloatTensor<Self>,
-        block_type: BlockType,
-    ) -> FloatTensor<Self> {
-        let scales = <Self as AutodiffBackend>::inner(scales);
-        let weight = B::dequantize_blocks(packed, scales, block_type);
-        <Self as AutodiffBackend>::from_inner(weight)
-    }
+/// Implements an operation trait for `Autodiff` by its default bodies, which are made of differentiable
+/// burn operations.
+///
+/// Every operation trait needs this impl, and only the name of the trait differs. `qmatmul` writes its own,
+/// because its weight is not differentiable.
+macro_rules! differentiable {
+    ($operations:ident) => {
+        #[cfg(not(target_family = "wasm"))]
+        impl<B, C> $operations for burn::backend::Autodiff<B, C>
+        where
+            B: burn::backend::Backend,
+            C: burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy,
+        {
+        }
+    };
 }
+
+pub(crate) use differentiable;

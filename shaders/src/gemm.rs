@@ -1,48 +1,47 @@
-//! A packed f32 matrix product for targets whose vectors have four lanes and no fused
-//! multiply-add: the browser, where it is a third faster than the GEMM under burn-flex. Natively
-//! that one stays in use; there this file only runs in its tests.
+//! A packed f32 matrix product for the browser, whose vectors have four lanes and no fused multiply-add.
 //!
-//! After Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (2008): both
-//! sides are packed into panels that the inner loop reads front to back. Plain loops over arrays of
-//! constant length become vector code; 4 x 8 outputs are eight accumulators, which with what they
-//! are made of fit the 16 registers of x86-64 (measured in V8: 12 accumulators spill).
+//! There it is a third faster than the GEMM of burn-flex. Native targets use that one; they run this file
+//! only in its tests. It has one thread, as a wasm program here has.
 //!
-//! Single-threaded: wasm has one thread here.
+//! After Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (2008): both sides are
+//! packed into panels, which the inner loop reads front to back. The compiler vectorizes plain loops over
+//! arrays of constant length. A tile of 4 x 8 outputs has eight vector accumulators; with their operands they
+//! fit the 16 registers of x86-64 (measured in V8: 12 accumulators spill).
 
 use std::ops::Range;
 
 use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{FlexTensor, Layout};
 
-/// Outputs of a tile: lines of the left side by lines of the right side.
+/// Outputs of a tile: lines of the left side, and lines of the right side.
 const TILE: [usize; 2] = [4, 8];
 
-/// Inner elements of a panel: the right side's panel of 16 kB stays in the first-level cache.
+/// Inner elements of a panel. A panel of the right side has 16 kB and stays in the first-level cache.
 const DEPTH: usize = 512;
 
-/// Left lines packed at a time: 1 MB stays in the second-level cache.
+/// Left lines packed at a time. They have 1 MB and stay in the second-level cache.
 const LINES: usize = 512;
 
-/// One side of a product: lines along the inner dimension, rows on the left and columns on the right.
+/// One side of a product. Its lines run along the inner dimension: rows on the left, columns on the right.
 pub(crate) trait Lines {
-    /// How many there are.
+    /// The number of lines.
     fn count(&self) -> usize;
 
-    /// Elements `inner` of the lines from `first` on, interleaved: `panel [inner, W]`.
+    /// Packs the elements `inner` of `W` lines from `first` on, interleaved: `panel [inner, W]`.
     ///
-    /// `panel` comes filled with zeros, and stays so for lines beyond the last.
+    /// The caller fills `panel` with zeros where there are fewer lines; those zeros stay.
     fn pack<const W: usize>(&self, first: usize, inner: Range<usize>, panel: &mut [[f32; W]]);
 }
 
 /// Lines in memory.
 pub(crate) struct Strided<'a> {
     pub(crate) values: &'a [f32],
-    /// Where the first line starts.
+    /// The index of the first element of the first line.
     pub(crate) start: usize,
     pub(crate) count: usize,
-    /// From a line to the next.
+    /// Elements from a line to the next.
     pub(crate) line_stride: isize,
-    /// From an element of a line to the next.
+    /// Elements from an element of a line to the next.
     pub(crate) inner_stride: isize,
 }
 
@@ -59,7 +58,7 @@ impl<'a> Strided<'a> {
         }
     }
 
-    /// Place of element `inner` of `line`.
+    /// The index of element `inner` of `line`.
     fn place(&self, line: usize, inner: usize) -> usize {
         let offset = line as isize * self.line_stride + inner as isize * self.inner_stride;
         self.start.strict_add_signed(offset)
@@ -90,13 +89,13 @@ impl Lines for Strided<'_> {
     }
 }
 
-/// `width` contiguous lines of the panel's length into its columns.
+/// Writes `width` contiguous lines, as long as the panel, into its columns.
 pub(crate) fn interleave<'a, const W: usize>(
     line: impl Fn(usize) -> &'a [f32],
     width: usize,
     panel: &mut [[f32; W]],
 ) {
-    /// Elements and lines of a block that is transposed in registers.
+    /// The side of a square block that is transposed in registers.
     const SIDE: usize = 4;
     let blocks = width / SIDE * SIDE;
     for lane in (0..blocks).step_by(SIDE) {
@@ -122,7 +121,7 @@ pub(crate) fn interleave<'a, const W: usize>(
     }
 }
 
-/// `left · rightᵀ + bias`: `[left lines, right lines]`, sums over `inner` elements.
+/// `left · rightᵀ + bias`: `[left lines, right lines]`. A sum has `inner` terms.
 pub(crate) fn product(
     left: &impl Lines,
     right: &impl Lines,
@@ -177,7 +176,7 @@ fn fill<const W: usize>(
     side.pack(first, inner, panel);
 }
 
-/// The sums of one tile. Not inlined: its accumulators need the registers for themselves.
+/// The sums of one tile. It is not inlined, so that its accumulators get all registers.
 #[inline(never)]
 fn tile(left: &[[f32; TILE[0]]], right: &[[f32; TILE[1]]]) -> [[f32; TILE[1]]; TILE[0]] {
     let mut sums = [[0.0; TILE[1]]; TILE[0]];
@@ -191,7 +190,7 @@ fn tile(left: &[[f32; TILE[0]]], right: &[[f32; TILE[1]]]) -> [[f32; TILE[1]]; T
     sums
 }
 
-/// `[rows, inner]` times `[inner, columns]`, views of f32, by the faster GEMM of this target.
+/// `left [rows, inner]` times `right [inner, columns]`, views of f32, by the faster GEMM of this target.
 pub(crate) fn matmul(left: FlexTensor, right: FlexTensor) -> FlexTensor {
     if !cfg!(target_family = "wasm") {
         return burn_flex::ops::matmul::matmul(left, right);

@@ -1,28 +1,23 @@
-//! GroupNorm with its activation: the composed reference and the public functions.
+//! GroupNorm with its activation.
 //!
-//! Moments and normalizing are two operations: each reads the picture once, and a part of a picture
-//! can be normalized by the moments of the whole.
+//! Moments and normalizing are two operations. Each reads the picture once, and a part of a picture can be
+//! normalized by the moments of the whole.
 
-pub(crate) mod flex;
-pub(crate) mod wgpu;
+mod composed;
+mod flex;
+mod wgpu;
 
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, TensorMetadata};
-use burn::tensor::{Shape, Slice, Tensor};
+use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::tensor::Tensor;
 
-use crate::KernelOps;
+use crate::autodiff::differentiable;
+pub use composed::Activation;
+pub(crate) use wgpu::shaders;
 
-/// What follows the normalizing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Activation {
-    /// Nothing.
-    None,
-    /// `x · sigmoid(x)`.
-    Silu,
-}
-
-/// Mean and variance, dividing by the count, of each group of channels of
-/// `x [batch, channels, height, width]`: `[batch, groups, 2]`.
+/// Mean and variance (dividing by the count) of each group of channels: `[batch, groups, 2]`, f32.
+///
+/// `x [batch, channels, height, width]` is f32.
 ///
 /// # Panics
 /// When `groups` does not divide the channels.
@@ -32,15 +27,19 @@ pub fn group_moments(x: Tensor<4>, groups: usize) -> Tensor<3> {
         groups > 0 && channels.is_multiple_of(groups),
         "group_norm: {channels} channels do not make {groups} groups"
     );
-    let moments = <Dispatch as KernelOps>::group_moments(x.into_dispatch(), groups);
+    let moments = <Dispatch as GroupNormOps>::group_moments(x.into_dispatch(), groups);
     Tensor::from_dispatch(moments)
 }
 
-/// `activation((x - mean) / sqrt(variance + eps) · weight + bias)` by given moments
-/// `[batch, groups, 2]`; `weight` and `bias` `[channels]`, same shape out.
+/// `activation((x - mean) / sqrt(variance + eps) · weight + bias)`: the shape of `x`, f32.
+///
+/// - `x`: `[batch, channels, height, width]`
+/// - `moments`: `[batch, groups, 2]`, mean and variance as [`group_moments`] returns them
+/// - `weight`, `bias`: `[channels]`
+/// - `eps`: added to the variance
 ///
 /// # Panics
-/// When the shapes do not agree as above.
+/// When the shapes do not agree as above, or `groups` does not divide the channels.
 pub fn group_normalize(
     x: Tensor<4>,
     moments: Tensor<3>,
@@ -60,7 +59,7 @@ pub fn group_normalize(
         "group_norm: the weight's channels"
     );
     assert_eq!(bias.dims(), [channels], "group_norm: the bias's channels");
-    Tensor::from_dispatch(<Dispatch as KernelOps>::group_normalize(
+    Tensor::from_dispatch(<Dispatch as GroupNormOps>::group_normalize(
         x.into_dispatch(),
         moments.into_dispatch(),
         weight.into_dispatch(),
@@ -70,41 +69,25 @@ pub fn group_normalize(
     ))
 }
 
-/// The moments made of burn operations: differentiable, and right on every backend.
-pub(crate) fn composed_moments<B: Backend>(x: FloatTensor<B>, groups: usize) -> FloatTensor<B> {
-    let (batch, len) = (x.shape()[0], x.shape().num_elements());
-    let x = B::float_reshape(x, Shape::new([batch, groups, len / (batch * groups)]));
-    let mean = B::float_mean_dim(x.clone(), 2);
-    let centred = B::float_sub(x, mean.clone());
-    let variance = B::float_mean_dim(B::float_mul(centred.clone(), centred), 2);
-    B::float_cat(vec![mean, variance], 2)
-}
+/// What a backend may replace; shapes as in the functions above, which check them.
+#[backend_extension(Cube, Flex, Autodiff: cfg(not(target_family = "wasm")))]
+pub(crate) trait GroupNormOps: Backend {
+    /// [`group_moments`].
+    fn group_moments(x: FloatTensor<Self>, groups: usize) -> FloatTensor<Self> {
+        composed::group_moments::<Self>(x, groups)
+    }
 
-/// Normalizing made of burn operations.
-pub(crate) fn composed_normalize<B: Backend>(
-    x: FloatTensor<B>,
-    moments: FloatTensor<B>,
-    weight: FloatTensor<B>,
-    bias: FloatTensor<B>,
-    eps: f32,
-    activation: Activation,
-) -> FloatTensor<B> {
-    let shape = x.shape();
-    let (batch, channels, groups) = (shape[0], shape[1], moments.shape()[1]);
-    let moment = |index: usize| {
-        let all = |count: usize| Slice::from(0..count);
-        let place = [all(batch), all(groups), Slice::from(index..index + 1)];
-        B::float_slice(moments.clone(), &place)
-    };
-    let len = shape.num_elements() / (batch * groups);
-    let x = B::float_reshape(x, Shape::new([batch, groups, len]));
-    let deviation = B::float_sqrt(B::float_add_scalar(moment(1), eps.into()));
-    let x = B::float_div(B::float_sub(x, moment(0)), deviation);
-    let x = B::float_reshape(x, shape);
-    let of_channels = |values| B::float_reshape(values, Shape::new([1, channels, 1, 1]));
-    let x = B::float_add(B::float_mul(x, of_channels(weight)), of_channels(bias));
-    match activation {
-        Activation::None => x,
-        Activation::Silu => B::float_mul(x.clone(), B::sigmoid(x)),
+    /// [`group_normalize`].
+    fn group_normalize(
+        x: FloatTensor<Self>,
+        moments: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        eps: f32,
+        activation: Activation,
+    ) -> FloatTensor<Self> {
+        composed::group_normalize::<Self>(x, moments, weight, bias, eps, activation)
     }
 }
+
+differentiable!(GroupNormOps);

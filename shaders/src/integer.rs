@@ -1,17 +1,18 @@
-//! A matrix product in whole numbers: rounded inputs times block-quantized weights, on the CPU.
+//! A matrix product in whole numbers on the CPU: rounded inputs times block-quantized weights.
 //!
-//! A group of 32 weights is `scale * quant + offset` with whole quants, so its part of a sum is a dot
-//! product of whole numbers, exact, and one multiplication by its scale. What is lost is lost by
-//! rounding the inputs: to 16 bits ([`Words`]: 1e-5 of the largest input), or to 7 or 8 ([`Bytes`]:
-//! half a percent to a percent, where the weights themselves lose as much, or a tenth).
+//! The weights of a group of 32 are `scale * quant + offset` with whole quants. The group's part of a sum is
+//! then a dot product of whole numbers, which is exact, times its scale. Only the rounding of the inputs
+//! loses precision: 1e-5 of the largest input with 16 bits ([`Words`]), half a percent to a percent with 7 or
+//! 8 ([`Bytes`]), where the weights lose as much themselves, or a tenth of it.
 //!
-//! After Goto and van de Geijn (2008), like [`crate::gemm`]: both sides are packed in the order in
-//! which [`Rounding::add_products`] reads them. Weights are unpacked a [`STRIPE`] at a time, once for
-//! all inputs; nobody holds more of them.
+//! After Goto and van de Geijn (2008), like [`crate::gemm`]: both sides are packed in the order in which
+//! [`Rounding::add_products`] reads them. Weights are unpacked a [`STRIPE`] at a time, once for all inputs;
+//! the other weights stay in their blocks.
 
 mod bytes;
 mod inputs;
 mod interleave;
+mod rounding;
 mod vnni;
 mod weights;
 mod words;
@@ -20,77 +21,31 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::qmatmul::{BlockType, GROUP, Group, Quant};
+use crate::qmatmul::BlockType;
 use bytes::Bytes;
 use inputs::Inputs;
+use rounding::{CHUNK, COLUMNS, ROWS, Rounding, Sums};
 pub(crate) use weights::Weights;
 use words::Words;
 
-/// Groups along the inner dimension that are multiplied at a time: 512 numbers. So much of a weight
-/// panel stays in the first-level cache.
-const CHUNK: usize = 512 / GROUP;
-
-/// Weights unpacked at a time: 2 MB in words.
+/// Weights unpacked at a time: 2 MB of words.
 const STRIPE: usize = 1 << 20;
 
-/// Input rows of a task at most: each task reads all panels of a stripe.
+/// Most input rows of a task. Each task reads all panels of a stripe.
 const MAX_TASK_ROWS: usize = 128;
 
-/// Input rows of a tile: with [`COLUMNS`] in vectors their sums fill half of the registers.
-const ROWS: usize = 4;
-
-/// Weight rows of a tile, and of a panel.
-const COLUMNS: usize = if cfg!(target_family = "wasm") { 8 } else { 16 };
-
-/// What a tile adds up: `[input rows, weight rows]`.
-type Sums = [[f32; COLUMNS]; ROWS];
-
-/// How inputs are rounded, and what follows: how both sides are packed and multiplied.
-trait Rounding: Sync {
-    /// 32 numbers of each input row.
-    type InputGroup: Copy + Send + Sync;
-    /// How blocks are unpacked.
-    type Quant: Quant;
-    /// 32 weights of each weight row.
-    type WeightGroup: Copy + Send + Sync;
-    /// Where inputs are packed to.
-    const NO_INPUTS: Self::InputGroup;
-    /// Where weights are packed to.
-    const NO_WEIGHTS: Self::WeightGroup;
-
-    /// Packs a chunk of all rows; returns what a number 1 of each row stands for.
-    fn pack_inputs(&self, rows: [&[f32]; ROWS], out: &mut [Self::InputGroup]) -> [f32; ROWS];
-
-    /// Packs the weight rows from `first` on.
-    fn pack_weights(
-        &self,
-        rows: [&Group<Self::Quant>; ROWS],
-        first: usize,
-        out: &mut Self::WeightGroup,
-    );
-
-    /// Adds the products of a chunk, each row's times its scale.
-    fn add_products(
-        &self,
-        inputs: &[Self::InputGroup],
-        weights: &[Self::WeightGroup],
-        input_scales: &[f32; ROWS],
-        sums: &mut Sums,
-    );
-}
-
-/// Weights along a row from which on 8-bit weights take inputs of 7 bits.
+/// Weights along a row from which on weights of 8 bits take inputs of 8 bits.
 const WIDE: usize = 1024;
 
 /// To how many bits the CPU rounds the inputs of a product of many rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum InputBits {
-    /// 8 where weights have 4 or 5, and where they have 8 and rows are of 1024 and more, which is what large
-    /// models have (then 7 without VNNI); a small model is fast with 16 too, and paints the same on all
-    /// devices.
+    /// 8 bits beside weights of 4 or 5 bits, and beside weights of 8 bits in rows of 1024 and more, as large
+    /// models have them (there 7 bits without AVX-512 VNNI). Else 16 bits: a small model is fast with them
+    /// too, and then paints the same picture on all devices.
     #[default]
     AsWeights,
-    /// 16: 1e-5 of the largest input is lost.
+    /// 16 bits: the error is 1e-5 of the largest input.
     Sixteen,
 }
 
@@ -168,18 +123,4 @@ fn write(out: &mut [f32], sums: &[f32; COLUMNS], bias: Option<&[f32]>) {
     for (out, bias) in out.iter_mut().zip(bias.unwrap_or_default()) {
         *out += bias;
     }
-}
-
-/// A vector unit's name, and what adds its products; false where the machine has no such unit.
-#[cfg(test)]
-type Unit<'a> = (&'static str, &'a dyn Fn(&mut Sums) -> bool);
-
-/// What the units that this machine has add to ones.
-#[cfg(test)]
-fn sums_of(units: &[Unit<'_>]) -> Vec<(&'static str, Sums)> {
-    let sums = units.iter().filter_map(|(name, add)| {
-        let mut sums = [[1.0; COLUMNS]; ROWS];
-        add(&mut sums).then_some((*name, sums))
-    });
-    sums.collect()
 }

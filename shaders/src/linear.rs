@@ -1,18 +1,20 @@
-//! A dense layer, `x Wᵀ + b`: the composed reference and the public function.
+//! A dense layer, `x Wᵀ + b`.
 
-pub(crate) mod flex;
+pub(crate) mod composed;
+mod flex;
 mod halves;
 pub(crate) mod wgpu;
 
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, DispatchDevice, TensorMetadata};
-use burn::tensor::{Device, Shape, Tensor};
+use burn::backend::{Backend, Dispatch, DispatchDevice, backend_extension};
+use burn::tensor::{Device, Tensor};
 
-use crate::KernelOps;
+use crate::autodiff::differentiable;
+pub(crate) use wgpu::shaders;
 
 /// `x [m, cols]` times `weight [rows, cols]` transposed, plus `bias [rows]`: `[m, rows]`.
 ///
-/// All are f32; the weight may be bf16 or f16 where [`takes_halves`].
+/// All are f32; the weight may be bf16 or f16 where [`takes_halves`] is true.
 ///
 /// # Panics
 /// When the shapes do not agree as above.
@@ -31,36 +33,36 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tenso
                 [rows],
                 "linear: the bias needs the weight's rows"
             );
-            <Dispatch as KernelOps>::linear_bias(x, weight, bias.into_dispatch())
+            <Dispatch as LinearOps>::linear_bias(x, weight, bias.into_dispatch())
         }
-        None => <Dispatch as KernelOps>::linear(x, weight),
+        None => <Dispatch as LinearOps>::linear(x, weight),
     })
 }
 
-/// True where a weight of 16 bits can stay so: on the CPU, natively. In a browser, where models are
-/// small, its kernel would cost more bytes of program than it saves.
+/// True where [`linear`] takes a weight of 16 bits as it is: on the CPU of a native target.
+///
+/// False in a browser, where models are small and the kernel would add more bytes to the program than it
+/// saves.
 pub fn takes_halves(device: &Device) -> bool {
     !cfg!(target_family = "wasm") && matches!(device.as_dispatch(), DispatchDevice::Flex(_))
 }
 
-/// The reference made of burn operations: differentiable, and right on every backend.
-pub(crate) fn composed<B: Backend>(
-    x: FloatTensor<B>,
-    weight: FloatTensor<B>,
-    bias: Option<FloatTensor<B>>,
-) -> FloatTensor<B> {
-    let product = B::float_matmul(x, B::float_transpose(weight));
-    match bias {
-        Some(bias) => add_bias::<B>(product, bias),
-        None => product,
+/// What a backend may replace; shapes as in the function above, which checks them.
+#[backend_extension(Cube, Flex, Autodiff: cfg(not(target_family = "wasm")))]
+pub(crate) trait LinearOps: Backend {
+    /// [`linear`] without a bias.
+    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        composed::linear::<Self>(x, weight, None)
+    }
+
+    /// [`linear`] with a bias.
+    fn linear_bias(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        composed::linear::<Self>(x, weight, Some(bias))
     }
 }
 
-/// `product [m, rows]` plus `bias [rows]`.
-pub(crate) fn add_bias<B: Backend>(
-    product: FloatTensor<B>,
-    bias: FloatTensor<B>,
-) -> FloatTensor<B> {
-    let rows = bias.shape()[0];
-    B::float_add(product, B::float_reshape(bias, Shape::new([1, rows])))
-}
+differentiable!(LinearOps);

@@ -1,22 +1,23 @@
-//! LayerNorm with a modulation (FLUX) and RMSNorm with a weight (Qwen, T5): the composed reference
-//! and the public functions.
-//!
-//! Composed, either walks the widest activations of a block seven times; the kernels read a row
-//! once from memory and write it once.
+//! LayerNorm with a modulation (FLUX) and RMSNorm with a weight (Qwen, T5).
 
-pub(crate) mod flex;
-pub(crate) mod wgpu;
+pub(crate) mod composed;
+mod flex;
+mod wgpu;
 
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, TensorMetadata};
-use burn::tensor::{Shape, Tensor};
+use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::tensor::Tensor;
 
-use crate::KernelOps;
+use crate::autodiff::differentiable;
+pub(crate) use wgpu::shaders;
 
-/// LayerNorm over the last axis without weights, then `· (1 + scale) + shift`.
+/// LayerNorm over the last axis without weights, then `· (1 + scale) + shift`: `[batch, tokens, hidden]`.
 ///
 /// - `x`: `[batch, tokens, hidden]`
 /// - `scale`, `shift`: `[batch, 1, hidden]`
+/// - `eps`: added to the variance
+///
+/// All are f32; any of them may be a slice of a wider tensor.
 ///
 /// # Panics
 /// When the shapes do not agree as above.
@@ -31,7 +32,7 @@ pub fn modulated_layer_norm(
         scale.dims() == [batch, 1, hidden] && shift.dims() == [batch, 1, hidden],
         "modulated_layer_norm: scale and shift must be [{batch}, 1, {hidden}]"
     );
-    Tensor::from_dispatch(<Dispatch as KernelOps>::modulated_layer_norm(
+    Tensor::from_dispatch(<Dispatch as NormOps>::modulated_layer_norm(
         x.into_dispatch(),
         scale.into_dispatch(),
         shift.into_dispatch(),
@@ -39,7 +40,10 @@ pub fn modulated_layer_norm(
     ))
 }
 
-/// `x / sqrt(mean(x²) + eps) · weight` over the last axis, whose width is that of `weight`.
+/// RMSNorm, `x / sqrt(mean(x²) + eps) · weight`, over the last axis: the shape of `x`.
+///
+/// - `x`: `[.., width]`, f32
+/// - `weight`: `[width]`, f32
 ///
 /// # Panics
 /// When the widths differ.
@@ -53,39 +57,27 @@ pub fn rms_norm<const D: usize>(x: Tensor<D>, weight: Tensor<1>, eps: f32) -> Te
     );
     let rows = shape[..D - 1].iter().product::<usize>();
     let x = x.reshape([1, rows, width]);
-    let out = <Dispatch as KernelOps>::rms_norm(x.into_dispatch(), weight.into_dispatch(), eps);
+    let out = <Dispatch as NormOps>::rms_norm(x.into_dispatch(), weight.into_dispatch(), eps);
     Tensor::<3>::from_dispatch(out).reshape(shape)
 }
 
-/// The reference made of burn operations: differentiable, and right on every backend.
-pub(crate) fn composed_modulated<B: Backend>(
-    x: FloatTensor<B>,
-    scale: FloatTensor<B>,
-    shift: FloatTensor<B>,
-    eps: f32,
-) -> FloatTensor<B> {
-    let mean = B::float_mean_dim(x.clone(), 2);
-    let centred = B::float_sub(x, mean);
-    let normed = composed_divided::<B>(centred, eps);
-    let scale = B::float_add_scalar(scale, 1f32.into());
-    B::float_add(B::float_mul(normed, scale), shift)
+/// What a backend may replace; shapes as in the functions above, which check them.
+#[backend_extension(Cube, Flex, Autodiff: cfg(not(target_family = "wasm")))]
+pub(crate) trait NormOps: Backend {
+    /// [`modulated_layer_norm`].
+    fn modulated_layer_norm(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self> {
+        composed::modulated_layer_norm::<Self>(x, scale, shift, eps)
+    }
+
+    /// [`rms_norm`] of `x [1, rows, width]`.
+    fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f32) -> FloatTensor<Self> {
+        composed::rms_norm::<Self>(x, weight, eps)
+    }
 }
 
-/// As [`composed_modulated`], of `x [1, rows, width]` and `weight [width]`.
-pub(crate) fn composed_rms<B: Backend>(
-    x: FloatTensor<B>,
-    weight: FloatTensor<B>,
-    eps: f32,
-) -> FloatTensor<B> {
-    let width = weight.shape()[0];
-    let weight = B::float_reshape(weight, Shape::new([1, 1, width]));
-    B::float_mul(composed_divided::<B>(x, eps), weight)
-}
-
-/// `x / sqrt(mean(x²) + eps)` over the last axis.
-pub(crate) fn composed_divided<B: Backend>(x: FloatTensor<B>, eps: f32) -> FloatTensor<B> {
-    let last = x.shape().num_dims() - 1;
-    let mean = B::float_mean_dim(B::float_mul(x.clone(), x.clone()), last);
-    let root = B::float_sqrt(B::float_add_scalar(mean, eps.into()));
-    B::float_mul(x, B::float_recip(root))
-}
+differentiable!(NormOps);

@@ -1,33 +1,35 @@
-//! RMSNorm of queries or keys over each head, rotation by position and the change of places of heads
-//! and tokens in one pass: the composed reference and the public function.
+//! Three steps of FLUX's attention in one pass: RMSNorm of queries or keys over each head, rotary
+//! position embedding, and the swap of the axes of heads and tokens.
 //!
-//! The rotation turns neighbouring channels (FLUX). Qwen's, which turns halves and has no norm
-//! before it, stays composed.
+//! The embedding rotates pairs of neighbouring channels (FLUX). Qwen's rotates the two halves of a head
+//! and has no norm before it: it stays composed, in x2i-core.
 
-pub(crate) mod flex;
-pub(crate) mod wgpu;
+mod composed;
+mod flex;
+mod wgpu;
 
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, TensorMetadata};
-use burn::tensor::{Shape, Slice, Tensor};
+use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::tensor::Tensor;
 
-use crate::KernelOps;
+use crate::autodiff::differentiable;
+pub(crate) use wgpu::shaders;
 
-/// Queries or keys of one stream as its projection leaves them.
+/// Queries or keys of one stream, as the projection returns them.
 #[derive(Debug, Clone)]
 pub struct Heads {
-    /// `[batch, tokens, heads * head_dim]`, often a slice of `qkv`, which is read where it is.
+    /// `[batch, tokens, heads * head_dim]`, f32. It may be a slice of `qkv`: the kernels read it in place.
     pub x: Tensor<3>,
-    /// The norm's weight `[head_dim]`.
+    /// The weight of the norm, `[head_dim]`, f32.
     pub weight: Tensor<1>,
 }
 
 /// RMSNorm of every head, then its rotation: `[batch, heads, tokens, head_dim]`.
 ///
-/// With `more`, the tokens of both streams follow each other, `x`'s first.
-///
-/// - `cos`, `sin`: `[tokens, head_dim]` of all tokens; channels 2k and 2k + 1 turn together and
+/// - `more`: a second stream, whose tokens follow those of `x`
+/// - `cos`, `sin`: `[tokens, head_dim]` of all tokens, f32; channels 2k and 2k + 1 form a pair and
 ///   share one angle
+/// - `eps`: added to the mean square
 ///
 /// # Panics
 /// When the shapes do not agree as above, or `head_dim` is odd.
@@ -61,42 +63,38 @@ pub fn norm_rope(
     Tensor::from_dispatch(match more {
         Some(more) => {
             let (more, more_weight) = (more.x.into_dispatch(), more.weight.into_dispatch());
-            <Dispatch as KernelOps>::norm_rope_joint(x, weight, more, more_weight, cos, sin, eps)
+            <Dispatch as NormRopeOps>::norm_rope_joint(x, weight, more, more_weight, cos, sin, eps)
         }
-        None => <Dispatch as KernelOps>::norm_rope(x, weight, cos, sin, eps),
+        None => <Dispatch as NormRopeOps>::norm_rope(x, weight, cos, sin, eps),
     })
 }
 
-/// The reference made of burn operations: differentiable, and right on every backend.
-pub(crate) fn composed<B: Backend>(
-    parts: Vec<(FloatTensor<B>, FloatTensor<B>)>,
-    cos: FloatTensor<B>,
-    sin: FloatTensor<B>,
-    eps: f32,
-) -> FloatTensor<B> {
-    let normed = parts.into_iter().map(|(x, weight)| {
-        let (shape, head_dim) = (x.shape(), weight.shape()[0]);
-        let heads = shape[2] / head_dim;
-        let x = B::float_reshape(x, Shape::new([shape[0], shape[1], heads, head_dim]));
-        let weight = B::float_reshape(weight, Shape::new([1, 1, 1, head_dim]));
-        B::float_mul(crate::norm::composed_divided::<B>(x, eps), weight)
-    });
-    let x = B::float_cat(normed.collect(), 1);
-    let x = B::float_swap_dims(x, 1, 2); // [batch, heads, tokens, head_dim]
-    let shape = x.shape();
-    let (batch, heads, tokens, head_dim) = (shape[0], shape[1], shape[2], shape[3]);
-    let pairs = Shape::new([batch * heads, tokens, head_dim / 2, 2]);
-    let pairs = B::float_reshape(x.clone(), pairs);
-    let channel = |index: isize| {
-        let all = Slice::new(0, None, 1);
-        let one = Slice::new(index, Some(index + 1), 1);
-        B::float_slice(pairs.clone(), &[all, all, all, one])
-    };
-    let turned = B::float_cat(vec![B::float_neg(channel(1)), channel(0)], 3);
-    let turned = B::float_reshape(turned, shape);
-    let angles = |angles| B::float_reshape(angles, Shape::new([1, 1, tokens, head_dim]));
-    B::float_add(
-        B::float_mul(x, angles(cos)),
-        B::float_mul(turned, angles(sin)),
-    )
+/// What a backend may replace; shapes as in the function above, which checks them.
+#[backend_extension(Cube, Flex, Autodiff: cfg(not(target_family = "wasm")))]
+pub(crate) trait NormRopeOps: Backend {
+    /// [`norm_rope`] of one stream.
+    fn norm_rope(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self> {
+        composed::norm_rope::<Self>(vec![(x, weight)], cos, sin, eps)
+    }
+
+    /// [`norm_rope`] of two streams.
+    fn norm_rope_joint(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        more: FloatTensor<Self>,
+        more_weight: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self> {
+        composed::norm_rope::<Self>(vec![(x, weight), (more, more_weight)], cos, sin, eps)
+    }
 }
+
+differentiable!(NormRopeOps);

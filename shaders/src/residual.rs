@@ -1,16 +1,17 @@
-//! `x + gate · y`, how a block of FLUX returns to its stream: the composed reference and the public
-//! function.
+//! The gated residual, `x + gate · y`, by which a block of FLUX adds its result to its stream.
 
-pub(crate) mod flex;
-pub(crate) mod wgpu;
+mod composed;
+mod flex;
+mod wgpu;
 
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch};
+use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 
-use crate::KernelOps;
+use crate::autodiff::differentiable;
+pub(crate) use wgpu::shaders;
 
-/// `x + gate · y`, in place where nobody else holds `x` or `y`.
+/// `x + gate · y`, f32, in place where `x` or `y` has no other owner.
 ///
 /// - `x`, `y`: `[batch, tokens, hidden]`
 /// - `gate`: `[batch, 1, hidden]`
@@ -25,18 +26,24 @@ pub fn gated_residual(x: Tensor<3>, gate: Tensor<3>, y: Tensor<3>) -> Tensor<3> 
         [batch, 1, hidden],
         "gated_residual: the gate must be [batch, 1, hidden]"
     );
-    Tensor::from_dispatch(<Dispatch as KernelOps>::gated_residual(
+    Tensor::from_dispatch(<Dispatch as ResidualOps>::gated_residual(
         x.into_dispatch(),
         gate.into_dispatch(),
         y.into_dispatch(),
     ))
 }
 
-/// The reference made of burn operations: differentiable, and right on every backend.
-pub(crate) fn composed<B: Backend>(
-    x: FloatTensor<B>,
-    gate: FloatTensor<B>,
-    y: FloatTensor<B>,
-) -> FloatTensor<B> {
-    B::float_add(x, B::float_mul(y, gate))
+/// What a backend may replace; shapes as in the function above, which checks them.
+#[backend_extension(Cube, Flex, Autodiff: cfg(not(target_family = "wasm")))]
+pub(crate) trait ResidualOps: Backend {
+    /// [`gated_residual`].
+    fn gated_residual(
+        x: FloatTensor<Self>,
+        gate: FloatTensor<Self>,
+        y: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        composed::gated_residual::<Self>(x, gate, y)
+    }
 }
+
+differentiable!(ResidualOps);

@@ -1,4 +1,4 @@
-//! Tests of the variants that the machine's adapter would not choose, beside the one that it does.
+//! Tests of all variants of a kernel, also of those that are not chosen for this machine's adapter.
 
 use burn::backend::DispatchTensorKind;
 use burn::tensor::{Bytes, DType, Device, DeviceType, Tensor, TensorData};
@@ -16,7 +16,7 @@ const TOLERANCE: f32 = 5e-6;
 /// The same, whose result is rounded to 11 bits.
 const HALF_TOLERANCE: f32 = 1e-3;
 
-/// The last wgpu adapter that there is, as in the tests of `tests/`, which print where there is none.
+/// The last wgpu adapter, as in the files of `tests/`, which print a line where there is none.
 fn adapter() -> Option<Device> {
     Device::enumerate(DeviceType::Wgpu).into_vec().pop()
 }
@@ -57,7 +57,7 @@ fn assert_close(case: &str, found: &[f32], expected: &[f32], tolerance: f32) {
     }
 }
 
-/// Tiled, and that for subgroups where the adapter has some.
+/// The tiled variants, and the one for subgroups where the adapter has them.
 fn variants(tensor: &CubeTensor) -> Vec<Variant> {
     let mut variants = vec![Variant::Tiled(4), Variant::Tiled(1)];
     if let Units::NarrowSubgroups(lanes) = Units::of(tensor) {
@@ -79,7 +79,7 @@ fn check_attention(dtype: DType, tolerance: f32) {
             head_dim,
         };
         let kv = 2 * 2 * 301 * head_dim;
-        // Keys and queries in a narrow range of their type give the same scores in every order.
+        // Values that f16 represents exactly are the same in both dtypes.
         let [q, k, v] = [(1, 2 * 4 * 37 * head_dim), (2, kv), (3, kv)]
             .map(|(seed, count)| values(seed, count))
             .map(|values| {

@@ -1,14 +1,19 @@
-//! Plain Rust on the widest vector unit of this machine, and what such a unit can run: reductions
-//! and an exponential.
+//! Runs plain Rust on the widest vector unit of this machine; reductions and an exponential that the compiler
+//! vectorizes.
 
 /// Independent accumulators of a reduction: enough to hide the latency of an addition.
 const LANES: usize = 32;
 
-/// A computation for [`vectorize`]; its `call` and all it calls must be `#[inline(always)]`, because
-/// only what is inlined is compiled for the wider unit. (A closure is not: it has three callers.)
+/// 1.5 · 2^23. Adding it rounds to a whole number, which the low bits then hold.
+pub(crate) const ROUND: f32 = 12_582_912.0;
+
+/// A computation for [`vectorize`].
+///
+/// Its `call`, and all functions that it calls, must be `#[inline(always)]`: only inlined code is compiled for
+/// the wider unit. A closure may not be inlined, because `vectorize` calls it in three places.
 pub(crate) use pulp::NullaryFnOnce as Kernel;
 
-/// Runs `kernel`, compiled for the widest vector unit found at run time.
+/// Runs `kernel`, compiled for the widest vector unit that is found at run time.
 #[inline]
 pub(crate) fn vectorize<K: Kernel>(kernel: K) -> K::Output {
     #[cfg(target_arch = "x86_64")]
@@ -24,7 +29,7 @@ pub(crate) fn vectorize<K: Kernel>(kernel: K) -> K::Output {
     kernel.call()
 }
 
-/// `a * b + c`, fused where the target has the instruction: elsewhere fusing is a slow call.
+/// `a * b + c`, fused except on wasm, which has no such instruction and would call a slow function.
 #[inline(always)]
 pub(crate) fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
     if cfg!(target_family = "wasm") {
@@ -34,7 +39,7 @@ pub(crate) fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
     }
 }
 
-/// A reduction whose order leaves the lanes independent.
+/// Joins all values, in independent lanes.
 #[inline(always)]
 pub(crate) fn fold(values: &[f32], start: f32, join: impl Fn(f32, f32) -> f32 + Copy) -> f32 {
     let mut lanes = [start; LANES];
@@ -48,7 +53,7 @@ pub(crate) fn fold(values: &[f32], start: f32, join: impl Fn(f32, f32) -> f32 + 
     rest.iter().copied().fold(lanes, join)
 }
 
-/// The dot product of slices of one length, with independent lanes.
+/// The dot product of slices of one length, in independent lanes.
 #[inline(always)]
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0.0; LANES];
@@ -62,13 +67,26 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     lanes.into_iter().sum::<f32>() + rest.sum::<f32>()
 }
 
-/// `e^x` for `x <= 0` within 2 ulp, without branches or calls so that it vectorizes; NaN stays NaN.
+/// `1 / sqrt(mean(x²) + eps)`.
+#[inline(always)]
+pub(crate) fn inverse_root_mean_square(x: &[f32], eps: f32) -> f32 {
+    let mean = dot(x, x) / x.len() as f32;
+    (mean + eps).sqrt().recip()
+}
+
+/// `1 / (1 + e^-x)`, from `e^-|x|`, which can't overflow.
+#[inline(always)]
+pub(crate) fn sigmoid(x: f32) -> f32 {
+    let e = exp(-x.abs());
+    let above = if x < 0.0 { e } else { 1.0 };
+    above / (1.0 + e)
+}
+
+/// `e^x` for `x <= 0` within 2 ulp; NaN stays NaN. It has no branches and no calls, so that it vectorizes.
 ///
-/// `x = n ln 2 + r`, a polynomial for `e^r` (Cephes `expf`), and `2^n` from its bits.
+/// With `x = n ln 2 + r` it is a polynomial for `e^r` (Cephes `expf`) times `2^n`, which is made of its bits.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
-    /// Adding 1.5 · 2^23 rounds to an integer, which the low bits then hold.
-    const ROUND: f32 = 12_582_912.0;
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     const COEFFICIENTS: [f32; 5] = [
@@ -79,7 +97,7 @@ pub(crate) fn exp(x: f32) -> f32 {
         0.5,
     ];
 
-    // From here down 2^n has the bits of zero.
+    // At -88 and below the bits of 2^n are those of zero.
     let x = if x < -88.0 { -88.0 } else { x };
     let shifted = multiply_add(x, std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;

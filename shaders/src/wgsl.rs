@@ -1,7 +1,7 @@
 //! Renders the shaders of `wgsl/` and launches them through cubecl.
 //!
-//! A shader file is valid WGSL by itself. What a launch decides at compile time is a
-//! `const NAME: type = value;` or `alias NAME = type;` line, whose value [`Shader::render`] replaces.
+//! A shader file is valid WGSL by itself. What a launch decides at compile time stands in a line
+//! `const NAME: type = value;` or `alias NAME = type;`, whose value [`Shader::render`] replaces.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,32 +15,33 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::template::{KernelSource, SourceKernel, SourceTemplate};
 use burn_cubecl::tensor::CubeTensor;
 
-/// The name cubecl gives a wgpu client that compiles WGSL.
+/// The name that cubecl gives a wgpu client that compiles WGSL.
 pub(crate) const CLIENT: &str = "wgpu<wgsl>";
 
-/// Invocations of a workgroup, in every shader.
+/// Invocations of a workgroup of every shader.
 pub(crate) const THREADS: u32 = 256;
 
 /// WebGPU's default limit of workgroups along one axis.
 const MAX_GROUPS: u32 = 65_535;
 
-/// What Tint wants above a text that uses subgroups. Ours call them where whole subgroups are, by the
-/// number of the group, which it can't see; naga asks for neither line and has no word for the first.
+/// What Tint needs above a shader that uses subgroups. Ours branch on the number of the subgroup, so that whole
+/// subgroups call them, which Tint's uniformity analysis can't see. naga needs neither line and does not know
+/// the first.
 const SUBGROUP_PRELUDE: &str = "enable subgroups;\ndiagnostic(off, subgroup_uniformity);\n";
 
 /// One compile-time variant of a shader file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Shader {
-    /// The file's stem.
+    /// The stem of the file.
     pub(crate) name: &'static str,
-    /// The file's text.
+    /// The text of the file.
     pub(crate) text: &'static str,
-    /// Values of its constants, as WGSL literals.
+    /// The values of its constants, as WGSL literals.
     pub(crate) constants: Vec<(&'static str, String)>,
 }
 
 impl Shader {
-    /// The file and its constants: `qmatvec NIBBLES=true INPUT_ROWS=8u`.
+    /// The stem and the constants: `qmatvec NIBBLES=true INPUT_ROWS=8u`.
     pub(crate) fn label(&self) -> String {
         let constants = self.constants.iter();
         constants.fold(self.name.to_owned(), |label, (name, value)| {
@@ -90,51 +91,52 @@ impl KernelSource for Shader {
     }
 }
 
-/// True when the tensor's device compiles WGSL.
+/// True when the device of the tensor compiles WGSL.
 pub(crate) fn runs(tensor: &CubeTensor) -> bool {
     tensor.client.name() == CLIENT
 }
 
-/// True when the tensor's device has f16 in its shaders; cubecl makes no tensors of it elsewhere.
+/// True when the device of the tensor has f16 in its shaders; elsewhere cubecl makes no f16 tensors.
 pub(crate) fn has_f16(tensor: &CubeTensor) -> bool {
     let f16 = ElemType::Float(FloatKind::F16);
     tensor.client.properties().supports_type(f16)
 }
 
-/// Units of a vector up to which a kernel that shares memory between its threads loses.
+/// Lanes of a vector unit up to which kernels that share memory between threads are slower.
 const NARROW: u32 = 8;
 
-/// Sizes of a subgroup that the kernels for narrow units are written for.
+/// Sizes of a subgroup that the kernels for narrow units support.
 pub(crate) const NARROW_LANES: [u32; 2] = [4, 8];
 
 /// What [`tell_subgroups`] was told.
 static SUBGROUPS: AtomicBool = AtomicBool::new(false);
 
-/// Tells that the process's wgpu device has subgroups though wgpu doesn't say so, as it can't of a
-/// browser's: <https://github.com/gfx-rs/wgpu/issues/10146>. Before the first launch, or it is too late
-/// for what was compiled.
+/// Tells whether the wgpu device of this process has subgroups where wgpu can't tell: in a browser
+/// (<https://github.com/gfx-rs/wgpu/issues/10146>).
+///
+/// Call it before the first launch: shaders that are compiled stay as they are.
 pub fn tell_subgroups(has: bool) {
     SUBGROUPS.store(has, Ordering::Relaxed);
 }
 
-/// Facts of an adapter that a kernel's variant is chosen by: a rule, so that no first run pays for an
-/// autotuner.
+/// What is known of the vector units of an adapter. Variants of kernels are chosen by it: by a rule, so that
+/// no first run waits for an autotuner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Units {
-    /// Groups of 16 threads or more, and workgroup memory that is faster than what is behind it.
+    /// Subgroups of 16 threads or more, and workgroup memory that is faster than the caches.
     Wide,
-    /// Small groups: a software adapter (SwiftShader has 4, lavapipe 8), or a GPU such as Mali, whose
-    /// workgroup memory is its cache.
+    /// Smaller subgroups: a software adapter (4 threads in SwiftShader, 8 in lavapipe), or a GPU such as Mali,
+    /// whose workgroup memory is part of its cache.
     Narrow,
-    /// The same, of one known size, whose lanes pass values to each other.
+    /// As [`Units::Narrow`], with subgroup operations. The value is the one size of all subgroups.
     NarrowSubgroups(u32),
 }
 
 impl Units {
-    /// Those of a tensor's device.
+    /// The units of a tensor's device.
     ///
-    /// cubecl hides the subgroups of software adapters; llvmpipe has them since it tells a size at all,
-    /// and whoever opens a browser's device calls [`tell_subgroups`].
+    /// cubecl hides the subgroups of software adapters. llvmpipe has them in all versions that tell a size; for
+    /// a browser's device [`tell_subgroups`] knows.
     pub(crate) fn of(tensor: &CubeTensor) -> Self {
         let properties = tensor.client.properties();
         let [least, most] = [
@@ -154,8 +156,8 @@ impl Units {
     }
 }
 
-/// `[batch, tokens, width]` as rows that follow each other, and the elements from one to the next:
-/// a slice of the last axis needs no copy.
+/// `tensor [batch, tokens, width]` as equally spaced rows, and the elements from one row to the next. A slice
+/// of the last axis is not copied.
 pub(crate) fn rows(tensor: CubeTensor) -> (CubeTensor, usize) {
     let (shape, strides) = (tensor.meta.shape(), tensor.meta.strides());
     let follow = shape[0] == 1 || strides[0] == shape[1] * strides[1];
@@ -167,14 +169,14 @@ pub(crate) fn rows(tensor: CubeTensor) -> (CubeTensor, usize) {
     (into_contiguous(tensor), width)
 }
 
-/// True when the device compiles WGSL and all tensors hold f32, and something is to be done.
+/// True when the device compiles WGSL, and all tensors hold f32 and are not empty.
 pub(crate) fn takes<'a>(tensors: impl IntoIterator<Item = &'a CubeTensor>) -> bool {
     tensors
         .into_iter()
         .all(|tensor| runs(tensor) && tensor.dtype == DType::F32 && tensor.meta.num_elements() > 0)
 }
 
-/// One zero, for a binding that a variant does not read.
+/// A tensor of one zero, for a binding that a variant does not read.
 pub(crate) fn nothing(like: &CubeTensor) -> CubeTensor {
     let client = like.client.clone();
     let zero = client.create_from_slice(bytemuck::bytes_of(&0f32));
@@ -187,8 +189,10 @@ pub(crate) fn nothing(like: &CubeTensor) -> CubeTensor {
     )
 }
 
-/// Runs `groups` workgroups over the contiguous `inputs`, an output of `shape` and the first input's
-/// type, and the parameters, bound in this order; the shader numbers its workgroups `group.y * groups.x + group.x`.
+/// Runs `groups` workgroups and returns the output, of `shape` and the dtype of the first input.
+///
+/// The buffers are bound in this order: the contiguous `inputs`, the output, the parameters. The shader numbers
+/// its workgroups `group.y * groups.x + group.x`.
 pub(crate) fn launch(
     shader: Shader,
     inputs: Vec<CubeTensor>,

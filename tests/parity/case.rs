@@ -12,7 +12,8 @@ use x2i_core::weights::{
     Component, HostTensor, LocalBoxFuture, StoredType, WeightFile, WeightSource, Weights, quant,
 };
 
-use crate::{Effort, GOLDEN, Goldens, TestDevice};
+use crate::device::{Effort, TestDevice};
+use crate::goldens::{GOLDEN, Goldens};
 
 /// What can go wrong in many ways, all of which only need to be read.
 pub type Fallible<T> = Result<T, Box<dyn Error>>;

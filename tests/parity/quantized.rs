@@ -8,8 +8,8 @@ use std::sync::Arc;
 use x2i_core::weights::gguf::GgufWriter;
 use x2i_core::weights::{Component, MemorySource, StoredType, Weights, quant};
 
-use crate::Effort;
 use crate::case::Fallible;
+use crate::device::Effort;
 
 /// The types that `x2i convert --quantize` makes; one of them where cases are to be brief.
 pub fn types(effort: Effort) -> &'static [StoredType] {

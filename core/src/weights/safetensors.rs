@@ -104,65 +104,79 @@ fn place(
     start: u64,
     file_len: u64,
 ) -> Result<BTreeMap<String, TensorInfo>> {
-    let bad = |reason: String| Err(Error::format(file, reason));
+    let bad = |reason: String| Error::format(file, reason);
     let data_len = file_len - start;
     entries.sort_by_key(|(_, entry)| entry.data_offsets);
     let mut tensors = BTreeMap::new();
     let mut previous_end = 0;
     for (name, entry) in entries {
-        let (begin, end) = entry.data_offsets;
-        if end < begin {
-            return bad(format!("tensor `{name}` ends before it begins"));
-        }
-        if end > data_len {
-            return bad(format!(
-                "tensor `{name}` ends at byte {end} of the data, which has {data_len} bytes; the \
-                 file is truncated or damaged"
-            ));
-        }
-        if begin != previous_end {
-            let how = if begin < previous_end {
-                "overlaps the tensor before it"
-            } else {
-                "leaves a hole after the tensor before it"
-            };
-            return bad(format!("tensor `{name}` {how}"));
-        }
-        previous_end = end;
-        let Some(stored) = stored_type(&entry.dtype) else {
-            return bad(format!(
-                "tensor `{name}` has dtype {:?}, which can't be read",
-                entry.dtype
-            ));
-        };
-        let shape = entry.shape.iter().map(|&size| usize::try_from(size));
-        let shape = shape.collect::<Result<Vec<_>, _>>().ok();
-        let Some(shape) = shape.filter(|shape| element_count(shape).is_some()) else {
-            return bad(format!("the shape of tensor `{name}` overflows"));
-        };
-        if stored.byte_len(&shape) != Some(end - begin) {
-            return bad(format!(
-                "tensor `{name}` has {} bytes, its shape {shape:?} of {stored} needs another number",
-                end - begin
-            ));
-        }
-        let info = TensorInfo {
-            stored,
-            shape,
-            offset: start + begin,
-            strides: None,
-        };
+        check_extent(&name, entry.data_offsets, previous_end, data_len).map_err(bad)?;
+        previous_end = entry.data_offsets.1;
+        let info = tensor_info(&name, &entry, start).map_err(bad)?;
         if tensors.insert(name.clone(), info).is_some() {
-            return bad(format!("tensor `{name}` is there twice"));
+            return Err(bad(format!("tensor `{name}` is there twice")));
         }
     }
     if previous_end != data_len {
-        return bad(format!(
+        return Err(bad(format!(
             "{} bytes after the last tensor belong to nothing",
             data_len - previous_end
-        ));
+        )));
     }
     Ok(tensors)
+}
+
+/// Tensors follow each other without a hole, inside the file.
+fn check_extent(
+    name: &str,
+    (begin, end): (u64, u64),
+    previous_end: u64,
+    data_len: u64,
+) -> Result<(), String> {
+    if end < begin {
+        return Err(format!("tensor `{name}` ends before it begins"));
+    }
+    if end > data_len {
+        return Err(format!(
+            "tensor `{name}` ends at byte {end} of the data, which has {data_len} bytes; the file \
+             is truncated or damaged"
+        ));
+    }
+    if begin < previous_end {
+        return Err(format!("tensor `{name}` overlaps the tensor before it"));
+    }
+    if begin > previous_end {
+        return Err(format!(
+            "tensor `{name}` leaves a hole after the tensor before it"
+        ));
+    }
+    Ok(())
+}
+
+/// A type that we read, and a shape of as many bytes as there are.
+fn tensor_info(name: &str, entry: &Entry, start: u64) -> Result<TensorInfo, String> {
+    let (begin, end) = entry.data_offsets;
+    let stored = stored_type(&entry.dtype).ok_or_else(|| {
+        let dtype = &entry.dtype;
+        format!("tensor `{name}` has dtype {dtype:?}, which can't be read")
+    })?;
+    let shape = entry.shape.iter().map(|&size| usize::try_from(size));
+    let shape = shape.collect::<Result<Vec<_>, _>>().ok();
+    let shape = shape
+        .filter(|shape| element_count(shape).is_some())
+        .ok_or_else(|| format!("the shape of tensor `{name}` overflows"))?;
+    if stored.byte_len(&shape) != Some(end - begin) {
+        return Err(format!(
+            "tensor `{name}` has {} bytes, its shape {shape:?} of {stored} needs another number",
+            end - begin
+        ));
+    }
+    Ok(TensorInfo {
+        stored,
+        shape,
+        offset: start + begin,
+        strides: None,
+    })
 }
 
 fn stored_type(dtype: &str) -> Option<StoredType> {

@@ -1,4 +1,4 @@
-//! The embedded model under criterion: loading it, and one picture of it on the CPU.
+//! Criterion benches of the embedded model: loading it, and generating one image on the CPU.
 //!
 //! `cargo bench --bench generate`; prompt to PNG with start-up is `x2i bench`.
 

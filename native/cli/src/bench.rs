@@ -1,5 +1,5 @@
-//! `x2i bench`: prompt to PNG in processes of their own, a stack of FLUX's real width and its VAE
-//! beside other runtimes, and what low-bit weights cost in looks.
+//! `x2i bench`: measures prompt to PNG, blocks of FLUX's real width and its VAE against other
+//! runtimes, and the loss of quality by block-quantized weights.
 
 mod comparison;
 mod folder;
@@ -27,7 +27,7 @@ use x2i_engine::host::human_bytes;
 /// Runs `x2i bench`.
 ///
 /// # Errors
-/// When what is measured fails.
+/// When a flag, a file or a measured process fails.
 pub fn run(args: &BenchArgs) -> Result<()> {
     match &args.what {
         None => picture(&args.picture),
@@ -50,7 +50,7 @@ struct Sample {
 
 const PHASES: [&str; 4] = ["load", "encode", "denoise", "decode"];
 
-/// Prompt to PNG as users run it, the program's own start and the writing included.
+/// Prompt to PNG as users run it, with the start of the program and the writing of the file.
 fn picture(args: &BenchPictureArgs) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let output = folder.path().join("bench.png");
@@ -118,7 +118,7 @@ fn picture(args: &BenchPictureArgs) -> Result<()> {
     Ok(())
 }
 
-/// The times in the last event of `generate --json`.
+/// Reads the times from the last event of `generate --json`.
 fn sample(wall: f64, stdout: &[u8]) -> Result<Sample> {
     let text = String::from_utf8_lossy(stdout);
     let last = text.lines().last().context("generate printed nothing")?;
@@ -135,7 +135,7 @@ fn sample(wall: f64, stdout: &[u8]) -> Result<Sample> {
     })
 }
 
-/// The middle of the values; the mean of the two in the middle where there is no one.
+/// The median of the values; for an even count, the mean of the two in the middle.
 fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);

@@ -1,7 +1,6 @@
-//! `x2i chat`: a dialogue in a terminal, in which every answer paints a picture.
+//! `x2i chat`: a conversation in a terminal. Every answer of the LLM conditions an image.
 //!
-//! The LLM is shown the earlier turns with every new one. Left out: turns that are answered in words
-//! alone.
+//! The LLM reads the earlier turns with every new one. Not here: turns without an image.
 
 mod lines;
 mod session;
@@ -26,21 +25,21 @@ use crate::jobs::spec;
 use crate::painter::{self, Painter};
 use crate::terminal::{Display, Interrupt, printable, summary};
 
-/// What can be typed besides words.
+/// The output of `/help`.
 const HELP: &str = "\
-Say what to paint. Besides words:
-  /image FILE   show a picture with the next turn; /video and /audio likewise
-  /seed [N]     the noise of the next pictures; a random one without N
-  /undo         forget the last turn (its picture stays)
-  /history      what was said
-  /save [FILE]  keep the conversation; x2i chat --session FILE goes on with it
-  /quit         end (so does Ctrl-C twice); Ctrl-C once stops a picture";
+Type what to paint, or a command:
+  /image FILE   add an image to the next turn; /video and /audio likewise
+  /seed [N]     set the seed of the next images; without N, a random one
+  /undo         remove the added files, or else the last turn (its image file stays)
+  /history      print the conversation
+  /save [FILE]  save the conversation; x2i chat --session FILE continues it
+  /quit         end (so does Ctrl-C twice); Ctrl-C once stops an image";
 
 /// Runs `x2i chat`.
 ///
 /// # Errors
-/// Errors from flags, the session's file, the model or the device; from a pipe also those of a turn.
-/// [`Error::Cancelled`] on Ctrl-C while the model is loaded.
+/// Errors from flags, the session file, the model or the device; with input from a pipe, also errors
+/// of a turn. [`Error::Cancelled`] on Ctrl-C while the model is being loaded.
 pub fn run(args: &ChatArgs) -> Result<()> {
     let (display, interrupt) = (Display::choose(args.quiet, false), Interrupt::listen()?);
     let model = painter::model(&args.engine, &args.adapters, None)?;
@@ -49,13 +48,13 @@ pub fn run(args: &ChatArgs) -> Result<()> {
     let session = Session::open(args.session.as_deref(), &config.name, sampling);
     let session = session.context("--session")?;
     let turn = every_turn(args)?;
-    // Its words are not painted: the numbers are checked before the model is loaded.
+    // This job never runs: it checks the settings before the model is loaded.
     let checked = JobSpec {
         parts: vec![PartSpec::Text("a turn".into())],
         ..turn.clone()
     };
     let jobs = [checked.job(&model)?];
-    let folder = picture_folder(args);
+    let folder = image_folder(args);
     if folder != Path::new("") {
         create_folder(&folder).context("-o")?;
     }
@@ -74,7 +73,7 @@ pub fn run(args: &ChatArgs) -> Result<()> {
     chat.talk(Lines::open())
 }
 
-/// What every turn asks for, but for its prompt.
+/// The specification of every turn, without its prompt.
 fn every_turn(args: &ChatArgs) -> Result<JobSpec> {
     let settings = Settings {
         size: args.size.map(Size::sides),
@@ -91,31 +90,31 @@ fn every_turn(args: &ChatArgs) -> Result<JobSpec> {
     spec::with_images(&args.adapters, spec)
 }
 
-/// `-o`, else where the session's file is.
-fn picture_folder(args: &ChatArgs) -> PathBuf {
-    let beside = args.session.as_deref().map_or(Path::new("."), folder_of);
-    let folder = args.output.as_deref().unwrap_or(beside);
-    // Names read better without `./`.
+/// The folder of the images: `-o`, else the session file's.
+fn image_folder(args: &ChatArgs) -> PathBuf {
+    let session_folder = args.session.as_deref().map_or(Path::new("."), folder_of);
+    let folder = args.output.as_deref().unwrap_or(session_folder);
+    // Printed names are clearer without `./`.
     match folder == Path::new(".") {
         true => PathBuf::new(),
         false => folder.to_owned(),
     }
 }
 
-/// A conversation that is going on.
+/// A running conversation.
 struct Chat {
     painter: Painter,
     interrupt: Interrupt,
     session: Session,
-    /// Where pictures go.
+    /// The folder of the images.
     folder: PathBuf,
-    /// What every turn asks for, but for its prompt.
+    /// The specification of every turn, without its prompt.
     turn: JobSpec,
-    /// Parts of the next turn's prompt beside its words, each read.
+    /// Files for the next turn, each read.
     shown: Vec<PartSpec>,
 }
 
-/// Whether the conversation goes on.
+/// What follows a line.
 enum Next {
     Turn,
     End,
@@ -143,7 +142,7 @@ impl Chat {
             match self.hear(&line) {
                 Ok(Next::Turn) => {}
                 Ok(Next::End) => break,
-                // Who types can try again; a script can't.
+                // A person can try again; a script can't.
                 Err(error) if lines.is_terminal() && self.is_healthy() => {
                     self.painter.reporter.clear();
                     writeln!(std::io::stderr(), "{}", crate::words::one_line(&error))?;
@@ -154,7 +153,7 @@ impl Chat {
         if self.session.is_unsaved() && lines.is_terminal() {
             writeln!(
                 std::io::stderr(),
-                "this conversation was not kept; next time: x2i chat --session FILE, or /save FILE"
+                "this conversation was not saved; next time: x2i chat --session FILE, or /save FILE"
             )?;
         }
         Ok(())
@@ -191,7 +190,7 @@ impl Chat {
             Typed::Nothing => self.turn(None)?,
             Typed::Words(words) => self.turn(Some(words))?,
             Typed::Show(kind, path) => {
-                // The conversation may go on from another folder.
+                // The conversation may be continued in another folder.
                 let part = PartSpec::File {
                     kind,
                     file: NamedFile::new(std::path::absolute(&path)?),
@@ -199,7 +198,7 @@ impl Chat {
                 };
                 let model = self.painter.engine.model();
                 self.shown.push(part.read(model, &self.turn.settings)?);
-                writeln!(out, "shown with the next turn: {}", path.display())?;
+                writeln!(out, "added to the next turn: {}", path.display())?;
             }
             Typed::Seed(seed) => {
                 self.turn.settings.seed = Some(seed.unwrap_or_else(random_seed));
@@ -209,7 +208,7 @@ impl Chat {
             Typed::History => self.history()?,
             Typed::Save(path) => {
                 let path = self.session.save_as(path)?;
-                writeln!(out, "kept in {}", path.display())?;
+                writeln!(out, "saved to {}", path.display())?;
             }
             Typed::Help => writeln!(out, "{HELP}")?,
             Typed::Quit => return Ok(Next::End),
@@ -217,17 +216,17 @@ impl Chat {
         Ok(Next::Turn)
     }
 
-    /// Forgets the files that wait for the next turn; without any, the last turn.
+    /// Removes the files for the next turn if there are any, else the last turn.
     fn undo(&mut self) -> Result<()> {
-        let forgotten = if !self.shown.is_empty() {
+        let removed = if !self.shown.is_empty() {
             self.shown.clear();
-            "what was to be shown".to_owned()
+            "the files for the next turn".to_owned()
         } else if let Some(turn) = self.session.undo()? {
             format!("{}; {} stays", said(&turn.parts), turn.picture)
         } else {
-            bail!("/undo: nothing was said yet")
+            bail!("/undo: there is no turn yet")
         };
-        writeln!(std::io::stdout(), "forgotten: {forgotten}")?;
+        writeln!(std::io::stdout(), "removed: {removed}")?;
         Ok(())
     }
 
@@ -241,7 +240,7 @@ impl Chat {
         Ok(())
     }
 
-    /// One turn: the LLM answers, the answer paints, the picture and the session are written.
+    /// One turn: generates an image from the LLM's answer, and writes it and the session file.
     fn turn(&mut self, words: Option<String>) -> Result<()> {
         let mut parts = self.shown.clone();
         parts.extend(words.map(PartSpec::Text));
@@ -259,9 +258,9 @@ impl Chat {
         });
         let (job, (painted, seconds)) = match painted {
             Err(error) => match error.downcast_ref().map(Error::root) {
-                Some(Error::Cancelled) => bail!("stopped; this turn is forgotten"),
+                Some(Error::Cancelled) => bail!("stopped; this turn is discarded"),
                 Some(Error::Modality { .. }) => {
-                    // Shown again it would be refused again.
+                    // The next turn would fail in the same way.
                     self.shown.clear();
                     return Err(error);
                 }
@@ -282,7 +281,7 @@ impl Chat {
             .push(record, job.request().prompt.parts.clone())
     }
 
-    /// The first `chat-NNN.png` that is free, so that no picture is lost.
+    /// The first `chat-NNN.png` that does not exist, so that no image is overwritten.
     fn next_output(&self) -> Result<Output> {
         let name = self.session.stem();
         let paths = (self.session.turns().len() + 1..)

@@ -1,8 +1,9 @@
-//! `x2i convert`: a Hugging Face style folder becomes `model.json` and GGUF files.
+//! `x2i convert`: converts a Hugging Face style folder to `model.json` and GGUF files.
 //!
-//! A part of one tensor is in memory at a time, and files are read rather than mapped, so that a
-//! model of any size takes little. The new folder is made beside its place, opened again and
-//! compared, then renamed: what is there is whole. Left out: downloading, and merging LoRAs.
+//! Only a slice of one tensor is in memory at a time, and files are read instead of mapped, so that a
+//! model of any size takes little memory. The new folder is written under a temporary name, read back
+//! and compared, then renamed, so that the destination is always complete. Not here: downloads, and
+//! merging LoRAs.
 
 pub(crate) mod plan;
 mod rule;
@@ -34,13 +35,13 @@ use x2i_engine::models::{Access, FolderSource};
 /// Runs `x2i convert`.
 ///
 /// # Errors
-/// When the source is incomplete or broken, the destination can't be written, or what was written
-/// does not read back as the same model.
+/// When the source is incomplete or broken, the destination can't be written, or the result does not
+/// read back as the same model.
 pub fn run(args: &ConvertArgs) -> Result<()> {
     convert(args, Interrupt::listen()?)
 }
 
-/// The same, within a command that listens for Ctrl-C itself.
+/// The same for a command that already listens for Ctrl-C.
 pub(crate) fn convert(args: &ConvertArgs, interrupt: Interrupt) -> Result<()> {
     let source = FolderSource::open(&args.source)?.with_access(Access::Read);
     let mut config = pollster::block_on(model::read_config(&source))?;
@@ -73,7 +74,8 @@ pub(crate) fn convert(args: &ConvertArgs, interrupt: Interrupt) -> Result<()> {
     Ok(())
 }
 
-/// The destination is free, or a model folder that may be replaced; never a part of the source.
+/// Checks that the destination is free or a model folder that may be replaced, and outside of the
+/// source.
 fn check_destination(args: &ConvertArgs) -> Result<()> {
     let (source, destination) = (&args.source, &args.destination);
     let parent = folder_of(destination);
@@ -89,7 +91,7 @@ fn check_destination(args: &ConvertArgs) -> Result<()> {
         .with_context(|| source.display().to_string())?;
     if full.starts_with(&full_source) || full_source.starts_with(&full) {
         bail!(
-            "{shown}: must lie outside of the source {}",
+            "{shown}: must be outside of the source {}",
             source.display()
         );
     }
@@ -97,20 +99,22 @@ fn check_destination(args: &ConvertArgs) -> Result<()> {
         return Ok(());
     }
     if !args.force {
-        bail!("{shown}: is already there; replace it with --force");
+        bail!("{shown}: exists; replace it with --force");
     }
     let empty = destination.is_dir()
         && fs::read_dir(destination).is_ok_and(|mut entries| entries.next().is_none());
     if !empty && !destination.join("model.json").is_file() {
-        bail!("{shown}: is no model folder (it has no model.json), so --force does not replace it");
+        bail!(
+            "{shown}: is not a model folder (it has no model.json), so --force does not replace it"
+        );
     }
     Ok(())
 }
 
-/// Renames the finished folder, and removes what was there only then.
+/// Renames the finished folder to the destination, and only then removes an old one.
 fn put_in_place(folder: tempfile::TempDir, args: &ConvertArgs) -> Result<()> {
     let destination = &args.destination;
-    let failed = || format!("{}: can't be put in place", destination.display());
+    let failed = || format!("{}: can't be written", destination.display());
     let old = destination.with_extension("x2i-old");
     let replaces = destination.exists();
     if replaces {
@@ -138,7 +142,7 @@ struct Converter<'a> {
 }
 
 impl Converter<'_> {
-    /// Writes all files and puts them into the config.
+    /// Writes all files and records them in the config.
     fn convert(&self, config: &mut ModelConfig) -> Result<()> {
         let mut files = BTreeMap::new();
         let mut align_config = None;
@@ -171,7 +175,7 @@ impl Converter<'_> {
         Ok(())
     }
 
-    /// Writes one part, tensor by tensor.
+    /// Writes one component, tensor by tensor.
     fn write_part(&self, file: &str, part: &Part, model: &str) -> Result<FileRecord> {
         let Part {
             component,
@@ -204,7 +208,7 @@ impl Converter<'_> {
             let (count, size) = (tensors.len(), human_bytes(record.bytes));
             let ignored = match weights.ignored().len() {
                 0 => String::new(),
-                n => format!(", {n} tensors of other parts left out"),
+                n => format!(", {n} tensors of other components ignored"),
             };
             writeln!(
                 io::stderr(),
@@ -240,7 +244,7 @@ impl Converter<'_> {
     }
 }
 
-/// Opens what was written and compares names, shapes and configs with the source.
+/// Opens the new folder and compares names, shapes and configs with the source.
 fn verify(source: &FolderSource, folder: &Path, config: &ModelConfig) -> Result<()> {
     let written = FolderSource::open(folder)?;
     let read = pollster::block_on(model::read_config(&written))?;
@@ -269,7 +273,7 @@ fn verify(source: &FolderSource, folder: &Path, config: &ModelConfig) -> Result<
     Ok(())
 }
 
-/// Counts and hashes what goes through.
+/// Counts and hashes the bytes that pass through.
 struct HashingWriter<W> {
     out: W,
     hasher: Sha256,

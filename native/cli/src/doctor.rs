@@ -1,5 +1,5 @@
-//! `x2i doctor`: this machine's devices, what they can do, what a model folder holds, and whether
-//! it fits.
+//! `x2i doctor`: lists this machine's devices and their features, checks a model folder, and tells
+//! which devices can run it.
 
 mod need;
 
@@ -18,7 +18,7 @@ use x2i_engine::device::{self, DeviceEntry, DeviceKind, GpuFacts};
 use x2i_engine::host::{self, human_bytes};
 use x2i_engine::models::{EmbeddedSource, ModelFiles};
 
-/// Memory beside the weights: activations of a small picture, the program, the driver.
+/// Bytes needed in addition to the weights: activations of a small image, the program, the driver.
 const WORKING_MEMORY: u64 = 256 << 20;
 
 /// Whether a device can run a model.
@@ -67,8 +67,8 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
     std::io::stdout().write_all(text.as_bytes())?;
     match need.as_ref().map_or(0, |need| need.problems.len()) {
         0 => Ok(()),
-        1 => bail!("--model: the folder is not whole, see what is missing"),
-        n => bail!("--model: the folder is not whole, see the {n} things that are missing"),
+        1 => bail!("--model: 1 file or component is missing or broken, see above"),
+        n => bail!("--model: {n} files or components are missing or broken, see above"),
     }
 }
 
@@ -81,7 +81,7 @@ fn verdict(entry: &DeviceEntry, need: &Need) -> Verdict {
     if !need.problems.is_empty() {
         return Verdict {
             can_run: false,
-            why: "something is missing".into(),
+            why: "the model is incomplete".into(),
         };
     }
     let no = |why: String| Verdict {
@@ -111,7 +111,7 @@ fn verdict(entry: &DeviceEntry, need: &Need) -> Verdict {
         )),
         _ if entry.software => yes("slowly: it is emulated on the CPU"),
         (true, Some(_)) => yes(""),
-        _ => yes("if it has the memory, which its driver does not tell"),
+        _ => yes("if it has the memory, which its driver does not report"),
     }
 }
 

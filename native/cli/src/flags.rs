@@ -1,4 +1,4 @@
-//! The command line: every flag, its help, and nothing of what it does.
+//! The command line: all flags and their help texts. Not here: what the flags do.
 
 mod adapters;
 mod bench;
@@ -26,7 +26,7 @@ pub use engine::EngineArgs;
 pub use gallery::{GalleryArgs, TaskChoice};
 pub use parts::{Given, PartArgs};
 
-/// Anything you can show, say or write becomes a picture.
+/// Generate images from text, images, videos and audio.
 #[derive(Debug, Parser)]
 #[command(name = "x2i", version, max_term_width = 100, propagate_version = true)]
 pub struct Cli {
@@ -38,17 +38,17 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Paint a picture from a prompt
+    /// Generate an image from a prompt
     Generate(GenerateArgs),
-    /// Talk with the model; every answer becomes a picture
+    /// Hold a conversation; every answer of the LLM becomes an image
     Chat(ChatArgs),
-    /// Do every task once, and show inputs and outputs on one page
+    /// Run every task once, and write one page with inputs and results
     Gallery(GalleryArgs),
-    /// Print the facts of a picture, a weight file or a model folder
+    /// Print the facts of an image, a weight file or a model folder
     Inspect(InspectArgs),
     /// List this machine's devices and what each can run
     Doctor(DoctorArgs),
-    /// Make a model folder (model.json and GGUF) of a Hugging Face style one
+    /// Convert a Hugging Face style folder to a model folder (model.json and GGUF)
     Convert(ConvertArgs),
     /// Measure speed and memory
     Bench(BenchArgs),
@@ -57,7 +57,7 @@ pub enum Command {
 /// `x2i generate`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The picture carries all that is needed to make it again: x2i generate --from out.png
+The PNG holds metadata that replays it: x2i generate --from out.png
 
 Examples:
   x2i generate \"a red apple on a blue background\" -o apple.png
@@ -67,17 +67,17 @@ Examples:
   echo \"ein roter Apfel\" | x2i generate - --num-images 4 --seed 7 -o apfel.png
 ")]
 pub struct GenerateArgs {
-    /// What the model is shown and told.
+    /// The parts of the prompt.
     #[command(flatten)]
     pub parts: PartArgs,
-    /// Frames a second that are looked at in a video, or that a folder of frames holds (default: the
-    /// model's, as X2I's scripts have it)
+    /// Frames per second that the LLM reads of a video; the rate of a folder of frames (default: the
+    /// model's)
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = frames_a_second)]
     pub video_fps: Option<f64>,
-    /// What stands beside the model and the prompt.
+    /// Adapters, the initial image and the control image.
     #[command(flatten)]
     pub adapters: AdapterArgs,
-    /// Steps of painting (default: the model's)
+    /// Number of steps (default: the model's)
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub steps: Option<usize>,
     /// How closely a guidance-distilled transformer follows the prompt (default: the model's)
@@ -86,43 +86,44 @@ pub struct GenerateArgs {
     /// Width and height in pixels, multiples of 16 (default: the model's)
     #[arg(long, value_name = "WxH", allow_hyphen_values = true)]
     pub size: Option<Size>,
-    /// Seed of the noise; the same seed gives the same picture (default: a random one, printed)
+    /// Seed of the noise; the same seed gives the same image (default: a random one, printed)
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub seed: Option<u64>,
-    /// Paint this many pictures with seeds N, N+1, ...
+    /// Generate this many images with seeds N, N+1, ...
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub num_images: Option<u32>,
-    /// Paint from the LLM's answer to the prompt (default: the model's choice)
+    /// Condition the image by the LLM's answer to the prompt (default: the model's choice)
     #[arg(long, overrides_with = "no_answer")]
     pub answer: bool,
-    /// Paint from the prompt itself
+    /// Condition the image by the prompt itself
     #[arg(long, overrides_with = "answer")]
     pub no_answer: bool,
-    /// The PNG to write, replacing an existing one (default: out.png); `{}` becomes the picture's
-    /// number, a folder gets SEED.png, `-` is standard output
+    /// The PNG to write; an existing one is replaced (default: out.png). `{}` becomes the number of the
+    /// image, a folder gets SEED.png, `-` is standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Repeat the picture in this PNG from its metadata; other flags change it
+    /// Replay the image in this PNG from its metadata; other flags change the request
     #[arg(long, value_name = "PNG")]
     pub from: Option<PathBuf>,
-    /// Paint one picture for each line {"prompt": .., "seed": N, "out": "name.png"} into the folder -o;
+    /// Generate one image for each line {"prompt": .., "seed": N, "out": "name.png"} into the folder -o;
     /// optional keys: images, videos, audios, answer, steps, guidance, size. Instead of prompt and
-    /// files, parts has them in order: [{"image": "a.png"}, {"text": ".."}, {"video": ..}, {"audio": ..}]
+    /// files, the key parts lists them in order:
+    /// [{"image": "a.png"}, {"text": ".."}, {"video": ..}, {"audio": ..}]
     #[arg(long, value_name = "JSONL", requires = "output", conflicts_with_all = parts::IDS, conflicts_with_all = ["from", "num_images"])]
     pub batch: Option<PathBuf>,
-    /// The model, and where it runs
+    /// The model and the device.
     #[command(flatten)]
     pub engine: EngineArgs,
     /// Print nothing but errors
     #[arg(long, short)]
     pub quiet: bool,
-    /// Print one JSON object a line on standard output: progress, then each picture
+    /// Print one JSON object per line on standard output: progress, then each image
     #[arg(long)]
     pub json: bool,
 }
 
 impl GenerateArgs {
-    /// Where the pictures go: `-o`, else `out.png`, but never onto the picture that is repeated.
+    /// The output: `-o`, else `out.png`, but never the replayed PNG.
     pub fn output(&self) -> &Path {
         let default = Path::new("out.png");
         match (&self.output, &self.from) {
@@ -134,7 +135,7 @@ impl GenerateArgs {
         }
     }
 
-    /// What `--answer` and `--no-answer` ask for.
+    /// The choice of `--answer` and `--no-answer`.
     pub fn conditioning(&self) -> Option<Conditioning> {
         match (self.answer, self.no_answer) {
             (true, _) => Some(Conditioning::Answer),
@@ -147,20 +148,20 @@ impl GenerateArgs {
 fn frames_a_second(text: &str) -> Result<f64, String> {
     let rate = text.parse().ok();
     rate.filter(|&rate| rate > 0.0 && rate <= 1000.0)
-        .ok_or_else(|| "expected a number above 0, at most 1000".into())
+        .ok_or_else(|| "expected a number above 0 and at most 1000".into())
 }
 
 /// `WxH`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
-    /// Pixels across.
+    /// Width in pixels.
     pub width: usize,
-    /// Pixels down.
+    /// Height in pixels.
     pub height: usize,
 }
 
 impl Size {
-    /// Width and height.
+    /// Width and height in pixels.
     pub fn sides(self) -> (usize, usize) {
         (self.width, self.height)
     }
@@ -179,12 +180,12 @@ impl FromStr for Size {
         let sides = text.split_once(['x', 'X', '×']);
         let sides =
             sides.and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
-        let (width, height) = sides.ok_or("expected WIDTHxHEIGHT in pixels, as 512x512")?;
+        let (width, height) = sides.ok_or("expected WIDTHxHEIGHT in pixels, such as 512x512")?;
         Ok(Self { width, height })
     }
 }
 
-/// Which parts of a model stay on the device.
+/// Which components of a model stay on the device.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 #[allow(missing_docs, reason = "described in the command's help")]
 pub enum MemoryChoice {
@@ -231,14 +232,14 @@ impl FromStr for ByteSize {
         bytes
             .filter(|bytes| *bytes > 0)
             .map(Self)
-            .ok_or_else(|| "expected a size, as 3GiB, 3G, 3000M or a number of bytes".into())
+            .ok_or_else(|| "expected a size, such as 3GiB, 3G, 3000M or a number of bytes".into())
     }
 }
 
 /// `x2i inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// A PNG, a weight file (GGUF, safetensors, PyTorch) or a model folder; `emoji` is the built-in one
+    /// A PNG, a weight file (GGUF, safetensors, PyTorch) or a model folder; `emoji` is the embedded model
     pub path: PathBuf,
     /// List every tensor
     #[arg(long)]
@@ -251,7 +252,7 @@ pub struct InspectArgs {
 /// `x2i doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// The model to check the devices for
+    /// A model: check it, and which devices can run it
     #[arg(long, value_name = "DIR|NAME")]
     pub model: Option<String>,
     /// Print JSON
@@ -266,33 +267,34 @@ SRC holds flux/ (diffusers: transformer, vae, scheduler), mllm/ (transformers) a
 AlignNet), or says in x2i.json where they are. DST gets model.json, encoder.gguf, align_net.gguf,
 flux.gguf, vae.gguf and tokenizer.json.
 
-How tensors are stored:
-  none   as they are, so that nothing is lost (64-bit floats become f32)
+Weight types:
+  none   as in the source (64-bit floats become f32)
   f32    all as f32
   f16    tensors of two and more axes as f16, vectors as f32
   q8_0   blocks of 32 numbers of 8 bits
   q4_0   blocks of 32 numbers of 4 bits
-  q4_k   blocks of 256 numbers of 4 bits, chosen with more care: slower to make, closer to the source
+  q4_k   blocks of 256 numbers of 4 bits: slower to make than q4_0, more exact
 
-The last three put the matrices of linear layers and token embeddings into ggml's blocks. Vectors
+The last three store the matrices of linear layers and token embeddings in ggml's blocks. Vectors
 (norms, biases) stay f32. These become f16, or stay bf16: FLUX's embedders (img_in, txt_in, time_in,
-vector_in, guidance_in) and final_layer, as in ComfyUI's GGUF files; the whole VAE; convolutions, the
-vision tower's patch_embed and T5's table of relative biases. Rows that 256 does not divide take
-q8_0 instead of q4_k, rows that 32 does not divide f16.
+vector_in, guidance_in) and final_layer, as in ComfyUI's GGUF files; the whole VAE; convolutions;
+the vision tower's patch_embed; T5's table of relative biases. A row length that is not a multiple
+of 256 takes q8_0 instead of q4_k; one that is not a multiple of 32 takes f16.
 
---override stores the tensors whose names a regular expression finds as another type, and comes
-after that rule: --override '^single_blocks\\..*modulation=q8_0'. x2i inspect --tensors lists names.
+--override stores the tensors whose names match a regular expression as another type. It is applied
+after these rules. x2i inspect --tensors lists names. Example:
+  --override '^single_blocks\\..*modulation=q8_0'
 ")]
 pub struct ConvertArgs {
     /// A Hugging Face style model folder
     pub source: PathBuf,
     /// The folder to make
     pub destination: PathBuf,
-    /// How tensors are stored
+    /// Weight type of the matrices
     #[arg(long, value_enum, default_value_t = Quantize::None)]
     pub quantize: Quantize,
-    /// Store tensors whose names match as f32, f16, bf16, q8_0, q4_0 or q4_k; may be given several
-    /// times, the last that matches counts
+    /// Store tensors with matching names as f32, f16, bf16, q8_0, q4_0 or q4_k; may be given several
+    /// times, the last match counts
     #[arg(long = "override", value_name = "REGEX=TYPE")]
     pub overrides: Vec<Override>,
     /// Replace an existing folder
@@ -306,11 +308,11 @@ pub struct ConvertArgs {
 /// `REGEX=TYPE`.
 #[derive(Debug, Clone)]
 pub struct Override {
-    /// As it was given.
+    /// The text of the flag.
     pub text: String,
-    /// Searched in the names of tensors.
+    /// Matches names of tensors.
     pub names: Regex,
-    /// How these are stored.
+    /// The type of these tensors.
     pub stored: StoredType,
 }
 
@@ -320,7 +322,7 @@ impl FromStr for Override {
     fn from_str(text: &str) -> Result<Self, String> {
         let (names, stored) = text
             .rsplit_once('=')
-            .ok_or("expected REGEX=TYPE, as 'img_mlp=q8_0'")?;
+            .ok_or("expected REGEX=TYPE, such as 'img_mlp=q8_0'")?;
         let stored = match stored {
             "f32" => StoredType::F32,
             "f16" => StoredType::F16,
@@ -330,12 +332,12 @@ impl FromStr for Override {
             "q4_k" => StoredType::Q4K,
             other => {
                 return Err(format!(
-                    "`{other}` is none of f32, f16, bf16, q8_0, q4_0 and q4_k"
+                    "`{other}` is not f32, f16, bf16, q8_0, q4_0 or q4_k"
                 ));
             }
         };
         let names = Regex::new(names)
-            .map_err(|_| format!("`{names}` is no regular expression; a literal dot is \\."))?;
+            .map_err(|_| format!("`{names}` is not a regular expression; a literal dot is \\."))?;
         Ok(Self {
             text: text.to_owned(),
             names,
@@ -344,7 +346,7 @@ impl FromStr for Override {
     }
 }
 
-/// How `convert` stores tensors.
+/// The values of `--quantize`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[allow(missing_docs, reason = "described in the command's help")]
 pub enum Quantize {

@@ -1,6 +1,6 @@
-//! `x2i gallery`: every task once, on one page, inputs and outputs side by side.
+//! `x2i gallery`: runs every task once and writes one page with inputs and results.
 //!
-//! What the model can't read is on the page too, with the models that can.
+//! A task whose input the model can't read is on the page too, with the names of models that can.
 
 mod page;
 mod samples;
@@ -25,8 +25,8 @@ use crate::words::one_line;
 /// Runs `x2i gallery`.
 ///
 /// # Errors
-/// Errors from flags, files, the model or the device; [`Error::Cancelled`] on Ctrl-C. When a task
-/// failed, after the page is written.
+/// Errors from flags, files, the model or the device; [`Error::Cancelled`] on Ctrl-C; an error after
+/// the page is written when a task failed.
 pub fn run(args: &GalleryArgs) -> Result<()> {
     let terminal = (Display::choose(args.quiet, false), Interrupt::listen()?);
     let model = painter::model(&args.engine, &args.adapters, None)?;
@@ -63,7 +63,7 @@ pub fn run(args: &GalleryArgs) -> Result<()> {
     }
 }
 
-/// What every task asks for, but for its prompt.
+/// The specification of every task, without its prompt.
 fn every_task(args: &GalleryArgs) -> Result<JobSpec> {
     let settings = Settings {
         size: args.size.map(Size::sides),
@@ -78,7 +78,7 @@ fn every_task(args: &GalleryArgs) -> Result<JobSpec> {
     spec::with_images(&args.adapters, spec)
 }
 
-/// One task, whatever becomes of it; an error only when nothing else can follow.
+/// Runs one task. Returns its outcome, or an error when the other tasks can't run either.
 fn perform(
     scene: &Scene,
     every: &JobSpec,
@@ -112,7 +112,7 @@ fn perform(
     }
 }
 
-/// A line a task, and where the page is.
+/// Prints one line per task, and the path of the page.
 fn tell(path: &Path, cards: &[Card]) -> Result<()> {
     let mut out = std::io::stdout();
     for card in cards {

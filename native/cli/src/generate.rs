@@ -1,4 +1,4 @@
-//! `x2i generate`: plan, load, paint, write.
+//! `x2i generate`: plans the jobs, loads the model, generates and writes the images.
 
 use anyhow::Result;
 use x2i_engine::Record;

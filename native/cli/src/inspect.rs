@@ -1,4 +1,4 @@
-//! `x2i inspect`: the facts of a picture, a weight file or a model folder.
+//! `x2i inspect`: prints the facts of an image, a weight file or a model folder.
 
 use std::fmt::Write as _;
 use std::io::{BufReader, Read, Write};
@@ -19,13 +19,13 @@ use x2i_engine::files::io_error;
 use x2i_engine::host::human_bytes;
 use x2i_engine::models::{EMBEDDED_NAME, EmbeddedSource, FolderSource, MappedFile, ModelFiles};
 
-/// Tensors that are shown without `--tensors`.
+/// The number of tensors that are listed without `--tensors`.
 const LARGEST: usize = 5;
 
 /// Runs `x2i inspect`.
 ///
 /// # Errors
-/// When the path is not there or is nothing that we know.
+/// When the path does not exist or is none of these.
 pub fn run(args: &InspectArgs) -> Result<()> {
     let path = &args.path;
     let text = if path.is_dir() {
@@ -71,11 +71,11 @@ fn inspect_png(path: &Path, json: bool) -> Result<String> {
     let mut text = format!("{name}: PNG, {width}x{height}, {color}\n");
     match metadata {
         None => text.push_str(
-            "  has no x2i metadata: x2i did not make it, or another program dropped it\n",
+            "  has no x2i metadata: x2i did not generate it, or another program removed it\n",
         ),
         Some(metadata) => {
             text.push_str(&columns(&metadata_rows(&metadata)));
-            let _ = writeln!(text, "repeat it with: x2i generate --from {name}");
+            let _ = writeln!(text, "replay it with: x2i generate --from {name}");
         }
     }
     Ok(text)
@@ -91,7 +91,7 @@ fn metadata_rows(metadata: &Metadata) -> Vec<Vec<String>> {
             }
             PartRecord::Video { file, sha256, fps } => row([
                 "video",
-                &format!("{file} (sha256 {sha256}), {fps} frames a second"),
+                &format!("{file} (sha256 {sha256}), {fps} frames per second"),
             ]),
             PartRecord::Audio { file, sha256 } => {
                 row(["audio", &format!("{file} (sha256 {sha256})")])
@@ -106,7 +106,7 @@ fn metadata_rows(metadata: &Metadata) -> Vec<Vec<String>> {
         Conditioning::Answer => "the LLM's answer",
     };
     rows.extend([
-        row(["painted from", conditioning]),
+        row(["conditioning", conditioning]),
         row(["seed", &metadata.seed.to_string()]),
         row(["size", &format!("{}x{}", metadata.width, metadata.height)]),
         row([
@@ -242,7 +242,7 @@ fn inspect_model(model: &ModelFiles, json: bool) -> Result<String> {
         row([
             "defaults",
             &format!(
-                "{}x{}, {} steps, guidance {}, painted from the {}",
+                "{}x{}, {} steps, guidance {}, conditioned by the {}",
                 defaults.width,
                 defaults.height,
                 defaults.steps,
@@ -264,12 +264,12 @@ fn inspect_model(model: &ModelFiles, json: bool) -> Result<String> {
     Ok(text)
 }
 
-/// Every recorded file and whether it is what `model.json` says.
+/// Compares every recorded file with `model.json`.
 fn file_states(model: &ModelFiles, config: &ModelConfig) -> Result<Vec<(String, String)>> {
     let state = |file: &String| -> Result<String> {
         let record = &config.files[file];
         let ModelFiles::Folder(folder) = model else {
-            return Ok(format!("{}, built in", human_bytes(record.bytes)));
+            return Ok(format!("{}, embedded", human_bytes(record.bytes)));
         };
         let path = folder.path(file);
         Ok(match path.metadata() {
@@ -299,7 +299,7 @@ pub fn millions(parameters: u64) -> String {
     }
 }
 
-/// A value that fits on a line.
+/// Shortens a value to one line.
 fn short(value: &str) -> String {
     const LENGTH: usize = 72;
     let line: String = value

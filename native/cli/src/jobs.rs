@@ -1,4 +1,4 @@
-//! From flags, a batch file or a record to jobs, complete and checked before a weight is read.
+//! Makes jobs from flags, a batch file or an image's metadata; all are checked before weights are read.
 
 mod batch;
 mod line;
@@ -14,7 +14,7 @@ use crate::flags::GenerateArgs;
 /// The jobs of `x2i generate`.
 ///
 /// # Errors
-/// Names the flag, the file or the line that can't be used.
+/// For a flag, a file or a line that can't be used; the message names it.
 pub fn plan(args: &GenerateArgs, model: &Model, record: Option<&Record>) -> Result<Vec<Job>> {
     let jobs = match &args.batch {
         Some(batch) => {
@@ -24,14 +24,14 @@ pub fn plan(args: &GenerateArgs, model: &Model, record: Option<&Record>) -> Resu
         None => with_seeds(args, model, record)?,
     };
     if args.json && jobs.iter().any(|job| *job.output() == Output::Stdout) {
-        bail!("-o: the picture and --json can't both go to standard output");
+        bail!("-o: the image and --json can't both go to standard output");
     }
     let mut outputs = jobs.iter().map(Job::output);
     outputs.try_for_each(Output::check).context("-o")?;
     Ok(jobs)
 }
 
-/// One job, painted with as many seeds as `--num-images` asks for.
+/// One job for each seed of `--num-images`.
 fn with_seeds(args: &GenerateArgs, model: &Model, record: Option<&Record>) -> Result<Vec<Job>> {
     let recorded = record.map_or_else(JobSpec::default, Record::job);
     let job = spec::of_flags(args, recorded)?.job(model)?;

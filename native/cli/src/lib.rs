@@ -1,4 +1,4 @@
-//! The x2i program: flags, the terminal, and every command, over the engine.
+//! The x2i program: flags, terminal output and all commands, on top of the engine.
 
 pub mod bench;
 pub mod chat;

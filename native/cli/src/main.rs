@@ -1,4 +1,4 @@
-//! The x2i program: reads the command line, runs it, and matches the error once.
+//! The x2i program: parses the command line, runs the command and prints its error.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -36,8 +36,8 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Keeps Mesa's device-select layer out of Vulkan's way: without a desktop it writes errors of its
-/// own to stderr, and it only reorders devices, which we do ourselves. Whoever asks for it has it.
+/// Disables Mesa's device-select layer, unless the user has configured it: without a desktop it
+/// prints errors to stderr. The layer only sorts devices, which x2i does itself.
 fn silence_device_select() {
     let asked_for = ["NODEVICE_SELECT", "MESA_VK_DEVICE_SELECT", "DRI_PRIME"];
     if cfg!(target_os = "linux")
@@ -45,7 +45,7 @@ fn silence_device_select() {
             .iter()
             .all(|name| std::env::var_os(name).is_none())
     {
-        // SAFETY: the program begins; there is no other thread yet.
+        // SAFETY: no other thread has been started yet.
         unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
     }
 }

@@ -1,5 +1,5 @@
-//! What every command that paints begins with: a model with its adapters, a device, and the engine
-//! on it with the terminal that shows how far it is.
+//! Opens the model, the device and the engine for every command that generates images, and shows
+//! progress on the terminal.
 
 use anyhow::{Context, Result};
 use x2i_core::InputBits;
@@ -14,11 +14,11 @@ use crate::flags::{AdapterArgs, ByteSize, EngineArgs, MemoryChoice};
 use crate::jobs::spec;
 use crate::terminal::{Display, Interrupt, Reporter, Seconds};
 
-/// The model that the flags name, else the record's, with its adapters.
+/// The model of the flags, else the recorded one, with its adapters.
 ///
 /// # Errors
-/// When there is none, or a file of it or of an adapter is broken; when it is not the model that the
-/// record names.
+/// When there is no such model, when a file of it or of an adapter is broken, or when it is not the
+/// recorded model.
 pub fn model(engine: &EngineArgs, args: &AdapterArgs, record: Option<&Record>) -> Result<Model> {
     let recorded = record.map(|record| record.metadata().model.place.as_str());
     let files = ModelFiles::find(engine.model.as_deref().or(recorded))?;
@@ -30,10 +30,10 @@ pub fn model(engine: &EngineArgs, args: &AdapterArgs, record: Option<&Record>) -
     Ok(model.with_adapters(&spec::adapters(args, recorded))?)
 }
 
-/// The device that the flags name; for a record its own, where that is there.
+/// The device of the flags, else the recorded one if this machine has it.
 ///
 /// # Errors
-/// When it is not there or can't be opened.
+/// When there is no such device or it can't be opened.
 pub fn device(args: &EngineArgs, record: Option<&Record>) -> Result<OpenDevice> {
     let (None, Some(record)) = (args.device, record) else {
         return Ok(device::acquire(args.device.unwrap_or_default())?);
@@ -59,21 +59,21 @@ fn options(args: &EngineArgs, record: Option<&Record>) -> EngineOptions {
     }
 }
 
-/// A model on a device, and the terminal that shows how far an image is.
+/// An engine that shows its progress on the terminal.
 pub struct Painter {
     /// The engine.
     pub engine: Engine,
-    /// The terminal.
+    /// Shows progress.
     pub reporter: Reporter,
-    /// How it tells.
+    /// The kind of output.
     pub display: Display,
 }
 
 impl Painter {
-    /// Loads a model for these jobs, the first of which is painted next.
+    /// Loads a model for these jobs; the first of them runs next.
     ///
     /// # Errors
-    /// As [`Engine::open`], and before the loading for a job that memory can't hold.
+    /// As [`Engine::open`]; before loading, for a job that does not fit into memory.
     pub fn open(
         args: &EngineArgs,
         model: Model,
@@ -102,7 +102,7 @@ impl Painter {
         })
     }
 
-    /// Paints a job, the `number`-th of `count`, and writes the image to its output.
+    /// Runs a job, the `number`-th of `count`, and writes the image to its output.
     ///
     /// # Errors
     /// As [`Engine::paint`], and when the image can't be written.

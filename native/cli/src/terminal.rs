@@ -1,4 +1,4 @@
-//! The terminal: progress, Ctrl-C, warnings, and lines for people and scripts.
+//! Terminal output: progress, warnings and results for people and scripts; and Ctrl-C.
 
 mod display;
 mod interrupt;

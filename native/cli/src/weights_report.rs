@@ -1,4 +1,4 @@
-//! What weight files hold and what they need once loaded: for `inspect` and `doctor`.
+//! The content of weight files and the memory that they need: for `inspect` and `doctor`.
 
 use std::collections::BTreeMap;
 
@@ -12,22 +12,22 @@ use x2i_core::{ModelConfig, Result};
 pub struct FileReport {
     /// Its format.
     pub format: &'static str,
-    /// Tensors.
+    /// The number of tensors.
     pub tensors: usize,
-    /// Numbers in all tensors.
+    /// The count of numbers in all tensors.
     pub parameters: u64,
     /// Bytes of all tensors.
     pub bytes: u64,
     /// Tensors and bytes of each type.
     pub types: BTreeMap<String, TypeReport>,
-    /// Key-value pairs of the header that are text or numbers.
+    /// Key-value pairs of the header, as text.
     pub metadata: BTreeMap<String, String>,
 }
 
 /// The tensors of one type.
 #[derive(Debug, Default, Serialize)]
 pub struct TypeReport {
-    /// How many.
+    /// The number of tensors.
     pub tensors: usize,
     /// Their bytes.
     pub bytes: u64,
@@ -101,29 +101,29 @@ pub fn tensors(file: &WeightFile) -> Vec<TensorReport> {
     tensors
 }
 
-/// One part of a model.
+/// One component of a model.
 #[derive(Debug, Serialize)]
 pub struct PartReport {
     /// `encoder`, `align_net`, `flux` or `vae`.
     pub part: &'static str,
-    /// Its architecture and sizes in words; none where its config is not known.
+    /// Its architecture and sizes as text; empty when its config is unknown.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub what: String,
     /// Its weight files.
     pub files: Vec<String>,
-    /// Numbers in all tensors.
+    /// The count of numbers in all tensors.
     pub parameters: u64,
     /// Bytes of its tensors in the files.
     pub bytes: u64,
-    /// Bytes once loaded on the CPU.
+    /// Bytes when loaded on the CPU.
     pub on_cpu: u64,
-    /// Bytes once loaded on a GPU.
+    /// Bytes when loaded on a GPU.
     pub on_gpu: u64,
-    /// The largest tensor on a GPU in bytes.
+    /// Bytes of the largest tensor on a GPU.
     pub largest: u64,
 }
 
-/// What each part of a model holds.
+/// Reports on all components of a model.
 ///
 /// # Errors
 /// As [`model::open_weights`].
@@ -142,7 +142,7 @@ pub fn parts(source: &dyn ModelSource, config: &ModelConfig) -> Result<Vec<PartR
     Ok(reports)
 }
 
-/// The parts of a model with their weight files, in the order of work.
+/// The components of a model with their weight files, in the order of their work.
 pub fn components(config: &ModelConfig) -> [(&'static str, Component, &[String]); 4] {
     [
         (
@@ -156,7 +156,7 @@ pub fn components(config: &ModelConfig) -> [(&'static str, Component, &[String])
     ]
 }
 
-/// What one part holds; `what` is its architecture in words.
+/// The report on one component; `what` describes its architecture.
 pub fn part_report(
     part: &'static str,
     what: String,
@@ -181,7 +181,7 @@ pub fn part_report(
         let elements = shape.iter().map(|&size| size as u64).product::<u64>();
         report.parameters += elements;
         report.bytes += stored.byte_len(&shape).unwrap_or(0);
-        // Painting needs no VAE encoder.
+        // Only initial images need the VAE's encoder.
         if component == Component::Vae && name.starts_with("encoder.") {
             continue;
         }
@@ -193,7 +193,7 @@ pub fn part_report(
     report
 }
 
-/// A part's architecture and sizes in words.
+/// A component's architecture and sizes as text.
 pub fn describe(config: &ModelConfig, component: Component) -> String {
     match component {
         Component::Qwen2_5Vl | Component::InternVl2_5 | Component::MiniCpmO => {

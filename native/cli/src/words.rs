@@ -1,4 +1,4 @@
-//! What this program calls the fields of a job: its flags. The only place that knows both.
+//! Translates the fields of errors to flags. This is the only place that knows both.
 
 use x2i_core::{Error, Field};
 
@@ -29,7 +29,7 @@ pub fn word(field: Field) -> &'static str {
     }
 }
 
-/// How a field mends an error, as the end of its sentence.
+/// The advice that a field's remedy adds to a message.
 fn remedy(field: Field) -> String {
     let word = word(field);
     match field {
@@ -40,7 +40,7 @@ fn remedy(field: Field) -> String {
     }
 }
 
-/// An error of the library in the words of this program.
+/// The message of a library error, with flags instead of fields.
 pub fn sentence(error: &Error) -> String {
     match error {
         Error::Request { field, reason } => format!("{}: {reason}", word(*field)),
@@ -50,8 +50,8 @@ pub fn sentence(error: &Error) -> String {
     }
 }
 
-/// The chain of causes on one line, in this program's words; a cause that the message above it
-/// already quotes is left out.
+/// The chain of causes on one line, with flags instead of fields. A cause that the message before it
+/// already quotes is not repeated.
 pub fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {
@@ -64,10 +64,10 @@ pub fn one_line(error: &anyhow::Error) -> String {
             line.push_str(&cause);
         }
         if known.is_some() {
-            break; // its sentence has its causes
+            break; // `sentence` includes the causes
         }
     }
-    // Line ends of a parser's or a driver's message, and whatever a file name may hold.
+    // Messages of parsers and drivers have line ends; file names may have any control character.
     line.split(|c: char| c.is_control())
         .filter(|part| !part.is_empty())
         .collect::<Vec<_>>()
@@ -112,10 +112,11 @@ mod tests {
             sentence(&error.mended_by(Field::ControlWeights)),
             "--control: needs LightControl's weights; give them with --control-weights"
         );
-        let mistaken = Error::image("a.wav", "is a sound, not a picture").mended_by(Field::Audio);
+        let mistaken =
+            Error::image("a.wav", "is an audio file, not an image").mended_by(Field::Audio);
         assert_eq!(
             sentence(&mistaken.at(Field::Image)),
-            "--image: a.wav: is a sound, not a picture; give it with --audio"
+            "--image: a.wav: is an audio file, not an image; give it with --audio"
         );
     }
 }

@@ -31,7 +31,7 @@ fn write_weights(program: &Program, name: &str, tensors: &[(&str, &[usize])]) {
 fn hidden_size() -> usize {
     let config = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/../../../tests/goldens/pipeline_tiny/flux/transformer/config.json"
+        "/../../tests/goldens/pipeline_tiny/flux/transformer/config.json"
     );
     let config = fs::read(config).expect("the tiny transformer's config");
     let config: serde_json::Value = serde_json::from_slice(&config).expect("JSON");
@@ -222,7 +222,7 @@ fn strengths_and_pictures_to_begin_with_that_can_not_be() {
     fs::write(program.path("in.txt"), "hello, world").unwrap();
     program
         .generate(&["x", "--init", "in.txt"])
-        .refused(&["--init", "in.txt", "not a picture"]);
+        .refused(&["--init", "in.txt", "not an image"]);
     assert_eq!(program.files(), [""; 0]);
 }
 
@@ -230,7 +230,7 @@ fn strengths_and_pictures_to_begin_with_that_can_not_be() {
 fn write_control(program: &Program, name: &str, nets: usize) {
     let shapes = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/../../../tests/goldens/lightcontrol_tiny/state_dict_shapes.json"
+        "/../../tests/goldens/lightcontrol_tiny/state_dict_shapes.json"
     );
     let shapes = fs::read(shapes).expect("the reference's shapes");
     let shapes: BTreeMap<String, Vec<usize>> = serde_json::from_slice(&shapes).expect("JSON");

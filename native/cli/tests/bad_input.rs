@@ -180,7 +180,7 @@ fn input_pictures_that_are_none_or_have_no_use() {
     fs::write(program.path("in-cut.png"), &whole[..whole.len() / 2]).unwrap();
     write_png(&program.path("in-wide.png"), 100_000, 1);
     for (file, words) in [
-        ("in.txt", &["--image", "in.txt", "not a picture"][..]),
+        ("in.txt", &["--image", "in.txt", "not an image"][..]),
         ("in-empty.png", &["--image", "in-empty.png"]),
         ("in-cut.png", &["--image", "in-cut.png"]),
         ("in-none.png", &["--image", "in-none.png", "not found"]),

@@ -143,7 +143,7 @@ fn a_script_stops_at_the_first_line_that_fails() {
     fs::write(program.path("in.json"), "{}").unwrap();
     program
         .chat(&["--session", "in.json"], "a cat\n")
-        .refused(&["in.json", "no conversation"]);
+        .refused(&["in.json", "not a session file"]);
     assert_eq!(program.files(), [] as [&str; 0]);
 }
 
@@ -192,7 +192,7 @@ mod terminal {
         session.send("/help\r").unwrap();
         sees(&mut session, "/undo");
         session.send("/save talk.json\r").unwrap();
-        sees(&mut session, "kept in talk.json");
+        sees(&mut session, "saved to talk.json");
         session.send("/quit\r").unwrap();
         sees_end(session);
         assert_eq!(program.files(), ["chat-001.png", "talk.json"]);

@@ -337,7 +337,7 @@ fn pictures_weights_and_models_are_inspected() {
     write_png(&program.path("in.png"), 3, 4);
     let goldens = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/../../../tests/goldens/pipeline_tiny"
+        "/../../tests/goldens/pipeline_tiny"
     );
     let safetensors = format!("{goldens}/flux/vae/diffusion_pytorch_model.safetensors");
     let pickle = format!("{goldens}/proj/diffusion_pytorch_model.bin");

@@ -153,7 +153,7 @@ const MOST_MEMORY: u64 = 160 << 20;
 #[cfg(target_os = "linux")]
 fn the_memory_it_takes_does_not_depend_on_the_model() {
     let program = Program::new();
-    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/goldens");
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens");
     let goldens = goldens.canonicalize().unwrap();
     let (large, flux) = (program.path("in-large"), program.path("in-large/flux"));
     fs::create_dir_all(&flux).unwrap();

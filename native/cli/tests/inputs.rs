@@ -161,10 +161,7 @@ fn files_that_are_no_videos_or_sounds() {
             ["--video", "in-empty.mp4"],
             &["--video", "in-empty.mp4", "empty"],
         ),
-        (
-            ["--video", "in.png"],
-            &["in.png", "is a picture", "--image"],
-        ),
+        (["--video", "in.png"], &["in.png", "is an image", "--image"]),
         (
             ["--video", "in-none.mp4"],
             &["--video", "in-none.mp4", "not found"],
@@ -173,11 +170,11 @@ fn files_that_are_no_videos_or_sounds() {
             ["--video", "in-cut.gif"],
             &["--video", "in-cut.gif", "cut short"],
         ),
-        (["--audio", "in.txt"], &["--audio", "in.txt", "not a sound"]),
         (
-            ["--audio", "in.png"],
-            &["in.png", "is a picture", "--image"],
+            ["--audio", "in.txt"],
+            &["--audio", "in.txt", "not an audio file"],
         ),
+        (["--audio", "in.png"], &["in.png", "is an image", "--image"]),
         (
             ["--audio", "in-none.wav"],
             &["--audio", "in-none.wav", "not found"],

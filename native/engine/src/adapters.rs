@@ -1,4 +1,4 @@
-//! Adapters: LoRAs and LightControl's weights, opened and hashed before a weight of the model is
+//! Adapters: opens and hashes LoRAs and LightControl's weights before any weight of the model is
 //! read.
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::models::MappedFile;
 /// Which adapters a model is loaded with.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct AdapterSpec {
-    /// LoRAs of the transformer, all of which count.
+    /// LoRAs of the transformer; all are applied.
     pub loras: Vec<LoraSpec>,
     /// LightControl's weights, for jobs with a control image.
     pub control_weights: Option<NamedFile>,
@@ -24,11 +24,11 @@ pub struct AdapterSpec {
 pub struct LoraSpec {
     /// The file, in any of the usual namings.
     pub file: NamedFile,
-    /// How much it counts; 1 is what it was trained for.
+    /// The factor of its change to the matrices, finite; 1 is the scale of its training.
     pub scale: f32,
 }
 
-/// Opened adapters, and the records that repeat them.
+/// Opened adapters, and their records for the metadata.
 #[derive(Debug, Clone, Default)]
 pub struct Adapters {
     loras: Vec<(Arc<Lora>, LoraRecord)>,
@@ -40,8 +40,8 @@ impl Adapters {
     ///
     /// # Errors
     /// For a file that is missing or broken, or that is not the recorded one; attributed to
-    /// [`Field::Lora`], [`Field::ControlWeights`] or [`Field::Record`]. Whether they fit the model
-    /// is known when it is loaded.
+    /// [`Field::Lora`], [`Field::ControlWeights`] or [`Field::Record`]. Loading the model checks
+    /// whether they fit it.
     pub fn open(spec: &AdapterSpec) -> Result<Self> {
         let loras = spec.loras.iter().map(open_lora);
         let control = spec.control_weights.as_ref().map(open_control);
@@ -51,7 +51,7 @@ impl Adapters {
         })
     }
 
-    /// Load options with these adapters.
+    /// `options` with these adapters.
     pub(crate) fn added_to(&self, options: LoadOptions) -> LoadOptions {
         LoadOptions {
             loras: self.loras.iter().map(|(lora, _)| lora.clone()).collect(),
@@ -60,7 +60,7 @@ impl Adapters {
         }
     }
 
-    /// What a record says of the LoRAs.
+    /// The records of the LoRAs.
     pub fn lora_records(&self) -> Vec<LoraRecord> {
         self.loras
             .iter()
@@ -68,19 +68,19 @@ impl Adapters {
             .collect()
     }
 
-    /// LightControl's weights as a record names them.
+    /// The record of LightControl's weights.
     pub fn control_weights(&self) -> Option<&UsedFile> {
         self.control.as_ref().map(|(_, file)| file)
     }
 
-    /// What a user should know of them, a sentence each.
+    /// Warnings for the user, one sentence each.
     pub fn warnings(&self) -> Vec<String> {
         let partly = self.loras.iter().filter_map(|(lora, _)| {
             let count = lora.text_encoder_keys().len();
             (count > 0).then(|| {
                 format!(
                     "{}: {count} keys change the text encoders CLIP and T5, which X2I does not use; \
-                     they are left out",
+                     they are ignored",
                     lora.name()
                 )
             })

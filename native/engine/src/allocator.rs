@@ -1,19 +1,20 @@
-//! glibc's allocator, told to keep what a step frees.
+//! Settings of glibc's allocator: it keeps the memory that a step frees.
 //!
-//! Every step makes and drops tensors of tens of megabytes. As it comes, glibc gives them back to the
-//! system, and the next one is faulted in page by page: 7 % of a pass over the stack of
-//! docs/BENCHMARKS.md. Left out: other allocators; mimalloc was as fast and took 40 MB more.
+//! Every step makes and drops tensors of tens of megabytes. By default, glibc returns their memory to
+//! the system, and the next tensor costs a page fault per page: 7 % of a pass over the stack of
+//! docs/BENCHMARKS.md. Not here: other allocators; mimalloc was as fast and took 40 MB more.
 
-/// Bytes at the heap's end that are kept. Half of it was slower by some percent, twice as much no faster (`x2i bench
-/// stack --threads 1 --quantize q4_0` with MALLOC_TRIM_THRESHOLD_ in bytes).
+/// Free bytes at the heap's end that glibc keeps. Half of it was some percent slower, twice as much
+/// was not faster (`x2i bench stack --threads 1 --quantize q4_0` with MALLOC_TRIM_THRESHOLD_ in
+/// bytes).
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const KEPT: libc::c_int = 64 << 20;
 
-/// Bytes from which an allocation is a mapping of its own, which is never kept.
+/// Allocations of at least so many bytes become mappings of their own, which glibc never keeps.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const MAPPED: libc::c_int = 64 << 20;
 
-/// To be called first: it holds for what is allocated after it. Whoever sets glibc's own variables has those.
+/// Call this first: it affects later allocations only. glibc's own environment variables override it.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub fn keep_freed_memory() {
     for (variable, option, value) in [
@@ -27,6 +28,6 @@ pub fn keep_freed_memory() {
     }
 }
 
-/// Other systems' allocators have no such numbers.
+/// Other allocators have no such settings.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub fn keep_freed_memory() {}

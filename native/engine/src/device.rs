@@ -1,7 +1,7 @@
-//! Which devices this machine has, which one to take, and opening it.
+//! Devices: lists those of this machine, chooses one and opens it.
 //!
-//! burn's own default device panics where a GPU library is missing, so devices are listed first
-//! and opened by us. Not here: OpenGL adapters, which offer too few storage buffers.
+//! burn's default device panics where a GPU library is missing, so this module lists devices before
+//! it opens one. Not here: OpenGL, which offers too few storage buffers.
 
 mod acquire;
 mod choice;

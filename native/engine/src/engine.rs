@@ -1,4 +1,4 @@
-//! The engine: a model on a device, and what its images say about their making.
+//! The engine: a model on a device, which generates images with their metadata.
 
 use std::ops::ControlFlow;
 
@@ -11,19 +11,19 @@ use crate::job::{Job, check_memory};
 use crate::models::{Hashes, Model, ModelHashes};
 use crate::options::EngineOptions;
 
-/// What a caller hears while it waits. `Break` cancels within one block of the model.
+/// A callback for progress. `Break` cancels within one block of the model.
 ///
-/// One callback serves loading and painting; [`Progress`] says which phase it is.
+/// One callback serves loading and generating; [`Progress`] names the phase.
 pub trait OnProgress: FnMut(Progress) -> ControlFlow<()> {}
 
 impl<F: FnMut(Progress) -> ControlFlow<()>> OnProgress for F {}
 
-/// Hears nothing, and lets the work go on.
+/// A callback that ignores progress and never cancels.
 pub fn ignore_progress(_: Progress) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-/// A model on a device, ready to paint.
+/// A model on a device, ready to generate images.
 pub struct Engine {
     model: Model,
     device: OpenDevice,
@@ -32,17 +32,17 @@ pub struct Engine {
     pipeline: Pipeline,
 }
 
-/// A painted image.
+/// A generated image.
 #[derive(Debug, Clone)]
 pub struct Painted {
-    /// The image, RGB with 8 bits a channel.
+    /// The image: 8-bit RGB.
     pub image: Image,
-    /// The record of its making, which also holds the LLM's answer.
+    /// The metadata, with the LLM's answer if there is one.
     pub metadata: Metadata,
 }
 
 impl Painted {
-    /// The image as a PNG file with its record.
+    /// The image as a PNG file with its metadata.
     ///
     /// # Errors
     /// [`Error::Image`] when the image can't be encoded.
@@ -51,7 +51,7 @@ impl Painted {
     }
 }
 
-/// Numbers on the host, rows first.
+/// Numbers on the host, in row-major order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Array {
     /// The length of each axis.
@@ -76,12 +76,12 @@ pub struct Conditioned {
     pub txt: Array,
     /// In place of CLIP's pooled state: `[1, channels]`.
     pub vec: Array,
-    /// What the LLM answered, where its answer is the conditioning.
+    /// The LLM's answer, if it is the conditioning.
     pub answer: Option<String>,
 }
 
 impl Engine {
-    /// Reads a model to a device.
+    /// Loads a model onto a device.
     ///
     /// # Errors
     /// As [`Pipeline::load_with`]; [`Error::Device`] when the device fails; [`Error::Cancelled`]
@@ -125,7 +125,7 @@ impl Engine {
         &self.device
     }
 
-    /// Paints one image. The caller writes it to the job's output.
+    /// Generates one image. The caller writes it to the job's output.
     ///
     /// # Errors
     /// As [`Pipeline::generate`]; [`Error::Request`] for an image that memory can't hold;
@@ -142,8 +142,7 @@ impl Engine {
         })
     }
 
-    /// Encodes a job's prompt, and stops where the transformer would begin: for samplers outside of
-    /// x2i.
+    /// Encodes a job's prompt and stops before the transformer: for samplers outside of x2i.
     ///
     /// # Errors
     /// As [`paint`](Self::paint).
@@ -161,7 +160,7 @@ impl Engine {
         })
     }
 
-    /// The SHA-256 of the model's files. Waits where they are still being computed.
+    /// The SHA-256 of the model's files. Waits if they are still being computed.
     ///
     /// # Errors
     /// [`Error::Io`] when one could not be read.
@@ -169,7 +168,7 @@ impl Engine {
         self.hashes.get()
     }
 
-    /// The record of an image's making.
+    /// The metadata of an image.
     fn metadata(&mut self, job: &Job, painting: &Painting) -> Result<Metadata> {
         let model = ModelRecord {
             name: self.config().name.clone(),
@@ -192,7 +191,7 @@ impl Engine {
     }
 }
 
-/// The caller's callback as the pipeline's; a failed device stops the work too.
+/// The caller's callback as one for the pipeline; a failed device stops the work too.
 fn hear(
     device: &OpenDevice,
     on_progress: &mut impl OnProgress,

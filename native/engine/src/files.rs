@@ -1,4 +1,4 @@
-//! Files of this machine: opening them, and clear words for what the system refuses.
+//! Files on disk: opens and hashes them, and explains what the system refuses.
 
 mod hash;
 mod named;

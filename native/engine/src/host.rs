@@ -1,4 +1,5 @@
-//! Facts about this machine and process: memory, CPU, peak use. From `/proc`; unknown elsewhere.
+//! Facts about this machine and process: memory, CPU, peak use. They come from `/proc`; where there
+//! is none, they are unknown.
 
 use std::fs;
 
@@ -9,11 +10,11 @@ use serde::Serialize;
 pub struct Memory {
     /// All of it.
     pub total: u64,
-    /// What a new program can have without swapping.
+    /// The memory that a new program can use without swapping.
     pub available: u64,
 }
 
-/// The machine's memory.
+/// The machine's memory; `None` when it is unknown.
 pub fn memory() -> Option<Memory> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     Some(Memory {
@@ -22,7 +23,7 @@ pub fn memory() -> Option<Memory> {
     })
 }
 
-/// The most memory that this process has had resident, in bytes.
+/// The peak of this process's resident memory, in bytes.
 pub fn peak_memory() -> Option<u64> {
     kilobytes(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
 }
@@ -34,7 +35,7 @@ fn kilobytes(text: &str, name: &str) -> Option<u64> {
     Some(number * 1024)
 }
 
-/// CPU seconds that this process has used, all threads together.
+/// CPU seconds of this process, over all threads.
 pub fn cpu_seconds() -> Option<f64> {
     // Linux counts in USER_HZ, which is 100 on every architecture that Rust supports.
     const TICKS_PER_SECOND: f64 = 100.0;
@@ -44,15 +45,15 @@ pub fn cpu_seconds() -> Option<f64> {
     Some(ticks / TICKS_PER_SECOND)
 }
 
-/// What the CPU calls itself.
+/// The name of the CPU model.
 pub fn cpu_name() -> Option<String> {
     let text = fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = text.lines().find(|line| line.starts_with("model name"))?;
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// What a benchmark's numbers depend on: CPU, cores, instruction sets, memory, and how many threads
-/// of whatever programs wanted to run in the last minute.
+/// The facts that a benchmark's numbers depend on: CPU, cores, instruction sets, memory, and the
+/// load average of the last minute.
 pub fn facts() -> serde_json::Value {
     let load = fs::read_to_string("/proc/loadavg").ok();
     let load = load.and_then(|text| text.split(' ').next()?.parse::<f64>().ok());
@@ -66,12 +67,12 @@ pub fn facts() -> serde_json::Value {
     })
 }
 
-/// Threads that the runtime will use.
+/// The number of threads that the runtime will use.
 pub fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Instruction sets that matter for matrix products, and whether the CPU has them.
+/// Instruction sets for matrix products, and whether the CPU has them.
 pub fn cpu_features() -> Vec<(&'static str, bool)> {
     #[cfg(target_arch = "x86_64")]
     {
@@ -93,8 +94,8 @@ pub fn cpu_features() -> Vec<(&'static str, bool)> {
     }
 }
 
-/// The instruction set that burn-flex's matrix products take at run time: the best of those it was
-/// built for (`x86-v4` adds AVX-512).
+/// The instruction set that burn-flex's matrix products use at run time: the best of those that it
+/// was built for (`x86-v4` adds AVX-512).
 pub fn matmul_kernels() -> &'static str {
     let has = |name| cpu_features().contains(&(name, true));
     if has("avx512f") {
@@ -108,7 +109,7 @@ pub fn matmul_kernels() -> &'static str {
     }
 }
 
-/// Bytes for people: `1.5 GB` (decimal, as disks and model cards count).
+/// A number of bytes for people: `1.5 GB` (decimal units, as disks and model cards use them).
 pub fn human_bytes(bytes: u64) -> String {
     let units = ["B", "kB", "MB", "GB", "TB"];
     let mut value = bytes as f64;

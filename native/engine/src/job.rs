@@ -1,8 +1,8 @@
-//! A job: one image to paint, complete and checked.
+//! A job: one image to generate, complete and checked.
 //!
-//! A surface (the command line, a server, Python) words what it is asked as a [`JobSpec`]: files by
-//! path, numbers where they were given. [`JobSpec::job`] reads the files, fills in the model's
-//! defaults and checks everything once. What is left can go wrong on the device alone.
+//! A surface (the command line, a server, Python) translates its input into a [`JobSpec`]: files by
+//! path, and the numbers that were given. [`JobSpec::job`] reads the files, fills in the model's
+//! defaults and checks everything once. After that, a job can fail only on the device.
 
 mod memory;
 mod record;

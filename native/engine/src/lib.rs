@@ -1,28 +1,28 @@
-//! Paint from Rust: the engine behind every native surface of x2i.
+//! Generate images from Rust: the engine behind every native surface of x2i.
 //!
-//! An engine is a model on a device. It knows no flag, prints nothing, and tells its progress
-//! through a callback. The command line is one caller of it.
+//! An engine is a model on a device. It knows no flags, prints nothing, and reports progress through
+//! a callback. The command line is one of its callers.
 //!
-//! # Paint an image
+//! # Generate an image
 //!
 //! ```no_run
 #![doc = include_str!("../examples/paint.rs")]
 //! ```
 //!
-//! The steps are always these:
+//! The steps are always the same:
 //!
-//! 1. [`Model::open`] reads a model's config, by the embedded model's name or a folder's path. No
-//!    weight is read yet.
-//! 2. A [`JobSpec`] says what to paint: parts in order, [`Settings`], an initial image, a control
-//!    image. Whatever is left out is the model's default.
-//! 3. [`JobSpec::job`] reads the files, fills in the defaults, and checks everything once. A [`Job`]
-//!    can fail on the device alone.
-//! 4. [`device::acquire`] opens a device: [`DeviceChoice::Auto`] takes a hardware GPU where there is
-//!    one, else the CPU.
-//! 5. [`Engine::open`] reads the weights to the device. One engine paints any number of jobs.
-//! 6. [`Engine::paint`] paints, and returns the [image and its record](Painted).
+//! 1. [`Model::open`] reads a model's config. It takes the embedded model's name or a folder's path.
+//!    It reads no weights.
+//! 2. A [`JobSpec`] describes the image: the parts of the prompt in order, [`Settings`], an initial
+//!    image, a control image. The model has defaults for all settings.
+//! 3. [`JobSpec::job`] reads the files, fills in the defaults, and checks everything once. After that,
+//!    a [`Job`] can fail only on the device.
+//! 4. [`device::acquire`] opens a device: [`DeviceChoice::Auto`] takes a hardware GPU if there is one,
+//!    else the CPU.
+//! 5. [`Engine::open`] loads the weights onto the device. One engine runs any number of jobs.
+//! 6. [`Engine::paint`] generates the image, and returns [it and its metadata](Painted).
 //!
-//! # Parts, images, videos and sounds
+//! # Parts: text, images, videos and audio
 //!
 //! The multimodal LLM reads the parts of a prompt in their order:
 //!
@@ -43,13 +43,13 @@
 //! # }
 //! ```
 //!
-//! A part that the caller already holds in memory is a [`PartSpec::made`].
+//! [`PartSpec::made`] takes a part from memory.
 //!
 //! # Progress, cancelling, threads
 //!
-//! The callback hears a [`Progress`] between blocks of the model and between tensors while they are
-//! loaded; `ControlFlow::Break` cancels there, and the call returns [`Error::Cancelled`]. A [`Model`]
-//! and a [`Job`] are `Send`, so that a queue hands them to the thread that owns the device:
+//! The callback gets a [`Progress`] between blocks of the model and, during loading, between tensors.
+//! `ControlFlow::Break` cancels there, and the call returns [`Error::Cancelled`]. A [`Model`] and a
+//! [`Job`] are `Send`, so that a queue can hand them to the thread that owns the device:
 //!
 //! ```no_run
 #![doc = include_str!("../examples/several.rs")]
@@ -57,28 +57,28 @@
 //!
 //! # Adapters
 //!
-//! [`Model::with_adapters`] opens LoRAs and LightControl's weights; they are part of the model when
-//! the engine opens it. `examples/lora.rs` paints with a LoRA.
+//! [`Model::with_adapters`] opens LoRAs and LightControl's weights; the engine loads them with the
+//! model. `examples/lora.rs` uses a LoRA.
 //!
-//! # Conditioning alone
+//! # Conditioning only
 //!
-//! [`Engine::encode`] stops where the transformer would begin. It returns `txt` and `vec`, which take
-//! the place of T5's and CLIP's outputs in any FLUX sampler (`examples/encode.rs`).
+//! [`Engine::encode`] stops before the transformer. It returns `txt` and `vec`, which replace the
+//! outputs of T5 and CLIP in any FLUX sampler (`examples/encode.rs`).
 //!
-//! # Models from elsewhere
+//! # Models from other sources
 //!
-//! [`Model::from_source`] takes any [`x2i_core::model::ModelSource`]: named files that give byte
-//! ranges. `examples/source.rs` reads one from memory.
+//! [`Model::from_source`] takes any [`x2i_core::model::ModelSource`]: named files that are read by
+//! byte ranges. `examples/source.rs` reads a model from memory.
 //!
-//! # Repeat an image
+//! # Replay an image
 //!
-//! Every PNG holds the record of its making. [`Record::read`] gives it back as a [`JobSpec`] and an
-//! [`AdapterSpec`], whose files must have the recorded SHA-256.
+//! Every PNG holds metadata. [`Record::read`] reads it; [`Record::job`] and [`Record::adapters`]
+//! describe the same image again. The files must have the recorded SHA-256.
 //!
 //! # Errors
 //!
-//! Every failure is an [`Error`] of x2i-core: a variant per fact. Errors name a [`Field`], not a flag
-//! or a property; each surface has one table from field to its own word.
+//! Every failure is an [`Error`] of x2i-core, with one variant per fact. Errors name a [`Field`], not
+//! a flag or a property; each surface has one table from fields to its own words.
 
 mod adapters;
 pub mod allocator;

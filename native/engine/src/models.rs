@@ -1,8 +1,8 @@
-//! Where a model's files come from, and a model that is ready to be loaded.
+//! The files of a model, and a model that is ready to be loaded.
 //!
 //! Reading copies nothing: the weights of a 24 GB model come from the page cache, those of the
-//! embedded model from the executable itself. Only `convert` reads a folder
-//! [unmapped](Access::Read), since mapped pages count as a process's memory. Not here: downloads.
+//! embedded model from the executable. Only `convert` and hashing read a folder
+//! [unmapped](Access::Read), since mapped pages count as the process's memory. Not here: downloads.
 
 mod embedded;
 mod files;

@@ -1,4 +1,4 @@
-//! Where images go: a check before the long work, and files that are written whole or not at all.
+//! Outputs of images: checked before the long work, and written completely or not at all.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -9,10 +9,10 @@ use x2i_core::{Error, Result};
 
 use crate::files::folder_of;
 
-/// Where an image goes.
+/// The output of an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Output {
-    /// Nowhere: the caller keeps the image.
+    /// None: the caller keeps the image.
     #[default]
     None,
     /// Standard output.
@@ -22,7 +22,7 @@ pub enum Output {
 }
 
 impl Output {
-    /// Makes sure, before the long work, that the file can be written; leaves nothing behind.
+    /// Checks, before the long work, that the file can be written. Leaves no file behind.
     ///
     /// # Errors
     /// [`Error::Io`] or [`Error::MissingFile`] naming the folder.
@@ -51,8 +51,8 @@ impl Output {
             .map_err(|error| failed(folder, error))
     }
 
-    /// Writes a whole file: beside its place first, then by renaming, so that a stop or a full disk
-    /// leaves the old file.
+    /// Writes a file completely: to a temporary file in the same folder, which is then renamed. After an
+    /// interruption or on a full disk, the old file is still there.
     ///
     /// # Errors
     /// [`Error::Io`] naming the file.
@@ -79,7 +79,7 @@ impl Output {
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // Renaming would replace a link or a device (/dev/full) by a file.
+    // Renaming would replace a link or a device (/dev/full) with a file.
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
         return OpenOptions::new().write(true).open(&path)?.write_all(bytes);
@@ -90,14 +90,14 @@ fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.persist(&path).map(drop).map_err(|error| error.error)
 }
 
-/// A file in the folder that is removed unless it is kept.
+/// A temporary file in the folder, which is removed unless it is kept.
 fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".x2i-").suffix(".tmp");
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        // As any new file; the process's umask still applies.
+        // The permissions of any new file; the process's umask still applies.
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
     // tempfile's own error names its temporary file, which means nothing to the user.
@@ -109,14 +109,14 @@ fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
         })
 }
 
-/// An error in words that say what to do, where the system's own are terse.
+/// An error with a clear message instead of the system's terse one.
 fn failed(path: &Path, error: io::Error) -> Error {
     let kind = error.kind();
     let words = match kind {
         io::ErrorKind::StorageFull => "the disk is full",
         io::ErrorKind::ReadOnlyFilesystem => "is on a read-only file system",
         io::ErrorKind::PermissionDenied => "can't be written (permission denied)",
-        // /proc and its like
+        // in /proc and similar file systems
         io::ErrorKind::NotFound if path.exists() => "nothing can be written here",
         io::ErrorKind::NotFound => "folder not found",
         io::ErrorKind::NotADirectory => "is not a folder",
@@ -134,7 +134,7 @@ fn failed(path: &Path, error: io::Error) -> Error {
     }
 }
 
-/// Makes a folder and those above it.
+/// Makes a folder and its parents.
 ///
 /// # Errors
 /// [`Error::Io`] naming it.

@@ -41,7 +41,7 @@ fn emoji() -> PathBuf {
 fn paint_is_fifteen_lines_and_paints() {
     let source = fs::read_to_string("examples/paint.rs").expect("the example");
     let lines = source.lines().filter(|line| !line.starts_with("//!"));
-    assert_eq!(lines.filter(|line| !line.is_empty()).count(), 12);
+    assert!(lines.filter(|line| !line.is_empty()).count() <= 15);
     let folder = folder();
     run("paint", &folder, &[]);
     let image = image(&folder, "apple.png");

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use x2i_core::video::sampling::Sampling;
-use x2i_core::{Audio, Image};
+use x2i_core::{Audio, Error, Field, Image};
 use x2i_engine::media::video::decode_gif;
 use x2i_engine::media::{audio, image as picture, video};
 
@@ -320,7 +320,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 }
 
 #[test]
-fn endings_are_not_believed_and_other_kinds_told_their_flag() {
+fn endings_are_not_believed_and_other_kinds_told_their_field() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, bytes: &[u8]| {
         let path = folder.path().join(name);
@@ -331,20 +331,24 @@ fn endings_are_not_believed_and_other_kinds_told_their_flag() {
     assert!(audio::read(&file("a.mp3", &sound)).is_ok());
     assert!(picture::read(&file("b.jpg", &encoded(ImageFormat::Png))).is_ok());
     assert!(video::read(&file("c.mp4", &gif(3)), ONE_A_SECOND).is_ok());
-    let message = picture::read(&file("d.png", &sound))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        message.ends_with("is a sound, not a picture; give it with --audio"),
-        "{message}"
-    );
-    let message = audio::read(&file("e.wav", &encoded(ImageFormat::Png)))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        message.ends_with("is a picture, not a sound; give it with --image"),
-        "{message}"
-    );
+    let error = picture::read(&file("d.png", &sound)).unwrap_err();
+    assert!(error.to_string().ends_with("is an audio file, not an image"));
+    assert!(matches!(
+        error,
+        Error::Remedy {
+            field: Field::Audio,
+            ..
+        }
+    ));
+    let error = audio::read(&file("e.wav", &encoded(ImageFormat::Png))).unwrap_err();
+    assert!(error.to_string().ends_with("is an image, not an audio file"));
+    assert!(matches!(
+        error,
+        Error::Remedy {
+            field: Field::Image,
+            ..
+        }
+    ));
     for text in [&b"hello"[..], b"#EXTM3U\nhttp://127.0.0.1/a.ts\n"] {
         let message = video::read(&file("f.mp4", text), ONE_A_SECOND)
             .unwrap_err()
@@ -408,7 +412,7 @@ fn a_folder_gives_all_its_pictures_in_natural_order() {
     let message = video::read(empty.path(), ONE_A_SECOND)
         .unwrap_err()
         .to_string();
-    assert!(message.contains("without pictures"), "{message}");
+    assert!(message.contains("without images"), "{message}");
 }
 
 /// Visible in the log where the program is not installed.
@@ -459,7 +463,7 @@ fn ffmpeg_gives_the_chosen_frames_upright_and_the_sound() {
     let [tone, rest] = tone_and_rest(&audio::read(&data("clip.mp4")).unwrap().value);
     assert!((tone - 0.375).abs() < AAC && rest < AAC, "{tone} {rest}");
     let silent = audio::read(&data("turned.mp4")).unwrap_err().to_string();
-    assert!(silent.ends_with("holds no sound"), "{silent}");
+    assert!(silent.ends_with("has no audio"), "{silent}");
 }
 
 #[test]

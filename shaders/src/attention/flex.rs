@@ -1,25 +1,44 @@
 //! Attention on the CPU: one task per block of query rows, in parallel over all heads.
 //!
-//! A block's scores against ALL keys fit the cache, so that each row is normalised once, without an
-//! online softmax; the full score matrix never exists. Both products are a GEMM on
-//! strided views, so permuted inputs and grouped heads need no copy. The output's memory holds the
-//! heads of a token side by side, so that joining them after the attention is free.
+//! The scores of a block against ALL keys fit the cache. Each row is normalised once, without an online
+//! softmax, and the full matrix of scores never exists. Both products are GEMMs on strided views: permuted
+//! inputs and grouped heads need no copy. In the output's memory the heads of a token lie side by side, so
+//! that joining the heads after the attention is free.
 
-use burn::tensor::{Bytes, DType, Shape};
+use burn::tensor::Shape;
 use burn_flex::{Flex, FlexTensor, Layout};
 use rayon::prelude::*;
 
+use super::{AttentionOps, composed};
+use crate::cpu::{all_f32, tensor};
 use crate::gemm::matmul;
 use crate::vectorize::{Kernel, exp, fold, multiply_add, vectorize};
 
-/// Scores of a block: 2 MB, inside the second or third level cache.
+/// Scores of a block: 2 MB, which fit the second- or third-level cache.
 const BLOCK_SCORES: usize = 512 * 1024;
 
-/// Rows of a block: more amortise the GEMM's packing of the keys, fewer leave a core without work.
+/// Rows of a block. With more rows the GEMM packs the keys less often; with fewer rows there are enough
+/// blocks for all cores.
 const MAX_ROWS: usize = 128;
 const MIN_ROWS: usize = 16;
 
-pub(crate) fn attention(
+impl AttentionOps for Flex {
+    fn flash_attention(q: FlexTensor, k: FlexTensor, v: FlexTensor, scale: f32) -> FlexTensor {
+        attention(q, k, v, None, scale)
+    }
+
+    fn flash_attention_masked(
+        q: FlexTensor,
+        k: FlexTensor,
+        v: FlexTensor,
+        mask: FlexTensor,
+        scale: f32,
+    ) -> FlexTensor {
+        attention(q, k, v, Some(mask), scale)
+    }
+}
+
+fn attention(
     q: FlexTensor,
     k: FlexTensor,
     v: FlexTensor,
@@ -27,12 +46,8 @@ pub(crate) fn attention(
     scale: f32,
 ) -> FlexTensor {
     let shape = q.layout().shape().clone();
-    let all_f32 = [&q, &k, &v]
-        .into_iter()
-        .chain(&mask)
-        .all(|tensor| tensor.dtype() == DType::F32);
-    if !all_f32 || shape.num_elements() == 0 {
-        return super::composed::<Flex>(q, k, v, mask, scale);
+    if !all_f32([&q, &k, &v].into_iter().chain(&mask)) || shape.num_elements() == 0 {
+        return composed::attention::<Flex>(q, k, v, mask, scale);
     }
     let (heads, q_tokens, head_dim) = (shape[1], shape[2], shape[3]);
     let (kv_heads, kv_tokens) = (k.layout().shape()[1], k.layout().shape()[2]);
@@ -70,21 +85,17 @@ pub(crate) fn attention(
             }
         }
     });
-    let token_major = Layout::contiguous(Shape::new([shape[0], q_tokens, heads, head_dim]));
-    FlexTensor::new(
-        Bytes::from_elems(out),
-        token_major.transpose(1, 2), // [batch, heads, q_tokens, head_dim]
-        DType::F32,
-    )
+    let out = tensor(out, [shape[0], q_tokens, heads, head_dim]);
+    out.transpose(1, 2) // [batch, heads, q_tokens, head_dim]
 }
 
 /// A block of query rows of one head.
 struct Task<'a> {
     batch: usize,
     head: usize,
-    /// The first query.
+    /// The index of the first query.
     first: usize,
-    /// Every query's `[head_dim]`.
+    /// The output of every query, `[head_dim]`.
     out: Vec<&'a mut [f32]>,
 }
 
@@ -109,7 +120,7 @@ fn tasks(out: &mut [f32], [heads, q_tokens, head_dim]: [usize; 3], rows: usize) 
     tasks
 }
 
-/// A view of `[rows, columns]` starting at `[batch, head, token]`.
+/// A view of `[rows, columns]` from `[batch, head, token]` on.
 fn matrix(tensor: &FlexTensor, start: [usize; 3], shape: [usize; 2]) -> FlexTensor {
     let strides = tensor.layout().strides();
     let offset: isize = start
@@ -122,7 +133,7 @@ fn matrix(tensor: &FlexTensor, start: [usize; 3], shape: [usize; 2]) -> FlexTens
     FlexTensor::from_arc(tensor.data_arc(), layout, tensor.dtype())
 }
 
-/// A contiguous mask whose broadcast leading axes have stride zero.
+/// A contiguous mask. The stride of a broadcast axis is zero.
 struct Mask {
     tensor: FlexTensor,
     strides: [usize; 3],
@@ -153,7 +164,7 @@ impl Mask {
     }
 }
 
-/// Replaces every row of scores by `exp(score · scale + mask - max)` and keeps its sum.
+/// Replaces every row of scores by `exp(score · scale + mask - max)`, and stores the sum of each row.
 struct Exponentials<'a> {
     /// `[rows, kv_tokens]`
     scores: &'a mut [f32],

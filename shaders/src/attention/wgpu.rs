@@ -1,39 +1,40 @@
-//! Attention on a wgpu device that compiles WGSL: `wgsl/attention.wgsl`, and
-//! `wgsl/attention_narrow.wgsl` where vector units are narrow and have subgroups.
+//! Attention on a wgpu device that compiles WGSL: `wgsl/attention_narrow.wgsl` on narrow vector units that
+//! have subgroups, `wgsl/attention.wgsl` on all others.
 
 use burn::tensor::{DType, Shape};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::{AttentionOps, composed};
 use crate::wgsl::{self, Shader, THREADS, Units};
 
-/// The widest head whose output tile fits the registers that the shader counts on.
+/// The widest head. The output tile of a wider one would not fit the registers that the shader assumes.
 const MAX_HEAD_DIM: usize = 256;
 
-/// Query rows of a workgroup for each row of a thread.
+/// Query rows of a workgroup, for each row of a thread.
 const ROWS: usize = 16;
 
-/// Rows of a thread: many, and where 16 rows are all there are.
+/// Rows of a thread: the usual number, and the number for up to 16 query rows.
 const ROW_GROUPS: [usize; 2] = [4, 1];
 
-/// Query rows of a subgroup where units are narrow.
+/// Query rows of a subgroup of a narrow unit.
 const NARROW_ROWS: usize = 8;
 
-/// Columns of a lane there.
+/// Columns of one of its lanes.
 const NARROW_COLUMNS: usize = 16;
 
-/// Which shader, and what it fixes.
+/// Which shader runs, and the constants that depend on the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Variant {
-    /// Tiles in workgroup memory; rows of a thread.
+    /// Tiles in workgroup memory. The value is the rows of a thread.
     Tiled(usize),
-    /// Subgroups of so many lanes, each on its own.
+    /// Independent subgroups. The value is the lanes of a subgroup.
     Narrow(u32),
 }
 
 impl Variant {
-    /// The one for a device, and for so many query rows of a key head.
+    /// The variant for a device and a number of query rows of a key head.
     fn of(units: Units, rows: usize) -> Self {
         match units {
             Units::NarrowSubgroups(lanes) => Self::Narrow(lanes),
@@ -66,7 +67,7 @@ impl Variant {
         }
     }
 
-    /// Tiles of query rows of a key head.
+    /// Tiles along the query rows of a key head.
     fn row_tiles(self, rows: usize) -> usize {
         match self {
             Self::Tiled(row_group) => rows.div_ceil(ROWS * row_group),
@@ -74,7 +75,7 @@ impl Variant {
         }
     }
 
-    /// Parts of the columns of a head, each with tiles of its own.
+    /// Parts of the columns of a head. Each part has tiles of its own.
     fn parts(self, head_dim: usize) -> usize {
         match self {
             Self::Tiled(_) => 1,
@@ -82,7 +83,7 @@ impl Variant {
         }
     }
 
-    /// Workgroups for so many tiles.
+    /// Workgroups for a number of tiles.
     fn groups(self, tiles: usize) -> u32 {
         match self {
             Self::Tiled(_) => tiles as u32,
@@ -91,7 +92,7 @@ impl Variant {
     }
 }
 
-/// Every variant that [`attention`] may launch.
+/// Every variant of both shaders.
 pub(crate) fn shaders() -> impl Iterator<Item = Shader> {
     let tiled = ROW_GROUPS.map(Variant::Tiled).into_iter();
     let variants = tiled.chain(wgsl::NARROW_LANES.map(Variant::Narrow));
@@ -103,7 +104,23 @@ pub(crate) fn shaders() -> impl Iterator<Item = Shader> {
     })
 }
 
-pub(crate) fn attention(
+impl AttentionOps for CubeBackend {
+    fn flash_attention(q: CubeTensor, k: CubeTensor, v: CubeTensor, scale: f32) -> CubeTensor {
+        attention(q, k, v, None, scale)
+    }
+
+    fn flash_attention_masked(
+        q: CubeTensor,
+        k: CubeTensor,
+        v: CubeTensor,
+        mask: CubeTensor,
+        scale: f32,
+    ) -> CubeTensor {
+        attention(q, k, v, Some(mask), scale)
+    }
+}
+
+fn attention(
     q: CubeTensor,
     k: CubeTensor,
     v: CubeTensor,
@@ -123,14 +140,14 @@ pub(crate) fn attention(
         || (q.dtype == DType::F16 && !wgsl::has_f16(&q))
         || !one_type
     {
-        return super::composed::<CubeBackend>(q, k, v, mask, scale);
+        return composed::attention::<CubeBackend>(q, k, v, mask, scale);
     }
     let rows = q.meta.shape()[1] / k.meta.shape()[1] * q.meta.shape()[2];
     let variant = Variant::of(Units::of(&q), rows);
     launch(variant, [q, k, v], mask, scale)
 }
 
-/// The name in WGSL of a type that the shaders take.
+/// The WGSL name of a dtype that the shaders take.
 fn element(dtype: DType) -> Option<&'static str> {
     match dtype {
         DType::F32 => Some("f32"),
@@ -139,7 +156,7 @@ fn element(dtype: DType) -> Option<&'static str> {
     }
 }
 
-/// `q`, `k` and `v` of one type, which the shaders take.
+/// Launches a variant. All tensors have one dtype, which the shaders take.
 pub(crate) fn launch(
     variant: Variant,
     [q, k, v]: [CubeTensor; 3],
@@ -172,13 +189,13 @@ pub(crate) fn launch(
 
     let element = element(q.dtype).expect("checked by the caller");
     let shader = variant.shader(head_dim, mask.is_some(), element);
-    // The binding needs a buffer even where the shader reads no mask.
+    // The binding needs a buffer, although an unmasked variant reads no mask.
     let mask = mask.unwrap_or_else(|| wgsl::nothing(&q));
     let inputs = [q, k, v, mask].map(into_contiguous).to_vec();
     wgsl::launch(shader, inputs, shape, &params, variant.groups(tiles))
 }
 
-/// Elements from one batch and one head of a mask to the next; 0 where there is one.
+/// The strides of a mask along batch and heads, in elements; 0 along a broadcast axis.
 fn mask_strides(shape: &Shape) -> [usize; 2] {
     let tile = shape[2] * shape[3];
     [

@@ -1,36 +1,35 @@
 //! Convolutions on the CPU: 3x3 by Winograd, 1x1 as a matrix product, others by burn.
 
-use burn::tensor::{Bytes, DType, Shape};
-use burn_flex::{Flex, FlexTensor, Layout};
+use burn::tensor::Shape;
+use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
 
 use super::winograd::{Picture, Sizes, convolve, pack};
+use super::{ConvOps, composed};
+use crate::cpu::{all_f32, tensor};
 use crate::gemm::matmul;
 
-pub(crate) fn conv2d(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
-    let (kernel, computable) = (
-        weight.layout().shape()[2],
-        is_computable(&x, &weight, &bias),
-    );
-    match kernel {
-        3 if computable => three_by_three(x, weight, bias, Picture::Same),
-        1 if computable => pointwise(x, weight, bias),
-        _ => super::composed::<Flex>(x, weight, bias),
+impl ConvOps for Flex {
+    fn conv2d(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
+        let computable = is_computable([&x, &weight, &bias]);
+        match weight.layout().shape()[2] {
+            3 if computable => three_by_three(x, weight, bias, Picture::Same),
+            1 if computable => pointwise(x, weight, bias),
+            _ => composed::conv2d::<Self>(x, weight, bias),
+        }
+    }
+
+    fn upsample_conv2d(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
+        if weight.layout().shape()[2] == 3 && is_computable([&x, &weight, &bias]) {
+            return three_by_three(x, weight, bias, Picture::Twice);
+        }
+        composed::upsample_conv2d::<Self>(x, weight, bias)
     }
 }
 
-pub(crate) fn upsample_conv2d(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
-    if weight.layout().shape()[2] == 3 && is_computable(&x, &weight, &bias) {
-        return three_by_three(x, weight, bias, Picture::Twice);
-    }
-    super::composed::<Flex>(super::twice::<Flex>(x), weight, bias)
-}
-
-fn is_computable(x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor) -> bool {
-    let tensors = [x, weight, bias];
-    let all_f32 = tensors.iter().all(|tensor| tensor.dtype() == DType::F32);
-    let filled = |tensor: &&FlexTensor| tensor.layout().num_elements() > 0;
-    all_f32 && tensors.iter().all(filled)
+fn is_computable(tensors: [&FlexTensor; 3]) -> bool {
+    let filled = |tensor: &FlexTensor| tensor.layout().num_elements() > 0;
+    all_f32(tensors) && tensors.into_iter().all(filled)
 }
 
 fn three_by_three(
@@ -58,11 +57,7 @@ fn three_by_three(
     for (x, out) in x.chunks_exact(x.len() / batch).zip(pictures) {
         convolve(x, &weight, bias.storage(), sizes, out);
     }
-    FlexTensor::new(
-        Bytes::from_elems(out),
-        Layout::contiguous(shape),
-        DType::F32,
-    )
+    tensor(out, shape)
 }
 
 /// `weight [output, input]` times every picture `[input, pixels]`.

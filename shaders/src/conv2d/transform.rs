@@ -1,19 +1,19 @@
 //! The transforms of Winograd's F(4x4, 3x3) along one axis, at the points 0, 1, -1, 2, -2 and
 //! infinity: Lavin and Gray, "Fast algorithms for convolutional neural networks" (2015), section 4.3.
 //!
-//! Four outputs of a 3-tap filter are `outputs(weights(g) · inputs(d))` with six products instead of
-//! twelve; along both axes 36 instead of 144.
+//! Four outputs of a 3-tap filter are `outputs(weights(g) · inputs(d))`: six products instead of twelve, and
+//! along both axes 36 instead of 144.
 
 use crate::vectorize::multiply_add;
 
 /// Outputs of a tile along an axis.
 pub(super) const OUT: usize = 4;
-/// Inputs of a tile along an axis, and points.
+/// Inputs of a tile along an axis; also its points.
 pub(super) const IN: usize = 6;
-/// The point -1: there a signal whose values come in equal pairs is zero, whichever they are.
+/// The index of the point -1. A signal that repeats every value once is always zero there.
 pub(super) const ZERO_OF_PAIRS: usize = 2;
 
-/// A tile's inputs at the points.
+/// The transform of a tile's inputs to the points.
 #[inline(always)]
 pub(super) fn inputs(d: [f32; IN]) -> [f32; IN] {
     let (even, odd) = (
@@ -31,7 +31,7 @@ pub(super) fn inputs(d: [f32; IN]) -> [f32; IN] {
     ]
 }
 
-/// A filter's taps at the points.
+/// The transform of a filter's taps to the points.
 #[inline(always)]
 pub(super) fn weights(g: [f32; 3]) -> [f32; IN] {
     let (even, even_2) = ((g[0] + g[2]) / -6.0, (g[0] + 4.0 * g[2]) / 24.0);
@@ -46,7 +46,7 @@ pub(super) fn weights(g: [f32; 3]) -> [f32; IN] {
     ]
 }
 
-/// Products at the points to a tile's outputs.
+/// The transform of the products at the points to a tile's outputs.
 #[inline(always)]
 pub(super) fn outputs(m: [f32; IN]) -> [f32; OUT] {
     let (even, odd) = (m[1] + m[2], m[1] - m[2]);
@@ -57,6 +57,28 @@ pub(super) fn outputs(m: [f32; IN]) -> [f32; OUT] {
         multiply_add(even_2, 4.0, even),
         multiply_add(odd_2, 8.0, odd) + m[5],
     ]
+}
+
+/// Value `at` of every row.
+#[inline(always)]
+pub(super) fn column<const N: usize>(rows: &[[f32; N]; IN], at: usize) -> [f32; IN] {
+    // Written out: a closure would not be compiled for the wider unit.
+    [
+        rows[0][at],
+        rows[1][at],
+        rows[2][at],
+        rows[3][at],
+        rows[4][at],
+        rows[5][at],
+    ]
+}
+
+/// Replaces value `at` of every row.
+#[inline(always)]
+pub(super) fn set_column<const N: usize>(rows: &mut [[f32; N]; IN], at: usize, values: [f32; IN]) {
+    for (row, value) in rows.iter_mut().zip(values) {
+        row[at] = value;
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::{GeluOps, composed};
 use crate::wgsl::{self, Shader};
 
 fn shader(after: bool) -> Shader {
@@ -20,30 +21,32 @@ pub(crate) fn shaders() -> impl Iterator<Item = Shader> {
     [false, true].into_iter().map(shader)
 }
 
-pub(crate) fn gelu_tanh(x: CubeTensor) -> CubeTensor {
-    if !wgsl::takes([&x]) {
-        return super::composed::<CubeBackend>(x);
+impl GeluOps for CubeBackend {
+    fn gelu_tanh(x: CubeTensor) -> CubeTensor {
+        if !wgsl::takes([&x]) {
+            return composed::gelu_tanh::<Self>(x);
+        }
+        let shape = x.meta.shape().clone();
+        let count = shape.num_elements();
+        let inputs = vec![wgsl::nothing(&x), into_contiguous(x)];
+        launch(false, inputs, shape, [count, 0, 0, count])
     }
-    let shape = x.meta.shape().clone();
-    let count = shape.num_elements();
-    let inputs = vec![wgsl::nothing(&x), into_contiguous(x)];
-    launch(false, inputs, shape, [count, 0, 0, count])
-}
 
-pub(crate) fn gelu_tanh_after(left: CubeTensor, right: CubeTensor) -> CubeTensor {
-    if !wgsl::takes([&left, &right]) {
-        return super::composed_after::<CubeBackend>(left, right);
+    fn gelu_tanh_after(left: CubeTensor, right: CubeTensor) -> CubeTensor {
+        if !wgsl::takes([&left, &right]) {
+            return composed::gelu_tanh_after::<Self>(left, right);
+        }
+        let shape = left.meta.shape();
+        let (batch, tokens, left_width) = (shape[0], shape[1], shape[2]);
+        let width = left_width + right.meta.shape()[2];
+        let ((left, left_stride), (right, right_stride)) = (wgsl::rows(left), wgsl::rows(right));
+        launch(
+            true,
+            vec![left, right],
+            Shape::new([batch, tokens, width]),
+            [width, left_width, left_stride, right_stride],
+        )
     }
-    let shape = left.meta.shape();
-    let (batch, tokens, left_width) = (shape[0], shape[1], shape[2]);
-    let width = left_width + right.meta.shape()[2];
-    let ((left, left_stride), (right, right_stride)) = (wgsl::rows(left), wgsl::rows(right));
-    launch(
-        true,
-        vec![left, right],
-        Shape::new([batch, tokens, width]),
-        [width, left_width, left_stride, right_stride],
-    )
 }
 
 /// `sizes`: the shader's parameters from `width` on.

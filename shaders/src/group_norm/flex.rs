@@ -1,34 +1,64 @@
 //! GroupNorm on the CPU: one pass for the moments, one that normalizes and activates, both parallel.
 
-use burn::tensor::{Bytes, DType, Shape};
-use burn_flex::{Flex, FlexTensor, Layout};
+use burn::tensor::DType;
+use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
 
-use super::Activation;
-use crate::vectorize::{Kernel, exp, fold, multiply_add, vectorize};
+use super::GroupNormOps;
+use super::composed::{self, Activation};
+use crate::cpu::{TASK, all_f32, contiguous, tensor};
+use crate::vectorize::{Kernel, fold, multiply_add, sigmoid, vectorize};
 
-/// Values of a task: 64 kB, which the second pass over a task still finds in the cache.
-const TASK: usize = 16 * 1024;
-
-pub(crate) fn moments(x: FlexTensor, groups: usize) -> FlexTensor {
-    let len = x.layout().num_elements();
-    if x.dtype() != DType::F32 || len == 0 {
-        return super::composed_moments::<Flex>(x, groups);
+impl GroupNormOps for Flex {
+    fn group_moments(x: FlexTensor, groups: usize) -> FlexTensor {
+        let len = x.layout().num_elements();
+        if x.dtype() != DType::F32 || len == 0 {
+            return composed::group_moments::<Self>(x, groups);
+        }
+        let x = x.to_contiguous();
+        let batch = x.layout().shape()[0];
+        let moments: Vec<f32> = x
+            .storage::<f32>()
+            .par_chunks_exact(len / (batch * groups))
+            .flat_map_iter(|group| {
+                let tasks = group.par_chunks(TASK);
+                let all = tasks.map(|values| vectorize(Moments { values }));
+                let all = all.reduce(Partial::default, Partial::join);
+                [all.mean as f32, (all.squares / all.count) as f32]
+            })
+            .collect();
+        tensor(moments, [batch, groups, 2])
     }
-    let x = x.to_contiguous();
-    let batch = x.layout().shape()[0];
-    let moments: Vec<f32> = x
-        .storage::<f32>()
-        .par_chunks_exact(len / (batch * groups))
-        .flat_map_iter(|group| {
-            let tasks = group.par_chunks(TASK);
-            let all = tasks.map(|values| vectorize(Moments { values }));
-            let all = all.reduce(Partial::default, Partial::join);
-            [all.mean as f32, (all.squares / all.count) as f32]
-        })
-        .collect();
-    let layout = Layout::contiguous(Shape::new([batch, groups, 2]));
-    FlexTensor::new(Bytes::from_elems(moments), layout, DType::F32)
+
+    fn group_normalize(
+        x: FlexTensor,
+        moments: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        eps: f32,
+        activation: Activation,
+    ) -> FlexTensor {
+        let shape = x.layout().shape().clone();
+        if !all_f32([&x, &moments, &weight, &bias]) || shape.num_elements() == 0 {
+            return composed::group_normalize::<Self>(x, moments, weight, bias, eps, activation);
+        }
+        let (channels, pixels) = (shape[1], shape[2] * shape[3]);
+        let groups = moments.layout().shape()[1];
+        let [moments, weight, bias] = [moments, weight, bias].map(|tensor| tensor.to_contiguous());
+        let normalize = |plane: usize, values: &mut [f32]| {
+            let (group, channel) = (plane / (channels / groups), plane % channels);
+            let [mean, variance] =
+                [0, 1].map(|moment| moments.storage::<f32>()[2 * group + moment]);
+            vectorize(Normalize {
+                values,
+                mean,
+                slope: weight.storage::<f32>()[channel] / (variance + eps).sqrt(),
+                bias: bias.storage::<f32>()[channel],
+                activation,
+            });
+        };
+        each_plane(x, pixels, normalize)
+    }
 }
 
 /// Count, mean and sum of squared deviations of some values.
@@ -57,7 +87,7 @@ impl Partial {
     }
 }
 
-/// The moments of one task in two passes.
+/// The moments of one task, in two passes.
 struct Moments<'a> {
     values: &'a [f32],
 }
@@ -97,51 +127,25 @@ fn fold_squares(values: &[f32], centre: f32) -> f32 {
     fold(&lanes, 0.0, |a, b| a + b)
 }
 
-pub(crate) fn normalize(
+/// Changes every plane of `x [batch, channels, ..]` in parallel, in place where `x` has no other owner.
+///
+/// `change(plane, values)` gets a part of the plane's values; planes are counted over all batches.
+fn each_plane(
     x: FlexTensor,
-    moments: FlexTensor,
-    weight: FlexTensor,
-    bias: FlexTensor,
-    eps: f32,
-    activation: Activation,
+    pixels: usize,
+    change: impl Fn(usize, &mut [f32]) + Sync,
 ) -> FlexTensor {
-    let tensors = [&x, &moments, &weight, &bias];
-    let all_f32 = tensors.iter().all(|tensor| tensor.dtype() == DType::F32);
-    let (len, shape) = (x.layout().num_elements(), x.layout().shape().clone());
-    if !all_f32 || len == 0 {
-        return super::composed_normalize::<Flex>(x, moments, weight, bias, eps, activation);
-    }
-    let (channels, pixels) = (shape[1], shape[2] * shape[3]);
-    let groups = moments.layout().shape()[1];
-    let [moments, weight, bias] = [moments, weight, bias].map(|tensor| tensor.to_contiguous());
-    let line = |plane: usize| {
-        let (group, channel) = (plane / (channels / groups), plane % channels);
-        let [mean, variance] = [0, 1].map(|moment| moments.storage::<f32>()[2 * group + moment]);
-        let slope = weight.storage::<f32>()[channel] / (variance + eps).sqrt();
-        (mean, slope, bias.storage::<f32>()[channel])
-    };
-    let apply = |plane: usize, values: &mut [f32]| {
-        let (mean, slope, bias) = line(plane);
-        vectorize(Normalize {
-            values,
-            mean,
-            slope,
-            bias,
-            activation,
-        });
-    };
-    let whole = x.to_contiguous();
-    drop(x); // or nobody would be the only holder
-    let mut x = whole;
+    let mut x = contiguous(x);
     if let Some(values) = x.try_storage_mut::<f32>() {
         let planes = values.par_chunks_exact_mut(pixels).enumerate();
         planes.for_each(|(plane, values)| {
             let tasks = values.par_chunks_mut(TASK);
-            tasks.for_each(|values| apply(plane, values));
+            tasks.for_each(|values| change(plane, values));
         });
         return x;
     }
-    let mut out = vec![0.0; len];
+    let shape = x.layout().shape().clone();
+    let mut out = vec![0.0; shape.num_elements()];
     let planes = out.par_chunks_exact_mut(pixels).enumerate();
     planes
         .zip(x.storage::<f32>().par_chunks_exact(pixels))
@@ -149,14 +153,10 @@ pub(crate) fn normalize(
             let tasks = out.par_chunks_mut(TASK).zip(x.par_chunks(TASK));
             tasks.for_each(|(out, x)| {
                 out.copy_from_slice(x);
-                apply(plane, out);
+                change(plane, out);
             });
         });
-    FlexTensor::new(
-        Bytes::from_elems(out),
-        Layout::contiguous(shape),
-        DType::F32,
-    )
+    tensor(out, shape)
 }
 
 /// `activation((value - mean) · slope + bias)` in place.
@@ -180,11 +180,7 @@ impl Kernel for Normalize<'_> {
             return;
         }
         for value in self.values {
-            // sigmoid(x) from e^-|x|, which can't overflow.
-            let x = *value;
-            let e = exp(-x.abs());
-            let above = if x < 0.0 { e } else { 1.0 };
-            *value = x * (above / (1.0 + e));
+            *value *= sigmoid(*value);
         }
     }
 }

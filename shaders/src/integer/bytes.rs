@@ -1,36 +1,30 @@
-//! Inputs of 7 or 8 bits, with a scale for every 32 or [128](SPAN), for weights of 4, 5 or 8 bits.
+//! Inputs of 7 or 8 bits, with one scale for every 32 or [128](SPAN) of them, and weights of 4, 5 or 8 bits.
 //!
-//! Quants are made unsigned, because the instructions multiply unsigned by signed bytes. VNNI adds quads
-//! of products to 32 bits. `pmaddubsw` (AVX2) adds pairs to 16: with 4 or 5 bits the sums of a whole group
-//! fit, so that one multiplication in nine widens them: 1.6 times as fast as [`super::words`]; with 8 bits
-//! every pair is widened, and inputs keep 7 bits lest a pair overflows. Left out: NEON and wasm, which
-//! take words.
+//! The instructions multiply unsigned by signed bytes; therefore quants are made unsigned. VNNI adds four
+//! products to a sum of 32 bits. `pmaddubsw` (AVX2) adds two products to a sum of 16 bits. With weights of 4
+//! or 5 bits the sums of a whole group fit 16 bits, so that one multiplication in nine widens them; this is
+//! 1.6 times as fast as [`super::words`]. With weights of 8 bits each pair is widened, and inputs have 7 bits,
+//! because a pair would overflow otherwise. Left out: NEON and wasm, which use words.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+mod groups;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 
-use super::inputs::{ROUND, scale};
+use super::inputs::scale;
 use super::interleave::interleave;
+use super::rounding::{COLUMNS, ROWS, Rounding, Sums};
 use super::vnni::has_vnni;
-use super::{COLUMNS, ROWS, Rounding, Sums};
 use crate::qmatmul::{BlockType, GROUP, Group};
+use crate::vectorize::ROUND;
+use groups::{InputGroup, QUADS, SPAN, WeightGroup, Widen};
 
-/// Four bytes, the first in the lowest.
-type Quad = i32;
-
-/// Quads of a group along the inner dimension.
-const QUADS: usize = GROUP / 4;
-
-/// Groups of inputs that share a scale where there is VNNI: 128 numbers.
-const SPAN: usize = 4;
-
-/// Inputs of up to 8 bits, times weights of one format.
+/// The rounding of inputs to up to 8 bits, for weights of one format.
 pub(super) struct Bytes {
-    /// The largest input: where products are summed in an i16, they fit until they are widened.
+    /// The largest rounded input. Sums of products in an i16 fit until they are widened.
     largest: f32,
-    /// What quants without a sign have too much.
+    /// The zero point: what unsigned quants are too large by.
     zero: u8,
     #[cfg_attr(
         not(target_arch = "x86_64"),
@@ -44,39 +38,9 @@ pub(super) struct Bytes {
     widen: Widen,
 }
 
-/// When sums of 16 bits become sums of 32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Widen {
-    /// After a group.
-    Group,
-    /// After each pair of products.
-    Pair,
-}
-
-/// 32 numbers of each input row.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct InputGroup {
-    quads: [[Quad; ROWS]; QUADS],
-    /// What a number 1 stands for.
-    scales: [f32; ROWS],
-    /// What a row's products with weights without a sign have too much.
-    starts: [i32; ROWS],
-    /// The sum of a row's numbers, for the weights' offsets.
-    sums: [f32; ROWS],
-}
-
-/// 32 weights of each weight row; laid out so that no vector of quads crosses a cache line.
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-pub(super) struct WeightGroup {
-    quads: [[Quad; COLUMNS]; QUADS],
-    scales: [f32; COLUMNS],
-    offsets: [f32; COLUMNS],
-}
-
 impl Bytes {
-    /// `None` for Q6_K, whose scales are part of its quants, and where the machine has no such
-    /// instruction.
+    /// `None` for Q6_K, whose quants contain their scales and do not fit a byte, and on a machine without such
+    /// an instruction.
     pub(super) fn new(block_type: BlockType) -> Option<Self> {
         let (largest_quant, widen) = match block_type {
             BlockType::Q4_0 | BlockType::Q4_1 | BlockType::Q4K => (15, Widen::Group),
@@ -180,7 +144,7 @@ impl Rounding for Bytes {
     }
 }
 
-/// Plain Rust, and the oracle of the other.
+/// Plain Rust: the oracle of the vector units.
 fn portable(inputs: &[InputGroup], weights: &[WeightGroup], sums: &mut Sums) {
     for (row, sums) in sums.iter_mut().enumerate() {
         for (column, sum) in sums.iter_mut().enumerate() {
@@ -202,13 +166,37 @@ fn portable(inputs: &[InputGroup], weights: &[WeightGroup], sums: &mut Sums) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sums_of;
+    use super::super::rounding::{Unit, assert_units_give};
     use super::*;
+
+    /// Groups with numbers and quants up to these magnitudes, and with offsets.
+    fn groups(largest: i32, quant: i32) -> ([InputGroup; 3], [WeightGroup; 3]) {
+        let (mut inputs, mut weights) = ([Bytes::NO_INPUTS; 3], [Bytes::NO_WEIGHTS; 3]);
+        let number = |largest: i32, seed: usize, i: usize| match seed {
+            0 => largest, // the largest sums
+            _ => largest * ((i * 37 + seed * 101) % 199) as i32 / 199,
+        };
+        for (index, (inputs, weights)) in inputs.iter_mut().zip(&mut weights).enumerate() {
+            let rows: [[i8; GROUP]; ROWS] = std::array::from_fn(|row| {
+                std::array::from_fn(|i| number(largest, row + 4 * index, i) as i8)
+            });
+            interleave(&rows, 0, &mut inputs.quads);
+            inputs.scales = [0.5, 1.0, -2.0, 1e-4]; // one for all groups
+            (inputs.starts, inputs.sums) = ([8, -9, 0, 300], [1.0, -7.0, 0.0, 30.0]);
+            for first in (0..COLUMNS).step_by(ROWS) {
+                let rows: [[u8; GROUP]; ROWS] = std::array::from_fn(|row| {
+                    std::array::from_fn(|i| number(quant, first + row + index, i) as u8)
+                });
+                interleave(&rows, first, &mut weights.quads);
+            }
+            weights.scales = std::array::from_fn(|column| column as f32 - 3.0);
+            weights.offsets = std::array::from_fn(|column| 2.0 - column as f32);
+        }
+        (inputs, weights)
+    }
 
     #[test]
     fn vector_units_give_what_plain_rust_gives_up_to_the_largest_sums() {
-        /// f32 sums of six terms in another order.
-        const TOLERANCE: f32 = 1e-6;
         for (largest, quant, widen) in [
             (127, 15, Widen::Group),
             (66, 31, Widen::Group),
@@ -218,38 +206,16 @@ mod tests {
             (1, 1, Widen::Pair),
             (0, 7, Widen::Group),
         ] {
-            let (mut inputs, mut weights) = ([Bytes::NO_INPUTS; 3], [Bytes::NO_WEIGHTS; 3]);
-            let number = |largest: i32, seed: usize, i: usize| match seed {
-                0 => largest, // the largest sums
-                _ => largest * ((i * 37 + seed * 101) % 199) as i32 / 199,
-            };
-            for (index, (inputs, weights)) in inputs.iter_mut().zip(&mut weights).enumerate() {
-                let rows: [[i8; GROUP]; ROWS] = std::array::from_fn(|row| {
-                    std::array::from_fn(|i| number(largest, row + 4 * index, i) as i8)
-                });
-                interleave(&rows, 0, &mut inputs.quads);
-                inputs.scales = [0.5, 1.0, -2.0, 1e-4]; // one for all groups
-                (inputs.starts, inputs.sums) = ([8, -9, 0, 300], [1.0, -7.0, 0.0, 30.0]);
-                for first in (0..COLUMNS).step_by(ROWS) {
-                    let rows: [[u8; GROUP]; ROWS] = std::array::from_fn(|row| {
-                        std::array::from_fn(|i| number(quant, first + row + index, i) as u8)
-                    });
-                    interleave(&rows, first, &mut weights.quads);
-                }
-                weights.scales = std::array::from_fn(|column| column as f32 - 3.0);
-                weights.offsets = std::array::from_fn(|column| 2.0 - column as f32);
-            }
+            let (inputs, weights) = groups(largest, quant);
             let mut expected = [[1.0; COLUMNS]; ROWS];
             portable(&inputs, &weights, &mut expected);
-            let expected = expected.as_flattened();
-            let most = expected.iter().fold(0.0, |max: f32, x| max.max(x.abs()));
             let rounding = Bytes {
                 largest: 0.0,
                 zero: 0,
                 has_offsets: true,
                 widen,
             };
-            let units = sums_of(&[
+            let units: &[Unit] = &[
                 #[cfg(target_arch = "x86_64")]
                 ("AVX2", &|sums| {
                     avx2::add_products(widen, &inputs, &weights, sums)
@@ -262,15 +228,8 @@ mod tests {
                     rounding.add_products(&inputs, &weights, &[1.0; ROWS], sums);
                     true
                 }),
-            ]);
-            for (unit, found) in units {
-                for (found, expected) in found.as_flattened().iter().zip(expected) {
-                    assert!(
-                        (found - expected).abs() <= TOLERANCE * most,
-                        "{unit}, {largest} times {quant}: {found}, plain Rust has {expected}"
-                    );
-                }
-            }
+            ];
+            assert_units_give(&expected, &format!("{largest} times {quant}"), units);
         }
     }
 }

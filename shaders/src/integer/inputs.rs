@@ -4,20 +4,17 @@ use std::array::from_fn;
 
 use rayon::prelude::*;
 
-use super::{CHUNK, ROWS, Rounding};
+use super::rounding::{CHUNK, ROWS, Rounding};
 use crate::qmatmul::GROUP;
 use crate::vectorize::{Kernel, fold, vectorize};
 
-/// Adding 1.5 · 2^23 rounds to a whole number, which the low bits then hold.
-pub(super) const ROUND: f32 = 12_582_912.0;
-
-/// Packed rows. A last tile that is not full repeats its last row; nobody reads those sums.
+/// Packed rows. A last tile that is not full repeats its last row; the sums of the copies are not read.
 pub(super) struct Inputs<R: Rounding> {
     /// Groups along a row.
     groups: usize,
     /// `[row tiles, groups]`
     numbers: Vec<R::InputGroup>,
-    /// `[row tiles, chunks]`: what a number 1 stands for.
+    /// `[row tiles, chunks]`: an input is its number times the scale.
     scales: Vec<[f32; ROWS]>,
 }
 
@@ -47,7 +44,7 @@ impl<R: Rounding> Inputs<R> {
         }
     }
 
-    /// One chunk of four rows: their numbers, and what 1 stands for.
+    /// The numbers and the scales of one chunk of four rows.
     pub(super) fn tile(&self, tile: usize, chunk: usize) -> (&[R::InputGroup], &[f32; ROWS]) {
         let groups = chunk * CHUNK..self.groups.min((chunk + 1) * CHUNK);
         let chunks = self.groups.div_ceil(CHUNK);
@@ -83,9 +80,9 @@ impl<R: Rounding> Kernel for Pack<'_, R> {
     }
 }
 
-/// What 1 stands for when the largest of `x` becomes `largest`, and its inverse; 0 for zeros.
+/// The scale by which the largest magnitude of `x` becomes `largest`, and its inverse, which is 0 for zeros.
 ///
-/// The first is NaN where a number is not finite, so that rounding does not hide it.
+/// The scale is NaN where a number is not finite, so that the rounding does not hide it.
 #[inline(always)]
 pub(super) fn scale(x: &[f32], largest: f32) -> (f32, f32) {
     let magnitude = fold(x, 0.0, |max, x| if x.abs() > max { x.abs() } else { max });

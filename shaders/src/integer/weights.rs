@@ -1,15 +1,12 @@
-//! The right side: blocks as a file has them, unpacked to panels of whole numbers.
+//! The right side: the blocks of a file, unpacked to panels of whole numbers.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::{COLUMNS, ROWS, Rounding};
-use crate::qmatmul::{BlockType, GROUP, Group};
+use super::rounding::{COLUMNS, ROWS, Rounding};
+use crate::qmatmul::{BlockType, GROUP, Group, MOST_GROUPS};
 use crate::vectorize::{Kernel, vectorize};
-
-/// Groups of the largest block.
-const LARGEST_BLOCK: usize = 8;
 
 /// Rows of blocks in memory.
 #[derive(Clone, Copy)]
@@ -66,12 +63,12 @@ impl<'a> Weights<'a> {
     }
 }
 
-/// Asks for the cache line at `place`, which may be anywhere. The next rows lie in other pages of memory, where no
-/// hardware looks ahead: with q8_0 a tenth of the time was spent waiting for them.
+/// Prefetches the cache line at `place`, which may be any address. The next rows lie in other pages of
+/// memory, which the hardware does not prefetch: with q8_0 a tenth of the time was spent waiting for them.
 #[inline(always)]
 fn prefetch(place: *const u8) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint, which reads nothing and fails silently.
+    // SAFETY: a prefetch is a hint. It reads nothing, and a bad address has no effect.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         _mm_prefetch::<_MM_HINT_T0>(place.cast());
@@ -95,9 +92,9 @@ impl<R: Rounding> Kernel for Unpack<'_, R> {
     fn call(self) {
         let block_type = self.weights.block_type;
         let (bytes, groups) = (block_type.bytes(), block_type.groups());
-        let mut unpacked = [[Group::<R::Quant>::ZERO; LARGEST_BLOCK]; ROWS];
+        let mut unpacked = [[Group::<R::Quant>::ZERO; MOST_GROUPS]; ROWS];
         for first in (0..self.rows.len()).step_by(ROWS) {
-            // Beyond the last row it is unpacked again; nobody reads those sums.
+            // Beyond the last row the last row repeats; the sums of the copies are not read.
             let row = |i: usize| {
                 self.weights
                     .row(self.rows.end.min(self.rows.start + first + i + 1) - 1)

@@ -1,50 +1,28 @@
-//! Inputs of 16 bits: nearly exact, for weights of any bits.
+//! Inputs of 16 bits, which are nearly exact, and weights of any bits.
 //!
-//! Two neighbouring inner elements are a pair in one `i32`, because that is what the instructions
-//! multiply and add: `vpdpwssd` (VNNI), `pmaddwd` (AVX2), `i32x4.dot_i16x8_s` (wasm). Without VNNI a
-//! product of bytes takes two multiplications too. Left out: a form for NEON; ARM runs plain Rust.
+//! Two neighbouring inner elements form a pair in one `i32`: the instructions multiply and add pairs,
+//! `vpdpwssd` (VNNI), `pmaddwd` (AVX2) and `i32x4.dot_i16x8_s` (wasm). Left out: NEON; ARM runs plain Rust.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+mod groups;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 #[cfg(target_family = "wasm")]
 mod wasm;
 
-use super::inputs::{ROUND, scale};
+use super::inputs::scale;
 use super::interleave::interleave;
-use super::{COLUMNS, ROWS, Rounding, Sums};
+use super::rounding::{COLUMNS, ROWS, Rounding, Sums};
 use crate::qmatmul::{BlockType, GROUP, Group};
+use crate::vectorize::ROUND;
+use groups::{InputGroup, PAIRS, WeightGroup};
 
-/// Two whole numbers of 16 bits, the first in the low half.
-type Pair = i32;
-
-/// Pairs of a group along the inner dimension.
-const PAIRS: usize = GROUP / 2;
-
-/// Inputs of up to 16 bits, times weights of one format.
+/// The rounding of inputs to up to 16 bits, for weights of one format.
 pub(super) struct Words {
-    /// The largest input: 32 products of it with the largest quant fit an i32.
+    /// The largest rounded input. The sum of its 32 products with the largest quant fits an i32.
     largest: f32,
     has_offsets: bool,
-}
-
-/// 32 numbers of each input row.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct InputGroup {
-    pairs: [[Pair; ROWS]; PAIRS],
-    /// The sum of a row's numbers, for the weights' offsets.
-    sums: [f32; ROWS],
-}
-
-/// 32 weights of each weight row; laid out so that no vector of pairs crosses a cache line.
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-pub(super) struct WeightGroup {
-    pairs: [[Pair; COLUMNS]; PAIRS],
-    scales: [f32; COLUMNS],
-    /// `None` where the format has none.
-    offsets: Option<[f32; COLUMNS]>,
 }
 
 impl Words {
@@ -129,7 +107,7 @@ impl Rounding for Words {
     }
 }
 
-/// Plain Rust, and the oracle of the others.
+/// Plain Rust: the oracle of the vector units.
 #[cfg_attr(target_family = "wasm", allow(dead_code, reason = "wasm has its own"))]
 fn portable(
     inputs: &[InputGroup],
@@ -159,7 +137,7 @@ fn portable(
 
 #[cfg(test)]
 mod tests {
-    use super::super::sums_of;
+    use super::super::rounding::{Unit, assert_units_give};
     use super::*;
 
     /// Groups with numbers up to these magnitudes, and with offsets.
@@ -205,8 +183,6 @@ mod tests {
 
     #[test]
     fn vector_units_give_what_plain_rust_gives_up_to_the_largest_sums() {
-        /// f32 sums of six terms in another order.
-        const TOLERANCE: f32 = 1e-6;
         for [input, weight] in [
             [32_767, 128],
             [16_383, 4096],
@@ -218,10 +194,8 @@ mod tests {
             let scales = [0.5, 1.0, -2.0, 1e-4];
             let mut expected = [[1.0; COLUMNS]; ROWS];
             portable(&inputs, &weights, &scales, &mut expected);
-            let expected = expected.as_flattened();
-            let largest = expected.iter().fold(0.0, |max: f32, x| max.max(x.abs()));
             let words = Words::new(BlockType::Q8_0);
-            let units = sums_of(&[
+            let units: &[Unit] = &[
                 #[cfg(target_arch = "x86_64")]
                 ("AVX2", &|sums| {
                     avx2::add_products(&inputs, &weights, &scales, sums)
@@ -234,15 +208,8 @@ mod tests {
                     words.add_products(&inputs, &weights, &scales, sums);
                     true
                 }),
-            ]);
-            for (unit, found) in units {
-                for (found, expected) in found.as_flattened().iter().zip(expected) {
-                    assert!(
-                        (found - expected).abs() <= TOLERANCE * largest,
-                        "{unit}, {input} times {weight}: {found}, plain Rust has {expected}"
-                    );
-                }
-            }
+            ];
+            assert_units_give(&expected, &format!("{input} times {weight}"), units);
         }
     }
 }

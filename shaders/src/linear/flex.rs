@@ -1,28 +1,36 @@
-//! A dense layer on the CPU: natively burn-flex's GEMM, in a browser our own; [`halves`] for weights
-//! of 16 bits.
+//! A dense layer on the CPU: burn-flex's GEMM on native targets, our own in a browser, and [`halves`] for
+//! weights of 16 bits.
 
-use burn::tensor::{Bytes, DType, Shape};
-use burn_flex::{Flex, FlexTensor, Layout};
+use burn::tensor::DType;
+use burn_flex::{Flex, FlexTensor};
 
-use super::halves;
+use super::{LinearOps, composed, halves};
+use crate::cpu::{all_f32, tensor};
 use crate::gemm::{Strided, product};
 use crate::vectorize::dot;
 
-/// Up to this many input rows every weight is used too rarely to be worth packing.
+/// Up to this many input rows our GEMM would pack every weight for too few uses.
 const FEW_ROWS: usize = 2;
 
-pub(crate) fn linear(x: FlexTensor, weight: FlexTensor, bias: Option<FlexTensor>) -> FlexTensor {
+impl LinearOps for Flex {
+    fn linear(x: FlexTensor, weight: FlexTensor) -> FlexTensor {
+        linear(x, weight, None)
+    }
+
+    fn linear_bias(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
+        linear(x, weight, Some(bias))
+    }
+}
+
+fn linear(x: FlexTensor, weight: FlexTensor, bias: Option<FlexTensor>) -> FlexTensor {
     if !cfg!(target_family = "wasm") && halves::is_half(&weight) && x.dtype() == DType::F32 {
         return halves::linear(x, weight, bias);
     }
-    let all_f32 = [&x, &weight]
-        .into_iter()
-        .chain(&bias)
-        .all(|tensor| tensor.dtype() == DType::F32);
     let (m, cols) = (x.layout().shape()[0], x.layout().shape()[1]);
     let rows = weight.layout().shape()[0];
+    let all_f32 = all_f32([&x, &weight].into_iter().chain(&bias));
     if !cfg!(target_family = "wasm") || !all_f32 || m * rows * cols == 0 {
-        return super::composed::<Flex>(x, weight, bias);
+        return composed::linear::<Flex>(x, weight, bias);
     }
     let bias = bias.map(|bias| bias.to_contiguous());
     let bias = bias.as_ref().map(|bias| bias.storage::<f32>());
@@ -32,8 +40,7 @@ pub(crate) fn linear(x: FlexTensor, weight: FlexTensor, bias: Option<FlexTensor>
     } else {
         product(&Strided::new(&x, 1), &Strided::new(&weight, 1), cols, bias)
     };
-    let layout = Layout::contiguous(Shape::new([m, rows]));
-    FlexTensor::new(Bytes::from_elems(out), layout, DType::F32)
+    tensor(out, [m, rows])
 }
 
 fn few_rows(x: &[f32], weight: &[f32], bias: Option<&[f32]>, cols: usize) -> Vec<f32> {

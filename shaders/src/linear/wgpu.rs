@@ -1,17 +1,19 @@
 //! A dense layer on a wgpu device that compiles WGSL and has narrow vector units:
-//! `wgsl/linear_narrow.wgsl` with subgroups, else `wgsl/linear.wgsl`. Elsewhere burn's tiled matmul runs.
+//! `wgsl/linear_narrow.wgsl` where it has subgroups, else `wgsl/linear.wgsl`. On wide units burn's tiled
+//! matmul runs.
 
 use burn::tensor::{DType, Shape};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::{LinearOps, composed};
 use crate::wgsl::{self, Shader, THREADS, Units};
 
-/// Outputs of a workgroup along either side.
+/// The side of the square of outputs of a workgroup.
 const TILE: usize = 64;
 
-/// Outputs of a workgroup where there is one input row.
+/// Outputs of a workgroup for one input row.
 const ONE_ROW_TILE: usize = 1024;
 
 fn shader(one_row: bool, biased: bool) -> Shader {
@@ -25,7 +27,7 @@ fn shader(one_row: bool, biased: bool) -> Shader {
     }
 }
 
-/// Every variant that [`linear`] may launch.
+/// Every variant of both shaders for dense weights.
 pub(crate) fn shaders() -> impl Iterator<Item = Shader> {
     [false, true].into_iter().flat_map(|biased| {
         let direct = [false, true].map(|one_row| shader(one_row, biased));
@@ -34,12 +36,12 @@ pub(crate) fn shaders() -> impl Iterator<Item = Shader> {
     })
 }
 
-/// `wgsl/linear_narrow.wgsl`, for dense weights and for those in blocks.
+/// A variant of `wgsl/linear_narrow.wgsl`, which takes dense weights and weights in blocks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Narrow {
-    /// Of a subgroup.
+    /// Lanes of a subgroup.
     lanes: u32,
-    /// Input rows of a subgroup: 16, or 32 of eight lanes.
+    /// Input rows of a subgroup: 16, or 32 for eight lanes.
     rows: usize,
 }
 
@@ -47,7 +49,8 @@ impl Narrow {
     /// Weight rows of a lane.
     const GROUP: usize = 8;
 
-    /// For these units and `m` input rows; even one takes no longer than a kernel that makes fewer at once.
+    /// The variant for these units and `m` input rows. Even for one row it is as fast as a kernel for fewer
+    /// rows.
     pub(crate) fn of(units: Units, m: usize) -> Option<Self> {
         match units {
             Units::NarrowSubgroups(lanes) => Some(Self {
@@ -58,14 +61,14 @@ impl Narrow {
         }
     }
 
-    /// All that there are.
+    /// All variants.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         [(4, 16), (8, 16), (8, 32)]
             .into_iter()
             .map(|(lanes, rows)| Self { lanes, rows })
     }
 
-    /// `quads`: vec4 of weights in a vec4 of words.
+    /// `quads`: vectors of four weights in a vector of four words.
     pub(crate) fn shader(self, quads: usize, own: Vec<(&'static str, String)>) -> Shader {
         let mut constants = vec![
             ("LANES", format!("{}u", self.lanes)),
@@ -84,7 +87,7 @@ impl Narrow {
         self.shader(1, vec![("BIASED", biased.to_string())])
     }
 
-    /// `inputs`: x `[m, cols]`, the weight's words, its scales or the bias.
+    /// `inputs`: `x [m, cols]`, the words of the weight, and its scales or the bias.
     pub(crate) fn launch(
         self,
         shader: Shader,
@@ -101,7 +104,17 @@ impl Narrow {
     }
 }
 
-pub(crate) fn linear(x: CubeTensor, weight: CubeTensor, bias: Option<CubeTensor>) -> CubeTensor {
+impl LinearOps for CubeBackend {
+    fn linear(x: CubeTensor, weight: CubeTensor) -> CubeTensor {
+        linear(x, weight, None)
+    }
+
+    fn linear_bias(x: CubeTensor, weight: CubeTensor, bias: CubeTensor) -> CubeTensor {
+        linear(x, weight, Some(bias))
+    }
+}
+
+fn linear(x: CubeTensor, weight: CubeTensor, bias: Option<CubeTensor>) -> CubeTensor {
     let (m, cols) = (x.meta.shape()[0], x.meta.shape()[1]);
     let rows = weight.meta.shape()[0];
     let all_f32 = [&x, &weight]
@@ -114,7 +127,7 @@ pub(crate) fn linear(x: CubeTensor, weight: CubeTensor, bias: Option<CubeTensor>
         || !cols.is_multiple_of(4)
         || m * rows * cols == 0
     {
-        return super::composed::<CubeBackend>(x, weight, bias);
+        return composed::linear::<CubeBackend>(x, weight, bias);
     }
     let biased = bias.is_some();
     let bias = bias.unwrap_or_else(|| wgsl::nothing(&x));
@@ -128,7 +141,7 @@ pub(crate) fn linear(x: CubeTensor, weight: CubeTensor, bias: Option<CubeTensor>
     wgsl::launch(shader, inputs, Shape::new([m, rows]), &params, tiles as u32)
 }
 
-/// Workgroups along the weight rows, and all of them: what the shader counts on.
+/// The number of workgroups along the weight rows, and of all workgroups, as the shader assumes.
 pub(crate) fn tiles(m: usize, rows: usize) -> (usize, usize) {
     let row_tiles = match m {
         1 => rows.div_ceil(ONE_ROW_TILE),

@@ -4,6 +4,7 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::{NormOps, composed};
 use crate::wgsl::{self, Shader};
 
 fn shader(modulated: bool) -> Shader {
@@ -19,26 +20,27 @@ pub(crate) fn shaders() -> impl Iterator<Item = Shader> {
     [false, true].into_iter().map(shader)
 }
 
-pub(crate) fn modulated_layer_norm(
-    x: CubeTensor,
-    scale: CubeTensor,
-    shift: CubeTensor,
-    eps: f32,
-) -> CubeTensor {
-    if !wgsl::takes([&x, &scale, &shift]) {
-        return super::composed_modulated::<CubeBackend>(x, scale, shift, eps);
+impl NormOps for CubeBackend {
+    fn modulated_layer_norm(
+        x: CubeTensor,
+        scale: CubeTensor,
+        shift: CubeTensor,
+        eps: f32,
+    ) -> CubeTensor {
+        if !wgsl::takes([&x, &scale, &shift]) {
+            return composed::modulated_layer_norm::<Self>(x, scale, shift, eps);
+        }
+        launch(true, [x, scale, shift], eps)
     }
-    launch(true, [x, scale, shift], eps)
-}
 
-/// `x [1, rows, width]`
-pub(crate) fn rms_norm(x: CubeTensor, weight: CubeTensor, eps: f32) -> CubeTensor {
-    if !wgsl::takes([&x, &weight]) {
-        return super::composed_rms::<CubeBackend>(x, weight, eps);
+    fn rms_norm(x: CubeTensor, weight: CubeTensor, eps: f32) -> CubeTensor {
+        if !wgsl::takes([&x, &weight]) {
+            return composed::rms_norm::<Self>(x, weight, eps);
+        }
+        // The binding needs a buffer, although this variant reads no shift.
+        let shift = wgsl::nothing(&x);
+        launch(false, [x, weight, shift], eps)
     }
-    // The binding needs a buffer even where the shader reads no shift.
-    let shift = wgsl::nothing(&x);
-    launch(false, [x, weight, shift], eps)
 }
 
 fn launch(modulated: bool, inputs: [CubeTensor; 3], eps: f32) -> CubeTensor {

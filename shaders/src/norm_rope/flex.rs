@@ -1,14 +1,39 @@
-//! Norm and rotation on the CPU: one pass, from the projection straight into the joint buffer.
+//! Norm and rotation on the CPU: one pass, from the projections straight into the joint tensor.
 
 use burn::tensor::Shape;
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
 
-use crate::rows::{Rows, all_f32, tensor};
-use crate::vectorize::{Kernel, dot, vectorize};
+use super::{NormRopeOps, composed};
+use crate::cpu::{Rows, all_f32, tensor};
+use crate::vectorize::{Kernel, inverse_root_mean_square, vectorize};
+
+impl NormRopeOps for Flex {
+    fn norm_rope(
+        x: FlexTensor,
+        weight: FlexTensor,
+        cos: FlexTensor,
+        sin: FlexTensor,
+        eps: f32,
+    ) -> FlexTensor {
+        norm_rope(vec![(x, weight)], cos, sin, eps)
+    }
+
+    fn norm_rope_joint(
+        x: FlexTensor,
+        weight: FlexTensor,
+        more: FlexTensor,
+        more_weight: FlexTensor,
+        cos: FlexTensor,
+        sin: FlexTensor,
+        eps: f32,
+    ) -> FlexTensor {
+        norm_rope(vec![(x, weight), (more, more_weight)], cos, sin, eps)
+    }
+}
 
 /// `parts`: `x [batch, tokens, heads * head_dim]` and `weight [head_dim]` of every stream.
-pub(crate) fn norm_rope(
+fn norm_rope(
     parts: Vec<(FlexTensor, FlexTensor)>,
     cos: FlexTensor,
     sin: FlexTensor,
@@ -20,7 +45,7 @@ pub(crate) fn norm_rope(
     let (batch, heads) = (shape[0], shape[2] / head_dim);
     let shape = Shape::new([batch, heads, tokens, head_dim]);
     if !all_f32(tensors.chain([&cos, &sin])) || shape.num_elements() == 0 {
-        return super::composed::<Flex>(parts, cos, sin, eps);
+        return composed::norm_rope::<Flex>(parts, cos, sin, eps);
     }
     let parts: Vec<_> = parts
         .into_iter()
@@ -68,8 +93,7 @@ impl Kernel for NormRope<'_> {
 
     #[inline(always)]
     fn call(self) {
-        let mean = dot(self.x, self.x) / self.x.len() as f32;
-        let root = (mean + self.eps).sqrt().recip();
+        let root = inverse_root_mean_square(self.x, self.eps);
         let x = self.x.as_chunks::<2>().0.iter();
         let weight = self.weight.as_chunks::<2>().0;
         let (cos, sin) = (self.cos.as_chunks::<2>().0, self.sin.as_chunks::<2>().0);

@@ -5,9 +5,10 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::{NormRopeOps, composed};
 use crate::wgsl::{self, Shader};
 
-/// Heads of tokens of a workgroup.
+/// Rows of a workgroup; a row is one head of one token.
 const ROWS: usize = 16;
 
 fn shader(joint: bool) -> Shader {
@@ -23,8 +24,32 @@ pub(crate) fn shaders() -> impl Iterator<Item = Shader> {
     [false, true].into_iter().map(shader)
 }
 
+impl NormRopeOps for CubeBackend {
+    fn norm_rope(
+        x: CubeTensor,
+        weight: CubeTensor,
+        cos: CubeTensor,
+        sin: CubeTensor,
+        eps: f32,
+    ) -> CubeTensor {
+        norm_rope(vec![(x, weight)], cos, sin, eps)
+    }
+
+    fn norm_rope_joint(
+        x: CubeTensor,
+        weight: CubeTensor,
+        more: CubeTensor,
+        more_weight: CubeTensor,
+        cos: CubeTensor,
+        sin: CubeTensor,
+        eps: f32,
+    ) -> CubeTensor {
+        norm_rope(vec![(x, weight), (more, more_weight)], cos, sin, eps)
+    }
+}
+
 /// `parts`: `x [batch, tokens, heads * head_dim]` and `weight [head_dim]` of one or two streams.
-pub(crate) fn norm_rope(
+fn norm_rope(
     parts: Vec<(CubeTensor, CubeTensor)>,
     cos: CubeTensor,
     sin: CubeTensor,
@@ -32,7 +57,7 @@ pub(crate) fn norm_rope(
 ) -> CubeTensor {
     let tensors = parts.iter().flat_map(|(x, weight)| [x, weight]);
     if !wgsl::takes(tensors.chain([&cos, &sin])) {
-        return super::composed::<CubeBackend>(parts, cos, sin, eps);
+        return composed::norm_rope::<CubeBackend>(parts, cos, sin, eps);
     }
     let [tokens, head_dim] = [cos.meta.shape()[0], cos.meta.shape()[1]];
     let shape = parts[0].0.meta.shape();
@@ -47,7 +72,7 @@ pub(crate) fn norm_rope(
         strides.push(stride);
     }
     if !joint {
-        // The bindings need buffers even where the shader reads no second stream.
+        // The bindings need buffers, although this variant reads no second stream.
         inputs.extend([wgsl::nothing(&cos), wgsl::nothing(&cos)]);
         strides.push(0);
     }

@@ -1,17 +1,19 @@
-//! ggml's block formats: sizes, and a block's weights as whole numbers with a scale and an offset.
+//! ggml's block formats: their sizes, and how a block becomes whole numbers with scales and offsets.
 //!
-//! Source: the structs and `dequantize_row_*` of ggml (`ggml-common.h`, `ggml-quants.c`). Every
-//! format becomes groups of 32 weights, `scale * quant + offset`, which is all that a kernel has to
-//! know. Left out: the importance formats (IQ), and making blocks (`x2i-core`'s `weights::quant`).
+//! Source: the structs and `dequantize_row_*` of ggml (`ggml-common.h`, `ggml-quants.c`). Every format is
+//! unpacked to groups of 32 weights, `scale * quant + offset`: a kernel knows no format. Left out: the
+//! importance formats (IQ), and quantizing (`weights::quant` in x2i-core).
 
 use half::f16;
-
-use super::device::DeviceLayout;
 
 /// Weights in a group, along the input dimension.
 pub(crate) const GROUP: usize = 32;
 
-/// How weights of a row are packed in a file.
+/// Groups in the largest block.
+pub(crate) const MOST_GROUPS: usize = 8;
+
+/// A format of blocks, by ggml's name. A block holds [`len`](Self::len) weights of a row in
+/// [`bytes`](Self::bytes) bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the names are ggml's own")]
 pub enum BlockType {
@@ -34,7 +36,7 @@ pub(crate) struct Group<Q = i16> {
 }
 
 impl<Q: Quant> Group<Q> {
-    /// Where blocks are unpacked to.
+    /// An empty group, which unpacking fills.
     pub(crate) const ZERO: Self = Self {
         quants: [Q::ZERO; GROUP],
         scale: 0.0,
@@ -42,18 +44,18 @@ impl<Q: Quant> Group<Q> {
     };
 }
 
-/// How a kernel wants its quants.
+/// The type of the quants that a kernel multiplies.
 pub(crate) trait Quant: Copy + Send + Sync {
     const ZERO: Self;
 
-    /// Of what a file has, less the format's [`zero`](BlockType::zero) for quants with a sign.
+    /// From a stored quant. A signed type subtracts the format's [`zero`](BlockType::zero).
     fn of_stored(stored: u8, zero: u8) -> Self;
 
-    /// Of one of Q6_K, which fit words alone.
+    /// From a quant of Q6_K, which needs 16 bits.
     fn of_word(word: i16) -> Self;
 }
 
-/// As they count.
+/// Signed: `scale * quant + offset` is the weight.
 impl Quant for i16 {
     const ZERO: Self = 0;
 
@@ -68,7 +70,7 @@ impl Quant for i16 {
     }
 }
 
-/// As a file has them, without a sign; not for Q6_K.
+/// Unsigned, as stored: too large by the format's zero point. Not for Q6_K.
 impl Quant for u8 {
     const ZERO: Self = 0;
 
@@ -119,11 +121,6 @@ impl BlockType {
         }
     }
 
-    /// Bytes of `elements` weights on a device that is not the CPU: words and f32 scales.
-    pub const fn device_len(self, elements: u64) -> u64 {
-        DeviceLayout::of(self).len(elements)
-    }
-
     /// Groups in a block.
     pub(crate) const fn groups(self) -> usize {
         self.len() / GROUP
@@ -134,7 +131,7 @@ impl BlockType {
         matches!(self, Self::Q4_1 | Self::Q5_1 | Self::Q4K | Self::Q5K)
     }
 
-    /// What a stored quant without a sign has too much.
+    /// The zero point: what a stored, unsigned quant is too large by.
     pub(crate) const fn zero(self) -> u8 {
         match self {
             Self::Q4_0 => 8,
@@ -152,17 +149,18 @@ impl BlockType {
             Self::Q5_0 => 16,
             Self::Q5_1 | Self::Q5K => 31,
             Self::Q8_0 => 128,
-            Self::Q6K => 32 * 128, // a group of 16 has a scale of its own, which its quants contain
+            Self::Q6K => 32 * 128, // its quants contain the scales of the groups of 16
         }
     }
 
-    /// Unpacks one block.
+    /// Unpacks one block into its [`groups`](Self::groups).
     ///
     /// # Panics
-    /// When `block` or `groups` are shorter than a block.
+    /// When `block` or `groups` is shorter than a block.
     #[inline(always)]
     pub(crate) fn unpack<Q: Quant>(self, block: &[u8], groups: &mut [Group<Q>]) {
-        // No function is passed as a value: it would not be compiled for the caller's vector unit.
+        // Functions are called by name: passed as values, they would not be compiled for the caller's vector
+        // unit.
         match self {
             Self::Q4_0 => groups[0] = q4_0(part(block, 0)),
             Self::Q4_1 => groups[0] = q4_1(part(block, 0)),
@@ -189,7 +187,7 @@ fn half(bytes: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
 }
 
-/// Low nibbles are the first 16 quants, high nibbles the last.
+/// 32 quants: the low nibbles are the first 16, the high nibbles the last 16.
 #[inline(always)]
 fn nibbles(bytes: &[u8; 16]) -> [u8; GROUP] {
     let mut quants = [0; GROUP];
@@ -249,7 +247,7 @@ fn q5_1<Q: Quant>(block: &[u8; 24]) -> Group<Q> {
 
 #[inline(always)]
 fn q8_0<Q: Quant>(block: &[u8; 34]) -> Group<Q> {
-    // The file has a sign: flipping its bit adds 128.
+    // Stored quants are signed. Flipping the sign bit adds 128.
     let zero = BlockType::Q8_0.zero();
     let mut stored = *part::<GROUP>(block, 2);
     for byte in &mut stored {
@@ -273,11 +271,11 @@ fn scale_and_minimum(packed: &[u8; 12], group: usize) -> (f32, f32) {
     (f32::from(scale), f32::from(minimum))
 }
 
-/// What Q4_K and Q5_K share: two f16 factors, 12 bytes of scales and minima, and 128 of nibbles.
+/// What Q4_K and Q5_K share: two f16 factors, 12 bytes of scales and minima, and 128 bytes of nibbles.
 #[inline(always)]
 fn k_group(block: &[u8], nibbles: &[u8; 128], index: usize) -> Group<u8> {
     let (scale, minimum) = scale_and_minimum(part(block, 4), index);
-    // Two groups share 32 bytes: the first has the low nibbles.
+    // Two groups share 32 bytes; the first group has the low nibbles.
     let bytes = part::<GROUP>(nibbles, index / 2 * GROUP);
     let shift = index % 2 * 4;
     let mut quants = [0; GROUP];
@@ -303,7 +301,7 @@ fn q4_k<Q: Quant>(block: &[u8; 144], groups: &mut [Group<Q>]) {
 fn q5_k<Q: Quant>(block: &[u8; 176], groups: &mut [Group<Q>]) {
     for (index, out) in groups.iter_mut().enumerate() {
         let mut stored = k_group(block, part(block, 48), index);
-        // Byte i holds the fifth bits of quant i of all groups, one bit a group.
+        // Byte i holds the fifth bit of quant i of every group.
         let bytes = part::<GROUP>(block, 16);
         for (quant, byte) in stored.quants.iter_mut().zip(bytes) {
             *quant |= (byte >> index & 1) << 4;
@@ -315,7 +313,7 @@ fn q5_k<Q: Quant>(block: &[u8; 176], groups: &mut [Group<Q>]) {
 /// A group of Q6_K: quants in -32..32, and the factors of its first and its last 16.
 #[inline(always)]
 pub(crate) fn q6_k_group(block: &[u8; 210], index: usize) -> ([i16; GROUP], [i8; 2]) {
-    // A half of a block: 64 bytes of nibbles, 32 bytes of pairs of bits, 4 groups.
+    // Half a block has 4 groups: 64 bytes of nibbles, and 32 bytes of pairs of high bits.
     let (half, quarter) = (index / 4, index % 4);
     let low = part::<GROUP>(block, 64 * half + quarter % 2 * GROUP);
     let high = part::<GROUP>(block, 128 + 32 * half);
@@ -335,7 +333,7 @@ pub(crate) fn q6_k_scale(block: &[u8; 210]) -> f32 {
     half(block, 208)
 }
 
-/// The factors of 16 quants are multiplied into them.
+/// Multiplies the factor of each group of 16 into its quants.
 #[inline(always)]
 fn q6_k<Q: Quant>(block: &[u8; 210], groups: &mut [Group<Q>]) {
     for (index, group) in groups.iter_mut().enumerate() {

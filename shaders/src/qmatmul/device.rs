@@ -1,20 +1,28 @@
-//! How a block-quantized weight lies on a device that is not the CPU: arrays of words and of scales.
+//! The layout of a block-quantized weight on a device that is not the CPU: an array of words and one of scales.
 //!
-//! A file's blocks have odd sizes and f16 scales in their midst; a GPU reads whole words. Quants of
-//! four bits become nibbles in ggml's order, all others bytes; scales (and offsets) become f32. A
-//! group has 32 weights, but 16 where ggml scales so many (Q6_K).
+//! A GPU reads aligned words, but ggml's blocks have odd sizes and f16 scales between their quants. Here
+//! quants of four bits are nibbles in ggml's order, all others are bytes, and scales and offsets are f32. A
+//! group has 32 weights; in Q6_K it has 16, as many as share a scale there.
 
-use super::block_type::{q6_k_group, q6_k_scale};
-use super::{BlockType, GROUP, Group};
+use super::block_type::{BlockType, GROUP, Group, MOST_GROUPS, q6_k_group, q6_k_scale};
 
-/// What a kernel has to know of the arrays.
+impl BlockType {
+    /// Bytes of `elements` weights on a device that is not the CPU: packed quants and f32 scales.
+    ///
+    /// `elements` is a multiple of [`len`](Self::len).
+    pub const fn device_len(self, elements: u64) -> u64 {
+        DeviceLayout::of(self).len(elements)
+    }
+}
+
+/// What a kernel needs to know about the arrays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct DeviceLayout {
-    /// Nibbles, the first 16 weights low and the last 16 high; else signed bytes.
+    /// True for nibbles, of which the low ones are the first 16 weights of a group; false for signed bytes.
     pub(crate) nibbles: bool,
-    /// Subtracted from a nibble.
+    /// The zero point of a nibble, which is subtracted.
     pub(crate) zero: u8,
-    /// A group has a scale, then an offset; else a scale alone.
+    /// True where a group has an offset after its scale.
     pub(crate) offsets: bool,
     /// Weights that share a scale.
     pub(crate) group: usize,
@@ -42,7 +50,7 @@ impl DeviceLayout {
         }
     }
 
-    /// All layouts that there are.
+    /// All layouts, each once.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         let layouts = BlockType::ALL.map(Self::of).into_iter().enumerate();
         layouts.filter_map(|(index, layout)| {
@@ -56,20 +64,20 @@ impl DeviceLayout {
         if self.nibbles { 8 } else { 4 }
     }
 
-    /// Bytes of both arrays for so many weights.
+    /// Bytes of both arrays for a number of weights.
     pub(crate) const fn len(self, elements: u64) -> u64 {
         let words = elements / self.per_word() as u64;
         let scales = elements / self.group as u64 * self.per_group() as u64;
         4 * (words + scales)
     }
 
-    /// Numbers of a group in the array of scales.
+    /// Values of a group in the array of scales.
     pub(crate) const fn per_group(self) -> usize {
         if self.offsets { 2 } else { 1 }
     }
 }
 
-/// Words and scales of blocks as a file has them.
+/// The words and the scales of ggml's blocks.
 pub(crate) fn split(blocks: &[u8], block_type: BlockType) -> (Vec<u32>, Vec<f32>) {
     let layout = DeviceLayout::of(block_type);
     let count = blocks.len() / block_type.bytes() * block_type.len();
@@ -85,7 +93,7 @@ pub(crate) fn split(blocks: &[u8], block_type: BlockType) -> (Vec<u32>, Vec<f32>
         }
         return (words, scales);
     }
-    let mut groups = [Group::<i16>::ZERO; 8]; // of the largest block
+    let mut groups = [Group::<i16>::ZERO; MOST_GROUPS];
     let groups = &mut groups[..block_type.groups()];
     for block in blocks.chunks_exact(block_type.bytes()) {
         block_type.unpack(block, groups);

@@ -1,22 +1,54 @@
-//! Block-quantized weights on the CPU, read where they are: in a memory map, or in the binary.
+//! Block-quantized weights on the CPU, read in place: in a mapped file, or in the binary.
 //!
-//! Few input rows (a decoding LLM) are bound by reading the weight: each weight row is expanded once
-//! into the first-level cache and multiplied there, in f32. Many input rows are bound by the
-//! multiplication and go through [`crate::integer`]. Nobody holds the f32 weight.
+//! A product of few input rows (a decoding LLM) is bound by reading the weight. Each weight row is
+//! dequantized once into the first-level cache and multiplied there, in f32. A product of many input rows is
+//! bound by arithmetic and runs in [`crate::integer`]. The f32 weight never exists as a whole.
 
-use burn::tensor::{Bytes, DType, Shape};
-use burn_flex::{FlexTensor, Layout};
+use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
 
-use super::{BlockType, GROUP, Group};
+use super::BlockOps;
+use super::block_type::{BlockType, GROUP, Group, MOST_GROUPS};
+use crate::cpu::tensor;
 use crate::integer::{self, InputBits, Weights};
 use crate::vectorize::{Kernel, dot, vectorize};
 
-/// Up to this many input rows the dot products win: measured, 2 cores with AVX2.
+/// Up to this many input rows dot products are faster: measured on 2 cores with AVX2.
 const FEW_ROWS: usize = if cfg!(target_family = "wasm") { 2 } else { 8 };
 
-/// Weights in a task: a shorter one costs less than handing it to another thread.
+/// Weights of a task. A smaller task would take less time than handing it to another thread.
 const TASK_WEIGHTS: usize = 64 * 1024;
+
+impl BlockOps for Flex {
+    fn dequantize_blocks(
+        packed: FlexTensor,
+        _scales: FlexTensor,
+        block_type: BlockType,
+    ) -> FlexTensor {
+        dequantize(packed, block_type)
+    }
+
+    fn matmul_blocks(
+        x: FlexTensor,
+        packed: FlexTensor,
+        _scales: FlexTensor,
+        block_type: BlockType,
+        input_bits: InputBits,
+    ) -> FlexTensor {
+        matmul_blocks(x, packed, None, block_type, input_bits)
+    }
+
+    fn matmul_blocks_bias(
+        x: FlexTensor,
+        packed: FlexTensor,
+        _scales: FlexTensor,
+        bias: FlexTensor,
+        block_type: BlockType,
+        input_bits: InputBits,
+    ) -> FlexTensor {
+        matmul_blocks(x, packed, Some(bias), block_type, input_bits)
+    }
+}
 
 fn weights(packed: &FlexTensor, block_type: BlockType) -> Weights<'_> {
     let row_bytes = packed.layout().shape()[1];
@@ -27,16 +59,16 @@ fn weights(packed: &FlexTensor, block_type: BlockType) -> Weights<'_> {
     }
 }
 
-/// Weight rows in a task.
+/// Weight rows of a task.
 fn task_rows(weights: &Weights) -> usize {
     TASK_WEIGHTS.div_ceil(weights.cols())
 }
 
-/// One row as f32.
+/// Dequantizes one row.
 #[inline(always)]
 fn expand(weights: &Weights, row: usize, out: &mut [f32]) {
     let block_type = weights.block_type;
-    let mut groups = [Group::<i16>::ZERO; 8]; // of the largest block
+    let mut groups = [Group::<i16>::ZERO; MOST_GROUPS];
     let groups = &mut groups[..block_type.groups()];
     let blocks = weights.row(row).chunks_exact(block_type.bytes());
     for (block, out) in blocks.zip(out.chunks_exact_mut(block_type.len())) {
@@ -56,7 +88,7 @@ fn expand(weights: &Weights, row: usize, out: &mut [f32]) {
     }
 }
 
-/// The rows from `first` on until `out [rows, cols]` is full.
+/// Dequantizes the rows from `first` on into `out [rows, cols]`.
 struct Expand<'a> {
     weights: Weights<'a>,
     first: usize,
@@ -75,12 +107,12 @@ impl Kernel for Expand<'_> {
     }
 }
 
-/// `weight x` for the weight rows from `first` on: `[weight rows, m]`.
+/// The products of `x` with the weight rows from `first` on, into `out [weight rows, m]`.
 struct DotProducts<'a> {
     x: &'a [f32],
     weights: Weights<'a>,
     first: usize,
-    /// One weight row.
+    /// Space for one weight row.
     scratch: &'a mut [f32],
     out: &'a mut [f32],
 }
@@ -101,7 +133,7 @@ impl Kernel for DotProducts<'_> {
     }
 }
 
-pub(crate) fn dequantize(packed: FlexTensor, block_type: BlockType) -> FlexTensor {
+fn dequantize(packed: FlexTensor, block_type: BlockType) -> FlexTensor {
     let packed = packed.to_contiguous();
     let weights = weights(&packed, block_type);
     let (rows, cols) = (packed.layout().shape()[0], weights.cols());
@@ -121,7 +153,7 @@ pub(crate) fn dequantize(packed: FlexTensor, block_type: BlockType) -> FlexTenso
     tensor(out, [rows, cols])
 }
 
-pub(crate) fn matmul_blocks(
+fn matmul_blocks(
     x: FlexTensor,
     packed: FlexTensor,
     bias: Option<FlexTensor>,
@@ -168,9 +200,4 @@ fn dot_products(x: &[f32], weights: &Weights, bias: Option<&[f32]>) -> Vec<f32> 
     }
     let column = |i: usize| transposed[i..].iter().step_by(m).copied();
     (0..m).flat_map(column).collect() // [m, rows]
-}
-
-fn tensor(values: Vec<f32>, shape: [usize; 2]) -> FlexTensor {
-    let layout = Layout::contiguous(Shape::new(shape));
-    FlexTensor::new(Bytes::from_elems(values), layout, DType::F32)
 }

@@ -1,28 +1,31 @@
-//! Block-quantized matmul on a wgpu device that compiles WGSL: `wgsl/qmatmul.wgsl`, and
-//! `wgsl/qmatvec.wgsl` for few input rows; where vector units are narrow `wgsl/linear_narrow.wgsl` with
-//! subgroups, and `wgsl/qmatmul_direct.wgsl` without.
+//! Block-quantized matmul on a wgpu device that compiles WGSL.
+//!
+//! Wide vector units run `wgsl/qmatmul.wgsl`, and `wgsl/qmatvec.wgsl` for few input rows. Narrow units run
+//! `wgsl/linear_narrow.wgsl` where they have subgroups, else `wgsl/qmatmul_direct.wgsl`.
 
-use burn::backend::ops::FloatTensorOps;
 use burn::tensor::{DType, Shape};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::BlockType;
+use super::BlockOps;
+use super::block_type::BlockType;
 use super::device::DeviceLayout;
+use crate::integer::InputBits;
+use crate::linear::composed::linear;
 use crate::linear::wgpu::Narrow;
 use crate::wgsl::{self, Shader, Units};
 
-/// Outputs of a workgroup of the matmul along either side.
+/// The side of the square of outputs of a workgroup of `qmatmul.wgsl`.
 const TILE: usize = 64;
 
-/// Weight rows of a workgroup of the product with few rows.
+/// Weight rows of a workgroup of `qmatvec.wgsl`.
 const FEW_WEIGHT_ROWS: usize = 8;
 
-/// Input rows that a product with few rows is compiled for.
+/// Input rows that `qmatvec.wgsl` is compiled for.
 const FEW_ROWS: [usize; 4] = [1, 2, 4, 8];
 
-/// How the weight lies in its arrays, and what else a variant fixes.
+/// A shader with the constants of the layout, and one of its own.
 fn shader(
     name: &'static str,
     text: &'static str,
@@ -60,7 +63,7 @@ fn direct(layout: DeviceLayout, one_row: bool) -> Shader {
     shader("qmatmul_direct", text, layout, Some(one_row))
 }
 
-/// Vec4 of weights in a vec4 of words.
+/// Vectors of four weights in a vector of four words.
 fn quads(layout: DeviceLayout) -> usize {
     layout.per_word()
 }
@@ -74,7 +77,7 @@ fn narrow(layout: DeviceLayout, narrow: Narrow) -> Shader {
     narrow.shader(quads(layout), own)
 }
 
-/// Every variant that [`matmul_blocks`] may launch.
+/// Every variant of the four shaders for weights in blocks.
 pub(crate) fn shaders() -> impl Iterator<Item = Shader> {
     DeviceLayout::all().flat_map(|layout| {
         let few = FEW_ROWS.map(|rows| few_rows(layout, rows));
@@ -85,23 +88,24 @@ pub(crate) fn shaders() -> impl Iterator<Item = Shader> {
     })
 }
 
-pub(crate) fn matmul_blocks(
-    x: CubeTensor,
-    packed: CubeTensor,
-    scales: CubeTensor,
-    block_type: BlockType,
-) -> CubeTensor {
-    let (m, cols) = (x.meta.shape()[0], x.meta.shape()[1]);
-    let rows = scales.meta.shape()[0];
-    if !wgsl::runs(&x) || x.dtype != DType::F32 || m * rows * cols == 0 {
-        let weight = super::composed_dequantize::<CubeBackend>(packed, scales, block_type);
-        return CubeBackend::float_matmul(x, CubeBackend::float_transpose(weight));
+impl BlockOps for CubeBackend {
+    fn matmul_blocks(
+        x: CubeTensor,
+        packed: CubeTensor,
+        scales: CubeTensor,
+        block_type: BlockType,
+        _: InputBits,
+    ) -> CubeTensor {
+        let (m, cols) = (x.meta.shape()[0], x.meta.shape()[1]);
+        let rows = scales.meta.shape()[0];
+        if !wgsl::runs(&x) || x.dtype != DType::F32 || m * rows * cols == 0 {
+            return linear::<Self>(x, Self::dequantize_blocks(packed, scales, block_type), None);
+        }
+        launch(Units::of(&x), [x, packed, scales], block_type)
     }
-
-    launch(Units::of(&x), [x, packed, scales], block_type)
 }
 
-/// The product on units of this kind; `inputs`: x, packed, scales.
+/// The product on units of this kind; `inputs`: `x [m, cols]`, packed, scales.
 pub(crate) fn launch(units: Units, inputs: [CubeTensor; 3], block_type: BlockType) -> CubeTensor {
     let (m, cols) = (inputs[0].meta.shape()[0], inputs[0].meta.shape()[1]);
     let rows = inputs[2].meta.shape()[0];

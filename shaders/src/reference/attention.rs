@@ -1,24 +1,27 @@
 //! Attention by its definition, one query row after the other.
 
-/// Sizes of one attention problem.
+/// The sizes of one attention problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AttentionShape {
-    /// Independent problems.
+    /// Number of independent problems.
     pub batch: usize,
-    /// Query heads.
+    /// Number of query heads.
     pub heads: usize,
-    /// Key and value heads; divides `heads`.
+    /// Number of key and value heads; it divides `heads`.
     pub kv_heads: usize,
-    /// Query rows of a head.
+    /// Number of queries of a head.
     pub q_tokens: usize,
-    /// Keys of a head.
+    /// Number of keys of a head.
     pub kv_tokens: usize,
-    /// Width of a head.
+    /// Channels of a head.
     pub head_dim: usize,
 }
 
-/// `softmax(q kᵀ · scale + mask) v` on row-major slices; the mask is full:
-/// `[batch, heads, q_tokens, kv_tokens]`.
+/// `softmax(q kᵀ · scale + mask) v`: `[batch, heads, q_tokens, head_dim]`, row-major like all slices.
+///
+/// - `q`: `[batch, heads, q_tokens, head_dim]`
+/// - `k`, `v`: `[batch, kv_heads, kv_tokens, head_dim]`
+/// - `mask`: `[batch, heads, q_tokens, kv_tokens]`, without broadcast axes
 ///
 /// # Panics
 /// When a slice is shorter than `shape` needs.
@@ -40,7 +43,7 @@ pub fn attention(
     } = shape;
     let mut out = vec![0.0; batch * heads * q_tokens * head_dim];
     for row in 0..batch * heads * q_tokens {
-        let head = row / q_tokens; // of all batches
+        let head = row / q_tokens; // counted over all batches
         let kv_head = head / heads * kv_heads + head % heads / (heads / kv_heads);
         let query = &q[row * head_dim..][..head_dim];
         let key = |token: usize| &k[(kv_head * kv_tokens + token) * head_dim..][..head_dim];
@@ -51,7 +54,7 @@ pub fn attention(
                 let dot: f64 = (query.iter().zip(key(token)))
                     .map(|(&a, &b)| f64::from(a) * f64::from(b))
                     .sum();
-                // The mask is added in f32: `f32::MIN` must swallow the score.
+                // The mask is added in f32, in which `f32::MIN` plus a score is `f32::MIN`.
                 let score = (dot * f64::from(scale)) as f32;
                 f64::from(mask.map_or(score, |mask| score + mask[row * kv_tokens + token]))
             })

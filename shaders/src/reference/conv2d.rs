@@ -1,7 +1,9 @@
-//! 2-D convolution by its definition, and the doubling before it.
+//! 2-D convolution by its definition, and the upsampling before it.
 
-/// `x [channels, height, width]` convolved with `weight [out, channels, kernel, kernel]` of an odd
-/// kernel, zeros outside, plus `bias [out]`: `[out, height, width]`.
+/// `x [channels, height, width]` convolved with `weight [out, channels, kernel, kernel]`, plus `bias [out]`:
+/// `[out, height, width]`.
+///
+/// The stride is 1 and `kernel` is odd; the picture is padded with zeros.
 ///
 /// # Panics
 /// When the lengths do not fit `[height, width]` and `kernel`.
@@ -36,7 +38,7 @@ pub fn conv2d(
     out
 }
 
-/// Each pixel of `x [.., height, width]` becomes 2 x 2.
+/// Upsamples `x [.., height, width]` by nearest neighbour: `[.., 2 height, 2 width]`.
 ///
 /// # Panics
 /// When the length is not a multiple of `width`.

@@ -1,6 +1,6 @@
 //! GELU in its tanh form by its definition, in f64.
 
-/// `x/2 · (1 + tanh(sqrt(2/π) · (x + 0.044715 x³)))` of every value.
+/// `x/2 · (1 + tanh(sqrt(2/π) · (x + 0.044715 x³)))` of every value, in the order of `x`.
 pub fn gelu_tanh(x: &[f32]) -> Vec<f32> {
     let gelu = |x: f64| {
         let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));

@@ -1,6 +1,6 @@
 //! GroupNorm by its definition.
 
-/// Mean and variance of `groups` equal runs of `x`, one pair after the other.
+/// Mean and variance (dividing by the count) of each of `groups` equal parts of `x`: `[groups]` pairs.
 ///
 /// # Panics
 /// When `groups` does not divide the length.
@@ -15,8 +15,8 @@ pub fn group_moments(x: &[f32], groups: usize) -> Vec<[f64; 2]> {
     moments.collect()
 }
 
-/// One picture `x [channels, ..]` normalized in `groups`, times `weight` plus `bias` `[channels]`,
-/// then `x · sigmoid(x)` where `silu`.
+/// One picture `x [channels, ..]` normalized in `groups`, times `weight [channels]` plus `bias [channels]`:
+/// the shape of `x`. With `silu` then `x · sigmoid(x)`.
 ///
 /// # Panics
 /// When the channels or `groups` do not divide the length.

@@ -1,4 +1,6 @@
-//! Naive oracles on the host: plain loops over slices, sums in f64.
+//! Naive oracles on the host: plain loops over row-major slices, with sums in f64.
+//!
+//! The tests of the kernels and of x2i-core compare with them. Nothing else should: they are slow.
 
 mod attention;
 mod conv2d;

@@ -1,6 +1,6 @@
 //! LayerNorm and RMSNorm by their definitions, in f64.
 
-/// LayerNorm of rows as wide as `scale`, then `· (1 + scale) + shift`.
+/// LayerNorm of `x [rows, width]`, then `· (1 + scale) + shift`, both `[width]`: `[rows, width]`.
 pub fn modulated_layer_norm(x: &[f32], scale: &[f32], shift: &[f32], eps: f32) -> Vec<f32> {
     let mut out = vec![];
     for row in x.chunks_exact(scale.len()) {
@@ -14,7 +14,7 @@ pub fn modulated_layer_norm(x: &[f32], scale: &[f32], shift: &[f32], eps: f32) -
     out
 }
 
-/// RMSNorm of rows as wide as `weight`.
+/// RMSNorm of `x [rows, width]` times `weight [width]`: `[rows, width]`.
 pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32) -> Vec<f32> {
     let mut out = vec![];
     for row in x.chunks_exact(weight.len()) {

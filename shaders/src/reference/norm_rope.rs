@@ -1,6 +1,11 @@
-//! The rotation of neighbouring channels by its definition, in f64; `norm.rs` has the norm before it.
+//! Rotary position embedding of neighbouring channels by its definition, in f64. The norm before it is in
+//! `norm.rs`.
 
-/// Turns channels 2k and 2k + 1 of `x [.., tokens, head_dim]`; `cos`, `sin` `[tokens, head_dim]`.
+/// Rotates channels 2k and 2k + 1 of `x [.., tokens, head_dim]` by `cos`, `sin` `[tokens, head_dim]`: the
+/// shape of `x`.
+///
+/// # Panics
+/// When the length of `x` is odd, or `cos` is empty or longer than `sin`.
 pub fn rotate_neighbours(x: &[f32], cos: &[f32], sin: &[f32]) -> Vec<f32> {
     let turned = |i: usize| {
         if i.is_multiple_of(2) {

@@ -1,10 +1,11 @@
-//! ggml blocks expanded element by element, and the matmul on them.
+//! ggml's blocks dequantized element by element, and the matmul on them.
 
 use half::f16;
 
-use crate::BlockType;
+use super::linear::linear;
+use crate::qmatmul::BlockType;
 
-/// Blocks in ggml's layout as f32, in order.
+/// The weights of blocks in ggml's layout, in order.
 ///
 /// # Panics
 /// When `bytes` is not a whole number of blocks.
@@ -24,7 +25,7 @@ pub fn dequantize(bytes: &[u8], block_type: BlockType) -> Vec<f32> {
 /// Element `i` of a block.
 fn element(block: &[u8], i: usize, block_type: BlockType) -> f32 {
     let half = |at: usize| f16::from_le_bytes([block[at], block[at + 1]]).to_f32();
-    // A nibble of 16 bytes from `at` on; the high ones are elements 16 to 31.
+    // A nibble of the 16 bytes from `at` on; the high nibbles are elements 16 to 31.
     let nibble = |at: usize| f32::from(block[at + i % 16] >> (i / 16 * 4) & 15);
     let bit = |at: usize| f32::from(block[at + i / 8] >> (i % 8) & 1);
     match block_type {
@@ -40,7 +41,8 @@ fn element(block: &[u8], i: usize, block_type: BlockType) -> f32 {
             if block_type == BlockType::Q5K {
                 quant += (block[16 + place] >> group & 1) << 4;
             }
-            // Six bits each: the first four whole, the upper bits of the others two by two above them.
+            // Six bits each. The first four lie in one byte each, whose upper two bits are the upper bits of
+            // the last four.
             let byte = |at: usize| block[4 + at];
             let (scale, minimum) = match group {
                 0..4 => (byte(group) & 63, byte(group + 4) & 63),
@@ -52,7 +54,7 @@ fn element(block: &[u8], i: usize, block_type: BlockType) -> f32 {
             half(0) * f32::from(scale) * f32::from(quant) - half(2) * f32::from(minimum)
         }
         BlockType::Q6K => {
-            let (part, place) = (i / 128, i % 128); // two parts of four rows of 32
+            let (part, place) = (i / 128, i % 128); // two halves of four rows of 32
             let (row, column) = (place / 32, place % 32);
             let low = block[part * 64 + row % 2 * 32 + column] >> (row / 2 * 4) & 15;
             let high = block[128 + part * 32 + column] >> (row * 2) & 3;
@@ -63,23 +65,12 @@ fn element(block: &[u8], i: usize, block_type: BlockType) -> f32 {
     }
 }
 
-/// `x [m, cols]` times the weight `[rows, cols]` transposed: `[m, rows]`.
+/// `x [m, cols]` times the dequantized weight `[rows, cols]` transposed: `[m, rows]`.
 ///
 /// # Panics
-/// When the lengths are not multiples of `cols`.
+/// When the lengths are not multiples of `cols`, or `bytes` is not a whole number of blocks.
 pub fn qmatmul(x: &[f32], bytes: &[u8], block_type: BlockType, cols: usize) -> Vec<f32> {
-    let weight = dequantize(bytes, block_type);
-    assert!(x.len().is_multiple_of(cols) && weight.len().is_multiple_of(cols));
-    let mut out = Vec::new();
-    for x in x.chunks_exact(cols) {
-        for weight in weight.chunks_exact(cols) {
-            let dot: f64 = (x.iter().zip(weight))
-                .map(|(&a, &b)| f64::from(a) * f64::from(b))
-                .sum();
-            out.push(dot as f32);
-        }
-    }
-    out
+    linear(x, &dequantize(bytes, block_type), None, cols)
 }
 
 #[cfg(test)]

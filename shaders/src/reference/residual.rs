@@ -1,6 +1,6 @@
 //! The gated residual by its definition, in f64.
 
-/// `x + gate · y` of rows as wide as `gate`.
+/// `x + gate · y` of `x`, `y` `[rows, width]` and `gate [width]`: `[rows, width]`.
 pub fn gated_residual(x: &[f32], gate: &[f32], y: &[f32]) -> Vec<f32> {
     let gated = x.iter().zip(y).zip(gate.iter().cycle());
     gated

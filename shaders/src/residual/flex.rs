@@ -1,42 +1,45 @@
-//! The gated residual on the CPU: one pass, into whichever input nobody else holds.
+//! The gated residual on the CPU: one pass, written into the input that has no other owner.
 
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
 
-use crate::rows::{Rows, all_f32, contiguous};
+use super::{ResidualOps, composed};
+use crate::cpu::{Rows, all_f32, contiguous};
 use crate::vectorize::{Kernel, multiply_add, vectorize};
 
-pub(crate) fn gated_residual(x: FlexTensor, gate: FlexTensor, y: FlexTensor) -> FlexTensor {
-    let shape = x.layout().shape().clone();
-    if !all_f32([&x, &gate, &y]) || shape.num_elements() == 0 {
-        return super::composed::<Flex>(x, gate, y);
+impl ResidualOps for Flex {
+    fn gated_residual(x: FlexTensor, gate: FlexTensor, y: FlexTensor) -> FlexTensor {
+        let shape = x.layout().shape().clone();
+        if !all_f32([&x, &gate, &y]) || shape.num_elements() == 0 {
+            return composed::gated_residual::<Self>(x, gate, y);
+        }
+        let (tokens, width) = (shape[1], shape[2]);
+        let gate = Rows::new(gate);
+        let (x, y) = (contiguous(x), contiguous(y));
+        let into_x = x.is_unique();
+        let (mut out, other) = if into_x { (x, y) } else { (y, x) };
+        let values = other.storage::<f32>().par_chunks(width);
+        out.storage_mut::<f32>()
+            .par_chunks_mut(width)
+            .zip(values)
+            .enumerate()
+            .for_each(|(row, (out, other))| {
+                let gate = gate.row(row / tokens, 0);
+                match into_x {
+                    true => vectorize(AddTo {
+                        x: out,
+                        gate,
+                        y: other,
+                    }),
+                    false => vectorize(AddFrom {
+                        x: other,
+                        gate,
+                        y: out,
+                    }),
+                }
+            });
+        out
     }
-    let (tokens, width) = (shape[1], shape[2]);
-    let gate = Rows::new(gate);
-    let (x, y) = (contiguous(x), contiguous(y));
-    let into_x = x.is_unique();
-    let (mut out, other) = if into_x { (x, y) } else { (y, x) };
-    let values = other.storage::<f32>().par_chunks(width);
-    out.storage_mut::<f32>()
-        .par_chunks_mut(width)
-        .zip(values)
-        .enumerate()
-        .for_each(|(row, (out, other))| {
-            let gate = gate.row(row / tokens, 0);
-            match into_x {
-                true => vectorize(AddTo {
-                    x: out,
-                    gate,
-                    y: other,
-                }),
-                false => vectorize(AddFrom {
-                    x: other,
-                    gate,
-                    y: out,
-                }),
-            }
-        });
-    out
 }
 
 /// `x += gate · y`

@@ -4,6 +4,7 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::{ResidualOps, composed};
 use crate::wgsl::{self, Shader};
 
 fn shader() -> Shader {
@@ -19,14 +20,16 @@ pub(crate) fn shaders() -> impl Iterator<Item = Shader> {
     std::iter::once(shader())
 }
 
-pub(crate) fn gated_residual(x: CubeTensor, gate: CubeTensor, y: CubeTensor) -> CubeTensor {
-    if !wgsl::takes([&x, &gate, &y]) {
-        return super::composed::<CubeBackend>(x, gate, y);
+impl ResidualOps for CubeBackend {
+    fn gated_residual(x: CubeTensor, gate: CubeTensor, y: CubeTensor) -> CubeTensor {
+        if !wgsl::takes([&x, &gate, &y]) {
+            return composed::gated_residual::<Self>(x, gate, y);
+        }
+        let shape = x.meta.shape().clone();
+        let count = shape.num_elements() as u32;
+        let params = [count, shape[1] as u32, shape[2] as u32];
+        let groups = count.div_ceil(wgsl::THREADS);
+        let inputs = [x, gate, y].map(into_contiguous).to_vec();
+        wgsl::launch(shader(), inputs, shape, &params, groups)
     }
-    let shape = x.meta.shape().clone();
-    let count = shape.num_elements() as u32;
-    let params = [count, shape[1] as u32, shape[2] as u32];
-    let groups = count.div_ceil(wgsl::THREADS);
-    let inputs = [x, gate, y].map(into_contiguous).to_vec();
-    wgsl::launch(shader(), inputs, shape, &params, groups)
 }

@@ -8,8 +8,8 @@ use x2i_core::encoders::{EncodeOptions, Encoder, Family, InternVl2_5};
 use x2i_core::request::{Conditioning, Part, Prompt};
 use x2i_core::{model, prompt};
 
-use crate::Effort;
 use crate::case::{Case, Fallible, Outcome};
+use crate::device::Effort;
 use crate::report::Report;
 
 /// What `pixel_values` may differ by where the resize is bit-exact (the README's).

@@ -10,8 +10,8 @@ use x2i_core::request::{Part, Prompt};
 use x2i_core::{Audio, Image, prompt};
 
 use self::model::Model;
-use crate::Effort;
 use crate::case::{Case, Fallible, Outcome};
+use crate::device::Effort;
 use crate::report::Report;
 
 /// The sub-case that stands for all: a picture, a sound and text.

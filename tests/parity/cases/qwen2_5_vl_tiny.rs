@@ -2,15 +2,16 @@
 
 mod model;
 mod pictures;
+mod sub_case;
 
 use x2i_core::Image;
 use x2i_core::config::{Padding, PaddingSide, PromptFormat};
-use x2i_core::image::resize::resize_bicubic;
 use x2i_core::request::{Part, Prompt};
 
 use self::model::Model;
-use crate::Effort;
+use self::sub_case::{SubCase, fetch};
 use crate::case::{Case, Fallible, Outcome};
+use crate::device::Effort;
 use crate::report::Report;
 
 /// The README's penalty of the sub-case `text_nopad_reppen`.
@@ -18,16 +19,6 @@ const REPETITION_PENALTY: f64 = 1.5;
 
 /// The sub-case that stands for all: a picture, padding, the prompt's states and an answer.
 const BRIEF: &str = "image1";
-
-/// One way through the model.
-struct SubCase {
-    name: &'static str,
-    prompt: Prompt,
-    format: PromptFormat,
-    padding: Option<Padding>,
-    input_image_size: Option<[usize; 2]>,
-    repetition_penalty: f64,
-}
 
 pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
     let model = Model::open(case).await?;
@@ -140,14 +131,4 @@ async fn sub_cases(case: &Case<'_>) -> Fallible<Vec<SubCase>> {
             ..text_case("comfy", None)?
         },
     ])
-}
-
-/// A picture as `process_vision_info` hands it over: resized once more, to the golden's size.
-async fn fetch(case: &Case<'_>, index: usize, image: &Image) -> Fallible<Image> {
-    let name = format!("out.comfy.fetched_image.{index}");
-    if !case.golden.contains(&name) {
-        return Ok(image.clone());
-    }
-    let (_, shape) = case.golden.u8(&name).await?;
-    Ok(resize_bicubic(image, shape[1], shape[0])?)
 }

@@ -1,7 +1,7 @@
-//! What the comparing benchmarks share: sides that take turns, and what is told of them.
+//! Runs the sides of a comparison in turn, and reports the results.
 //!
-//! Alternating runs share whatever else the machine does in those minutes, so that their ratio
-//! holds on a loaded machine too; CPU seconds are printed beside wall seconds for the same reason.
+//! Alternating runs have the same load from other programs, so that their ratio is valid on a busy
+//! machine too. CPU seconds are printed in addition to wall seconds for the same reason.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,15 +16,15 @@ use crate::flags::Peer;
 use crate::terminal::table::{columns, row};
 use x2i_engine::host::{self, human_bytes};
 
-/// What was measured of one side.
+/// The measurements of one side.
 pub(super) struct Row {
     pub versions: String,
     pub passes: Vec<Pass>,
-    /// L2 norm of the difference to the exact result, relative to that result's.
+    /// L2 norm of the difference to the exact result, divided by the norm of that result.
     pub error: Option<f64>,
 }
 
-/// Starts every side, compares its result with `exact` and lets all of them take `runs` turns.
+/// Starts every side, compares its result with `exact`, and runs `runs` rounds of all sides.
 ///
 /// # Errors
 /// When a process fails.
@@ -55,8 +55,8 @@ pub(super) fn in_turn(
     Ok(rows)
 }
 
-/// The result that others are compared with: of the process that `start` starts, unless the file
-/// `path` has it from an earlier run.
+/// The exact result: from the file `path` of an earlier run, else from the process that `start`
+/// starts.
 ///
 /// # Errors
 /// When the process fails.
@@ -72,7 +72,7 @@ pub(super) fn exact_result(
     read_floats(path)
 }
 
-/// L2 norm of the difference by the norm of the exact numbers; NaN for another count of them.
+/// L2 norm of the difference, divided by the norm of the exact numbers; NaN when the counts differ.
 pub(super) fn relative_error(found: &[f32], exact: &[f32]) -> f64 {
     if found.len() != exact.len() {
         return f64::NAN;
@@ -86,18 +86,18 @@ pub(super) fn relative_error(found: &[f32], exact: &[f32]) -> f64 {
     (difference / norm).sqrt()
 }
 
-/// What is told besides the rows.
+/// The facts of a report besides its rows.
 pub(super) struct Report<'a> {
-    /// What a row is the time of.
+    /// The unit of work that a row's time is for.
     pub what: &'a str,
     /// The line above the table.
     pub headline: String,
-    /// Of the picture.
+    /// The size of the image.
     pub size: Value,
     pub runs: u32,
-    /// Threads of each side, where they were asked for.
+    /// Threads of each side, if they were given.
     pub threads: Option<u32>,
-    /// Work of a pass.
+    /// Operations of a pass, in billions.
     pub gflop: f64,
 }
 
@@ -121,7 +121,7 @@ impl Report<'_> {
             let wall = median(found.passes.iter().map(|pass| pass.wall));
             let cpu = median(found.passes.iter().map(|pass| pass.cpu));
             let peak = found.passes.iter().map(|pass| pass.peak).max().unwrap_or(0);
-            // Of each round, since all of a round ran in the same moments.
+            // A ratio per round, since all runs of a round had the same load.
             let rounds = || found.passes.iter().zip(&rows[0].passes);
             let ratio_cpu = median(rounds().map(|(own, first)| own.cpu / first.cpu));
             let ratio_wall = median(rounds().map(|(own, first)| own.wall / first.wall));
@@ -166,12 +166,12 @@ impl Report<'_> {
 }
 
 impl Peer {
-    /// The program in the folder of peers: the peer's name with the `ending` of a benchmark.
+    /// The program in the folder of peers: the peer's name plus the `ending` of the benchmark.
     pub(super) fn program(&self, peers: &Path, ending: &str) -> Result<PathBuf> {
         let program = peers.join(format!("{}{ending}", self.name));
         if !program.is_file() {
             bail!(
-                "--compare: there is no {}; scripts/bench-peers makes it",
+                "--compare: {} not found; scripts/bench-peers makes it",
                 program.display()
             );
         }

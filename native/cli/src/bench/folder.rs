@@ -1,8 +1,8 @@
-//! A folder of files that all sides of a benchmark read, and the JSON that says what they hold.
+//! A folder of files that all sides of a benchmark read, with a JSON file that describes them.
 //!
-//! Written once and kept: mapping a file is what a user's start does, and one folder gives all
-//! sides the same numbers. Weights are GGUF files in the names of BFL's checkpoint, quantized from
-//! bf16 by the rules of `x2i convert`; inputs and results are raw little-endian f32.
+//! The files are written once and kept: a user's run maps files too, and all sides get the same
+//! numbers. Weights are GGUF files with the names of BFL's checkpoint, quantized from bf16 by the rules
+//! of `x2i convert`; inputs and results are raw little-endian f32.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -19,7 +19,7 @@ use super::synthetic::SyntheticSource;
 use crate::convert::{plan, store};
 use crate::flags::Quantize;
 
-/// What a folder holds, as its JSON file says.
+/// The description of a folder's content, in its JSON file.
 pub(super) trait Content: PartialEq + Serialize + DeserializeOwned {
     /// The JSON file's name.
     const FILE: &str;
@@ -32,7 +32,7 @@ pub(super) struct Folder<C> {
 }
 
 impl<C: Content> Folder<C> {
-    /// Makes the folder, and empties it of the files of another `content`.
+    /// Makes the folder. Removes files of another `content`.
     ///
     /// # Errors
     /// When it can't be written.
@@ -60,7 +60,7 @@ impl<C: Content> Folder<C> {
         Ok(folder)
     }
 
-    /// A folder that is there.
+    /// Opens an existing folder.
     ///
     /// # Errors
     /// When it has no readable JSON file.
@@ -74,7 +74,7 @@ impl<C: Content> Folder<C> {
         })
     }
 
-    /// What is in it.
+    /// The description of its content.
     pub fn content(&self) -> &C {
         &self.content
     }
@@ -84,7 +84,7 @@ impl<C: Content> Folder<C> {
         self.path.join(name)
     }
 
-    /// Writes generated weights of these shapes as the file `name` unless it is there.
+    /// Writes generated weights of these shapes to the file `name`, unless it exists.
     ///
     /// # Errors
     /// When they can't be written.
@@ -116,7 +116,7 @@ impl<C: Content> Folder<C> {
         })
     }
 
-    /// Writes raw f32 as the file `name` unless it is there.
+    /// Writes raw f32 to the file `name`, unless it exists.
     ///
     /// # Errors
     /// When they can't be written.
@@ -127,7 +127,7 @@ impl<C: Content> Folder<C> {
         }
     }
 
-    /// Writes a file under another name and renames it: what is there is whole.
+    /// Writes a file under another name and renames it, so that an existing file is always complete.
     fn write(&self, name: &str, content: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
         let path = self.path(name);
         let shown = || path.display().to_string();

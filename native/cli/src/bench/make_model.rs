@@ -1,9 +1,9 @@
-//! A model folder of FLUX.1-schnell's full shape, whose weights are generated tensor by tensor: what
-//! memory is measured with, since no download may be had.
+//! Makes a model folder of FLUX.1-schnell's full shape with generated weights, to measure memory
+//! without a download.
 //!
-//! The transformer and AlignNet are made; LLM, tokenizer and VAE are the built-in model's. Blocks of
-//! Q4_0 are written as random bytes, not quantized, so that 7 GB take about a minute. Left out:
-//! pictures that show anything.
+//! The transformer and AlignNet are generated; LLM, tokenizer and VAE are the embedded model's. Blocks
+//! of Q4_0 are written as random bytes, not quantized, so that 7 GB take about a minute. The images of
+//! such a model are noise.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -26,13 +26,13 @@ use x2i_engine::models::{EMBEDDED_NAME, ModelFiles};
 
 /// The published numbers.
 const SCHNELL: &str = include_str!("../../../../core/configs/flux1-schnell.json");
-/// What the model is called.
+/// The name of the model.
 const NAME: &str = "generated-schnell-q4_0";
 
 /// Runs `x2i bench make-model`.
 ///
 /// # Errors
-/// When the folder is there already or can't be written.
+/// When the folder exists or can't be written.
 pub(super) fn run(args: &BenchModelArgs) -> Result<()> {
     let json: Value = serde_json::from_str(SCHNELL)?;
     let flux = serde_json::from_value(json["transformer"].clone())?;
@@ -46,11 +46,11 @@ pub(super) fn run(args: &BenchModelArgs) -> Result<()> {
     Ok(())
 }
 
-/// Writes the folder for a transformer of these sizes; its bytes.
+/// Writes the folder for a transformer of these sizes; returns its bytes.
 fn make(folder: &Path, flux: FluxConfig) -> Result<u64> {
     let shown = folder.display();
     if folder.exists() {
-        bail!("{shown}: is already there; give a new folder");
+        bail!("{shown}: exists; give a new folder");
     }
     let source = ModelFiles::find(Some(EMBEDDED_NAME))?;
     let mut config = pollster::block_on(read_config(&source))?;
@@ -91,7 +91,7 @@ fn make(folder: &Path, flux: FluxConfig) -> Result<u64> {
     Ok(bytes)
 }
 
-/// An AlignNet between the built-in model's LLM and this transformer.
+/// The shapes of an AlignNet between the embedded model's LLM and this transformer.
 fn align_net_shapes(config: &ModelConfig, flux: &FluxConfig) -> Vec<(String, Vec<usize>)> {
     let encoder = &config.encoder.config;
     let (layers, width) = (encoder.hidden_states(), encoder.decoder().hidden_size);
@@ -111,7 +111,7 @@ fn align_net_shapes(config: &ModelConfig, flux: &FluxConfig) -> Vec<(String, Vec
         .to_vec()
 }
 
-/// Writes one part, a tensor at a time.
+/// Writes one component, tensor by tensor.
 fn write_part(path: &Path, component: Component, shapes: &[(String, Vec<usize>)]) -> Result<()> {
     let shown = path.display().to_string();
     let source = Arc::new(SyntheticSource::new(shapes));
@@ -125,7 +125,7 @@ fn write_part(path: &Path, component: Component, shapes: &[(String, Vec<usize>)]
         if *stored == StoredType::Q4_0 {
             let blocks = shape.iter().product::<usize>() / stored.block_len();
             let Spread { deviation, .. } = Spread::of(name, shape);
-            // No tensor has 2^32 blocks, so that none repeats another.
+            // No tensor has 2^32 blocks, so that no two share random numbers.
             body.write_tensor(&random_q4_0((index as u64) << 33, blocks, deviation))?;
         } else {
             store::store(&weights, planned, |bytes| Ok(body.write_part(bytes)?))?;
@@ -135,8 +135,8 @@ fn write_part(path: &Path, component: Component, shapes: &[(String, Vec<usize>)]
     Ok(())
 }
 
-/// Blocks of Q4_0 (an f16 scale, 32 nibbles that count from -8) with this deviation. Scales of
-/// both signs bring the mean to 0.
+/// Blocks of Q4_0 (an f16 scale, 32 nibbles that count from -8) with this standard deviation. Scales
+/// of both signs make the mean 0.
 fn random_q4_0(first: u64, blocks: usize, deviation: f32) -> Vec<u8> {
     /// Root of the mean square of -8..8.
     const NIBBLES: f32 = 4.637;
@@ -164,7 +164,7 @@ mod tests {
         let count = values.len() as f32;
         let mean = values.iter().sum::<f32>() / count;
         let square = values.iter().map(|value| value * value).sum::<f32>() / count;
-        // Five deviations of either estimate, and the scale's rounding to f16.
+        // Five standard deviations of each estimate, plus the rounding of the scale to f16.
         assert!(mean.abs() < 0.006, "{mean}");
         assert!((square.sqrt() / 0.5 - 1.0).abs() < 0.006, "{square}");
     }

@@ -1,10 +1,9 @@
-//! A process that does a piece of work once for every line it reads, and times itself.
+//! A process that repeats one piece of work on command and times itself.
 //!
-//! Whatever is compared runs in a process of its own, ours too: peaks of memory do not mix, and
-//! nobody pays for another's threads or allocator. The protocol is a JSON line each way at most:
-//! the first line comes after the first pass (`{"versions", "cpu", "peak"}`, CPU seconds and bytes
-//! of the process so far); `forward` is answered by `{"wall", "cpu", "peak"}`, `output FILE` by `{}`
-//! when the last pass's result is in the file as raw f32.
+//! Every side runs in its own process, ours too, so that peak memory, threads and allocators do not
+//! mix. The protocol has one line per message. After its first pass, the process prints `{"versions",
+//! "cpu", "peak"}`: CPU seconds and peak bytes so far. It answers `forward` with `{"wall", "cpu",
+//! "peak"}`, and `output FILE` with `{}` when the result of the last pass is in the file as raw f32.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -19,21 +18,21 @@ use serde_json::json;
 use super::folder::write_floats;
 use x2i_engine::host;
 
-/// What one pass took.
+/// The cost of one pass.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Pass {
-    /// Seconds on the clock.
+    /// Wall-clock seconds.
     pub wall: f64,
-    /// Seconds of all CPUs together.
+    /// CPU seconds of all threads.
     pub cpu: f64,
-    /// The most memory that the process has had resident so far, in bytes.
+    /// The peak of resident memory so far, in bytes.
     pub peak: u64,
 }
 
 /// The first line of a process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Ready {
-    /// What it is and in which versions, for people.
+    /// Its name and versions, for people.
     pub versions: String,
     /// CPU seconds from the process's start to the end of its first pass.
     pub cpu: f64,
@@ -43,7 +42,7 @@ pub(super) struct Ready {
 
 /// A running process.
 pub(super) struct Process {
-    /// What messages call it: the flag and the program.
+    /// Its name in messages: the flag and the program.
     label: String,
     child: Child,
     commands: ChildStdin,
@@ -58,7 +57,7 @@ impl Process {
     /// Starts the process and waits until its first pass is done.
     ///
     /// # Errors
-    /// When it can't be started, or ends or says something else before that.
+    /// When it can't be started, ends early or prints something else.
     pub fn start(label: impl Into<String>, command: &mut Command) -> Result<Self> {
         let label = label.into();
         let began = Instant::now();
@@ -83,7 +82,7 @@ impl Process {
         Ok(process)
     }
 
-    /// One pass.
+    /// Runs one pass.
     ///
     /// # Errors
     /// When the process has ended.
@@ -92,7 +91,7 @@ impl Process {
         self.answer()
     }
 
-    /// Has the last pass's result written to `file`.
+    /// Makes the process write the result of the last pass to `file`.
     ///
     /// # Errors
     /// When the process has ended.
@@ -117,16 +116,16 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It holds gigabytes; its exit code says nothing that we want to know.
+        // It holds gigabytes, and its exit code does not matter.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Our side of the protocol: `forward` gives a result; `label` follows our version.
+/// Our side of the protocol: `forward` returns a result; `label` is printed after our version.
 ///
 /// # Errors
-/// When `forward` fails, or nobody listens any more.
+/// When `forward` fails, or standard output is closed.
 pub(super) fn serve(label: &str, mut forward: impl FnMut() -> Result<Vec<f32>>) -> Result<()> {
     let mut result = forward()?; // compiles kernels and touches memory
     say(&Ready {

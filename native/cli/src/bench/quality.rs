@@ -1,9 +1,9 @@
-//! `x2i bench quality`: what each type of weights costs in looks, on a model of one's own.
+//! `x2i bench quality`: the loss of quality by each weight type, for a given model.
 //!
-//! The model is converted to f32 and to each type, and all of them paint the same prompts from the
-//! same noise. Two numbers say how far a picture is from the one in f32: the relative error of the
-//! first noise prediction (L2 norm of the difference by the norm), and the PSNR of the pictures.
-//! Left out: whether a picture that differs is a worse one, for which a model's own scores are.
+//! The model is converted to f32 and to each type; all of them generate the same prompts from the same
+//! noise. Two numbers measure the distance to f32: the relative error of the first velocity (L2 norm
+//! of the difference, divided by the norm), and the PSNR of the images. Not here: whether a different
+//! image is a worse one; a model's own scores tell that.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ use x2i_engine::device::{self, OpenDevice};
 use x2i_engine::host::human_bytes;
 use x2i_engine::models::FolderSource;
 
-/// What is painted where no prompts are given: one thing in each of the languages that X2I is shown in.
+/// The default prompts: one in each language of X2I's examples.
 const PROMPTS: [&str; 8] = [
     "a red apple on a blue background",
     "一只绿色背景上的猫",
@@ -36,19 +36,19 @@ const PROMPTS: [&str; 8] = [
     "một quả bóng trên nền đỏ",
 ];
 
-/// PSNR of equal pictures is infinite, which no mean survives: a difference of one grey level in one
-/// byte of a megapixel.
+/// The PSNR of equal images, in dB. It would be infinite, and so would the mean; this is the PSNR of a
+/// difference of one grey level in one byte of a megapixel.
 const BEST_PSNR: f64 = 113.0;
 
-/// What one type gives for all prompts.
+/// The results of one type for all prompts.
 struct Painted {
     bytes: u64,
-    /// First noise predictions.
+    /// The first velocities.
     velocities: Vec<Vec<f32>>,
     images: Vec<Image>,
 }
 
-/// How far one type is from f32.
+/// The distance of one type to f32.
 struct Distance {
     /// Mean over the prompts.
     velocity: f64,
@@ -59,7 +59,7 @@ struct Distance {
 /// Runs `x2i bench quality`.
 ///
 /// # Errors
-/// When the model can't be converted or painted with.
+/// When the model can't be converted or run.
 pub(super) fn run(args: &BenchQualityArgs) -> Result<()> {
     let prompts = prompts(args.prompts.as_deref())?;
     let folder = tempfile::tempdir_in(&args.work)
@@ -69,7 +69,7 @@ pub(super) fn run(args: &BenchQualityArgs) -> Result<()> {
     let paint = |quantize| {
         let model = convert(args, quantize, folder.path(), interrupt.clone())?;
         let painted = paint(args, &model, &device, &prompts, interrupt.clone());
-        // One converted model at a time lies on the disk.
+        // Only one converted model at a time is on the disk.
         std::fs::remove_dir_all(&model)?;
         painted
     };
@@ -78,7 +78,7 @@ pub(super) fn run(args: &BenchQualityArgs) -> Result<()> {
     let mut rows = vec![row([
         "weights",
         "size",
-        "noise prediction",
+        "velocity error",
         "PSNR, mean",
         "PSNR, worst",
     ])];
@@ -104,13 +104,13 @@ pub(super) fn run(args: &BenchQualityArgs) -> Result<()> {
     }
     if !args.json {
         let count = prompts.len();
-        writeln!(out, "distance from f32 over {count} pictures:")?;
+        writeln!(out, "distance from f32 over {count} images:")?;
         out.write_all(columns(&rows).as_bytes())?;
     }
     Ok(())
 }
 
-/// The lines of the file that are not empty.
+/// The prompts: the lines of the file that are not empty, else the default ones.
 fn prompts(file: Option<&Path>) -> Result<Vec<String>> {
     let Some(file) = file else {
         return Ok(PROMPTS.map(str::to_owned).to_vec());
@@ -122,11 +122,11 @@ fn prompts(file: Option<&Path>) -> Result<Vec<String>> {
         .filter(|line| !line.is_empty())
         .map(str::to_owned)
         .collect();
-    ensure!(!lines.is_empty(), "--prompts: {shown} has no line of text");
+    ensure!(!lines.is_empty(), "--prompts: {shown} has no prompts");
     Ok(lines)
 }
 
-/// The model with its weights in this type: a folder in `folder`.
+/// Converts the model to this type, into a folder inside `folder`.
 fn convert(
     args: &BenchQualityArgs,
     quantize: Quantize,
@@ -190,12 +190,12 @@ fn paint(
     Ok(painted)
 }
 
-/// What the transformer predicted in the one step from noise to `latents`: their difference.
+/// The velocity of the only step, from noise to `latents`: their difference.
 fn velocity(seed: u64, latents: Tensor<4>, device: &Device) -> Result<Vec<f32>> {
     let [_, channels, height, width] = latents.dims();
     let noise = latents::noise(seed, [channels, height, width], device);
     let data = (noise - latents).into_data().try_to_vec();
-    data.map_err(|error| anyhow!("the first noise prediction can't be read: {error:?}"))
+    data.map_err(|error| anyhow!("the first velocity can't be read: {error:?}"))
 }
 
 fn distance(painted: &Painted, reference: &Painted) -> Distance {
@@ -212,7 +212,7 @@ fn distance(painted: &Painted, reference: &Painted) -> Distance {
     }
 }
 
-/// Of bytes, in dB.
+/// The PSNR of 8-bit images, in dB.
 fn psnr(ours: &[u8], reference: &[u8]) -> f64 {
     let squares = ours.iter().zip(reference).map(|(a, b)| {
         let difference = f64::from(a.abs_diff(*b));

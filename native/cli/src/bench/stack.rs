@@ -1,7 +1,8 @@
-//! `x2i bench stack` and `x2i bench cold`: FLUX's blocks at their real width, ours and others' in turn.
+//! `x2i bench stack` and `x2i bench cold`: measure FLUX's blocks at their real width in turn with other
+//! runtimes.
 //!
-//! All sides read the same weights and inputs, so that their results can be compared: the error of
-//! each is relative to ours in f32 on the CPU.
+//! All sides read the same weights and inputs. The error of each is relative to our result in f32 on
+//! the CPU.
 
 use std::fs::File;
 use std::process::Command;
@@ -16,18 +17,18 @@ use crate::flags::{BenchStackArgs, Peer, Quantize};
 use x2i_engine::device::DeviceChoice;
 use x2i_engine::host;
 
-/// One process that is measured: ours with some weights, or a peer.
+/// One measured process: ours with one weight type, or a peer.
 enum Side<'a> {
     Ours(Quantize),
     Theirs(&'a Peer),
 }
 
 impl Side<'_> {
-    /// The weights that it reads.
+    /// The type of the weights that it reads.
     fn weights(&self) -> Quantize {
         match self {
             Self::Ours(quantize) => *quantize,
-            // What is no type of ours (bf16, int8) is made of the bf16 file by the peer itself.
+            // For its other types (bf16, int8), the peer converts the bf16 file itself.
             Self::Theirs(peer) => {
                 Quantize::from_str(&peer.variant, false).unwrap_or(Quantize::None)
             }
@@ -72,7 +73,7 @@ fn with_files(mut command: Command, args: &BenchStackArgs) -> Command {
     command
 }
 
-/// Writes all files that are read.
+/// Writes all files that the sides read.
 fn prepare(args: &BenchStackArgs) -> Result<(StackFiles, Vec<Side<'_>>)> {
     let ours = args.quantize.iter().copied().map(Side::Ours);
     let sides: Vec<_> = ours.chain(args.compare.iter().map(Side::Theirs)).collect();
@@ -101,7 +102,7 @@ pub(super) fn warm(args: &BenchStackArgs) -> Result<()> {
     report(args, "one pass", files.config(), &rows)
 }
 
-/// Runs `x2i bench cold`: from the start of a process to the end of its first pass, the weights
+/// Runs `x2i bench cold`: from the start of a process to the end of its first pass, with the weights
 /// in the page cache.
 ///
 /// # Errors

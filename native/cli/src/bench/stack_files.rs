@@ -12,16 +12,16 @@ use super::folder::{Content, Folder, read_floats};
 use super::synthetic::{flux_shapes, normal};
 use crate::flags::Quantize;
 
-/// `stack.json`: what is in the folder.
+/// `stack.json`: the description of the folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct StackConfig {
-    /// Counts changes of the numbers, so that no old file is taken for a new one.
+    /// The version of the generated numbers, so that old files are not used.
     pub numbers: u32,
-    /// Sizes, in the words of diffusers.
+    /// Sizes, with diffusers' keys.
     pub transformer: FluxConfig,
-    /// Text tokens.
+    /// The number of text tokens.
     pub text_tokens: usize,
-    /// The noise level.
+    /// The sigma.
     pub sigma: f32,
 }
 
@@ -56,7 +56,7 @@ impl StackConfig {
             + text * config.joint_attention_dim * hidden
             + (256 + config.pooled_projection_dim + 2 * hidden) * hidden;
         let attention = 2 * tokens * tokens * hidden;
-        // A single block does side by side what a double block does in each of its streams.
+        // A single block computes in parallel what a double block computes in each stream.
         let block = tokens * (4 * hidden + 2 * mlp) * hidden + attention;
         let blocks = (config.num_layers + config.num_single_layers) * block;
         let modulations =
@@ -66,12 +66,12 @@ impl StackConfig {
     }
 }
 
-/// Image tokens along a side of a picture: a token is 2x2 latents of 8x8 pixels.
+/// Image tokens along a side of an image: a token is 2x2 latents of 8x8 pixels.
 pub(super) fn side(pixels: usize) -> usize {
     pixels / 16
 }
 
-/// Where each input's numbers begin in the sequence of [`normal`]; weights come before them.
+/// The first index of each input in the sequence of [`normal`]; weights come before them.
 const IMG: u64 = 1 << 40;
 const TXT: u64 = 2 << 40;
 const VEC: u64 = 3 << 40;
@@ -100,7 +100,7 @@ impl StackFiles {
         Folder::open(folder).map(Self)
     }
 
-    /// What is in it.
+    /// The description of its content.
     pub fn config(&self) -> &StackConfig {
         self.0.content()
     }
@@ -110,13 +110,13 @@ impl StackFiles {
         self.0.path(name)
     }
 
-    /// The path of the weights of `quantize`: `q8_0.gguf`. Those without quantization are bf16,
-    /// as published checkpoints are; widened to f32 they are the same numbers.
+    /// The path of the weights in the type `quantize`: `q8_0.gguf`. Without quantization they are bf16,
+    /// as in published checkpoints; in f32 they are the same numbers.
     pub fn weights(&self, quantize: Quantize) -> PathBuf {
         self.path(&weights_file(quantize))
     }
 
-    /// Writes the weights of `quantize` unless they are there.
+    /// Writes the weights in the type `quantize`, unless they exist.
     ///
     /// # Errors
     /// When they can't be written.
@@ -131,7 +131,7 @@ impl StackFiles {
             .need_weights(&name, Component::Flux, &shapes, quantize)
     }
 
-    /// Writes the inputs for pictures of `pixels` along a side unless they are there.
+    /// Writes the inputs for images of `pixels` along a side, unless they exist.
     ///
     /// # Errors
     /// When they can't be written.
@@ -153,7 +153,7 @@ impl StackFiles {
     /// The inputs: image tokens, text tokens and the pooled text.
     ///
     /// # Errors
-    /// When they are not there.
+    /// When they do not exist.
     pub fn inputs(&self, pixels: usize) -> Result<[Vec<f32>; 3]> {
         Ok([
             read_floats(&self.path(&image_file(pixels)))?,
@@ -175,7 +175,7 @@ fn weights_file(quantize: Quantize) -> String {
     format!("{name}.gguf")
 }
 
-/// As on the command line: `q8_0`.
+/// The name on the command line: `q8_0`.
 pub(super) fn value_name(quantize: Quantize) -> String {
     let value = quantize.to_possible_value();
     value.map_or(String::new(), |value| value.get_name().to_owned())
@@ -185,7 +185,7 @@ pub(super) fn value_name(quantize: Quantize) -> String {
 mod tests {
     use super::*;
 
-    /// A stack of a width that a test can afford.
+    /// A stack that is small enough for a test.
     fn tiny() -> StackConfig {
         let mut config = StackConfig::flux();
         config.transformer.num_attention_heads = 1;
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn work_is_counted_as_by_hand() {
-        // The sums of the matrix shapes at these sizes, counted tensor by tensor.
+        // The sums over the matrix shapes at these sizes, counted tensor by tensor.
         for (pixels, gflop) in [(256, 722.5), (512, 1868.0)] {
             let counted = StackConfig::flux().gflop(pixels);
             assert!((counted / gflop - 1.0).abs() < 1e-3, "{pixels}: {counted}");

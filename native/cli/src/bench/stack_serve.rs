@@ -16,7 +16,7 @@ use x2i_engine::models::MappedFile;
 /// Runs `x2i bench stack-serve`.
 ///
 /// # Errors
-/// When the files are not there, the device fails, or nobody listens any more.
+/// When the files do not exist, the device fails, or standard output is closed.
 pub(super) fn run(args: &BenchServeArgs) -> Result<()> {
     let files = StackFiles::open(&args.weights)?;
     let opened = device::acquire(args.device)?;
@@ -62,7 +62,7 @@ impl Stack {
         })
     }
 
-    /// One pass, until its numbers are on the host: `[image tokens, in_channels]`.
+    /// Runs one pass until its numbers are on the host: `[image tokens, in_channels]`.
     fn forward(&self) -> x2i_core::Result<Vec<f32>> {
         let ids = [
             latents::text_ids(self.config.text_tokens),
@@ -81,7 +81,7 @@ impl Stack {
             let velocity = self.flux.forward(input, &mut async |_| Ok(())).await?;
             Ok::<_, x2i_core::Error>(velocity.into_data_async().await?)
         })?;
-        // The bytes of a GPU arrive when they are looked at.
+        // A GPU's bytes arrive only when they are read.
         Ok(data.iter::<f32>().collect())
     }
 }

@@ -1,8 +1,8 @@
-//! Weights out of nothing: a safetensors file of any shapes whose numbers are made when they are
-//! read, so that a stack of full width needs no download and no second copy.
+//! Generated weights: a safetensors file of any shapes whose numbers are computed when they are read,
+//! so that a stack of full width needs no download and no second copy.
 //!
-//! The numbers have the spread of trained weights, since what is measured includes the error of
-//! quantizing them: normal, and scaled so that activations keep their size from layer to layer.
+//! The numbers are distributed like trained weights, since the error of quantizing them is measured:
+//! normal, and scaled so that activations keep their size from layer to layer.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ const SIZE: u64 = 2;
 pub struct SyntheticSource {
     header: Vec<u8>,
     length: u64,
-    /// The first number of each tensor, counted through the file, and how they spread.
+    /// The index of each tensor's first number in the file, and the distribution of its numbers.
     tensors: Vec<(u64, Spread)>,
 }
 
@@ -32,12 +32,12 @@ pub(super) struct Spread {
 }
 
 impl Spread {
-    /// What a tensor of this name and shape has, whatever model it belongs to.
+    /// The distribution for a tensor of this name and shape, in any model.
     pub fn of(name: &str, shape: &[usize]) -> Self {
         let (mean, deviation) = match shape {
             [_, inner @ ..] if !inner.is_empty() => {
                 let inputs = inner.iter().product::<usize>() as f32;
-                // Modulations are small, so that every block adds its share and none drowns the rest.
+                // Modulations are small, so that no block dominates the others.
                 let gain = if name.contains("mod") { 0.5 } else { 1.0 };
                 (0.0, gain / inputs.sqrt())
             }
@@ -75,7 +75,7 @@ impl SyntheticSource {
         }
     }
 
-    /// The numbers of `range`, counted through the file.
+    /// The numbers with the indices `range` in the file.
     fn numbers(&self, range: Range<u64>) -> Vec<f32> {
         let mut values = Vec::with_capacity((range.end - range.start) as usize);
         let mut next = range.start;
@@ -129,8 +129,8 @@ impl WeightSource for SyntheticSource {
     }
 }
 
-/// The `index`-th number of a sequence that is normal enough: the sum of the four 16-bit parts of
-/// SplitMix64's output, with mean 0 and deviation 1, and none beyond 3.5.
+/// The `index`-th number of an approximately normal sequence: the sum of the four 16-bit parts of
+/// SplitMix64's output, with mean 0 and standard deviation 1, and none beyond 3.5.
 pub fn normal(index: u64) -> f32 {
     let z = bits(index);
     let sum: u64 = [0, 16, 32, 48]
@@ -150,7 +150,7 @@ pub fn bits(index: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// The tensors of a FLUX transformer in the names of its checkpoint.
+/// The tensors of a FLUX transformer, with the names of its checkpoint.
 pub fn flux_shapes(config: &FluxConfig) -> Vec<(String, Vec<usize>)> {
     let hidden = config.hidden_size();
     let mlp = config.mlp_size();
@@ -218,7 +218,7 @@ mod tests {
         let numbers: Vec<f32> = (0..count).map(normal).collect();
         let mean = numbers.iter().sum::<f32>() / count as f32;
         let square = numbers.iter().map(|x| x * x).sum::<f32>() / count as f32;
-        // Three deviations of either estimate at this count.
+        // Three standard deviations of each estimate at this count.
         assert!(
             mean.abs() < 0.01 && (square - 1.0).abs() < 0.013,
             "{mean} {square}"

@@ -1,6 +1,7 @@
-//! `x2i bench vae`: a decode by FLUX's autoencoder, ours and others' in turn.
+//! `x2i bench vae`: measures a decode by FLUX's autoencoder in turn with other runtimes.
 //!
-//! Weights and latents are generated; the error of each side is relative to ours in f32 on the CPU.
+//! Weights and latents are generated. The error of each side is relative to our result in f32 on the
+//! CPU.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -74,7 +75,7 @@ fn start(label: String, mut command: Command, args: &BenchVaeArgs) -> Result<Pro
 /// Runs `x2i bench vae-serve`.
 ///
 /// # Errors
-/// When the files are not there, the device fails, or nobody listens any more.
+/// When the files do not exist, the device fails, or standard output is closed.
 pub(super) fn run_served(args: &BenchVaeServeArgs) -> Result<()> {
     let files = VaeFiles::open(&args.weights)?;
     let opened = device::acquire(args.device)?;
@@ -87,7 +88,7 @@ pub(super) fn run_served(args: &BenchVaeServeArgs) -> Result<()> {
                 let latents = latents.clone();
                 let picture = vae.decode(latents, &mut async |_, _| Ok(())).await?;
                 let data = picture.into_data_async().await?;
-                // The bytes of a GPU arrive when they are looked at.
+                // A GPU's bytes arrive only when they are read.
                 Ok(data.iter::<f32>().collect())
             })
         })?)

@@ -14,15 +14,15 @@ use crate::flags::{Quantize, Size};
 /// The published numbers.
 const FLUX: &str = include_str!("../../../../core/configs/flux1-schnell.json");
 
-/// Where the latents begin in the sequence of [`normal`]; weights come before them.
+/// The first index of the latents in the sequence of [`normal`]; weights come before them.
 const LATENTS: u64 = 1 << 40;
 
-/// `vae.json`: what is in the folder.
+/// `vae.json`: the description of the folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct VaeContent {
-    /// Counts changes of the numbers, so that no old file is taken for a new one.
+    /// The version of the generated numbers, so that old files are not used.
     pub numbers: u32,
-    /// Sizes, in the words of diffusers.
+    /// Sizes, with diffusers' keys.
     pub vae: VaeConfig,
 }
 
@@ -67,10 +67,10 @@ impl VaeContent {
 pub(super) struct VaeFiles(Folder<VaeContent>);
 
 impl VaeFiles {
-    /// Name of the weights: bf16, which widened to f32 are the same numbers on every side.
+    /// The name of the weights: bf16, which are the same numbers in f32 on every side.
     pub const WEIGHTS: &str = "bf16.gguf";
 
-    /// Makes the folder and writes what is not there yet for pictures of `size`.
+    /// Makes the folder, and writes the missing files for images of `size`.
     ///
     /// # Errors
     /// When a file can't be written.
@@ -87,7 +87,7 @@ impl VaeFiles {
         Ok(files)
     }
 
-    /// A folder that is there.
+    /// Opens an existing folder.
     ///
     /// # Errors
     /// When it has no readable `vae.json`.
@@ -95,7 +95,7 @@ impl VaeFiles {
         Folder::open(folder).map(Self)
     }
 
-    /// What is in it.
+    /// The description of its content.
     pub fn content(&self) -> &VaeContent {
         self.0.content()
     }
@@ -105,17 +105,17 @@ impl VaeFiles {
         self.0.path(name)
     }
 
-    /// `[1, latent_channels, height / 8, width / 8]`.
+    /// The shape of the latents: `[1, latent_channels, height / 8, width / 8]`.
     pub fn latents_shape(&self, size: Size) -> [usize; 4] {
         let config = &self.content().vae;
         let [height, width] = [size.height, size.width].map(|side| side / config.downsampling());
         [1, config.latent_channels, height, width]
     }
 
-    /// The latents of [`VaeFiles::latents_shape`].
+    /// The latents, in the shape of [`VaeFiles::latents_shape`].
     ///
     /// # Errors
-    /// When they are not there.
+    /// When they do not exist.
     pub fn latents(&self, size: Size) -> Result<Vec<f32>> {
         read_floats(&self.path(&latents_file(size)))
     }
@@ -125,9 +125,9 @@ fn latents_file(size: Size) -> String {
     format!("latents-{size}.f32")
 }
 
-/// What a layer computes.
+/// The kind of a layer.
 enum Kind {
-    /// With a square kernel of this side.
+    /// A convolution with a square kernel of this side.
     Conv(usize),
     Linear,
     Norm,
@@ -139,7 +139,7 @@ struct Layer {
     kind: Kind,
     input: usize,
     output: usize,
-    /// Pixels of a latent's side where it runs.
+    /// The side of a latent in pixels at this layer.
     scale: usize,
 }
 
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn work_is_counted_as_by_torch() -> Result<()> {
-        // torch.utils.flop_counter on diffusers' decoder.
+        // From torch.utils.flop_counter on diffusers' decoder.
         const TORCH: f64 = 2515.0;
         let size = Size {
             width: 512,

@@ -1,4 +1,4 @@
-//! What is typed: lines with editing and history on a terminal, plain lines from a pipe.
+//! Input lines: with editing and history on a terminal, plain from a pipe.
 
 use std::fmt;
 use std::io::{BufRead, ErrorKind, IsTerminal, StdinLock};
@@ -7,15 +7,15 @@ use anyhow::Result;
 use dialoguer::theme::Theme;
 use dialoguer::{BasicHistory, Input};
 
-/// Where lines come from.
+/// The source of lines.
 pub enum Lines {
-    /// A person; what was typed before comes back with the arrow keys.
+    /// A terminal; the arrow keys recall earlier lines.
     Terminal(BasicHistory),
-    /// A script.
+    /// A pipe or a file.
     Pipe(StdinLock<'static>),
 }
 
-/// One line, or why there is none.
+/// A line, or the reason why there is none.
 pub enum Line {
     /// Text without its line end.
     Typed(String),
@@ -25,7 +25,7 @@ pub enum Line {
     End,
 }
 
-/// A bare `> `, before and after the line is sent.
+/// A prompt of `> `, also after the line is entered.
 struct Arrow;
 
 impl Theme for Arrow {
@@ -57,7 +57,7 @@ impl Lines {
         }
     }
 
-    /// True when a person types.
+    /// True when lines come from a terminal.
     pub fn is_terminal(&self) -> bool {
         matches!(self, Self::Terminal(_))
     }
@@ -65,7 +65,7 @@ impl Lines {
     /// Waits for the next line.
     ///
     /// # Errors
-    /// When standard input can't be read, or is not UTF-8.
+    /// When standard input can't be read or is not UTF-8.
     pub fn next(&mut self) -> Result<Line> {
         match self {
             Self::Terminal(history) => {

@@ -1,4 +1,4 @@
-//! A conversation on disk: what was shown, said and painted, so that it can go on later.
+//! The session file: a conversation on disk, which can be continued later.
 
 use std::path::{Path, PathBuf};
 
@@ -10,25 +10,25 @@ use x2i_core::{Part, Turn};
 use x2i_engine::files::io_error;
 use x2i_engine::{Kind, Output, media};
 
-/// The version of the file that we write.
+/// The version of the file format.
 const FORMAT: u32 = 1;
-/// The largest file that we read, in bytes: beyond it lies a wrong file.
+/// The largest file that is read, in bytes: a larger one is surely another file.
 const MAX_BYTES: u64 = 64 << 20;
 
 /// One turn.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TurnRecord {
-    /// What the user showed and said.
+    /// The parts of the prompt.
     pub parts: Vec<PartRecord>,
-    /// What the LLM answered.
+    /// The LLM's answer.
     pub answer: String,
-    /// The picture's file.
+    /// The path of the image.
     pub picture: String,
     /// The seed of its noise.
     pub seed: u64,
 }
 
-/// What the file holds.
+/// The content of the file.
 #[derive(Debug, Serialize, Deserialize)]
 struct File {
     format: u32,
@@ -36,21 +36,22 @@ struct File {
     turns: Vec<TurnRecord>,
 }
 
-/// A conversation, and where it is kept.
+/// A conversation, and the path of its file.
 pub struct Session {
     path: Option<PathBuf>,
     file: File,
-    /// What the LLM is shown of each turn.
+    /// The turns as the LLM reads them.
     turns: Vec<Turn>,
     saved: bool,
 }
 
 impl Session {
-    /// Reads the conversation of a file; begins one where there is none yet. `sampling` is the model's,
+    /// Reads the conversation from a file, or begins one if there is no file. `sampling` is the model's,
     /// for videos.
     ///
     /// # Errors
-    /// For a file that is no conversation or another model's, or where what was shown is not there.
+    /// When the file is not a session file, is of another model, or names an input file that is missing
+    /// or changed.
     pub fn open(path: Option<&Path>, model: &str, sampling: Sampling) -> Result<Self> {
         let mut session = Self {
             path: path.map(Path::to_owned),
@@ -84,7 +85,7 @@ impl Session {
         &self.file.turns
     }
 
-    /// All turns as the LLM is shown them, oldest first.
+    /// All turns as the LLM reads them, oldest first.
     pub fn conversation(&self) -> &[Turn] {
         &self.turns
     }
@@ -95,12 +96,12 @@ impl Session {
         stem.map_or("chat".into(), |stem| stem.to_string_lossy().into_owned())
     }
 
-    /// True when there are turns that no file holds.
+    /// True when there are turns and no file holds them.
     pub fn is_unsaved(&self) -> bool {
         !self.saved && !self.file.turns.is_empty()
     }
 
-    /// Adds a turn, and writes the file where there is one.
+    /// Adds a turn, and writes the file if there is one.
     ///
     /// # Errors
     /// [`x2i_core::Error::Io`] naming the file.
@@ -113,7 +114,7 @@ impl Session {
         self.write()
     }
 
-    /// Takes the last turn away, and writes the file where there is one; none where there was none.
+    /// Removes and returns the last turn, and writes the file if there is one. `None` without turns.
     ///
     /// # Errors
     /// As [`push`](Self::push).
@@ -126,10 +127,10 @@ impl Session {
         Ok(undone)
     }
 
-    /// Writes the conversation, to `path` and from now on there where one is given.
+    /// Writes the conversation: to `path`, if given, from now on.
     ///
     /// # Errors
-    /// As [`push`](Self::push), and when no file was ever named.
+    /// As [`push`](Self::push), and when no file was named.
     pub fn save_as(&mut self, path: Option<PathBuf>) -> Result<&Path> {
         if let Some(path) = path {
             let before = self.path.replace(path);
@@ -142,7 +143,7 @@ impl Session {
         }
         match &self.path {
             Some(path) => Ok(path),
-            None => bail!("/save: to which file? as in: /save robots.json"),
+            None => bail!("/save: needs a file, as in: /save robots.json"),
         }
     }
 
@@ -157,7 +158,7 @@ impl Session {
     }
 }
 
-/// What a record says was shown or said, from where it was.
+/// Reads the part of a record again.
 fn read_again(record: &PartRecord, sampling: Sampling) -> Result<Part> {
     let (kind, file, sha256, sampling) = match record {
         PartRecord::Text(text) => return Ok(Part::Text(text.clone())),
@@ -167,7 +168,7 @@ fn read_again(record: &PartRecord, sampling: Sampling) -> Result<Part> {
     };
     let input = media::read(kind, Path::new(file), sampling)?;
     if input.sha256 != *sha256 {
-        bail!("{file}: is another {kind} than the one that was shown");
+        bail!("{file}: is {kind}, but not the one of this conversation (its SHA-256 differs)");
     }
     Ok(input.value)
 }
@@ -179,14 +180,14 @@ fn read(path: &Path, model: &str) -> Result<File> {
         .map_err(|error| io_error(&name, error))?
         .len();
     if bytes > MAX_BYTES {
-        bail!("{name}: has {bytes} bytes; no conversation is that long");
+        bail!("{name}: has {bytes} bytes; a session file has at most {MAX_BYTES}");
     }
     let json = std::fs::read(path).map_err(|error| io_error(&name, error))?;
     let file: File = serde_json::from_slice(&json)
-        .with_context(|| format!("{name}: is no conversation of x2i chat"))?;
+        .with_context(|| format!("{name}: is not a session file of x2i chat"))?;
     if file.format != FORMAT {
         bail!(
-            "{name}: is of format {}, this x2i reads {FORMAT}",
+            "{name}: has format {}, this x2i reads format {FORMAT}",
             file.format
         );
     }
@@ -259,7 +260,7 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             format!("{:#}", open(Some(&path)).err().unwrap())
         };
-        assert!(refused("{}").contains("is no conversation"));
+        assert!(refused("{}").contains("is not a session file"));
         assert!(refused(r#"{"format":9,"model":"emoji","turns":[]}"#).contains("format 9"));
         assert!(refused(r#"{"format":1,"model":"other","turns":[]}"#).contains("`other`"));
     }

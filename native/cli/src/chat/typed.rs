@@ -1,26 +1,26 @@
-//! What a typed line means: words, or a command that begins with `/`.
+//! Parses an input line: text, or a command that begins with `/`.
 
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use x2i_engine::Kind;
 
-/// A line's meaning.
+/// The meaning of a line.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Typed {
-    /// Nothing but space.
+    /// Only white space.
     Nothing,
-    /// What the user says.
+    /// The text of a turn.
     Words(String),
-    /// A picture, a video or a sound for the next turn.
+    /// A file for the next turn.
     Show(Kind, PathBuf),
-    /// Another seed; a random one for none.
+    /// Set the seed; `None` is a random one.
     Seed(Option<u64>),
-    /// Forget the last turn.
+    /// Remove the files for the next turn, or else the last turn.
     Undo,
     /// Print the turns.
     History,
-    /// Write the session, to another file where one is named.
+    /// Write the session file, to this path if given.
     Save(Option<PathBuf>),
     /// List the commands.
     Help,
@@ -29,10 +29,10 @@ pub enum Typed {
 }
 
 impl Typed {
-    /// Reads a line.
+    /// Parses a line.
     ///
     /// # Errors
-    /// For a command that we do not have, or that lacks what it needs.
+    /// For an unknown command, or a missing or wrong argument.
     pub fn parse(line: &str) -> Result<Self> {
         let line = line.trim();
         if line.is_empty() {
@@ -47,7 +47,7 @@ impl Typed {
         let rest = rest.trim();
         match (name, rest) {
             ("image" | "video" | "audio", "") => {
-                bail!("/{name}: which file? as in: /{name} FILE")
+                bail!("/{name}: needs a file, as in: /{name} FILE")
             }
             ("image", file) => Ok(Self::Show(Kind::Image, path(file))),
             ("video", file) => Ok(Self::Show(Kind::Video, path(file))),
@@ -55,7 +55,7 @@ impl Typed {
             ("seed", "") => Ok(Self::Seed(None)),
             ("seed", number) => match number.parse() {
                 Ok(seed) => Ok(Self::Seed(Some(seed))),
-                Err(_) => bail!("/seed: `{number}` is no whole number of at least 0"),
+                Err(_) => bail!("/seed: `{number}` is not a whole number of at least 0"),
             },
             ("save", "") => Ok(Self::Save(None)),
             ("save", file) => Ok(Self::Save(Some(path(file)))),
@@ -63,12 +63,12 @@ impl Typed {
             ("history", "") => Ok(Self::History),
             ("help", "") => Ok(Self::Help),
             ("quit" | "exit", "") => Ok(Self::Quit),
-            _ => bail!("/{command}: is no command; /help lists them"),
+            _ => bail!("/{command}: is not a command; /help lists them"),
         }
     }
 }
 
-/// A file's name; a terminal that a file is dropped on may put quotes around it.
+/// A path, without the quotes that some terminals put around a dropped file.
 fn path(text: &str) -> PathBuf {
     let quoted = ['"', '\''].into_iter().find_map(|quote| {
         let inner = text.strip_prefix(quote)?.strip_suffix(quote)?;

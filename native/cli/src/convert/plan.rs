@@ -1,4 +1,4 @@
-//! What the new files will hold, settled for all parts before anything is written.
+//! Plans the content of all new files before anything is written.
 
 use anyhow::{Result, bail};
 use x2i_core::model::{self, ModelSource};
@@ -13,21 +13,21 @@ use crate::weights_report::components;
 /// A tensor of the new file: name, type and shape.
 pub(crate) type Planned = (String, StoredType, Vec<usize>);
 
-/// One part of the model: where it comes from, and what its file will hold.
+/// One component of the model: its weights, and the plan of its new file.
 pub(super) struct Part {
     /// `encoder`, `align_net`, `flux` or `vae`.
     pub(super) name: &'static str,
     pub(super) component: Component,
     pub(super) weights: Weights,
-    /// All its tensors, in the order of their names.
+    /// All its tensors, sorted by name.
     pub(super) tensors: Vec<Planned>,
 }
 
-/// Opens all parts and chooses the type of every tensor.
+/// Opens all components and chooses the type of every tensor.
 ///
 /// # Errors
-/// When a part can't be opened, when an override matches no tensor, or asks for blocks that a
-/// tensor's rows do not divide into.
+/// When a component can't be opened, when an override matches no tensor, or when the rows of a
+/// tensor do not divide into the blocks of its type.
 pub(super) fn parts(
     source: &dyn ModelSource,
     config: &ModelConfig,
@@ -50,7 +50,7 @@ pub(super) fn parts(
     Ok(parts)
 }
 
-/// All tensors of a part as the rule stores them, in the order of their names.
+/// All tensors of a component with the types that the rule chooses, sorted by name.
 pub(crate) fn tensors(component: Component, weights: &Weights, quantize: Quantize) -> Vec<Planned> {
     let plan = |name: &str| {
         let (shape, stored) = (weights.shape(name)?, weights.stored(name)?);
@@ -60,7 +60,8 @@ pub(crate) fn tensors(component: Component, weights: &Weights, quantize: Quantiz
     weights.names().filter_map(plan).collect()
 }
 
-/// Changes the types of the tensors that it matches; a later one may change them again.
+/// Changes the types of the tensors that the override matches; a later override may change them
+/// again.
 fn apply(r#override: &Override, parts: &mut [Part]) -> Result<()> {
     let Override {
         text,
@@ -90,7 +91,7 @@ fn apply(r#override: &Override, parts: &mut [Part]) -> Result<()> {
     Ok(())
 }
 
-/// The header's key-value pairs; the architecture's names are llama.cpp's where it has one.
+/// The header's key-value pairs. The name of the architecture is llama.cpp's if it has one.
 pub(crate) fn metadata(component: Component, model: &str) -> Vec<(String, MetaValue)> {
     let architecture = match component {
         Component::Flux => "flux",
@@ -98,7 +99,7 @@ pub(crate) fn metadata(component: Component, model: &str) -> Vec<(String, MetaVa
         Component::AlignNet => "x2i_align_net",
         Component::Qwen2_5Vl => "qwen2vl",
         Component::LightControl => "light_control",
-        // Their parts are one file here, two in llama.cpp, which can't read this one.
+        // llama.cpp stores these models in two files and can't read our single file.
         Component::InternVl2_5 => "internvl_chat",
         Component::MiniCpmO => "minicpmo",
     };

@@ -1,19 +1,20 @@
-//! Which type each tensor is stored as: the rule behind `convert --quantize`, in one place.
+//! The rule behind `convert --quantize`: chooses the weight type of each tensor.
 //!
-//! Blocks hold the matrices of linear layers and token embeddings: nearly all of a model's numbers.
-//! What is small and feeds everything else stays out of them, as in ComfyUI's GGUF files of FLUX:
+//! The matrices of linear layers and token embeddings are block-quantized: nearly all of a model's
+//! numbers. Small tensors that all others depend on are not, as in ComfyUI's GGUF files of FLUX:
 //!
 //! - vectors (norms, biases, scales) are f32;
 //! - FLUX's embedders and final layer, the towers' embeddings, convolutions, the whole
 //!   VAE and T5's table of relative biases are f16, or stay bf16.
 //!
-//! Rows that 256 does not divide take Q8_0 instead of Q4_K, rows that 32 does not divide f16.
+//! A row length that is not a multiple of 256 takes Q8_0 instead of Q4_K; one that is not a multiple
+//! of 32 takes f16.
 
 use x2i_core::weights::{Component, StoredType};
 
 use crate::flags::Quantize;
 
-/// Matrices that stay out of blocks, by the beginnings and ends of their names.
+/// Matrices that are not quantized, by the beginnings and ends of their names.
 const KEPT: [&str; 11] = [
     "img_in.",
     "txt_in.",
@@ -25,11 +26,11 @@ const KEPT: [&str; 11] = [
     "vision_model.embeddings.",
     "vpm.embeddings.",
     "apm.embed_positions.",
-    // A small table that is added to attention's logits: every bit counts.
+    // A small table that is added to the logits of attention, where precision matters.
     ".relative_attention_bias.weight",
 ];
 
-/// The type of a tensor that is `stored` in the source; `name` and `shape` are ours.
+/// The new type of a tensor of type `stored` in the source; `name` and `shape` are ours.
 pub(super) fn choose(
     component: Component,
     name: &str,
@@ -44,7 +45,7 @@ pub(super) fn choose(
     let block = match quantize {
         Quantize::None => {
             return match stored {
-                // GGUF has no booleans and no unsigned bytes; 64 bits are of no use to an f32 runtime.
+                // GGUF has no booleans and no unsigned bytes; the runtime computes in f32, not f64.
                 StoredType::F64 | StoredType::Bool | StoredType::U8 => StoredType::F32,
                 other => other,
             };

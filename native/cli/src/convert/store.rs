@@ -1,4 +1,4 @@
-//! One tensor from the source to its new type, in parts, so that its size is no matter.
+//! Converts one tensor to its new type, slice by slice, so that memory does not grow with its size.
 
 use anyhow::Result;
 use rayon::prelude::*;
@@ -7,18 +7,18 @@ use x2i_core::weights::{StoredType, Weights, quant};
 
 use super::plan::Planned;
 
-/// Numbers that are in memory together; whole blocks of every type.
+/// Numbers in memory at a time; a multiple of every block size.
 const PART: u64 = 1 << 22;
-/// Numbers that a thread takes at a time; whole blocks of every type.
+/// Numbers that a thread converts at a time; a multiple of every block size.
 const SLICE: usize = 1 << 16;
-/// What would round to infinity in f16.
+/// The least number that rounds to infinity in f16.
 const F16_MAX: f32 = 65_520.0;
 
-/// Hands the tensor's bytes as `planned` to `write`, part by part; as they are where that is their
-/// type already.
+/// Hands the tensor's bytes in the `planned` type to `write`, slice by slice; unchanged if the type
+/// is the same.
 ///
 /// # Errors
-/// What reading or `write` says, and [`Error::Format`] for numbers that the type can't hold.
+/// Those of reading and of `write`, and [`Error::Format`] for numbers that the type can't hold.
 pub(crate) fn store(
     weights: &Weights,
     planned: &Planned,
@@ -47,7 +47,7 @@ pub(crate) fn store(
     }
 }
 
-/// Slices of `bytes`, each with its numbers as another type.
+/// Converts the numbers in `bytes` to another type; returns the slices in order.
 fn convert(bytes: &[u8], from: StoredType, to: StoredType) -> Result<Vec<Vec<u8>>, String> {
     bytes
         .par_chunks(SLICE / from.block_len() * from.block_bytes())
@@ -59,7 +59,7 @@ fn convert(bytes: &[u8], from: StoredType, to: StoredType) -> Result<Vec<Vec<u8>
         .collect()
 }
 
-/// Refuses numbers that the type can't hold.
+/// Checks that the type can hold the numbers.
 fn check(values: &[f32], to: StoredType) -> Result<(), String> {
     if to.is_block() && !values.iter().all(|value| value.is_finite()) {
         return Err("holds infinities or NaN, which blocks can't".into());

@@ -1,4 +1,4 @@
-//! What a model folder holds, what it lacks, and the memory that it takes at each precision.
+//! The content of a model folder, its problems, and the memory of its weights in each type.
 
 use std::fmt::Write as _;
 
@@ -15,31 +15,31 @@ use crate::weights_report::{PartReport, describe, part_report};
 use x2i_engine::host::human_bytes;
 use x2i_engine::models::ModelFiles;
 
-/// What a model needs of a device.
+/// The needs of a model.
 #[derive(Debug, Serialize)]
 pub struct Need {
     /// The model's name.
     pub name: String,
     /// Bytes of its tensors in the files.
     pub file_bytes: u64,
-    /// Bytes once loaded on the CPU.
+    /// Bytes when loaded on the CPU.
     pub loaded_on_cpu: u64,
-    /// Bytes once loaded on a GPU.
+    /// Bytes when loaded on a GPU.
     pub loaded_on_gpu: u64,
-    /// The largest tensor on a GPU in bytes.
+    /// Bytes of the largest tensor on a GPU.
     pub largest_tensor: u64,
-    /// The parts that are there.
+    /// The components that are there.
     pub parts: Vec<PartReport>,
-    /// What is missing or broken, a sentence each.
+    /// The missing or broken files and components, one message each.
     pub problems: Vec<String>,
-    /// What it takes once converted.
+    /// Its memory after each conversion.
     pub precisions: Vec<Precision>,
 }
 
-/// The memory of a model that `convert --quantize` made.
+/// The memory of a model after `convert --quantize`.
 #[derive(Debug, Serialize)]
 pub struct Precision {
-    /// As `--quantize` takes it; `none` is the folder as it is.
+    /// The value of `--quantize`; `none` is the folder as it is.
     pub quantize: String,
     /// Bytes of its tensors in the files.
     pub file_bytes: u64,
@@ -50,10 +50,10 @@ pub struct Precision {
 }
 
 impl Need {
-    /// Looks at every part of a model.
+    /// Checks every component of a model.
     ///
     /// # Errors
-    /// When not even the folder's `model.json` or `x2i.json` can be read.
+    /// When the folder's `model.json` or `x2i.json` can't be read.
     pub fn of(model: &ModelFiles) -> Result<Self> {
         let survey = pollster::block_on(model::survey(model))?;
         let config = pollster::block_on(model::read_config(model)).ok();
@@ -92,7 +92,7 @@ impl Need {
         })
     }
 
-    /// The parts, what is missing, and the memory, for people.
+    /// The components, the problems and the memory, for people.
     pub fn report(&self) -> String {
         let mut text = format!("\nmodel: {}\n", self.name);
         let parts = self.parts.iter().map(|part| {
@@ -140,7 +140,7 @@ fn precision(quantize: Quantize, parts: &[&FoundPart]) -> Precision {
     {
         for (name, stored, shape) in plan::tensors(*component, weights, quantize) {
             precision.file_bytes += stored.byte_len(&shape).unwrap_or(0);
-            // Painting needs no VAE encoder.
+            // Only initial images need the VAE's encoder.
             if *component == Component::Vae && name.starts_with("encoder.") {
                 continue;
             }

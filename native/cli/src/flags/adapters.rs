@@ -1,29 +1,27 @@
-//! Flags of `x2i generate` for what stands beside the model and the prompt.
+//! Flags for adapters, the initial image and the control image.
 
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
 
-/// What stands beside the model and the prompt.
+/// Adapters, the initial image and the control image.
 #[derive(Debug, Default, Args)]
 pub struct AdapterArgs {
-    /// A LoRA of the transformer (safetensors with the names of diffusers, kohya, BFL or x-labs), and
-    /// how much it counts (default: 1); may be given several times
+    /// A LoRA of the transformer (safetensors with the names of diffusers, kohya, BFL or x-labs), and its
+    /// scale (default: 1); may be given several times
     #[arg(long = "lora", value_name = "FILE[:SCALE]")]
     pub loras: Vec<Scaled>,
-    /// A picture to begin with, resized to the size of the new one
+    /// Initial image (img2img), resized to the size of the new one
     #[arg(long, value_name = "FILE")]
     pub init: Option<PathBuf>,
-    /// How far to leave that picture: above 0 and at most 1, the share of the steps that are made
-    /// (default: 0.6)
+    /// Share of the steps that run on the initial image, above 0 and at most 1 (default: 0.6)
     #[arg(long, value_name = "S", allow_negative_numbers = true)]
     pub strength: Option<f64>,
-    /// A picture that LightControl steers by, and how much it counts (default: 1); resized to the size
-    /// of the new one
+    /// Control image of LightControl, and its scale (default: 1); resized to the size of the new image
     #[arg(long, value_name = "FILE[:SCALE]")]
     pub control: Option<Scaled>,
-    /// LightControl's weights, as its training saves them (diffusion_pytorch_model.bin, or the same
+    /// LightControl's weights, as its training writes them (diffusion_pytorch_model.bin, or the same
     /// tensors in safetensors or GGUF)
     #[arg(long, value_name = "FILE")]
     pub control_weights: Option<PathBuf>,
@@ -34,7 +32,7 @@ pub struct AdapterArgs {
 pub struct Scaled {
     /// The file.
     pub file: PathBuf,
-    /// How much it counts.
+    /// The scale, finite.
     pub scale: f32,
 }
 
@@ -42,13 +40,13 @@ impl FromStr for Scaled {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // What follows the last colon is a scale only where it is a number: a path may have colons.
+        // A path may contain colons: only a number after the last one is a scale.
         let scaled = text
             .rsplit_once(':')
             .and_then(|(file, scale)| Some((file, scale.parse::<f32>().ok()?)));
         let (file, scale) = scaled.unwrap_or((text, 1.0));
         if file.is_empty() {
-            return Err("expected FILE or FILE:SCALE, as style.safetensors:0.8".into());
+            return Err("expected FILE or FILE:SCALE, such as style.safetensors:0.8".into());
         }
         if !scale.is_finite() {
             return Err(format!("the scale {scale} is not finite"));

@@ -12,29 +12,29 @@ use x2i_engine::device::DeviceChoice;
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct BenchArgs {
-    /// What to measure; nothing measures prompt to PNG.
+    /// What to measure; without a subcommand, prompt to PNG.
     #[command(subcommand)]
     pub what: Option<BenchCommand>,
-    /// Prompt to PNG, each time in a process of its own.
+    /// Flags of prompt to PNG.
     #[command(flatten)]
     pub picture: BenchPictureArgs,
 }
 
-/// What `bench` measures besides prompt to PNG.
+/// The subcommands of `x2i bench`.
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
     /// One pass of a stack of FLUX's real width: 2 double and 4 single blocks, 256 text tokens
     Stack(BenchStackArgs),
-    /// The same from the start of a process to the end of its first pass
+    /// The same as stack, from the start of a process to the end of its first pass
     Cold(BenchStackArgs),
-    /// How far pictures of low-bit weights are from those of the same model in f32
+    /// The distance of images from quantized weights to those of the same model in f32
     Quality(BenchQualityArgs),
     /// One decode by a VAE of FLUX's shape: 128 to 512 channels, 16 latent channels
     Vae(BenchVaeArgs),
-    /// Write a model folder of FLUX.1-schnell's shape with generated weights in q4_0 (7 GB), to
-    /// measure memory with: x2i generate --model DIR
+    /// Write a model folder of FLUX.1-schnell's shape with generated weights in q4_0 (7 GB), to measure
+    /// memory with x2i generate --model DIR
     MakeModel(BenchModelArgs),
-    /// Our side of both, in a process of its own
+    /// Our side of stack and cold, in a process of its own
     #[command(hide = true)]
     StackServe(BenchServeArgs),
     /// Our side of vae, in a process of its own
@@ -45,16 +45,16 @@ pub enum BenchCommand {
 /// `x2i bench`.
 #[derive(Debug, Args)]
 pub struct BenchPictureArgs {
-    /// A model folder, or the name of the built-in model
+    /// A model folder, or the name of the embedded model
     #[arg(long, value_name = "DIR|NAME")]
     pub model: Option<String>,
     /// As in generate
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
-    /// What to paint
+    /// The prompt
     #[arg(long, default_value = "a red apple on a blue background")]
     pub prompt: String,
-    /// How often; the median is printed
+    /// Number of runs; the median is printed
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub runs: u32,
     /// Print JSON
@@ -65,14 +65,14 @@ pub struct BenchPictureArgs {
 /// `x2i bench stack` and `x2i bench cold`.
 #[derive(Debug, Args)]
 pub struct BenchStackArgs {
-    /// How our weights are stored; several are measured in turn. `none` is bf16, computed in f32
+    /// Types of our weights; several are measured in turn. `none` is bf16, computed in f32
     #[arg(long, value_enum, value_delimiter = ',', default_value = "none")]
     pub quantize: Vec<Quantize>,
-    /// Other runtimes to measure in turn with ours, in the same minutes: PROGRAM:VARIANT, as
-    /// torch:int8,sd-cpp:q8_0; `scripts/bench-peers` makes the programs
+    /// Other runtimes to measure in turn with ours: PROGRAM:VARIANT, such as torch:int8,sd-cpp:q8_0;
+    /// `scripts/bench-peers` makes the programs
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub compare: Vec<Peer>,
-    /// Pixels along either side of the picture, a multiple of 16
+    /// Width and height of the image in pixels, a multiple of 16
     #[arg(long, default_value = "256", value_parser = pixels)]
     pub size: usize,
     /// As in generate
@@ -101,7 +101,7 @@ pub struct BenchQualityArgs {
     /// A model folder, or a Hugging Face style one
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// What is compared with f32
+    /// Types to compare with f32
     #[arg(
         long,
         value_enum,
@@ -109,7 +109,7 @@ pub struct BenchQualityArgs {
         default_value = "f16,q8_0,q4_k,q4_0"
     )]
     pub quantize: Vec<Quantize>,
-    /// A file with a prompt a line; picture n has seed n (default: eight prompts in eight languages)
+    /// A file with one prompt per line; prompt n has seed n (default: eight prompts in eight languages)
     #[arg(long, value_name = "FILE")]
     pub prompts: Option<PathBuf>,
     /// As in generate
@@ -118,10 +118,10 @@ pub struct BenchQualityArgs {
     /// As in generate
     #[arg(long, default_value = "cpu")]
     pub device: DeviceChoice,
-    /// The folder for converted models, one at a time: up to the size of the model in f32
+    /// The folder for converted models; it holds one at a time, at most the size of the model in f32
     #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
     pub work: PathBuf,
-    /// Print JSON, a type a line
+    /// Print JSON, one line per type
     #[arg(long)]
     pub json: bool,
 }
@@ -129,8 +129,8 @@ pub struct BenchQualityArgs {
 /// `x2i bench vae`.
 #[derive(Debug, Args)]
 pub struct BenchVaeArgs {
-    /// Other runtimes to measure in turn with ours, in the same minutes: PROGRAM:VARIANT, as
-    /// torch:f32; `scripts/bench-peers` makes the programs
+    /// Other runtimes to measure in turn with ours: PROGRAM:VARIANT, such as torch:f32;
+    /// `scripts/bench-peers` makes the programs
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub compare: Vec<Peer>,
     /// Width and height in pixels, multiples of 16
@@ -184,10 +184,10 @@ pub struct BenchServeArgs {
     /// The folder that `bench stack` wrote
     #[arg(long, value_name = "DIR")]
     pub weights: PathBuf,
-    /// How the weights are stored
+    /// The type of the weights
     #[arg(long, value_enum)]
     pub variant: Quantize,
-    /// Pixels along either side of the picture
+    /// Width and height of the image in pixels
     #[arg(long, value_parser = pixels)]
     pub size: usize,
     /// As in generate
@@ -195,29 +195,29 @@ pub struct BenchServeArgs {
     pub device: DeviceChoice,
 }
 
-/// Pixels along a side, in whole tokens.
+/// Pixels along a side: a multiple of 16, up to 4096.
 fn pixels(text: &str) -> Result<usize, String> {
     let pixels = text.parse().ok().filter(|pixels| pixels % 16 == 0);
     let pixels = pixels.filter(|pixels| (16..=4096).contains(pixels));
     pixels.ok_or_else(|| "expected a multiple of 16 up to 4096".into())
 }
 
-/// A picture of whole tokens.
+/// A size in whole tokens, up to 4096 pixels along a side.
 fn picture(text: &str) -> Result<Size, String> {
     let size: Size = text.parse()?;
     let fits = |side: usize| side.is_multiple_of(16) && (16..=4096).contains(&side);
     match fits(size.width) && fits(size.height) {
         true => Ok(size),
-        false => Err("expected multiples of 16 up to 4096, as 512x512".into()),
+        false => Err("expected multiples of 16 up to 4096, such as 512x512".into()),
     }
 }
 
-/// `PROGRAM:VARIANT`: another runtime, and what it computes in.
+/// `PROGRAM:VARIANT`: another runtime, and its type of weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
     /// The program's file name in the folder of peers.
     pub name: String,
-    /// Its own word for the type of weights: `int8`, `q4_0`.
+    /// Its own name of the weight type: `int8`, `q4_0`.
     pub variant: String,
 }
 
@@ -234,7 +234,7 @@ impl FromStr for Peer {
                     variant: variant.to_owned(),
                 })
             }
-            _ => Err("expected PROGRAM:VARIANT, as torch:int8".into()),
+            _ => Err("expected PROGRAM:VARIANT, such as torch:int8".into()),
         }
     }
 }

@@ -9,24 +9,24 @@ use super::{AdapterArgs, EngineArgs, Size};
 /// `x2i chat`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Say what to paint; every turn is answered by the LLM, whose answer paints a picture. /help lists what
-else can be typed. Lines may also come from a pipe.
+Type what to paint. The LLM answers every turn, and its answer conditions an image. /help lists the
+commands. Lines may also come from a pipe.
 
 Examples:
   x2i chat
-  x2i chat --session robots.json        (goes on where that file ends, and keeps it up to date)
+  x2i chat --session robots.json        (continues that conversation and updates the file)
 ")]
 pub struct ChatArgs {
-    /// The conversation's file: read where it exists, written after every turn
+    /// The session file: read if it exists, written after every turn
     #[arg(long, value_name = "FILE")]
     pub session: Option<PathBuf>,
-    /// The folder of the pictures (default: the session file's, else the current one)
+    /// The folder of the images (default: the session file's, else the current one)
     #[arg(short, long, value_name = "DIR")]
     pub output: Option<PathBuf>,
     /// Width and height in pixels, multiples of 16 (default: the model's)
     #[arg(long, value_name = "WxH", allow_hyphen_values = true)]
     pub size: Option<Size>,
-    /// Steps of painting (default: the model's)
+    /// Number of steps (default: the model's)
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub steps: Option<usize>,
     /// How closely a guidance-distilled transformer follows the prompt (default: the model's)
@@ -35,13 +35,13 @@ pub struct ChatArgs {
     /// Seed of the noise, the same for all turns until /seed changes it (default: a random one)
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub seed: Option<u64>,
-    /// What stands beside the model in every turn
+    /// Adapters and images of every turn.
     #[command(flatten)]
     pub adapters: AdapterArgs,
-    /// The model, and where it runs
+    /// The model and the device.
     #[command(flatten)]
     pub engine: EngineArgs,
-    /// Print answers and pictures' names, but no progress
+    /// Print answers and the names of images, but no progress
     #[arg(long, short)]
     pub quiet: bool,
 }

@@ -9,35 +9,34 @@ use super::{AdapterArgs, EngineArgs, Size};
 /// `x2i gallery`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Where no file is given, the model's own first picture is shown to it, that picture moving, and a
-whistle.
+Without files, the inputs are the model's first image, that image as a video, and a whistle.
 
 Example:
   x2i gallery --image cat.jpg --audio rain.mp3 --model DIR -o gallery.html
 ")]
 pub struct GalleryArgs {
-    /// What to do; may be given several times
+    /// A task; may be given several times
     #[arg(long = "task", value_enum, value_name = "TASK", default_value = "all")]
     pub tasks: Vec<TaskChoice>,
-    /// The picture that is shown
+    /// The input image
     #[arg(long, value_name = "FILE")]
     pub image: Option<PathBuf>,
-    /// The video that is shown
+    /// The input video
     #[arg(long, value_name = "FILE")]
     pub video: Option<PathBuf>,
-    /// The sound that is played
+    /// The input audio
     #[arg(long, value_name = "FILE")]
     pub audio: Option<PathBuf>,
-    /// The page to write, replacing an existing one
+    /// The page to write; an existing one is replaced
     #[arg(short, long, value_name = "FILE", default_value = "gallery.html")]
     pub output: PathBuf,
     /// Width and height in pixels, multiples of 16 (default: the model's)
     #[arg(long, value_name = "WxH", allow_hyphen_values = true)]
     pub size: Option<Size>,
-    /// Steps of painting (default: the model's)
+    /// Number of steps (default: the model's)
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub steps: Option<usize>,
-    /// Seed of the noise of all pictures
+    /// Seed of the noise of all images
     #[arg(
         long,
         value_name = "N",
@@ -45,10 +44,10 @@ pub struct GalleryArgs {
         allow_negative_numbers = true
     )]
     pub seed: u64,
-    /// What stands beside the model in every picture
+    /// Adapters and images of every task.
     #[command(flatten)]
     pub adapters: AdapterArgs,
-    /// The model, and where it runs
+    /// The model and the device.
     #[command(flatten)]
     pub engine: EngineArgs,
     /// Print nothing but errors
@@ -56,7 +55,7 @@ pub struct GalleryArgs {
     pub quiet: bool,
 }
 
-/// X2I's names of what can be done.
+/// The tasks, by X2I's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "lower")]
 #[allow(missing_docs, reason = "X2I's own names")]

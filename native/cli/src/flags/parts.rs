@@ -1,6 +1,6 @@
-//! The parts of a prompt among the flags, in the order in which they were given.
+//! The parts of the prompt, in the order of the command line.
 //!
-//! clap's derive forgets how values of several flags were mixed; here their indices are kept.
+//! clap's derive loses the order between values of several flags, so this module reads their indices.
 
 use std::path::PathBuf;
 
@@ -13,11 +13,11 @@ use crate::words::word;
 /// One part, as it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Given {
-    /// The prompt: words, or where they are.
+    /// The prompt argument: text, `-` or `@FILE`.
     Prompt(String),
     /// `--prompt-file`.
     PromptFile(PathBuf),
-    /// `--text`: words and nothing else.
+    /// `--text`: always text.
     Text(String),
     /// `--image`, `--video` or `--audio`.
     File(Kind, PathBuf),
@@ -26,11 +26,11 @@ pub enum Given {
 /// All parts, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PartArgs {
-    /// As they stand on the command line.
+    /// In the order of the command line.
     pub given: Vec<Given>,
 }
 
-/// The ids of the arguments, for others that can't stand beside them.
+/// The ids of these arguments, for arguments that conflict with them.
 pub const IDS: [&str; 6] = ["prompt", "prompt_file", "text", "image", "video", "audio"];
 
 impl Args for PartArgs {
@@ -44,7 +44,7 @@ impl Args for PartArgs {
         command
             .arg(Arg::new("prompt").value_name("PROMPT").help(
                 "What to paint, in any language; `-` reads it from standard input, `@FILE` (or the \
-                 name of an existing .txt file) from a file. The model reads it where it stands among \
+                 name of an existing .txt file) from a file. The LLM reads it in its place between \
                  --text, --image, --video and --audio",
             ))
             .arg(
@@ -61,20 +61,20 @@ impl Args for PartArgs {
                     .value_name("TEXT")
                     .action(ArgAction::Append)
                     .allow_hyphen_values(true)
-                    .help("Words between pictures; may be given several times"),
+                    .help("Text between other parts; may be given several times"),
             )
             .arg(file(
                 Kind::Image,
-                "A picture to show: PNG, JPEG, WebP, GIF or BMP; may be given several times",
+                "An input image: PNG, JPEG, WebP, GIF or BMP; may be given several times",
             ))
             .arg(file(
                 Kind::Video,
-                "A video to show: an animated GIF, a folder of frames, or what the program ffmpeg \
+                "An input video: an animated GIF, a folder of frames, or what the program ffmpeg \
                  reads; may be given several times",
             ))
             .arg(file(
                 Kind::Audio,
-                "A sound to hear: WAV, MP3, Ogg Vorbis, FLAC, or a video's; may be given several times",
+                "Input audio: WAV, MP3, Ogg Vorbis, FLAC, or a video's; may be given several times",
             ))
     }
 
@@ -104,12 +104,12 @@ impl FromArgMatches for PartArgs {
     }
 }
 
-/// The id of the argument that takes a kind of file: its flag without the dashes.
+/// The id of the argument for a kind of file: its flag without the dashes.
 fn id(kind: Kind) -> &'static str {
     word(kind.field()).trim_start_matches('-')
 }
 
-/// The values of one argument, each with its place on the command line.
+/// The values of one argument, each with its index on the command line.
 fn values<T: Clone + Send + Sync + 'static>(
     matches: &ArgMatches,
     id: &str,

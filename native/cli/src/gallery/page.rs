@@ -1,4 +1,4 @@
-//! The page: one HTML file that needs no other, with every input beside its picture.
+//! The page: one self-contained HTML file with every input and its result.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use x2i_core::{Audio, Image, Part, Video};
 
 /// Frames of a video that the page shows.
 const SHOWN_FRAMES: usize = 4;
-/// How the page looks, on a desk and in a hand, by day and by night.
+/// The style sheet, for wide and narrow screens in light and dark mode.
 const STYLE: &str = "\
 :root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}\
 body{margin:2rem auto;max-width:72rem;padding:0 1rem}\
@@ -23,33 +23,33 @@ p{margin:.25rem 0}.answer{font-style:italic}.note{opacity:.7}\
 
 /// One task on the page.
 pub struct Card {
-    /// X2I's name of it.
+    /// X2I's name of the task.
     pub task: &'static str,
-    /// What the model was shown.
+    /// The parts of the prompt.
     pub shown: Vec<Part>,
-    /// What came of it.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
-/// What came of a task.
+/// The outcome of a task.
 pub enum Outcome {
-    /// A picture.
+    /// An image.
     Painted {
-        /// Its file.
+        /// The PNG file.
         png: Vec<u8>,
-        /// What the LLM said.
+        /// The LLM's answer, if there is one.
         answer: Option<String>,
-        /// How long it took.
+        /// The time of all phases.
         seconds: f64,
     },
-    /// The model can't read this; which can.
+    /// The model can't read the input; the message names models that can.
     Refused(String),
-    /// What went wrong.
+    /// An error message.
     Failed(String),
 }
 
 impl Outcome {
-    /// True when it should have worked.
+    /// True when the task failed.
     pub fn is_failure(&self) -> bool {
         matches!(self, Self::Failed(_))
     }
@@ -65,9 +65,9 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// The page of `model`'s cards.
+/// Renders the page of a model's cards as HTML.
 pub fn render(model: &str, cards: &[Card]) -> String {
-    let title = format!("x2i: what {} makes of it", escape(model));
+    let title = format!("x2i gallery: {}", escape(model));
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\">\
@@ -89,7 +89,7 @@ pub fn render(model: &str, cards: &[Card]) -> String {
 fn input(part: &Part) -> String {
     match part {
         Part::Text(text) => format!("<p>{}</p>", escape(text)),
-        Part::Image(image) => picture(image, "the picture that was shown"),
+        Part::Image(image) => picture(image, "the input image"),
         Part::Video(video) => strip(video),
         Part::Audio(audio) => sound(audio),
     }
@@ -109,7 +109,7 @@ fn outcome(outcome: &Outcome) -> String {
         format!("<p class=\"answer\">“{answer}”</p>")
     });
     format!(
-        "<img alt=\"what was painted\" src=\"data:image/png;base64,{}\">{}<p class=\"note\">{seconds:.1} s</p>",
+        "<img alt=\"the result\" src=\"data:image/png;base64,{}\">{}<p class=\"note\">{seconds:.1} s</p>",
         BASE64_STANDARD.encode(png),
         said.unwrap_or_default()
     )
@@ -121,12 +121,12 @@ fn picture(image: &Image, alt: &str) -> String {
     format!("<img alt=\"{alt}\" src=\"data:image/png;base64,{data}\">")
 }
 
-/// A PNG without metadata: an input was not made by us, or not as a picture of its own.
+/// A PNG without metadata, for an input.
 fn plain_png(image: &Image) -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(vec![]);
     let (width, height) = (image.width() as u32, image.height() as u32);
     let view = image::RgbImage::from_raw(width, height, image.pixels().to_vec());
-    // An `Image` has as many bytes as its size needs, and memory takes what it is given.
+    // An `Image` always has the bytes for its size, and writing to memory can't fail.
     if let Some(view) = view {
         let _ = view.write_to(&mut bytes, image::ImageFormat::Png);
     }

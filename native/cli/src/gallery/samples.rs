@@ -1,4 +1,4 @@
-//! What the tasks show the model: the user's files, else inputs that we make.
+//! The inputs of the tasks: the user's files, else generated samples.
 
 use std::f32::consts::TAU;
 
@@ -9,29 +9,29 @@ use x2i_engine::{JobSpec, Kind, PartSpec, media};
 use crate::flags::GalleryArgs;
 use crate::painter::Painter;
 
-/// What is painted to be shown, where no picture is given.
+/// The prompt of the sample image.
 const PICTURE: &str = "a red apple on a blue background";
-/// Frames of the video that we make, and how many of them a second has.
+/// Frames of the sample video, and its frames per second.
 const FRAMES: usize = 8;
 const FPS: f64 = 4.0;
-/// Hertz of a train's whistle, and its seconds.
+/// Frequencies of a train's whistle in hertz, and its length in seconds.
 const WHISTLE: [f32; 4] = [311.0, 370.0, 415.0, 466.0];
 const WHISTLE_SECONDS: usize = 2;
 
-/// The files that were given.
+/// The given files.
 pub struct Samples {
     image: Option<Image>,
     video: Option<Video>,
     audio: Audio,
 }
 
-/// An input of each kind.
+/// One input of each kind.
 pub struct Whole {
-    /// A picture.
+    /// An image.
     pub image: Image,
     /// A video.
     pub video: Video,
-    /// A sound.
+    /// Audio.
     pub audio: Audio,
 }
 
@@ -68,7 +68,7 @@ impl Samples {
         Ok(samples)
     }
 
-    /// The job that makes the image where none is given.
+    /// The job that generates the sample image.
     pub fn first_job(&self, every: &JobSpec) -> JobSpec {
         JobSpec {
             parts: vec![PartSpec::Text(PICTURE.into())],
@@ -76,7 +76,7 @@ impl Samples {
         }
     }
 
-    /// Paints an image where none was given, and moves it where no video was.
+    /// Adds samples for the kinds that were not given: generates an image, and moves it for a video.
     ///
     /// # Errors
     /// As [`Painter::paint`].
@@ -101,7 +101,7 @@ impl Samples {
     }
 }
 
-/// The picture, a little further to the right in every frame and in again from the left.
+/// A video in which the image moves to the right and enters again from the left.
 fn moving(image: &Image) -> Result<Video> {
     let row = image.width() * 3;
     let frame = |index: usize| {

@@ -1,4 +1,4 @@
-//! The tasks of X2I's scripts, each as prompts.
+//! The prompts of each task of X2I's scripts.
 
 use x2i_core::{Conditioning, Part, Prompt, Turn};
 
@@ -16,20 +16,20 @@ const LANGUAGES: [&str; 8] = [
     "красное яблоко на синем фоне",
     "táo đỏ trên nền xanh dương",
 ];
-/// What is asked for beside a picture.
+/// The text for an image.
 const INSTRUCTION: &str = "the same on a green background";
-/// What needs a thought.
+/// A prompt that needs reasoning.
 const RIDDLE: &str = "the animal that gives us milk, on a yellow background";
 
-/// One picture to paint.
+/// One image to generate.
 pub struct Scene {
     /// X2I's name of the task.
     pub task: &'static str,
-    /// What the page shows beside the picture, in reading order.
+    /// The inputs on the page, in reading order.
     pub shown: Vec<Part>,
-    /// What the model is shown.
+    /// The prompt.
     pub prompt: Prompt,
-    /// Whose states paint; none means the model's choice.
+    /// Whose hidden states condition the image; `None` is the model's choice.
     pub conditioning: Option<Conditioning>,
 }
 

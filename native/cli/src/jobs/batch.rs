@@ -11,11 +11,11 @@ use x2i_engine::{Job, JobSpec, Model, Output};
 
 use super::line::Line;
 
-/// The jobs of a batch file's lines, complete and checked, for images in `folder`. `base` has the
-/// flags' settings.
+/// The checked jobs of a batch file, one per line. Images go into `folder`; `base` has the settings
+/// of the flags.
 ///
 /// # Errors
-/// Names the line and what is wrong with it.
+/// For a line that can't be used; the message names it.
 pub fn read(batch: &Path, folder: &Path, base: &JobSpec, model: &Model) -> Result<Vec<Job>> {
     let name = batch.display().to_string();
     let text = std::fs::read_to_string(batch).map_err(|error| io_error(&name, error))?;
@@ -30,7 +30,10 @@ pub fn read(batch: &Path, folder: &Path, base: &JobSpec, model: &Model) -> Resul
         let job = read_line(line, index, folder, &base, model).with_context(place)?;
         if !outputs.insert(job.output().shown()) {
             let output = job.output().shown();
-            bail!("{}: {output} is written by an earlier line too", place());
+            bail!(
+                "{}: {output} is also the output of an earlier line",
+                place()
+            );
         }
         jobs.push(job);
     }
@@ -57,7 +60,7 @@ fn read_line(
     Ok(job.with_output(Output::File(folder.join(file))))
 }
 
-/// A batch file may come from elsewhere: it must not reach out of the folder.
+/// The path of `out`. A batch file may come from others, so it must not write outside of the folder.
 fn inside(out: &str) -> Result<PathBuf> {
     let path = PathBuf::from(out);
     let mut parts = path.components();

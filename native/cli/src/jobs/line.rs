@@ -1,4 +1,4 @@
-//! One line of `--batch`, as JSON has it.
+//! One line of `--batch`: its JSON, and the job specification that it makes.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ pub struct Line {
     #[serde(flatten)]
     parts: LineParts,
     seed: Option<u64>,
-    /// The image's file, inside the folder `-o`.
+    /// The name of the image file inside the folder `-o`.
     pub out: Option<String>,
     answer: Option<bool>,
     steps: Option<usize>,
@@ -25,10 +25,10 @@ pub struct Line {
 }
 
 impl Line {
-    /// What the line asks for, with these settings and files where it is silent.
+    /// The specification of the line's job; `base` has the values that the line does not give.
     ///
     /// # Errors
-    /// For a size that is none, and a line that has both a prompt and parts, or neither.
+    /// For a wrong size, and for a line that has both a prompt and parts, or neither.
     pub fn spec(self, base: &JobSpec) -> Result<JobSpec> {
         let size = self.size.map(|size| {
             let size = size.parse::<Size>().map_err(anyhow::Error::msg);
@@ -69,7 +69,7 @@ struct LineParts {
     parts: Option<Vec<LinePart>>,
 }
 
-/// One of a line's `parts`.
+/// One element of `parts`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum LinePart {
@@ -80,7 +80,7 @@ enum LinePart {
 }
 
 impl LineParts {
-    /// `parts` as they stand, or all files and then the prompt, as X2I's scripts put them.
+    /// `parts` in their order, or all files and then the prompt, as in X2I's scripts.
     fn in_order(self) -> Result<Vec<LinePart>> {
         let files = [
             self.images.into_iter().map(LinePart::Image).collect(),
@@ -94,10 +94,10 @@ impl LineParts {
         match (self.parts, self.prompt) {
             (Some(parts), None) if files.is_empty() => Ok(parts),
             (Some(_), _) => {
-                bail!("parts: stands for prompt, images, videos and audios; give one or the others")
+                bail!("parts: can't be combined with prompt, images, videos or audios")
             }
             (None, Some(prompt)) => Ok([files, vec![LinePart::Text(prompt)]].concat()),
-            (None, None) => bail!("prompt: is missing; give it, or parts"),
+            (None, None) => bail!("prompt: is missing; give prompt or parts"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The files of a command's images, from `-o`.
+//! Output files from `-o`.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -6,15 +6,15 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use x2i_engine::Output;
 
-/// The outputs of images with these seeds.
+/// The outputs for images with these seeds, in order.
 ///
 /// # Errors
-/// For several images on standard output, or a name that is not a PNG's.
+/// For several images on standard output, or a name with the extension of another format.
 pub fn plan(output: &Path, seeds: &[u64]) -> Result<Vec<Output>> {
     if output == Path::new("-") {
         return match seeds.len() {
             1 => Ok(vec![Output::Stdout]),
-            n => bail!("`-` takes one picture, not {n}"),
+            n => bail!("`-` takes one image, not {n}"),
         };
     }
     if output.is_dir() || output.as_os_str().as_encoded_bytes().ends_with(b"/") {
@@ -44,7 +44,7 @@ fn check_extension(path: &Path) -> Result<()> {
     let extension = extension.unwrap_or_default().to_lowercase();
     if OTHERS.contains(&extension.as_str()) {
         bail!(
-            "{}: pictures are written as PNG; name it .png",
+            "{}: images are written as PNG; name it .png",
             path.display()
         );
     }

@@ -1,4 +1,4 @@
-//! The prompt's text: words, a file or standard input.
+//! The text of the prompt: from the argument, a file or standard input.
 
 use std::io::Read;
 use std::path::Path;
@@ -6,10 +6,10 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use x2i_engine::files::io_error;
 
-/// The largest prompt that is read from a file, in bytes: beyond it lies a wrong file.
+/// The largest prompt file, in bytes: a larger one is surely another file.
 const MAX_PROMPT_FILE: u64 = 16 << 20;
 
-/// The words of the prompt argument: `-` is standard input, `@FILE` a file.
+/// The text of the prompt argument: `-` reads standard input, `@FILE` a file.
 ///
 /// # Errors
 /// As [`read_prompt_file`].
@@ -26,7 +26,7 @@ pub fn prompt_text(prompt: &str) -> Result<String> {
     Ok(prompt.to_owned())
 }
 
-/// The words of a file.
+/// The text of a file.
 ///
 /// # Errors
 /// When it can't be read, is not UTF-8, or is larger than 16 MiB.
@@ -38,7 +38,7 @@ pub fn read_prompt_file(path: &Path) -> Result<String> {
     read_limited(&name, file)
 }
 
-/// UTF-8 text without the byte order mark and line end that editors add.
+/// Reads UTF-8 text, without the byte order mark and the line end that editors add.
 fn read_limited(name: &str, source: impl Read) -> Result<String> {
     let mut bytes = Vec::new();
     let read = source.take(MAX_PROMPT_FILE + 1).read_to_end(&mut bytes);

@@ -1,4 +1,4 @@
-//! From flags to what the engine is asked, over what a record says.
+//! Job specifications from flags, merged with the metadata of a replayed image.
 
 use anyhow::{Result, bail};
 use x2i_engine::{
@@ -8,10 +8,10 @@ use x2i_engine::{
 use super::prompt::{prompt_text, read_prompt_file};
 use crate::flags::{AdapterArgs, GenerateArgs, Given, Scaled, Size};
 
-/// What `x2i generate` is asked by its flags, for the rest by the record.
+/// The specification from the flags of `x2i generate`; the recorded one has the other values.
 ///
 /// # Errors
-/// For a prompt that can't be read, and flags that need another.
+/// For a prompt that can't be read, and for flags that need another flag.
 pub fn of_flags(args: &GenerateArgs, recorded: JobSpec) -> Result<JobSpec> {
     let spec = JobSpec {
         parts: parts(&args.parts.given, &recorded.parts)?,
@@ -21,10 +21,10 @@ pub fn of_flags(args: &GenerateArgs, recorded: JobSpec) -> Result<JobSpec> {
     with_images(&args.adapters, spec)
 }
 
-/// What the flags say for every line of a batch.
+/// The specification from the flags, for every line of a batch.
 ///
 /// # Errors
-/// For flags that need another.
+/// For flags that need another flag.
 pub fn of_batch(args: &GenerateArgs) -> Result<JobSpec> {
     let spec = JobSpec {
         settings: settings(args),
@@ -45,10 +45,10 @@ fn settings(args: &GenerateArgs) -> Settings {
     }
 }
 
-/// The same with the initial image and the control image that the flags name.
+/// `spec` with the initial image and the control image of the flags.
 ///
 /// # Errors
-/// For flags that need another.
+/// For flags that need another flag.
 pub fn with_images(args: &AdapterArgs, spec: JobSpec) -> Result<JobSpec> {
     let init = match (&args.init, spec.init) {
         (Some(file), _) => Some(InitSpec {
@@ -60,7 +60,7 @@ pub fn with_images(args: &AdapterArgs, spec: JobSpec) -> Result<JobSpec> {
             ..recorded
         }),
         (None, None) if args.strength.is_some() => {
-            bail!("--strength: says how far to leave a picture; give that with --init")
+            bail!("--strength: needs an initial image; give it with --init")
         }
         (None, None) => None,
     };
@@ -71,7 +71,7 @@ pub fn with_images(args: &AdapterArgs, spec: JobSpec) -> Result<JobSpec> {
         }),
         (None, Some(recorded)) => Some(recorded),
         (None, None) if args.control_weights.is_some() => {
-            bail!("--control-weights: steer by a picture; give that with --control")
+            bail!("--control-weights: needs a control image; give it with --control")
         }
         (None, None) => None,
     };
@@ -82,7 +82,7 @@ pub fn with_images(args: &AdapterArgs, spec: JobSpec) -> Result<JobSpec> {
     })
 }
 
-/// The adapters that the flags name, for the rest the recorded ones.
+/// The adapters from the flags, else the recorded ones.
 pub fn adapters(args: &AdapterArgs, recorded: AdapterSpec) -> AdapterSpec {
     let given = args.loras.iter().map(|Scaled { file, scale }| LoraSpec {
         file: NamedFile::new(file),
@@ -98,8 +98,8 @@ pub fn adapters(args: &AdapterArgs, recorded: AdapterSpec) -> AdapterSpec {
     }
 }
 
-/// The given parts, beside the recorded ones of kinds that are not given. Files come before recorded
-/// text; given text comes after recorded files.
+/// The given parts, merged with the recorded ones: a kind that is given replaces the recorded kind.
+/// Given files come before recorded text; given text comes last.
 fn parts(given: &[Given], recorded: &[PartSpec]) -> Result<Vec<PartSpec>> {
     let given: Vec<PartSpec> = given.iter().map(part).collect::<Result<_>>()?;
     let kinds: Vec<_> = given.iter().map(PartSpec::kind).collect();

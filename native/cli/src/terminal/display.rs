@@ -1,4 +1,4 @@
-//! How a command tells what it does: a bar, lines, JSON or nothing; and its warnings.
+//! Chooses how progress is shown (a bar, lines, JSON or nothing), and prints warnings.
 
 use std::io::{IsTerminal, Write};
 
@@ -7,16 +7,16 @@ use std::io::{IsTerminal, Write};
 pub enum Display {
     /// One bar on a terminal.
     Bar,
-    /// A line a phase or step.
+    /// One line per phase and step.
     Lines,
-    /// One JSON object an event, on stdout.
+    /// One JSON object per event, on stdout.
     Json,
     /// Nothing.
     Quiet,
 }
 
 impl Display {
-    /// What fits the flags and the terminal.
+    /// The choice for these flags and this terminal.
     pub fn choose(quiet: bool, json: bool) -> Self {
         match (json, quiet) {
             (true, _) => Self::Json,
@@ -26,7 +26,7 @@ impl Display {
         }
     }
 
-    /// Prints warnings, a line each; nothing where little shall be said.
+    /// Prints warnings, one line each; nothing if `Quiet`.
     pub fn warn(self, warnings: impl IntoIterator<Item = String>) {
         if self == Self::Quiet {
             return;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The exit code after Ctrl-C: 128 and SIGINT's number, as shells have it.
+/// The exit code after Ctrl-C: 128 plus the number of SIGINT, as in shells.
 pub const EXIT_CANCELLED: u8 = 130;
 
-/// Set by Ctrl-C; the next progress event then cancels.
+/// A flag that Ctrl-C sets; the next progress event then cancels.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt(Arc<AtomicBool>);
 
@@ -26,12 +26,12 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// Forgets a Ctrl-C that was heard, so that the next work can begin.
+    /// Clears the flag, so that the next work can begin.
     pub fn reset(&self) {
         self.0.store(false, Ordering::Relaxed);
     }
 
-    /// As Ctrl-C does.
+    /// Sets the flag, as Ctrl-C does.
     pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }

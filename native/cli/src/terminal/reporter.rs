@@ -1,5 +1,5 @@
-//! Telling how far an image is: a bar on a terminal, lines elsewhere, JSON for scripts, or nothing;
-//! and hearing Ctrl-C between two blocks.
+//! Shows the progress of an image: a bar on a terminal, lines elsewhere, JSON for scripts, or nothing.
+//! Cancels between two blocks after Ctrl-C.
 
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -19,19 +19,19 @@ pub struct Reporter {
     display: Display,
     interrupt: Interrupt,
     bar: ProgressBar,
-    /// `2/4` when there are several pictures.
+    /// `(2, 4)` for the second of four images; `None` for a single one.
     picture: Option<(usize, usize)>,
     phase: Option<Phase>,
     step: usize,
     phase_began: Instant,
     step_began: Instant,
     seconds: Seconds,
-    /// True when an answer is printed as soon as it is given.
+    /// True when answers are printed as soon as they are complete.
     says_answers: bool,
 }
 
 impl Reporter {
-    /// A reporter that has heard nothing yet.
+    /// A reporter before the first event.
     pub fn new(display: Display, interrupt: Interrupt) -> Self {
         let now = Instant::now();
         Self {
@@ -48,12 +48,12 @@ impl Reporter {
         }
     }
 
-    /// From now on the LLM's answers go to standard output as soon as they are given.
+    /// From now on, prints the LLM's answers to standard output as soon as they are complete.
     pub fn say_answers(&mut self) {
         self.says_answers = true;
     }
 
-    /// Begins a picture, the `number`-th of `count`.
+    /// Begins an image, the `number`-th of `count`.
     pub fn begin_picture(&mut self, number: usize, count: usize) {
         self.end_phase();
         self.picture = (count > 1).then_some((number, count));
@@ -65,21 +65,21 @@ impl Reporter {
         };
     }
 
-    /// Ends a picture; the seconds of its phases.
+    /// Ends an image; returns the seconds of its phases.
     pub fn end_picture(&mut self) -> Seconds {
         self.end_phase();
         self.bar.finish_and_clear();
         let seconds = self.seconds;
-        self.seconds.load = 0.0; // loaded once, for the first picture
+        self.seconds.load = 0.0; // loading counts for the first image only
         seconds
     }
 
-    /// Takes the bar away, so that a message does not meet it.
+    /// Removes the bar, so that a message does not overlap it.
     pub fn clear(&self) {
         self.bar.finish_and_clear();
     }
 
-    /// Hears one event of the pipeline.
+    /// Handles one progress event; `Break` after Ctrl-C.
     pub fn hear(&mut self, progress: Progress) -> ControlFlow<()> {
         if self.interrupt.is_set() {
             return ControlFlow::Break(());
@@ -91,7 +91,7 @@ impl Reporter {
         }
         if let Some(answer) = progress.answer.as_deref().filter(|_| self.says_answers) {
             let answer = printable(answer);
-            // A closed stdout is heard of when the picture's line is written.
+            // A closed stdout is reported when the line of the image is written.
             let _ = self.bar.suspend(|| writeln!(std::io::stdout(), "{answer}"));
         }
         let Steps { done: step, total } = progress.steps.unwrap_or(Steps { done: 0, total: 0 });
@@ -138,20 +138,20 @@ impl Reporter {
             message.push_str(&format!("  {} left", clock(left)));
         }
         if let Some((number, count)) = self.picture {
-            message.push_str(&format!("  picture {number}/{count}"));
+            message.push_str(&format!("  image {number}/{count}"));
         }
         self.bar.set_message(message.trim_start().to_owned());
     }
 
     fn line(&self, what: String, since: Instant) {
-        let picture = self
+        let image = self
             .picture
-            .map(|(number, count)| format!("picture {number}/{count}: "))
+            .map(|(number, count)| format!("image {number}/{count}: "))
             .unwrap_or_default();
-        // A closed stderr is no reason to stop painting.
+        // A closed stderr must not stop the work.
         let _ = writeln!(
             std::io::stderr(),
-            "{picture}{what}, {:.1} s",
+            "{image}{what}, {:.1} s",
             since.elapsed().as_secs_f64()
         );
     }
@@ -186,7 +186,7 @@ fn bar(display: Display) -> ProgressBar {
     }
 }
 
-/// The time that the rest of a phase will take at the pace so far.
+/// The estimated rest of a phase, at the speed so far.
 fn remaining(elapsed: Duration, progress: &Progress) -> Option<Duration> {
     let left = progress.total.checked_sub(progress.done)?;
     (progress.done > 0 && left > 0).then(|| elapsed.mul_f64(left as f64 / progress.done as f64))

@@ -1,12 +1,12 @@
-//! How long each phase took.
+//! The time of each phase.
 
 use serde::Serialize;
 use x2i_core::Phase;
 
-/// Seconds that each phase took.
+/// Seconds of each phase.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Seconds {
-    /// Weights to the device.
+    /// Loading the weights onto the device.
     pub load: f64,
     /// The LLM.
     pub encode: f64,

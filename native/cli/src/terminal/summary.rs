@@ -1,4 +1,4 @@
-//! What a command says of a finished image.
+//! Prints the result of a finished image.
 
 use std::io::Write;
 
@@ -11,7 +11,7 @@ use super::display::Display;
 use super::seconds::Seconds;
 use super::text::printable;
 
-/// Says what was made: a line for people, an object for scripts.
+/// Prints the result: one line, or one JSON object.
 pub fn tell(
     display: Display,
     output: &Output,
@@ -57,7 +57,7 @@ pub fn tell(
             )
         }
     };
-    // Standard output belongs to the picture where it goes there.
+    // If the image goes to standard output, nothing else may.
     match output {
         Output::Stdout => writeln!(std::io::stderr(), "{line}")?,
         Output::File(_) | Output::None => writeln!(std::io::stdout(), "{line}")?,
@@ -65,7 +65,7 @@ pub fn tell(
     Ok(())
 }
 
-/// A picture in one line.
+/// The summary of an image in one line.
 pub fn summary(output: &Output, metadata: &Metadata, seconds: Seconds) -> String {
     let Metadata {
         width,

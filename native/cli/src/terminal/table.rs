@@ -1,6 +1,6 @@
-//! Text in columns, for `inspect` and `doctor`.
+//! Aligned columns of text, for `inspect` and `doctor`.
 
-/// Rows with their columns aligned by two spaces, each line indented by two.
+/// Rows as lines: columns are aligned and two spaces apart, lines are indented by two.
 pub fn columns(rows: &[Vec<String>]) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
@@ -25,7 +25,7 @@ pub fn columns(rows: &[Vec<String>]) -> String {
     text
 }
 
-/// A row of texts.
+/// A row of cells.
 pub fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
     cells.into_iter().map(str::to_owned).collect()
 }

@@ -1,6 +1,6 @@
-//! Text of others on a terminal.
+//! Makes text from models and files safe to print on a terminal.
 
-/// A model's text on a terminal: one line, without control characters.
+/// The text as one line without control characters.
 pub fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })

@@ -128,7 +128,7 @@ impl Program {
 
 /// The reference model of the parity tests: its parts lie in two golden folders.
 fn write_tiny_model(folder: &Path) {
-    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tests/goldens");
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens");
     let goldens = goldens
         .canonicalize()
         .expect("the golden folders are there");

@@ -1,4 +1,4 @@
-//! Opening the device that was asked for.
+//! Opens the chosen device.
 
 use burn::tensor::Device;
 use x2i_core::{Error, Result};
@@ -10,7 +10,7 @@ use super::list::{choose, cpu, list};
 use super::opened::OpenDevice;
 use super::{cuda, gpu};
 
-/// Opens a device and returns what burn needs.
+/// Opens a device and returns burn's handle of it.
 ///
 /// # Errors
 /// As [`acquire`].
@@ -21,11 +21,11 @@ pub fn open(choice: &DeviceChoice) -> Result<Device> {
 /// Opens a device.
 ///
 /// # Errors
-/// [`Error::Device`] when the device is not there (the message lists those that are) or can't be
-/// opened.
+/// [`Error::Device`] when there is no such device (the message lists the devices of this machine) or
+/// it can't be opened.
 pub fn acquire(choice: DeviceChoice) -> Result<OpenDevice> {
     if choice == DeviceChoice::Cpu {
-        return Ok(open_cpu()); // without looking for GPUs, which takes a driver's start-up time
+        return Ok(open_cpu()); // listing GPUs would cost the start-up time of their drivers
     }
     let entries = list();
     let entry = match choice {

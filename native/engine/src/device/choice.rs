@@ -1,4 +1,4 @@
-//! Naming a device: `auto`, `cpu`, `wgpu:0`, `cuda:1`.
+//! Names of devices: `auto`, `cpu`, `wgpu:0`, `cuda:1`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,13 +14,13 @@ pub enum DeviceChoice {
     Auto,
     /// The CPU.
     Cpu,
-    /// A wgpu adapter: the one of this index, or the best.
+    /// A GPU adapter of wgpu: the one with this index, or the best.
     Wgpu(Option<usize>),
-    /// An NVIDIA GPU through CUDA: the one of this index, or the first.
+    /// An NVIDIA GPU through CUDA: the one with this index, or the first.
     Cuda(Option<usize>),
 }
 
-/// The forms that are parsed, for help and messages.
+/// The accepted forms, for help and messages.
 const FORMS: &str = "auto, cpu, wgpu[:index] or cuda[:index]";
 
 impl FromStr for DeviceChoice {

@@ -1,7 +1,7 @@
 //! NVIDIA GPUs through burn's CUDA backend, which is a cargo feature: building it downloads an LLVM.
 //!
-//! Enumerating is safe everywhere; opening a device without libcuda panics, so a device is opened
-//! only after it was listed.
+//! Listing is safe everywhere. Opening a device without libcuda panics, so only listed devices are
+//! opened.
 
 use x2i_core::{Error, Result};
 
@@ -29,7 +29,7 @@ pub(super) fn list() -> Vec<DeviceEntry> {
     Vec::new()
 }
 
-/// Says so where this binary was built without CUDA.
+/// Fails when this binary was built without CUDA.
 pub(super) fn check_built(entries: &[DeviceEntry]) -> Result<()> {
     if cfg!(feature = "cuda") {
         return Ok(());

@@ -6,13 +6,13 @@ use serde::Serialize;
 
 use super::facts::GpuFacts;
 
-/// Through what a device is reached.
+/// The API behind a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeviceKind {
     /// burn's flex backend.
     Cpu,
-    /// A wgpu adapter.
+    /// A GPU adapter of wgpu.
     Wgpu,
     /// CUDA.
     Cuda,
@@ -23,17 +23,17 @@ pub enum DeviceKind {
 pub struct DeviceEntry {
     /// Its id, which [`super::DeviceChoice`] parses: `cpu`, `wgpu:0`.
     pub id: String,
-    /// Through what it is reached.
+    /// The API behind it.
     pub kind: DeviceKind,
     /// Its index among devices of its kind.
     pub index: usize,
-    /// What its driver calls it.
+    /// The name that its driver gives.
     pub name: String,
     /// True for a GPU that is emulated on the CPU.
     pub software: bool,
     /// Bytes of memory, where known.
     pub memory: Option<u64>,
-    /// What a GPU's driver says about it.
+    /// Facts from the driver; `None` for the CPU.
     pub gpu: Option<GpuFacts>,
 }
 
@@ -47,7 +47,7 @@ impl fmt::Display for DeviceEntry {
     }
 }
 
-/// `cpu, wgpu:0 (Radeon RX 7900)`.
+/// All entries in one line: `cpu, wgpu:0 (Radeon RX 7900)`.
 pub fn names(entries: &[DeviceEntry]) -> String {
     entries
         .iter()

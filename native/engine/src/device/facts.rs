@@ -1,8 +1,8 @@
-//! What a driver says about its adapter.
+//! Facts about a GPU adapter, from its driver.
 
 use serde::Serialize;
 
-/// What a driver says about its adapter.
+/// Facts about a GPU adapter, from its driver.
 #[derive(Debug, Clone, Serialize)]
 pub struct GpuFacts {
     /// The graphics API: `vulkan`, `metal`, `dx12`.
@@ -11,20 +11,20 @@ pub struct GpuFacts {
     pub class: &'static str,
     /// The driver and its version.
     pub driver: String,
-    /// Half precision in shaders.
+    /// True when shaders can compute in f16.
     pub f16: bool,
-    /// Subgroup operations in shaders.
+    /// True when shaders have subgroup operations.
     pub subgroups: bool,
-    /// Invocations that a subgroup may have, from and to.
+    /// The smallest and the largest number of invocations in a subgroup.
     pub subgroup_size: [u32; 2],
     /// The largest buffer in bytes.
     pub max_buffer: u64,
     /// The largest storage binding in bytes: no tensor may be larger.
     pub max_binding: u64,
-    /// Shared memory of a workgroup in bytes.
+    /// The most shared memory of a workgroup, in bytes.
     pub max_workgroup_memory: u32,
-    /// Invocations of a workgroup.
+    /// The most invocations in a workgroup.
     pub max_workgroup_invocations: u32,
-    /// Storage buffers of a kernel.
+    /// The most storage buffers of a kernel.
     pub max_storage_buffers: u32,
 }

@@ -1,7 +1,7 @@
-//! GPUs through wgpu: adapters, their facts, and a device made by us and handed to burn.
+//! GPUs through wgpu: lists adapters with their facts, and opens a device for burn.
 //!
-//! cubecl's own set-up unwraps when a device can't be made, and its error handler panics. Ours asks
-//! for the same limits and features, and records errors in a [`Health`].
+//! cubecl's own set-up panics when a device can't be made, and so does its error handler. This module
+//! requests the same limits and features, and records errors in a [`Health`].
 
 use std::sync::{Arc, OnceLock};
 
@@ -18,7 +18,7 @@ use super::facts::GpuFacts;
 use super::health::Health;
 use super::opened::OpenDevice;
 
-/// Parts of the names of adapters that run on the CPU, whatever type they report.
+/// Adapters with these words in their names run on the CPU, even when they report another type.
 const SOFTWARE_NAMES: [&str; 5] = [
     "llvmpipe",
     "lavapipe",
@@ -55,8 +55,8 @@ pub(super) fn open(entry: &DeviceEntry) -> Result<OpenDevice> {
         .setup(setup)
         .init()
         .map_err(|error| failed(format!("can't be used: {error}")))?;
-    // cubecl has just set two handlers of its own: on a lost device it fails every readback from
-    // then on, which is what we want; on any other error it panics, which we replace.
+    // cubecl has just set two handlers. Its handler of a lost device fails every later readback,
+    // which is right. Its handler of other errors panics, so it is replaced here.
     let health = Health::default();
     let reported = health.clone();
     device.on_uncaptured_error(Arc::new(move |error| reported.report(error.to_string())));
@@ -68,12 +68,12 @@ pub(super) fn open(entry: &DeviceEntry) -> Result<OpenDevice> {
     })
 }
 
-/// What cubecl asks for (`cubecl-wgpu/src/backend/wgsl.rs`): all that the adapter has. Experimental
-/// features are left out: they are for SPIR-V, and WGSL needs none.
+/// cubecl's own descriptor (`cubecl-wgpu/src/backend/wgsl.rs`): all limits and features of the
+/// adapter. It has no experimental features: they are for SPIR-V, and WGSL needs none.
 fn descriptor(adapter: &Adapter) -> DeviceDescriptor<'static> {
     DeviceDescriptor {
         label: Some("x2i"),
-        // Mappable storage makes every buffer host memory on a discrete GPU.
+        // This feature puts every buffer of a discrete GPU into host memory.
         required_features: adapter
             .features()
             .difference(Features::MAPPABLE_PRIMARY_BUFFERS | Features::all_experimental_mask()),
@@ -97,7 +97,8 @@ fn instance() -> &'static Instance {
     })
 }
 
-/// All adapters that can compute, the best first; a stable order, so that an index keeps its meaning.
+/// All adapters that can compute, the best first. The order is stable, so that an index keeps its
+/// meaning.
 fn adapters() -> Vec<Adapter> {
     let mut adapters = pollster::block_on(instance().enumerate_adapters(Backends::PRIMARY));
     adapters.retain(|adapter| {
@@ -161,7 +162,7 @@ fn entry(index: usize, adapter: &Adapter) -> DeviceEntry {
         index,
         name: info.name,
         software,
-        // wgpu does not tell; a software adapter lives in the host's memory.
+        // wgpu does not report it; a software adapter uses the host's memory.
         memory: if software {
             crate::host::memory().map(|memory| memory.total)
         } else {

@@ -1,8 +1,8 @@
-//! What went wrong on a GPU while it worked, and the one place that turns its panics into errors.
+//! Failures of a GPU during work, and the only place that turns its panics into errors.
 //!
-//! wgpu reports failures on threads of its own, long after the call that caused them; they land in
-//! a [`Health`] that the generation looks at. cubecl still unwraps in places after that (mapping a
-//! buffer for a readback, a dead server thread), which no handler can reach.
+//! wgpu reports failures on its own threads, long after the call that caused them. A [`Health`]
+//! records them, and the engine checks it between blocks. cubecl may still panic after a failure (when
+//! it maps a buffer for a readback, or when its server thread is dead); no handler can prevent that.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -25,12 +25,13 @@ impl Health {
     }
 }
 
-/// Calls `work`; `None` when it panicked. Panic messages of all threads are collected, not printed.
+/// Calls `work` and returns its result, or `None` when it panicked. Panic messages of all threads are
+/// returned, not printed.
 ///
-/// This is the only `catch_unwind` of the program. cubecl 0.11 unwraps the results of mapping and
-/// of its own channels (`cubecl-wgpu/src/compute/{controller,stream}.rs`;
-/// <https://github.com/tracel-ai/cubecl/issues>), so a lost device may still panic on the way.
-/// The state behind the unwound frames is not used again: the process reports and ends.
+/// cubecl 0.11 unwraps the results of mapping and of its own channels
+/// (`cubecl-wgpu/src/compute/{controller,stream}.rs`; <https://github.com/tracel-ai/cubecl/issues>),
+/// so a lost device may cause a panic. The state behind the unwound frames is not used again: the
+/// process reports the error and ends.
 pub(super) fn without_panic_output<T>(work: impl FnOnce() -> T) -> (Option<T>, Vec<String>) {
     let messages = Arc::new(Mutex::new(Vec::new()));
     let collected = messages.clone();

@@ -1,11 +1,11 @@
-//! Listing devices, and the one that `auto` takes.
+//! Lists devices, and chooses the one for `auto`.
 
 use super::entry::{DeviceEntry, DeviceKind};
 use super::{cuda, gpu};
 
-/// Every device of this machine, the CPU first, then GPUs from the best to the software ones.
+/// All devices of this machine: the CPU, then the GPUs from the best down to the software ones.
 ///
-/// Opens none of them.
+/// No device is opened.
 pub fn list() -> Vec<DeviceEntry> {
     let mut entries = vec![cpu()];
     entries.extend(cuda::list());

@@ -1,4 +1,4 @@
-//! An open device, and work on it whose failures come back as errors.
+//! An open device, and a guard that turns its failures into errors.
 
 use burn::tensor::Device;
 use x2i_core::{Error, Result};
@@ -10,19 +10,19 @@ use super::health::{Health, without_panic_output};
 pub struct OpenDevice {
     /// The device as burn takes it.
     pub device: Device,
-    /// What it is.
+    /// Its entry in the list of devices.
     pub entry: DeviceEntry,
-    /// What went wrong on it.
+    /// Its first failure, if any.
     pub health: Health,
-    /// The wgpu device behind it.
+    /// The wgpu device behind it; `None` for the CPU and CUDA.
     pub wgpu: Option<burn_wgpu::wgpu::Device>,
 }
 
 impl OpenDevice {
-    /// Runs work on the device. What goes wrong on a GPU comes back as [`Error::Device`]: failures
-    /// that its driver reported, and panics below us.
+    /// Runs `work` on the device. Failures of a GPU become [`Error::Device`]: those that its driver
+    /// reports, and panics inside the libraries.
     ///
-    /// On the CPU nothing is caught: a panic there is a bug and should look like one.
+    /// On the CPU nothing is caught: a panic there is a bug.
     ///
     /// # Errors
     /// Those of `work`, and [`Error::Device`].

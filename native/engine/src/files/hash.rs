@@ -1,4 +1,4 @@
-//! SHA-256 of files, in lower-case hex.
+//! SHA-256 of files, as lower-case hex.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,10 +9,10 @@ use x2i_core::Result;
 
 use super::open::io_error;
 
-/// Bytes that are read at once.
+/// Bytes of one read.
 const CHUNK: usize = 1 << 20;
 
-/// The SHA-256 of a file, in hex. Reads the whole file.
+/// The SHA-256 of a file, as lower-case hex. Reads the whole file.
 ///
 /// # Errors
 /// [`x2i_core::Error::MissingFile`] or [`x2i_core::Error::Io`].
@@ -29,7 +29,7 @@ pub fn hash_file(path: &Path) -> Result<String> {
     }
 }
 
-/// Bytes in lower-case hex.
+/// Bytes as lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,4 +1,4 @@
-//! A file that a job names: where it is, what a record calls it, and which file it must be.
+//! A file that a job names: its path, its name in the metadata, and the hash that it must have.
 
 use std::path::{Path, PathBuf};
 
@@ -7,26 +7,26 @@ use x2i_core::{Error, Field, Result};
 
 use super::hash::hash_file;
 
-/// A file that a caller names, or that the record of an image names.
+/// A file that a caller or an image's metadata names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedFile {
     path: PathBuf,
-    /// What a record calls it.
+    /// Its name in the metadata.
     label: String,
     recorded: Option<Recorded>,
 }
 
-/// What is known of a file that a record names.
+/// The origin of a file that an image's metadata names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Recorded {
-    /// In hex.
+    /// Its SHA-256, as lower-case hex.
     sha256: String,
-    /// The image that holds the record.
+    /// The image that holds the metadata.
     image: String,
 }
 
 impl NamedFile {
-    /// A file by its path; records call it by that path.
+    /// A file by its path, which is also its name in the metadata.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
         Self {
@@ -36,7 +36,7 @@ impl NamedFile {
         }
     }
 
-    /// A file that the record of `image` names: where the record says, or else in `folder`. It must
+    /// A file that the metadata of `image` names: at the recorded path, or else in `folder`. It must
     /// have the recorded hash.
     pub fn recorded(file: &str, sha256: &str, image: &str, folder: &Path) -> Self {
         let here = PathBuf::from(file);
@@ -54,17 +54,17 @@ impl NamedFile {
         }
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What a record calls it.
+    /// Its name in the metadata.
     pub fn label(&self) -> &str {
         &self.label
     }
 
-    /// Attributes an error to the field that gave the file: to `field`, or to the record.
+    /// Attributes an error to the field that gave the file: to `field`, or to the metadata.
     pub(crate) fn error(&self, error: Error, field: Field) -> Error {
         match &self.recorded {
             None => error.at(field),
@@ -75,10 +75,10 @@ impl NamedFile {
         }
     }
 
-    /// Refuses a file whose hash is not the recorded one.
+    /// Checks that the file has the recorded hash, if there is one.
     ///
     /// # Errors
-    /// [`Error::Field`] for the record; its remedy is `field`.
+    /// [`Error::Field`] for the metadata when it differs; its remedy is `field`.
     pub(crate) fn check(&self, sha256: &str, field: Field) -> Result<()> {
         match &self.recorded {
             Some(recorded) if recorded.sha256 != sha256 => Err(Error::request(
@@ -96,8 +96,8 @@ impl NamedFile {
     /// Hashes the file, and checks that it is the recorded one.
     ///
     /// # Errors
-    /// [`Error::MissingFile`], [`Error::Io`] or [`Error::Request`], attributed to `field` or the
-    /// record.
+    /// [`Error::MissingFile`], [`Error::Io`] or [`Error::Request`], attributed to `field` or to the
+    /// metadata.
     pub(crate) fn used(&self, field: Field) -> Result<UsedFile> {
         let sha256 = hash_file(&self.path).map_err(|error| self.error(error, field))?;
         self.check(&sha256, field)?;

@@ -1,4 +1,4 @@
-//! Opening files, and the errors of doing so.
+//! Opens files, and translates the system's errors.
 
 use std::fs::File;
 use std::path::Path;
@@ -10,7 +10,7 @@ use x2i_core::{Error, Result};
 /// Returns its path as text, the open file, and its length in bytes.
 ///
 /// # Errors
-/// [`Error::MissingFile`] when there is none, [`Error::Format`] when it is no regular file,
+/// [`Error::MissingFile`] when there is none, [`Error::Format`] when it is not a regular file,
 /// [`Error::Io`] when it can't be opened.
 pub(crate) fn open_regular(path: &Path) -> Result<(String, File, u64)> {
     let name = path.display().to_string();
@@ -22,10 +22,10 @@ pub(crate) fn open_regular(path: &Path) -> Result<(String, File, u64)> {
     Ok((name, file, metadata.len()))
 }
 
-/// [`Error::MissingFile`] where the file does not exist, [`Error::Io`] for any other failure.
+/// [`Error::MissingFile`] when the file does not exist, [`Error::Io`] for any other failure.
 pub fn io_error(file: &str, source: std::io::Error) -> Error {
     match source.kind() {
-        // The second: a file stands where a folder is expected.
+        // `NotADirectory`: the path leads through a file.
         std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => Error::MissingFile {
             file: file.to_owned(),
         },

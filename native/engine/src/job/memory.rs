@@ -1,4 +1,4 @@
-//! Whether decoding fits into memory, where a failed allocation would end the process.
+//! Checks that decoding fits into memory, because a failed allocation would end the process.
 
 use x2i_core::vae::Tiling;
 use x2i_core::{Error, Field, ModelConfig, Request, Result};
@@ -6,11 +6,11 @@ use x2i_core::{Error, Field, ModelConfig, Request, Result};
 use crate::device::{DeviceEntry, DeviceKind};
 use crate::host::{self, human_bytes};
 
-/// Refuses an image that the CPU has no memory to decode, before the long work begins. Other devices
-/// report that themselves.
+/// Checks, before the long work, that the CPU has enough memory to decode the image. Other devices
+/// report a lack of memory themselves.
 ///
 /// # Errors
-/// [`Error::Request`] for [`Field::Size`].
+/// [`Error::Request`] for [`Field::Size`] when it has not.
 pub fn check_memory(request: &Request, config: &ModelConfig, device: &DeviceEntry) -> Result<()> {
     match host::memory() {
         Some(memory) if device.kind == DeviceKind::Cpu => {
@@ -22,7 +22,7 @@ pub fn check_memory(request: &Request, config: &ModelConfig, device: &DeviceEntr
 
 fn check_available(request: &Request, config: &ModelConfig, available: u64) -> Result<()> {
     let levels = &config.vae.config.block_out_channels;
-    // The encoder, which has no bands, comes before the decoder and has gone by then.
+    // The VAE's encoder does not work in bands. It is freed before the decoder is loaded.
     let tiling = match request.init {
         Some(_) => Tiling::Whole,
         None => Tiling::of(request.width, request.height),
@@ -42,9 +42,9 @@ fn check_available(request: &Request, config: &ModelConfig, available: u64) -> R
 }
 
 /// Bytes that the VAE holds at its peak: copies of the finest level's input, which has the channels
-/// of the level below.
+/// of the level below. `width` and `height` are in pixels.
 fn vae_memory(width: usize, height: usize, block_out_channels: &[usize], tiling: Tiling) -> u64 {
-    // Measured, all in all, with 32 channels: 1.3 for 2048x2048 in bands, 3.4 when it was whole.
+    // Measured for the whole process with 32 channels at 2048x2048: 1.3 in bands, 3.4 without.
     let copies = match tiling {
         Tiling::Whole => 4,
         Tiling::Bands { .. } => 2,
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn the_memory_of_decoding_is_not_underestimated() {
-        /// Peak of `x2i generate --size 2048x2048` with the embedded model, all in all.
+        /// Peak memory of `x2i generate --size 2048x2048` with the embedded model, for the whole process.
         const MEASURED: u64 = 710_576 * 1024;
         let tiling = Tiling::of(2048, 2048);
         let estimate = vae_memory(2048, 2048, &[16, 32, 64, 64], tiling);

@@ -1,4 +1,4 @@
-//! An image that is to be repeated: its record, and what differs from the machine that made it.
+//! Replays an image from its metadata, and warns of differences to the machine that generated it.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -15,29 +15,29 @@ use crate::files::{NamedFile, folder_of, io_error};
 use crate::media::Kind;
 use crate::models::Hashes;
 
-/// The record of an image that x2i painted.
+/// The metadata of an image that x2i generated.
 #[derive(Debug, Clone)]
 pub struct Record {
-    /// The PNG, as it was given.
+    /// The path of the PNG, as it was given.
     image: String,
-    /// Its folder, where the files that it was made from may be too.
+    /// Its folder, in which the input files are looked up too.
     folder: PathBuf,
     metadata: Metadata,
 }
 
 impl Record {
-    /// Reads the metadata of a PNG that x2i painted.
+    /// Reads the metadata of a PNG that x2i generated.
     ///
     /// # Errors
     /// [`Error::Field`] for [`Field::Record`] around [`Error::MissingFile`], [`Error::Io`], or
-    /// [`Error::Image`] when it is no whole PNG; [`Error::Request`] when it has no metadata.
+    /// [`Error::Image`] when it is not a complete PNG; [`Error::Request`] when it has no metadata.
     pub fn read(path: &Path) -> Result<Self> {
         let image = path.display().to_string();
         let at = |error: Error| error.at(Field::Record);
         let file = File::open(path).map_err(|error| at(io_error(&image, error)))?;
         let facts = png::decode(&image, BufReader::new(file)).map_err(at)?;
         let metadata = facts.metadata.ok_or_else(|| {
-            let reason = "has no x2i metadata; only images that x2i painted can be repeated";
+            let reason = "has no x2i metadata; only images that x2i generated can be replayed";
             Error::request(Field::Record, format!("{image} {reason}"))
         })?;
         Ok(Self {
@@ -47,12 +47,12 @@ impl Record {
         })
     }
 
-    /// What the image says of its making.
+    /// The metadata.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
 
-    /// The job that paints the same image again.
+    /// The specification of a job that generates the same image again.
     pub fn job(&self) -> JobSpec {
         let Metadata {
             prompt,
@@ -75,7 +75,7 @@ impl Record {
         }
     }
 
-    /// The adapters that the image was painted with.
+    /// The adapters of the recorded run.
     pub fn adapters(&self) -> AdapterSpec {
         let loras = self.metadata.loras.iter();
         let control = self.metadata.control.as_ref();
@@ -124,10 +124,10 @@ impl Record {
         NamedFile::recorded(file, sha256, &self.image, &self.folder)
     }
 
-    /// Refuses another model than the recorded one.
+    /// Checks that `config` is that of the recorded model.
     ///
     /// # Errors
-    /// [`Error::Request`] for [`Field::Record`], whose remedy is [`Field::Model`].
+    /// [`Error::Request`] for [`Field::Record`] when it is not; its remedy is [`Field::Model`].
     pub fn check_model(&self, config: &ModelConfig) -> Result<()> {
         let recorded = &self.metadata.model.name;
         if *recorded == config.name {
@@ -140,7 +140,7 @@ impl Record {
         Err(Error::request(Field::Record, reason).mended_by(Field::Model))
     }
 
-    /// What differs from the recorded device and versions, a sentence each.
+    /// Warnings about differences to the recorded device and versions, one sentence each.
     pub fn device_warnings(&self, entry: &DeviceEntry) -> Vec<String> {
         let mut warnings = vec![];
         let Self {
@@ -163,7 +163,7 @@ impl Record {
         warnings
     }
 
-    /// The model's files that differ from the recorded ones of the same model, in one sentence.
+    /// A warning that names the model's files that differ from the recorded ones.
     pub fn model_warning(&self, hashes: &Hashes) -> Option<String> {
         let recorded = &self.metadata.model;
         let changed: Vec<&str> = recorded

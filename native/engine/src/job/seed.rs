@@ -2,9 +2,9 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-/// A seed below 2³², short enough to type again, from the system's randomness.
+/// A random seed below 2³², short enough to type again.
 pub fn random_seed() -> u64 {
-    // The standard library keys its hash maps from the system's randomness.
+    // The standard library takes the keys of its hash maps from the system's randomness.
     RandomState::new().build_hasher().finish() & 0xffff_ffff
 }
 

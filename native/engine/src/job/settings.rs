@@ -1,28 +1,28 @@
-//! The numbers of a job, each of which may be left to the model.
+//! The numbers of a job; the model has a default for each.
 
 use x2i_core::{Conditioning, Preview, Request};
 
-/// The numbers of a job. `None` leaves one to the model's defaults.
+/// The numbers of a job. `None` takes the model's default.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Settings {
     /// Width and height in pixels, multiples of 16.
     pub size: Option<(usize, usize)>,
-    /// Flow-matching steps, at least 1.
+    /// Steps of the transformer, at least 1.
     pub steps: Option<usize>,
     /// Guidance of a guidance-distilled transformer, at least 0; others ignore it.
     pub guidance: Option<f32>,
-    /// Seed of the noise. `None` draws a random one.
+    /// The seed of the noise. `None` takes a random one.
     pub seed: Option<u64>,
     /// Whose hidden states condition the transformer.
     pub conditioning: Option<Conditioning>,
-    /// Frames per second that are sampled from a video, above 0.
+    /// Frames per second that the LLM reads of a video, above 0.
     pub video_fps: Option<f64>,
-    /// Whether progress shows the image after each step.
+    /// Whether progress has a preview after each step.
     pub preview: Preview,
 }
 
 impl Settings {
-    /// These settings, with those of `others` where these are silent.
+    /// These settings, completed by those of `others`.
     pub fn or(self, others: Self) -> Self {
         Self {
             size: self.size.or(others.size),
@@ -38,7 +38,7 @@ impl Settings {
         }
     }
 
-    /// Sets the numbers that are given; the seed is the caller's concern.
+    /// Sets the given numbers, except for the seed, which the caller sets.
     pub(super) fn apply(&self, request: &mut Request) {
         if let Some(size) = self.size {
             (request.width, request.height) = size;

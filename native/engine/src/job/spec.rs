@@ -1,4 +1,4 @@
-//! What a surface asks for, and the checked job that comes of it.
+//! The specification of a job, as surfaces make it, and the checked job.
 
 use x2i_core::png::{ControlRecord, InitRecord, PartRecord, UsedFile};
 use x2i_core::video::sampling::Sampling;
@@ -11,10 +11,10 @@ use crate::media::{self, Input, Kind};
 use crate::models::Model;
 use crate::output::Output;
 
-/// The strength of an initial image where nobody gives one, as in diffusers.
+/// The default strength of an initial image, as in diffusers.
 const STRENGTH: f64 = 0.6;
 
-/// What a surface asks for: files by path, numbers where they were given.
+/// The specification of a job: files by path, and the numbers that were given.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct JobSpec {
     /// The prompt's parts in reading order.
@@ -23,9 +23,9 @@ pub struct JobSpec {
     pub earlier: Vec<Turn>,
     /// The numbers.
     pub settings: Settings,
-    /// The image to start from (img2img).
+    /// The initial image (img2img).
     pub init: Option<InitSpec>,
-    /// The image that LightControl steers by.
+    /// The control image of LightControl.
     pub control: Option<ControlSpec>,
 }
 
@@ -34,43 +34,43 @@ pub struct JobSpec {
 pub enum PartSpec {
     /// Text in any language.
     Text(String),
-    /// An image, a video or a sound in a file.
+    /// An image, a video or an audio file.
     File {
-        /// What the file must hold.
+        /// The kind that the file must be of.
         kind: Kind,
         /// The file.
         file: NamedFile,
-        /// Frames per second that a record asks for. The settings come first.
+        /// Recorded frames per second of a video. The settings' rate has precedence.
         fps: Option<f64>,
     },
-    /// A part that the caller has read or made.
+    /// A part in memory.
     Ready {
         /// The part.
         part: Part,
-        /// What the record says of it; nothing for a part that no file holds.
+        /// Its record for the metadata; `None` for a part without a file.
         record: Option<PartRecord>,
     },
 }
 
-/// The image to start from.
+/// An initial image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InitSpec {
     /// The file.
     pub image: NamedFile,
-    /// How far to leave it, above 0 and at most 1; 0.6 where it is not given.
+    /// The share of the steps that run on it, above 0 and at most 1; `None` is 0.6.
     pub strength: Option<f64>,
 }
 
-/// The image that LightControl steers by.
+/// A control image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ControlSpec {
     /// The file.
     pub image: NamedFile,
-    /// How much it counts; 1 in training.
+    /// The factor of LightControl's terms, finite; 1 in training.
     pub scale: f32,
 }
 
-/// One image to paint, complete and checked.
+/// One image to generate, complete and checked.
 #[derive(Debug, Clone)]
 pub struct Job {
     pub(crate) request: Request,
@@ -78,7 +78,7 @@ pub struct Job {
     output: Output,
 }
 
-/// What the image's record will say of the files.
+/// The records of the files, for the metadata.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Records {
     pub parts: Vec<PartRecord>,
@@ -87,7 +87,7 @@ pub(crate) struct Records {
 }
 
 impl PartSpec {
-    /// A part that the caller made; the record holds text, and nothing of the others.
+    /// A part in memory. The metadata records a text; it has nothing about other kinds.
     pub fn made(part: Part) -> Self {
         match part {
             Part::Text(text) => Self::Text(text),
@@ -95,10 +95,10 @@ impl PartSpec {
         }
     }
 
-    /// Reads the part of a file now, so that a mistake is known before the job is complete.
+    /// Reads the file of a part now, so that an error is known before the job is complete.
     ///
     /// # Errors
-    /// As [`media::read`], attributed to the kind's field or the record.
+    /// As [`media::read`], attributed to the kind's field or to the metadata.
     pub fn read(&self, model: &Model, settings: &Settings) -> Result<Self> {
         let Self::File { kind, file, fps } = self else {
             return Ok(self.clone());
@@ -118,7 +118,7 @@ impl PartSpec {
         })
     }
 
-    /// The kind of file; none for text.
+    /// The kind of its file; `None` for text.
     pub fn kind(&self) -> Option<Kind> {
         match self {
             Self::Text(_) => None,
@@ -141,7 +141,7 @@ fn record(kind: Kind, file: String, sha256: String, sampling: Sampling) -> PartR
 }
 
 impl JobSpec {
-    /// A job of text alone.
+    /// A job whose prompt is one text.
     pub fn text(prompt: impl Into<String>) -> Self {
         Self {
             parts: vec![PartSpec::Text(prompt.into())],
@@ -153,8 +153,8 @@ impl JobSpec {
     ///
     /// # Errors
     /// [`Error::Request`] for a number out of range, an empty prompt, or a control image without
-    /// weights; [`Error::Modality`] for a part that the model can't read; [`Error::Field`] around the
-    /// error of a file.
+    /// LightControl's weights; [`Error::Modality`] for a part that the model can't read;
+    /// [`Error::Field`] around the error of a file.
     pub fn job(&self, model: &Model) -> Result<Job> {
         let (parts, records) = self.read_parts(model)?;
         let mut request = Request::new(Prompt::new(parts), model.config());
@@ -189,7 +189,7 @@ impl JobSpec {
                     records.extend(record);
                     parts.push(part);
                 }
-                PartSpec::File { .. } => {} // `read` left none
+                PartSpec::File { .. } => {} // `read` has replaced all of them
             }
         }
         Ok((parts, records))
@@ -244,17 +244,17 @@ fn read_image(file: &NamedFile, field: Field) -> Result<(x2i_core::Image, UsedFi
 }
 
 impl Job {
-    /// What the pipeline is asked.
+    /// The request for the pipeline.
     pub fn request(&self) -> &Request {
         &self.request
     }
 
-    /// The parts as the image's record names them.
+    /// The records of the prompt's parts, for the metadata.
     pub fn parts(&self) -> &[PartRecord] {
         &self.records.parts
     }
 
-    /// Where the image goes.
+    /// The output for the image.
     pub fn output(&self) -> &Output {
         &self.output
     }
@@ -268,7 +268,7 @@ impl Job {
         Self { request, ..self }
     }
 
-    /// The same job with another place for the image.
+    /// The same job with another output.
     pub fn with_output(self, output: Output) -> Self {
         Self { output, ..self }
     }

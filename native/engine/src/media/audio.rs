@@ -1,8 +1,8 @@
-//! Sounds on disk: WAV, MP3, Ogg Vorbis and FLAC, as mono 16 kHz; other formats through ffmpeg.
+//! Reads audio files as mono at 16 kHz: WAV, MP3, Ogg Vorbis and FLAC; other formats through ffmpeg.
 //!
 //! Source: `librosa.load(path, sr=16000, mono=True)`: the mean of the channels, then soxr's high
-//! quality resampling, `ceil` of the length. Decoders are symphonia's. Left out: dithering, tags,
-//! and tracks after the first.
+//! quality resampling, `ceil` of the length. symphonia decodes. Not here: dithering, tags, and tracks
+//! after the first.
 
 use std::fs::File;
 use std::io::Cursor;
@@ -26,21 +26,21 @@ use super::sniff::{self, Format, SIGNATURE};
 use super::video::ffmpeg;
 use crate::files::{hash_file, io_error};
 
-/// The longest sound that is read, in seconds: its tokens fill the longest context of a model that
-/// hears (MiniCPM-o 2.6: 25 a second, 32768).
+/// The longest audio that is read, in seconds: its tokens fill the longest context of a model that
+/// reads audio (MiniCPM-o 2.6: 25 tokens per second, 32768 tokens).
 pub const MAX_SECONDS: f64 = 1310.0;
-/// What [`sniff::mistaken`] says that we read.
+/// The formats that are read, for [`sniff::mistaken`].
 const FORMATS: &str = "wav, mp3, ogg vorbis or flac";
 
-/// Reads a sound, or a video's.
+/// Reads an audio file, or the audio of a video.
 ///
 /// # Errors
-/// [`Error::MissingFile`], [`Error::Io`], or [`Error::Audio`] when it is no sound, broken, cut short
-/// or too long.
+/// [`Error::MissingFile`], [`Error::Io`], or [`Error::Audio`] when it is not an audio file, broken,
+/// cut short or longer than [`MAX_SECONDS`].
 pub fn read(path: &Path) -> Result<Input<Audio>> {
     let name = path.display().to_string();
     if path.is_dir() {
-        return Err(Error::audio(name, "is a folder, not a sound"));
+        return Err(Error::audio(name, "is a folder, not an audio file"));
     }
     let failed = |error| io_error(&name, error);
     let start = sniff::start_of(path).map_err(failed)?;
@@ -57,7 +57,7 @@ pub fn read(path: &Path) -> Result<Input<Audio>> {
     })
 }
 
-/// The sound in `bytes`; `name` is for messages.
+/// Decodes an audio file in memory; `name` is for messages.
 ///
 /// # Errors
 /// As [`read`].
@@ -67,7 +67,7 @@ pub fn decode(name: &str, bytes: Vec<u8>) -> Result<Audio> {
 }
 
 fn decode_source(name: &str, start: &[u8], source: Box<dyn MediaSource>) -> Result<Audio> {
-    // Not left to symphonia, which looks for a frame of MP3 in anything.
+    // symphonia would search for a frame of MP3 in any file.
     let format = match Format::of(start) {
         Some(format) if format.kind() == Kind::Audio => format,
         _ => {
@@ -75,7 +75,7 @@ fn decode_source(name: &str, start: &[u8], source: Box<dyn MediaSource>) -> Resu
         }
     };
     let refused = |reason: String| Error::audio(name, reason);
-    // A panic in a decoder is a broken file, not the end of the program.
+    // A broken file may make a decoder panic, which must not end the program.
     let decoded = catch_unwind(AssertUnwindSafe(|| Track::open(source)?.decode(format)));
     let samples = decoded
         .unwrap_or_else(|_| Err("can't be decoded: it is broken".into()))
@@ -86,16 +86,16 @@ fn decode_source(name: &str, start: &[u8], source: Box<dyn MediaSource>) -> Resu
     })
 }
 
-/// What is wrong with a file.
+/// The problem with a file, as the end of a message.
 type Reason = String;
 
-/// A file's first track of sound.
+/// The first audio track of a file.
 struct Track {
     reader: Box<dyn FormatReader>,
     decoder: Box<dyn Decoder>,
     id: u32,
     rate: u32,
-    /// Samples of each channel, where the file says how many.
+    /// Samples of each channel, if the header says how many.
     promised: Option<u64>,
 }
 
@@ -115,13 +115,13 @@ impl Track {
             .format(&Hint::new(), stream, &gapless, &MetadataOptions::default())
             .map_err(broken)?
             .format;
-        let track = reader.default_track().ok_or("holds no sound")?;
+        let track = reader.default_track().ok_or("has no audio")?;
         let (id, parameters) = (track.id, track.codec_params.clone());
         let decoder = symphonia::default::get_codecs()
             .make(&parameters, &DecoderOptions::default())
             .map_err(|error| match error {
                 DecodeError::Unsupported(_) => {
-                    format!("holds sound in a code that we don't read ({FORMATS})")
+                    format!("has audio in a codec that is not supported ({FORMATS})")
                 }
                 other => broken(other),
             })?;
@@ -140,13 +140,13 @@ impl Track {
         })
     }
 
-    /// Mono at 16 kHz.
+    /// Decodes all samples to mono at 16 kHz.
     fn decode(mut self, format: Format) -> Result<Vec<f32>, Reason> {
         let mut resampler = Resampler::new(self.rate as usize, Audio::SAMPLE_RATE);
         let (mut mono, mut output) = (vec![], vec![]);
         let mut frames = 0;
         while self.next(&mut mono)? {
-            // A last block is often longer than what is left of the sound.
+            // The last block is often longer than the rest of the audio.
             let left = self.promised.map_or(u64::MAX, |promised| promised - frames);
             mono.truncate(usize::try_from(left).unwrap_or(usize::MAX));
             frames += mono.len() as u64;
@@ -156,7 +156,7 @@ impl Track {
                 false => resampler.push(&mono, &mut output),
             }
         }
-        // Only these two say in their header how much is to come.
+        // Only the headers of these two formats state a reliable length.
         if let (Format::Wav | Format::Flac, Some(promised)) = (format, self.promised)
             && frames < promised
         {
@@ -166,18 +166,18 @@ impl Track {
             ));
         }
         if frames == 0 {
-            return Err("holds no sound that can be decoded".into());
+            return Err("has no audio that can be decoded".into());
         }
         if self.rate as usize != Audio::SAMPLE_RATE {
             resampler.finish(&mut output);
-            // librosa fills up to the length that it expects.
+            // librosa pads with zeros up to the expected length.
             let length = (frames * Audio::SAMPLE_RATE as u64).div_ceil(u64::from(self.rate));
             output.resize(length as usize, 0.0);
         }
         Ok(output)
     }
 
-    /// The next packet's samples into `mono`; false at the end. A broken packet is left out, as
+    /// Appends the next packet's samples to `mono`; false at the end. A broken packet is skipped, as
     /// players do.
     fn next(&mut self, mono: &mut Vec<f32>) -> Result<bool, Reason> {
         loop {
@@ -189,7 +189,7 @@ impl Track {
                     return Ok(false);
                 }
                 Err(DecodeError::ResetRequired) => {
-                    return Err("holds several sounds one after another; give one".into());
+                    return Err("has several audio streams one after another; give one".into());
                 }
                 Err(error) => return Err(format!("can't be decoded: {error}")),
             };
@@ -221,8 +221,8 @@ impl Track {
     }
 }
 
-/// Samples of each channel that the header promises. Programs that write to a pipe leave the
-/// greatest number of 32 bits as the length of a WAV file's data in bytes: they promise nothing.
+/// Samples of each channel according to the header; `None` when it does not say. A program that
+/// writes a WAV file to a pipe leaves the greatest number of 32 bits as the length of its data.
 fn promised(parameters: &CodecParameters) -> Option<u64> {
     let bytes_a_frame = parameters.bits_per_coded_sample.unwrap_or(8) / 8
         * parameters
@@ -238,7 +238,7 @@ fn check_length(frames: u64, rate: u32) -> Result<(), Reason> {
     let seconds = frames as f64 / f64::from(rate);
     match seconds > MAX_SECONDS {
         true => Err(format!(
-            "lasts more than {MAX_SECONDS} seconds, the most that a model hears; cut it"
+            "is longer than {MAX_SECONDS} seconds, the most that a model reads; cut it"
         )),
         false => Ok(()),
     }

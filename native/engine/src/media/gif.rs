@@ -1,7 +1,7 @@
-//! The frames of an animated GIF: counted without decoding, and decoded one by one.
+//! Reads animated GIFs: counts the frames without decoding, and decodes them one by one.
 //!
-//! Source: GIF89a, sections 18 to 26. Left out: loops and comments. The counts tell what decoding
-//! would cost before any of it is done.
+//! Source: GIF89a, sections 18 to 26. The counts tell the cost of decoding in advance. Not here: loops
+//! and comments.
 
 use std::io::Cursor;
 
@@ -9,32 +9,32 @@ use image::AnimationDecoder;
 use image::codecs::gif::GifDecoder;
 use x2i_core::{Error, Image, Result};
 
-/// The most frames that a file may have.
+/// The most frames of a file.
 const MAX_FRAMES: usize = 100_000;
 /// The most pixels of a frame: 8K.
 const MAX_SCREEN: u64 = 7680 * 4320;
-/// The most pixels of all frames that are decoded: a second of work.
+/// The most pixels of all decoded frames: a second of work.
 const MAX_DECODED: u64 = 1_000_000_000;
-/// A delay that is shorter is taken for [`DEFAULT_DELAY`], as browsers do; in 1/100 s.
+/// A shorter delay counts as [`DEFAULT_DELAY`], as in browsers; in 1/100 s.
 const LEAST_DELAY: u64 = 2;
 /// In 1/100 s.
 const DEFAULT_DELAY: u64 = 10;
 
-/// What a GIF's blocks say.
+/// The facts of a GIF, from its blocks.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Facts {
-    /// Width and height of the screen that frames are drawn on.
+    /// Width and height in pixels of the screen that frames are drawn on.
     pub size: [usize; 2],
-    /// Its pictures.
+    /// The number of frames.
     pub frames: usize,
-    /// How long they are shown, together.
+    /// The sum of their delays, in seconds.
     pub seconds: f64,
 }
 
-/// Walks the blocks of a GIF.
+/// Reads the blocks of a GIF.
 ///
 /// # Errors
-/// [`Error::Video`] when it is broken, ends within a frame, has none or too many.
+/// [`Error::Video`] when it is broken, ends within a frame, or has no frames or too many.
 pub fn facts(name: &str, bytes: &[u8]) -> Result<Facts> {
     let cut = || Error::video(name, "is cut short: it ends within a frame");
     let mut reader = Reader { bytes, place: 0 };
@@ -89,8 +89,8 @@ pub fn facts(name: &str, bytes: &[u8]) -> Result<Facts> {
     })
 }
 
-/// Refuses a frame that reaches beyond the screen, as the format does: it would be decoded whole, however
-/// large it claims to be. `descriptor`: left, top, width and height, two bytes each.
+/// Checks that a frame lies inside the screen, as the format demands: the decoder would allocate it
+/// whole, however large. `descriptor`: left, top, width and height, two bytes each.
 fn check_place(name: &str, descriptor: &[u8], [width, height]: [usize; 2]) -> Result<()> {
     let number = |at: usize| usize::from(u16::from_le_bytes([descriptor[at], descriptor[at + 1]]));
     let [right, bottom] = [number(0) + number(4), number(2) + number(6)];
@@ -117,7 +117,7 @@ impl<'a> Reader<'a> {
         Some(taken)
     }
 
-    /// Passes over the table that `flags` announce.
+    /// Skips the color table that `flags` announces.
     fn color_table(&mut self, flags: u8) -> Option<()> {
         if flags & 0x80 != 0 {
             self.take(3 << (1 + (flags & 7)))?;
@@ -125,7 +125,7 @@ impl<'a> Reader<'a> {
         Some(())
     }
 
-    /// Passes over blocks up to the empty one; gives the first.
+    /// Skips sub-blocks up to the empty one; returns the first.
     fn sub_blocks(&mut self) -> Option<&'a [u8]> {
         let length = usize::from(self.take(1)?[0]);
         let first = self.take(length)?;
@@ -138,11 +138,11 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Decodes up to the last of `wanted` (in order), and hands those to `keep`.
+/// Decodes up to the last of the `wanted` frames (indices in order), and hands these to `keep`.
 ///
 /// # Errors
-/// [`Error::Video`] when a frame can't be decoded or there is too much to decode, and whatever
-/// `keep` returns.
+/// [`Error::Video`] when a frame can't be decoded or there is too much to decode, and the errors of
+/// `keep`.
 pub(super) fn decode(
     name: &str,
     bytes: &[u8],
@@ -154,7 +154,7 @@ pub(super) fn decode(
     let [width, height] = facts.size.map(|side| side as u64);
     if width * height > MAX_SCREEN || width * height * count as u64 > MAX_DECODED {
         let reason = format!(
-            "has {count} frames of {width}x{height}; at most {MAX_SCREEN} pixels are decoded of one, {MAX_DECODED} of all: make it smaller"
+            "has {count} frames of {width}x{height}; the most are {MAX_SCREEN} pixels of one and {MAX_DECODED} of all; make it smaller"
         );
         return Err(Error::video(name, reason));
     }
@@ -175,7 +175,7 @@ pub(super) fn decode(
 mod tests {
     use super::*;
 
-    /// One black pixel, shown for `delay`/100 s, so many times.
+    /// So many frames of one black pixel with a delay of `delay`/100 s.
     fn gif(frames: usize, delay: u16) -> Vec<u8> {
         let mut bytes = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff".to_vec();
         for _ in 0..frames {
@@ -217,7 +217,7 @@ mod tests {
         assert!(refused.to_string().contains("65535x65535"), "{refused}");
     }
 
-    /// Found by the fuzzer: 56 bytes that took gigabytes.
+    /// Found by the fuzzer: 56 bytes that allocated gigabytes.
     #[test]
     fn a_frame_larger_than_its_screen_is_refused_before_it_is_decoded() {
         let mut bytes = gif(1, 1);

@@ -1,6 +1,6 @@
-//! Pictures on disk: input pictures of any common format, as 8-bit RGB the right way up.
+//! Reads image files of the common formats as 8-bit RGB, rotated as EXIF says.
 //!
-//! Transparency is dropped as PIL's `convert("RGB")` does, which is what the models were trained on.
+//! Transparency is dropped as by PIL's `convert("RGB")`, which the models were trained with.
 
 use std::io::{Cursor, Read};
 use std::path::Path;
@@ -15,19 +15,20 @@ use super::kind::Kind;
 use super::sniff;
 use crate::files::{hex, io_error};
 
-/// The largest file that is read, in bytes: an uncompressed picture of the most pixels.
+/// The largest file that is read, in bytes: an uncompressed image of the most pixels.
 const MAX_FILE: u64 = 4 * MAX_PIXELS as u64;
-/// What [`sniff::mistaken`] says that we read.
+/// The formats that are read, for [`sniff::mistaken`].
 const FORMATS: &str = "png, jpeg, webp, gif or bmp";
 
-/// Reads a picture of any format that we know, found by content.
+/// Reads an image; its content decides the format.
 ///
 /// # Errors
-/// [`Error::MissingFile`], [`Error::Io`], or [`Error::Image`] when it is no picture or too large.
+/// [`Error::MissingFile`], [`Error::Io`], or [`Error::Image`] when it is not an image, broken or too
+/// large.
 pub fn read(path: &Path) -> Result<Input<Image>> {
     let name = path.display().to_string();
     if path.is_dir() {
-        return Err(Error::image(name, "is a folder, not a picture"));
+        return Err(Error::image(name, "is a folder, not an image"));
     }
     let failed = |error| io_error(&name, error);
     let file = std::fs::File::open(path).map_err(failed)?;
@@ -44,10 +45,10 @@ pub fn read(path: &Path) -> Result<Input<Image>> {
     })
 }
 
-/// The picture in `bytes`; `name` is for messages.
+/// Decodes an image file in memory; `name` is for messages.
 ///
 /// # Errors
-/// [`Error::Image`] when it is no picture, broken or too large.
+/// [`Error::Image`] when it is not an image, broken or too large.
 pub fn decode(name: &str, bytes: &[u8]) -> Result<Image> {
     let reader = ImageReader::new(Cursor::new(bytes))
         .with_guessed_format()
@@ -58,7 +59,7 @@ pub fn decode(name: &str, bytes: &[u8]) -> Result<Image> {
     let broken = |error: image::ImageError| Error::image(name, format!("can't be read: {error}"));
     let mut decoder = reader.into_decoder().map_err(broken)?;
     let (width, height) = decoder.dimensions();
-    // Before a pixel is decoded: a small file may claim to be a huge picture.
+    // Checked before decoding: a small file may claim to be a huge image.
     if u64::from(width) * u64::from(height) > MAX_PIXELS as u64 {
         return Err(Error::image(
             name,

@@ -1,11 +1,11 @@
-//! What was read of a file.
+//! The content of an input file, with its hash.
 
-/// What a file holds, and the hash of its bytes.
+/// The content of a file, and the hash of its bytes.
 #[derive(Debug)]
 pub struct Input<T> {
-    /// What it holds.
+    /// The content.
     pub value: T,
-    /// Its SHA-256, in hex.
+    /// The SHA-256 of the file, as lower-case hex.
     pub sha256: String,
 }
 

@@ -1,17 +1,17 @@
-//! The kinds of input that are files.
+//! The kinds of input files.
 
 use std::fmt;
 
 use x2i_core::{Error, Field, Part};
 
-/// The kinds of input that are files.
+/// The kinds of input files. `Display` gives one with its article, for messages: `an image`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// An image.
     Image,
     /// A video, which is read as frames.
     Video,
-    /// A sound.
+    /// An audio file.
     Audio,
 }
 
@@ -19,7 +19,7 @@ impl Kind {
     /// All kinds.
     pub const ALL: [Self; 3] = [Self::Image, Self::Video, Self::Audio];
 
-    /// The kind of a prompt's part; none for text.
+    /// The kind of a prompt part; `None` for text.
     pub fn of(part: &Part) -> Option<Self> {
         match part {
             Part::Text(_) => None,
@@ -29,7 +29,7 @@ impl Kind {
         }
     }
 
-    /// The field that takes it.
+    /// The field of a job that takes it.
     pub fn field(self) -> Field {
         match self {
             Self::Image => Field::Image,
@@ -51,9 +51,9 @@ impl Kind {
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Image => "picture",
-            Self::Video => "video",
-            Self::Audio => "sound",
+            Self::Image => "an image",
+            Self::Video => "a video",
+            Self::Audio => "an audio file",
         })
     }
 }

@@ -1,7 +1,7 @@
-//! Input files: images, videos and sounds of the common formats, found by content.
+//! Reads input files: images, videos and audio of the common formats.
 //!
-//! What a name's ending says is not believed. Sizes and lengths are checked before what they claim
-//! is allocated, since a small file may claim to be huge.
+//! The content decides the format, not the extension. Sizes and lengths are checked before memory is
+//! allocated, since a small file may claim to be huge.
 
 pub mod audio;
 pub mod gif;
@@ -19,11 +19,11 @@ use x2i_core::{Part, Result};
 pub use input::Input;
 pub use kind::Kind;
 
-/// Reads a file that was given as `kind`; `sampling` chooses the frames of a video.
+/// Reads a file as a `kind`; `sampling` chooses the frames of a video.
 ///
 /// # Errors
 /// [`x2i_core::Error::MissingFile`], [`x2i_core::Error::Io`], or the kind's own error when the file
-/// is something else, broken, too large or too long.
+/// is of another kind, broken, too large or too long.
 pub fn read(kind: Kind, path: &Path, sampling: Sampling) -> Result<Input<Part>> {
     match kind {
         Kind::Image => image::read(path).map(|input| input.map(Part::Image)),

@@ -1,6 +1,6 @@
-//! What a file is, by its first bytes.
+//! Recognizes the format of a file by its first bytes.
 //!
-//! Source: the formats' own signatures. A signature does not promise that the rest can be read.
+//! Source: the signatures in the formats' specifications. The rest of the file may still be broken.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,7 +10,7 @@ use x2i_core::Error;
 
 use super::kind::Kind;
 
-/// Formats whose signature we know.
+/// Formats with a known signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "named as users name them")]
 pub enum Format {
@@ -27,18 +27,18 @@ pub enum Format {
     /// Matroska and WebM.
     Matroska,
     Avi,
-    /// A program or transport stream.
+    /// An MPEG program stream or a raw MPEG video.
     Mpeg,
     Flv,
 }
 
-/// Bytes that are enough for [`Format::of`].
+/// The number of bytes that [`Format::of`] needs.
 pub const SIGNATURE: usize = 16;
 
 /// The first [`SIGNATURE`] bytes of a file, or all of a shorter one.
 ///
 /// # Errors
-/// The system's own.
+/// The system's.
 pub fn start_of(path: &Path) -> io::Result<Vec<u8>> {
     let mut start = vec![];
     let file = File::open(path)?;
@@ -47,7 +47,7 @@ pub fn start_of(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 impl Format {
-    /// The format that begins with `bytes`.
+    /// The format of a file that begins with `bytes`.
     pub fn of(bytes: &[u8]) -> Option<Self> {
         let starts = |signature: &[u8]| bytes.starts_with(signature);
         let riff = |form: &[u8]| starts(b"RIFF") && bytes.get(8..12) == Some(form);
@@ -75,7 +75,7 @@ impl Format {
             .find_map(|(is, format)| is.then_some(format))
     }
 
-    /// What it mostly holds: an Ogg or MP4 file may hold either.
+    /// The usual kind of its files: an Ogg or MP4 file may be audio or video.
     pub fn kind(self) -> Kind {
         match self {
             Self::Png | Self::Jpeg | Self::Webp | Self::Gif | Self::Bmp => Kind::Image,
@@ -85,7 +85,7 @@ impl Format {
     }
 }
 
-/// The header of a frame of MPEG audio, layer 3: eleven set bits, and no reserved value.
+/// True for the header of an MPEG audio frame of layer 3: eleven set bits, and no reserved value.
 fn is_mpeg_audio(bytes: &[u8]) -> bool {
     let &[0xff, second, third, ..] = bytes else {
         return false;
@@ -95,16 +95,16 @@ fn is_mpeg_audio(bytes: &[u8]) -> bool {
     second >= 0xe0 && version != 1 && layer == 1 && bitrate != 15 && rate != 3
 }
 
-/// The error of a file that can't be read as `wanted`; `formats` are those that can.
+/// The error for a file that can't be read as a `wanted`; `formats` lists those that can.
 pub fn mistaken(name: &str, bytes: &[u8], wanted: Kind, formats: &str) -> Error {
     match Format::of(bytes).map(Format::kind) {
         _ if bytes.is_empty() => {
-            wanted.error(name, format!("is empty; expected a {wanted} ({formats})"))
+            wanted.error(name, format!("is empty; expected {wanted} ({formats})"))
         }
         Some(kind) if kind != wanted => wanted
-            .error(name, format!("is a {kind}, not a {wanted}"))
+            .error(name, format!("is {kind}, not {wanted}"))
             .mended_by(kind.field()),
-        _ => wanted.error(name, format!("is not a {wanted} ({formats})")),
+        _ => wanted.error(name, format!("is not {wanted} ({formats})")),
     }
 }
 
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn a_file_of_another_kind_says_which_field_takes_it() {
         let error = mistaken("x", b"ID3\x04", Kind::Image, "png");
-        assert_eq!(error.to_string(), "x: is a sound, not a picture");
+        assert_eq!(error.to_string(), "x: is an audio file, not an image");
         assert!(matches!(
             error,
             Error::Remedy {
@@ -144,6 +144,6 @@ mod tests {
             }
         ));
         let error = mistaken("x", b"hello", Kind::Audio, "wav");
-        assert_eq!(error.to_string(), "x: is not a sound (wav)");
+        assert_eq!(error.to_string(), "x: is not an audio file (wav)");
     }
 }

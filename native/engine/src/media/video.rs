@@ -1,8 +1,8 @@
-//! Videos: through the ffmpeg program, or an animated GIF, or a folder of frames.
+//! Reads videos: through the program ffmpeg, or from an animated GIF or a folder of frames.
 //!
-//! Only the frames that a model looks at are kept, and those are made smaller when they are large
-//! and many, so that an hour takes no more memory than a minute. Not here: sound (a
-//! video can be given as audio too), since X2I's scripts show a model the frames alone.
+//! Only the frames that the LLM reads are kept. They are scaled down when they are large and many, so
+//! that an hour takes no more memory than a minute. Not here: the audio, since X2I's scripts give the
+//! LLM only the frames (a video can be given as audio too).
 
 pub mod ffmpeg;
 mod folder;
@@ -22,16 +22,16 @@ use super::kind::Kind;
 use super::sniff::{self, Format};
 use crate::files::{hash_file, io_error};
 
-/// The largest GIF, in bytes: it is read whole.
+/// The largest GIF, in bytes: it is read into memory.
 const MAX_GIF: u64 = 1 << 30;
-/// What [`sniff::mistaken`] says that we read.
-const FORMATS: &str = "gif, a folder of frames, or what ffmpeg reads, as mp4";
+/// The formats that are read, for [`sniff::mistaken`].
+const FORMATS: &str = "gif, a folder of frames, or what ffmpeg reads, such as mp4";
 
 /// Reads a video: the frames that `sampling` chooses.
 ///
 /// # Errors
-/// [`Error::MissingFile`], [`Error::Io`], or [`Error::Video`] when it is no video, broken or too
-/// large, or when the ffmpeg program is needed and not there.
+/// [`Error::MissingFile`], [`Error::Io`], or [`Error::Video`] when it is not a video, broken or too
+/// large, or when it needs the program ffmpeg and there is none.
 pub fn read(path: &Path, sampling: Sampling) -> Result<Input<Video>> {
     let name = path.display().to_string();
     if path.is_dir() {
@@ -52,7 +52,7 @@ pub fn read(path: &Path, sampling: Sampling) -> Result<Input<Video>> {
         }
         // An Ogg file may hold a video.
         Some(format) if format.kind() != Kind::Video && format != Format::Ogg => return mistaken(),
-        // ffmpeg would make pictures of text, and follow the addresses of a playlist.
+        // ffmpeg would render text as images, and follow the addresses of a playlist.
         None if start.iter().all(|&byte| is_text(byte)) => return mistaken(),
         _ => ffmpeg::frames(&name, path, sampling)?,
     };

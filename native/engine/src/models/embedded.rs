@@ -1,4 +1,4 @@
-//! The small model compiled into the program (cargo feature `embedded-model`).
+//! The embedded model, which is compiled into the program (cargo feature `embedded-model`).
 
 use std::sync::Arc;
 
@@ -9,15 +9,15 @@ use x2i_core::{Error, Result};
 /// The name of the embedded model.
 pub const EMBEDDED_NAME: &str = "emoji";
 
-/// The embedded model's files; empty when the program was built without.
+/// Its files; empty when the program was built without it.
 static EMBEDDED_FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/embedded_files.rs"));
 
-/// The model inside the binary.
+/// The files of the embedded model.
 #[derive(Debug, Clone, Copy)]
 pub struct EmbeddedSource(());
 
 impl EmbeddedSource {
-    /// The model, where the binary has one.
+    /// The embedded model; `None` when the program was built without it.
     pub fn new() -> Option<Self> {
         (!EMBEDDED_FILES.is_empty()).then_some(Self(()))
     }
@@ -40,7 +40,7 @@ impl ModelSource for EmbeddedSource {
                 Ok(Arc::new(MemorySource::new(*name, *bytes)) as Arc<dyn WeightSource>)
             }
             None => Err(Error::MissingFile {
-                file: format!("{EMBEDDED_NAME} (built in)/{path}"),
+                file: format!("{EMBEDDED_NAME} (embedded)/{path}"),
             }),
         };
         Box::pin(std::future::ready(opened))

@@ -1,4 +1,4 @@
-//! The files of a model: in the program, in a folder, or from a source of the caller's own.
+//! The files of a model: embedded, in a folder, or from the caller's own source.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,25 +13,24 @@ use super::folder::FolderSource;
 /// The files of a model.
 #[derive(Clone)]
 pub enum ModelFiles {
-    /// The model in the program.
+    /// The embedded model.
     Embedded(EmbeddedSource),
     /// A folder.
     Folder(FolderSource),
-    /// Whatever the caller implements.
+    /// The caller's own source.
     Custom(Arc<dyn ModelSource>),
 }
 
 impl ModelFiles {
-    /// Finds a model by the embedded model's name or by a folder's path. `None` takes the embedded
-    /// model.
+    /// Finds a model by the embedded model's name or by a folder's path. `None` is the embedded model.
     ///
     /// # Errors
-    /// [`Error::Request`] for [`Field::Model`] when it is neither; the message says what there is.
+    /// [`Error::Request`] for [`Field::Model`] when there is no such model.
     pub fn find(model: Option<&str>) -> Result<Self> {
         let wanted = model.unwrap_or(EMBEDDED_NAME);
         if wanted == EMBEDDED_NAME {
             return EmbeddedSource::new().map(Self::Embedded).ok_or_else(|| {
-                let reason = "this x2i has no built-in model; give a model folder, or build x2i \
+                let reason = "this x2i has no embedded model; give a model folder, or build x2i \
                               where core/models/emoji holds the model";
                 Error::request(Field::Model, reason)
             });
@@ -39,18 +38,18 @@ impl ModelFiles {
         if Path::new(wanted).exists() {
             return FolderSource::open(wanted).map(Self::Folder);
         }
-        let built_in = match EmbeddedSource::new() {
-            Some(_) => format!("built in: {EMBEDDED_NAME}"),
-            None => "this x2i has no built-in model".into(),
+        let embedded = match EmbeddedSource::new() {
+            Some(_) => format!("embedded: {EMBEDDED_NAME}"),
+            None => "this x2i has no embedded model".into(),
         };
         Err(Error::request(
             Field::Model,
-            format!("there is no folder {wanted}, nor a built-in model of that name ({built_in})"),
+            format!("there is no folder {wanted}, nor an embedded model of that name ({embedded})"),
         ))
     }
 
-    /// What a record calls the place: the embedded model's name, the folder's path, or the custom
-    /// source's name.
+    /// Its name in the metadata: the embedded model's name, the folder's path, or the custom source's
+    /// name.
     pub fn place(&self) -> String {
         match self {
             Self::Embedded(source) => source.name().to_owned(),

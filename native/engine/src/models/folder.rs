@@ -11,7 +11,7 @@ use super::mapped::MappedFile;
 use super::unmapped::UnmappedFile;
 use crate::files::io_error;
 
-/// A folder on disk. Paths inside it may climb out with `..` or be absolute, as `x2i.json` allows.
+/// A folder on disk. Names of files may contain `..` or be absolute paths, as `x2i.json` allows.
 #[derive(Debug, Clone)]
 pub struct FolderSource {
     name: String,
@@ -22,17 +22,17 @@ pub struct FolderSource {
 /// How the files of a folder are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Mapped into memory: nothing is copied, and what was read stays part of the process.
+    /// Memory-mapped: nothing is copied, and pages that were read count as the process's memory.
     Map,
-    /// Range by range into buffers of their own, which are freed after use.
+    /// Range by range into buffers, which are freed after use.
     Read,
 }
 
 impl FolderSource {
-    /// A folder, which must be there.
+    /// Opens a folder.
     ///
     /// # Errors
-    /// [`Error::MissingFile`] when it is not, [`Error::Config`] when it is a file.
+    /// [`Error::MissingFile`] when it does not exist, [`Error::Config`] when it is a file.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
         let root = root.into();
         let shown = root.display().to_string();
@@ -49,7 +49,7 @@ impl FolderSource {
         Ok(Self { name, root, access })
     }
 
-    /// The same folder, read otherwise.
+    /// The same folder with another way of reading.
     pub fn with_access(self, access: Access) -> Self {
         Self { access, ..self }
     }
@@ -84,7 +84,7 @@ impl ModelSource for FolderSource {
     }
 }
 
-/// The names of the files in a folder, sorted; none when there is no such folder.
+/// The names of the files in a folder, sorted; empty when there is no such folder.
 fn file_names(folder: &Path) -> Result<Vec<String>> {
     let shown = folder.display().to_string();
     let entries = match folder.read_dir() {
@@ -99,7 +99,7 @@ fn file_names(folder: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in entries {
         let entry = entry.map_err(|error| io_error(&shown, error))?;
-        // A name that is no UTF-8 is none that a model folder could ask for.
+        // Configs are UTF-8, so they can't name a file whose name is not.
         if entry.path().is_file()
             && let Ok(name) = entry.file_name().into_string()
         {

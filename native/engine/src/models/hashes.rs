@@ -1,5 +1,5 @@
-//! The SHA-256 of a model's files: from `model.json` where it records them, else computed on a
-//! thread beside the work, since a full-size model takes a while.
+//! The SHA-256 of a model's files: from `model.json` if it records them, else computed on a thread
+//! during the work, since a full-size model takes a while.
 
 use std::collections::BTreeMap;
 use std::thread::JoinHandle;
@@ -12,10 +12,10 @@ use super::files::ModelFiles;
 use super::folder::Access;
 use crate::files::hex;
 
-/// Bytes that are read at once.
+/// Bytes of one read.
 const CHUNK: u64 = 1 << 20;
 
-/// Hashes in hex by file name inside the model folder.
+/// SHA-256 as lower-case hex, by file name inside the model folder.
 pub type Hashes = BTreeMap<String, String>;
 
 /// Hashes that are known or being computed.
@@ -25,10 +25,10 @@ pub struct ModelHashes {
 }
 
 impl ModelHashes {
-    /// Takes the recorded hashes, or starts to compute them.
+    /// Takes the recorded hashes, or starts to compute the hashes.
     ///
     /// # Errors
-    /// [`Error::Format`] when a file does not have the recorded length: it is not the recorded file.
+    /// [`Error::Format`] when a file does not have the recorded length.
     pub fn begin(files: &ModelFiles, config: &ModelConfig) -> Result<Self> {
         check_lengths(files, config)?;
         let known: Hashes = config
@@ -44,7 +44,7 @@ impl ModelHashes {
         Ok(Self { known, computing })
     }
 
-    /// The hashes; waits where they are still being computed.
+    /// The hashes. Waits if they are still being computed.
     ///
     /// # Errors
     /// [`Error::Io`] when a file could not be read.
@@ -58,7 +58,7 @@ impl ModelHashes {
     }
 }
 
-/// Read, not mapped: pages of a map count as the process's memory.
+/// The same files, read instead of mapped: pages of a map count as the process's memory.
 fn unmapped(files: ModelFiles) -> ModelFiles {
     match files {
         ModelFiles::Folder(folder) => ModelFiles::Folder(folder.with_access(Access::Read)),
@@ -86,7 +86,7 @@ async fn hash(files: &ModelFiles, name: &str) -> Result<String> {
     Ok(hex(&hasher.finalize()))
 }
 
-/// A file of another length than recorded is not that file; its hash would be wrong.
+/// Checks the recorded lengths: a file of another length can't have the recorded hash.
 fn check_lengths(files: &ModelFiles, config: &ModelConfig) -> Result<()> {
     for (name, record) in &config.files {
         let file = pollster::block_on(files.open(name))?;
@@ -102,7 +102,7 @@ fn check_lengths(files: &ModelFiles, config: &ModelConfig) -> Result<()> {
     Ok(())
 }
 
-/// The weight files of all parts.
+/// The weight files of all components.
 fn weight_files(config: &ModelConfig) -> impl Iterator<Item = &str> {
     let parts = [
         &config.encoder.weights,

@@ -1,4 +1,4 @@
-//! A file mapped into memory: nothing is copied, and pages go back to the system after use.
+//! A memory-mapped file: nothing is copied, and the system gets the pages back after use.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -14,11 +14,11 @@ use x2i_core::{Error, Result};
 
 use crate::files::{io_error, open_regular};
 
-/// A file mapped into memory, read only.
+/// A memory-mapped file, read-only.
 pub struct MappedFile {
     name: String,
-    /// Shared with the weights that are used where they lie; `None` for an empty file, which can't
-    /// be mapped everywhere.
+    /// Shared with the weights that are read in place; `None` for an empty file, which some systems
+    /// can't map.
     map: Option<Arc<Mmap>>,
 }
 
@@ -32,8 +32,8 @@ impl MappedFile {
         let map = if len == 0 {
             None
         } else {
-            // SAFETY: the map is read only. Another program that cuts the file short while we run
-            // would end us with SIGBUS, as it would any program that maps its weights.
+            // SAFETY: the map is read-only. If another program truncates the file meanwhile, this
+            // process ends with SIGBUS, like any program that maps its weights.
             let map = unsafe { Mmap::map(&file) }.map_err(|error| io_error(&name, error))?;
             Some(Arc::new(map))
         };
@@ -79,7 +79,7 @@ impl WeightSource for MappedFile {
         let (start, end) = (usize::try_from(range.start), usize::try_from(range.end));
         let range = start.ok()?..end.ok()?;
         map.get(range.clone())?;
-        Some(Bytes::from_owner(Lent { map, range }))
+        Some(Bytes::from_owner(MappedRange { map, range }))
     }
 
     fn release(&self, range: Range<u64>) {
@@ -91,32 +91,32 @@ impl WeightSource for MappedFile {
     }
 }
 
-/// A part of a map in use; its pages go back to the system when the last user lets go of it.
-struct Lent {
+/// A range of the map in use. When its last user drops it, the system gets the pages back.
+struct MappedRange {
     map: Arc<Mmap>,
-    /// Inside the map.
+    /// The bytes of the map.
     range: Range<usize>,
 }
 
-impl AsRef<[u8]> for Lent {
+impl AsRef<[u8]> for MappedRange {
     fn as_ref(&self) -> &[u8] {
         &self.map[self.range.clone()]
     }
 }
 
-impl Drop for Lent {
+impl Drop for MappedRange {
     fn drop(&mut self) {
         give_back(&self.map, self.range.clone());
     }
 }
 
-/// Lets the system have the pages of a part of the map, which no longer count as ours.
+/// Returns the pages of a range to the system; they no longer count as the process's memory.
 fn give_back(map: &Mmap, range: Range<usize>) {
     #[cfg(unix)]
     if range.start < range.end && range.end <= map.len() {
         let (start, length) = (range.start, range.end - range.start);
-        // SAFETY: the map is of a file and read only, so that pages which are looked at again come
-        // back from it unchanged. A system that refuses keeps them: nothing is lost.
+        // SAFETY: the map is read-only and of a file, so that later reads get the same bytes from
+        // the file again. If the system refuses, the pages stay: nothing is lost.
         let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, length) };
     }
     #[cfg(not(unix))]

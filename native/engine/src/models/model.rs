@@ -1,4 +1,4 @@
-//! A model that is ready to be loaded: its files, its config and its adapters.
+//! A model that is ready to be loaded: files, config and adapters.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use x2i_core::{ModelConfig, Result};
 use super::files::ModelFiles;
 use crate::adapters::{AdapterSpec, Adapters};
 
-/// A model that is ready to be loaded. Its config is read and checked; none of its weights are.
+/// A model that is ready to be loaded. Its config is read and checked; its weights are not read yet.
 #[derive(Clone)]
 pub struct Model {
     files: ModelFiles,
@@ -33,7 +33,7 @@ impl Model {
         Self::from_files(ModelFiles::Custom(source))
     }
 
-    /// Opens a model that was found before.
+    /// Opens a model from its files.
     ///
     /// # Errors
     /// As [`read_config`].
@@ -46,7 +46,7 @@ impl Model {
         })
     }
 
-    /// The same model with these adapters in place of those it had. Opens and hashes their files.
+    /// The same model with these adapters instead of its own. Opens and hashes their files.
     ///
     /// # Errors
     /// As [`Adapters::open`].

@@ -1,4 +1,4 @@
-//! A file that is read where it is needed, and whose pages do not count as ours afterwards.
+//! A file that is read range by range, so that its pages do not count as the process's memory.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -16,7 +16,7 @@ use crate::files::{io_error, open_regular};
 pub struct UnmappedFile {
     name: String,
     len: u64,
-    /// Its position is set by every read.
+    /// Every read sets its position.
     file: Mutex<File>,
 }
 

@@ -1,16 +1,16 @@
-//! AVX2: `pmaddubsw` multiplies 32 bytes.
+//! AVX2: `pmaddubsw` multiplies 32 bytes and adds the products in pairs.
 
 use std::arch::x86_64::{__m256, __m256i};
 
 use pulp::{NullaryFnOnce, cast, x86::V3};
 
-use super::super::{COLUMNS, ROWS, Sums};
-use super::{InputGroup, WeightGroup, Widen};
+use super::groups::{InputGroup, WeightGroup, Widen};
+use crate::integer::rounding::{COLUMNS, ROWS, Sums};
 
 /// Vectors of a tile's columns.
 const VECTORS: usize = COLUMNS / 8;
 
-/// False, and nothing done, where the machine has no AVX2 with FMA.
+/// Adds the products to `sums`. Returns false and does nothing on a machine without AVX2 and FMA.
 pub(super) fn add_products(
     widen: Widen,
     inputs: &[InputGroup],
@@ -37,7 +37,7 @@ pub(super) fn add_products(
     true
 }
 
-/// `PAIRS`: each pair of products is widened to 32 bits, not the sums of a group.
+/// With `PAIRS` each pair of products is widened to 32 bits, else the sums of a group.
 struct Avx2<'a, const PAIRS: bool> {
     simd: V3,
     inputs: &'a [InputGroup],

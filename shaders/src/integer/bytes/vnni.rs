@@ -1,8 +1,8 @@
-//! AVX-512 VNNI: `vpdpbusd` multiplies 64 bytes and adds their products by fours to sums of 32 bits.
+//! AVX-512 VNNI: `vpdpbusd` multiplies 64 bytes and adds the products, four at a time, to sums of 32 bits.
 //!
-//! A tile's 16 columns are one vector; its four rows are four sums that don't wait for each other. The
-//! units that multiply bytes multiply floats, too, so that every float operation of a group costs: one
-//! of nine here. Hence inputs share a scale along a [`SPAN`].
+//! The 16 columns of a tile are one vector, and its four rows are four independent sums. The same units
+//! multiply bytes and floats, so that each float operation takes the time of a product of bytes: one of nine
+//! operations here. For this reason inputs share a scale along a [`SPAN`].
 
 use std::arch::x86_64::{
     __m512, __m512i, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_set1_epi32,
@@ -11,11 +11,11 @@ use std::arch::x86_64::{
 
 use pulp::cast;
 
-use super::super::vnni::has_vnni;
-use super::super::{ROWS, Sums};
-use super::{InputGroup, SPAN, WeightGroup};
+use super::groups::{InputGroup, SPAN, WeightGroup};
+use crate::integer::rounding::{ROWS, Sums};
+use crate::integer::vnni::has_vnni;
 
-/// False, and nothing done, where the machine has no AVX-512 VNNI.
+/// Adds the products to `sums`. Returns false and does nothing on a machine without AVX-512 VNNI.
 pub(super) fn add_products(
     has_offsets: bool,
     inputs: &[InputGroup],
@@ -25,7 +25,7 @@ pub(super) fn add_products(
     if !has_vnni() {
         return false;
     }
-    // SAFETY: the machine has the features that `tile` is compiled for.
+    // SAFETY: `tile` needs AVX-512 VNNI, and the machine has it.
     unsafe {
         match has_offsets {
             true => tile::<true>(inputs, weights, sums),

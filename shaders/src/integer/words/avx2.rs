@@ -1,15 +1,15 @@
-//! AVX2: `pmaddwd` multiplies eight pairs.
+//! AVX2: `pmaddwd` multiplies 16 words and adds the products in pairs.
 
 use pulp::{NullaryFnOnce, cast, x86::V3};
 use std::arch::x86_64::{__m256, __m256i};
 
-use super::super::{COLUMNS, ROWS, Sums};
-use super::{InputGroup, WeightGroup};
+use super::groups::{InputGroup, WeightGroup};
+use crate::integer::rounding::{COLUMNS, ROWS, Sums};
 
 /// Vectors of a tile's columns.
 const VECTORS: usize = COLUMNS / 8;
 
-/// False, and nothing done, where the machine has no AVX2 with FMA.
+/// Adds the products to `sums`. Returns false and does nothing on a machine without AVX2 and FMA.
 pub(super) fn add_products(
     inputs: &[InputGroup],
     weights: &[WeightGroup],

@@ -1,4 +1,4 @@
-//! AVX-512 VNNI: `vpdpwssd` multiplies 32 words and adds their products by pairs to sums of 32 bits.
+//! AVX-512 VNNI: `vpdpwssd` multiplies 32 words and adds the products, in pairs, to sums of 32 bits.
 
 use std::arch::x86_64::{
     __m512, __m512i, _mm512_cvtepi32_ps, _mm512_dpwssd_epi32, _mm512_fmadd_ps, _mm512_set1_epi32,
@@ -7,11 +7,11 @@ use std::arch::x86_64::{
 
 use pulp::cast;
 
-use super::super::vnni::has_vnni;
-use super::super::{ROWS, Sums};
-use super::{InputGroup, WeightGroup};
+use super::groups::{InputGroup, WeightGroup};
+use crate::integer::rounding::{ROWS, Sums};
+use crate::integer::vnni::has_vnni;
 
-/// False, and nothing done, where the machine has no AVX-512 VNNI.
+/// Adds the products to `sums`. Returns false and does nothing on a machine without AVX-512 VNNI.
 pub(super) fn add_products(
     inputs: &[InputGroup],
     weights: &[WeightGroup],
@@ -21,7 +21,7 @@ pub(super) fn add_products(
     if !has_vnni() {
         return false;
     }
-    // SAFETY: the machine has the features that `tile` is compiled for.
+    // SAFETY: `tile` needs AVX-512 VNNI, and the machine has it.
     unsafe { tile(inputs, weights, input_scales, sums) };
     true
 }

@@ -1,7 +1,7 @@
-//! SIMD128: `i32x4.dot_i16x8_s` multiplies four pairs.
+//! SIMD128: `i32x4.dot_i16x8_s` multiplies eight words and adds the products in pairs.
 
-use super::super::{COLUMNS, ROWS, Sums};
-use super::{InputGroup, WeightGroup};
+use super::groups::{InputGroup, WeightGroup};
+use crate::integer::rounding::{COLUMNS, ROWS, Sums};
 use core::arch::wasm32::{
     f32x4_add, f32x4_convert_i32x4, f32x4_mul, f32x4_splat, i32x4_add, i32x4_dot_i16x8,
     i32x4_splat, v128,

@@ -12,7 +12,7 @@ use x2i_core::model;
 use x2i_core::request::Conditioning;
 use x2i_core::weights::Component;
 
-use super::SubCase;
+use super::sub_case::SubCase;
 use crate::case::{Case, Fallible, Outcome};
 use crate::report::Report;
 

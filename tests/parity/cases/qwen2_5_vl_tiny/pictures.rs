@@ -5,8 +5,8 @@ use x2i_core::config::{Padding, PaddingSide, PreprocessorConfig};
 use x2i_core::encoders::qwen2_5_vl::patches::Patcher;
 use x2i_core::image::resize::resize_bicubic;
 
-use super::fetch;
 use super::model::Model;
+use super::sub_case::fetch;
 use crate::case::Outcome;
 use crate::report::Report;
 

@@ -1,8 +1,8 @@
-//! Videos, and their sound, through the programs ffmpeg and ffprobe.
+//! Reads videos and their audio through the programs ffmpeg and ffprobe.
 //!
-//! Frames come through a pipe as PPM: raw RGB with the size before each, so that a turned video
-//! stands upright here too. Nothing is written to disk. A file can name no address: only files are
-//! allowed as protocol.
+//! Frames come through a pipe as PPM: raw RGB, with a size for each frame, since ffmpeg rotates frames
+//! as the file says. Nothing is written to disk. The only allowed protocol is `file`, so that a video
+//! can't make ffmpeg open a network address.
 
 pub mod ppm;
 mod process;
@@ -19,18 +19,18 @@ use super::kept::{Kept, MAX_FRAMES};
 
 /// The largest answer of ffprobe, in bytes: a few numbers.
 const MAX_ANSWER: u64 = 1 << 20;
-/// The most bytes of a sound: half an hour of 32-bit stereo at 48 kHz.
+/// The most bytes of decoded audio: half an hour of 32-bit stereo at 48 kHz.
 const MAX_SOUND: usize = 700 << 20;
-/// What is said of a file that may hold a sound alone.
-const NO_VIDEO: &str = "holds no video";
-/// A video may decode to so many frames fewer than its header says, as its last is often lost.
+/// The message for a file without a video track.
+const NO_VIDEO: &str = "has no video track";
+/// The header may count so many frames more than can be decoded: the last one is often incomplete.
 const LOST_FRAMES: usize = 1;
 
 /// The frames of a video that `sampling` chooses; `name` is for messages.
 ///
 /// # Errors
-/// [`Error::Video`] when a program is missing, fails (with its own last line) or hangs, and when the
-/// file holds no video or is cut short.
+/// [`Error::Video`] when a program is missing, fails (with the last line of its output) or hangs, and
+/// when the file has no video track or is cut short.
 pub(crate) fn frames(name: &str, path: &Path, sampling: Sampling) -> Result<Video> {
     let wrong = |reason: String| {
         let without_video = reason == NO_VIDEO;
@@ -76,14 +76,14 @@ pub(crate) fn frames(name: &str, path: &Path, sampling: Sampling) -> Result<Vide
     kept.video(facts.fps * chosen.len() as f64 / facts.frames as f64)
 }
 
-/// A video's sound as the bytes of a WAV file, at most `seconds` and a little of it.
+/// A video's audio as the bytes of a WAV file: at most `seconds` and one more.
 ///
 /// # Errors
 /// [`Error::Audio`] as [`frames`].
 pub(crate) fn sound(name: &str, path: &Path, seconds: f64) -> Result<Vec<u8>> {
     let wrong = |reason: String| Error::audio(name, reason);
     let mut arguments = input_arguments(path);
-    // A second more than is allowed, so that the limit is noticed.
+    // One second more than allowed, so that a longer file is noticed.
     let most = (seconds + 1.0).to_string();
     let output = [
         "-map",
@@ -104,28 +104,28 @@ pub(crate) fn sound(name: &str, path: &Path, seconds: f64) -> Result<Vec<u8>> {
     };
     let done = run(&Call::new("ffmpeg", arguments), read_piece, &mut keep);
     if let Err(reason) = done {
-        // Its advice to those who do not mind is the last line then.
+        // The last line is then ffmpeg's advice to make the audio optional.
         return Err(wrong(match reason.contains("trailing '?'") {
-            true => "holds no sound".into(),
+            true => "has no audio".into(),
             false => reason,
         }));
     }
     if wave.len() > MAX_SOUND {
         return Err(wrong(format!(
-            "has more than {MAX_SOUND} bytes of sound; cut it"
+            "has more than {MAX_SOUND} bytes of audio; cut it"
         )));
     }
     Ok(wave)
 }
 
-/// What a container says of its video.
+/// The facts of a container about its video track.
 #[derive(Debug, PartialEq)]
 struct Facts {
     frames: usize,
     fps: f64,
 }
 
-/// ffprobe's answer.
+/// The JSON that ffprobe prints.
 #[derive(Deserialize)]
 struct Answer {
     #[serde(default)]
@@ -141,15 +141,15 @@ struct Stream {
 }
 
 fn facts(path: &Path) -> Result<Facts, String> {
-    let told = probe(path, &[])?;
-    // Only some containers say how many frames they hold; the others are read through.
-    match told {
+    let facts = probe(path, &[])?;
+    // Only some containers state the number of frames; in the others, ffprobe counts packets.
+    match facts {
         Some(facts) => Ok(facts),
         None => probe(path, &["-count_packets"])?.ok_or_else(|| "has no frames".into()),
     }
 }
 
-/// None when the number of frames is not told.
+/// The facts; `None` when the number of frames is unknown.
 fn probe(path: &Path, options: &[&str]) -> Result<Option<Facts>, String> {
     let mut arguments: Vec<String> = ["-v", "error", "-protocol_whitelist", "file"]
         .iter()
@@ -179,26 +179,26 @@ fn probe(path: &Path, options: &[&str]) -> Result<Option<Facts>, String> {
 
 fn understand(json: &[u8]) -> Result<Option<Facts>, String> {
     let answer: Answer =
-        serde_json::from_slice(json).map_err(|_| "ffprobe gave no JSON".to_owned())?;
+        serde_json::from_slice(json).map_err(|_| "ffprobe printed no JSON".to_owned())?;
     let stream = answer.streams.first();
     let stream = stream.ok_or(NO_VIDEO)?;
     let rates = [&stream.avg_frame_rate, &stream.r_frame_rate];
     let fps = rates.into_iter().flatten().find_map(|rate| fraction(rate));
-    let fps = fps.ok_or("does not say how many frames it shows a second")?;
+    let fps = fps.ok_or("does not state its frames per second")?;
     let counts = [&stream.nb_frames, &stream.nb_read_packets];
     let mut counts = counts.into_iter().flatten();
     let frames = counts.find_map(|count| count.parse().ok().filter(|&count| count > 0));
     Ok(frames.map(|frames| Facts { frames, fps }))
 }
 
-/// `30000/1001`; none for `0/0`.
+/// Parses `30000/1001`; `None` for `0/0`.
 fn fraction(text: &str) -> Option<f64> {
     let (above, below) = text.split_once('/')?;
     let value = above.parse::<f64>().ok()? / below.parse::<f64>().ok()?;
     (value.is_finite() && value > 0.0).then_some(value)
 }
 
-/// A name that is no option and no other protocol, whatever it looks like.
+/// The path as a URL, so that no name is taken for an option or another protocol.
 fn address(path: &Path) -> String {
     format!("file:{}", path.display())
 }
@@ -217,13 +217,13 @@ fn input_arguments(path: &Path) -> Vec<String> {
     arguments.map(String::from).into()
 }
 
-/// Decodes all, and gives the chosen frames alone.
+/// Arguments that decode all frames and print only the chosen ones.
 fn frame_arguments(path: &Path, chosen: &[usize]) -> Vec<String> {
     let chosen: Vec<String> = chosen
         .iter()
         .map(|frame| format!("eq(n,{frame})"))
         .collect();
-    // One a time step, so that the muxer neither repeats nor drops one.
+    // Evenly spaced times, so that the muxer neither repeats nor drops a frame.
     let filter = format!("select='{}',setpts=N/25/TB", chosen.join("+"));
     let mut arguments = input_arguments(path);
     let output = [
@@ -243,7 +243,7 @@ fn frame_arguments(path: &Path, chosen: &[usize]) -> Vec<String> {
     arguments
 }
 
-/// Up to 64 KiB.
+/// The next bytes, up to 64 KiB; `None` at the end.
 fn read_piece(output: &mut dyn BufRead) -> io::Result<Option<Vec<u8>>> {
     let mut piece = vec![];
     output.take(1 << 16).read_to_end(&mut piece)?;
@@ -267,11 +267,15 @@ mod tests {
         );
         let unknown = r#"{"streams": [{"avg_frame_rate": "0/0", "r_frame_rate": "25/1"}]}"#;
         assert_eq!(ask(unknown), Ok(None));
-        assert!(ask(r#"{"streams": []}"#).unwrap_err().contains("no video"));
+        assert!(
+            ask(r#"{"streams": []}"#)
+                .unwrap_err()
+                .contains("no video track")
+        );
         assert!(
             ask(r#"{"streams": [{"nb_frames": "3"}]}"#)
                 .unwrap_err()
-                .contains("a second")
+                .contains("per second")
         );
         assert!(ask("").is_err());
     }

@@ -1,6 +1,6 @@
-//! A folder of pictures as the frames of a video, in the order in which people number them.
+//! Reads a folder of images as the frames of a video, in natural order.
 //!
-//! All of them are looked at, as `qwen_vl_utils` does with a list of frames.
+//! No frame is skipped: `qwen_vl_utils` reads a list of frames in the same way.
 
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
@@ -15,20 +15,20 @@ use crate::media::input::Input;
 use crate::media::kind::Kind;
 use crate::media::sniff::{Format, start_of};
 
-/// Reads the pictures of a folder; `fps` of them are a second. Other files are passed over. The hash
-/// is of the pictures' names and hashes.
+/// Reads the images of a folder as a video of `fps` frames per second. Other files are ignored. The
+/// hash covers the names and hashes of the images.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::Image`] for a broken picture, [`Error::Video`] when there are none, too
-/// many, or of several sizes.
+/// [`Error::Io`], [`Error::Image`] for a broken image, [`Error::Video`] when there are none, too
+/// many, or several sizes.
 pub fn read(name: &str, folder: &Path, fps: f64) -> Result<Input<Video>> {
     let paths = pictures(name, folder)?;
     if paths.is_empty() {
-        return Err(Error::video(name, "is a folder without pictures"));
+        return Err(Error::video(name, "is a folder without images"));
     }
     if paths.len() > MAX_FRAMES {
         let reason = format!(
-            "is a folder of {} frames; at most {MAX_FRAMES} are looked at: leave some out",
+            "is a folder of {} frames; a video has at most {MAX_FRAMES}; remove some",
             paths.len()
         );
         return Err(Error::video(name, reason));
@@ -49,7 +49,7 @@ pub fn read(name: &str, folder: &Path, fps: f64) -> Result<Input<Video>> {
     })
 }
 
-/// The files of a folder that begin as pictures do, in their natural order.
+/// The files of a folder that begin like images, in natural order.
 fn pictures(name: &str, folder: &Path) -> Result<Vec<PathBuf>> {
     let failed = |error| io_error(name, error);
     let mut paths = vec![];
@@ -71,12 +71,12 @@ fn pictures(name: &str, folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// `frame_9` before `frame_10`: runs of digits are compared as numbers.
+/// Compares runs of digits as numbers: `frame_9` comes before `frame_10`.
 fn natural_order(a: &str, b: &str) -> Ordering {
     let (mut left, mut right) = (a, b);
     loop {
         let (x, y) = match (left.chars().next(), right.chars().next()) {
-            // Numbers that differ in zeros alone; some order must be kept.
+            // The names differ at most in leading zeros; a total order is needed.
             (None, None) => return a.cmp(b),
             (None, _) => return Ordering::Less,
             (_, None) => return Ordering::Greater,
@@ -96,8 +96,8 @@ fn natural_order(a: &str, b: &str) -> Ordering {
     }
 }
 
-/// The digits that `text` begins with, as what their number compares by: its length without
-/// leading zeros, then its digits.
+/// Takes the digits at the start of `text`. Returns a key that orders them as numbers: the length
+/// without leading zeros, then the digits.
 fn take_number<'a>(text: &mut &'a str) -> (usize, &'a str) {
     let end = text.find(|c: char| !c.is_ascii_digit());
     let (digits, rest) = text.split_at(end.unwrap_or(text.len()));

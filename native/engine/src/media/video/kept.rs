@@ -1,22 +1,22 @@
-//! The frames of a video that are kept, made smaller where they are large and many.
+//! Collects the sampled frames of a video, and scales them down when they are large and many.
 
 use x2i_core::image::resize::resize_bicubic;
 use x2i_core::{Error, Image, Result, Video};
 
-/// The most pixels of all frames that are kept: 400 MB.
+/// The most pixels of all sampled frames: 400 MB.
 pub const MAX_PIXELS: usize = 1 << 27;
-/// The most frames that are kept.
+/// The most sampled frames.
 pub const MAX_FRAMES: usize = 768;
-/// Frames as they come, made smaller where there are many.
+/// The frames so far.
 pub(super) struct Kept<'a> {
     name: &'a str,
-    /// Pixels that each may have.
+    /// The most pixels of each frame.
     most: usize,
     pub(super) frames: Vec<Image>,
 }
 
 impl<'a> Kept<'a> {
-    /// For about `count` frames.
+    /// A collection for about `count` frames.
     pub(super) fn new(name: &'a str, count: usize) -> Self {
         Self {
             name,

@@ -1,18 +1,18 @@
-//! Pictures as ffmpeg's `image2pipe` writes them, one behind the other. Left out: everything else of PPM.
+//! Reads a sequence of PPM images as ffmpeg's `image2pipe` writes it. Not here: the rest of PPM.
 
 use std::io::{self, BufRead, Read};
 
 use x2i_core::Image;
 
-/// The next picture: `P6`, the size and 255 on lines of their own, then RGB. `None` at the end.
+/// The next image: `P6`, the size and 255 on lines of their own, then RGB. `None` at the end.
 ///
 /// # Errors
-/// For anything else, and what reading gives.
+/// For anything else, and those of reading.
 pub fn read(output: &mut dyn BufRead) -> io::Result<Option<Image>> {
     if output.fill_buf()?.is_empty() {
         return Ok(None);
     }
-    let broken = || io::Error::other("gave no picture in PPM");
+    let broken = || io::Error::other("printed no PPM image");
     let mut line = || {
         let mut line = String::new();
         (&mut *output).take(32).read_line(&mut line)?;

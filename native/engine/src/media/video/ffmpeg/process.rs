@@ -1,4 +1,4 @@
-//! Running a program that writes to us: to its end, its failure, or its silence.
+//! Runs a program and reads its output until it ends, fails or hangs.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::PathBuf;
@@ -7,12 +7,12 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// The longest that a program may give nothing: it decodes many frames between two that are wanted.
+/// The longest time without output: a program decodes many frames between two wanted ones.
 const SILENCE: Duration = Duration::from_secs(120);
-/// Bytes of its last words that are kept.
+/// The last bytes of its error output that are kept.
 const LAST_WORDS: usize = 4096;
 
-/// A program and what it is asked.
+/// A program with its arguments.
 pub struct Call {
     program: PathBuf,
     arguments: Vec<String>,
@@ -20,7 +20,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// A call of a program that is found by name.
+    /// A call of a program, which is found in `PATH`.
     pub fn new(program: &str, arguments: Vec<String>) -> Self {
         Self {
             program: program.into(),
@@ -38,8 +38,8 @@ impl Call {
             .stderr(Stdio::piped());
         command.spawn().map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => format!(
-                "needs the program {} to be read, which is not here; install ffmpeg (Debian: apt install \
-                 ffmpeg), or give an animated GIF or a folder of frames",
+                "can't be read without the program {}; install ffmpeg (Debian: apt install ffmpeg), or \
+                give an animated GIF or a folder of frames",
                 self.name()
             ),
             _ => format!("{} can't be started: {error}", self.name()),
@@ -52,7 +52,7 @@ impl Call {
     }
 }
 
-/// Ends the program when we are done with it, however that came.
+/// Ends the program when it is dropped.
 struct Guard(Child);
 
 impl Drop for Guard {
@@ -63,11 +63,12 @@ impl Drop for Guard {
     }
 }
 
-/// Runs a program and hands all that `read` makes of its output to `keep`, which stops it by `false`.
+/// Runs a program, reads items of its output with `read` and hands them to `keep`, which returns
+/// `false` to stop.
 ///
 /// # Errors
-/// Why there is no result, in the words of an error: the program is not there, fails (with its own
-/// last line), or gives nothing for too long.
+/// A message when the program is missing, fails (with the last line of its error output), or prints
+/// nothing for too long.
 pub fn run<T: Send + 'static>(
     call: &Call,
     read: impl FnMut(&mut dyn BufRead) -> io::Result<Option<T>> + Send + 'static,
@@ -94,7 +95,7 @@ pub fn run<T: Send + 'static>(
             Ok(Err(error)) => return Err(failed(error.to_string())),
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
-                let what = format!("gave nothing for {:?} and was stopped", call.silence);
+                let what = format!("printed nothing for {:?} and was stopped", call.silence);
                 return Err(failed(what));
             }
         }
@@ -106,7 +107,7 @@ pub fn run<T: Send + 'static>(
     }
 }
 
-/// Reads in a thread of its own, a few items ahead.
+/// Reads items on a thread, a few of them ahead.
 fn listen<T: Send + 'static>(
     mut output: impl BufRead + Send + 'static,
     mut read: impl FnMut(&mut dyn BufRead) -> io::Result<Option<T>> + Send + 'static,
@@ -123,7 +124,7 @@ fn listen<T: Send + 'static>(
     receiver
 }
 
-/// The end of what a program complains about.
+/// The end of a program's error output.
 struct LastWords {
     words: Arc<Mutex<Vec<u8>>>,
     ended: Receiver<()>,
@@ -148,7 +149,7 @@ impl LastWords {
         Self { words, ended }
     }
 
-    /// The last line that says something. A program that has ended is heard out.
+    /// The last line that is not empty. Waits for the rest of the output when the program has ended.
     fn line(&self) -> Option<String> {
         let _ = self.ended.recv_timeout(Duration::from_millis(500));
         let words = self.words.lock().ok()?;
@@ -158,7 +159,7 @@ impl LastWords {
     }
 }
 
-/// Whether the program succeeded; none when it has not ended within `limit`.
+/// Whether the program succeeded; `None` when it has not ended within `limit`.
 fn wait(child: &mut Child, limit: Duration) -> Option<bool> {
     let start = Instant::now();
     loop {
@@ -175,7 +176,7 @@ fn wait(child: &mut Child, limit: Duration) -> Option<bool> {
 mod tests {
     use super::*;
 
-    /// What the shell gives for a script, and how the run ended.
+    /// The output of a shell script, and the result of the run.
     fn shell(script: &str) -> (String, Result<(), String>) {
         let call = Call {
             silence: Duration::from_millis(300),

@@ -1,9 +1,14 @@
-//! Rows of a tensor on the CPU, read where they are: slices of a projection need no copy.
+//! What the CPU kernels share: rows of a tensor read in place, parallel passes over rows, new tensors.
 
 use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{FlexTensor, Layout};
+use rayon::prelude::*;
 
-/// `[batch, tokens, width]` of f32 whose rows are whole in memory.
+/// Values of a task of a pass that is bound by memory. 64 kB are few enough to share the work evenly, and
+/// stay in the cache for a second pass over them.
+pub(crate) const TASK: usize = 16 * 1024;
+
+/// A tensor `[batch, tokens, width]` of f32, each row of which is contiguous in memory.
 pub(crate) struct Rows {
     tensor: FlexTensor,
     tokens: usize,
@@ -11,7 +16,7 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    /// Copies only where neighbours of a row are not neighbours in memory.
+    /// Copies the tensor only where the elements of a row are not contiguous.
     pub(crate) fn new(tensor: FlexTensor) -> Self {
         let tensor = match tensor.layout().strides()[2] {
             1 => tensor,
@@ -34,7 +39,7 @@ impl Rows {
         &self.tensor.storage::<f32>()[start..start + self.width]
     }
 
-    /// Row `index` of all batches.
+    /// Row `index`, counted over all batches.
     pub(crate) fn at(&self, index: usize) -> &[f32] {
         self.row(index / self.tokens, index % self.tokens)
     }
@@ -48,14 +53,34 @@ impl Rows {
     }
 }
 
-/// True when every tensor holds f32, the only type that the CPU's kernels read.
+/// Makes `rows` rows of `width` values in parallel. `fill(row, out)` writes one of them, over zeros.
+pub(crate) fn each_row(
+    rows: usize,
+    width: usize,
+    fill: impl Fn(usize, &mut [f32]) + Sync,
+) -> Vec<f32> {
+    let mut out = vec![0.0; rows * width];
+    let task_rows = (TASK / width).max(1);
+    out.par_chunks_mut(task_rows * width)
+        .enumerate()
+        .for_each(|(task, out)| {
+            for (row, out) in out.chunks_exact_mut(width).enumerate() {
+                fill(task * task_rows + row, out);
+            }
+        });
+    out
+}
+
+/// True when every tensor holds f32, the one type that most CPU kernels read.
 pub(crate) fn all_f32<'a>(tensors: impl IntoIterator<Item = &'a FlexTensor>) -> bool {
     tensors
         .into_iter()
         .all(|tensor| tensor.dtype() == DType::F32)
 }
 
-/// A contiguous tensor, not copied (nor held twice) where it is one already and starts its memory.
+/// The tensor in contiguous memory: itself where it is contiguous and fills its allocation, else a copy.
+///
+/// Unlike `to_contiguous`, it adds no owner, so that a kernel may still write in place.
 pub(crate) fn contiguous(tensor: FlexTensor) -> FlexTensor {
     let layout = tensor.layout();
     let whole = tensor.bytes().len() == layout.num_elements() * tensor.dtype().size();
@@ -65,11 +90,11 @@ pub(crate) fn contiguous(tensor: FlexTensor) -> FlexTensor {
     }
 }
 
-/// New values of `shape`.
-pub(crate) fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
+/// A contiguous tensor of `shape` that owns `values`.
+pub(crate) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
     FlexTensor::new(
         Bytes::from_elems(values),
-        Layout::contiguous(shape),
+        Layout::contiguous(shape.into()),
         DType::F32,
     )
 }

@@ -1,0 +1,60 @@
+//! Dequantizing made of burn operations, from the arrays that [`device`](super::device) describes: correct on
+//! every backend.
+
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, TensorMetadata};
+use burn::tensor::{Shape, Slice, TensorData};
+
+use super::block_type::{BlockType, GROUP};
+use super::device::DeviceLayout;
+
+/// The weight `[rows, cols]`, f32, from `words [rows, words of a row]` and `scales [rows, scales of a row]`.
+pub(crate) fn dequantize_blocks<B: Backend>(
+    words: IntTensor<B>,
+    scales: FloatTensor<B>,
+    block_type: BlockType,
+) -> FloatTensor<B> {
+    let layout = DeviceLayout::of(block_type);
+    let (rows, row_words) = (words.shape()[0], words.shape()[1]);
+    let cols = row_words * layout.per_word();
+    // Element e of a group of nibbles is half `e / 16` of byte `e % 4` of word `e % 16 / 4`; of a group of
+    // bytes it is byte `e % 4` of word `e / 4`.
+    let (halves, mask, words_apart) = match layout.nibbles {
+        true => (2, 0x0f_u32, GROUP / layout.per_word()),
+        false => (1, 0xff, 1),
+    };
+    let shifts: Vec<u32> = (0..halves)
+        .flat_map(|half| (0..4).map(move |byte| 8 * byte + 4 * half))
+        .collect();
+    let parts = rows * row_words / words_apart;
+    let expanded = Shape::new([parts, halves as usize, words_apart, 4]);
+
+    let device = words.device();
+    let shifts = TensorData::new(shifts, [1, halves as usize, 1, 4]);
+    let shifts = B::int_expand(B::int_from_data(shifts, &device), expanded.clone());
+    let words = B::int_reshape(words, Shape::new([parts, 1, words_apart, 1]));
+    let values = B::bitwise_right_shift(B::int_expand(words, expanded), shifts);
+    let values = B::bitwise_and_scalar(values, mask.into());
+    // A signed byte: flipping the sign bit adds 128, which is then subtracted.
+    let (values, zero) = match layout.nibbles {
+        true => (values, f32::from(layout.zero)),
+        false => (B::bitwise_xor_scalar(values, 128_u32.into()), 128.0),
+    };
+    let values = B::int_into_float(values, scales.dtype().into());
+    let values = B::float_sub_scalar(values, zero.into());
+
+    let groups = rows * cols / layout.group;
+    let values = B::float_reshape(values, Shape::new([groups, layout.group]));
+    let scales = B::float_reshape(scales, Shape::new([groups, layout.per_group()]));
+    let column = |index: usize| {
+        let all = Slice::from(0..groups);
+        let one = Slice::from(index..index + 1);
+        B::float_slice(scales.clone(), &[all, one])
+    };
+    let values = B::float_mul(values, column(0));
+    let values = match layout.offsets {
+        true => B::float_add(values, column(1)),
+        false => values,
+    };
+    B::float_reshape(values, Shape::new([rows, cols]))
+}

@@ -1,0 +1,57 @@
+//! A device that cases run on, and what is asked of it.
+
+use burn::tensor::Device;
+
+/// Largest error on the CPU in f32, as a share of the golden tensor's largest value.
+const CPU_TOLERANCE: f32 = 1e-4;
+/// The same on a GPU, whose `exp`, `sin` and summation order differ.
+const GPU_TOLERANCE: f32 = 1e-3;
+
+/// A device that cases run on.
+pub struct TestDevice {
+    /// What reports call it.
+    pub label: &'static str,
+    /// The burn device.
+    pub device: Device,
+    pub(crate) tolerance: f32,
+    pub(crate) effort: Effort,
+}
+
+/// How much of a large case runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// All of it.
+    Whole,
+    /// The sub-case that goes the longest way; the report notes what was left out.
+    Brief,
+}
+
+impl TestDevice {
+    /// A CPU.
+    pub fn cpu(label: &'static str, device: Device) -> Self {
+        Self {
+            label,
+            device,
+            tolerance: CPU_TOLERANCE,
+            effort: Effort::Whole,
+        }
+    }
+
+    /// A GPU, or what stands in for one.
+    pub fn gpu(label: &'static str, device: Device) -> Self {
+        Self {
+            label,
+            device,
+            tolerance: GPU_TOLERANCE,
+            effort: Effort::Whole,
+        }
+    }
+
+    /// For a device on which a whole case takes many minutes, such as a GPU emulated by a browser.
+    pub fn brief(self) -> Self {
+        Self {
+            effort: Effort::Brief,
+            ..self
+        }
+    }
+}
