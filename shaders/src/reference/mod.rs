@@ -1,6 +1,6 @@
 //! Naive oracles on the host: plain loops over row-major slices, with sums in f64.
 //!
-//! The tests of the kernels and of x2i-core compare with them. Nothing else should: they are slow.
+//! The tests of the kernels compare with them. They are slow.
 
 mod attention;
 mod conv2d;
