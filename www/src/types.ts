@@ -77,7 +77,7 @@ export interface Lora {
   data: WeightData;
   /** The factor of its change to the matrices; default 1. */
   scale?: number;
-  }
+}
 
 /** The form of a result. */
 export type Output = 'bitmap' | 'blob' | 'pixels';
