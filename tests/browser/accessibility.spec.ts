@@ -3,7 +3,7 @@
 import { AxeBuilder } from '@axe-core/playwright';
 import { readFile } from 'node:fs/promises';
 import type { Page } from '@playwright/test';
-import { ask, drop, enter, painted, serveDemo } from './support/demo.ts';
+import { ask, drop, enter, painted, paintQuickly, paintSlowly, serveDemo } from './support/demo.ts';
 import { expect, test } from './support/browser.ts';
 import { hasFfmpeg, temporaryFolder, writePng, writeVideo, writeWav } from './support/media.ts';
 import { modalities } from './support/runtime.ts';
@@ -28,14 +28,14 @@ for (const colorScheme of ['light', 'dark'] as const) {
     await expectNoViolations(page, 'first visit');
     await enter(page, server);
     await expectNoViolations(page, 'loaded');
-    await page.getByLabel('Steps', { exact: true }).fill('100');
+    await paintSlowly(page);
     await ask(page, 'a strawberry on a green background');
     await ask(page, 'a strawberry on a green background');
     await expect(page.getByText(/^Painting, step/)).toBeVisible();
     await expectNoViolations(page, 'painting, one waiting');
     await page.getByRole('button', { name: /^Do not paint/ }).click();
     await page.getByRole('button', { name: /^Cancel/ }).click();
-    await page.getByLabel('Steps', { exact: true }).fill('4');
+    await paintQuickly(page);
     await ask(page, 'a strawberry on a green background', '1');
     await ask(page, 'клубника на зелёном фоне', '2');
     await painted(page, 2);

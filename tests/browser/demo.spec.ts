@@ -5,7 +5,7 @@
 
 import { readFile } from 'node:fs/promises';
 import type { Page } from '@playwright/test';
-import { ask, downloadLabel, drop, easel, enter, painted, pixels, ready, serveDemo, tiles } from './support/demo.ts';
+import { ask, downloadLabel, drop, easel, enter, painted, paintQuickly, paintSlowly, pixels, ready, serveDemo, tiles } from './support/demo.ts';
 import { expect, test } from './support/browser.ts';
 import { hasFfmpeg, temporaryFolder, writeVideo, writeWav } from './support/media.ts';
 import { modalities } from './support/runtime.ts';
@@ -81,14 +81,14 @@ test('an example changes its language by one click, with its lang attribute', as
 
 test('Escape cancels, and the next picture is painted', async ({ page }) => {
   await enter(page, server);
-  await page.getByLabel('Steps', { exact: true }).fill('60');
+  await paintSlowly(page);
   await ask(page, 'a cactus on a pink background');
   await expect(page.getByText(/^Painting, step/)).toBeVisible();
   await page.keyboard.press('Escape');
   await expect(page.getByRole('progressbar')).toBeHidden();
   await expect(page.getByRole('status')).toHaveText('Cancelled');
   await expect(tiles(page)).toHaveCount(0);
-  await page.getByLabel('Steps', { exact: true }).fill('4');
+  await paintQuickly(page);
   await ask(page, 'a cactus on a pink background');
   await painted(page, 1);
 });
@@ -112,8 +112,7 @@ test('a download is cancelled and started again', async ({ page }) => {
 
 test('two wait in the queue, one is taken out', async ({ page }) => {
   await enter(page, server);
-  // Long enough that the first picture is still being painted when the third is asked for.
-  await page.getByLabel('Steps', { exact: true }).fill('40');
+  await paintSlowly(page, 100);
   for (const seed of ['1', '2', '3']) await ask(page, 'a strawberry on a green background', seed);
   const waiting = page.getByRole('list', { name: 'Waiting' }).getByRole('listitem');
   await expect(waiting).toHaveCount(2);

@@ -1,7 +1,7 @@
 /** The demo page at three widths in light and dark, written to `output/screenshots/` to be looked at. */
 
 import { fileURLToPath } from 'node:url';
-import { ask, enter, painted, serveDemo } from './support/demo.ts';
+import { ask, enter, painted, paintSlowly, serveDemo } from './support/demo.ts';
 import { expect, test } from './support/browser.ts';
 import type { Server } from './support/server.ts';
 
@@ -45,7 +45,7 @@ for (const colorScheme of ['light', 'dark'] as const) {
     await compare.nth(1).click();
     await shoot('compare');
     await page.getByRole('button', { name: 'Close the comparison' }).click();
-    await page.getByLabel('Steps', { exact: true }).fill('40');
+    await paintSlowly(page);
     await ask(page, PROMPTS[0] as string);
     await ask(page, PROMPTS[1] as string);
     await expect(page.getByText(/^Painting, step 3/)).toBeVisible();

@@ -60,6 +60,21 @@ export async function ask(page: Page, prompt: string, seed = '7'): Promise<void>
   await page.getByRole('button', { name: 'Paint', exact: true }).click();
 }
 
+/**
+ * Makes the next pictures take seconds, so that a test can look at one that is being painted: `steps` of them at the
+ * largest size. Without, a slow look (axe takes seconds) finds it painted.
+ */
+export async function paintSlowly(page: Page, steps = 1000): Promise<void> {
+  await page.getByLabel('Steps', { exact: true }).fill(String(steps));
+  await page.getByLabel('Size', { exact: true }).selectOption({ index: 4 });
+}
+
+/** Undoes {@link paintSlowly}. */
+export async function paintQuickly(page: Page): Promise<void> {
+  await page.getByLabel('Steps', { exact: true }).fill('4');
+  await page.getByLabel('Size', { exact: true }).selectOption({ index: 0 });
+}
+
 /** Waits until the gallery has so many pictures and nothing is being painted. */
 export async function painted(page: Page, count: number): Promise<void> {
   await expect(tiles(page)).toHaveCount(count, { timeout: PATIENCE_MS * Math.max(1, count / 3) });
