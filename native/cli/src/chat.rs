@@ -20,7 +20,7 @@ use x2i_engine::{JobSpec, NamedFile, Output, PartSpec, Settings};
 use self::lines::{Line, Lines};
 use self::session::{Session, TurnRecord};
 use self::typed::Typed;
-use crate::flags::{ChatArgs, Size};
+use crate::flags::ChatArgs;
 use crate::jobs::spec;
 use crate::painter::{self, Painter};
 use crate::terminal::{Display, Interrupt, printable, summary};
@@ -70,18 +70,15 @@ pub fn run(args: &ChatArgs) -> Result<()> {
         turn,
         shown: vec![],
     };
-    chat.talk(Lines::open())
+    chat.talk(Lines::open()?)
 }
 
 /// The specification of every turn, without its prompt.
 fn every_turn(args: &ChatArgs) -> Result<JobSpec> {
     let settings = Settings {
-        size: args.size.map(Size::sides),
-        steps: args.steps,
-        guidance: args.guidance,
-        seed: Some(args.seed.unwrap_or_else(random_seed)),
+        seed: Some(args.settings.seed.unwrap_or_else(random_seed)),
         conditioning: Some(Conditioning::Answer),
-        ..Settings::default()
+        ..spec::settings(&args.settings)
     };
     let spec = JobSpec {
         settings,
@@ -127,18 +124,20 @@ impl Chat {
         }
         let mut interrupted = false;
         loop {
-            let line = match lines.next()? {
+            let line = match self.interrupt.take() {
+                true => Line::Interrupted,
+                false => lines.next()?,
+            };
+            let line = match line {
                 Line::Typed(line) => line,
                 Line::Interrupted if !interrupted => {
-                    writeln!(std::io::stderr(), "\nCtrl-C again, or /quit, ends")?;
+                    writeln!(std::io::stderr(), "Ctrl-C again, or /quit, ends")?;
                     interrupted = true;
-                    self.interrupt.reset();
                     continue;
                 }
                 Line::Interrupted | Line::End => break,
             };
             interrupted = false;
-            self.interrupt.reset();
             match self.hear(&line) {
                 Ok(Next::Turn) => {}
                 Ok(Next::End) => break,
@@ -258,7 +257,10 @@ impl Chat {
         });
         let (job, (painted, seconds)) = match painted {
             Err(error) => match error.downcast_ref().map(Error::root) {
-                Some(Error::Cancelled) => bail!("stopped; this turn is discarded"),
+                Some(Error::Cancelled) => {
+                    self.interrupt.take();
+                    bail!("stopped; this turn is discarded")
+                }
                 Some(Error::Modality { .. }) => {
                     // The next turn would fail in the same way.
                     self.shown.clear();

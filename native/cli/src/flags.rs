@@ -10,6 +10,7 @@ mod gallery;
 mod generate;
 mod inspect;
 mod parts;
+mod settings;
 mod values;
 
 use clap::{Parser, Subcommand};
@@ -27,6 +28,7 @@ pub use gallery::{GalleryArgs, TaskChoice};
 pub use generate::GenerateArgs;
 pub use inspect::InspectArgs;
 pub use parts::{Given, PartArgs};
+pub use settings::SettingsArgs;
 pub use values::{ByteSize, MemoryChoice, Quantize, Size};
 
 /// Generate images from text, images, videos and audio.

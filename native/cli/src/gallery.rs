@@ -16,11 +16,14 @@ use x2i_engine::{JobSpec, Output, PartSpec, Settings};
 use self::page::{Card, Outcome};
 use self::samples::Samples;
 use self::tasks::Scene;
-use crate::flags::{GalleryArgs, Size};
+use crate::flags::GalleryArgs;
 use crate::jobs::spec;
 use crate::painter::{self, Painter};
 use crate::terminal::{Display, Interrupt};
 use crate::words::one_line;
+
+/// The seed of all tasks if none is given: the page is then the same every time.
+const SEED: u64 = 7;
 
 /// Runs `x2i gallery`.
 ///
@@ -66,10 +69,8 @@ pub fn run(args: &GalleryArgs) -> Result<()> {
 /// The specification of every task, without its prompt.
 fn every_task(args: &GalleryArgs) -> Result<JobSpec> {
     let settings = Settings {
-        size: args.size.map(Size::sides),
-        steps: args.steps,
-        seed: Some(args.seed),
-        ..Settings::default()
+        seed: Some(args.settings.seed.unwrap_or(SEED)),
+        ..spec::settings(&args.settings)
     };
     let spec = JobSpec {
         settings,

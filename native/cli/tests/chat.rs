@@ -219,18 +219,21 @@ mod terminal {
     fn control_c_twice_ends_and_once_does_not() {
         let program = Program::new();
         let mut session = open(&program, &[]);
-        sees(&mut session, "> ");
-        session.send(ControlCode::EndOfText).unwrap();
+        press_control_c(&mut session);
         sees(&mut session, "Ctrl-C again, or /quit, ends");
         session.send("/seed 3\r").unwrap();
-        sees(&mut session, "seed 3");
-        session.send(ControlCode::EndOfText).unwrap();
+        sees(&mut session, "\nseed 3");
+        press_control_c(&mut session);
         sees(&mut session, "Ctrl-C again, or /quit, ends");
-        sees(&mut session, "> ");
-        // The editor takes the keyboard just after its prompt; a person is not that fast.
-        std::thread::sleep(Duration::from_millis(300));
-        session.send(ControlCode::EndOfText).unwrap();
+        press_control_c(&mut session);
         sees_end(session);
+    }
+
+    /// Waits for the prompt, which the editor prints when it has the keyboard, and presses Ctrl-C.
+    #[track_caller]
+    fn press_control_c(session: &mut OsSession) {
+        sees(session, "> ");
+        session.send(ControlCode::EndOfText).unwrap();
     }
 
     #[track_caller]

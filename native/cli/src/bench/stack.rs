@@ -37,8 +37,11 @@ impl Side<'_> {
 
     fn command(&self, args: &BenchStackArgs) -> Result<Command> {
         let (mut command, variant) = match self {
-            Self::Ours(quantize) => return ours(args, *quantize, args.device),
-            Self::Theirs(peer) => (Command::new(peer.program(&args.peers, "")?), &peer.variant),
+            Self::Ours(quantize) => return ours(args, *quantize, args.sides.device),
+            Self::Theirs(peer) => (
+                Command::new(peer.program(&args.sides.peers, "")?),
+                &peer.variant,
+            ),
         };
         let threads = args
             .threads
@@ -61,7 +64,7 @@ fn ours(args: &BenchStackArgs, quantize: Quantize, device: DeviceChoice) -> Resu
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["bench", "stack-serve", "--variant", &value_name(quantize)]);
     command.args(["--device", &device.to_string()]);
-    if let Some(threads) = args.threads {
+    if let Some(threads) = args.sides.threads {
         command.env("RAYON_NUM_THREADS", threads.to_string());
     }
     Ok(with_files(command, args))
@@ -76,7 +79,9 @@ fn with_files(mut command: Command, args: &BenchStackArgs) -> Command {
 /// Writes all files that the sides read.
 fn prepare(args: &BenchStackArgs) -> Result<(StackFiles, Vec<Side<'_>>)> {
     let ours = args.quantize.iter().copied().map(Side::Ours);
-    let sides: Vec<_> = ours.chain(args.compare.iter().map(Side::Theirs)).collect();
+    let sides: Vec<_> = ours
+        .chain(args.sides.compare.iter().map(Side::Theirs))
+        .collect();
     let files = StackFiles::create(&args.weights, StackConfig::flux())?;
     files.need_inputs(args.size)?;
     for side in &sides {
@@ -98,7 +103,7 @@ pub(super) fn warm(args: &BenchStackArgs) -> Result<()> {
         Process::start("x2i bench stack-serve none", &mut command)
     })?;
     let starts = sides.iter().map(|side| side.start(args));
-    let rows = in_turn(starts, &exact, args.runs)?;
+    let rows = in_turn(starts, &exact, args.sides.runs)?;
     report(args, "one pass", files.config(), &rows)
 }
 
@@ -115,7 +120,7 @@ pub(super) fn cold(args: &BenchStackArgs) -> Result<()> {
         std::io::copy(&mut file, &mut std::io::sink())?;
     }
     let mut rows: Vec<Row> = Vec::new();
-    for run in 0..args.runs {
+    for run in 0..args.sides.runs {
         for (index, side) in sides.iter().enumerate() {
             let process = side.start(args)?;
             if run == 0 {
@@ -149,16 +154,16 @@ fn report(args: &BenchStackArgs, what: &str, config: &StackConfig, rows: &[Row])
         sizes.num_layers,
         sizes.num_single_layers,
         config.text_tokens,
-        args.runs,
+        args.sides.runs,
         pixels = args.size
     );
     let report = Report {
         what,
         headline,
         size: args.size.into(),
-        runs: args.runs,
-        threads: args.threads,
+        runs: args.sides.runs,
+        threads: args.sides.threads,
         gflop: config.gflop(args.size),
     };
-    report.print(rows, args.json)
+    report.print(rows, args.sides.json)
 }

@@ -29,34 +29,34 @@ pub(super) fn warm(args: &BenchVaeArgs) -> Result<()> {
     let files = VaeFiles::create(&args.weights, content, args.size)?;
     let name = format!("picture-{}.f32", args.size);
     let exact = exact_result(&files.path(&name), || ours(args, DeviceChoice::Cpu))?;
-    let peers = args.compare.iter().map(|peer| theirs(args, peer));
-    let starts = std::iter::once_with(|| ours(args, args.device)).chain(peers);
-    let rows = in_turn(starts, &exact, args.runs)?;
+    let peers = args.sides.compare.iter().map(|peer| theirs(args, peer));
+    let starts = std::iter::once_with(|| ours(args, args.sides.device)).chain(peers);
+    let rows = in_turn(starts, &exact, args.sides.runs)?;
     let report = Report {
         what: "one decode",
         headline: format!(
             "VAE decode, FLUX's shape, {} pixels, median of {}",
-            args.size, args.runs
+            args.size, args.sides.runs
         ),
         size: args.size.to_string().into(),
-        runs: args.runs,
-        threads: args.threads,
+        runs: args.sides.runs,
+        threads: args.sides.threads,
         gflop,
     };
-    report.print(&rows, args.json)
+    report.print(&rows, args.sides.json)
 }
 
 fn ours(args: &BenchVaeArgs, device: DeviceChoice) -> Result<Process> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["bench", "vae-serve", "--device", &device.to_string()]);
-    if let Some(threads) = args.threads {
+    if let Some(threads) = args.sides.threads {
         command.env("RAYON_NUM_THREADS", threads.to_string());
     }
     start("x2i bench vae-serve".into(), command, args)
 }
 
 fn theirs(args: &BenchVaeArgs, peer: &Peer) -> Result<Process> {
-    let mut command = Command::new(peer.program(&args.peers, "-vae")?);
+    let mut command = Command::new(peer.program(&args.sides.peers, "-vae")?);
     let threads = args
         .threads
         .map_or_else(host::threads, |threads| threads as usize);

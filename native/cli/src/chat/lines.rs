@@ -1,19 +1,22 @@
 //! Input lines: with editing and history on a terminal, plain from a pipe.
 
-use std::fmt;
 use std::io::{BufRead, ErrorKind, IsTerminal, StdinLock};
 
 use anyhow::Result;
-use dialoguer::theme::Theme;
-use dialoguer::{BasicHistory, Input};
+use rustyline::config::{Behavior, Config};
+use rustyline::error::ReadlineError;
+use rustyline::history::MemHistory;
 
 /// The source of lines.
 pub enum Lines {
     /// A terminal; the arrow keys recall earlier lines.
-    Terminal(BasicHistory),
+    Terminal(Box<Editor>),
     /// A pipe or a file.
     Pipe(StdinLock<'static>),
 }
+
+/// rustyline holds the terminal from its prompt to the end of a line, so no Ctrl-C is lost between two keys.
+type Editor = rustyline::Editor<(), MemHistory>;
 
 /// A line, or the reason why there is none.
 pub enum Line {
@@ -25,36 +28,23 @@ pub enum Line {
     End,
 }
 
-/// A prompt of `> `, also after the line is entered.
-struct Arrow;
-
-impl Theme for Arrow {
-    fn format_input_prompt(
-        &self,
-        f: &mut dyn fmt::Write,
-        _prompt: &str,
-        _default: Option<&str>,
-    ) -> fmt::Result {
-        f.write_str("> ")
-    }
-
-    fn format_input_prompt_selection(
-        &self,
-        f: &mut dyn fmt::Write,
-        _prompt: &str,
-        line: &str,
-    ) -> fmt::Result {
-        write!(f, "> {line}")
-    }
-}
-
 impl Lines {
     /// Standard input.
-    pub fn open() -> Self {
-        match std::io::stdin().is_terminal() {
-            true => Self::Terminal(BasicHistory::new().no_duplicates(true)),
-            false => Self::Pipe(std::io::stdin().lock()),
+    ///
+    /// # Errors
+    /// When the terminal can't be opened.
+    pub fn open() -> Result<Self> {
+        if !std::io::stdin().is_terminal() {
+            return Ok(Self::Pipe(std::io::stdin().lock()));
         }
+        let config = Config::builder()
+            .auto_add_history(true)
+            // Lines are edited even when standard output is a file.
+            .behavior(Behavior::PreferTerm)
+            .build();
+        let history = MemHistory::with_config(&config);
+        let editor = Editor::with_history(config, history)?;
+        Ok(Self::Terminal(Box::new(editor)))
     }
 
     /// True when lines come from a terminal.
@@ -68,18 +58,16 @@ impl Lines {
     /// When standard input can't be read or is not UTF-8.
     pub fn next(&mut self) -> Result<Line> {
         match self {
-            Self::Terminal(history) => {
-                let input = Input::<String>::with_theme(&Arrow).allow_empty(true);
-                match input.history_with(history).interact_text() {
-                    Ok(line) => Ok(Line::Typed(line)),
-                    Err(dialoguer::Error::IO(error)) => match error.kind() {
-                        ErrorKind::Interrupted => Ok(Line::Interrupted),
-                        // The terminal was closed.
-                        ErrorKind::NotConnected | ErrorKind::UnexpectedEof => Ok(Line::End),
-                        _ => Err(error.into()),
-                    },
+            Self::Terminal(editor) => match editor.readline("> ") {
+                Ok(line) => Ok(Line::Typed(line)),
+                Err(ReadlineError::Interrupted) => Ok(Line::Interrupted),
+                // Ctrl-D, or the terminal was closed.
+                Err(ReadlineError::Eof) => Ok(Line::End),
+                Err(ReadlineError::Io(error)) if error.kind() == ErrorKind::UnexpectedEof => {
+                    Ok(Line::End)
                 }
-            }
+                Err(error) => Err(error.into()),
+            },
             Self::Pipe(stdin) => {
                 let mut line = String::new();
                 match stdin.read_line(&mut line)? {

@@ -62,19 +62,13 @@ pub struct BenchPictureArgs {
     pub json: bool,
 }
 
-/// `x2i bench stack` and `x2i bench cold`.
+/// How our side and the other runtimes' run, equal in `bench stack`, `cold` and `vae`.
 #[derive(Debug, Args)]
-pub struct BenchStackArgs {
-    /// Types of our weights; several are measured in turn. `none` is bf16, computed in f32
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "none")]
-    pub quantize: Vec<Quantize>,
-    /// Other runtimes to measure in turn with ours: PROGRAM:VARIANT, such as torch:int8,sd-cpp:q8_0;
+pub struct SidesArgs {
+    /// Other runtimes to measure in turn with ours: PROGRAM:VARIANT, such as torch:f32;
     /// `scripts/bench-peers` makes the programs
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub compare: Vec<Peer>,
-    /// Width and height of the image in pixels, a multiple of 16
-    #[arg(long, default_value = "256", value_parser = pixels)]
-    pub size: usize,
     /// As in generate
     #[arg(long, default_value = "cpu")]
     pub device: DeviceChoice,
@@ -84,15 +78,29 @@ pub struct BenchStackArgs {
     /// CPU threads of each side (default: all)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
-    /// The folder for weights and inputs, which are written once: up to 5 GB
-    #[arg(long, value_name = "DIR", default_value = "target/bench/stack")]
-    pub weights: PathBuf,
     /// The folder of the other runtimes' programs
     #[arg(long, value_name = "DIR", default_value = "target/bench/peers")]
     pub peers: PathBuf,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `x2i bench stack` and `x2i bench cold`.
+#[derive(Debug, Args)]
+pub struct BenchStackArgs {
+    /// Types of our weights; several are measured in turn. `none` is bf16, computed in f32
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "none")]
+    pub quantize: Vec<Quantize>,
+    /// Width and height of the image in pixels, a multiple of 16
+    #[arg(long, default_value = "256", value_parser = pixels)]
+    pub size: usize,
+    /// The folder for weights and inputs, which are written once: up to 5 GB
+    #[arg(long, value_name = "DIR", default_value = "target/bench/stack")]
+    pub weights: PathBuf,
+    /// How both sides run.
+    #[command(flatten)]
+    pub sides: SidesArgs,
 }
 
 /// `x2i bench quality`.
@@ -129,31 +137,15 @@ pub struct BenchQualityArgs {
 /// `x2i bench vae`.
 #[derive(Debug, Args)]
 pub struct BenchVaeArgs {
-    /// Other runtimes to measure in turn with ours: PROGRAM:VARIANT, such as torch:f32;
-    /// `scripts/bench-peers` makes the programs
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    pub compare: Vec<Peer>,
     /// Width and height in pixels, multiples of 16
     #[arg(long, value_name = "WxH", default_value = "512x512", value_parser = picture)]
     pub size: Size,
-    /// As in generate
-    #[arg(long, default_value = "cpu")]
-    pub device: DeviceChoice,
-    /// Passes of each side; the median is printed
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub runs: u32,
-    /// CPU threads of each side (default: all)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub threads: Option<u32>,
     /// The folder for weights and inputs, which are written once: 100 MB
     #[arg(long, value_name = "DIR", default_value = "target/bench/vae")]
     pub weights: PathBuf,
-    /// The folder of the other runtimes' programs
-    #[arg(long, value_name = "DIR", default_value = "target/bench/peers")]
-    pub peers: PathBuf,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
+    /// How both sides run.
+    #[command(flatten)]
+    pub sides: SidesArgs,
 }
 
 /// `x2i bench vae-serve`.

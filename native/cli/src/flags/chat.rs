@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::adapters::AdapterArgs;
 use super::engine::EngineArgs;
-use super::values::Size;
+use super::settings::SettingsArgs;
 
 /// `x2i chat`.
 #[derive(Debug, Args)]
@@ -25,18 +25,9 @@ pub struct ChatArgs {
     /// The folder of the images (default: the session file's, else the current one)
     #[arg(short, long, value_name = "DIR")]
     pub output: Option<PathBuf>,
-    /// Width and height in pixels, multiples of 16 (default: the model's)
-    #[arg(long, value_name = "WxH", allow_hyphen_values = true)]
-    pub size: Option<Size>,
-    /// Number of steps (default: the model's)
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub steps: Option<usize>,
-    /// How closely a guidance-distilled transformer follows the prompt (default: the model's)
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    pub guidance: Option<f32>,
-    /// Seed of the noise, the same for all turns until /seed changes it (default: a random one)
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub seed: Option<u64>,
+    /// The size, the steps, the guidance and the seed of every turn; /seed changes the seed.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
     /// Adapters and images of every turn.
     #[command(flatten)]
     pub adapters: AdapterArgs,

@@ -6,12 +6,13 @@ use clap::{Args, ValueEnum};
 
 use super::adapters::AdapterArgs;
 use super::engine::EngineArgs;
-use super::values::Size;
+use super::settings::SettingsArgs;
 
 /// `x2i gallery`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Without files, the inputs are the model's first image, that image as a video, and a whistle.
+Without --seed, all tasks have seed 7.
 
 Example:
   x2i gallery --image cat.jpg --audio rain.mp3 --model DIR -o gallery.html
@@ -32,20 +33,9 @@ pub struct GalleryArgs {
     /// The page to write; an existing one is replaced
     #[arg(short, long, value_name = "FILE", default_value = "gallery.html")]
     pub output: PathBuf,
-    /// Width and height in pixels, multiples of 16 (default: the model's)
-    #[arg(long, value_name = "WxH", allow_hyphen_values = true)]
-    pub size: Option<Size>,
-    /// Number of steps (default: the model's)
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub steps: Option<usize>,
-    /// Seed of the noise of all images
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 7,
-        allow_negative_numbers = true
-    )]
-    pub seed: u64,
+    /// The size, the steps, the guidance and the seed of every task.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
     /// Adapters and images of every task.
     #[command(flatten)]
     pub adapters: AdapterArgs,

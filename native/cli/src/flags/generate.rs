@@ -8,7 +8,7 @@ use x2i_core::Conditioning;
 use super::adapters::AdapterArgs;
 use super::engine::EngineArgs;
 use super::parts::{self, PartArgs};
-use super::values::Size;
+use super::settings::SettingsArgs;
 
 /// `x2i generate`.
 #[derive(Debug, Args)]
@@ -33,18 +33,9 @@ pub struct GenerateArgs {
     /// Adapters, the initial image and the control image.
     #[command(flatten)]
     pub adapters: AdapterArgs,
-    /// Number of steps (default: the model's)
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub steps: Option<usize>,
-    /// How closely a guidance-distilled transformer follows the prompt (default: the model's)
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    pub guidance: Option<f32>,
-    /// Width and height in pixels, multiples of 16 (default: the model's)
-    #[arg(long, value_name = "WxH", allow_hyphen_values = true)]
-    pub size: Option<Size>,
-    /// Seed of the noise; the same seed gives the same image (default: a random one, printed)
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub seed: Option<u64>,
+    /// The size, the steps, the guidance and the seed.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
     /// Generate this many images with seeds N, N+1, ...
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub num_images: Option<u32>,

@@ -6,7 +6,7 @@ use x2i_engine::{
 };
 
 use super::prompt::{prompt_text, read_prompt_file};
-use crate::flags::{AdapterArgs, GenerateArgs, Given, Scaled, Size};
+use crate::flags::{AdapterArgs, GenerateArgs, Given, Scaled, SettingsArgs, Size};
 
 /// The specification from the flags of `x2i generate`; the recorded one has the other values.
 ///
@@ -15,7 +15,7 @@ use crate::flags::{AdapterArgs, GenerateArgs, Given, Scaled, Size};
 pub fn of_flags(args: &GenerateArgs, recorded: JobSpec) -> Result<JobSpec> {
     let spec = JobSpec {
         parts: parts(&args.parts.given, &recorded.parts)?,
-        settings: settings(args).or(recorded.settings.clone()),
+        settings: of_generate(args).or(recorded.settings.clone()),
         ..recorded
     };
     with_images(&args.adapters, spec)
@@ -27,20 +27,27 @@ pub fn of_flags(args: &GenerateArgs, recorded: JobSpec) -> Result<JobSpec> {
 /// For flags that need another flag.
 pub fn of_batch(args: &GenerateArgs) -> Result<JobSpec> {
     let spec = JobSpec {
-        settings: settings(args),
+        settings: of_generate(args),
         ..JobSpec::default()
     };
     with_images(&args.adapters, spec)
 }
 
-fn settings(args: &GenerateArgs) -> Settings {
+fn of_generate(args: &GenerateArgs) -> Settings {
+    Settings {
+        conditioning: args.conditioning(),
+        video_fps: args.video_fps,
+        ..settings(&args.settings)
+    }
+}
+
+/// The settings from the flags that `generate`, `chat` and `gallery` share.
+pub fn settings(args: &SettingsArgs) -> Settings {
     Settings {
         size: args.size.map(Size::sides),
         steps: args.steps,
         guidance: args.guidance,
         seed: args.seed,
-        conditioning: args.conditioning(),
-        video_fps: args.video_fps,
         ..Settings::default()
     }
 }

@@ -26,9 +26,9 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// Clears the flag, so that the next work can begin.
-    pub fn reset(&self) {
-        self.0.store(false, Ordering::Relaxed);
+    /// True after Ctrl-C; clears the flag, so that the next work can begin.
+    pub fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
     }
 
     /// Sets the flag, as Ctrl-C does.

@@ -18,23 +18,16 @@ pub fn tell(
     metadata: &Metadata,
     seconds: Seconds,
 ) -> Result<()> {
-    let Metadata {
-        width,
-        height,
-        steps,
-        seed,
-        ..
-    } = metadata;
     let line = match display {
         Display::Quiet => return Ok(()),
         Display::Json => {
             let mut event = json!({
                 "type": "image",
                 "path": output.shown(),
-                "seed": seed,
-                "width": width,
-                "height": height,
-                "steps": steps,
+                "seed": metadata.seed,
+                "width": metadata.width,
+                "height": metadata.height,
+                "steps": metadata.steps,
                 "device": metadata.device.id,
                 "seconds": seconds.total(),
                 "phases": seconds,

@@ -1,0 +1,22 @@
+//! The flags for an image's settings, equal in `generate`, `chat` and `gallery`.
+
+use clap::Args;
+
+use super::values::Size;
+
+/// The size, the steps, the guidance and the seed.
+#[derive(Debug, Default, Args)]
+pub struct SettingsArgs {
+    /// Width and height in pixels, multiples of 16 (default: the model's)
+    #[arg(long, value_name = "WxH", allow_hyphen_values = true)]
+    pub size: Option<Size>,
+    /// Number of steps (default: the model's)
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub steps: Option<usize>,
+    /// How closely a guidance-distilled transformer follows the prompt (default: the model's)
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub guidance: Option<f32>,
+    /// Seed of the noise; the same seed gives the same image (default: a random one, printed)
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub seed: Option<u64>,
+}
