@@ -44,6 +44,7 @@ impl Side<'_> {
             ),
         };
         let threads = args
+            .sides
             .threads
             .map_or_else(host::threads, |threads| threads as usize);
         command.args(["--variant", variant]);

@@ -58,6 +58,7 @@ fn ours(args: &BenchVaeArgs, device: DeviceChoice) -> Result<Process> {
 fn theirs(args: &BenchVaeArgs, peer: &Peer) -> Result<Process> {
     let mut command = Command::new(peer.program(&args.sides.peers, "-vae")?);
     let threads = args
+        .sides
         .threads
         .map_or_else(host::threads, |threads| threads as usize);
     command.args(["--variant", &peer.variant]);
