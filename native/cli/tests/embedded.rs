@@ -55,6 +55,33 @@ fn what_was_painted_is_seen_and_changed_in_words() {
     assert!(green > red && green > blue, "{:?}", [red, green, blue]);
 }
 
+/// A metadata record promises its image on any machine with this device. At 512x512 the VAE's moments are sums of many
+/// parts.
+#[test]
+fn the_number_of_threads_does_not_change_the_image() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let painted = ["1", "2", "3"].map(|threads| {
+        let output = folder.path().join(format!("{threads}.png"));
+        let run = Command::new(env!("CARGO_BIN_EXE_x2i"))
+            .env("RAYON_NUM_THREADS", threads)
+            .args([
+                "generate",
+                "a red apple",
+                "--size",
+                "512x512",
+                "--seed",
+                "5",
+            ])
+            .args(["--device", "cpu", "-q", "-o"])
+            .arg(&output)
+            .status();
+        assert!(run.expect("the program starts").success());
+        image::open(&output).expect("a PNG").to_rgb8().into_raw()
+    });
+    assert!(painted[0] == painted[1], "2 threads paint another image");
+    assert!(painted[0] == painted[2], "3 threads paint another image");
+}
+
 /// espeak-ng's American voice says: a turtle on a yellow background, twemoji style.
 #[test]
 fn a_spoken_caption_is_heard() {

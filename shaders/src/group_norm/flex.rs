@@ -22,8 +22,10 @@ impl GroupNormOps for Flex {
             .par_chunks_exact(len / (batch * groups))
             .flat_map_iter(|group| {
                 let tasks = group.par_chunks(TASK);
-                let all = tasks.map(|values| vectorize(Moments { values }));
-                let all = all.reduce(Partial::default, Partial::join);
+                let parts = tasks.map(|values| vectorize(Moments { values }));
+                // Joined in order: a parallel reduction would round by the number of threads.
+                let parts: Vec<Partial> = parts.collect();
+                let all = parts.into_iter().fold(Partial::default(), Partial::join);
                 [all.mean as f32, (all.squares / all.count) as f32]
             })
             .collect();
