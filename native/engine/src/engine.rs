@@ -8,7 +8,7 @@ use x2i_core::{Error, Image, ModelConfig, Painting, Pipeline, Progress, Result};
 
 use crate::device::OpenDevice;
 use crate::job::{Job, check_memory};
-use crate::models::{Hashes, Model, ModelHashes};
+use crate::models::{Hashes, Model, ModelHashes, check_uncut};
 use crate::options::EngineOptions;
 
 /// A callback for progress. `Break` cancels within one block of the model.
@@ -100,7 +100,9 @@ impl Engine {
             let mut hear = hear(&device, on_progress);
             let (files, device) = (model.files(), &device.device);
             pollster::block_on(Pipeline::load_with(&load, files, device, &mut hear))
-        })?;
+        });
+        check_uncut()?; // first: zeros in place of weights may be another error's cause
+        let pipeline = pipeline?;
         Ok(Self {
             model,
             device,
@@ -135,7 +137,9 @@ impl Engine {
         let painting = self.device.guard(|| {
             let mut hear = hear(&self.device, on_progress);
             pollster::block_on(self.pipeline.generate(job.request(), &mut hear))
-        })?;
+        });
+        check_uncut()?;
+        let painting = painting?;
         Ok(Painted {
             metadata: self.metadata(job, &painting)?,
             image: painting.image,
@@ -147,7 +151,7 @@ impl Engine {
     /// # Errors
     /// As [`paint`](Self::paint).
     pub fn encode(&self, job: &Job, on_progress: &mut impl OnProgress) -> Result<Conditioned> {
-        self.device.guard(|| {
+        let conditioned = self.device.guard(|| {
             let mut hear = hear(&self.device, on_progress);
             pollster::block_on(async {
                 let encoded = self.pipeline.encode(job.request(), &mut hear).await?;
@@ -157,7 +161,9 @@ impl Engine {
                     answer: encoded.answer,
                 })
             })
-        })
+        });
+        check_uncut()?;
+        conditioned
     }
 
     /// The SHA-256 of the model's files. Waits if they are still being computed.

@@ -4,6 +4,7 @@
 //! embedded model from the executable. Only `convert` and hashing read a folder
 //! [unmapped](Access::Read), since mapped pages count as the process's memory. Not here: downloads.
 
+mod cut;
 mod embedded;
 mod files;
 mod folder;
@@ -12,6 +13,7 @@ mod mapped;
 mod model;
 mod unmapped;
 
+pub(crate) use cut::check_uncut;
 pub use embedded::{EMBEDDED_NAME, EmbeddedSource};
 pub use files::ModelFiles;
 pub use folder::{Access, FolderSource};

@@ -12,6 +12,7 @@ use memmap2::UncheckedAdvice;
 use x2i_core::weights::{LocalBoxFuture, WeightSource};
 use x2i_core::{Error, Result};
 
+use super::cut::{Watch, cut_error};
 use crate::files::{io_error, open_regular};
 
 /// A memory-mapped file, read-only.
@@ -19,7 +20,13 @@ pub struct MappedFile {
     name: String,
     /// Shared with the weights that are read in place; `None` for an empty file, which some systems
     /// can't map.
-    map: Option<Arc<Mmap>>,
+    map: Option<Arc<Watched>>,
+}
+
+/// A map, and the watch over it.
+struct Watched {
+    map: Mmap,
+    watch: Option<Watch>,
 }
 
 impl MappedFile {
@@ -32,17 +39,24 @@ impl MappedFile {
         let map = if len == 0 {
             None
         } else {
-            // SAFETY: the map is read-only. If another program truncates the file meanwhile, this
-            // process ends with SIGBUS, like any program that maps its weights.
+            // SAFETY: the map is read-only. If another program cuts the file meanwhile, the watch puts
+            // zeros in place of the lost pages, and the engine reports it.
             let map = unsafe { Mmap::map(&file) }.map_err(|error| io_error(&name, error))?;
-            Some(Arc::new(map))
+            let watch = Watch::over(&name, &map);
+            Some(Arc::new(Watched { map, watch }))
         };
         Ok(Self { name, map })
     }
 
     /// All bytes.
     pub fn bytes(&self) -> &[u8] {
-        self.map.as_deref().map_or(&[], |map| map)
+        self.map.as_deref().map_or(&[], |watched| &watched.map)
+    }
+
+    /// True when another program cut the file, and its lost pages were read.
+    fn is_cut(&self) -> bool {
+        let watch = self.map.as_ref().and_then(|watched| watched.watch.as_ref());
+        watch.is_some_and(Watch::is_cut)
     }
 }
 
@@ -56,6 +70,9 @@ impl WeightSource for MappedFile {
     }
 
     fn read(&self, range: Range<u64>) -> LocalBoxFuture<'_, Result<Cow<'_, [u8]>>> {
+        if self.is_cut() {
+            return Box::pin(std::future::ready(Err(cut_error(&self.name))));
+        }
         let bounds = usize::try_from(range.start)
             .ok()
             .zip(usize::try_from(range.end).ok());
@@ -75,38 +92,38 @@ impl WeightSource for MappedFile {
     }
 
     fn share(&self, range: Range<u64>) -> Option<Bytes> {
-        let map = self.map.clone()?;
+        let watched = self.map.clone()?;
         let (start, end) = (usize::try_from(range.start), usize::try_from(range.end));
         let range = start.ok()?..end.ok()?;
-        map.get(range.clone())?;
-        Some(Bytes::from_owner(MappedRange { map, range }))
+        watched.map.get(range.clone())?;
+        Some(Bytes::from_owner(MappedRange { watched, range }))
     }
 
     fn release(&self, range: Range<u64>) {
-        if let (Some(map), Ok(start), Ok(end)) =
+        if let (Some(watched), Ok(start), Ok(end)) =
             (&self.map, range.start.try_into(), range.end.try_into())
         {
-            give_back(map, start..end);
+            give_back(&watched.map, start..end);
         }
     }
 }
 
 /// A range of the map in use. When its last user drops it, the system gets the pages back.
 struct MappedRange {
-    map: Arc<Mmap>,
+    watched: Arc<Watched>,
     /// The bytes of the map.
     range: Range<usize>,
 }
 
 impl AsRef<[u8]> for MappedRange {
     fn as_ref(&self) -> &[u8] {
-        &self.map[self.range.clone()]
+        &self.watched.map[self.range.clone()]
     }
 }
 
 impl Drop for MappedRange {
     fn drop(&mut self) {
-        give_back(&self.map, self.range.clone());
+        give_back(&self.watched.map, self.range.clone());
     }
 }
 
@@ -121,4 +138,35 @@ fn give_back(map: &Mmap, range: Range<usize>) {
     }
     #[cfg(not(unix))]
     let _ = (map, range);
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::super::cut::check_uncut;
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_cut_while_it_is_mapped_is_an_error() -> Result<(), Box<dyn std::error::Error>>
+    {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("weights.gguf");
+        std::fs::write(&path, vec![7; 1 << 20])?;
+        let mapped = MappedFile::open(&path)?;
+        let shared = mapped.share(0..1 << 20).expect("a map shares its bytes");
+        assert!(check_uncut().is_ok());
+        std::fs::OpenOptions::new()
+            .write(true)
+            .open(&path)?
+            .set_len(100)?;
+        assert_eq!((shared[0], shared[99]), (7, 7));
+        assert_eq!(shared[(1 << 20) - 1], 0, "no SIGBUS, but zeros");
+        let read = pollster::block_on(mapped.read(0..1)).map(Cow::into_owned);
+        for error in [read.unwrap_err(), check_uncut().unwrap_err()] {
+            let message = error.to_string();
+            assert!(message.contains("weights.gguf: was cut while"), "{message}");
+        }
+        drop((mapped, shared));
+        assert!(check_uncut().is_ok(), "a map that is gone is forgotten");
+        Ok(())
+    }
 }
