@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use super::gguf::MetaValue;
 use super::header::Header;
 use super::stored::{StoredType, TensorInfo};
-use super::{WeightSource, gguf, memory_len, pickle, quant, read_range, safetensors};
+use super::{WeightSource, gguf, memory_len, notes, pickle, quant, read_range, safetensors};
 
 /// The format of a weight file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,12 +67,13 @@ impl WeightFile {
         let start = read_range(&*source, 0..source.len().min(16)).await?;
         let format = detect(source.name(), &start, source.len())?;
         drop(start);
-        let header = match format {
+        let mut header = match format {
             FileFormat::Gguf => gguf::read_header(&*source).await?,
             FileFormat::Safetensors => safetensors::read_header(&*source).await?,
             FileFormat::PickleZip => pickle::read_zip_header(&*source).await?,
             FileFormat::PickleLegacy => pickle::read_legacy_header(&*source).await?,
         };
+        header.notes = notes::read(&*source, &header.tensors).await?;
         Ok(Self {
             source,
             format,
@@ -110,6 +111,11 @@ impl WeightFile {
     /// The config that a pickle carries beside its tensors, as ComfyUI's `{config, state_dict}`.
     pub fn config(&self) -> Option<&serde_json::Value> {
         self.header.config.as_ref()
+    }
+
+    /// What a tensor says that is a small text.
+    pub(super) fn note(&self, name: &str) -> Option<&[u8]> {
+        self.header.notes.get(name).map(Vec::as_slice)
     }
 
     /// Reads one tensor by the name that it has in the file.

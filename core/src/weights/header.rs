@@ -11,4 +11,6 @@ pub(super) struct Header {
     pub(super) tensors: BTreeMap<String, TensorInfo>,
     pub(super) metadata: Vec<(String, MetaValue)>,
     pub(super) config: Option<serde_json::Value>,
+    /// Tensors that are small texts (`notes`).
+    pub(super) notes: BTreeMap<String, Vec<u8>>,
 }

@@ -11,13 +11,17 @@
 //!
 //! Left out: downloading and mapping (`native`, `web`), and writing anything but GGUF.
 
+mod coded;
+mod companions;
 mod cursor;
 mod file;
 mod footprint;
 pub mod gguf;
 mod header;
 pub(crate) mod names;
+mod notes;
 mod pickle;
+mod place;
 pub mod quant;
 pub mod safetensors;
 mod scope;

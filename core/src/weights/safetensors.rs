@@ -94,6 +94,7 @@ pub(super) async fn read_header(source: &dyn WeightSource) -> Result<Header> {
             .map(|(key, value)| (key, MetaValue::String(value)))
             .collect(),
         config: None,
+        notes: BTreeMap::new(),
     })
 }
 

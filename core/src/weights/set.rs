@@ -15,9 +15,12 @@ use bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, Lora, LowRank};
 
+use super::coded::Coded;
+use super::companions::{self, Logical};
 use super::file::{HostTensor, WeightFile};
 use super::footprint::Target;
 use super::names::{Component, Layout, Translator};
+use super::place::Place;
 use super::stored::{StoredType, element_count};
 use super::{WeightSource, memory_len, quant};
 
@@ -55,7 +58,7 @@ impl Tensor {
         let mut add = |elements: Range<u64>| {
             let mut start = 0;
             for piece in &self.pieces {
-                let end = start + piece.elements;
+                let end = start + piece.elements();
                 let run = elements.start.max(start)..elements.end.min(end);
                 if run.start < run.end {
                     runs.push((piece, run.start - start..run.end - start));
@@ -75,13 +78,37 @@ impl Tensor {
     }
 }
 
-/// A tensor as a file has it.
+/// A tensor as a file has it, or as it is made of what a file has.
 #[derive(Debug)]
 struct Piece {
-    file: usize,
-    name: String,
+    place: Place,
     stored: StoredType,
-    elements: u64,
+    shape: Vec<usize>,
+    coded: Option<Coded>,
+}
+
+impl Piece {
+    fn elements(&self) -> u64 {
+        element_count(&self.shape).unwrap_or(u64::MAX)
+    }
+
+    /// A run of its numbers, as [`stored`](Self::stored).
+    async fn read<'f>(
+        &self,
+        files: &'f [WeightFile],
+        elements: Range<u64>,
+    ) -> Result<Cow<'f, [u8]>> {
+        match &self.coded {
+            Some(coded) => coded.read(files, elements).await.map(Cow::Owned),
+            None => self.place.bytes(files, elements).await,
+        }
+    }
+
+    /// Every tensor that it is made of.
+    fn places(&self) -> Vec<&Place> {
+        let coded = self.coded.as_ref();
+        coded.map_or_else(|| vec![&self.place], Coded::places)
+    }
 }
 
 /// How the numbers of the pieces follow each other.
@@ -229,13 +256,10 @@ impl Weights {
 
     /// Tells the sources that a tensor's bytes were copied ([`WeightSource::release`]).
     pub(super) fn release(&self, name: &str) {
-        for piece in self
-            .tensors
-            .get(name)
-            .iter()
-            .flat_map(|tensor| &tensor.pieces)
-        {
-            self.files[piece.file].release(&piece.name);
+        let pieces = self.tensors.get(name).into_iter();
+        let pieces = pieces.flat_map(|tensor| &tensor.pieces);
+        for place in pieces.flat_map(Piece::places) {
+            self.files[place.file].release(&place.name);
         }
     }
 
@@ -245,7 +269,7 @@ impl Weights {
             .tensors
             .get(name)
             .and_then(|tensor| tensor.pieces.first());
-        piece.map_or(&self.label, |piece| self.files[piece.file].name())
+        piece.map_or(&self.label, |piece| self.files[piece.place.file].name())
     }
 
     /// Reads a tensor: contiguous, as stored (blocks stay blocks), in our layout. Borrowed when
@@ -288,10 +312,10 @@ impl Weights {
         let [piece] = tensor.pieces.as_slice() else {
             return None;
         };
-        let as_stored = tensor.order == Order::Joined && piece.stored == tensor.stored;
-        self.files[piece.file]
-            .share(&piece.name)
-            .filter(|_| as_stored)
+        let plain = piece.coded.is_none() && piece.stored == tensor.stored;
+        self.files[piece.place.file]
+            .share(&piece.place.name)
+            .filter(|_| plain && tensor.order == Order::Joined)
     }
 
     /// Reads a run of a tensor's numbers, counted in the order of its rows: the bytes that
@@ -312,22 +336,21 @@ impl Weights {
             && piece.stored == tensor.stored
         {
             let run = std::mem::replace(run, 0..0);
-            return self.files[piece.file].read_part(&piece.name, run).await;
+            return piece.read(&self.files, run).await;
         }
         let block = tensor.stored.block_len() as u64;
         let bytes = (elements.end - elements.start) / block * tensor.stored.block_bytes() as u64;
         let what = format_args!("tensor `{name}`");
         let mut joined = Vec::with_capacity(memory_len(&self.label, what, bytes)?);
         for (piece, run) in runs {
-            let file = &self.files[piece.file];
             if piece.stored == tensor.stored {
-                joined.extend_from_slice(&file.read_part(&piece.name, run).await?);
+                joined.extend_from_slice(&piece.read(&self.files, run).await?);
             } else {
                 // Widened to f32; the run may begin and end inside a block of the piece's type.
                 let block = piece.stored.block_len() as u64;
                 let outer = run.start / block * block..run.end.next_multiple_of(block);
                 let skip = (run.start - outer.start) as usize;
-                let bytes = file.read_part(&piece.name, outer).await?;
+                let bytes = piece.read(&self.files, outer).await?;
                 let values = quant::dequantize(&bytes, piece.stored);
                 let values = &values[skip..skip + (run.end - run.start) as usize];
                 joined.extend(f32_bytes(values));
@@ -347,11 +370,12 @@ impl Weights {
         let size = tensor.stored.block_bytes();
         let mut whole = Vec::with_capacity(tensor.pieces.len());
         for piece in &tensor.pieces {
-            let part = self.files[piece.file].read(&piece.name).await?;
+            let part = piece.read(&self.files, 0..piece.elements()).await?;
             whole.push(if piece.stored == tensor.stored {
-                part.bytes
+                part
             } else {
-                Cow::Owned(f32_bytes(&part.to_f32()).collect())
+                let values = quant::dequantize(&part, piece.stored);
+                Cow::Owned(f32_bytes(&values).collect())
             });
         }
         let what = format_args!("tensor `{name}`");
@@ -382,42 +406,71 @@ impl Weights {
             tensors.map(String::as_str)
         };
         let translator = Translator::new(component, names());
+        let others = names().filter(|name| !translator.may_own(name));
+        let ignored = others.map(str::to_owned).collect();
         let mut found = BTreeMap::new();
-        let mut ignored = Vec::new();
-        for (index, file) in self.files.iter().enumerate() {
-            for name in file.tensors().keys() {
-                let Some(target) = translator.translate(name) else {
-                    ignored.push(name.clone());
-                    continue;
-                };
-                let slot = match found.entry(target.name) {
-                    btree_map::Entry::Vacant(entry) => {
-                        let pieces = target.pieces.iter().map(|_| None).collect();
-                        entry.insert(Found {
-                            wanted: target.pieces,
-                            pieces,
-                            layout: target.layout,
-                        })
-                    }
-                    btree_map::Entry::Occupied(entry) => entry.into_mut(),
-                };
-                let info = &file.tensors()[name];
-                let piece = Piece {
-                    file: index,
-                    name: name.clone(),
-                    stored: info.stored,
-                    elements: info.elements(),
-                };
-                // A whole tensor beside pieces of the same one has another number of pieces.
-                let place = slot.pieces.get_mut(target.index);
-                if place.is_none_or(|place| place.replace(piece).is_some()) {
-                    let reason = format!("tensor `{name}` is there twice");
-                    return Err(Error::format(file.name(), reason));
+        let mut unknown = Vec::new();
+        for logical in companions::resolve(&self.files, |name| translator.may_own(name))? {
+            let Some(target) = translator.translate(&logical.name) else {
+                unknown.push(logical);
+                continue;
+            };
+            companions::check_plain(&self.files, &logical)?;
+            let slot = match found.entry(target.name) {
+                btree_map::Entry::Vacant(entry) => {
+                    let pieces = target.pieces.iter().map(|_| None).collect();
+                    entry.insert(Found {
+                        wanted: target.pieces,
+                        pieces,
+                        layout: target.layout,
+                    })
                 }
+                btree_map::Entry::Occupied(entry) => entry.into_mut(),
+            };
+            let place = logical.place.clone();
+            let piece = Piece {
+                place: logical.place,
+                stored: logical.stored,
+                shape: logical.shape,
+                coded: logical.coded,
+            };
+            // A whole tensor beside pieces of the same one has another number of pieces.
+            let free = slot.pieces.get_mut(target.index);
+            if free.is_none_or(|free| free.replace(piece).is_some()) {
+                return Err(place.refuse(&self.files, "is there twice"));
             }
         }
+        self.refuse_unknown(component, &translator, &unknown)?;
         self.ignored = ignored;
         Ok(found)
+    }
+
+    /// Tensors that may be this part's and that nothing here reads: another model's, or of a format
+    /// that would change what the others mean.
+    fn refuse_unknown(
+        &self,
+        component: Component,
+        translator: &Translator,
+        unknown: &[Logical],
+    ) -> Result<()> {
+        let Some(first) = unknown.first() else {
+            return Ok(());
+        };
+        for logical in unknown {
+            if let Some(model) = translator.other_model(&logical.name) {
+                let reason = format!("is one of {model}; take FLUX.1-dev or FLUX.1-schnell");
+                return Err(logical.place.refuse(&self.files, reason));
+            }
+        }
+        let more = match unknown.len() - 1 {
+            0 => String::new(),
+            more => format!(" (nor are {more} more)"),
+        };
+        let reason = format!(
+            "is none of a {component}'s{more}: the weights may be another model's, or mean \
+             something else with it"
+        );
+        Err(first.place.refuse(&self.files, reason))
     }
 
     /// Checks that the pieces of a tensor are all there and fit together.
@@ -429,17 +482,15 @@ impl Weights {
                 name: wanted,
             })?);
         }
-        let info = |piece: &Piece| &self.files[piece.file].tensors()[&piece.name];
-        let first = info(&pieces[0]);
+        let first = &pieces[0];
         let (mut stored, mut shape) = (first.stored, first.shape.clone());
-        for piece in &pieces[1..] {
-            let next = info(piece);
+        for next in &pieces[1..] {
             let misfit = || {
                 let reason = format!(
-                    "tensor `{}` of shape {:?} can't be joined to {shape:?} as a part of `{name}`",
-                    piece.name, next.shape
+                    "of shape {:?} can't be joined to {shape:?} as a part of `{name}`",
+                    next.shape
                 );
-                Error::format(self.files[piece.file].name(), reason)
+                next.place.refuse(&self.files, reason)
             };
             if found.layout == Layout::Interleaved {
                 if next.shape != first.shape || stored.is_block() || next.stored.is_block() {
@@ -455,11 +506,8 @@ impl Weights {
                 stored = StoredType::F32;
             }
         }
-        let (order, shape) =
-            arrange(found.layout, pieces.len(), stored, shape).map_err(|reason| {
-                let reason = format!("tensor `{}` {reason}", pieces[0].name);
-                Error::format(self.files[pieces[0].file].name(), reason)
-            })?;
+        let (order, shape) = arrange(found.layout, pieces.len(), stored, shape)
+            .map_err(|reason| pieces[0].place.refuse(&self.files, reason))?;
         Ok(Tensor {
             pieces,
             order,

@@ -49,6 +49,7 @@ pub(in crate::weights) async fn read_header(source: &dyn WeightSource) -> Result
         tensors,
         metadata: parsed.metadata,
         config: None,
+        notes: BTreeMap::new(),
     })
 }
 

@@ -39,6 +39,7 @@ impl Flat {
             tensors: tensors.collect(),
             metadata: Vec::new(),
             config: self.config,
+            notes: BTreeMap::new(),
         }
     }
 }
