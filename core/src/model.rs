@@ -11,6 +11,7 @@ mod files;
 mod hints;
 mod llm;
 mod painting;
+mod quantization;
 mod source;
 mod survey;
 mod tokenizer;

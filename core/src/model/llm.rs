@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::files::{gguf_files, weight_files};
+use super::quantization;
 use super::source::{ModelSource, exists, join, parent, read, read_json_or_default, read_optional};
 use crate::config::{EncoderConfig, EncoderPart, Qwen2_5VlGguf, parse};
 use crate::error::{Error, Result};
@@ -44,6 +45,7 @@ pub async fn read_encoder(source: &dyn ModelSource, folder: &str) -> Result<Enco
         return read_gguf(source, folder, ggufs).await;
     }
     let json = read(source, &config).await?;
+    quantization::check(&config, &json)?;
     let weights = match weight_files(source, folder, &["model"]).await {
         Err(Error::MissingFile { .. }) if !ggufs.is_empty() => ggufs,
         found => found?,

@@ -8,6 +8,7 @@
 use serde::Deserialize;
 
 use super::files::{one_gguf, open_weights, weight_files};
+use super::quantization;
 use super::source::{ModelSource, exists, join, parent, read_json};
 use crate::config::{FluxConfig, GraphPart, SchedulerConfig, VaeConfig, parse};
 use crate::error::{Error, Result};
@@ -55,7 +56,9 @@ pub(super) async fn read(
     if is_weight_file(flux) {
         return read_single(source, flux, vae.unwrap_or(parent(flux))).await;
     }
-    if exists(source, &join(flux, "transformer/config.json")).await? {
+    let config = join(flux, "transformer/config.json");
+    if exists(source, &config).await? {
+        quantization::check(&config, &super::source::read(source, &config).await?)?;
         return read_diffusers(source, flux, vae).await;
     }
     for published in PUBLISHED {
@@ -78,9 +81,7 @@ pub(super) async fn read(
     }
     match one_gguf(source, flux).await? {
         Some(file) => read_single(source, &file, vae.unwrap_or(flux)).await,
-        None => Err(Error::MissingFile {
-            file: join(flux, "transformer/config.json"),
-        }),
+        None => Err(Error::MissingFile { file: config }),
     }
 }
 

@@ -22,7 +22,7 @@ use super::footprint::Target;
 use super::names::{Component, Layout, Translator};
 use super::place::Place;
 use super::stored::{StoredType, element_count};
-use super::{WeightSource, memory_len, quant};
+use super::{WeightSource, memory_len, quant, variants};
 
 /// The tensors of one model part, by our names.
 #[derive(Debug)]
@@ -158,8 +158,8 @@ impl Weights {
     ///
     /// # Errors
     /// [`Error::Format`] when a tensor is there twice, when pieces of a fused tensor do not fit
-    /// together, or when no tensor belongs to `component`; [`Error::MissingTensor`] when a piece
-    /// is missing.
+    /// together, when no tensor belongs to `component`, or when one may that nothing reads;
+    /// [`Error::MissingTensor`] when a piece is missing.
     pub fn new(
         label: impl Into<String>,
         component: Component,
@@ -183,6 +183,9 @@ impl Weights {
             });
             let reason = format!("no tensor of a {component} is in it ({first})");
             return Err(Error::format(weights.label, reason));
+        }
+        if component == Component::Flux {
+            weights.refuse_variants()?;
         }
         Ok(weights)
     }
@@ -471,6 +474,20 @@ impl Weights {
              something else with it"
         );
         Err(first.place.refuse(&self.files, reason))
+    }
+
+    /// Refuses a transformer that takes more than latents.
+    fn refuse_variants(&self) -> Result<()> {
+        let first = "img_in.weight";
+        let last = self.shape("final_layer.linear.weight");
+        let shapes = self.shape(first).zip(last);
+        match shapes.and_then(|(first, last)| variants::refusal(&first, &last)) {
+            Some(reason) => Err(Error::format(
+                self.file_of(first),
+                format!("tensor `{first}` {reason}"),
+            )),
+            None => Ok(()),
+        }
     }
 
     /// Checks that the pieces of a tensor are all there and fit together.

@@ -11,5 +11,7 @@ mod pairs;
 mod parts;
 mod pickle;
 mod quant;
+mod quantized;
 mod refused_pickles;
 mod safetensors;
+mod strangers;
