@@ -15,6 +15,7 @@
 //! Left out: downloading and mapping (`native`, `web`), and writing anything but GGUF.
 
 mod coded;
+mod collect;
 mod companions;
 mod cursor;
 mod file;
@@ -30,6 +31,7 @@ pub mod safetensors;
 mod scope;
 mod set;
 mod stored;
+mod tensor;
 mod variants;
 
 pub use file::{FileFormat, HostTensor, WeightFile};

@@ -1,11 +1,11 @@
 //! All files of one model part under one naming, ours.
 //!
 //! Fused tensors (diffusers keeps q, k and v apart, BFL and we do not) are put together here, on
-//! reading. Left out: which names mean what ([`super::names`]).
+//! reading. Left out: which names mean what (`names`), which tensors a part is made of (`collect`), and
+//! how quantized weights are computed (`coded`).
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::collections::btree_map;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -15,13 +15,12 @@ use bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, Lora, LowRank};
 
-use super::coded::Coded;
-use super::companions::{self, Logical};
+use super::collect::collect;
 use super::file::{HostTensor, WeightFile};
 use super::footprint::Target;
-use super::names::{Component, Layout, Translator};
-use super::place::Place;
-use super::stored::{StoredType, element_count};
+use super::names::Component;
+use super::stored::StoredType;
+use super::tensor::{Order, Piece, Tensor};
 use super::{WeightSource, memory_len, quant, variants};
 
 /// The tensors of one model part, by our names.
@@ -34,106 +33,10 @@ pub struct Weights {
     adapters: Adapters,
 }
 
-/// One tensor in our naming.
-#[derive(Debug)]
-struct Tensor {
-    pieces: Vec<Piece>,
-    order: Order,
-    stored: StoredType,
-    shape: Vec<usize>,
-}
-
-impl Tensor {
-    fn byte_len(&self) -> u64 {
-        self.stored.byte_len(&self.shape).unwrap_or(u64::MAX)
-    }
-
-    fn elements(&self) -> u64 {
-        element_count(&self.shape).unwrap_or(u64::MAX)
-    }
-
-    /// Where a run of its numbers stands: runs of pieces, in order.
-    fn runs(&self, elements: Range<u64>) -> Vec<(&Piece, Range<u64>)> {
-        let mut runs = Vec::new();
-        let mut add = |elements: Range<u64>| {
-            let mut start = 0;
-            for piece in &self.pieces {
-                let end = start + piece.elements();
-                let run = elements.start.max(start)..elements.end.min(end);
-                if run.start < run.end {
-                    runs.push((piece, run.start - start..run.end - start));
-                }
-                start = end;
-            }
-        };
-        if self.order == Order::HalvesSwapped {
-            let half = self.elements() / 2;
-            let (middle, end) = (elements.start.max(half), elements.end.min(half));
-            add(elements.start + half..end + half);
-            add(middle - half..elements.end.max(half) - half);
-        } else {
-            add(elements);
-        }
-        runs
-    }
-}
-
-/// A tensor as a file has it, or as it is made of what a file has.
-#[derive(Debug)]
-struct Piece {
-    place: Place,
-    stored: StoredType,
-    shape: Vec<usize>,
-    coded: Option<Coded>,
-}
-
-impl Piece {
-    fn elements(&self) -> u64 {
-        element_count(&self.shape).unwrap_or(u64::MAX)
-    }
-
-    /// A run of its numbers, as [`stored`](Self::stored).
-    async fn read<'f>(
-        &self,
-        files: &'f [WeightFile],
-        elements: Range<u64>,
-    ) -> Result<Cow<'f, [u8]>> {
-        match &self.coded {
-            Some(coded) => coded.read(files, elements).await.map(Cow::Owned),
-            None => self.place.bytes(files, elements).await,
-        }
-    }
-
-    /// Every tensor that it is made of.
-    fn places(&self) -> Vec<&Place> {
-        let coded = self.coded.as_ref();
-        coded.map_or_else(|| vec![&self.place], Coded::places)
-    }
-}
-
-/// How the numbers of the pieces follow each other.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Order {
-    /// One piece after the other: they are joined along their first axis.
-    Joined,
-    /// The second half of the one piece, then the first.
-    HalvesSwapped,
-    /// So many numbers of each piece by turns.
-    Interleaved { run: usize },
-}
-
 /// Values as a tensor that is joined from several types stores them. Not through [`quant::quantize`],
 /// which would put every quantizer into programs that only read.
 fn f32_bytes(values: &[f32]) -> impl Iterator<Item = u8> {
     values.iter().flat_map(|value| value.to_le_bytes())
-}
-
-/// The pieces of one of our tensors while files are still being looked through.
-struct Found {
-    /// The names of all pieces in the foreign naming; one for a whole tensor.
-    wanted: Vec<String>,
-    pieces: Vec<Option<Piece>>,
-    layout: Layout,
 }
 
 impl Weights {
@@ -165,17 +68,15 @@ impl Weights {
         component: Component,
         files: Vec<WeightFile>,
     ) -> Result<Self> {
-        let mut weights = Self {
-            label: label.into(),
+        let label = label.into();
+        let found = collect(&label, component, &files)?;
+        let weights = Self {
+            label,
             files,
-            tensors: BTreeMap::new(),
-            ignored: Vec::new(),
+            tensors: found.tensors,
+            ignored: found.ignored,
             adapters: Adapters::default(),
         };
-        for (name, found) in weights.collect(component)? {
-            let tensor = weights.join(&name, found)?;
-            weights.tensors.insert(name, tensor);
-        }
         if weights.tensors.is_empty() {
             let first = weights.ignored.first();
             let first = first.map_or("there is no tensor at all".to_owned(), |name| {
@@ -402,80 +303,6 @@ impl Weights {
         })
     }
 
-    /// Looks through all files and sorts their tensors by our names.
-    fn collect(&mut self, component: Component) -> Result<BTreeMap<String, Found>> {
-        let names = || {
-            let tensors = self.files.iter().flat_map(|file| file.tensors().keys());
-            tensors.map(String::as_str)
-        };
-        let translator = Translator::new(component, names());
-        let others = names().filter(|name| !translator.may_own(name));
-        let ignored = others.map(str::to_owned).collect();
-        let mut found = BTreeMap::new();
-        let mut unknown = Vec::new();
-        for logical in companions::resolve(&self.files, |name| translator.may_own(name))? {
-            let Some(target) = translator.translate(&logical.name) else {
-                unknown.push(logical);
-                continue;
-            };
-            companions::check_plain(&self.files, &logical)?;
-            let slot = match found.entry(target.name) {
-                btree_map::Entry::Vacant(entry) => {
-                    let pieces = target.pieces.iter().map(|_| None).collect();
-                    entry.insert(Found {
-                        wanted: target.pieces,
-                        pieces,
-                        layout: target.layout,
-                    })
-                }
-                btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            };
-            let place = logical.place.clone();
-            let piece = Piece {
-                place: logical.place,
-                stored: logical.stored,
-                shape: logical.shape,
-                coded: logical.coded,
-            };
-            // A whole tensor beside pieces of the same one has another number of pieces.
-            let free = slot.pieces.get_mut(target.index);
-            if free.is_none_or(|free| free.replace(piece).is_some()) {
-                return Err(place.refuse(&self.files, "is there twice"));
-            }
-        }
-        self.refuse_unknown(component, &translator, &unknown)?;
-        self.ignored = ignored;
-        Ok(found)
-    }
-
-    /// Tensors that may be this part's and that nothing here reads: another model's, or of a format
-    /// that would change what the others mean.
-    fn refuse_unknown(
-        &self,
-        component: Component,
-        translator: &Translator,
-        unknown: &[Logical],
-    ) -> Result<()> {
-        let Some(first) = unknown.first() else {
-            return Ok(());
-        };
-        for logical in unknown {
-            if let Some(model) = translator.other_model(&logical.name) {
-                let reason = format!("is one of {model}; take FLUX.1-dev or FLUX.1-schnell");
-                return Err(logical.place.refuse(&self.files, reason));
-            }
-        }
-        let more = match unknown.len() - 1 {
-            0 => String::new(),
-            more => format!(" (nor are {more} more)"),
-        };
-        let reason = format!(
-            "is none of a {component}'s{more}: the weights may be another model's, or mean \
-             something else with it"
-        );
-        Err(first.place.refuse(&self.files, reason))
-    }
-
     /// Refuses a transformer that takes more than latents.
     fn refuse_variants(&self) -> Result<()> {
         let first = "img_in.weight";
@@ -488,99 +315,5 @@ impl Weights {
             )),
             None => Ok(()),
         }
-    }
-
-    /// Checks that the pieces of a tensor are all there and fit together.
-    fn join(&self, name: &str, found: Found) -> Result<Tensor> {
-        let mut pieces = Vec::with_capacity(found.pieces.len());
-        for (piece, wanted) in found.pieces.into_iter().zip(found.wanted) {
-            pieces.push(piece.ok_or_else(|| Error::MissingTensor {
-                file: self.label.clone(),
-                name: wanted,
-            })?);
-        }
-        let first = &pieces[0];
-        let (mut stored, mut shape) = (first.stored, first.shape.clone());
-        for next in &pieces[1..] {
-            let misfit = || {
-                let reason = format!(
-                    "of shape {:?} can't be joined to {shape:?} as a part of `{name}`",
-                    next.shape
-                );
-                next.place.refuse(&self.files, reason)
-            };
-            if found.layout == Layout::Interleaved {
-                if next.shape != first.shape || stored.is_block() || next.stored.is_block() {
-                    return Err(misfit());
-                }
-            } else {
-                if shape.is_empty() || next.shape.get(1..) != shape.get(1..) {
-                    return Err(misfit());
-                }
-                shape[0] = shape[0].checked_add(next.shape[0]).ok_or_else(misfit)?;
-            }
-            if next.stored != stored {
-                stored = StoredType::F32;
-            }
-        }
-        let (order, shape) = arrange(found.layout, pieces.len(), stored, shape)
-            .map_err(|reason| pieces[0].place.refuse(&self.files, reason))?;
-        Ok(Tensor {
-            pieces,
-            order,
-            stored,
-            shape,
-        })
-    }
-}
-
-/// The order and the shape in which our tensor has the numbers of one of `shape`, which for
-/// interleaved ones is that of each of the `pieces`.
-///
-/// # Errors
-/// What is wrong with the tensor, to follow its name.
-fn arrange(
-    layout: Layout,
-    pieces: usize,
-    stored: StoredType,
-    mut shape: Vec<usize>,
-) -> Result<(Order, Vec<usize>), String> {
-    let overflows = || "has a shape that overflows".to_owned();
-    let mut order = Order::Joined;
-    match layout {
-        Layout::AsStored => {}
-        // [out, in, 1, ..] or [out, in, t, h, w] -> [out, the rest]
-        Layout::Matrix if shape.len() > 2 && !stored.is_block() => {
-            let rest = shape.split_off(1);
-            let rest = rest.into_iter().try_fold(1, usize::checked_mul);
-            shape.push(rest.ok_or_else(overflows)?);
-        }
-        Layout::Matrix => {}
-        // [out, in, h, w] of each frame -> [out, in * frames * h * w]
-        Layout::Interleaved => {
-            let &[out, channels, height, width] = shape.as_slice() else {
-                return Err(format!("of shape {shape:?} should have four axes"));
-            };
-            let run = height.checked_mul(width).ok_or_else(overflows)?;
-            let rest = run.checked_mul(channels);
-            let rest = rest.and_then(|rest| rest.checked_mul(pieces));
-            shape = vec![out, rest.ok_or_else(overflows)?];
-            order = Order::Interleaved { run: run.max(1) };
-        }
-        Layout::HalvesSwapped => {
-            order = Order::HalvesSwapped;
-            let half = |rows: &usize| [&[rows / 2], &shape[1..]].concat();
-            let half = shape.first().filter(|rows| *rows % 2 == 0).map(half);
-            // A vector's middle may also lie inside a block.
-            if half.and_then(|half| stored.byte_len(&half)).is_none() {
-                return Err(format!(
-                    "of shape {shape:?} should be a scale and a shift of equal size"
-                ));
-            }
-        }
-    }
-    match stored.byte_len(&shape) {
-        Some(_) => Ok((order, shape)),
-        None => Err(overflows()),
     }
 }

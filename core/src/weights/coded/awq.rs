@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+use half::f16;
+
 use crate::error::Result;
 use crate::weights::file::WeightFile;
 use crate::weights::place::Place;
@@ -30,28 +32,36 @@ pub(in crate::weights) struct Awq {
 }
 
 impl Awq {
-    /// All is read for any part of it: a row of ours is a column there.
+    /// All is read for any part of it, since a row of ours is a column there; a memory map lends it.
     pub(super) async fn read(
         &self,
         files: &[WeightFile],
         row_len: u64,
         elements: Range<u64>,
     ) -> Result<Vec<f32>> {
-        let numbers = words(&self.all_bytes(files, &self.numbers).await?);
-        let zeros = words(&self.all_bytes(files, &self.zeros).await?);
-        let scales = self.scales.all(files).await?;
+        let all = async |place: &Place| {
+            let all = 0..place.info(files).elements();
+            files[place.file].read_part(&place.name, all).await
+        };
+        let (numbers, zeros) = (all(&self.numbers).await?, all(&self.zeros).await?);
+        let scales = all(&self.scales).await?;
+        let (numbers, zeros) = (numbers.as_chunks().0, zeros.as_chunks().0);
+        let scales = scales.as_chunks().0;
         let (input, packs) = (row_len as usize, self.out / PACK);
         let rows = elements.start / row_len..elements.end.div_ceil(row_len);
         let mut values = Vec::with_capacity((rows.end - rows.start) as usize * input);
-        for row in rows.clone() {
-            let (pack, shift) = (row as usize / PACK, 4 * PLACES[row as usize % PACK]);
-            let four_bits = |word: u32| (word >> shift & 0x0f) as i32;
-            values.extend((0..input).map(|at| {
-                let group = at / self.group;
-                let number = four_bits(numbers[at * packs + pack]);
+        for row in rows.start as usize..rows.end as usize {
+            let (pack, shift) = (row / PACK, 4 * PLACES[row % PACK]);
+            let four_bits = |word: [u8; 4]| (u32::from_le_bytes(word) >> shift & 0x0f) as i32;
+            for group in 0..input / self.group {
                 let zero = four_bits(zeros[group * packs + pack]);
-                (number - zero) as f32 * scales[group * self.out + row as usize]
-            }));
+                let scale = f16::from_le_bytes(scales[group * self.out + row]).to_f32();
+                let inputs = group * self.group..(group + 1) * self.group;
+                values.extend(inputs.map(|at| {
+                    let number = four_bits(numbers[at * packs + pack]);
+                    (number - zero) as f32 * scale
+                }));
+            }
         }
         let skipped = (elements.start - rows.start * row_len) as usize;
         values.truncate(skipped + (elements.end - elements.start) as usize);
@@ -59,17 +69,7 @@ impl Awq {
         Ok(values)
     }
 
-    async fn all_bytes(&self, files: &[WeightFile], place: &Place) -> Result<Vec<u8>> {
-        let all = 0..place.info(files).elements();
-        Ok(place.bytes(files, all).await?.into_owned())
-    }
-
     pub(super) fn places(&self) -> Vec<&Place> {
         vec![&self.numbers, &self.zeros, &self.scales]
     }
-}
-
-fn words(bytes: &[u8]) -> Vec<u32> {
-    let words = bytes.as_chunks().0.iter();
-    words.map(|&word| u32::from_le_bytes(word)).collect()
 }

@@ -49,20 +49,21 @@ impl FourBit {
     ) -> Result<Vec<f32>> {
         let map = self.map.all(files).await?;
         let blocks = elements.start / self.block..elements.end.div_ceil(self.block);
-        let absmax = self.absmax.read(files, blocks.clone()).await?;
+        let absmax = self.absmax.read(files, blocks).await?;
         let bytes = elements.start / 2..elements.end.div_ceil(2);
-        let numbers = self.numbers.bytes(files, bytes.clone()).await?;
-        let mut values = Vec::with_capacity((elements.end - elements.start) as usize);
-        let mut start = elements.start;
+        let pairs = self.numbers.bytes(files, bytes).await?;
+        let mut values = Vec::with_capacity(2 * pairs.len());
+        for pair in pairs.iter() {
+            values.extend([pair >> 4, pair & 0x0f].map(|number| map[usize::from(number)]));
+        }
+        values.truncate((elements.start % 2 + elements.end - elements.start) as usize);
+        values.drain(..(elements.start % 2) as usize);
+        let (mut start, mut rest) = (elements.start, values.as_mut_slice());
         for absmax in absmax {
-            let end = (start / self.block + 1) * self.block;
-            let run = start..end.min(elements.end);
-            values.extend(run.clone().map(|at| {
-                let pair = numbers[(at / 2 - bytes.start) as usize];
-                let number = if at % 2 == 0 { pair >> 4 } else { pair & 0x0f };
-                map[usize::from(number)] * absmax
-            }));
-            start = run.end;
+            let in_block = (self.block - start % self.block).min(elements.end - start);
+            let (block, later) = rest.split_at_mut(in_block as usize);
+            block.iter_mut().for_each(|value| *value *= absmax);
+            (start, rest) = (start + in_block, later);
         }
         Ok(values)
     }

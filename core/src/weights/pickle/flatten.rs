@@ -37,9 +37,8 @@ impl Flat {
         });
         Header {
             tensors: tensors.collect(),
-            metadata: Vec::new(),
             config: self.config,
-            notes: BTreeMap::new(),
+            ..Header::default()
         }
     }
 }
