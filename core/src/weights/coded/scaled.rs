@@ -49,6 +49,7 @@ impl Grid {
             })
         };
         match *scales {
+            _ if count == 0 => None,
             _ if count == 1 => grid(rows, columns, 1),
             [first, ..] if first == rows && count == rows => grid(1, columns, 1),
             [first, across] if first == rows && columns.is_multiple_of(across.max(1)) => {
@@ -136,6 +137,7 @@ mod tests {
         assert_eq!(grid(&[64, 96], &[2, 3]), Some([32, 32, 3]));
         assert_eq!(grid(&[64, 96], &[2, 2]), None, "48 is no block's side");
         assert_eq!(grid(&[6, 8], &[8]), None);
+        assert_eq!(grid(&[6, 8], &[6, 0]), None);
         assert_eq!(grid(&[6, 8], &[6, 3]), None);
         assert_eq!(grid(&[6, 8], &[6, 2, 2]), None);
         assert_eq!(grid(&[6], &[6]), Some([1, 1, 1]));
