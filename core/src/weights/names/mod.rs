@@ -84,7 +84,7 @@ pub(super) struct Target {
 /// Translates the names of one set of files.
 pub(super) struct Translator {
     component: Component,
-    /// Whether the part's names have something in front; those without are then another part's.
+    /// Whether all of the part's names have something in front; others are then another part's.
     wrapped: bool,
     /// How many `decoder.up_blocks` a diffusers VAE has.
     up_blocks: usize,
@@ -93,19 +93,22 @@ pub(super) struct Translator {
 impl Translator {
     /// Looks at all names once, since diffusers counts a decoder's blocks from the other end.
     pub(super) fn new<'a>(component: Component, names: impl Iterator<Item = &'a str>) -> Self {
-        let (mut wrapped, mut up_blocks) = (false, 0);
-        for name in names {
-            let own = strip(component, name);
-            wrapped |= own.len() < name.len();
-            let block = own.strip_prefix("decoder.up_blocks.");
-            let block = block.and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
-            up_blocks = up_blocks.max(block.map_or(0, |last| last.saturating_add(1)));
-        }
-        Self {
+        let names = names.collect::<Vec<_>>();
+        let up_block = |name: &&str| {
+            let rest = strip(component, name).strip_prefix("decoder.up_blocks.")?;
+            rest.split('.').next()?.parse::<usize>().ok()
+        };
+        let last = names.iter().filter_map(up_block).max();
+        let mut translator = Self {
             component,
-            wrapped,
-            up_blocks,
-        }
+            wrapped: false,
+            up_blocks: last.map_or(0, |last| last.saturating_add(1)),
+        };
+        let bare = |name: &str| strip(component, name).len() == name.len();
+        let own_and_bare = |&name: &&str| bare(name) && translator.translate(name).is_some();
+        translator.wrapped =
+            !names.iter().all(|&name| bare(name)) && !names.iter().any(own_and_bare);
+        translator
     }
 
     /// True for a name that may be this part's: nothing says that it is another one's.
