@@ -103,6 +103,9 @@ impl Lora {
             ));
         }
         let file = WeightFile::open(source).await?;
+        if let Some((name, stored)) = file.unread().first_key_value() {
+            return Err(file.unreadable(name, stored));
+        }
         let mut problems = vec![];
         let default_alpha = default_alpha(&file, &mut problems);
         let Sorted {

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use super::gguf::MetaValue;
 use super::header::Header;
 use super::stored::{StoredType, TensorInfo};
-use super::{WeightSource, gguf, memory_len, pickle, quant, read_range, safetensors};
+use super::{WeightSource, gguf, memory_len, notes, pickle, quant, read_range, safetensors};
 
 /// The format of a weight file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,12 +67,13 @@ impl WeightFile {
         let start = read_range(&*source, 0..source.len().min(16)).await?;
         let format = detect(source.name(), &start, source.len())?;
         drop(start);
-        let header = match format {
+        let mut header = match format {
             FileFormat::Gguf => gguf::read_header(&*source).await?,
             FileFormat::Safetensors => safetensors::read_header(&*source).await?,
             FileFormat::PickleZip => pickle::read_zip_header(&*source).await?,
             FileFormat::PickleLegacy => pickle::read_legacy_header(&*source).await?,
         };
+        header.notes = notes::read(&*source, &header.tensors).await?;
         Ok(Self {
             source,
             format,
@@ -95,6 +96,20 @@ impl WeightFile {
         &self.header.tensors
     }
 
+    /// Tensors that are there and can't be read, with the names of their types. They do no harm
+    /// until they are asked for: all-in-one files hold other parts, too.
+    pub fn unread(&self) -> &BTreeMap<String, String> {
+        &self.header.unread
+    }
+
+    /// What is wrong with a tensor of [`unread`](Self::unread).
+    pub(crate) fn unreadable(&self, name: &str, stored: &str) -> Error {
+        let reason = format!(
+            "tensor `{name}` is stored as {stored}, which can't be read; take a file of another type"
+        );
+        Error::format(self.name(), reason)
+    }
+
     /// What the header says beside the tensors: GGUF's key-value pairs in file order, or
     /// safetensors' `__metadata__`.
     pub fn metadata(&self) -> &[(String, MetaValue)] {
@@ -110,6 +125,11 @@ impl WeightFile {
     /// The config that a pickle carries beside its tensors, as ComfyUI's `{config, state_dict}`.
     pub fn config(&self) -> Option<&serde_json::Value> {
         self.header.config.as_ref()
+    }
+
+    /// What a tensor says that is a small text.
+    pub(super) fn note(&self, name: &str) -> Option<&[u8]> {
+        self.header.notes.get(name).map(Vec::as_slice)
     }
 
     /// Reads one tensor by the name that it has in the file.
@@ -176,9 +196,12 @@ impl WeightFile {
 
     fn info(&self, name: &str) -> Result<&TensorInfo> {
         let info = self.header.tensors.get(name);
-        info.ok_or_else(|| Error::MissingTensor {
-            file: self.name().to_owned(),
-            name: name.to_owned(),
+        info.ok_or_else(|| match self.header.unread.get(name) {
+            Some(stored) => self.unreadable(name, stored),
+            None => Error::MissingTensor {
+                file: self.name().to_owned(),
+                name: name.to_owned(),
+            },
         })
     }
 

@@ -6,23 +6,33 @@
 //! those names beside the device that its tensors go to. Tensors are read one by one, so that no
 //! second copy of a model is ever held.
 //!
+//! A quantized weight is several tensors: its companions say how it is read. A tensor of a part's own
+//! names that nothing reads refuses the file, since it may change what the others mean.
+//!
 //! Headers are checked once, on opening: every range that a later read asks for lies inside its
 //! file, and nothing is allocated that the file's own length does not justify.
 //!
 //! Left out: downloading and mapping (`native`, `web`), and writing anything but GGUF.
 
+mod coded;
+mod collect;
+mod companions;
 mod cursor;
 mod file;
 mod footprint;
 pub mod gguf;
 mod header;
 pub(crate) mod names;
+mod notes;
 mod pickle;
+mod place;
 pub mod quant;
 pub mod safetensors;
 mod scope;
 mod set;
 mod stored;
+mod tensor;
+mod variants;
 
 pub use file::{FileFormat, HostTensor, WeightFile};
 pub use footprint::Target;

@@ -1,11 +1,11 @@
 //! All files of one model part under one naming, ours.
 //!
 //! Fused tensors (diffusers keeps q, k and v apart, BFL and we do not) are put together here, on
-//! reading. Left out: which names mean what ([`super::names`]).
+//! reading. Left out: which names mean what (`names`), which tensors a part is made of (`collect`), and
+//! how quantized weights are computed (`coded`).
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::collections::btree_map;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -15,11 +15,13 @@ use bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, Lora, LowRank};
 
+use super::collect::collect;
 use super::file::{HostTensor, WeightFile};
 use super::footprint::Target;
-use super::names::{Component, Layout, Translator};
-use super::stored::{StoredType, element_count};
-use super::{WeightSource, memory_len, quant};
+use super::names::Component;
+use super::stored::StoredType;
+use super::tensor::{Order, Piece, Tensor};
+use super::{WeightSource, memory_len, quant, variants};
 
 /// The tensors of one model part, by our names.
 #[derive(Debug)]
@@ -31,82 +33,10 @@ pub struct Weights {
     adapters: Adapters,
 }
 
-/// One tensor in our naming.
-#[derive(Debug)]
-struct Tensor {
-    pieces: Vec<Piece>,
-    order: Order,
-    stored: StoredType,
-    shape: Vec<usize>,
-}
-
-impl Tensor {
-    fn byte_len(&self) -> u64 {
-        self.stored.byte_len(&self.shape).unwrap_or(u64::MAX)
-    }
-
-    fn elements(&self) -> u64 {
-        element_count(&self.shape).unwrap_or(u64::MAX)
-    }
-
-    /// Where a run of its numbers stands: runs of pieces, in order.
-    fn runs(&self, elements: Range<u64>) -> Vec<(&Piece, Range<u64>)> {
-        let mut runs = Vec::new();
-        let mut add = |elements: Range<u64>| {
-            let mut start = 0;
-            for piece in &self.pieces {
-                let end = start + piece.elements;
-                let run = elements.start.max(start)..elements.end.min(end);
-                if run.start < run.end {
-                    runs.push((piece, run.start - start..run.end - start));
-                }
-                start = end;
-            }
-        };
-        if self.order == Order::HalvesSwapped {
-            let half = self.elements() / 2;
-            let (middle, end) = (elements.start.max(half), elements.end.min(half));
-            add(elements.start + half..end + half);
-            add(middle - half..elements.end.max(half) - half);
-        } else {
-            add(elements);
-        }
-        runs
-    }
-}
-
-/// A tensor as a file has it.
-#[derive(Debug)]
-struct Piece {
-    file: usize,
-    name: String,
-    stored: StoredType,
-    elements: u64,
-}
-
-/// How the numbers of the pieces follow each other.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Order {
-    /// One piece after the other: they are joined along their first axis.
-    Joined,
-    /// The second half of the one piece, then the first.
-    HalvesSwapped,
-    /// So many numbers of each piece by turns.
-    Interleaved { run: usize },
-}
-
 /// Values as a tensor that is joined from several types stores them. Not through [`quant::quantize`],
 /// which would put every quantizer into programs that only read.
 fn f32_bytes(values: &[f32]) -> impl Iterator<Item = u8> {
     values.iter().flat_map(|value| value.to_le_bytes())
-}
-
-/// The pieces of one of our tensors while files are still being looked through.
-struct Found {
-    /// The names of all pieces in the foreign naming; one for a whole tensor.
-    wanted: Vec<String>,
-    pieces: Vec<Option<Piece>>,
-    layout: Layout,
 }
 
 impl Weights {
@@ -131,24 +61,22 @@ impl Weights {
     ///
     /// # Errors
     /// [`Error::Format`] when a tensor is there twice, when pieces of a fused tensor do not fit
-    /// together, or when no tensor belongs to `component`; [`Error::MissingTensor`] when a piece
-    /// is missing.
+    /// together, when no tensor belongs to `component`, or when one may that nothing reads;
+    /// [`Error::MissingTensor`] when a piece is missing.
     pub fn new(
         label: impl Into<String>,
         component: Component,
         files: Vec<WeightFile>,
     ) -> Result<Self> {
-        let mut weights = Self {
-            label: label.into(),
+        let label = label.into();
+        let found = collect(&label, component, &files)?;
+        let weights = Self {
+            label,
             files,
-            tensors: BTreeMap::new(),
-            ignored: Vec::new(),
+            tensors: found.tensors,
+            ignored: found.ignored,
             adapters: Adapters::default(),
         };
-        for (name, found) in weights.collect(component)? {
-            let tensor = weights.join(&name, found)?;
-            weights.tensors.insert(name, tensor);
-        }
         if weights.tensors.is_empty() {
             let first = weights.ignored.first();
             let first = first.map_or("there is no tensor at all".to_owned(), |name| {
@@ -156,6 +84,9 @@ impl Weights {
             });
             let reason = format!("no tensor of a {component} is in it ({first})");
             return Err(Error::format(weights.label, reason));
+        }
+        if component == Component::Flux {
+            weights.refuse_variants()?;
         }
         Ok(weights)
     }
@@ -229,13 +160,10 @@ impl Weights {
 
     /// Tells the sources that a tensor's bytes were copied ([`WeightSource::release`]).
     pub(super) fn release(&self, name: &str) {
-        for piece in self
-            .tensors
-            .get(name)
-            .iter()
-            .flat_map(|tensor| &tensor.pieces)
-        {
-            self.files[piece.file].release(&piece.name);
+        let pieces = self.tensors.get(name).into_iter();
+        let pieces = pieces.flat_map(|tensor| &tensor.pieces);
+        for place in pieces.flat_map(Piece::places) {
+            self.files[place.file].release(&place.name);
         }
     }
 
@@ -245,7 +173,7 @@ impl Weights {
             .tensors
             .get(name)
             .and_then(|tensor| tensor.pieces.first());
-        piece.map_or(&self.label, |piece| self.files[piece.file].name())
+        piece.map_or(&self.label, |piece| self.files[piece.place.file].name())
     }
 
     /// Reads a tensor: contiguous, as stored (blocks stay blocks), in our layout. Borrowed when
@@ -288,10 +216,10 @@ impl Weights {
         let [piece] = tensor.pieces.as_slice() else {
             return None;
         };
-        let as_stored = tensor.order == Order::Joined && piece.stored == tensor.stored;
-        self.files[piece.file]
-            .share(&piece.name)
-            .filter(|_| as_stored)
+        let plain = piece.coded.is_none() && piece.stored == tensor.stored;
+        self.files[piece.place.file]
+            .share(&piece.place.name)
+            .filter(|_| plain && tensor.order == Order::Joined)
     }
 
     /// Reads a run of a tensor's numbers, counted in the order of its rows: the bytes that
@@ -312,22 +240,21 @@ impl Weights {
             && piece.stored == tensor.stored
         {
             let run = std::mem::replace(run, 0..0);
-            return self.files[piece.file].read_part(&piece.name, run).await;
+            return piece.read(&self.files, run).await;
         }
         let block = tensor.stored.block_len() as u64;
         let bytes = (elements.end - elements.start) / block * tensor.stored.block_bytes() as u64;
         let what = format_args!("tensor `{name}`");
         let mut joined = Vec::with_capacity(memory_len(&self.label, what, bytes)?);
         for (piece, run) in runs {
-            let file = &self.files[piece.file];
             if piece.stored == tensor.stored {
-                joined.extend_from_slice(&file.read_part(&piece.name, run).await?);
+                joined.extend_from_slice(&piece.read(&self.files, run).await?);
             } else {
                 // Widened to f32; the run may begin and end inside a block of the piece's type.
                 let block = piece.stored.block_len() as u64;
                 let outer = run.start / block * block..run.end.next_multiple_of(block);
                 let skip = (run.start - outer.start) as usize;
-                let bytes = file.read_part(&piece.name, outer).await?;
+                let bytes = piece.read(&self.files, outer).await?;
                 let values = quant::dequantize(&bytes, piece.stored);
                 let values = &values[skip..skip + (run.end - run.start) as usize];
                 joined.extend(f32_bytes(values));
@@ -347,11 +274,12 @@ impl Weights {
         let size = tensor.stored.block_bytes();
         let mut whole = Vec::with_capacity(tensor.pieces.len());
         for piece in &tensor.pieces {
-            let part = self.files[piece.file].read(&piece.name).await?;
+            let part = piece.read(&self.files, 0..piece.elements()).await?;
             whole.push(if piece.stored == tensor.stored {
-                part.bytes
+                part
             } else {
-                Cow::Owned(f32_bytes(&part.to_f32()).collect())
+                let values = quant::dequantize(&part, piece.stored);
+                Cow::Owned(f32_bytes(&values).collect())
             });
         }
         let what = format_args!("tensor `{name}`");
@@ -375,147 +303,17 @@ impl Weights {
         })
     }
 
-    /// Looks through all files and sorts their tensors by our names.
-    fn collect(&mut self, component: Component) -> Result<BTreeMap<String, Found>> {
-        let names = || {
-            let tensors = self.files.iter().flat_map(|file| file.tensors().keys());
-            tensors.map(String::as_str)
-        };
-        let translator = Translator::new(component, names());
-        let mut found = BTreeMap::new();
-        let mut ignored = Vec::new();
-        for (index, file) in self.files.iter().enumerate() {
-            for name in file.tensors().keys() {
-                let Some(target) = translator.translate(name) else {
-                    ignored.push(name.clone());
-                    continue;
-                };
-                let slot = match found.entry(target.name) {
-                    btree_map::Entry::Vacant(entry) => {
-                        let pieces = target.pieces.iter().map(|_| None).collect();
-                        entry.insert(Found {
-                            wanted: target.pieces,
-                            pieces,
-                            layout: target.layout,
-                        })
-                    }
-                    btree_map::Entry::Occupied(entry) => entry.into_mut(),
-                };
-                let info = &file.tensors()[name];
-                let piece = Piece {
-                    file: index,
-                    name: name.clone(),
-                    stored: info.stored,
-                    elements: info.elements(),
-                };
-                // A whole tensor beside pieces of the same one has another number of pieces.
-                let place = slot.pieces.get_mut(target.index);
-                if place.is_none_or(|place| place.replace(piece).is_some()) {
-                    let reason = format!("tensor `{name}` is there twice");
-                    return Err(Error::format(file.name(), reason));
-                }
-            }
+    /// Refuses a transformer that takes more than latents.
+    fn refuse_variants(&self) -> Result<()> {
+        let first = "img_in.weight";
+        let last = self.shape("final_layer.linear.weight");
+        let shapes = self.shape(first).zip(last);
+        match shapes.and_then(|(first, last)| variants::refusal(&first, &last)) {
+            Some(reason) => Err(Error::format(
+                self.file_of(first),
+                format!("tensor `{first}` {reason}"),
+            )),
+            None => Ok(()),
         }
-        self.ignored = ignored;
-        Ok(found)
-    }
-
-    /// Checks that the pieces of a tensor are all there and fit together.
-    fn join(&self, name: &str, found: Found) -> Result<Tensor> {
-        let mut pieces = Vec::with_capacity(found.pieces.len());
-        for (piece, wanted) in found.pieces.into_iter().zip(found.wanted) {
-            pieces.push(piece.ok_or_else(|| Error::MissingTensor {
-                file: self.label.clone(),
-                name: wanted,
-            })?);
-        }
-        let info = |piece: &Piece| &self.files[piece.file].tensors()[&piece.name];
-        let first = info(&pieces[0]);
-        let (mut stored, mut shape) = (first.stored, first.shape.clone());
-        for piece in &pieces[1..] {
-            let next = info(piece);
-            let misfit = || {
-                let reason = format!(
-                    "tensor `{}` of shape {:?} can't be joined to {shape:?} as a part of `{name}`",
-                    piece.name, next.shape
-                );
-                Error::format(self.files[piece.file].name(), reason)
-            };
-            if found.layout == Layout::Interleaved {
-                if next.shape != first.shape || stored.is_block() || next.stored.is_block() {
-                    return Err(misfit());
-                }
-            } else {
-                if shape.is_empty() || next.shape.get(1..) != shape.get(1..) {
-                    return Err(misfit());
-                }
-                shape[0] = shape[0].checked_add(next.shape[0]).ok_or_else(misfit)?;
-            }
-            if next.stored != stored {
-                stored = StoredType::F32;
-            }
-        }
-        let (order, shape) =
-            arrange(found.layout, pieces.len(), stored, shape).map_err(|reason| {
-                let reason = format!("tensor `{}` {reason}", pieces[0].name);
-                Error::format(self.files[pieces[0].file].name(), reason)
-            })?;
-        Ok(Tensor {
-            pieces,
-            order,
-            stored,
-            shape,
-        })
-    }
-}
-
-/// The order and the shape in which our tensor has the numbers of one of `shape`, which for
-/// interleaved ones is that of each of the `pieces`.
-///
-/// # Errors
-/// What is wrong with the tensor, to follow its name.
-fn arrange(
-    layout: Layout,
-    pieces: usize,
-    stored: StoredType,
-    mut shape: Vec<usize>,
-) -> Result<(Order, Vec<usize>), String> {
-    let overflows = || "has a shape that overflows".to_owned();
-    let mut order = Order::Joined;
-    match layout {
-        Layout::AsStored => {}
-        // [out, in, 1, ..] or [out, in, t, h, w] -> [out, the rest]
-        Layout::Matrix if shape.len() > 2 && !stored.is_block() => {
-            let rest = shape.split_off(1);
-            let rest = rest.into_iter().try_fold(1, usize::checked_mul);
-            shape.push(rest.ok_or_else(overflows)?);
-        }
-        Layout::Matrix => {}
-        // [out, in, h, w] of each frame -> [out, in * frames * h * w]
-        Layout::Interleaved => {
-            let &[out, channels, height, width] = shape.as_slice() else {
-                return Err(format!("of shape {shape:?} should have four axes"));
-            };
-            let run = height.checked_mul(width).ok_or_else(overflows)?;
-            let rest = run.checked_mul(channels);
-            let rest = rest.and_then(|rest| rest.checked_mul(pieces));
-            shape = vec![out, rest.ok_or_else(overflows)?];
-            order = Order::Interleaved { run: run.max(1) };
-        }
-        Layout::HalvesSwapped => {
-            order = Order::HalvesSwapped;
-            let half = |rows: &usize| [&[rows / 2], &shape[1..]].concat();
-            let half = shape.first().filter(|rows| *rows % 2 == 0).map(half);
-            // A vector's middle may also lie inside a block.
-            if half.and_then(|half| stored.byte_len(&half)).is_none() {
-                return Err(format!(
-                    "of shape {shape:?} should be a scale and a shift of equal size"
-                ));
-            }
-        }
-    }
-    match stored.byte_len(&shape) {
-        Some(_) => Ok((order, shape)),
-        None => Err(overflows()),
     }
 }

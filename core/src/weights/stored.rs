@@ -1,7 +1,7 @@
 //! How a tensor's numbers are stored, and where.
 //!
-//! The plain types are those of safetensors and PyTorch; the block types are ggml's. Left out:
-//! ggml's `IQ`, `TQ` and `MXFP4` types and float8.
+//! The plain types are those of safetensors and PyTorch; the block types are ggml's. Left out: `NVFP4`,
+//! whose tensors need a scale beside them, and types that ggml has given up.
 
 use std::fmt;
 
@@ -16,10 +16,17 @@ pub enum StoredType {
     F32,
     F16,
     BF16,
+    /// 4 bits of exponent, 3 of mantissa, no infinities (`float8_e4m3fn`).
+    F8E4M3,
+    /// 5 bits of exponent, 2 of mantissa: the upper half of an f16.
+    F8E5M2,
     I64,
     I32,
     I16,
     I8,
+    U64,
+    U32,
+    U16,
     U8,
     Bool,
     Q8_0,
@@ -32,6 +39,20 @@ pub enum StoredType {
     Q4K,
     Q5K,
     Q6K,
+    Q8_1,
+    Q8K,
+    IQ4NL,
+    IQ4XS,
+    IQ3S,
+    IQ3XXS,
+    IQ2S,
+    IQ2XS,
+    IQ2XXS,
+    IQ1M,
+    IQ1S,
+    TQ2_0,
+    TQ1_0,
+    MXFP4,
 }
 
 impl StoredType {
@@ -39,7 +60,10 @@ impl StoredType {
     pub fn block_len(self) -> usize {
         match self {
             Self::Q8_0 | Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 => 32,
-            Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K => 256,
+            Self::Q8_1 | Self::IQ4NL | Self::MXFP4 => 32,
+            Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K | Self::Q8K => 256,
+            Self::IQ4XS | Self::IQ3S | Self::IQ3XXS | Self::IQ2S | Self::IQ2XS => 256,
+            Self::IQ2XXS | Self::IQ1M | Self::IQ1S | Self::TQ2_0 | Self::TQ1_0 => 256,
             _ => 1,
         }
     }
@@ -47,10 +71,10 @@ impl StoredType {
     /// How many bytes one block takes; the number's own size for the plain types.
     pub fn block_bytes(self) -> usize {
         match self {
-            Self::I8 | Self::U8 | Self::Bool => 1,
-            Self::F16 | Self::BF16 | Self::I16 => 2,
-            Self::F32 | Self::I32 => 4,
-            Self::F64 | Self::I64 => 8,
+            Self::F8E4M3 | Self::F8E5M2 | Self::I8 | Self::U8 | Self::Bool => 1,
+            Self::F16 | Self::BF16 | Self::I16 | Self::U16 => 2,
+            Self::F32 | Self::I32 | Self::U32 => 4,
+            Self::F64 | Self::I64 | Self::U64 => 8,
             Self::Q4_0 => 18,
             Self::Q4_1 => 20,
             Self::Q5_0 => 22,
@@ -61,6 +85,20 @@ impl StoredType {
             Self::Q4K => 144,
             Self::Q5K => 176,
             Self::Q6K => 210,
+            Self::Q8_1 => 36,
+            Self::Q8K => 292,
+            Self::IQ4NL => 18,
+            Self::IQ4XS => 136,
+            Self::IQ3S => 110,
+            Self::IQ3XXS => 98,
+            Self::IQ2S => 82,
+            Self::IQ2XS => 74,
+            Self::IQ2XXS => 66,
+            Self::IQ1M => 56,
+            Self::IQ1S => 50,
+            Self::TQ2_0 => 66,
+            Self::TQ1_0 => 54,
+            Self::MXFP4 => 17,
         }
     }
 
@@ -72,6 +110,11 @@ impl StoredType {
     /// Floats of 16 bits.
     pub fn is_half(self) -> bool {
         matches!(self, Self::F16 | Self::BF16)
+    }
+
+    /// Floats of 8 bits. Each is exactly an f16.
+    pub fn is_fp8(self) -> bool {
+        matches!(self, Self::F8E4M3 | Self::F8E5M2)
     }
 
     /// The blocks that products read as they are; `None` for what is widened on reading.
@@ -106,11 +149,23 @@ impl StoredType {
 impl fmt::Display for StoredType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self {
+            Self::F8E4M3 => "F8_E4M3",
+            Self::F8E5M2 => "F8_E5M2",
             Self::Q2K => "Q2_K",
             Self::Q3K => "Q3_K",
             Self::Q4K => "Q4_K",
             Self::Q5K => "Q5_K",
             Self::Q6K => "Q6_K",
+            Self::Q8K => "Q8_K",
+            Self::IQ4NL => "IQ4_NL",
+            Self::IQ4XS => "IQ4_XS",
+            Self::IQ3S => "IQ3_S",
+            Self::IQ3XXS => "IQ3_XXS",
+            Self::IQ2S => "IQ2_S",
+            Self::IQ2XS => "IQ2_XS",
+            Self::IQ2XXS => "IQ2_XXS",
+            Self::IQ1M => "IQ1_M",
+            Self::IQ1S => "IQ1_S",
             plain => return fmt::Debug::fmt(plain, f),
         };
         f.pad(name)

@@ -88,9 +88,9 @@ fn a_tensor_behind_5_gib_is_read_from_there() {
 #[test]
 fn the_bytes_of_a_part_are_counted_over_4_gib() {
     let tensors: [(&str, &str, &[u64], u64); 3] = [
-        ("decoder.conv_in.weight", "I8", &[3, GIB], 3 * GIB),
-        ("decoder.conv_out.weight", "I8", &[3, GIB], 3 * GIB),
-        ("encoder.conv_in.weight", "I8", &[GIB], GIB),
+        ("decoder.conv_in.weight", "F8_E4M3", &[3, GIB], 3 * GIB),
+        ("decoder.conv_out.weight", "F8_E4M3", &[3, GIB], 3 * GIB),
+        ("encoder.conv_in.weight", "F8_E4M3", &[GIB], GIB),
     ];
     let source = Arc::new(safetensors(&tensors));
     let weights = pollster::block_on(Weights::open("vae", Component::Vae, vec![source])).unwrap();
@@ -120,7 +120,7 @@ fn a_tensor_that_only_its_blocks_fit_is_refused_as_f32() {
     let (rows, columns) = (1usize << 40, 1usize << 21);
     let tensor: (&str, &str, &[u64], u64) = (
         "decoder.norm_out.weight",
-        "I8",
+        "F8_E4M3",
         &[rows as u64, columns as u64],
         1 << 61,
     );

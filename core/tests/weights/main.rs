@@ -2,6 +2,7 @@
 
 mod common;
 mod community;
+mod fp8;
 mod gguf;
 mod hostile;
 mod large;
@@ -10,5 +11,7 @@ mod pairs;
 mod parts;
 mod pickle;
 mod quant;
+mod quantized;
 mod refused_pickles;
 mod safetensors;
+mod strangers;

@@ -4,11 +4,13 @@
 //! embedded model from the executable. Only `convert` and hashing read a folder
 //! [unmapped](Access::Read), since mapped pages count as the process's memory. Not here: downloads.
 
+mod advice;
 mod cut;
 mod embedded;
 mod files;
 mod folder;
 mod hashes;
+mod hub;
 mod mapped;
 mod model;
 mod unmapped;

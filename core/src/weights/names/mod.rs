@@ -10,6 +10,7 @@
 //! Names in LoRA files are read in `lora`, by the same tables.
 
 pub(crate) mod lora;
+mod own;
 mod tables;
 
 use std::fmt;
@@ -83,6 +84,8 @@ pub(super) struct Target {
 /// Translates the names of one set of files.
 pub(super) struct Translator {
     component: Component,
+    /// Whether all of the part's names have something in front; others are then another part's.
+    wrapped: bool,
     /// How many `decoder.up_blocks` a diffusers VAE has.
     up_blocks: usize,
 }
@@ -90,17 +93,34 @@ pub(super) struct Translator {
 impl Translator {
     /// Looks at all names once, since diffusers counts a decoder's blocks from the other end.
     pub(super) fn new<'a>(component: Component, names: impl Iterator<Item = &'a str>) -> Self {
-        let up_block = |name: &str| {
+        let names = names.collect::<Vec<_>>();
+        let up_block = |name: &&str| {
             let rest = strip(component, name).strip_prefix("decoder.up_blocks.")?;
             rest.split('.').next()?.parse::<usize>().ok()
         };
-        Self {
+        let last = names.iter().filter_map(up_block).max();
+        let mut translator = Self {
             component,
-            up_blocks: names
-                .filter_map(up_block)
-                .max()
-                .map_or(0, |last| last.saturating_add(1)),
-        }
+            wrapped: false,
+            up_blocks: last.map_or(0, |last| last.saturating_add(1)),
+        };
+        let bare = |name: &str| strip(component, name).len() == name.len();
+        let own_and_bare = |&name: &&str| bare(name) && translator.translate(name).is_some();
+        translator.wrapped =
+            !names.iter().all(|&name| bare(name)) && !names.iter().any(own_and_bare);
+        translator
+    }
+
+    /// True for a name that may be this part's: nothing says that it is another one's.
+    pub(super) fn may_own(&self, foreign: &str) -> bool {
+        let name = strip(self.component, foreign);
+        let bare = self.wrapped && name.len() == foreign.len();
+        !bare && !own::is_foreign(self.component, name) && !own::is_harmless(name)
+    }
+
+    /// Which other model a name of no part of ours tells.
+    pub(super) fn other_model(&self, foreign: &str) -> Option<&'static str> {
+        own::other_model(self.component, strip(self.component, foreign))
     }
 
     /// Where the tensor belongs; `None` when it is no part of this component.
@@ -109,12 +129,41 @@ impl Translator {
         match self.component {
             Component::Flux => self.flux(name),
             Component::Vae => self.vae(name),
-            Component::AlignNet => align_net(name).then(|| whole(name.to_owned(), name)),
+            Component::AlignNet => self.own(&[own::ALIGN_NET], name),
             Component::Qwen2_5Vl => self.qwen2_5_vl(name),
-            Component::LightControl => light_control(name).then(|| whole(name.to_owned(), name)),
-            Component::InternVl2_5 => internvl2_5(name),
-            Component::MiniCpmO => minicpm_o(name),
+            Component::LightControl => self.own(&[own::LIGHT_CONTROL], name),
+            Component::InternVl2_5 => {
+                let llm = name.strip_prefix("language_model.");
+                self.encoder(llm, own::INTERN_VISION, name)
+            }
+            Component::MiniCpmO => {
+                let llm = name.strip_prefix("llm.");
+                self.encoder(llm, own::MINICPM_SENSES, name)
+            }
         }
+    }
+
+    /// A name that is ours as it is.
+    fn own(&self, tables: &[&[&str]], name: &str) -> Option<Target> {
+        let mut patterns = tables.iter().copied().flatten();
+        let known = patterns.any(|pattern| self.matches(pattern, name).is_some());
+        known.then(|| whole(name.to_owned(), name))
+    }
+
+    /// A published name of InternVL2.5 or MiniCPM-o, which is ours: of its decoder, there called
+    /// `llm`, or of its `senses`.
+    fn encoder(&self, llm: Option<&str>, senses: &[&str], name: &str) -> Option<Target> {
+        let known = match llm {
+            Some(llm) => self.own(&[own::QWEN2], llm),
+            None => self.own(&[senses], name),
+        };
+        known?;
+        let mut target = whole(name.to_owned(), name);
+        // A convolution without overlap.
+        if name.ends_with(".patch_embedding.weight") {
+            target.layout = Layout::Matrix;
+        }
+        Some(target)
     }
 
     fn flux(&self, name: &str) -> Option<Target> {
@@ -168,21 +217,13 @@ impl Translator {
         } else {
             name.to_owned()
         };
-        let own = [
-            "model.embed_tokens.",
-            "model.layers.",
-            "model.norm.",
-            "lm_head.",
-            "visual.",
-        ];
-        own.iter().any(|prefix| ours.starts_with(prefix)).then(|| {
-            let mut target = whole(ours, name);
-            // A 3-d convolution without overlap; GGUF has no room for its fifth axis.
-            if target.name == QWEN_GGUF_PATCHES.1 {
-                target.layout = Layout::Matrix;
-            }
-            target
-        })
+        self.own(&[own::QWEN2, own::QWEN_VISION], &ours)?;
+        let mut target = whole(ours, name);
+        // A 3-d convolution without overlap; GGUF has no room for its fifth axis.
+        if target.name == QWEN_GGUF_PATCHES.1 {
+            target.layout = Layout::Matrix;
+        }
+        Some(target)
     }
 
     /// The tensor that has this one as a piece, or is this one.
@@ -279,60 +320,6 @@ fn whole(ours: String, foreign: &str) -> Target {
         index: 0,
         layout: Layout::AsStored,
     }
-}
-
-/// The names of the reference's `Proj7Exp`.
-fn align_net(name: &str) -> bool {
-    name == "cha_scale"
-        || ["conv.", "mlp.", "t5stack."]
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
-}
-
-/// The names of the reference's list of `ControlNeXtModel`s.
-fn light_control(name: &str) -> bool {
-    let parts = [
-        "time_embedding.",
-        "embedding.",
-        "down_res.",
-        "down_sample.",
-        "mid_convs.",
-    ];
-    name.split_once('.').is_some_and(|(net, rest)| {
-        net.parse::<usize>().is_ok() && parts.iter().any(|part| rest.starts_with(part))
-    })
-}
-
-/// The published names of InternVL2.5, which are ours.
-fn internvl2_5(name: &str) -> Option<Target> {
-    let own = ["language_model.", "vision_model.", "mlp1."];
-    own.iter().any(|prefix| name.starts_with(prefix)).then(|| {
-        let mut target = whole(name.to_owned(), name);
-        // A convolution without overlap.
-        if name == "vision_model.embeddings.patch_embedding.weight" {
-            target.layout = Layout::Matrix;
-        }
-        target
-    })
-}
-
-/// The published names of MiniCPM-o; its speech (`tts.`) is no part of ours.
-fn minicpm_o(name: &str) -> Option<Target> {
-    let own = [
-        "llm.",
-        "vpm.",
-        "resampler.",
-        "apm.",
-        "audio_projection_layer.",
-    ];
-    own.iter().any(|prefix| name.starts_with(prefix)).then(|| {
-        let mut target = whole(name.to_owned(), name);
-        // A convolution without overlap.
-        if name == "vpm.embeddings.patch_embedding.weight" {
-            target.layout = Layout::Matrix;
-        }
-        target
-    })
 }
 
 /// Removes what all-in-one files and data-parallel training put in front of a component's names.

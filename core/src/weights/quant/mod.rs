@@ -3,16 +3,21 @@
 //!
 //! Source: `quantize_row_*_ref`, `dequantize_row_*` and `ggml_compute_fp32_to_bf16` of ggml,
 //! compiled without fused multiply-add. Every block type that [`StoredType`] knows is read; Q8_0,
-//! Q4_0 and Q4_K are written. Not supported: importance matrices, and ggml's `IQ`, `TQ` and `MXFP4`
-//! types.
+//! Q4_0 and Q4_K are written. Not supported: importance matrices, which the `IQ` types are made with.
 
 mod block;
 mod fit;
+mod four_bits;
+mod fp8;
+mod grid;
+mod iq;
 mod k_quants;
 mod q4_0;
 mod q4_k;
 mod q5;
 mod q8_0;
+mod q8_k;
+mod ternary;
 
 use half::{bf16, f16};
 
@@ -63,10 +68,15 @@ pub fn dequantize(bytes: &[u8], stored: StoredType) -> Vec<f32> {
         StoredType::F32 => widen(bytes, f32::from_le_bytes),
         StoredType::F16 => widen(bytes, |b| f16::from_le_bytes(b).to_f32()),
         StoredType::BF16 => widen(bytes, |b| bf16::from_le_bytes(b).to_f32()),
+        StoredType::F8E4M3 => fp8::widen(bytes, fp8::e4m3),
+        StoredType::F8E5M2 => fp8::widen(bytes, fp8::e5m2),
         StoredType::I64 => widen(bytes, |b| i64::from_le_bytes(b) as f32),
         StoredType::I32 => widen(bytes, |b| i32::from_le_bytes(b) as f32),
         StoredType::I16 => widen(bytes, |b| f32::from(i16::from_le_bytes(b))),
         StoredType::I8 => widen(bytes, |b| f32::from(i8::from_le_bytes(b))),
+        StoredType::U64 => widen(bytes, |b| u64::from_le_bytes(b) as f32),
+        StoredType::U32 => widen(bytes, |b| u32::from_le_bytes(b) as f32),
+        StoredType::U16 => widen(bytes, |b| f32::from(u16::from_le_bytes(b))),
         StoredType::U8 => widen(bytes, |[b]| f32::from(b)),
         StoredType::Bool => widen(bytes, |[b]| f32::from(u8::from(b != 0))),
         StoredType::Q8_0 => widen_blocks(bytes, q8_0::dequantize),
@@ -79,6 +89,40 @@ pub fn dequantize(bytes: &[u8], stored: StoredType) -> Vec<f32> {
         StoredType::Q4K => widen_blocks(bytes, q4_k::dequantize),
         StoredType::Q5K => widen_blocks(bytes, k_quants::dequantize_q5_k),
         StoredType::Q6K => widen_blocks(bytes, k_quants::dequantize_q6_k),
+        other => dequantize_rare(bytes, other),
+    }
+}
+
+/// The types of which no product reads the blocks.
+fn dequantize_rare(bytes: &[u8], stored: StoredType) -> Vec<f32> {
+    match stored {
+        StoredType::Q8_1 => widen_blocks(bytes, q8_0::dequantize_q8_1),
+        StoredType::Q8K => widen_blocks(bytes, q8_k::dequantize),
+        StoredType::IQ4NL => widen_blocks(bytes, four_bits::dequantize_iq4_nl),
+        StoredType::IQ4XS => widen_blocks(bytes, four_bits::dequantize_iq4_xs),
+        StoredType::MXFP4 => widen_blocks(bytes, four_bits::dequantize_mxfp4),
+        StoredType::IQ3S => widen_blocks(bytes, iq::dequantize_iq3_s),
+        StoredType::IQ3XXS => widen_blocks(bytes, iq::dequantize_iq3_xxs),
+        StoredType::IQ2S => widen_blocks(bytes, iq::dequantize_iq2_s),
+        StoredType::IQ2XS => widen_blocks(bytes, iq::dequantize_iq2_xs),
+        StoredType::IQ2XXS => widen_blocks(bytes, iq::dequantize_iq2_xxs),
+        StoredType::IQ1M => widen_blocks(bytes, iq::dequantize_iq1_m),
+        StoredType::IQ1S => widen_blocks(bytes, iq::dequantize_iq1_s),
+        StoredType::TQ2_0 => widen_blocks(bytes, ternary::dequantize_tq2_0),
+        StoredType::TQ1_0 => widen_blocks(bytes, ternary::dequantize_tq1_0),
+        other => unreachable!("{other} is read above"),
+    }
+}
+
+/// The f16 that equals each number of 8 bits, in the machine's order of bytes.
+///
+/// # Panics
+/// For a type that is not [of 8 bits](StoredType::is_fp8).
+pub(super) fn fp8_halves(bytes: &[u8], stored: StoredType) -> Vec<u16> {
+    match stored {
+        StoredType::F8E4M3 => fp8::halves(bytes, fp8::e4m3),
+        StoredType::F8E5M2 => fp8::halves(bytes, fp8::e5m2),
+        other => panic!("{other} is no float of 8 bits"),
     }
 }
 
