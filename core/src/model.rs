@@ -50,13 +50,14 @@ async fn read_hugging_face(source: &dyn ModelSource) -> Result<ModelConfig> {
         proj,
         ..
     } = &hints;
-    let encoder = llm::read_place(source, mllm).await?;
+    let mut warnings = vec![];
+    let encoder = llm::read_place(source, mllm, &mut warnings).await?;
     let align_net = GraphPart {
         config: read_json_or_default::<Value>(source, &format!("{proj}/config.json")).await?,
         weights: weight_files(source, proj, &PROJ_STEMS).await?,
     };
-    let graph = painting::read(source, flux, vae.as_deref()).await?;
-    let defaults = family_defaults(&encoder.config, hints.defaults)?;
+    let graph = painting::read(source, flux, vae.as_deref(), &mut warnings).await?;
+    let defaults = family_defaults(&encoder.config, hints.defaults, &mut warnings)?;
     let config = ModelConfig {
         format: FORMAT,
         name: hints
@@ -71,6 +72,7 @@ async fn read_hugging_face(source: &dyn ModelSource) -> Result<ModelConfig> {
         scheduler: graph.scheduler,
         defaults,
         files: Default::default(),
+        warnings,
     };
     config.validate(source.name())?;
     Ok(config)

@@ -6,7 +6,9 @@ use serde_json::Value;
 
 use super::files::{gguf_files, weight_files};
 use super::source::{ModelSource, exists, join, parent, read, read_json_or_default, read_optional};
-use crate::config::{EncoderConfig, EncoderPart, Qwen2_5VlGguf, parse};
+use crate::config::{
+    EncoderConfig, EncoderPart, GenerationConfig, PreprocessorConfig, Qwen2_5VlGguf, parse,
+};
 use crate::error::{Error, Result};
 use crate::weights::gguf::MetaValue;
 use crate::weights::{Component, WeightFile, Weights};
@@ -22,12 +24,22 @@ pub(super) enum LlmPlace {
 }
 
 /// Reads the LLM from wherever it is.
-pub(super) async fn read_place(source: &dyn ModelSource, place: &LlmPlace) -> Result<EncoderPart> {
+pub(super) async fn read_place(
+    source: &dyn ModelSource,
+    place: &LlmPlace,
+    warnings: &mut Vec<String>,
+) -> Result<EncoderPart> {
     match place {
-        LlmPlace::Folder(folder) => read_encoder(source, folder).await,
+        LlmPlace::Folder(folder) => read_folder(source, folder, warnings).await,
         LlmPlace::Files { model, mmproj } => {
             let folder = parent(model);
-            read_gguf(source, folder, vec![model.clone(), mmproj.clone()]).await
+            read_gguf(
+                source,
+                folder,
+                vec![model.clone(), mmproj.clone()],
+                warnings,
+            )
+            .await
         }
     }
 }
@@ -37,25 +49,57 @@ pub(super) async fn read_place(source: &dyn ModelSource, place: &LlmPlace) -> Re
 /// # Errors
 /// [`Error::MissingFile`] naming the first file that is missing, [`Error::Config`] for what can't be.
 pub async fn read_encoder(source: &dyn ModelSource, folder: &str) -> Result<EncoderPart> {
+    read_folder(source, folder, &mut vec![]).await
+}
+
+/// The same; keys that are not known go to `warnings`.
+async fn read_folder(
+    source: &dyn ModelSource,
+    folder: &str,
+    warnings: &mut Vec<String>,
+) -> Result<EncoderPart> {
     let path = |name: &str| join(folder, name);
     let config = path("config.json");
     let ggufs = gguf_files(source, folder).await?;
     if !exists(source, &config).await? && !ggufs.is_empty() {
-        return read_gguf(source, folder, ggufs).await;
+        return read_gguf(source, folder, ggufs, warnings).await;
     }
     let json = read(source, &config).await?;
     let weights = match weight_files(source, folder, &["model"]).await {
         Err(Error::MissingFile { .. }) if !ggufs.is_empty() => ggufs,
         found => found?,
     };
+    let config = EncoderConfig::read(&config, parse(&config, &json)?, warnings)?;
+    let (file, preprocessor) = preprocessor(source, folder).await?;
+    let generation = path("generation_config.json");
+    let answers: Value = read_json_or_default(source, &generation).await?;
     Ok(EncoderPart {
-        config: EncoderConfig::from_json(&config, &json)?,
         weights,
         tokenizer: path("tokenizer.json"),
         chat_template: chat_template(source, folder).await?,
-        preprocessor: read_json_or_default(source, &path("preprocessor_config.json")).await?,
-        generation: read_json_or_default(source, &path("generation_config.json")).await?,
+        preprocessor: PreprocessorConfig::read(
+            &file,
+            &preprocessor,
+            config.qwen_vision(),
+            warnings,
+        )?,
+        generation: GenerationConfig::read(&generation, &answers)?,
+        config,
     })
+}
+
+/// `preprocessor_config.json`, or what transformers from 5 on writes in its place: the
+/// `image_processor` of `processor_config.json`.
+async fn preprocessor(source: &dyn ModelSource, folder: &str) -> Result<(String, Value)> {
+    let file = join(folder, "preprocessor_config.json");
+    if let Some(json) = read_optional(source, &file).await? {
+        let json = parse(&file, &json)?;
+        return Ok((file, json));
+    }
+    let file = join(folder, "processor_config.json");
+    let mut json: Value = read_json_or_default(source, &file).await?;
+    let inner = json.get_mut("image_processor").map(Value::take);
+    Ok((file, inner.unwrap_or_default()))
 }
 
 /// The language model and its vision file among `paths`; configs beside them come first.
@@ -63,6 +107,7 @@ async fn read_gguf(
     source: &dyn ModelSource,
     folder: &str,
     paths: Vec<String>,
+    warnings: &mut Vec<String>,
 ) -> Result<EncoderPart> {
     let (mut models, mut vision) = (Vec::new(), Vec::new());
     for path in paths {
@@ -97,24 +142,24 @@ async fn read_gguf(
         None => Ok(own),
     };
     let path = |name: &str| join(folder, name);
-    let config = json.config.to_string();
+    let config = EncoderConfig::read(&weights.join(", "), json.config, warnings)?;
     let preprocessor = path("preprocessor_config.json");
     let generation = path("generation_config.json");
+    let pictures = or_json(&preprocessor, json.preprocessor).await?;
+    let answers = or_json(&generation, json.generation).await?;
     Ok(EncoderPart {
-        config: EncoderConfig::from_json(&weights.join(", "), config.as_bytes())?,
         tokenizer: path("tokenizer.json"),
         chat_template: chat_template(source, folder).await?,
-        preprocessor: from_value(
+        preprocessor: PreprocessorConfig::read(
             &preprocessor,
-            or_json(&preprocessor, json.preprocessor).await?,
+            &pictures,
+            config.qwen_vision(),
+            warnings,
         )?,
-        generation: from_value(&generation, or_json(&generation, json.generation).await?)?,
+        generation: GenerationConfig::read(&generation, &answers)?,
+        config,
         weights,
     })
-}
-
-fn from_value<T: serde::de::DeserializeOwned>(file: &str, value: Value) -> Result<T> {
-    serde_json::from_value(value).map_err(|error| Error::config(file, error.to_string()))
 }
 
 fn text<'a>(file: &'a WeightFile, key: &str) -> Option<&'a str> {

@@ -51,18 +51,19 @@ pub(super) async fn read(
     source: &dyn ModelSource,
     flux: &str,
     vae: Option<&str>,
+    warnings: &mut Vec<String>,
 ) -> Result<PaintingParts> {
     if is_weight_file(flux) {
-        return read_single(source, flux, vae.unwrap_or(parent(flux))).await;
+        return read_single(source, flux, vae.unwrap_or(parent(flux)), warnings).await;
     }
     if exists(source, &join(flux, "transformer/config.json")).await? {
-        return read_diffusers(source, flux, vae).await;
+        return read_diffusers(source, flux, vae, warnings).await;
     }
     for published in PUBLISHED {
         match weight_files(source, flux, &[published.0]).await {
             Ok(weights) => {
                 let config = Published::read(published)?;
-                let vae = read_vae(source, vae.unwrap_or(flux), config.vae).await?;
+                let vae = read_vae(source, vae.unwrap_or(flux), config.vae, warnings).await?;
                 return Ok(PaintingParts {
                     flux: GraphPart {
                         config: config.transformer,
@@ -77,7 +78,7 @@ pub(super) async fn read(
         }
     }
     match one_gguf(source, flux).await? {
-        Some(file) => read_single(source, &file, vae.unwrap_or(flux)).await,
+        Some(file) => read_single(source, &file, vae.unwrap_or(flux), warnings).await,
         None => Err(Error::MissingFile {
             file: join(flux, "transformer/config.json"),
         }),
@@ -95,6 +96,7 @@ async fn read_diffusers(
     source: &dyn ModelSource,
     folder: &str,
     vae: Option<&str>,
+    warnings: &mut Vec<String>,
 ) -> Result<PaintingParts> {
     let transformer = join(folder, "transformer");
     let weights = match weight_files(source, &transformer, &["diffusion_pytorch_model"]).await {
@@ -111,22 +113,33 @@ async fn read_diffusers(
     let vae = match vae {
         Some(elsewhere) => {
             let published = Published::read(PUBLISHED[0])?;
-            read_vae(source, elsewhere, published.vae).await?
+            read_vae(source, elsewhere, published.vae, warnings).await?
         }
-        None => read_vae_folder(source, &join(folder, "vae")).await?,
+        None => read_vae_folder(source, &join(folder, "vae"), warnings).await?,
     };
+    let config = join(&transformer, "config.json");
+    let scheduler = join(folder, "scheduler/scheduler_config.json");
     Ok(PaintingParts {
         flux: GraphPart {
-            config: read_json(source, &join(&transformer, "config.json")).await?,
+            config: FluxConfig::read(&config, read_json(source, &config).await?, warnings)?,
             weights,
         },
         vae,
-        scheduler: read_json(source, &join(folder, "scheduler/scheduler_config.json")).await?,
+        scheduler: SchedulerConfig::read(
+            &scheduler,
+            read_json(source, &scheduler).await?,
+            warnings,
+        )?,
     })
 }
 
 /// One weight file of any name.
-async fn read_single(source: &dyn ModelSource, file: &str, vae: &str) -> Result<PaintingParts> {
+async fn read_single(
+    source: &dyn ModelSource,
+    file: &str,
+    vae: &str,
+    warnings: &mut Vec<String>,
+) -> Result<PaintingParts> {
     let files = vec![file.to_owned()];
     let weights = open_weights(source, Component::Flux, &files).await?;
     let published = match weights.contains("guidance_in.in_layer.weight") {
@@ -139,7 +152,7 @@ async fn read_single(source: &dyn ModelSource, file: &str, vae: &str) -> Result<
             config: sizes(&weights, published.transformer)?,
             weights: files,
         },
-        vae: read_vae(source, vae, published.vae).await?,
+        vae: read_vae(source, vae, published.vae, warnings).await?,
         scheduler: published.scheduler,
     })
 }
@@ -185,6 +198,7 @@ async fn read_vae(
     source: &dyn ModelSource,
     place: &str,
     published: VaeConfig,
+    warnings: &mut Vec<String>,
 ) -> Result<GraphPart<VaeConfig>> {
     if is_weight_file(place) {
         return Ok(GraphPart {
@@ -194,7 +208,7 @@ async fn read_vae(
     }
     for folder in [place.to_owned(), join(place, "vae")] {
         if exists(source, &join(&folder, "config.json")).await? {
-            return read_vae_folder(source, &folder).await;
+            return read_vae_folder(source, &folder, warnings).await;
         }
     }
     Ok(GraphPart {
@@ -203,9 +217,14 @@ async fn read_vae(
     })
 }
 
-async fn read_vae_folder(source: &dyn ModelSource, folder: &str) -> Result<GraphPart<VaeConfig>> {
+async fn read_vae_folder(
+    source: &dyn ModelSource,
+    folder: &str,
+    warnings: &mut Vec<String>,
+) -> Result<GraphPart<VaeConfig>> {
+    let config = join(folder, "config.json");
     Ok(GraphPart {
-        config: read_json(source, &join(folder, "config.json")).await?,
+        config: VaeConfig::read(&config, read_json(source, &config).await?, warnings)?,
         weights: weight_files(source, folder, &["diffusion_pytorch_model"]).await?,
     })
 }

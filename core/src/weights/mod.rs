@@ -11,7 +11,9 @@
 //!
 //! Left out: downloading and mapping (`native`, `web`), and writing anything but GGUF.
 
+mod asked;
 mod cursor;
+mod damage;
 mod file;
 mod footprint;
 pub mod gguf;
@@ -24,6 +26,8 @@ mod scope;
 mod set;
 mod stored;
 
+pub use asked::Asked;
+pub use damage::all_finite;
 pub use file::{FileFormat, HostTensor, WeightFile};
 pub use footprint::Target;
 pub use names::Component;

@@ -56,6 +56,7 @@ fn options(args: &EngineArgs, record: Option<&Record>) -> EngineOptions {
             true => InputBits::Sixteen,
             false => InputBits::AsWeights,
         },
+        verify: args.verify(),
     }
 }
 
@@ -85,6 +86,7 @@ impl Painter {
         for job in jobs {
             check_memory(job.request(), model.config(), &device.entry)?;
         }
+        display.warn(model.config().warnings.clone());
         display.warn(model.adapters().warnings());
         if let Some(record) = record {
             display.warn(record.device_warnings(&device.entry));

@@ -4,6 +4,7 @@
 //! embedded model from the executable. Only `convert` and hashing read a folder
 //! [unmapped](Access::Read), since mapped pages count as the process's memory. Not here: downloads.
 
+mod check;
 mod embedded;
 mod files;
 mod folder;
@@ -12,10 +13,11 @@ mod mapped;
 mod model;
 mod unmapped;
 
+pub use check::check;
 pub use embedded::{EMBEDDED_NAME, EmbeddedSource};
 pub use files::ModelFiles;
 pub use folder::{Access, FolderSource};
-pub use hashes::Hashes;
 pub(crate) use hashes::ModelHashes;
+pub use hashes::{Hashes, Verify, verify};
 pub use mapped::MappedFile;
 pub use model::Model;
