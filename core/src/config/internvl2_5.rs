@@ -273,17 +273,17 @@ impl InternVl2_5Config {
     pub(super) fn validate(&self, file: &str) -> Result<()> {
         self.llm_config.validate(file)?;
         self.vision_config.validate(file)?;
-        let limits = [
-            ("force_image_size", self.tile_size(), SIDE),
-            ("downsample_ratio: patches of a token", self.merge(), COUNT),
-        ];
-        check_limits(file, "", &limits)?;
         let ratio = self.downsample_ratio;
         check(
             file,
             ratio > 0.0 && self.merge() > 0 && ratio * self.merge() as f64 == 1.0,
             || format!("downsample_ratio {ratio} is not one over a whole number"),
         )?;
+        let limits = [
+            ("force_image_size", self.tile_size(), SIDE),
+            ("downsample_ratio: patches of a token", self.merge(), COUNT),
+        ];
+        check_limits(file, "", &limits)?;
         let (size, patch) = (self.tile_size(), self.vision_config.patch_size);
         check(
             file,

@@ -111,6 +111,9 @@ pub(super) const DECODER: &[(&str, Key)] = &[
     ("pretraining_tp", Key::Number(1.0)),
 ];
 
+/// Tokens of a window where Qwen2's config says none.
+const DEFAULT_WINDOW: u64 = 4096;
+
 /// Refuses windows that slide where they would cut something, and heads of another width than the
 /// decoder's divided by their number.
 ///
@@ -125,7 +128,11 @@ pub(super) fn check_decoder(file: &str, prefix: &str, config: &Value) -> Result<
     let layers =
         number("max_window_layers").unwrap_or(0) < number("num_hidden_layers").unwrap_or(0);
     let longest = number("max_position_embeddings").unwrap_or(u64::MAX);
-    let cuts = number("sliding_window").is_some_and(|window| window < longest);
+    // A window that is not said is the class's own; null is none.
+    let cuts = match config.get("sliding_window") {
+        None => DEFAULT_WINDOW < longest,
+        Some(window) => window.as_u64().is_some_and(|window| window < longest),
+    };
     check(file, !(switched && layers && cuts), || {
         format!("{prefix}use_sliding_window is not supported; the published models have it off")
     })?;

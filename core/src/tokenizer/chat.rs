@@ -128,7 +128,10 @@ impl ChatTemplate {
         let mut rendered = Bounded(Vec::new());
         template
             .render_captured_to(variables, &mut rendered)
-            .map_err(broken)?;
+            .map_err(|error| match error.kind() {
+                ErrorKind::WriteFailure => too_long(),
+                _ => broken(error),
+            })?;
         String::from_utf8(rendered.0).map_err(|_| Error::config(TEMPLATE, "gives no UTF-8"))
     }
 }
@@ -150,7 +153,7 @@ struct Bounded(Vec<u8>);
 impl io::Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.0.len() + bytes.len() > LONGEST {
-            return Err(io::Error::other(format!("gives more than {LONGEST} bytes")));
+            return Err(io::ErrorKind::FileTooLarge.into());
         }
         self.0.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -159,6 +162,10 @@ impl io::Write for Bounded {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+fn too_long() -> Error {
+    Error::config(TEMPLATE, format!("gives more than {LONGEST} bytes"))
 }
 
 /// Fails where a text would become too long.
