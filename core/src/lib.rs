@@ -34,7 +34,7 @@ pub use error::{Error, Field, Result};
 pub use image::Image;
 pub use lora::Lora;
 pub use nn::InputBits;
-pub use pipeline::{Encoded, LoadOptions, Memory, Painting, Pipeline};
+pub use pipeline::{Encoded, LoadOptions, Memory, Painting, Pipeline, check, check_values};
 pub use request::{
     Conditioning, Control, Init, OnProgress, Part, Phase, Preview, Progress, Prompt, Request,
     Steps, Turn,

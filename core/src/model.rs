@@ -60,10 +60,11 @@ async fn read_hugging_face(source: &dyn ModelSource) -> Result<ModelConfig> {
         proj,
         ..
     } = &hints;
-    let encoder = llm::read_place(source, mllm).await?;
+    let mut warnings = vec![];
+    let encoder = llm::read_place(source, mllm, &mut warnings).await?;
     let align_net = align_net::read(source, proj, Some(&encoder.config)).await?;
-    let graph = painting::read(source, flux, vae.as_deref()).await?;
-    let defaults = family_defaults(&encoder.config, hints.defaults)?;
+    let graph = painting::read(source, flux, vae.as_deref(), &mut warnings).await?;
+    let defaults = family_defaults(&encoder.config, hints.defaults, &mut warnings)?;
     let config = ModelConfig {
         format: FORMAT,
         name: hints
@@ -78,6 +79,7 @@ async fn read_hugging_face(source: &dyn ModelSource) -> Result<ModelConfig> {
         scheduler: graph.scheduler,
         defaults,
         files: Default::default(),
+        warnings,
     };
     config.validate(source.name())?;
     Ok(config)

@@ -1,5 +1,6 @@
 //! The pipeline of one request: prompt, hidden states, conditioning, latents, image.
 
+mod check;
 mod meter;
 mod parts;
 mod plan;
@@ -19,6 +20,7 @@ use crate::nn::computed;
 use crate::request::{OnProgress, Phase, Preview, Progress, Request, Steps, report};
 use crate::sampler::FlowMatchEuler;
 use crate::vae::{Bands, OnPart, Vae};
+pub use check::{check, check_values};
 use parts::{Files, Held, Parts};
 use plan::{Limit, Plan, Residency};
 pub use plan::{LoadOptions, Memory};
@@ -81,6 +83,7 @@ impl Pipeline {
     ) -> Result<Self> {
         let config = read_config(source).await?;
         let files = Files::open(source, &config, device, options).await?;
+        Box::pin(files.check()).await?;
         let plan = Plan::of(options, &config, &files.sizes())?;
         let parts = match plan.residency {
             Residency::All => Parts::Resident(Box::pin(files.load(plan.limit, on_progress)).await?),
@@ -201,17 +204,11 @@ impl Pipeline {
     }
 
     fn encode_options(&self, request: &Request) -> EncodeOptions {
-        let defaults = &self.config.defaults;
+        let all = EncodeOptions::of(&self.config.defaults, request.conditioning, request.seed);
         EncodeOptions {
-            conditioning: request.conditioning,
-            prompt_format: defaults.prompt_format,
             // X2I's layouts are of single turns; cutting a conversation would cut its newest words.
-            padding: defaults
-                .padding
-                .filter(|_| request.prompt.earlier.is_empty()),
-            input_image_size: defaults.input_image_size,
-            max_new_tokens: defaults.max_new_tokens,
-            seed: request.seed,
+            padding: all.padding.filter(|_| request.prompt.earlier.is_empty()),
+            ..all
         }
     }
 

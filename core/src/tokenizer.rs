@@ -4,17 +4,23 @@
 //! in a GGUF file) with Qwen's splitting rules, through the `tokenizers` crate. Not here: padding
 //! and truncation (`encoders::sequence`). Not supported: training of tokenizers.
 
+mod added;
 pub(crate) mod chat;
+mod check;
 mod gguf;
+mod growth;
 mod merges;
+
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::config::parse;
+use crate::config::{parse, plain_json};
 use crate::error::{Error, Result};
 use crate::weights::WeightFile;
 use merges::read_merges;
 
+pub use added::AddedFiles;
 pub use chat::{ChatTemplate, Content, Message, VisionIds};
 
 /// How Qwen2 splits text before merging: contractions, words, single digits, punctuation, space.
@@ -24,7 +30,10 @@ const QWEN_SPLIT: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+
 #[derive(Clone)]
 pub struct Tokenizer {
     file: String,
-    inner: tokenizers::Tokenizer,
+    /// Shared: a vocabulary of 150,000 tokens is no small thing to copy.
+    inner: Arc<tokenizers::Tokenizer>,
+    /// The highest id of a token.
+    highest: u32,
 }
 
 impl Tokenizer {
@@ -33,8 +42,21 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Config`] when it is no tokenizer.
     pub fn from_json(file: &str, json: &[u8]) -> Result<Self> {
-        let mut inner = tokenizers::Tokenizer::from_bytes(json)
+        let json = plain_json(json);
+        let added = check::check_file(file, &json)?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(&json)
             .map_err(|error| Error::config(file, format!("is no tokenizer: {error}")))?;
+        // The crate numbers added tokens itself, behind the vocabulary.
+        for check::Added { id, content } in added {
+            if !content.is_empty() && inner.token_to_id(&content) != Some(id) {
+                let reason = format!(
+                    "added token {content:?} can't have id {id}: ids must follow the vocabulary without gaps"
+                );
+                return Err(Error::config(file, reason));
+            }
+        }
+        // What would be put around a text is the chat template's business.
+        inner.with_post_processor(None::<tokenizers::PostProcessorWrapper>);
         // Saved settings of some training run: lengths are the encoder's business.
         inner.with_padding(None);
         inner
@@ -42,12 +64,13 @@ impl Tokenizer {
             .map_err(|error| Error::config(file, error.to_string()))?;
         Ok(Self {
             file: file.to_owned(),
-            inner,
+            highest: inner.get_vocab(true).into_values().max().unwrap_or(0),
+            inner: Arc::new(inner),
         })
     }
 
-    /// Builds Qwen's tokenizer from `vocab.json`, `merges.txt` and, where there is one, the
-    /// `added_tokens_decoder` of `tokenizer_config.json`; `folder` names them in messages.
+    /// Builds Qwen's tokenizer from `vocab.json`, `merges.txt` and the files that tell of added tokens;
+    /// `folder` names them in messages.
     ///
     /// # Errors
     /// [`Error::Config`] naming the file that can't be read.
@@ -55,17 +78,13 @@ impl Tokenizer {
         folder: &str,
         vocab: &[u8],
         merges: &[u8],
-        tokenizer_config: Option<&[u8]>,
+        added: AddedFiles<'_>,
     ) -> Result<Self> {
         let vocab_file = format!("{folder}/vocab.json");
         let vocab: Value = parse(&vocab_file, vocab)?;
         let merges = read_merges(&format!("{folder}/merges.txt"), merges)?;
-        let config_file = format!("{folder}/tokenizer_config.json");
-        let added_tokens = match tokenizer_config {
-            Some(json) => added_tokens(&config_file, parse(&config_file, json)?)?,
-            None => vec![],
-        };
-        Self::from_parts(&vocab_file, &config_file, vocab, merges, added_tokens)
+        let (added_file, added_tokens) = added.tokens(folder)?;
+        Self::from_parts(&vocab_file, &added_file, vocab, merges, added_tokens)
     }
 
     /// Builds Qwen's tokenizer from the metadata of a GGUF file; `None` when it holds none.
@@ -88,15 +107,11 @@ impl Tokenizer {
     /// `vocab` by token; `added_tokens` as `tokenizer.json` has them, with the file that says so.
     fn from_parts(
         vocab_file: &str,
-        config_file: &str,
+        added_file: &str,
         vocab: Value,
         merges: Vec<[String; 2]>,
         added_tokens: Vec<Value>,
     ) -> Result<Self> {
-        let ids: Vec<_> = added_tokens
-            .iter()
-            .map(|token| (token["content"].clone(), token["id"].clone()))
-            .collect();
         let byte_level = json!({
             "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false
         });
@@ -111,20 +126,11 @@ impl Tokenizer {
             "decoder": byte_level,
             "model": { "type": "BPE", "vocab": vocab, "merges": merges },
         });
-        let tokenizer = Self::from_json(vocab_file, json.to_string().as_bytes())?;
-        // The crate numbers added tokens itself, behind the vocabulary.
-        for (content, id) in ids {
-            let found = content
-                .as_str()
-                .and_then(|content| tokenizer.token_to_id(content));
-            if found.map(Value::from).as_ref() != Some(&id) {
-                let reason = format!(
-                    "added token {content} can't have id {id}: ids must follow the vocabulary without gaps"
-                );
-                return Err(Error::config(config_file, reason));
-            }
-        }
-        Ok(tokenizer)
+        let named = match added_tokens.is_empty() {
+            true => vocab_file,
+            false => &format!("{vocab_file} and {added_file}"),
+        };
+        Self::from_json(named, json.to_string().as_bytes())
     }
 
     /// The tokenizer as `tokenizer.json` has it.
@@ -159,6 +165,22 @@ impl Tokenizer {
             .map_err(|error| Error::config(&self.file, error.to_string()))
     }
 
+    /// Fails when a token has no row in an embedding of so many.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the token with the highest id.
+    pub fn check_rows(&self, rows: usize) -> Result<()> {
+        if (self.highest as usize) < rows {
+            return Ok(());
+        }
+        let token = self.id_to_token(self.highest).unwrap_or_default();
+        let reason = format!(
+            "token {token:?} has id {}, the embedding has {rows} rows; the tokenizer is of another model",
+            self.highest
+        );
+        Err(Error::config(&self.file, reason))
+    }
+
     /// The id of one token, special or not.
     pub fn token_to_id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
@@ -184,36 +206,6 @@ pub enum SpecialTokens {
     Skip,
 }
 
-/// `added_tokens_decoder`'s records with their ids, in the order of ids, as `tokenizer.json` has them.
-fn added_tokens(file: &str, mut config: Value) -> Result<Vec<Value>> {
-    let Some(Value::Object(records)) = config.get_mut("added_tokens_decoder").map(Value::take)
-    else {
-        return Ok(vec![]);
-    };
-    let mut tokens = Vec::with_capacity(records.len());
-    for (id, record) in records {
-        let (Ok(number), Some(content)) = (id.parse::<u32>(), record["content"].as_str()) else {
-            return Err(Error::config(
-                file,
-                format!("added_tokens_decoder: `{id}` is no token"),
-            ));
-        };
-        let flag = |name: &str| record[name].as_bool().unwrap_or(false);
-        let token = json!({
-            "id": number,
-            "content": content,
-            "single_word": flag("single_word"),
-            "lstrip": flag("lstrip"),
-            "rstrip": flag("rstrip"),
-            "normalized": flag("normalized"),
-            "special": flag("special"),
-        });
-        tokens.push((number, token));
-    }
-    tokens.sort_by_key(|&(number, _)| number);
-    Ok(tokens.into_iter().map(|(_, token)| token).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,8 +220,11 @@ mod tests {
         let vocab = serde_json::to_vec(&vocab).unwrap();
         let config =
             br#"{"added_tokens_decoder": {"28": {"content": "<|end|>", "special": true}}}"#;
-        Tokenizer::from_vocab_and_merges("here", &vocab, b"#version: 0.2\nt h\n", Some(config))
-            .unwrap()
+        let added = AddedFiles {
+            tokenizer_config: Some(config),
+            ..AddedFiles::default()
+        };
+        Tokenizer::from_vocab_and_merges("here", &vocab, b"#version: 0.2\nt h\n", added).unwrap()
     }
 
     #[test]
@@ -267,21 +262,25 @@ mod tests {
             Ok(_) => String::new(),
             Err(error) => error.to_string(),
         };
+        let none = AddedFiles::default();
         let broken = message(Tokenizer::from_json("m/tokenizer.json", b"{}"));
         assert!(
             broken.starts_with("m/tokenizer.json: is no tokenizer"),
             "{broken}"
         );
-        let broken = message(Tokenizer::from_vocab_and_merges("m", b"[", b"", None));
+        let broken = message(Tokenizer::from_vocab_and_merges("m", b"[", b"", none));
         assert!(broken.starts_with("m/vocab.json: "), "{broken}");
-        let broken = message(Tokenizer::from_vocab_and_merges("m", b"{}", b"ab", None));
+        let broken = message(Tokenizer::from_vocab_and_merges("m", b"{}", b"ab", none));
         assert!(broken.starts_with("m/merges.txt: line 1"), "{broken}");
         let gap = br#"{"added_tokens_decoder": {"7": {"content": "<x>"}}}"#;
         let broken = message(Tokenizer::from_vocab_and_merges(
             "m",
             b"{\"a\": 0}",
             b"",
-            Some(gap),
+            AddedFiles {
+                tokenizer_config: Some(gap),
+                ..none
+            },
         ));
         assert!(broken.contains("can't have id 7"), "{broken}");
     }

@@ -63,6 +63,12 @@ struct Published {
     in_channels: usize,
     #[serde(default = "default_eps")]
     norm_eps: f64,
+    /// Whether the layers are mixed by a learned weight each; that comes before `use_cnn`.
+    #[serde(default)]
+    use_scale: Option<bool>,
+    /// Whether they are mixed by a convolution.
+    #[serde(default)]
+    use_cnn: Option<bool>,
 }
 
 fn default_eps() -> f64 {
@@ -132,11 +138,40 @@ fn matrix(
             file,
             format!("tensor `{name}` is not a matrix"),
         )),
-        None => Err(Error::MissingTensor {
-            file: file.into(),
-            name: name.into(),
-        }),
+        None => Err(missing(file, name)),
     }
+}
+
+fn missing(file: &str, name: &str) -> Error {
+    Error::MissingTensor {
+        file: file.into(),
+        name: name.into(),
+    }
+}
+
+/// A tensor that the config speaks of must be there: without it another AlignNet would be left.
+fn check_mix(file: &str, published: Option<Published>, conv: bool, scale: bool) -> Result<()> {
+    let Some(Published {
+        use_scale, use_cnn, ..
+    }) = published
+    else {
+        return Ok(());
+    };
+    let scaled = use_scale == Some(true);
+    if scaled && !scale {
+        return Err(missing(file, "cha_scale"));
+    }
+    if use_cnn == Some(true) && !scaled && !conv {
+        return Err(missing(file, "conv.weight"));
+    }
+    check(file, use_cnn != Some(false) || !conv, || {
+        "use_cnn is false, but tensor `conv.weight` is there; the config is of another AlignNet"
+            .into()
+    })?;
+    check(file, use_scale != Some(false) || !scale, || {
+        "use_scale is false, but tensor `cha_scale` is there; the config is of another AlignNet"
+            .into()
+    })
 }
 
 /// How layers are mixed, and how many hidden states: a convolution's or a scale's tensor says both,
@@ -147,6 +182,10 @@ fn mix_from_shapes(
     shape: &impl Fn(&str) -> Option<Vec<usize>>,
 ) -> Result<(Mix, usize)> {
     let (conv, scale) = (shape("conv.weight"), shape("cha_scale"));
+    check_mix(file, published, conv.is_some(), scale.is_some())?;
+    if conv.is_none() && shape("conv.bias").is_some() {
+        return Err(missing(file, "conv.weight"));
+    }
     match (conv.as_deref(), scale.as_deref()) {
         (Some(&[1, channels, kernel, width]), _) if kernel == width && kernel % 2 == 1 => {
             Ok((Mix::Conv { kernel }, channels))

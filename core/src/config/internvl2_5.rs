@@ -8,6 +8,10 @@ use serde_json::{Map, Value};
 
 use super::Qwen2Config;
 use super::checks::{check, check_heads, check_sizes, from_value};
+use super::keys::{Key, check_keys};
+use super::limits::{COUNT, HEADS, LAYERS, SIDE, WIDTH, check_limits};
+use super::rope::{needs_theta, read_rope};
+use super::transformers::{ANY, DECODER as DECODER_KEYS, check_decoder};
 use crate::error::Result;
 
 /// The decoder of InternVL2.5-1B and -4B, as `llm_config.architectures` names it.
@@ -125,6 +129,62 @@ impl Default for InternVitConfig {
     }
 }
 
+/// Keys of `config.json` beside its parts. Tiles are cut as X2I's script does, whatever the model's
+/// training did.
+const KEYS: &[(&str, Key)] = &[
+    ("llm_config", Key::Read),
+    ("vision_config", Key::Read),
+    ("force_image_size", Key::Read),
+    ("downsample_ratio", Key::Read),
+    ("min_dynamic_patch", Key::Read),
+    ("max_dynamic_patch", Key::Read),
+    ("use_thumbnail", Key::Read),
+    ("ps_version", Key::Read),
+    ("select_layer", Key::Read),
+    ("template", Key::Read),
+    ("dynamic_image_size", Key::Idle),
+    ("hidden_size", Key::Idle),
+    ("image_fold", Key::Off),
+    ("pad2square", Key::Off),
+    ("system_message", Key::Idle),
+    ("tie_word_embeddings", Key::Idle),
+    ("use_backbone_lora", Key::Off),
+    ("use_llm_lora", Key::Off),
+];
+
+/// Keys of `vision_config`.
+const VISION_KEYS: &[(&str, Key)] = &[
+    ("hidden_size", Key::Read),
+    ("intermediate_size", Key::Read),
+    ("num_hidden_layers", Key::Read),
+    ("num_attention_heads", Key::Read),
+    ("num_channels", Key::Read),
+    ("image_size", Key::Read),
+    ("patch_size", Key::Read),
+    ("norm_type", Key::Read),
+    ("layer_norm_eps", Key::Read),
+    ("qkv_bias", Key::Read),
+    ("qk_normalization", Key::Read),
+    ("hidden_act", Key::Read),
+    ("drop_path_rate", Key::Idle),
+    ("use_moe", Key::Off),
+    ("capacity_factor", Key::Idle),
+    ("ep_size", Key::Idle),
+    ("eval_capacity_factor", Key::Idle),
+    ("laux_allreduce", Key::Idle),
+    ("moe_coeff_ratio", Key::Idle),
+    ("moe_intermediate_size", Key::Idle),
+    ("moe_output_scale", Key::Idle),
+    ("noisy_gate_policy", Key::Idle),
+    ("num_experts", Key::Idle),
+    ("num_routed_experts", Key::Idle),
+    ("num_shared_experts", Key::Idle),
+    ("shared_expert_intermediate_size", Key::Idle),
+    ("use_residual", Key::Idle),
+    ("use_rts", Key::Idle),
+    ("use_weighted_residual", Key::Idle),
+];
+
 fn half() -> f64 {
     0.5
 }
@@ -151,6 +211,35 @@ impl InternVl2_5Config {
     /// # Errors
     /// [`crate::Error::Config`] naming the key that is missing or can't be.
     pub fn from_json(file: &str, json: Value) -> Result<Self> {
+        Self::read(file, json, &mut vec![])
+    }
+
+    /// The same; keys that are not known go to `warnings`.
+    pub(super) fn read(file: &str, mut json: Value, warnings: &mut Vec<String>) -> Result<Self> {
+        check_keys(file, "", &json, &[KEYS, ANY], warnings)?;
+        let part = |key: &str| json.get(key).unwrap_or(&Value::Null);
+        check_keys(
+            file,
+            "llm_config.",
+            part("llm_config"),
+            &[DECODER_KEYS, ANY],
+            warnings,
+        )?;
+        let vision_keys = &[VISION_KEYS, ANY];
+        check_keys(
+            file,
+            "vision_config.",
+            part("vision_config"),
+            vision_keys,
+            warnings,
+        )?;
+        if let Some(decoder) = json.get_mut("llm_config").and_then(Value::as_object_mut) {
+            read_rope(file, "llm_config.", decoder)?;
+        }
+        if let Some(decoder) = json.get("llm_config") {
+            check_decoder(file, "llm_config.", decoder)?;
+            needs_theta(file, "llm_config.", decoder)?;
+        }
         let config: Self = from_value(file, json)?;
         config.validate(file)?;
         Ok(config)
@@ -190,6 +279,11 @@ impl InternVl2_5Config {
             ratio > 0.0 && self.merge() > 0 && ratio * self.merge() as f64 == 1.0,
             || format!("downsample_ratio {ratio} is not one over a whole number"),
         )?;
+        let limits = [
+            ("force_image_size", self.tile_size(), SIDE),
+            ("downsample_ratio: patches of a token", self.merge(), COUNT),
+        ];
+        check_limits(file, "", &limits)?;
         let (size, patch) = (self.tile_size(), self.vision_config.patch_size);
         check(
             file,
@@ -257,6 +351,15 @@ impl InternVitConfig {
             ("patch_size", self.patch_size),
         ];
         check_sizes(file, "vision_config.", &sizes)?;
+        let limits = [
+            ("hidden_size", self.hidden_size, WIDTH),
+            ("intermediate_size", self.intermediate_size, WIDTH),
+            ("num_hidden_layers", self.num_hidden_layers, LAYERS),
+            ("num_attention_heads", self.num_attention_heads, HEADS),
+            ("image_size", self.image_size, SIDE),
+            ("patch_size", self.patch_size, COUNT),
+        ];
+        check_limits(file, "vision_config.", &limits)?;
         let (width, heads) = (self.hidden_size, self.num_attention_heads);
         check_heads(file, "vision_config.hidden_size", width, heads)?;
         check(file, self.num_channels == 3, || {

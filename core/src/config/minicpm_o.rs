@@ -9,10 +9,16 @@ use serde_json::Value;
 
 use super::Qwen2Config;
 use super::checks::{check, check_heads, check_sizes, from_value};
+use super::keys::{Key, check_keys};
+use super::limits::{COUNT, HEADS, LAYERS, POSITIONS, SIDE, WIDTH, check_limits};
+use super::rope::{needs_theta, read_rope};
+use super::transformers::{ANY, DECODER, check_decoder};
 use crate::error::Result;
 
 /// Channels of one head of the resampler; the published code has it in words.
 pub const RESAMPLER_HEAD_DIM: usize = 128;
+/// Seconds of a block of sound; clips have 30.
+const LONGEST_CHUNK: f64 = 3600.0;
 
 /// Sizes of the multimodal LLM.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -181,20 +187,111 @@ fn so400m() -> SiglipConfig {
     }
 }
 
+/// Keys of `config.json` beside the decoder's.
+const KEYS: &[(&str, Key)] = &[
+    ("query_num", Key::Read),
+    ("drop_vision_last_layer", Key::Read),
+    ("vision_batch_size", Key::Read),
+    ("audio_pool_step", Key::Read),
+    ("audio_chunk_length", Key::Read),
+    ("slice_config", Key::Read),
+    ("vision_config", Key::Read),
+    ("audio_config", Key::Read),
+    // X2I's script shows one view, with the ids that its training had.
+    ("batch_vision_input", Key::Idle),
+    ("chunk_input", Key::Idle),
+    ("image_size", Key::Idle),
+    ("patch_size", Key::Idle),
+    ("slice_mode", Key::Idle),
+    ("stream_input", Key::Idle),
+    ("use_image_id", Key::Idle),
+    // Which parts the published code loads; here the tensors tell.
+    ("init_audio", Key::Idle),
+    ("init_tts", Key::Idle),
+    ("init_vision", Key::Idle),
+    ("listen_speak_type", Key::Idle),
+    ("tts_config", Key::Idle),
+    ("version", Key::Idle),
+];
+
+/// Keys of `slice_config`.
+const SLICE_KEYS: &[(&str, Key)] = &[
+    ("max_slice_nums", Key::Read),
+    ("scale_resolution", Key::Read),
+    ("patch_size", Key::Idle),
+];
+
+/// Keys of `vision_config`.
+const VISION_KEYS: &[(&str, Key)] = &[
+    ("hidden_size", Key::Read),
+    ("intermediate_size", Key::Read),
+    ("num_hidden_layers", Key::Read),
+    ("num_attention_heads", Key::Read),
+    ("num_channels", Key::Read),
+    ("image_size", Key::Read),
+    ("patch_size", Key::Read),
+    ("layer_norm_eps", Key::Read),
+    ("hidden_act", Key::Word(&["gelu_pytorch_tanh"])),
+    ("vision_use_head", Key::Idle),
+];
+
+/// Keys of `audio_config`. Whisper's decoder is not there.
+const AUDIO_KEYS: &[(&str, Key)] = &[
+    ("d_model", Key::Read),
+    ("encoder_layers", Key::Read),
+    ("encoder_attention_heads", Key::Read),
+    ("encoder_ffn_dim", Key::Read),
+    ("num_mel_bins", Key::Read),
+    ("max_source_positions", Key::Read),
+    ("activation_function", Key::Word(&["gelu"])),
+    ("scale_embedding", Key::Off),
+    ("activation_dropout", Key::Idle),
+    ("apply_spec_augment", Key::Idle),
+    ("classifier_proj_size", Key::Idle),
+    ("decoder_attention_heads", Key::Idle),
+    ("decoder_ffn_dim", Key::Idle),
+    ("decoder_layerdrop", Key::Idle),
+    ("decoder_layers", Key::Idle),
+    ("encoder_layerdrop", Key::Idle),
+    ("init_std", Key::Idle),
+    ("mask_feature_length", Key::Idle),
+    ("mask_feature_min_masks", Key::Idle),
+    ("mask_feature_prob", Key::Idle),
+    ("mask_time_length", Key::Idle),
+    ("mask_time_min_masks", Key::Idle),
+    ("mask_time_prob", Key::Idle),
+    ("max_target_positions", Key::Idle),
+    ("median_filter_width", Key::Idle),
+    ("num_hidden_layers", Key::Idle),
+    ("use_weighted_layer_sum", Key::Idle),
+    ("vocab_size", Key::Idle),
+];
+
 impl MiniCpmOConfig {
     /// Reads a published `config.json`.
     ///
     /// # Errors
     /// [`crate::Error::Config`] naming the key that is missing or can't be.
     pub fn from_json(file: &str, json: Value) -> Result<Self> {
-        let switched = |key: &str| json.get(key).and_then(Value::as_bool) == Some(true);
-        check(file, !switched("use_sliding_window"), || {
-            "use_sliding_window is not supported; the published model has it off".into()
-        })?;
-        let scaled = json.get("rope_scaling").is_some_and(|it| !it.is_null());
-        check(file, !scaled, || {
-            "rope_scaling is not supported; the published model has none".into()
-        })?;
+        Self::read(file, json, &mut vec![])
+    }
+
+    /// The same; keys that are not known go to `warnings`.
+    pub(super) fn read(file: &str, mut json: Value, warnings: &mut Vec<String>) -> Result<Self> {
+        check_keys(file, "", &json, &[KEYS, DECODER, ANY], warnings)?;
+        for (key, keys) in [
+            ("slice_config", SLICE_KEYS),
+            ("vision_config", VISION_KEYS),
+            ("audio_config", AUDIO_KEYS),
+        ] {
+            let part = json.get(key).unwrap_or(&Value::Null);
+            check_keys(file, &format!("{key}."), part, &[keys, ANY], warnings)?;
+        }
+        if let Some(config) = json.as_object_mut() {
+            read_rope(file, "", config)?;
+        }
+        check_decoder(file, "", &json)?;
+        needs_theta(file, "", &json)?;
         let config: Self = from_value(file, json)?;
         config.validate(file)?;
         Ok(config)
@@ -227,15 +324,38 @@ impl MiniCpmOConfig {
             ),
         ];
         check_sizes(file, "", &sizes)?;
+        let limits = [
+            ("query_num", self.query_num, SIDE),
+            ("vision_batch_size", self.vision_batch_size, COUNT),
+            ("audio_pool_step", self.audio_pool_step, COUNT),
+            (
+                "slice_config.max_slice_nums",
+                self.slice_config.max_slice_nums,
+                COUNT,
+            ),
+            (
+                "slice_config.scale_resolution",
+                self.slice_config.scale_resolution,
+                SIDE,
+            ),
+        ];
+        check_limits(file, "", &limits)?;
+        let last = usize::from(self.drop_vision_last_layer);
+        check(file, self.vision_config.num_hidden_layers >= last, || {
+            "drop_vision_last_layer is true, but vision_config.num_hidden_layers is 0".into()
+        })?;
         let width = self.decoder.hidden_size;
         check(file, width.is_multiple_of(RESAMPLER_HEAD_DIM), || {
             format!(
                 "hidden_size {width} is no multiple of the resampler's head of {RESAMPLER_HEAD_DIM}"
             )
         })?;
-        check(file, self.audio_chunk_length.is_finite(), || {
-            "audio_chunk_length is no number".into()
-        })?;
+        let seconds = self.audio_chunk_length;
+        check(
+            file,
+            seconds.is_finite() && seconds <= LONGEST_CHUNK,
+            || format!("audio_chunk_length {seconds} must be a number of at most {LONGEST_CHUNK}"),
+        )?;
         self.vision_config.validate(file)?;
         self.audio_config.validate(file)
     }
@@ -251,6 +371,15 @@ impl SiglipConfig {
             ("patch_size", self.patch_size),
         ];
         check_sizes(file, "vision_config.", &sizes)?;
+        let limits = [
+            ("hidden_size", self.hidden_size, WIDTH),
+            ("intermediate_size", self.intermediate_size, WIDTH),
+            ("num_hidden_layers", self.num_hidden_layers, LAYERS),
+            ("num_attention_heads", self.num_attention_heads, HEADS),
+            ("image_size", self.image_size, SIDE),
+            ("patch_size", self.patch_size, COUNT),
+        ];
+        check_limits(file, "vision_config.", &limits)?;
         check(file, self.num_channels == 3, || {
             format!(
                 "vision_config.num_channels {} must be 3: pictures are RGB",
@@ -278,6 +407,18 @@ impl WhisperConfig {
             ("max_source_positions", self.max_source_positions),
         ];
         check_sizes(file, "audio_config.", &sizes)?;
+        let limits = [
+            ("d_model", self.d_model, WIDTH),
+            ("encoder_layers", self.encoder_layers, LAYERS),
+            (
+                "encoder_attention_heads",
+                self.encoder_attention_heads,
+                HEADS,
+            ),
+            ("num_mel_bins", self.num_mel_bins, COUNT),
+            ("max_source_positions", self.max_source_positions, POSITIONS),
+        ];
+        check_limits(file, "audio_config.", &limits)?;
         let (width, heads) = (self.d_model, self.encoder_attention_heads);
         check_heads(file, "audio_config.d_model", width, heads)?;
         // The published projection takes a quarter of the MLP's width for the tower's.
@@ -348,7 +489,7 @@ mod tests {
             (
                 "rope_scaling",
                 json!({ "type": "yarn" }),
-                "rope_scaling is not supported",
+                "rope_scaling.type `yarn` is not supported",
             ),
             (
                 "vision_config.num_attention_heads",

@@ -7,12 +7,18 @@ mod align_net;
 mod checks;
 mod flux;
 mod internvl2_5;
+mod json;
+mod keys;
+mod limits;
 mod minicpm_o;
 mod model;
+mod processing;
 mod qwen2;
 mod qwen2_5_vl;
 mod qwen2_5_vl_gguf;
+mod rope;
 mod scheduler;
+mod transformers;
 mod vae;
 
 pub use align_net::{AlignNetConfig, Mix, T5StackConfig};
@@ -23,16 +29,16 @@ pub use model::{
     Conditioning, Defaults, EncoderConfig, EncoderPart, FileRecord, GraphPart, ModelConfig,
     Padding, PaddingSide, PromptFormat, VisionPart,
 };
+pub use processing::{GenerationConfig, PreprocessorConfig};
 pub use qwen2::Qwen2Config;
-pub use qwen2_5_vl::{
-    GenerationConfig, PreprocessorConfig, Qwen2_5VlConfig, RopeScaling, VisionConfig,
-};
+pub use qwen2_5_vl::{Qwen2_5VlConfig, RopeScaling, VisionConfig};
 pub use scheduler::SchedulerConfig;
 pub use vae::VaeConfig;
 
 pub(crate) use checks::parse;
 #[cfg(test)]
 pub(crate) use internvl2_5::MOST_TILES;
+pub(crate) use json::plain_json;
 pub(crate) use minicpm_o::RESAMPLER_HEAD_DIM;
 pub(crate) use model::FORMAT;
 pub(crate) use qwen2_5_vl_gguf::Qwen2_5VlGguf;

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::checks::{check, parse};
+use super::checks::{check, from_value, parse};
+use super::keys::{Key, check_keys};
+use super::limits::{ANSWER, PADDING, SIDE, check_limits};
 use super::{
     FluxConfig, GenerationConfig, InternVl2_5Config, MiniCpmOConfig, PreprocessorConfig,
-    Qwen2_5VlConfig, Qwen2Config, SchedulerConfig, VaeConfig,
+    Qwen2_5VlConfig, Qwen2Config, SchedulerConfig, VaeConfig, VisionConfig,
 };
 use crate::error::{Error, Result};
 use crate::video::sampling::Sampling;
@@ -43,6 +45,9 @@ pub struct ModelConfig {
     /// Size and hash of every file, by its path in the folder.
     #[serde(default)]
     pub files: BTreeMap<String, FileRecord>,
+    /// What the configs say that is not known here and passed over, a sentence each.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
 }
 
 /// One part of the graph: its config and its weight files.
@@ -115,13 +120,25 @@ impl EncoderConfig {
     /// # Errors
     /// [`Error::Config`] for a family that we do not have, or numbers that can't be.
     pub fn from_json(file: &str, json: &[u8]) -> Result<Self> {
-        let json: Value = parse(file, json)?;
+        Self::read(file, parse(file, json)?, &mut vec![])
+    }
+
+    /// The same; keys that are not known go to `warnings`.
+    ///
+    /// # Errors
+    /// As [`from_json`](Self::from_json).
+    pub(crate) fn read(file: &str, json: Value, warnings: &mut Vec<String>) -> Result<Self> {
         match json.get("model_type").and_then(Value::as_str) {
-            Some("qwen2_5_vl") => Ok(Self::Qwen2_5Vl(Qwen2_5VlConfig::from_json(file, json)?)),
+            Some("qwen2_5_vl") => Qwen2_5VlConfig::read(file, json, warnings).map(Self::Qwen2_5Vl),
             Some("internvl_chat") => {
-                InternVl2_5Config::from_json(file, json).map(Self::InternVl2_5)
+                InternVl2_5Config::read(file, json, warnings).map(Self::InternVl2_5)
             }
-            Some("minicpmo") => Ok(Self::MiniCpmO(MiniCpmOConfig::from_json(file, json)?)),
+            Some("minicpmo") => MiniCpmOConfig::read(file, json, warnings).map(Self::MiniCpmO),
+            Some("internvl") => Err(Error::config(
+                file,
+                "model_type `internvl` is transformers' own form of InternVL (an `-hf` folder), which is not \
+                 supported; get the original one: OpenGVLab/InternVL2_5-1B or InternVL2_5-4B",
+            )),
             Some(other) => Err(Error::config(
                 file,
                 format!(
@@ -140,6 +157,14 @@ impl EncoderConfig {
             Self::Qwen2_5Vl(config) => config.validate(file),
             Self::InternVl2_5(config) => config.validate(file),
             Self::MiniCpmO(config) => config.validate(file),
+        }
+    }
+
+    /// Qwen2.5-VL's vision tower, whose processor's config is read.
+    pub(crate) fn qwen_vision(&self) -> Option<&VisionConfig> {
+        match self {
+            Self::Qwen2_5Vl(config) => Some(&config.vision_config),
+            Self::InternVl2_5(_) | Self::MiniCpmO(_) => None,
         }
     }
 
@@ -331,14 +356,139 @@ pub struct FileRecord {
     pub sha256: String,
 }
 
+/// The keys of `model.json`.
+const KEYS: &[(&str, Key)] = &[
+    ("format", Key::Read),
+    ("name", Key::Read),
+    ("license", Key::Read),
+    ("encoder", Key::Read),
+    ("align_net", Key::Read),
+    ("flux", Key::Read),
+    ("vae", Key::Read),
+    ("scheduler", Key::Read),
+    ("defaults", Key::Read),
+    ("files", Key::Read),
+];
+
+/// The keys of its `encoder`.
+const ENCODER_KEYS: &[(&str, Key)] = &[
+    ("config", Key::Read),
+    ("weights", Key::Read),
+    ("tokenizer", Key::Read),
+    ("chat_template", Key::Read),
+    ("preprocessor", Key::Read),
+    ("generation", Key::Read),
+];
+
+/// The keys of its `defaults`, and of those in `x2i.json`.
+const DEFAULT_KEYS: &[(&str, Key)] = &[
+    ("width", Key::Read),
+    ("height", Key::Read),
+    ("steps", Key::Read),
+    ("guidance", Key::Read),
+    ("conditioning", Key::Read),
+    ("prompt_format", Key::Read),
+    ("max_new_tokens", Key::Read),
+    ("padding", Key::Read),
+    ("input_image_size", Key::Read),
+    ("earlier_turns", Key::Read),
+    ("modalities", Key::Read),
+];
+
+fn other_version(file: &str, format: u64) -> Error {
+    let reason = format!("format {format} is not {FORMAT}; this file is from another version");
+    Error::config(file, reason)
+}
+
+/// Reads the parts of a `model.json` by the rules of the published configs, and puts them back as our
+/// structs write them.
+fn read_parts(file: &str, mut json: Value, warnings: &mut Vec<String>) -> Result<Value> {
+    let broken = |error: serde_json::Error| Error::config(file, error.to_string());
+    let at = |json: &Value, pointer: &str| json.pointer(pointer).cloned();
+    if let Some(encoder) = json.get("encoder") {
+        check_keys(file, "encoder.", encoder, &[ENCODER_KEYS], warnings)?;
+    }
+    if let Some(defaults) = json.get("defaults") {
+        check_keys(file, "defaults.", defaults, &[DEFAULT_KEYS], warnings)?;
+    }
+    let named = |part: &str| format!("{file}: {part}");
+    let mut read = Vec::new();
+    if let Some(part) = at(&json, "/encoder/config") {
+        let config = EncoderConfig::read(&named("encoder.config"), part, warnings)?;
+        if let Some(part) = at(&json, "/encoder/preprocessor") {
+            let name = named("encoder.preprocessor");
+            let part = PreprocessorConfig::read(&name, &part, config.qwen_vision(), warnings)?;
+            read.push(("/encoder/preprocessor", serde_json::to_value(part)));
+        }
+        read.push(("/encoder/config", serde_json::to_value(config)));
+    }
+    if let Some(part) = at(&json, "/encoder/generation") {
+        let part = GenerationConfig::read(&named("encoder.generation"), &part)?;
+        read.push(("/encoder/generation", serde_json::to_value(part)));
+    }
+    if let Some(part) = at(&json, "/flux/config") {
+        let part = FluxConfig::read(&named("flux.config"), part, warnings)?;
+        read.push(("/flux/config", serde_json::to_value(part)));
+    }
+    if let Some(part) = at(&json, "/vae/config") {
+        let part = VaeConfig::read(&named("vae.config"), part, warnings)?;
+        read.push(("/vae/config", serde_json::to_value(part)));
+    }
+    if let Some(part) = at(&json, "/scheduler") {
+        let part = SchedulerConfig::read(&named("scheduler"), part, warnings)?;
+        read.push(("/scheduler", serde_json::to_value(part)));
+    }
+    for (pointer, part) in read {
+        if let Some(place) = json.pointer_mut(pointer) {
+            *place = part.map_err(broken)?;
+        }
+    }
+    Ok(json)
+}
+
+impl Defaults {
+    /// The keys that are not known go to `warnings`.
+    ///
+    /// # Errors
+    /// Never: all keys are read.
+    pub(crate) fn check_keys(file: &str, json: &Value, warnings: &mut Vec<String>) -> Result<()> {
+        check_keys(file, "defaults.", json, &[DEFAULT_KEYS], warnings)
+    }
+
+    fn validate(&self, file: &str, encoder: &EncoderConfig) -> Result<()> {
+        if let Some(Padding { max_length, .. }) = self.padding {
+            check(file, max_length > 0, || "padding.max_length is 0".into())?;
+            check_limits(file, "", &[("padding.max_length", max_length, PADDING)])?;
+            let most = encoder.decoder().max_position_embeddings;
+            check(file, max_length <= most, || {
+                format!("padding.max_length {max_length} is above max_position_embeddings {most}")
+            })?;
+        }
+        check_limits(file, "", &[("max_new_tokens", self.max_new_tokens, ANSWER)])?;
+        let [width, height] = self.input_image_size.unwrap_or([1, 1]);
+        check(file, width > 0 && height > 0, || {
+            format!("input_image_size [{width}, {height}] has a side of 0")
+        })?;
+        check_limits(file, "", &[("input_image_size", width.max(height), SIDE)])
+    }
+}
+
 impl ModelConfig {
     /// Reads and checks `model.json`.
     ///
     /// # Errors
     /// [`Error::Config`] naming what can't be.
     pub fn from_json(file: &str, json: &[u8]) -> Result<Self> {
-        let config: Self = parse(file, json)?;
+        let json: Value = parse(file, json)?;
+        let format = json.get("format").and_then(Value::as_u64);
+        if format.is_some_and(|format| format != u64::from(FORMAT)) {
+            return Err(other_version(file, format.unwrap_or_default()));
+        }
+        let mut warnings = vec![];
+        check_keys(file, "", &json, &[KEYS], &mut warnings)?;
+        let mut config: Self = from_value(file, read_parts(file, json, &mut warnings)?)?;
         config.validate(file)?;
+        config.warnings = warnings;
         Ok(config)
     }
 
@@ -347,12 +497,9 @@ impl ModelConfig {
     /// # Errors
     /// [`Error::Config`] naming what can't be.
     pub fn validate(&self, file: &str) -> Result<()> {
-        check(file, self.format == FORMAT, || {
-            format!(
-                "format {} is not {FORMAT}; this file is from another version",
-                self.format
-            )
-        })?;
+        if self.format != FORMAT {
+            return Err(other_version(file, self.format.into()));
+        }
         self.encoder.config.validate(file)?;
         self.flux.config.validate(file)?;
         self.vae.config.validate(file)?;
@@ -369,13 +516,9 @@ impl ModelConfig {
                 )
             },
         )?;
-        check(
-            file,
-            self.defaults
-                .padding
-                .is_none_or(|padding| padding.max_length > 0),
-            || "padding.max_length is 0".into(),
-        )
+        self.encoder.preprocessor.validate(file)?;
+        self.encoder.generation.validate(file)?;
+        self.defaults.validate(file, &self.encoder.config)
     }
 
     /// Refuses pictures and videos, which are shown as pictures, where the weights were trained

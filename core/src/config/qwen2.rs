@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::checks::{check, check_sizes};
+use super::limits::{HEADS, LAYERS, POSITIONS, VOCABULARY, WIDTH, check_limits};
 use crate::error::Result;
 
 /// Sizes of the decoder, under the names of its `config.json`.
@@ -66,6 +67,27 @@ impl Qwen2Config {
             ("num_key_value_heads", self.num_key_value_heads),
         ];
         check_sizes(file, prefix, &sizes)?;
+        let limits = [
+            ("vocab_size", self.vocab_size, VOCABULARY),
+            ("hidden_size", self.hidden_size, WIDTH),
+            ("intermediate_size", self.intermediate_size, WIDTH),
+            ("num_hidden_layers", self.num_hidden_layers, LAYERS),
+            ("num_attention_heads", self.num_attention_heads, HEADS),
+            ("num_key_value_heads", self.num_key_value_heads, HEADS),
+            (
+                "max_position_embeddings",
+                self.max_position_embeddings,
+                POSITIONS,
+            ),
+        ];
+        check_limits(file, prefix, &limits)?;
+        let (eps, theta) = (self.rms_norm_eps, self.rope_theta);
+        check(file, eps.is_finite() && eps >= 0.0, || {
+            format!("{prefix}rms_norm_eps {eps} must be a number from 0 on")
+        })?;
+        check(file, theta.is_finite() && theta > 0.0, || {
+            format!("{prefix}rope_theta {theta} must be a number above 0")
+        })?;
         let (width, heads) = (self.hidden_size, self.num_attention_heads);
         check(file, width.is_multiple_of(heads.saturating_mul(2)), || {
             format!(

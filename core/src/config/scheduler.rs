@@ -1,8 +1,10 @@
 //! The sampler's config (diffusers `scheduler/scheduler_config.json`).
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::checks::check;
+use super::checks::{check, from_value};
+use super::keys::{Key, check_class, check_keys};
 use crate::error::Result;
 
 /// FlowMatchEulerDiscreteScheduler's numbers; defaults are diffusers'.
@@ -39,7 +41,53 @@ impl Default for SchedulerConfig {
     }
 }
 
+/// The keys of `scheduler_config.json`. FLUX's transformer takes `sigma` x 1000 as its timestep.
+const KEYS: &[(&str, Key)] = &[
+    ("_class_name", Key::Read),
+    ("_diffusers_version", Key::Idle),
+    ("_name_or_path", Key::Idle),
+    ("num_train_timesteps", Key::Number(1000.0)),
+    ("shift", Key::Read),
+    ("use_dynamic_shifting", Key::Read),
+    ("base_shift", Key::Read),
+    ("max_shift", Key::Read),
+    ("base_image_seq_len", Key::Read),
+    ("max_image_seq_len", Key::Read),
+    ("invert_sigmas", Key::Off),
+    ("shift_terminal", Key::Off),
+    ("use_karras_sigmas", Key::Off),
+    ("use_exponential_sigmas", Key::Off),
+    ("use_beta_sigmas", Key::Off),
+    // It counts with dynamic shifting alone.
+    ("time_shift_type", Key::Read),
+    ("stochastic_sampling", Key::Off),
+];
+
 impl SchedulerConfig {
+    /// Reads a published `scheduler_config.json`; keys that are not known go to `warnings`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] naming what is not computed here.
+    pub(crate) fn read(file: &str, json: Value, warnings: &mut Vec<String>) -> Result<Self> {
+        const CLASS: &str = "FlowMatchEulerDiscreteScheduler";
+        check_class(file, &json, CLASS, "FLUX's scheduler")?;
+        check_keys(file, "", &json, &[KEYS], warnings)?;
+        let kind = json.get("time_shift_type").filter(|kind| !kind.is_null());
+        let config: Self = from_value(file, json.clone())?;
+        check(
+            file,
+            !config.use_dynamic_shifting || kind.is_none_or(|kind| kind == "exponential"),
+            || {
+                format!(
+                    "time_shift_type {} is not supported; only exponential is",
+                    kind.unwrap_or(&Value::Null)
+                )
+            },
+        )?;
+        config.validate(file)?;
+        Ok(config)
+    }
+
     /// Checks what the sampler relies on.
     ///
     /// # Errors

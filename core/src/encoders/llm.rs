@@ -16,6 +16,20 @@ use crate::request::{OnProgress, Phase, report};
 use crate::tokenizer::{SpecialTokens, Tokenizer};
 use crate::weights::Scope;
 
+/// Fails when the id of a token has no row in an embedding of so many.
+///
+/// # Errors
+/// [`Error::Config`] naming both.
+pub(super) fn check_id(file: &str, key: &str, id: Option<u32>, rows: usize) -> Result<()> {
+    match id.filter(|&id| id as usize >= rows) {
+        None => Ok(()),
+        Some(id) => {
+            let reason = format!("{key} is {id}, the embedding has {rows} rows");
+            Err(Error::config(file, reason))
+        }
+    }
+}
+
 /// A decoder with its tokenizer, on a device.
 pub struct Llm {
     decoder: Qwen2,
@@ -31,7 +45,8 @@ impl Llm {
     /// axis of a position ([`Rotary::new`]).
     ///
     /// # Errors
-    /// [`Error::MissingTensor`] or [`Error::Shape`].
+    /// [`Error::MissingTensor`] or [`Error::Shape`]; [`Error::Config`] for a token without a row in the
+    /// embedding.
     pub(super) async fn load(
         config: &Qwen2Config,
         sections: &[usize],
@@ -39,6 +54,14 @@ impl Llm {
         generation: GenerationConfig,
         scope: &Scope<'_>,
     ) -> Result<Self> {
+        tokenizer.check_rows(config.vocab_size)?;
+        let pad = generation.pad_token_id;
+        check_id(
+            "generation_config.json",
+            "pad_token_id",
+            pad,
+            config.vocab_size,
+        )?;
         Ok(Self {
             decoder: Qwen2::load(config, scope).await?,
             rotary: Rotary::new(config.head_dim(), config.rope_theta, sections),

@@ -57,6 +57,18 @@ impl Encoder {
         }
     }
 
+    /// Takes a prompt through the chat template and the tokenizer, without the device.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode), without the device's.
+    pub fn check(&self, prompt: &Prompt, options: &EncodeOptions) -> Result<()> {
+        match self {
+            Self::Qwen2_5Vl(model) => model.prepare(prompt, options).map(drop),
+            Self::InternVl2_5(model) => model.prepare(prompt, options).map(drop),
+            Self::MiniCpmO(model) => model.prepare(prompt, options).map(drop),
+        }
+    }
+
     /// Reads a prompt, answers it where `options` ask for the answer's states, and gives the
     /// hidden states. Progress counts the answer's tokens.
     ///

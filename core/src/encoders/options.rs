@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use crate::config::{Conditioning, Padding, PromptFormat};
+use crate::config::{Conditioning, Defaults, Padding, PromptFormat};
 use crate::error::Result;
 use crate::image::Image;
 use crate::image::resize::resize_bicubic;
@@ -22,6 +22,20 @@ pub struct EncodeOptions {
     pub max_new_tokens: usize,
     /// Seed of a sampled answer.
     pub seed: u64,
+}
+
+impl EncodeOptions {
+    /// A prompt of a single turn, as the model's defaults have it.
+    pub fn of(defaults: &Defaults, conditioning: Conditioning, seed: u64) -> Self {
+        Self {
+            conditioning,
+            prompt_format: defaults.prompt_format,
+            padding: defaults.padding,
+            input_image_size: defaults.input_image_size,
+            max_new_tokens: defaults.max_new_tokens,
+            seed,
+        }
+    }
 }
 
 /// Hidden states for AlignNet.

@@ -10,6 +10,7 @@ use super::*;
 use crate::config::{Conditioning, GenerationConfig, PreprocessorConfig, PromptFormat};
 use crate::error::Error;
 use crate::image::Image;
+use crate::tokenizer::AddedFiles;
 use crate::weights::{Component, MemorySource, Weights};
 
 /// A tensor's name and shape.
@@ -84,7 +85,11 @@ pub(super) fn tokenizer(special: &[&str]) -> Tokenizer {
         .collect();
     let json = [Value::from(vocab), json!({ "added_tokens_decoder": added })];
     let [vocab, added] = json.map(|json| serde_json::to_vec(&json).unwrap());
-    Tokenizer::from_vocab_and_merges("", &vocab, b"", Some(&added)).unwrap()
+    let added = AddedFiles {
+        tokenizer_config: Some(&added),
+        ..AddedFiles::default()
+    };
+    Tokenizer::from_vocab_and_merges("", &vocab, b"", added).unwrap()
 }
 
 /// An encoder's part with the defaults of its configs.

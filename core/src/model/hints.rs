@@ -51,7 +51,9 @@ pub(super) async fn hints(source: &dyn ModelSource) -> Result<FolderHints> {
 pub(super) fn family_defaults(
     encoder: &EncoderConfig,
     hints: Map<String, Value>,
+    warnings: &mut Vec<String>,
 ) -> Result<Defaults> {
+    Defaults::check_keys("x2i.json", &hints.clone().into(), warnings)?;
     let broken = |error: serde_json::Error| Error::config("x2i.json", error.to_string());
     let mut defaults = serde_json::to_value(Defaults::of(encoder)).map_err(broken)?;
     if let Some(defaults) = defaults.as_object_mut() {
@@ -74,7 +76,7 @@ mod tests {
     /// The defaults under an `x2i.json` with these.
     fn defaults(hints: Value) -> Result<Defaults> {
         let hints: FolderHints = serde_json::from_value(json!({ "defaults": hints })).unwrap();
-        family_defaults(&intern(), hints.defaults)
+        family_defaults(&intern(), hints.defaults, &mut vec![])
     }
 
     #[test]

@@ -9,7 +9,10 @@ use super::llm_gguf::{Ggufs, choose, vision_beside};
 use super::quantization;
 use super::source::{ModelSource, exists, join, parent, read, read_json_or_default, read_optional};
 use super::weight_name::{Kind, kind, with_siblings};
-use crate::config::{EncoderConfig, EncoderPart, Qwen2_5VlGguf, VisionPart, parse};
+use crate::config::{
+    EncoderConfig, EncoderPart, GenerationConfig, PreprocessorConfig, Qwen2_5VlGguf, VisionPart,
+    parse,
+};
 use crate::error::{Error, Result};
 use crate::weights::gguf::check_split;
 use crate::weights::{Component, Weights};
@@ -35,15 +38,29 @@ pub(super) enum LlmPlace {
 }
 
 /// Reads the LLM from wherever it is.
-pub(super) async fn read_place(source: &dyn ModelSource, place: &LlmPlace) -> Result<EncoderPart> {
+pub(super) async fn read_place(
+    source: &dyn ModelSource,
+    place: &LlmPlace,
+    warnings: &mut Vec<String>,
+) -> Result<EncoderPart> {
     match place {
-        LlmPlace::Place(file) if kind(file).is_some() => read_file(source, file, None, None).await,
-        LlmPlace::Place(folder) => read_encoder(source, folder).await,
+        LlmPlace::Place(file) if kind(file).is_some() => {
+            read_file(source, file, (None, None), warnings).await
+        }
+        LlmPlace::Place(folder) => read_folder(source, folder, warnings).await,
         LlmPlace::Files {
             model,
             mmproj,
             config,
-        } => read_file(source, model, mmproj.as_deref(), config.as_deref()).await,
+        } => {
+            read_file(
+                source,
+                model,
+                (mmproj.as_deref(), config.as_deref()),
+                warnings,
+            )
+            .await
+        }
     }
 }
 
@@ -51,19 +68,20 @@ pub(super) async fn read_place(source: &dyn ModelSource, place: &LlmPlace) -> Re
 async fn read_file(
     source: &dyn ModelSource,
     model: &str,
-    mmproj: Option<&str>,
-    config: Option<&str>,
+    (mmproj, config): (Option<&str>, Option<&str>),
+    warnings: &mut Vec<String>,
 ) -> Result<EncoderPart> {
     let folder = config.unwrap_or(parent(model));
     let mut sets = vec![with_siblings(model)];
     if kind(model) != Some(Kind::Gguf) {
-        return read_transformers(source, folder, sets.remove(0), VisionPart::Inside).await;
+        let weights = (sets.remove(0), VisionPart::Inside);
+        return read_transformers(source, folder, weights, warnings).await;
     }
     match mmproj {
         Some(mmproj) => sets.push(with_siblings(mmproj)),
         None => sets.extend(vision_beside(source, parent(model)).await?),
     }
-    read_ggufs(source, folder, sets).await
+    read_ggufs(source, folder, sets, warnings).await
 }
 
 /// Reads a multimodal LLM's folder as transformers or llama.cpp writes it.
@@ -71,24 +89,37 @@ async fn read_file(
 /// # Errors
 /// [`Error::MissingFile`] naming the first file that is missing, [`Error::Config`] for what can't be.
 pub async fn read_encoder(source: &dyn ModelSource, folder: &str) -> Result<EncoderPart> {
+    read_folder(source, folder, &mut vec![]).await
+}
+
+/// The same; keys that are not known go to `warnings`.
+async fn read_folder(
+    source: &dyn ModelSource,
+    folder: &str,
+    warnings: &mut Vec<String>,
+) -> Result<EncoderPart> {
     let ggufs = file_sets(source, folder, Kind::Gguf).await?;
     if !exists(source, &join(folder, "config.json")).await? && !ggufs.is_empty() {
-        return read_ggufs(source, folder, ggufs).await;
+        return read_ggufs(source, folder, ggufs, warnings).await;
     }
     let missing = match weight_files(source, folder, &STEMS).await {
         Ok(weights) => {
-            return read_transformers(source, folder, weights, VisionPart::Inside).await;
+            let weights = (weights, VisionPart::Inside);
+            return read_transformers(source, folder, weights, warnings).await;
         }
         Err(error @ Error::MissingFile { .. }) => error,
         Err(error) => return Err(error),
     };
     if !ggufs.is_empty() {
-        return read_ggufs(source, folder, ggufs).await;
+        return read_ggufs(source, folder, ggufs, warnings).await;
     }
     // ComfyUI's one file has the model's name.
     let sets = file_sets(source, folder, Kind::Safetensors).await?;
     match one_of(folder, sets, "safetensors")? {
-        Some(weights) => read_transformers(source, folder, weights, VisionPart::Inside).await,
+        Some(weights) => {
+            let weights = (weights, VisionPart::Inside);
+            read_transformers(source, folder, weights, warnings).await
+        }
         // What is missing is the config where nothing is there at all.
         None => match exists(source, &join(folder, "config.json")).await? {
             true => Err(missing),
@@ -103,22 +134,45 @@ pub async fn read_encoder(source: &dyn ModelSource, folder: &str) -> Result<Enco
 async fn read_transformers(
     source: &dyn ModelSource,
     folder: &str,
-    weights: Vec<String>,
-    vision: VisionPart,
+    (weights, vision): (Vec<String>, VisionPart),
+    warnings: &mut Vec<String>,
 ) -> Result<EncoderPart> {
     let path = |name: &str| join(folder, name);
     let config = path("config.json");
     let json = read(source, &config).await?;
     quantization::check(&config, &json)?;
+    let config = EncoderConfig::read(&config, parse(&config, &json)?, warnings)?;
+    let (file, preprocessor) = preprocessor(source, folder).await?;
+    let generation = path("generation_config.json");
+    let answers: Value = read_json_or_default(source, &generation).await?;
     Ok(EncoderPart {
-        config: EncoderConfig::from_json(&config, &json)?,
         weights,
         tokenizer: path("tokenizer.json"),
         chat_template: chat_template(source, folder).await?,
-        preprocessor: read_json_or_default(source, &path("preprocessor_config.json")).await?,
-        generation: read_json_or_default(source, &path("generation_config.json")).await?,
+        preprocessor: PreprocessorConfig::read(
+            &file,
+            &preprocessor,
+            config.qwen_vision(),
+            warnings,
+        )?,
+        generation: GenerationConfig::read(&generation, &answers)?,
+        config,
         vision,
     })
+}
+
+/// `preprocessor_config.json`, or what transformers from 5 on writes in its place: the
+/// `image_processor` of `processor_config.json`.
+async fn preprocessor(source: &dyn ModelSource, folder: &str) -> Result<(String, Value)> {
+    let file = join(folder, "preprocessor_config.json");
+    if let Some(json) = read_optional(source, &file).await? {
+        let json = parse(&file, &json)?;
+        return Ok((file, json));
+    }
+    let file = join(folder, "processor_config.json");
+    let mut json: Value = read_json_or_default(source, &file).await?;
+    let inner = json.get_mut("image_processor").map(Value::take);
+    Ok((file, inner.unwrap_or_default()))
 }
 
 /// The language model and its vision file among `sets`; configs in `folder` come first.
@@ -126,6 +180,7 @@ async fn read_ggufs(
     source: &dyn ModelSource,
     folder: &str,
     sets: Vec<Vec<String>>,
+    warnings: &mut Vec<String>,
 ) -> Result<EncoderPart> {
     let Ggufs {
         paths: weights,
@@ -133,7 +188,7 @@ async fn read_ggufs(
         vision,
     } = choose(source, folder, sets).await?;
     if exists(source, &join(folder, "config.json")).await? {
-        return read_transformers(source, folder, weights, vision).await;
+        return read_transformers(source, folder, (weights, vision), warnings).await;
     }
     check_split(&files)?;
     let tensors = Weights::new(weights.join(", "), Component::Qwen2_5Vl, files)?;
@@ -143,25 +198,25 @@ async fn read_ggufs(
         None => Ok(own),
     };
     let path = |name: &str| join(folder, name);
-    let config = json.config.to_string();
+    let config = EncoderConfig::read(&weights.join(", "), json.config, warnings)?;
     let preprocessor = path("preprocessor_config.json");
     let generation = path("generation_config.json");
+    let pictures = or_json(&preprocessor, json.preprocessor).await?;
+    let answers = or_json(&generation, json.generation).await?;
     Ok(EncoderPart {
-        config: EncoderConfig::from_json(&weights.join(", "), config.as_bytes())?,
         tokenizer: path("tokenizer.json"),
         chat_template: chat_template(source, folder).await?,
-        preprocessor: from_value(
+        preprocessor: PreprocessorConfig::read(
             &preprocessor,
-            or_json(&preprocessor, json.preprocessor).await?,
+            &pictures,
+            config.qwen_vision(),
+            warnings,
         )?,
-        generation: from_value(&generation, or_json(&generation, json.generation).await?)?,
+        generation: GenerationConfig::read(&generation, &answers)?,
+        config,
         weights,
         vision,
     })
-}
-
-fn from_value<T: serde::de::DeserializeOwned>(file: &str, value: Value) -> Result<T> {
-    serde_json::from_value(value).map_err(|error| Error::config(file, error.to_string()))
 }
 
 /// The chat template from `chat_template.jinja`, `chat_template.json` or `tokenizer_config.json`.

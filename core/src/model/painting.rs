@@ -53,22 +53,23 @@ pub(super) async fn read(
     source: &dyn ModelSource,
     flux: &str,
     vae: Option<&str>,
+    warnings: &mut Vec<String>,
 ) -> Result<PaintingParts> {
     if kind(flux).is_some() {
         let place = (vae, parent(flux));
-        return read_single(source, with_siblings(flux), place).await;
+        return read_single(source, with_siblings(flux), place, warnings).await;
     }
     let config = join(flux, "transformer/config.json");
     if exists(source, &config).await? {
         quantization::check(&config, &super::source::read(source, &config).await?)?;
-        return read_diffusers(source, flux, vae).await;
+        return read_diffusers(source, flux, vae, warnings).await;
     }
     for published in PUBLISHED {
         match weight_files(source, flux, &[published.0]).await {
             Ok(weights) => {
                 let config = Published::read(published)?;
                 return Ok(PaintingParts {
-                    vae: find_vae(source, (vae, flux), &weights, config.vae).await?,
+                    vae: find_vae(source, (vae, flux), &weights, config.vae, warnings).await?,
                     flux: GraphPart {
                         config: config.transformer,
                         weights,
@@ -88,7 +89,7 @@ pub(super) async fn read(
         found => found,
     };
     match found {
-        Some(files) => read_single(source, files, (vae, flux)).await,
+        Some(files) => read_single(source, files, (vae, flux), warnings).await,
         None => Err(Error::MissingFile { file: config }),
     }
 }
@@ -111,6 +112,7 @@ async fn read_diffusers(
     source: &dyn ModelSource,
     folder: &str,
     vae: Option<&str>,
+    warnings: &mut Vec<String>,
 ) -> Result<PaintingParts> {
     let transformer = join(folder, "transformer");
     let weights = match weight_files(source, &transformer, &["diffusion_pytorch_model"]).await {
@@ -127,17 +129,23 @@ async fn read_diffusers(
     let vae = match vae {
         Some(elsewhere) => {
             let published = Published::read(PUBLISHED[0])?;
-            read_vae(source, elsewhere, published.vae).await?
+            read_vae(source, elsewhere, published.vae, warnings).await?
         }
-        None => read_vae_folder(source, &join(folder, "vae")).await?,
+        None => read_vae_folder(source, &join(folder, "vae"), warnings).await?,
     };
+    let config = join(&transformer, "config.json");
+    let scheduler = join(folder, "scheduler/scheduler_config.json");
     Ok(PaintingParts {
         flux: GraphPart {
-            config: read_json(source, &join(&transformer, "config.json")).await?,
+            config: FluxConfig::read(&config, read_json(source, &config).await?, warnings)?,
             weights,
         },
         vae,
-        scheduler: read_json(source, &join(folder, "scheduler/scheduler_config.json")).await?,
+        scheduler: SchedulerConfig::read(
+            &scheduler,
+            read_json(source, &scheduler).await?,
+            warnings,
+        )?,
     })
 }
 
@@ -146,6 +154,7 @@ async fn read_single(
     source: &dyn ModelSource,
     files: Vec<String>,
     vae: (Option<&str>, &str),
+    warnings: &mut Vec<String>,
 ) -> Result<PaintingParts> {
     let weights = open_weights(source, Component::Flux, &files).await?;
     let published = match weights.contains("guidance_in.in_layer.weight") {
@@ -154,7 +163,7 @@ async fn read_single(
     };
     let published = Published::read(published)?;
     Ok(PaintingParts {
-        vae: find_vae(source, vae, &files, published.vae).await?,
+        vae: find_vae(source, vae, &files, published.vae, warnings).await?,
         flux: GraphPart {
             config: sizes(&weights, published.transformer)?,
             weights: files,
@@ -206,8 +215,9 @@ async fn find_vae(
     (named, folder): (Option<&str>, &str),
     files: &[String],
     published: VaeConfig,
+    warnings: &mut Vec<String>,
 ) -> Result<GraphPart<VaeConfig>> {
-    let elsewhere = read_vae(source, named.unwrap_or(folder), published.clone()).await;
+    let elsewhere = read_vae(source, named.unwrap_or(folder), published.clone(), warnings).await;
     if !matches!(elsewhere, Err(Error::MissingFile { .. })) || named.is_some() {
         return elsewhere;
     }
@@ -225,6 +235,7 @@ async fn read_vae(
     source: &dyn ModelSource,
     place: &str,
     published: VaeConfig,
+    warnings: &mut Vec<String>,
 ) -> Result<GraphPart<VaeConfig>> {
     if kind(place).is_some() {
         return Ok(GraphPart {
@@ -234,7 +245,7 @@ async fn read_vae(
     }
     for folder in [place.to_owned(), join(place, "vae")] {
         if exists(source, &join(&folder, "config.json")).await? {
-            return read_vae_folder(source, &folder).await;
+            return read_vae_folder(source, &folder, warnings).await;
         }
     }
     Ok(GraphPart {
@@ -243,9 +254,14 @@ async fn read_vae(
     })
 }
 
-async fn read_vae_folder(source: &dyn ModelSource, folder: &str) -> Result<GraphPart<VaeConfig>> {
+async fn read_vae_folder(
+    source: &dyn ModelSource,
+    folder: &str,
+    warnings: &mut Vec<String>,
+) -> Result<GraphPart<VaeConfig>> {
+    let config = join(folder, "config.json");
     Ok(GraphPart {
-        config: read_json(source, &join(folder, "config.json")).await?,
+        config: VaeConfig::read(&config, read_json(source, &config).await?, warnings)?,
         weights: weight_files(source, folder, &["diffusion_pytorch_model"]).await?,
     })
 }

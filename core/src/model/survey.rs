@@ -69,7 +69,7 @@ pub async fn survey(source: &dyn ModelSource) -> Result<Survey> {
         proj,
         ..
     } = &hints;
-    let encoder = llm::read_place(source, mllm).await;
+    let encoder = llm::read_place(source, mllm, &mut vec![]).await;
     let tokenizer = match &encoder {
         Ok(encoder) => Some(read_tokenizer(source, encoder).await.map(drop)),
         Err(_) => None,
@@ -83,7 +83,7 @@ pub async fn survey(source: &dyn ModelSource) -> Result<Survey> {
         Ok(part) => open(source, part.config.component(), &part.weights).await,
         Err(error) => Err(error),
     };
-    let (flux, vae) = match painting::read(source, flux, vae.as_deref()).await {
+    let (flux, vae) = match painting::read(source, flux, vae.as_deref(), &mut vec![]).await {
         Ok(parts) => {
             let files = |part: &GraphPart<_>| part.weights.clone();
             let flux = open(source, Component::Flux, &files(&parts.flux)).await;

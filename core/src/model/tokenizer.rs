@@ -3,7 +3,7 @@
 use super::source::{ModelSource, join, parent, read, read_optional};
 use crate::config::EncoderPart;
 use crate::error::{Error, Result};
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{AddedFiles, Tokenizer};
 use crate::weights::WeightFile;
 
 /// Reads the encoder's tokenizer: `tokenizer.json`, `vocab.json` and `merges.txt` beside it, or
@@ -29,8 +29,16 @@ pub async fn read_tokenizer(source: &dyn ModelSource, part: &EncoderPart) -> Res
         });
     };
     let merges = read(source, &join(folder, "merges.txt")).await?;
-    let tokenizer_config = read_optional(source, &join(folder, "tokenizer_config.json")).await?;
-    Tokenizer::from_vocab_and_merges(folder, &vocab, &merges, tokenizer_config.as_deref())
+    let optional = async |name: &str| read_optional(source, &join(folder, name)).await;
+    let tokenizer_config = optional("tokenizer_config.json").await?;
+    let added_tokens = optional("added_tokens.json").await?;
+    let special_tokens = optional("special_tokens_map.json").await?;
+    let added = AddedFiles {
+        tokenizer_config: tokenizer_config.as_deref(),
+        added_tokens: added_tokens.as_deref(),
+        special_tokens: special_tokens.as_deref(),
+    };
+    Tokenizer::from_vocab_and_merges(folder, &vocab, &merges, added)
 }
 
 /// The bytes of the encoder's `tokenizer.json`, made from what else there is where it is missing.

@@ -18,19 +18,19 @@ use crate::nn::InputBits;
 use crate::request::OnProgress;
 use crate::tokenizer::Tokenizer;
 use crate::vae::{Vae, VaeEncoder};
-use crate::weights::{Component, OnRead, Scope, Weights};
+use crate::weights::{Component, OnRead, Scope, WeightFile, Weights};
 
 /// The opened files of a model: headers, and no values.
 pub(super) struct Files {
-    config: ModelConfig,
-    align_config: AlignNetConfig,
-    tokenizer: Tokenizer,
-    encoder: Weights,
-    align_net: Weights,
-    flux: Arc<Weights>,
-    vae: Weights,
+    pub config: ModelConfig,
+    pub align_config: AlignNetConfig,
+    pub tokenizer: Tokenizer,
+    pub encoder: Weights,
+    pub align_net: Weights,
+    pub flux: Arc<Weights>,
+    pub vae: Weights,
     control: Option<Arc<Weights>>,
-    device: Device,
+    pub device: Device,
     input_bits: InputBits,
 }
 
@@ -101,6 +101,11 @@ impl Files {
             device: device.clone(),
             input_bits: options.input_bits,
         })
+    }
+
+    /// The opened files of the encoder, AlignNet, the transformer and the VAE.
+    pub fn all_weights(&self) -> [&Weights; 4] {
+        [&self.encoder, &self.align_net, &self.flux, &self.vae]
     }
 
     /// What the parts take on the device.
@@ -302,7 +307,9 @@ impl Parts {
 }
 
 fn align_net_config(config: &ModelConfig, weights: &Weights) -> Result<AlignNetConfig> {
-    let json = Some(&config.align_net.config).filter(|json| json.is_object());
+    let beside = Some(&config.align_net.config).filter(|json| json.is_object());
+    // ComfyUI's files carry it.
+    let json = beside.or_else(|| weights.files().iter().find_map(WeightFile::config));
     AlignNetConfig::from_shapes(weights.label(), json, |name| weights.shape(name))
 }
 

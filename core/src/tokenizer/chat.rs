@@ -3,9 +3,12 @@
 //! Templates are Jinja, as Hugging Face folders hold them, rendered by `minijinja` with
 //! transformers' settings. Not supported: tools, documents, and Python methods on values.
 
-use minijinja::{Environment, ErrorKind, context};
+use std::io;
+
+use minijinja::{Environment, ErrorKind, Value, context};
 use serde::Serialize;
 
+use super::growth::check_growth;
 use crate::error::{Error, Result};
 
 /// One part of a message.
@@ -103,6 +106,7 @@ impl ChatTemplate {
     /// [`Error::Config`] when it is no valid Jinja.
     pub fn new(source: Option<String>) -> Result<Self> {
         let source = source.unwrap_or_else(|| QWEN2_5_VL.to_owned());
+        check_growth(&source).map_err(|reason| Error::config(TEMPLATE, reason))?;
         environment().template_from_str(&source).map_err(broken)?;
         Ok(Self { source })
     }
@@ -117,10 +121,88 @@ impl ChatTemplate {
             add_generation_prompt => true,
             add_vision_id => vision_ids == VisionIds::Add,
         };
-        environment()
-            .render_str(&self.source, variables)
-            .map_err(broken)
+        let environment = environment();
+        let template = environment
+            .template_from_str(&self.source)
+            .map_err(broken)?;
+        let mut rendered = Bounded(Vec::new());
+        template
+            .render_captured_to(variables, &mut rendered)
+            .map_err(|error| match error.kind() {
+                ErrorKind::WriteFailure => too_long(),
+                _ => broken(error),
+            })?;
+        String::from_utf8(rendered.0).map_err(|_| Error::config(TEMPLATE, "gives no UTF-8"))
     }
+}
+
+/// What messages call a template.
+const TEMPLATE: &str = "chat template";
+/// Instructions of one rendering; a turn of a conversation takes about a hundred.
+const FUEL: u64 = 200_000;
+/// Bytes of a rendered conversation, and of a text on the way to it.
+const LONGEST: usize = 1 << 23;
+/// Filters whose results can be far longer than what they are given.
+const UNBOUNDED: [&str; 8] = [
+    "batch", "chain", "format", "groupby", "indent", "slice", "sum", "zip",
+];
+
+/// A text that refuses to become too long.
+struct Bounded(Vec<u8>);
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > LONGEST {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn too_long() -> Error {
+    Error::config(TEMPLATE, format!("gives more than {LONGEST} bytes"))
+}
+
+/// Fails where a text would become too long.
+fn bounded(bytes: Option<usize>) -> Result<(), minijinja::Error> {
+    match bytes.is_some_and(|bytes| bytes <= LONGEST) {
+        true => Ok(()),
+        false => Err(minijinja::Error::new(
+            ErrorKind::InvalidOperation,
+            format!("a text would have more than {LONGEST} bytes"),
+        )),
+    }
+}
+
+/// `replace`, bounded.
+fn replace(text: String, from: String, to: String) -> Result<String, minijinja::Error> {
+    let found = text.matches(&from).count();
+    bounded(
+        found
+            .checked_mul(to.len())
+            .and_then(|more| more.checked_add(text.len())),
+    )?;
+    Ok(text.replace(&from, &to))
+}
+
+/// `join`, bounded.
+fn join(values: Value, between: Option<String>) -> Result<String, minijinja::Error> {
+    let between = between.unwrap_or_default();
+    let mut text = String::new();
+    for (index, value) in values.try_iter()?.enumerate() {
+        let value = value.to_string();
+        bounded(text.len().checked_add(value.len() + between.len()))?;
+        if index > 0 {
+            text += &between;
+        }
+        text += &value;
+    }
+    Ok(text)
 }
 
 /// Jinja as transformers sets it up.
@@ -128,6 +210,12 @@ fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_trim_blocks(true);
     environment.set_lstrip_blocks(true);
+    environment.set_fuel(Some(FUEL));
+    for name in UNBOUNDED {
+        environment.remove_filter(name);
+    }
+    environment.add_filter("replace", replace);
+    environment.add_filter("join", join);
     environment.add_function(
         "raise_exception",
         |message: String| -> Result<String, minijinja::Error> {
@@ -138,7 +226,7 @@ fn environment() -> Environment<'static> {
 }
 
 fn broken(error: minijinja::Error) -> Error {
-    Error::config("chat template", format!("{error:#}").replace('\n', " "))
+    Error::config(TEMPLATE, format!("{error:#}").replace('\n', " "))
 }
 
 #[cfg(test)]
@@ -199,6 +287,29 @@ mod tests {
             vec![text("{{ 1 + 1 }} {% x")],
         );
         assert_eq!(rendered.unwrap(), "{{ 1 + 1 }} {% x");
+    }
+
+    #[test]
+    fn a_template_that_does_not_end_or_grows_is_stopped() {
+        let nested = "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
+        let grows = "{% for a in range(9999) %}{{ messages[0].content[0].text }}{% endfor %}";
+        let joins = "{{ range(9999) | join(messages[0].content[0].text) }}";
+        let replaces =
+            "{{ messages[0].content[0].text | replace('a', messages[0].content[0].text) }}";
+        for (template, message) in [
+            (nested, "fuel"),
+            (grows, "8388608 bytes"),
+            (joins, "8388608 bytes"),
+            (replaces, "8388608 bytes"),
+            ("{{ 'a' | indent(1000000000) }}", "indent"),
+        ] {
+            let error = render(template, vec![text(&"a".repeat(10_000))]).unwrap_err();
+            let error = error.to_string();
+            assert!(
+                error.starts_with("chat template: ") && error.contains(message),
+                "{error}"
+            );
+        }
     }
 
     #[test]

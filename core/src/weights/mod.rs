@@ -14,10 +14,12 @@
 //!
 //! Left out: downloading and mapping (`native`, `web`), and writing anything but GGUF.
 
+mod asked;
 mod coded;
 mod collect;
 mod companions;
 mod cursor;
+mod damage;
 mod file;
 mod footprint;
 pub mod gguf;
@@ -34,6 +36,8 @@ mod stored;
 mod tensor;
 mod variants;
 
+pub use asked::Asked;
+pub use damage::all_finite;
 pub use file::{FileFormat, HostTensor, WeightFile};
 pub use footprint::Target;
 pub use names::Component;

@@ -11,6 +11,7 @@ use x2i_shaders::{BlockQuantized, InputBits, largest_buffer, takes_halves};
 use crate::error::{Error, Result};
 use crate::lora::LowRank;
 
+use super::asked::Asked;
 use super::file::HostTensor;
 use super::set::Weights;
 use super::stored::StoredType;
@@ -48,6 +49,16 @@ pub struct Scope<'a> {
     prefix: String,
     on_read: Option<&'a dyn OnRead>,
     input_bits: InputBits,
+    reads: Reads<'a>,
+}
+
+/// What is read of a tensor.
+#[derive(Debug, Clone, Copy)]
+enum Reads<'a> {
+    /// Its numbers.
+    Values,
+    /// Its name and its shape: a layer is loaded of zeros, which take no memory.
+    Header(&'a Asked),
 }
 
 impl Weights {
@@ -59,6 +70,7 @@ impl Weights {
             prefix: String::new(),
             on_read: None,
             input_bits: InputBits::default(),
+            reads: Reads::Values,
         }
     }
 }
@@ -75,6 +87,15 @@ impl<'a> Scope<'a> {
     /// The same, whose quantized layers round their inputs like this on the CPU.
     pub fn with_input_bits(self, input_bits: InputBits) -> Self {
         Self { input_bits, ..self }
+    }
+
+    /// The same without reading a number: what is loaded from it checks that every tensor is there and
+    /// has the shape that the config asks for, and is good for nothing else. `asked` hears the names.
+    pub fn of_headers(self, asked: &'a Asked) -> Self {
+        Self {
+            reads: Reads::Header(asked),
+            ..self
+        }
     }
 
     /// How quantized layers round their inputs on the CPU.
@@ -110,6 +131,10 @@ impl<'a> Scope<'a> {
     /// # Errors
     /// [`Error::MissingTensor`], or [`Error::Shape`] when it has another shape than `shape`.
     pub async fn tensor<const D: usize>(&self, name: &str, shape: [usize; D]) -> Result<Tensor<D>> {
+        if let Reads::Header(asked) = self.reads {
+            self.check_header(asked, name, &shape)?;
+            return Ok(asked.zeros(shape));
+        }
         let rows = 0..shape.first().copied().unwrap_or(1);
         let data = TensorData::new(self.values(name, &shape, rows).await?, shape);
         Ok(Tensor::from_data(data, (self.device, DType::F32)))
@@ -129,6 +154,10 @@ impl<'a> Scope<'a> {
         rows: Range<usize>,
     ) -> Result<Tensor<1>> {
         let count = rows.len();
+        if let Reads::Header(asked) = self.reads {
+            self.check_header(asked, name, &[length])?;
+            return Ok(asked.zeros([count]));
+        }
         let data = TensorData::new(self.values(name, &[length], rows).await?, [count]);
         Ok(Tensor::from_data(data, (self.device, DType::F32)))
     }
@@ -155,6 +184,10 @@ impl<'a> Scope<'a> {
         shape: [usize; 2],
         rows: Range<usize>,
     ) -> Result<Matrix> {
+        if let Reads::Header(asked) = self.reads {
+            self.check_header(asked, name, &shape)?;
+            return Ok(Matrix::Dense(asked.zeros([rows.len(), shape[1]])));
+        }
         let stored = self.weights.stored(&self.full_name(name));
         let dtype = match stored {
             Some(StoredType::F16 | StoredType::F8E4M3 | StoredType::F8E5M2) => Some(DType::F16),
@@ -187,7 +220,10 @@ impl<'a> Scope<'a> {
     /// # Errors
     /// What reading the LoRA's file gives.
     pub(crate) async fn low_rank(&self) -> Result<Option<LowRank>> {
-        self.weights.low_rank(&self.prefix, self.device).await
+        match self.reads {
+            Reads::Values => self.weights.low_rank(&self.prefix, self.device).await,
+            Reads::Header(_) => Ok(None),
+        }
     }
 
     /// Rows of a matrix as f32, cut where the device can't bind them together.
@@ -299,6 +335,19 @@ impl<'a> Scope<'a> {
         };
         self.tell(tensor.bytes.len()).await?;
         Ok(tensor)
+    }
+
+    /// Fails unless the tensor is there and has this shape.
+    fn check_header(&self, asked: &Asked, name: &str, expected: &[usize]) -> Result<()> {
+        let name = self.full_name(name);
+        asked.add(&name);
+        match self.weights.contains(&name) {
+            true => self.check_shape(&name, expected),
+            false => Err(Error::MissingTensor {
+                file: self.weights.label().to_owned(),
+                name,
+            }),
+        }
     }
 
     /// Before the values are read: a wrong config must not cost a download.

@@ -24,13 +24,13 @@ use x2i_core::weights::gguf::GgufWriter;
 use x2i_core::{Error, ModelConfig};
 
 use self::plan::Part;
-use crate::flags::ConvertArgs;
+use crate::flags::{ConvertArgs, verify};
 use crate::terminal::{Display, Interrupt};
 use crate::weights_report::components;
 use x2i_engine::files::folder_of;
 use x2i_engine::files::hex;
 use x2i_engine::host::human_bytes;
-use x2i_engine::models::{Access, FolderSource};
+use x2i_engine::models::{self, Access, FolderSource, ModelFiles, Verify};
 
 /// Runs `x2i convert`.
 ///
@@ -46,6 +46,8 @@ pub(crate) fn convert(args: &ConvertArgs, interrupt: Interrupt) -> Result<()> {
     let source = FolderSource::open(&args.source)?.with_access(Access::Read);
     let mut config = pollster::block_on(model::read_config(&source))?;
     check_destination(args)?;
+    check(&source, verify(args.verify))?;
+    Display::choose(args.quiet, false).warn(std::mem::take(&mut config.warnings));
     let parent = folder_of(&args.destination);
     let folder = tempfile::Builder::new()
         .prefix(".x2i-convert-")
@@ -59,7 +61,7 @@ pub(crate) fn convert(args: &ConvertArgs, interrupt: Interrupt) -> Result<()> {
         interrupt,
     };
     converter.convert(&mut config)?;
-    verify(&source, folder.path(), &config)?;
+    compare(&source, folder.path(), &config)?;
     put_in_place(folder, args)?;
     if !args.quiet {
         let bytes = config.files.values().map(|record| record.bytes).sum();
@@ -72,6 +74,13 @@ pub(crate) fn convert(args: &ConvertArgs, interrupt: Interrupt) -> Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// Fails with the first thing that would keep `generate` from using a folder.
+fn check(folder: &FolderSource, verify: Verify) -> Result<()> {
+    let files = ModelFiles::Folder(folder.clone());
+    let first = models::check(&files, verify).into_iter().next();
+    first.map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// Checks that the destination is free or a model folder that may be replaced, and outside of the
@@ -245,12 +254,13 @@ impl Converter<'_> {
 }
 
 /// Opens the new folder and compares names, shapes and configs with the source.
-fn verify(source: &FolderSource, folder: &Path, config: &ModelConfig) -> Result<()> {
+fn compare(source: &FolderSource, folder: &Path, config: &ModelConfig) -> Result<()> {
     let written = FolderSource::open(folder)?;
     let read = pollster::block_on(model::read_config(&written))?;
     if read != *config {
         bail!("convert: model.json does not read back as it was written; please report this");
     }
+    check(&written, Verify::WhenNew)?;
     let original = pollster::block_on(model::read_config(source))?;
     for ((part, component, files), (_, _, originals)) in
         components(&read).into_iter().zip(components(&original))

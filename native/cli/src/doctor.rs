@@ -12,7 +12,7 @@ use serde_json::json;
 use x2i_core::png::Versions;
 
 use self::need::Need;
-use crate::flags::DoctorArgs;
+use crate::flags::{DoctorArgs, verify};
 use crate::terminal::table::{columns, row};
 use x2i_engine::device::{self, DeviceEntry, DeviceKind, GpuFacts};
 use x2i_engine::host::{self, human_bytes};
@@ -37,7 +37,10 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
     let chosen = device::choose(&entries).id.clone();
     let need = match (&args.model, EmbeddedSource::new()) {
         (None, None) => None,
-        (model, _) => Some(Need::of(&ModelFiles::find(model.as_deref())?)?),
+        (model, _) => Some(Need::of(
+            &ModelFiles::find(model.as_deref())?,
+            verify(args.verify),
+        )?),
     };
     let verdicts: Vec<Option<Verdict>> = entries
         .iter()
@@ -81,7 +84,7 @@ fn verdict(entry: &DeviceEntry, need: &Need) -> Verdict {
     if !need.problems.is_empty() {
         return Verdict {
             can_run: false,
-            why: "the model is incomplete".into(),
+            why: "the model is incomplete or broken".into(),
         };
     }
     let no = |why: String| Verdict {
@@ -219,7 +222,9 @@ mod tests {
             loaded_on_gpu: u64::MAX / 4,
             largest_tensor: u64::MAX / 4,
             parts: vec![],
+            kind: "missing",
             problems: vec![],
+            warnings: vec![],
             precisions: vec![],
         };
         for entry in &entries {

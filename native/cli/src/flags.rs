@@ -23,7 +23,7 @@ pub use bench::{
 pub use chat::ChatArgs;
 pub use convert::{ConvertArgs, Override};
 pub use doctor::DoctorArgs;
-pub use engine::EngineArgs;
+pub use engine::{EngineArgs, verify};
 pub use gallery::{GalleryArgs, TaskChoice};
 pub use generate::GenerateArgs;
 pub use inspect::InspectArgs;

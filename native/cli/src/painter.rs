@@ -56,6 +56,7 @@ fn options(args: &EngineArgs, record: Option<&Record>) -> EngineOptions {
             true => InputBits::Sixteen,
             false => InputBits::AsWeights,
         },
+        verify: args.verify(),
     }
 }
 
@@ -86,6 +87,7 @@ impl Painter {
             check_memory(job.request(), model.config(), &device.entry)?;
         }
         display.warn(model.notices().iter().cloned());
+        display.warn(model.config().warnings.clone());
         display.warn(model.adapters().warnings());
         if let Some(record) = record {
             display.warn(record.device_warnings(&device.entry));

@@ -3,7 +3,7 @@
 mod program;
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
 use program::{Program, write_png};
@@ -118,15 +118,18 @@ fn overrides_that_can_not_be_are_refused_before_anything_is_written() {
     assert_eq!(program.files(), [""; 0]);
 }
 
-/// A safetensors file of zeros of which only the header takes room on the disk.
-fn write_sparse(path: &Path, tensors: &[(&str, &str, [u64; 2])]) -> u64 {
+/// A tensor's name, type and shape.
+type Tensor = (String, &'static str, Vec<u64>);
+
+/// A safetensors file of which only the header and the last number, 1, take room on the disk.
+fn write_sparse(path: &Path, tensors: &[Tensor]) -> u64 {
     let mut end = 0;
     let mut header = serde_json::Map::new();
     for (name, dtype, shape) in tensors {
         let begin = end;
-        end += shape[0] * shape[1] * if *dtype == "F32" { 4 } else { 2 };
+        end += shape.iter().product::<u64>() * if *dtype == "F32" { 4 } else { 2 };
         let entry = json!({"dtype": dtype, "shape": shape, "data_offsets": [begin, end]});
-        header.insert((*name).to_owned(), entry);
+        header.insert(name.clone(), entry);
     }
     let header = Value::Object(header).to_string();
     let mut file = File::create(path).unwrap();
@@ -134,17 +137,81 @@ fn write_sparse(path: &Path, tensors: &[(&str, &str, [u64; 2])]) -> u64 {
         .unwrap();
     file.write_all(header.as_bytes()).unwrap();
     file.set_len(8 + header.len() as u64 + end).unwrap();
+    file.seek(SeekFrom::End(-2)).unwrap();
+    file.write_all(&[0x80, 0x3f]).unwrap(); // as bf16
     end
 }
 
-/// Joined from three pieces, alone as f32, and as bf16: larger than [`MOST_MEMORY`] each.
-const LARGE: [(&str, &str, [u64; 2]); 5] = [
-    ("transformer_blocks.0.attn.to_q.weight", "F32", [8192, 8192]),
-    ("transformer_blocks.0.attn.to_k.weight", "F32", [8192, 8192]),
-    ("transformer_blocks.0.attn.to_v.weight", "F32", [8192, 8192]),
-    ("single_blocks.0.linear1.weight", "F32", [21504, 3072]),
-    ("single_blocks.0.linear2.weight", "BF16", [32768, 4096]),
-];
+/// The width of the large transformer's streams, and of its heads.
+const WIDTH: u64 = 4096;
+const HEAD: u64 = 128;
+
+/// A transformer of a double and a single block. Matrices that are joined from three pieces, one alone
+/// as f32, and one as bf16 are larger than [`MOST_MEMORY`] each.
+fn large_transformer() -> Vec<Tensor> {
+    let mut tensors: Vec<Tensor> = vec![];
+    let mut linear = |name: &str, out: u64, input: u64| {
+        let wide = ["to_q", "to_k", "to_v", "net.0.proj"];
+        let dtype = match wide.iter().any(|end| name.ends_with(end)) {
+            true => "F32",
+            false => "BF16",
+        };
+        tensors.push((format!("{name}.bias"), "BF16", vec![out]));
+        tensors.push((format!("{name}.weight"), dtype, vec![out, input]));
+    };
+    linear("x_embedder", WIDTH, 64);
+    linear("context_embedder", WIDTH, 48);
+    for (embedder, input) in [("timestep_embedder", 256), ("text_embedder", 32)] {
+        linear(
+            &format!("time_text_embed.{embedder}.linear_1"),
+            WIDTH,
+            input,
+        );
+        linear(
+            &format!("time_text_embed.{embedder}.linear_2"),
+            WIDTH,
+            WIDTH,
+        );
+    }
+    let (double, single) = ("transformer_blocks.0", "single_transformer_blocks.0");
+    for stream in ["", "_context"] {
+        linear(&format!("{double}.norm1{stream}.linear"), 6 * WIDTH, WIDTH);
+        linear(&format!("{double}.ff{stream}.net.0.proj"), 4 * WIDTH, WIDTH);
+        linear(&format!("{double}.ff{stream}.net.2"), WIDTH, 4 * WIDTH);
+    }
+    for name in [
+        "to_q",
+        "to_k",
+        "to_v",
+        "add_q_proj",
+        "add_k_proj",
+        "add_v_proj",
+        "to_out.0",
+        "to_add_out",
+    ] {
+        linear(&format!("{double}.attn.{name}"), WIDTH, WIDTH);
+    }
+    for name in ["to_q", "to_k", "to_v"] {
+        linear(&format!("{single}.attn.{name}"), WIDTH, WIDTH);
+    }
+    linear(&format!("{single}.norm.linear"), 3 * WIDTH, WIDTH);
+    linear(&format!("{single}.proj_mlp"), 4 * WIDTH, WIDTH);
+    linear("norm_out.linear", 2 * WIDTH, WIDTH);
+    linear("proj_out", 64, WIDTH);
+    linear(&format!("{single}.proj_out"), WIDTH, 5 * WIDTH);
+    for norm in [
+        "attn.norm_q",
+        "attn.norm_k",
+        "attn.norm_added_q",
+        "attn.norm_added_k",
+    ] {
+        tensors.insert(0, (format!("{double}.{norm}.weight"), "BF16", vec![HEAD]));
+    }
+    for norm in ["attn.norm_q", "attn.norm_k"] {
+        tensors.insert(0, (format!("{single}.{norm}.weight"), "BF16", vec![HEAD]));
+    }
+    tensors
+}
 
 /// Bytes that a conversion may take at its peak: the program itself and a few parts of a tensor.
 const MOST_MEMORY: u64 = 160 << 20;
@@ -156,11 +223,26 @@ fn the_memory_it_takes_does_not_depend_on_the_model() {
     let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens");
     let goldens = goldens.canonicalize().unwrap();
     let (large, flux) = (program.path("in-large"), program.path("in-large/flux"));
-    fs::create_dir_all(&flux).unwrap();
-    let bytes = write_sparse(&flux.join("flux1-schnell.safetensors"), &LARGE);
+    for (folder, file) in [
+        ("vae", "config.json"),
+        ("vae", "diffusion_pytorch_model.safetensors"),
+        ("scheduler", "scheduler_config.json"),
+    ] {
+        fs::create_dir_all(flux.join(folder)).unwrap();
+        let from = goldens.join("pipeline_tiny/flux").join(folder).join(file);
+        fs::copy(from, flux.join(folder).join(file)).unwrap();
+    }
+    let transformer = flux.join("transformer");
+    fs::create_dir_all(&transformer).unwrap();
+    let weights = transformer.join("diffusion_pytorch_model.safetensors");
+    let bytes = write_sparse(&weights, &large_transformer());
     assert!(bytes > 7 * MOST_MEMORY);
-    let vae = goldens.join("pipeline_tiny/flux/vae/diffusion_pytorch_model.safetensors");
-    fs::copy(vae, flux.join("ae.safetensors")).unwrap();
+    let config = json!({
+        "in_channels": 64, "num_layers": 1, "num_single_layers": 1, "attention_head_dim": HEAD,
+        "num_attention_heads": WIDTH / HEAD, "joint_attention_dim": 48, "pooled_projection_dim": 32,
+        "axes_dims_rope": [16, 56, 56],
+    });
+    fs::write(transformer.join("config.json"), config.to_string()).unwrap();
     let hints = json!({
         "proj": goldens.join("pipeline_tiny/proj"),
         "mllm": goldens.join("qwen2_5_vl_tiny"),

@@ -9,7 +9,7 @@ fn main() -> Result<()> {
     let job = JobSpec::text("a red apple on a blue background").job(&model)?;
     let device = device::acquire(DeviceChoice::Auto)?;
     let options = EngineOptions::default();
-    let engine = Engine::open(model, device, &options, &mut ignore_progress)?;
+    let mut engine = Engine::open(model, device, &options, &mut ignore_progress)?;
     let conditioned = engine.encode(&job, &mut ignore_progress)?;
     println!("txt {:?}", conditioned.txt.shape);
     println!("vec {:?}", conditioned.vec.shape);

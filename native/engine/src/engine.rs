@@ -92,7 +92,7 @@ impl Engine {
         options: &EngineOptions,
         on_progress: &mut impl OnProgress,
     ) -> Result<Self> {
-        let hashes = ModelHashes::begin(model.files(), model.config())?;
+        let hashes = ModelHashes::begin(model.files(), model.config(), options.verify)?;
         let load = model
             .adapters()
             .added_to(options.load_options(&device.entry));
@@ -131,9 +131,11 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Pipeline::generate`]; [`Error::Request`] for an image that memory can't hold;
-    /// [`Error::Device`] when the device fails; [`Error::Cancelled`] when `on_progress` breaks.
+    /// [`Error::Format`] for a file that is not the one that `model.json` records; [`Error::Device`]
+    /// when the device fails; [`Error::Cancelled`] when `on_progress` breaks.
     pub fn paint(&mut self, job: &Job, on_progress: &mut impl OnProgress) -> Result<Painted> {
         check_memory(job.request(), self.config(), &self.device.entry)?;
+        self.hashes.verified()?;
         let painting = self.device.guard(|| {
             let mut hear = hear(&self.device, on_progress);
             pollster::block_on(self.pipeline.generate(job.request(), &mut hear))
@@ -150,7 +152,8 @@ impl Engine {
     ///
     /// # Errors
     /// As [`paint`](Self::paint).
-    pub fn encode(&self, job: &Job, on_progress: &mut impl OnProgress) -> Result<Conditioned> {
+    pub fn encode(&mut self, job: &Job, on_progress: &mut impl OnProgress) -> Result<Conditioned> {
+        self.hashes.verified()?;
         let conditioned = self.device.guard(|| {
             let mut hear = hear(&self.device, on_progress);
             pollster::block_on(async {

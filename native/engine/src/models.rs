@@ -5,6 +5,7 @@
 //! [unmapped](Access::Read), since mapped pages count as the process's memory. Not here: downloads.
 
 mod advice;
+mod check;
 mod cut;
 mod embedded;
 mod files;
@@ -15,11 +16,12 @@ mod mapped;
 mod model;
 mod unmapped;
 
+pub use check::check;
 pub(crate) use cut::check_uncut;
 pub use embedded::{EMBEDDED_NAME, EmbeddedSource};
 pub use files::ModelFiles;
 pub use folder::{Access, FolderSource};
-pub use hashes::Hashes;
 pub(crate) use hashes::ModelHashes;
+pub use hashes::{Hashes, Verify, verify};
 pub use mapped::MappedFile;
 pub use model::Model;

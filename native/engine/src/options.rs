@@ -4,6 +4,7 @@ use x2i_core::{InputBits, LoadOptions, Memory};
 
 use crate::device::{DeviceEntry, DeviceKind};
 use crate::host;
+use crate::models::Verify;
 
 /// Options for loading a model.
 #[derive(Debug, Clone, Default)]
@@ -15,6 +16,8 @@ pub struct EngineOptions {
     pub max_device_memory: Option<u64>,
     /// The precision to which block-quantized layers round their inputs on the CPU.
     pub input_bits: InputBits,
+    /// When the model's files are compared with the hashes that `model.json` records.
+    pub verify: Verify,
 }
 
 /// Which components of a model stay on the device.

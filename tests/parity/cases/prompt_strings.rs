@@ -4,7 +4,7 @@ use serde_json::Value;
 use x2i_core::config::PreprocessorConfig;
 use x2i_core::encoders::qwen2_5_vl::patches::smart_resize;
 use x2i_core::prompt::{self, Pictures};
-use x2i_core::tokenizer::{SpecialTokens, Tokenizer};
+use x2i_core::tokenizer::{AddedFiles, SpecialTokens, Tokenizer};
 use x2i_core::video::sampling::Sampling;
 
 use crate::case::{Case, Fallible, Outcome};
@@ -100,7 +100,11 @@ async fn open_both(case: &Case<'_>, folder: &str) -> Fallible<Vec<(&'static str,
     if case.exists(&format!("{folder}/merges.txt")).await? {
         let (vocab, merges) = (read("vocab.json").await?, read("merges.txt").await?);
         let config = read("tokenizer_config.json").await.ok();
-        let built = Tokenizer::from_vocab_and_merges("", &vocab, &merges, config.as_deref())?;
+        let added = AddedFiles {
+            tokenizer_config: config.as_deref(),
+            ..AddedFiles::default()
+        };
+        let built = Tokenizer::from_vocab_and_merges("", &vocab, &merges, added)?;
         tokenizers.push(("vocab.json", built));
     }
     Ok(tokenizers)

@@ -1,6 +1,6 @@
 //! The real Qwen2.5 tokenizer, from `tokenizer.json` and from `vocab.json` and `merges.txt`.
 
-use x2i_core::tokenizer::{SpecialTokens, Tokenizer};
+use x2i_core::tokenizer::{AddedFiles, SpecialTokens, Tokenizer};
 
 use crate::case::{Case, Fallible, Outcome};
 use crate::report::Report;
@@ -38,9 +38,13 @@ pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
         if config.is_none() && added {
             report.note("vocab.json: no tokenizer_config.json with special tokens, rows that hold them are left out");
         }
+        let files = AddedFiles {
+            tokenizer_config: config.as_deref(),
+            ..AddedFiles::default()
+        };
         tokenizers.push((
             "vocab.json",
-            Tokenizer::from_vocab_and_merges("", &vocab, &merges, config.as_deref())?,
+            Tokenizer::from_vocab_and_merges("", &vocab, &merges, files)?,
         ));
     } else {
         report.note("vocab.json or merges.txt is not here; only tokenizer.json is compared");

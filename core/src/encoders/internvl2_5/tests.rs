@@ -123,7 +123,7 @@ fn model() -> InternVl2_5 {
         "llm_config": {
             "architectures": ["Qwen2ForCausalLM"], "vocab_size": VOCABULARY, "hidden_size": HIDDEN,
             "intermediate_size": 12, "num_hidden_layers": LAYERS, "num_attention_heads": 2,
-            "num_key_value_heads": 1, "max_position_embeddings": 120,
+            "num_key_value_heads": 1, "max_position_embeddings": 120, "rope_theta": 10_000.0,
         },
         "vision_config": vision_config(),
     });

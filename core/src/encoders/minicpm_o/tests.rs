@@ -171,7 +171,7 @@ fn load(weights: &Weights) -> MiniCpmO {
     let config = json!({
         "vocab_size": VOCABULARY, "hidden_size": HIDDEN, "intermediate_size": 32, "num_hidden_layers": 1,
         "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 900,
-        "tie_word_embeddings": true, "query_num": QUERIES, "drop_vision_last_layer": true,
+        "tie_word_embeddings": true, "rope_theta": 10_000.0, "query_num": QUERIES, "drop_vision_last_layer": true,
         "slice_config": { "scale_resolution": 8 },
         "vision_config": {
             "hidden_size": TOWER, "intermediate_size": 4 * TOWER, "num_hidden_layers": 2,

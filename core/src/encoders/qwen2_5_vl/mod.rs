@@ -18,7 +18,7 @@ use self::patches::{Patcher, Patches};
 use self::vision::VisionTower;
 use self::windows::Layout;
 use super::family::Family;
-use super::llm::Llm;
+use super::llm::{Llm, check_id};
 use super::options::{EncodeOptions, resized};
 use super::sequence::Sequence;
 use crate::config::{EncoderPart, Padding, PreprocessorConfig, Qwen2_5VlConfig};
@@ -49,6 +49,13 @@ impl Family for Qwen2_5Vl {
         tokenizer: Tokenizer,
         scope: &Scope<'_>,
     ) -> Result<Self> {
+        let rows = config.decoder.vocab_size;
+        for (key, id) in [
+            ("image_token_id", config.image_token_id),
+            ("video_token_id", config.video_token_id),
+        ] {
+            check_id("config.json", key, Some(id), rows)?;
+        }
         let visual = scope.child("visual");
         let vision = match visual.contains("patch_embed.proj.weight") {
             true => Some(VisionTower::load(&config.vision_config, &visual).await?),

@@ -140,6 +140,7 @@ fn convert(
         quantize,
         overrides: Vec::new(),
         force: false,
+        verify: false,
         quiet: true,
     };
     convert::convert(&conversion, interrupt)?;

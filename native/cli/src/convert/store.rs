@@ -3,7 +3,7 @@
 use anyhow::Result;
 use rayon::prelude::*;
 use x2i_core::Error;
-use x2i_core::weights::{StoredType, Weights, quant};
+use x2i_core::weights::{StoredType, Weights, all_finite, quant};
 
 use super::plan::Planned;
 
@@ -26,17 +26,18 @@ pub(crate) fn store(
 ) -> Result<()> {
     let (name, to, shape) = planned;
     let from = weights.stored(name).unwrap_or(*to);
+    let failed =
+        |reason: String| Error::format(weights.file_of(name), format!("tensor `{name}` {reason}"));
     let elements = shape.iter().map(|&size| size as u64).product::<u64>();
     let mut start = 0;
     loop {
         let end = elements.min(start + PART);
         let bytes = pollster::block_on(weights.read_part(name, start..end))?;
         if from == *to {
+            check_finite(&bytes, from).map_err(failed)?;
             write(&bytes)?;
         } else {
-            for bytes in convert(&bytes, from, *to).map_err(|reason| {
-                Error::format(weights.file_of(name), format!("tensor `{name}`: {reason}"))
-            })? {
+            for bytes in convert(&bytes, from, *to).map_err(failed)? {
                 write(&bytes)?;
             }
         }
@@ -59,12 +60,23 @@ fn convert(bytes: &[u8], from: StoredType, to: StoredType) -> Result<Vec<Vec<u8>
         .collect()
 }
 
+/// What is wrong with a tensor of numbers that are not finite.
+const NOT_FINITE: &str = "holds NaN or an infinity; the file is damaged: get it again";
+
+/// Checks numbers that are stored as they are.
+fn check_finite(bytes: &[u8], stored: StoredType) -> Result<(), String> {
+    let finite = bytes
+        .par_chunks(SLICE / stored.block_len() * stored.block_bytes())
+        .all(|slice| all_finite(slice, stored));
+    finite.then_some(()).ok_or_else(|| NOT_FINITE.into())
+}
+
 /// Checks that the type can hold the numbers.
 fn check(values: &[f32], to: StoredType) -> Result<(), String> {
-    if to.is_block() && !values.iter().all(|value| value.is_finite()) {
-        return Err("holds infinities or NaN, which blocks can't".into());
+    if !values.iter().all(|value| value.is_finite()) {
+        return Err(NOT_FINITE.into());
     }
-    let too_large = |value: &&f32| value.is_finite() && value.abs() >= F16_MAX;
+    let too_large = |value: &&f32| value.abs() >= F16_MAX;
     if to == StoredType::F16
         && let Some(value) = values.iter().find(too_large)
     {
@@ -81,7 +93,9 @@ mod tests {
 
     #[test]
     fn numbers_that_a_type_can_not_hold_are_refused() {
-        assert!(check(&[65_504.0, -65_519.0, f32::INFINITY], StoredType::F16).is_ok());
+        assert!(check(&[65_504.0, -65_519.0], StoredType::F16).is_ok());
+        assert!(check(&[f32::INFINITY], StoredType::F16).is_err());
+        assert!(check(&[f32::NAN], StoredType::F32).is_err());
         assert!(check(&[1.0, -70_000.0], StoredType::F16).is_err());
         assert!(check(&[70_000.0], StoredType::BF16).is_ok());
         assert!(check(&[f32::NAN; 32], StoredType::Q8_0).is_err());

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use clap::ValueEnum;
 use serde::Serialize;
-use x2i_core::model::{self, FoundPart, SurveyedPart};
+use x2i_core::model::{self, FoundPart, Survey, SurveyedPart};
 use x2i_core::weights::{Component, Target};
 
 use crate::convert::plan;
@@ -13,7 +13,7 @@ use crate::flags::Quantize;
 use crate::terminal::table::{columns, row};
 use crate::weights_report::{PartReport, describe, part_report};
 use x2i_engine::host::human_bytes;
-use x2i_engine::models::ModelFiles;
+use x2i_engine::models::{self, ModelFiles, Verify};
 
 /// The needs of a model.
 #[derive(Debug, Serialize)]
@@ -30,8 +30,13 @@ pub struct Need {
     pub largest_tensor: u64,
     /// The components that are there.
     pub parts: Vec<PartReport>,
+    /// `missing` or `broken`: what the problems are.
+    #[serde(skip)]
+    pub kind: &'static str,
     /// The missing or broken files and components, one message each.
     pub problems: Vec<String>,
+    /// What its configs say that is not used, one message each.
+    pub warnings: Vec<String>,
     /// Its memory after each conversion.
     pub precisions: Vec<Precision>,
 }
@@ -54,7 +59,7 @@ impl Need {
     ///
     /// # Errors
     /// When the folder's `model.json` or `x2i.json` can't be read.
-    pub fn of(model: &ModelFiles) -> Result<Self> {
+    pub fn of(model: &ModelFiles, verify: Verify) -> Result<Self> {
         let survey = pollster::block_on(model::survey(model))?;
         let config = pollster::block_on(model::read_config(model)).ok();
         let found = |part: &SurveyedPart| {
@@ -75,15 +80,15 @@ impl Need {
             .filter_map(|part| part.found.as_ref().ok());
         let found: Vec<&FoundPart> = found.collect();
         let precisions = Quantize::value_variants().iter();
+        let (kind, problems) = problems(&survey, model, verify);
         Ok(Self {
             file_bytes: total(|part| part.bytes),
             loaded_on_cpu: total(|part| part.on_cpu),
             loaded_on_gpu: total(|part| part.on_gpu),
             largest_tensor: parts.iter().map(|part| part.largest).max().unwrap_or(0),
-            problems: survey
-                .problems()
-                .map(|(what, error)| format!("{what}: {error}"))
-                .collect(),
+            kind,
+            problems,
+            warnings: config.map_or_else(Vec::new, |config| config.warnings),
             precisions: precisions
                 .map(|quantize| precision(*quantize, &found))
                 .collect(),
@@ -106,7 +111,10 @@ impl Need {
         });
         text.push_str(&columns(&parts.collect::<Vec<_>>()));
         for problem in &self.problems {
-            let _ = writeln!(text, "  missing: {problem}");
+            let _ = writeln!(text, "  {}: {problem}", self.kind);
+        }
+        for warning in &self.warnings {
+            let _ = writeln!(text, "  warning: {warning}");
         }
         text.push_str("\nmemory of its weights, as they are and after convert --quantize\n");
         let heads = row(["", "files", "on the CPU", "on a GPU"]);
@@ -122,6 +130,22 @@ impl Need {
             &std::iter::once(heads).chain(rows).collect::<Vec<_>>(),
         ));
         text
+    }
+}
+
+/// What is missing; where nothing is, what keeps the model from being loaded.
+fn problems(survey: &Survey, model: &ModelFiles, verify: Verify) -> (&'static str, Vec<String>) {
+    let missing = survey.problems();
+    let missing: Vec<String> = missing
+        .map(|(what, error)| format!("{what}: {error}"))
+        .collect();
+    match missing.is_empty() {
+        true => {
+            let broken = models::check(model, verify);
+            let broken = broken.iter().map(ToString::to_string);
+            ("broken", broken.collect())
+        }
+        false => ("missing", missing),
     }
 }
 

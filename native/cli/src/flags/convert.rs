@@ -49,6 +49,9 @@ pub struct ConvertArgs {
     /// Replace an existing folder
     #[arg(long)]
     pub force: bool,
+    /// Hash the files of the source, if its model.json records hashes, even if that was done before
+    #[arg(long)]
+    pub verify: bool,
     /// Print nothing but errors
     #[arg(long, short)]
     pub quiet: bool,

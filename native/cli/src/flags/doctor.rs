@@ -8,6 +8,9 @@ pub struct DoctorArgs {
     /// A model: check it, and which devices can run it
     #[arg(long, value_name = "DIR|NAME")]
     pub model: Option<String>,
+    /// Read every number of the model, and hash its files even if that was done before
+    #[arg(long)]
+    pub verify: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::values::{ByteSize, MemoryChoice};
 use x2i_engine::device::DeviceChoice;
+use x2i_engine::models::Verify;
 
 /// A model on a device.
 #[derive(Debug, Clone, Args)]
@@ -25,4 +26,23 @@ pub struct EngineArgs {
     /// Round the inputs of quantized layers on the CPU to 16 bits instead of 8: slower, more exact
     #[arg(long)]
     pub exact: bool,
+    /// Hash the model's files and compare them with model.json, even if that was done before (default: when
+    /// a file is new or has changed)
+    #[arg(long)]
+    pub verify: bool,
+}
+
+impl EngineArgs {
+    /// When the model's files are hashed.
+    pub fn verify(&self) -> Verify {
+        verify(self.verify)
+    }
+}
+
+/// What a flag `--verify` means.
+pub fn verify(given: bool) -> Verify {
+    match given {
+        true => Verify::Always,
+        false => Verify::WhenNew,
+    }
 }

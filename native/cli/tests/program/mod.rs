@@ -91,6 +91,7 @@ impl Program {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_x2i"));
         command.args(arguments).current_dir(self.folder.path());
+        command.env("XDG_CACHE_HOME", self.path("in-cache"));
         command
     }
 

@@ -1,0 +1,391 @@
+//! A damaged or foreign model: `generate`, `doctor` and `convert` refuse it alike, in one line that names
+//! the file and the tensor or key, and no picture is written.
+
+mod program;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use program::{Program, Run};
+use serde_json::{Value, json};
+
+/// A Hugging Face style folder of its own, which a test may break.
+struct Broken {
+    program: Program,
+    folder: PathBuf,
+}
+
+impl Broken {
+    fn new() -> Self {
+        let program = Program::new();
+        let folder = program.path("in-model");
+        let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens");
+        for (from, to) in [
+            ("pipeline_tiny/flux/transformer", "flux/transformer"),
+            ("pipeline_tiny/flux/vae", "flux/vae"),
+            ("pipeline_tiny/flux/scheduler", "flux/scheduler"),
+            ("pipeline_tiny/proj", "proj"),
+            ("qwen2_5_vl_tiny", "mllm"),
+        ] {
+            copy(&goldens.join(from), &folder.join(to));
+        }
+        let hints = json!({"defaults": {"width": 64, "height": 64, "padding": null, "steps": 1}});
+        fs::write(folder.join("x2i.json"), hints.to_string()).expect("x2i.json is written");
+        Self { program, folder }
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.folder.join(file)
+    }
+
+    /// Changes a config.
+    fn json(&self, file: &str, change: impl FnOnce(&mut Value)) {
+        let path = self.path(file);
+        let mut json = serde_json::from_slice(&fs::read(&path).expect("the config is there"))
+            .expect("the config is JSON");
+        change(&mut json);
+        fs::write(path, json.to_string()).expect("the config is written");
+    }
+
+    /// Changes the bytes of a file.
+    fn bytes(&self, file: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        let path = self.path(file);
+        let mut bytes = fs::read(&path).expect("the file is there");
+        change(&mut bytes);
+        fs::write(path, bytes).expect("the file is written");
+    }
+
+    fn run(&self, arguments: &[&str]) -> Run {
+        self.program.run(arguments)
+    }
+
+    fn model(&self) -> &str {
+        self.folder.to_str().expect("a UTF-8 path")
+    }
+
+    fn generate(&self) -> Run {
+        let picture = [
+            "generate",
+            "a cat",
+            "--model",
+            self.model(),
+            "--device",
+            "cpu",
+        ];
+        self.run(&picture)
+    }
+
+    fn doctor(&self, more: &[&str]) -> Run {
+        self.run(&[&["doctor", "--model", self.model()], more].concat())
+    }
+
+    fn convert(&self) -> Run {
+        self.run(&["convert", self.model(), "converted"])
+    }
+
+    /// All three refuse, for this reason, and nothing is written.
+    #[track_caller]
+    fn refused(&self, words: &[&str]) {
+        self.generate().refused(words);
+        self.convert().refused(words);
+        let doctor = self.doctor(&[]).refused(&["--model"]);
+        for word in words {
+            assert!(
+                doctor.stdout.contains(word),
+                "`{word}` is not in {}",
+                doctor.stdout
+            );
+        }
+        assert!(!runs(&doctor), "{}", doctor.stdout);
+        assert_eq!(self.program.files(), [""; 0]);
+    }
+}
+
+/// What doctor says of the CPU.
+fn runs(doctor: &Run) -> bool {
+    let mut lines = doctor.stdout.lines();
+    lines.any(|line| line.trim_start().starts_with("runs ") && line.contains("  yes"))
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in from.read_dir().expect("a golden folder") {
+        let entry = entry.expect("an entry");
+        if entry.path().is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
+        }
+    }
+}
+
+/// Puts `to` in place of the first `from`, which is as long.
+fn replace(bytes: &mut [u8], from: &str, to: &str) {
+    assert_eq!(from.len(), to.len());
+    let at = bytes
+        .windows(from.len())
+        .position(|window| window == from.as_bytes());
+    let at = at.unwrap_or_else(|| panic!("{from} is not there"));
+    bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+}
+
+const TRANSFORMER: &str = "flux/transformer/config.json";
+const WEIGHTS: &str = "flux/transformer/diffusion_pytorch_model.safetensors";
+
+#[test]
+fn a_whole_model_passes_all_three() {
+    let model = Broken::new();
+    model.generate().succeeded();
+    let doctor = model.doctor(&["--verify"]).succeeded();
+    assert!(runs(&doctor), "{}", doctor.stdout);
+    model.convert().succeeded();
+}
+
+#[test]
+fn a_flipped_bit_is_found_by_its_recorded_hash() {
+    let model = Broken::new();
+    model.convert().succeeded();
+    let (converted, picture) = (
+        model.program.path("converted"),
+        model.program.path("out.png"),
+    );
+    let flux = converted.join("flux.gguf");
+    let generate = |more: &[&str]| {
+        let picture = [
+            "generate",
+            "a cat",
+            "--model",
+            "converted",
+            "--device",
+            "cpu",
+        ];
+        model.run(&[&picture, more].concat())
+    };
+    std::thread::sleep(Duration::from_millis(300));
+    generate(&[]).succeeded();
+    generate(&[]).succeeded(); // by the remembered hash
+    generate(&["--verify"]).succeeded();
+    let cache = model.program.path("in-cache/x2i/hashes.json");
+    let known = fs::read_to_string(cache).expect("the cache is written");
+    assert!(known.contains("flux.gguf"), "{known}");
+
+    fs::remove_file(&picture).expect("a picture was painted");
+    let whole = fs::read(&flux).expect("the weights are there");
+    let mut flipped = whole.clone();
+    let middle = whole.len() * 3 / 4;
+    flipped[middle] ^= 1;
+    fs::write(&flux, flipped).expect("the weights are written");
+    let record = fs::read(converted.join("model.json")).expect("model.json is there");
+    let record: Value = serde_json::from_slice(&record).expect("model.json is JSON");
+    let hash = record["files"]["flux.gguf"]["sha256"]
+        .as_str()
+        .expect("a hash");
+    let words = ["flux.gguf", "SHA-256", "model.json records", hash];
+    generate(&[]).refused(&words);
+    generate(&["--verify"]).refused(&words);
+    model
+        .run(&["convert", "converted", "again"])
+        .refused(&words);
+    let doctor = model.run(&["doctor", "--model", "converted"]).refused(&[]);
+    assert!(doctor.stdout.contains(hash), "{}", doctor.stdout);
+    assert!(!picture.exists() && !model.program.path("again").exists());
+
+    fs::write(&flux, whole).expect("the weights are written");
+    generate(&[]).succeeded();
+}
+
+#[test]
+fn tensors_and_numbers_are_asked_for_alike() {
+    let renamed = Broken::new();
+    renamed.bytes(WEIGHTS, |bytes| {
+        replace(bytes, "proj_out.weight", "proj_oux.weight")
+    });
+    renamed.refused(&[WEIGHTS, "final_layer.linear.weight", "missing"]);
+
+    let deeper = Broken::new();
+    deeper.json(TRANSFORMER, |json| json["num_layers"] = json!(1));
+    deeper.refused(&[WEIGHTS, "double_blocks.1.", "config"]);
+
+    let guided = Broken::new();
+    guided.json(TRANSFORMER, |json| json["guidance_embeds"] = json!(false));
+    guided.refused(&["guidance_embeds", "false or missing"]);
+
+    let zero = Broken::new();
+    zero.bytes(WEIGHTS, |bytes| {
+        let half = bytes.len() / 2;
+        bytes[half..].fill(0);
+    });
+    zero.refused(&[WEIGHTS, "last matrix", "all zeros"]);
+}
+
+#[test]
+fn numbers_that_are_not_finite_are_refused_by_their_tensor() {
+    let model = Broken::new();
+    model.bytes(WEIGHTS, |bytes| {
+        let end = bytes.len();
+        bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    });
+    let words = [WEIGHTS, "tensor `", "NaN"];
+    model.convert().refused(&words);
+    let doctor = model.doctor(&["--verify"]).refused(&[]);
+    assert!(doctor.stdout.contains("NaN"), "{}", doctor.stdout);
+    assert_ne!(model.generate().code, Some(0));
+    assert_eq!(model.program.files(), [""; 0]);
+}
+
+#[test]
+fn tokenizers_and_templates_are_checked_before_painting() {
+    let tokenizer = "mllm/tokenizer.json";
+    let prefix = Broken::new();
+    prefix.json(tokenizer, |json| {
+        json["model"]["continuing_subword_prefix"] = json!("##")
+    });
+    prefix.refused(&[tokenizer, "continuing_subword_prefix"]);
+
+    let template = Broken::new();
+    let endless = "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
+    fs::write(template.path("mllm/chat_template.jinja"), endless).expect("a template");
+    template.refused(&["chat template", "fuel"]);
+
+    let config = "mllm/config.json";
+    let rows = Broken::new();
+    rows.json("mllm/generation_config.json", |json| {
+        json["pad_token_id"] = json!(100_000)
+    });
+    rows.refused(&["pad_token_id is 100000", "728 rows"]);
+
+    let image = Broken::new();
+    image.json(config, |json| json["image_token_id"] = json!(728));
+    image.refused(&["image_token_id is 728", "728 rows"]);
+}
+
+#[test]
+fn keys_that_change_the_mathematics_are_refused_by_their_name() {
+    let (scheduler, vae) = (
+        "flux/scheduler/scheduler_config.json",
+        "flux/vae/config.json",
+    );
+    let mllm = "mllm/config.json";
+    for (file, key, value) in [
+        (
+            scheduler,
+            "_class_name",
+            json!("FlowMatchHeunDiscreteScheduler"),
+        ),
+        (scheduler, "use_karras_sigmas", json!(true)),
+        (scheduler, "use_beta_sigmas", json!(true)),
+        (scheduler, "use_exponential_sigmas", json!(true)),
+        (scheduler, "shift_terminal", json!(0.02)),
+        (scheduler, "time_shift_type", json!("linear")),
+        (scheduler, "stochastic_sampling", json!(true)),
+        (scheduler, "invert_sigmas", json!(true)),
+        (scheduler, "num_train_timesteps", json!(500)),
+        (vae, "_class_name", json!("AutoencoderTiny")),
+        (vae, "act_fn", json!("mish")),
+        (vae, "mid_block_add_attention", json!(false)),
+        (vae, "latents_mean", json!([0.5])),
+        (vae, "latents_std", json!([0.5])),
+        (vae, "shift_factor", json!(null)),
+        (
+            TRANSFORMER,
+            "_class_name",
+            json!("ChromaTransformer2DModel"),
+        ),
+        (TRANSFORMER, "patch_size", json!(2)),
+        (TRANSFORMER, "out_channels", json!(128)),
+        (TRANSFORMER, "num_single_layers", json!(1_000_000_000)),
+        (TRANSFORMER, "num_layers", json!(1u64 << 63)),
+        (vae, "layers_per_block", json!(1u64 << 40)),
+        (mllm, "num_hidden_layers", json!(u64::MAX)),
+        (mllm, "hidden_act", json!("gelu")),
+    ] {
+        let model = Broken::new();
+        model.json(file, |json| json[key] = value);
+        model.generate().refused(&[file, key]);
+        let doctor = model.doctor(&[]).refused(&[]);
+        assert!(doctor.stdout.contains(key), "{key}: {}", doctor.stdout);
+    }
+    let yarn = Broken::new();
+    yarn.json(mllm, |json| json["rope_scaling"]["type"] = json!("yarn"));
+    yarn.refused(&[mllm, "rope_scaling.type `yarn`"]);
+}
+
+#[test]
+fn keys_that_are_not_known_are_a_warning() {
+    let model = Broken::new();
+    model.json(TRANSFORMER, |json| json["a_new_key"] = json!(1));
+    for run in [model.generate(), model.convert()] {
+        let said = run.succeeded().stderr;
+        assert!(
+            said.contains("warning: ") && said.contains("`a_new_key`"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn configs_of_newer_libraries_paint_the_same_picture() {
+    let paint = |model: &Broken| {
+        model.generate().succeeded();
+        let bytes = fs::read(model.program.path("out.png")).expect("a picture");
+        image::load_from_memory(&bytes)
+            .expect("a PNG")
+            .to_rgb8()
+            .into_raw()
+    };
+    let older = paint(&Broken::new());
+    let model = Broken::new();
+    model.json("mllm/config.json", |json| {
+        let top = json.as_object_mut().expect("an object");
+        let theta = top.remove("rope_theta").expect("a theta");
+        let mut rope = top.remove("rope_scaling").expect("sections");
+        rope["rope_theta"] = theta;
+        let mut text = serde_json::Map::new();
+        for key in [
+            "hidden_size",
+            "intermediate_size",
+            "num_hidden_layers",
+            "vocab_size",
+        ] {
+            text.insert(key.into(), top.remove(key).expect("a size"));
+        }
+        text.insert("rope_parameters".into(), rope);
+        text.insert("dtype".into(), json!("bfloat16"));
+        text.insert("model_type".into(), json!("qwen2_5_vl_text"));
+        top.insert("text_config".into(), text.into());
+        top.insert("dtype".into(), json!("bfloat16"));
+    });
+    let mut processor = json!({});
+    model.json("mllm/preprocessor_config.json", |json| {
+        for key in ["min_pixels", "max_pixels"] {
+            json[key] = json!(null);
+        }
+        processor =
+            json!({"image_processor": json.clone(), "processor_class": "Qwen2_5_VLProcessor"});
+    });
+    fs::remove_file(model.path("mllm/preprocessor_config.json")).expect("the older file goes");
+    fs::write(
+        model.path("mllm/processor_config.json"),
+        processor.to_string(),
+    )
+    .expect("the newer comes");
+    // A byte order mark and Python's NaN, in a key that nobody reads.
+    model.bytes("flux/vae/config.json", |bytes| {
+        let text = String::from_utf8(bytes.clone()).expect("UTF-8");
+        *bytes = format!(
+            "\u{feff}{}",
+            text.replacen('{', "{\"sample_size\": NaN,", 1).replacen(
+                "\"sample_size\": 1024,",
+                "",
+                1
+            )
+        )
+        .into();
+    });
+    assert_eq!(paint(&model), older);
+
+    let tokens = Broken::new();
+    for file in ["tokenizer.json", "tokenizer_config.json"] {
+        fs::remove_file(tokens.path("mllm").join(file)).expect("the newer file goes");
+    }
+    assert_eq!(paint(&tokens), older);
+}
