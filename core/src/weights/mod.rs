@@ -26,6 +26,7 @@ mod stored;
 
 pub use file::{FileFormat, HostTensor, WeightFile};
 pub use footprint::Target;
+pub(crate) use footprint::rows_at_once;
 pub use names::Component;
 pub use scope::{Matrix, OnRead, Scope};
 pub use set::Weights;
