@@ -8,7 +8,8 @@ use super::stored::{StoredType, element_count};
 /// Where weights lie, as far as their size goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
-    /// Blocks and matrices of 16 bits stay as the file has them; the rest is f32.
+    /// Blocks and matrices of 16 bits stay as the file has them, those of 8 bits become f16; the
+    /// rest is f32.
     Cpu,
     /// Blocks become words and f32 scales, the rest f32.
     Gpu,
@@ -33,6 +34,7 @@ impl Target {
                 element_count(shape).map_or(u64::MAX, |count| block_type.device_len(count))
             }
             (Self::Cpu, None) if stored.is_half() && shape.len() == 2 => as_stored,
+            (Self::Cpu, None) if stored.is_fp8() && shape.len() == 2 => as_stored.saturating_mul(2),
             (_, None) => as_f32,
         }
     }
@@ -59,6 +61,7 @@ mod tests {
         assert_eq!(both(StoredType::Q4K), [288, 256 + 128]);
         assert_eq!(both(StoredType::Q6K), [420, 512 + 128]);
         assert_eq!(both(StoredType::BF16), [1024, 2048]);
+        assert_eq!(both(StoredType::F8E4M3), [1024, 2048], "as f16 and f32");
         assert_eq!(both(StoredType::Q2K), [2048, 2048], "read as f32");
     }
 

@@ -15,7 +15,7 @@ use super::file::HostTensor;
 use super::footprint::rows_at_once;
 use super::set::Weights;
 use super::stored::StoredType;
-use super::{LocalBoxFuture, memory_len};
+use super::{LocalBoxFuture, memory_len, quant};
 
 /// A linear layer's weight, `[out, in]`.
 #[derive(Debug, Clone)]
@@ -24,7 +24,7 @@ use super::{LocalBoxFuture, memory_len};
     reason = "both are handles that live inside a layer; a box would only add a hop per product"
 )]
 pub enum Matrix {
-    /// f32, or the 16 bits of the file where products take them ([`takes_halves`]).
+    /// f32, or 16 bits where the file has 8 or 16 and products take them ([`takes_halves`]).
     Dense(Tensor<2>),
     /// The same cut between rows, where the device can't bind the whole.
     Parts(Vec<Tensor<2>>),
@@ -135,7 +135,7 @@ impl<'a> Scope<'a> {
     }
 
     /// Reads a linear layer's weight `[out, in]`: blocks stay blocks, on the CPU 16 bits stay 16
-    /// bits; the rest becomes dense f32.
+    /// bits and floats of 8 bits become f16; the rest becomes dense f32.
     ///
     /// # Errors
     /// As [`tensor`](Self::tensor).
@@ -158,12 +158,15 @@ impl<'a> Scope<'a> {
     ) -> Result<Matrix> {
         let stored = self.weights.stored(&self.full_name(name));
         let dtype = match stored {
-            Some(StoredType::F16) => Some(DType::F16),
+            Some(StoredType::F16 | StoredType::F8E4M3 | StoredType::F8E5M2) => Some(DType::F16),
             Some(StoredType::BF16) => Some(DType::BF16),
             _ => None,
         };
         if let Some(dtype) = dtype.filter(|_| takes_halves(self.device)) {
-            return self.halves(name, shape, rows, dtype).await;
+            return match stored.filter(|stored| stored.is_fp8()) {
+                Some(fp8) => self.widened_halves(name, shape, rows, fp8).await,
+                None => self.halves(name, shape, rows, dtype).await,
+            };
         }
         let Some(block_type) = stored.and_then(StoredType::block_type) else {
             return self.dense(name, shape, rows).await;
@@ -246,6 +249,23 @@ impl<'a> Scope<'a> {
         }
         let data = TensorData::from_bytes(bytes, part, dtype);
         Ok(Matrix::Dense(Tensor::from_data(data, (self.device, dtype))))
+    }
+
+    /// Rows of a matrix of 8-bit floats as the f16 that they equal.
+    async fn widened_halves(
+        &self,
+        name: &str,
+        shape: [usize; 2],
+        rows: Range<usize>,
+        stored: StoredType,
+    ) -> Result<Matrix> {
+        let part = [rows.len(), shape[1]];
+        let tensor = self.read(name, &shape, rows).await?;
+        let halves = Bytes::from_elems(quant::fp8_halves(&tensor.bytes, stored));
+        self.weights.release(&self.full_name(name));
+        let data = TensorData::from_bytes(halves, part, DType::F16);
+        let tensor = Tensor::from_data(data, (self.device, DType::F16));
+        Ok(Matrix::Dense(tensor))
     }
 
     fn full_name(&self, name: &str) -> String {

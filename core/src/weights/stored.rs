@@ -1,7 +1,7 @@
 //! How a tensor's numbers are stored, and where.
 //!
 //! The plain types are those of safetensors and PyTorch; the block types are ggml's. Left out:
-//! ggml's `IQ`, `TQ` and `MXFP4` types and float8.
+//! ggml's `IQ`, `TQ` and `MXFP4` types.
 
 use std::fmt;
 
@@ -16,10 +16,17 @@ pub enum StoredType {
     F32,
     F16,
     BF16,
+    /// 4 bits of exponent, 3 of mantissa, no infinities (`float8_e4m3fn`).
+    F8E4M3,
+    /// 5 bits of exponent, 2 of mantissa: the upper half of an f16.
+    F8E5M2,
     I64,
     I32,
     I16,
     I8,
+    U64,
+    U32,
+    U16,
     U8,
     Bool,
     Q8_0,
@@ -47,10 +54,10 @@ impl StoredType {
     /// How many bytes one block takes; the number's own size for the plain types.
     pub fn block_bytes(self) -> usize {
         match self {
-            Self::I8 | Self::U8 | Self::Bool => 1,
-            Self::F16 | Self::BF16 | Self::I16 => 2,
-            Self::F32 | Self::I32 => 4,
-            Self::F64 | Self::I64 => 8,
+            Self::F8E4M3 | Self::F8E5M2 | Self::I8 | Self::U8 | Self::Bool => 1,
+            Self::F16 | Self::BF16 | Self::I16 | Self::U16 => 2,
+            Self::F32 | Self::I32 | Self::U32 => 4,
+            Self::F64 | Self::I64 | Self::U64 => 8,
             Self::Q4_0 => 18,
             Self::Q4_1 => 20,
             Self::Q5_0 => 22,
@@ -72,6 +79,11 @@ impl StoredType {
     /// Floats of 16 bits.
     pub fn is_half(self) -> bool {
         matches!(self, Self::F16 | Self::BF16)
+    }
+
+    /// Floats of 8 bits. Each is exactly an f16.
+    pub fn is_fp8(self) -> bool {
+        matches!(self, Self::F8E4M3 | Self::F8E5M2)
     }
 
     /// The blocks that products read as they are; `None` for what is widened on reading.
@@ -106,6 +118,8 @@ impl StoredType {
 impl fmt::Display for StoredType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self {
+            Self::F8E4M3 => "F8_E4M3",
+            Self::F8E5M2 => "F8_E5M2",
             Self::Q2K => "Q2_K",
             Self::Q3K => "Q3_K",
             Self::Q4K => "Q4_K",

@@ -112,7 +112,7 @@ fn a_block_of_zeros_stays_zero() {
 
 #[test]
 fn every_plain_type_widens_to_f32() {
-    let cases: [(StoredType, &[u8], f32); 10] = [
+    let cases: [(StoredType, &[u8], f32); 15] = [
         (StoredType::F64, &1.5f64.to_le_bytes(), 1.5),
         (StoredType::F32, &(-2.5f32).to_le_bytes(), -2.5),
         (StoredType::F16, &[0x00, 0x3e], 1.5),
@@ -121,6 +121,15 @@ fn every_plain_type_widens_to_f32() {
         (StoredType::I32, &70_000i32.to_le_bytes(), 70_000.0),
         (StoredType::I16, &(-300i16).to_le_bytes(), -300.0),
         (StoredType::I8, &[0xff], -1.0),
+        (StoredType::F8E4M3, &[0xbc], -1.5),
+        (StoredType::F8E5M2, &[0x3e], 1.5),
+        (
+            StoredType::U64,
+            &(1u64 << 40).to_le_bytes(),
+            (1u64 << 40) as f32,
+        ),
+        (StoredType::U32, &4_000_000_000u32.to_le_bytes(), 4e9),
+        (StoredType::U16, &[0xff, 0xff], 65_535.0),
         (StoredType::U8, &[0xff], 255.0),
         (StoredType::Bool, &[1], 1.0),
     ];

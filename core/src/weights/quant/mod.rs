@@ -8,6 +8,7 @@
 
 mod block;
 mod fit;
+mod fp8;
 mod k_quants;
 mod q4_0;
 mod q4_k;
@@ -63,10 +64,15 @@ pub fn dequantize(bytes: &[u8], stored: StoredType) -> Vec<f32> {
         StoredType::F32 => widen(bytes, f32::from_le_bytes),
         StoredType::F16 => widen(bytes, |b| f16::from_le_bytes(b).to_f32()),
         StoredType::BF16 => widen(bytes, |b| bf16::from_le_bytes(b).to_f32()),
+        StoredType::F8E4M3 => fp8::widen(bytes, fp8::e4m3),
+        StoredType::F8E5M2 => fp8::widen(bytes, fp8::e5m2),
         StoredType::I64 => widen(bytes, |b| i64::from_le_bytes(b) as f32),
         StoredType::I32 => widen(bytes, |b| i32::from_le_bytes(b) as f32),
         StoredType::I16 => widen(bytes, |b| f32::from(i16::from_le_bytes(b))),
         StoredType::I8 => widen(bytes, |b| f32::from(i8::from_le_bytes(b))),
+        StoredType::U64 => widen(bytes, |b| u64::from_le_bytes(b) as f32),
+        StoredType::U32 => widen(bytes, |b| u32::from_le_bytes(b) as f32),
+        StoredType::U16 => widen(bytes, |b| f32::from(u16::from_le_bytes(b))),
         StoredType::U8 => widen(bytes, |[b]| f32::from(b)),
         StoredType::Bool => widen(bytes, |[b]| f32::from(u8::from(b != 0))),
         StoredType::Q8_0 => widen_blocks(bytes, q8_0::dequantize),
@@ -79,6 +85,18 @@ pub fn dequantize(bytes: &[u8], stored: StoredType) -> Vec<f32> {
         StoredType::Q4K => widen_blocks(bytes, q4_k::dequantize),
         StoredType::Q5K => widen_blocks(bytes, k_quants::dequantize_q5_k),
         StoredType::Q6K => widen_blocks(bytes, k_quants::dequantize_q6_k),
+    }
+}
+
+/// The f16 that equals each number of 8 bits, in the machine's order of bytes.
+///
+/// # Panics
+/// For a type that is not [of 8 bits](StoredType::is_fp8).
+pub(super) fn fp8_halves(bytes: &[u8], stored: StoredType) -> Vec<u16> {
+    match stored {
+        StoredType::F8E4M3 => fp8::halves(bytes, fp8::e4m3),
+        StoredType::F8E5M2 => fp8::halves(bytes, fp8::e5m2),
+        other => panic!("{other} is no float of 8 bits"),
     }
 }
 

@@ -45,8 +45,15 @@ pub(super) fn choose(
     let block = match quantize {
         Quantize::None => {
             return match stored {
-                // GGUF has no booleans and no unsigned bytes; the runtime computes in f32, not f64.
-                StoredType::F64 | StoredType::Bool | StoredType::U8 => StoredType::F32,
+                // GGUF has no booleans and no unsigned numbers; the runtime computes in f32, not f64.
+                StoredType::F64
+                | StoredType::Bool
+                | StoredType::U64
+                | StoredType::U32
+                | StoredType::U16
+                | StoredType::U8 => StoredType::F32,
+                // Nor floats of 8 bits; an f16 holds each of them exactly.
+                StoredType::F8E4M3 | StoredType::F8E5M2 => StoredType::F16,
                 other => other,
             };
         }
@@ -165,5 +172,6 @@ mod tests {
             assert_eq!(none(kept), kept);
         }
         assert_eq!(none(StoredType::F64), StoredType::F32);
+        assert_eq!(none(StoredType::F8E4M3), StoredType::F16, "exact");
     }
 }
