@@ -8,15 +8,10 @@ use burn::tensor::Device;
 
 use crate::error::{Error, Result};
 
+use super::Lora;
+use super::dora::{self, Base};
 use super::kinds::{Axis, Change, How, VectorChange};
 use super::layer::{Gain, LayerChange, Sum};
-use super::{Lora, dora};
-
-/// The matrix beside which changes stand.
-pub(crate) trait Base {
-    /// Some of its rows, widened to f32.
-    async fn rows(&self, rows: Range<usize>) -> Result<Vec<f32>>;
-}
 
 /// The changes of one part's tensors.
 #[derive(Debug, Default)]

@@ -13,12 +13,17 @@ use burn::tensor::{Device, Tensor};
 
 use crate::error::{Error, Result};
 
-use super::adapters::Base;
 use super::factors::Factors;
 use super::layer::{Sum, matrix, parts};
 
 /// LyCORIS adds it to every length.
 const EPS: f64 = f32::EPSILON as f64;
+
+/// The matrix beside which changes stand.
+pub(crate) trait Base {
+    /// Some of its rows, widened to f32.
+    async fn rows(&self, rows: Range<usize>) -> Result<Vec<f32>>;
+}
 
 /// What each changed row is multiplied by to get its length in `lengths`.
 pub(super) async fn row_gains(

@@ -100,6 +100,15 @@ pub(super) enum How {
     Replace,
 }
 
+/// The numbers of keys that change something else than the transformer.
+#[derive(Debug, Default)]
+pub(super) struct Besides {
+    /// CLIP and T5.
+    pub text_encoders: usize,
+    /// Their words.
+    pub embeddings: usize,
+}
+
 /// How a change is kept beside its matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {

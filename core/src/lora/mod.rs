@@ -16,14 +16,15 @@ mod layer;
 mod message;
 mod open;
 
-pub(crate) use adapters::{Adapters, Base};
+pub(crate) use adapters::Adapters;
 pub use config::LoraConfig;
+pub(crate) use dora::Base;
 pub(crate) use layer::LayerChange;
 
 use std::fmt;
 
 use crate::weights::WeightFile;
-use kinds::{Change, VectorChange};
+use kinds::{Besides, Change, VectorChange};
 
 /// One LoRA file, opened: its names are understood, its numbers stay in the file.
 pub struct Lora {
@@ -35,7 +36,7 @@ pub struct Lora {
     /// Keys that match nothing.
     strangers: Vec<String>,
     /// The numbers of keys that change something else.
-    beside: open::Besides,
+    beside: Besides,
     /// Problems that no transformer mends.
     problems: Vec<String>,
     /// Warnings about the file alone.

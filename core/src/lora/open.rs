@@ -8,18 +8,9 @@ use crate::weights::gguf::MetaValue;
 use crate::weights::names::lora::{Beside, Place, Role, bare, beside, place, split, unread_kind};
 use crate::weights::{WeightFile, WeightSource};
 
-use super::kinds::{Change, How, Keys, Kind, Magnitude, VectorChange};
+use super::kinds::{Besides, Change, How, Keys, Kind, Magnitude, VectorChange};
 use super::message::{short, some};
 use super::{Lora, LoraConfig};
-
-/// The numbers of keys that change something else than the transformer.
-#[derive(Debug, Default)]
-pub(super) struct Besides {
-    /// CLIP and T5.
-    pub text_encoders: usize,
-    /// Their words.
-    pub embeddings: usize,
-}
 
 /// The keys of a file, sorted by what they change.
 #[derive(Default)]

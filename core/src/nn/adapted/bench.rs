@@ -20,7 +20,7 @@ pub const BLOCKS: f64 = 2e-3;
 const INPUTS: usize = 3;
 
 /// The tensors of the model.
-const SHAPES: &[(&str, &[usize])] = &[
+pub const SHAPES: &[(&str, &[usize])] = &[
     ("img_in.weight", &[HIDDEN, 32]),
     ("img_in.bias", &[HIDDEN]),
     ("double_blocks.0.img_attn.qkv.weight", &[3 * HIDDEN, HIDDEN]),
@@ -84,13 +84,25 @@ pub fn number(key: impl Into<String>, value: f32) -> Made {
 
 /// A safetensors file of f32 tensors with this metadata, which is JSON.
 pub fn safetensors(tensors: &[Made], metadata: &str) -> Vec<u8> {
+    let stored = tensors.iter().map(|(key, shape, values)| {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+        (key.as_str(), "F32", shape.as_slice(), bytes.collect())
+    });
+    stored_safetensors(stored, metadata)
+}
+
+/// The same of tensors as they are stored: key, type, shape and bytes.
+pub fn stored_safetensors<'a>(
+    tensors: impl IntoIterator<Item = (&'a str, &'a str, &'a [usize], Vec<u8>)>,
+    metadata: &str,
+) -> Vec<u8> {
     let (mut data, mut entries) = (vec![], vec![format!(r#""__metadata__":{metadata}"#)]);
-    for (key, shape, values) in tensors {
+    for (key, dtype, shape, bytes) in tensors {
         let begin = data.len();
-        data.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        data.extend(bytes);
         let end = data.len();
         entries.push(format!(
-            r#""{key}":{{"dtype":"F32","shape":{shape:?},"data_offsets":[{begin},{end}]}}"#
+            r#""{key}":{{"dtype":"{dtype}","shape":{shape:?},"data_offsets":[{begin},{end}]}}"#
         ));
     }
     let header = format!("{{{}}}", entries.join(","));
@@ -136,7 +148,7 @@ fn inputs(columns: usize) -> Matrix {
 }
 
 /// What some rows of a layer give for the inputs, `[inputs, rows]`.
-fn outputs(weights: &Weights, layer: &str, rows: std::ops::Range<usize>) -> Vec<f32> {
+pub fn outputs(weights: &Weights, layer: &str, rows: std::ops::Range<usize>) -> Vec<f32> {
     let device = Device::flex();
     let shape = weights.shape(&format!("{layer}.weight")).expect("a layer");
     let [out, columns] = [shape[0], shape[1]];

@@ -1,9 +1,14 @@
 //! What files say beside their numbers: PEFT's configs, other models' keys, and what is refused.
 
-use crate::weights::StoredType;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::Lora;
+use crate::weights::{MemorySource, StoredType};
 
 use super::bench::{
-    DENSE, HIDDEN, Made, adapted, assert_gives, made, model, number, open, open_with, own, refusal,
+    DENSE, HIDDEN, Made, SHAPES, adapted, assert_gives, made, model, number, open, open_with,
+    outputs, own, refusal, stored_safetensors,
 };
 use super::oracle::Matrix;
 
@@ -308,4 +313,133 @@ fn numbers_that_are_not_finite_are_refused_by_their_key() {
         error.contains("to_q.lora_B.weight") && error.contains("finite"),
         "{error}"
     );
+}
+
+/// The bytes of 1, 2, -1 and 0.5 as `float8_e4m3fn`.
+#[test]
+fn factors_of_eight_bits_are_read() {
+    let bytes = [0x38u8, 0x40, 0xb8, 0x30];
+    let values = [1.0, 2.0, -1.0, 0.5];
+    let module = "transformer.transformer_blocks.0.attn.to_q";
+    let keys = HALVES.map(|end| format!("{module}.{end}"));
+    let pattern = |at: usize| (at * 7 + at / 5) % 4;
+    let stored = |count| (0..count).map(|at| bytes[pattern(at)]).collect::<Vec<u8>>();
+    let file = stored_safetensors(
+        [
+            (
+                keys[0].as_str(),
+                "F8_E4M3",
+                &[4, HIDDEN][..],
+                stored(4 * HIDDEN),
+            ),
+            (
+                keys[1].as_str(),
+                "F8_E4M3",
+                &[HIDDEN, 4][..],
+                stored(HIDDEN * 4),
+            ),
+        ],
+        "{}",
+    );
+    let source = Arc::new(MemorySource::new("lora", file));
+    let lora = pollster::block_on(Lora::open(source, 1.0)).expect("it opens");
+    let weights = adapted(StoredType::F32, vec![lora]).expect("it fits");
+    let matrix = |rows, columns| {
+        Matrix::new(rows, columns, |row, column| {
+            values[pattern(row * columns + column)]
+        })
+    };
+    let delta = matrix(HIDDEN, 4).times(&matrix(4, HIDDEN));
+    let model = model(StoredType::F32);
+    let (own_matrix, bias) = (
+        own(&model, &format!("{QKV}.weight")),
+        own(&model, &format!("{QKV}.bias")),
+    );
+    let changed = own_matrix.plus(&delta.placed(0, own_matrix.rows));
+    assert_gives(&weights, QKV, &changed, &bias, DENSE);
+}
+
+/// Files of roles and shapes that were drawn at random are refused or applied, without a panic.
+#[test]
+fn any_roles_of_any_shapes_are_refused_or_applied() {
+    const MODULES: &[&str] = &[
+        "transformer.transformer_blocks.0.attn.to_k",
+        "double_blocks.0.img_attn.qkv",
+        "lora_unet_single_blocks_0_linear1",
+        "transformer.norm_out.linear",
+        "double_blocks.0.img_attn.norm.query_norm",
+        "guidance_in.in_layer",
+        "img_in",
+    ];
+    const ENDS: &[&str] = &[
+        "lora_A.weight",
+        "lora_B.weight",
+        "lora_mid.weight",
+        "lora_B.bias",
+        "alpha",
+        "dora_scale",
+        "lora_magnitude_vector",
+        "lokr_w1",
+        "lokr_w1_a",
+        "lokr_w1_b",
+        "lokr_w2",
+        "lokr_w2_a",
+        "lokr_w2_b",
+        "lokr_t2",
+        "hada_w1_a",
+        "hada_w1_b",
+        "hada_w2_a",
+        "hada_w2_b",
+        "hada_t1",
+        "diff",
+        "diff_b",
+        "weight",
+        "bias",
+    ];
+    const SIZES: &[usize] = &[0, 1, 1, 2, 2, 2, 4, 8, 16, 32, 32, 64, 96];
+    let mut state = 1u64;
+    let mut next = |below: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) as usize % below
+    };
+    let (mut applied, mut refused) = (0, 0);
+    for _ in 0..3000 {
+        let module = MODULES[next(MODULES.len())];
+        let count = 1 + next(4);
+        let first = next(ENDS.len());
+        let mut tensors = BTreeMap::new();
+        for at in 0..count {
+            // Mostly neighbours in the list, which belong together.
+            let end = match next(4) {
+                0 => next(ENDS.len()),
+                _ => (first + at) % ENDS.len(),
+            };
+            let axes = [0, 1, 2, 2, 2, 4][next(6)];
+            let shape: Vec<usize> = match axes {
+                4 => vec![SIZES[next(SIZES.len())], SIZES[next(SIZES.len())], 1, 1],
+                axes => (0..axes).map(|_| SIZES[next(SIZES.len())]).collect(),
+            };
+            let values = vec![0.5; shape.iter().product()];
+            tensors.insert(format!("{module}.{}", ENDS[end]), (shape, values));
+        }
+        let tensors: Vec<Made> = tensors
+            .into_iter()
+            .map(|(key, (shape, values))| (key, shape, values))
+            .collect();
+        let lora = open(&tensors, 1.0);
+        match lora.and_then(|lora| adapted(StoredType::F32, vec![lora])) {
+            Err(_) => refused += 1,
+            Ok(weights) => {
+                applied += 1;
+                for (name, shape) in SHAPES {
+                    if let Some(layer) = name.strip_suffix(".weight") {
+                        outputs(&weights, layer, 0..shape[0]);
+                    }
+                }
+            }
+        }
+    }
+    assert!(applied > 20 && refused > 1000, "{applied} {refused}");
 }
