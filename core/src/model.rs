@@ -7,25 +7,25 @@
 //! part's weights may stand the community's GGUF files: one of any name for the transformer, one of
 //! the language model and one of its vision part (`mmproj`).
 
+mod align_net;
 mod files;
 mod hints;
 mod llm;
+mod llm_gguf;
 mod painting;
 mod source;
 mod survey;
 mod tokenizer;
+mod weight_name;
 
-use serde_json::Value;
-
-use crate::config::{FORMAT, GraphPart, ModelConfig};
+use crate::config::{FORMAT, ModelConfig};
 use crate::error::Result;
 
 pub use files::open_weights;
-use files::{PROJ_STEMS, weight_files};
 use hints::{FolderHints, family_defaults, hints};
 pub use llm::read_encoder;
+use source::read_optional;
 pub use source::{ModelSource, read};
-use source::{read_json_or_default, read_optional};
 pub use survey::{FoundPart, Survey, SurveyedPart, survey};
 pub use tokenizer::{read_tokenizer, tokenizer_json};
 
@@ -41,6 +41,15 @@ pub async fn read_config(source: &dyn ModelSource) -> Result<ModelConfig> {
     }
 }
 
+/// What a user may want to know of how the files of `config` were chosen, a sentence each: of two
+/// vision parts one is taken.
+///
+/// # Errors
+/// [`Error::Io`](crate::Error::Io) when a folder can't be read.
+pub async fn notices(source: &dyn ModelSource, config: &ModelConfig) -> Result<Vec<String>> {
+    llm_gguf::left_out(source, &config.encoder).await
+}
+
 async fn read_hugging_face(source: &dyn ModelSource) -> Result<ModelConfig> {
     let hints = hints(source).await?;
     let FolderHints {
@@ -51,10 +60,7 @@ async fn read_hugging_face(source: &dyn ModelSource) -> Result<ModelConfig> {
         ..
     } = &hints;
     let encoder = llm::read_place(source, mllm).await?;
-    let align_net = GraphPart {
-        config: read_json_or_default::<Value>(source, &format!("{proj}/config.json")).await?,
-        weights: weight_files(source, proj, &PROJ_STEMS).await?,
-    };
+    let align_net = align_net::read(source, proj, Some(&encoder.config)).await?;
     let graph = painting::read(source, flux, vae.as_deref()).await?;
     let defaults = family_defaults(&encoder.config, hints.defaults)?;
     let config = ModelConfig {

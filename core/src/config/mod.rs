@@ -21,7 +21,7 @@ pub use internvl2_5::{InternLlmConfig, InternVitConfig, InternVl2_5Config, NormT
 pub use minicpm_o::{MiniCpmOConfig, SiglipConfig, SliceConfig, WhisperConfig};
 pub use model::{
     Conditioning, Defaults, EncoderConfig, EncoderPart, FileRecord, GraphPart, ModelConfig,
-    Padding, PaddingSide, PromptFormat,
+    Padding, PaddingSide, PromptFormat, VisionPart,
 };
 pub use qwen2::Qwen2Config;
 pub use qwen2_5_vl::{

@@ -72,6 +72,26 @@ pub struct EncoderPart {
     /// How the LLM answers.
     #[serde(default)]
     pub generation: GenerationConfig,
+    /// Where its vision part is.
+    #[serde(default, skip_serializing_if = "VisionPart::is_inside")]
+    pub vision: VisionPart,
+}
+
+/// Where the vision part of an encoder is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VisionPart {
+    /// Among its weights.
+    #[default]
+    Inside,
+    /// In a file that is not there: llama.cpp keeps it apart (`mmproj`). Text alone is read.
+    Missing,
+}
+
+impl VisionPart {
+    fn is_inside(&self) -> bool {
+        *self == Self::Inside
+    }
 }
 
 /// The encoder's family, told apart by the published `model_type`.
@@ -364,6 +384,17 @@ impl ModelConfig {
     /// # Errors
     /// [`Error::Modality`] naming the models that see.
     pub fn check_sees(&self) -> Result<()> {
+        if self.encoder.vision == VisionPart::Missing {
+            let files = self.encoder.weights.join(", ");
+            return Err(Error::Modality {
+                model: format!(
+                    "model {} (the mmproj GGUF file of {files} is missing)",
+                    self.name
+                ),
+                modality: "images or videos",
+                alternatives: "the same one with its mmproj file beside the language model",
+            });
+        }
         match self.reads("image") {
             true => Ok(()),
             false => Err(Error::Modality {

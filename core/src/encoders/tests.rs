@@ -96,6 +96,7 @@ pub(super) fn part(config: EncoderConfig) -> EncoderPart {
         chat_template: None,
         preprocessor: PreprocessorConfig::default(),
         generation: GenerationConfig::default(),
+        vision: Default::default(),
     }
 }
 

@@ -111,6 +111,9 @@ impl Lora {
             ));
         }
         let file = WeightFile::open(source).await?;
+        if let Some((name, stored)) = file.unread().first_key_value() {
+            return Err(file.unreadable(name, stored));
+        }
         let own = match file.metadata_value("lora_adapter_metadata") {
             Some(MetaValue::String(json)) => LoraConfig::parse_metadata(file.name(), json)?,
             _ => None,

@@ -18,9 +18,9 @@ pub(super) struct FolderHints {
     pub(super) flux: String,
     /// The VAE's folder or weight file, when it is not beside the transformer.
     pub(super) vae: Option<String>,
-    /// Folder of the multimodal LLM, or its two GGUF files.
+    /// Folder of the multimodal LLM, or its files.
     pub(super) mllm: LlmPlace,
-    /// Folder of AlignNet.
+    /// Folder of AlignNet, or its file.
     pub(super) proj: String,
     /// Keys of [`Defaults`] that differ from those of the LLM's family.
     pub(super) defaults: Map<String, Value>,
@@ -33,7 +33,7 @@ impl Default for FolderHints {
             license: None,
             flux: "flux".into(),
             vae: None,
-            mllm: LlmPlace::Folder("mllm".into()),
+            mllm: LlmPlace::Place("mllm".into()),
             proj: "proj".into(),
             defaults: Map::new(),
         }

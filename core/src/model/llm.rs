@@ -1,35 +1,68 @@
-//! A multimodal LLM's folder: as transformers writes it, or GGUF files as llama.cpp does, which
-//! are the language model and its vision file (`mmproj`).
+//! A multimodal LLM's folder: as transformers writes it, ComfyUI's single file beside its configs, or
+//! GGUF files as llama.cpp does, which are the language model and its vision file (`mmproj`).
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::files::{gguf_files, weight_files};
+use super::files::{file_sets, one_of, weight_files};
+use super::llm_gguf::{Ggufs, choose, vision_beside};
 use super::source::{ModelSource, exists, join, parent, read, read_json_or_default, read_optional};
-use crate::config::{EncoderConfig, EncoderPart, Qwen2_5VlGguf, parse};
+use super::weight_name::{Kind, kind, with_siblings};
+use crate::config::{EncoderConfig, EncoderPart, Qwen2_5VlGguf, VisionPart, parse};
 use crate::error::{Error, Result};
-use crate::weights::gguf::MetaValue;
-use crate::weights::{Component, WeightFile, Weights};
+use crate::weights::gguf::check_split;
+use crate::weights::{Component, Weights};
+
+/// The usual names of weights, transformers' own and before safetensors.
+const STEMS: [&str; 2] = ["model", "pytorch_model"];
 
 /// Where the LLM is.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(untagged)]
 pub(super) enum LlmPlace {
-    /// A folder.
-    Folder(String),
-    /// Two GGUF files.
-    Files { model: String, mmproj: String },
+    /// A folder, or the language model's file with its other files beside it.
+    Place(String),
+    /// Files by their names.
+    Files {
+        /// The language model.
+        model: String,
+        /// The vision part of a GGUF file; one beside it if there is no name.
+        mmproj: Option<String>,
+        /// The folder of `config.json` and the tokenizer; the model's own if there is no name.
+        config: Option<String>,
+    },
 }
 
 /// Reads the LLM from wherever it is.
 pub(super) async fn read_place(source: &dyn ModelSource, place: &LlmPlace) -> Result<EncoderPart> {
     match place {
-        LlmPlace::Folder(folder) => read_encoder(source, folder).await,
-        LlmPlace::Files { model, mmproj } => {
-            let folder = parent(model);
-            read_gguf(source, folder, vec![model.clone(), mmproj.clone()]).await
-        }
+        LlmPlace::Place(file) if kind(file).is_some() => read_file(source, file, None, None).await,
+        LlmPlace::Place(folder) => read_encoder(source, folder).await,
+        LlmPlace::Files {
+            model,
+            mmproj,
+            config,
+        } => read_file(source, model, mmproj.as_deref(), config.as_deref()).await,
     }
+}
+
+/// Reads an LLM whose file is named.
+async fn read_file(
+    source: &dyn ModelSource,
+    model: &str,
+    mmproj: Option<&str>,
+    config: Option<&str>,
+) -> Result<EncoderPart> {
+    let folder = config.unwrap_or(parent(model));
+    let mut sets = vec![with_siblings(model)];
+    if kind(model) != Some(Kind::Gguf) {
+        return read_transformers(source, folder, sets.remove(0), VisionPart::Inside).await;
+    }
+    match mmproj {
+        Some(mmproj) => sets.push(with_siblings(mmproj)),
+        None => sets.extend(vision_beside(source, parent(model)).await?),
+    }
+    read_ggufs(source, folder, sets).await
 }
 
 /// Reads a multimodal LLM's folder as transformers or llama.cpp writes it.
@@ -37,17 +70,44 @@ pub(super) async fn read_place(source: &dyn ModelSource, place: &LlmPlace) -> Re
 /// # Errors
 /// [`Error::MissingFile`] naming the first file that is missing, [`Error::Config`] for what can't be.
 pub async fn read_encoder(source: &dyn ModelSource, folder: &str) -> Result<EncoderPart> {
+    let ggufs = file_sets(source, folder, Kind::Gguf).await?;
+    if !exists(source, &join(folder, "config.json")).await? && !ggufs.is_empty() {
+        return read_ggufs(source, folder, ggufs).await;
+    }
+    let missing = match weight_files(source, folder, &STEMS).await {
+        Ok(weights) => {
+            return read_transformers(source, folder, weights, VisionPart::Inside).await;
+        }
+        Err(error @ Error::MissingFile { .. }) => error,
+        Err(error) => return Err(error),
+    };
+    if !ggufs.is_empty() {
+        return read_ggufs(source, folder, ggufs).await;
+    }
+    // ComfyUI's one file has the model's name.
+    let sets = file_sets(source, folder, Kind::Safetensors).await?;
+    match one_of(folder, sets, "safetensors")? {
+        Some(weights) => read_transformers(source, folder, weights, VisionPart::Inside).await,
+        // What is missing is the config where nothing is there at all.
+        None => match exists(source, &join(folder, "config.json")).await? {
+            true => Err(missing),
+            false => Err(Error::MissingFile {
+                file: join(folder, "config.json"),
+            }),
+        },
+    }
+}
+
+/// Weights beside transformers' own configs.
+async fn read_transformers(
+    source: &dyn ModelSource,
+    folder: &str,
+    weights: Vec<String>,
+    vision: VisionPart,
+) -> Result<EncoderPart> {
     let path = |name: &str| join(folder, name);
     let config = path("config.json");
-    let ggufs = gguf_files(source, folder).await?;
-    if !exists(source, &config).await? && !ggufs.is_empty() {
-        return read_gguf(source, folder, ggufs).await;
-    }
     let json = read(source, &config).await?;
-    let weights = match weight_files(source, folder, &["model"]).await {
-        Err(Error::MissingFile { .. }) if !ggufs.is_empty() => ggufs,
-        found => found?,
-    };
     Ok(EncoderPart {
         config: EncoderConfig::from_json(&config, &json)?,
         weights,
@@ -55,41 +115,25 @@ pub async fn read_encoder(source: &dyn ModelSource, folder: &str) -> Result<Enco
         chat_template: chat_template(source, folder).await?,
         preprocessor: read_json_or_default(source, &path("preprocessor_config.json")).await?,
         generation: read_json_or_default(source, &path("generation_config.json")).await?,
+        vision,
     })
 }
 
-/// The language model and its vision file among `paths`; configs beside them come first.
-async fn read_gguf(
+/// The language model and its vision file among `sets`; configs in `folder` come first.
+async fn read_ggufs(
     source: &dyn ModelSource,
     folder: &str,
-    paths: Vec<String>,
+    sets: Vec<Vec<String>>,
 ) -> Result<EncoderPart> {
-    let (mut models, mut vision) = (Vec::new(), Vec::new());
-    for path in paths {
-        let file = WeightFile::open(source.open(&path).await?).await?;
-        match text(&file, "general.architecture") {
-            Some("qwen2vl") => models.push((path, file)),
-            Some("clip") => vision.push((path, file)),
-            other => {
-                let reason = format!(
-                    "is a GGUF file of {}, neither of qwen2vl (Qwen2.5-VL) nor of its vision part (clip)",
-                    other.unwrap_or("no architecture")
-                );
-                return Err(Error::config(path, reason));
-            }
-        }
+    let Ggufs {
+        paths: weights,
+        files,
+        vision,
+    } = choose(source, folder, sets).await?;
+    if exists(source, &join(folder, "config.json")).await? {
+        return read_transformers(source, folder, weights, vision).await;
     }
-    let parts = models
-        .first()
-        .and_then(|(_, file)| file.metadata_value("split.count")?.as_u64());
-    if parts.unwrap_or(1).max(1) != models.len() as u64 {
-        return Err(not_one(folder, "the language model", &models));
-    }
-    if vision.len() != 1 {
-        return Err(not_one(folder, "the vision part (mmproj)", &vision));
-    }
-    let opened = models.into_iter().chain(vision);
-    let (weights, files): (Vec<String>, Vec<WeightFile>) = opened.unzip();
+    check_split(&files)?;
     let tensors = Weights::new(weights.join(", "), Component::Qwen2_5Vl, files)?;
     let json = Qwen2_5VlGguf::read(&tensors)?;
     let or_json = async |name: &str, own: Value| match read_optional(source, name).await? {
@@ -110,29 +154,12 @@ async fn read_gguf(
         )?,
         generation: from_value(&generation, or_json(&generation, json.generation).await?)?,
         weights,
+        vision,
     })
 }
 
 fn from_value<T: serde::de::DeserializeOwned>(file: &str, value: Value) -> Result<T> {
     serde_json::from_value(value).map_err(|error| Error::config(file, error.to_string()))
-}
-
-fn text<'a>(file: &'a WeightFile, key: &str) -> Option<&'a str> {
-    file.metadata_value(key).and_then(MetaValue::as_str)
-}
-
-/// There are none or several, and only the user knows which.
-fn not_one(folder: &str, what: &str, files: &[(String, WeightFile)]) -> Error {
-    let names: Vec<&str> = files.iter().map(|(path, _)| path.as_str()).collect();
-    let found = match names.is_empty() {
-        true => "none is there".to_owned(),
-        false => format!("there are {}", names.join(", ")),
-    };
-    let reason = format!(
-        "one GGUF file of {what} is needed, {found}; name both in x2i.json: \"mllm\": {{\"model\": \
-         \"..\", \"mmproj\": \"..\"}}"
-    );
-    Error::config(folder, reason)
 }
 
 /// The chat template from `chat_template.jinja`, `chat_template.json` or `tokenizer_config.json`.

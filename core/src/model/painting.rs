@@ -7,8 +7,9 @@
 
 use serde::Deserialize;
 
-use super::files::{one_gguf, open_weights, weight_files};
+use super::files::{file_sets, one_gguf, one_of, open_weights, weight_files};
 use super::source::{ModelSource, exists, join, parent, read_json};
+use super::weight_name::{Kind, kind, with_siblings};
 use crate::config::{FluxConfig, GraphPart, SchedulerConfig, VaeConfig, parse};
 use crate::error::{Error, Result};
 use crate::weights::{Component, Weights};
@@ -52,8 +53,9 @@ pub(super) async fn read(
     flux: &str,
     vae: Option<&str>,
 ) -> Result<PaintingParts> {
-    if is_weight_file(flux) {
-        return read_single(source, flux, vae.unwrap_or(parent(flux))).await;
+    if kind(flux).is_some() {
+        let place = (vae, parent(flux));
+        return read_single(source, with_siblings(flux), place).await;
     }
     if exists(source, &join(flux, "transformer/config.json")).await? {
         return read_diffusers(source, flux, vae).await;
@@ -62,32 +64,45 @@ pub(super) async fn read(
         match weight_files(source, flux, &[published.0]).await {
             Ok(weights) => {
                 let config = Published::read(published)?;
-                let vae = read_vae(source, vae.unwrap_or(flux), config.vae).await?;
                 return Ok(PaintingParts {
+                    vae: find_vae(source, (vae, flux), &weights, config.vae).await?,
                     flux: GraphPart {
                         config: config.transformer,
                         weights,
                     },
-                    vae,
                     scheduler: config.scheduler,
                 });
+            }
+            Err(Error::MissingFile { file }) if file.contains("-of-") => {
+                return Err(Error::MissingFile { file });
             }
             Err(Error::MissingFile { .. }) => {}
             Err(error) => return Err(error),
         }
     }
-    match one_gguf(source, flux).await? {
-        Some(file) => read_single(source, &file, vae.unwrap_or(flux)).await,
+    let found = match one_gguf(source, flux).await? {
+        None => one_transformer(source, flux).await?,
+        found => found,
+    };
+    match found {
+        Some(files) => read_single(source, files, (vae, flux)).await,
         None => Err(Error::MissingFile {
             file: join(flux, "transformer/config.json"),
         }),
     }
 }
 
-pub(super) fn is_weight_file(path: &str) -> bool {
-    [".gguf", ".safetensors"]
-        .iter()
-        .any(|extension| path.ends_with(extension))
+/// The one safetensors file of a folder (or all its shards) that is not named as a VAE or as one of
+/// FLUX's text encoders, which lie beside the transformer in many folders.
+async fn one_transformer(source: &dyn ModelSource, folder: &str) -> Result<Option<Vec<String>>> {
+    const OTHERS: [&str; 4] = ["ae.", "clip", "t5", "text_encoder"];
+    let mut sets = file_sets(source, folder, Kind::Safetensors).await?;
+    sets.retain(|set| {
+        let name = set[0].rsplit('/').next().unwrap_or_default();
+        let name = name.to_ascii_lowercase();
+        !name.contains("vae") && !OTHERS.iter().any(|other| name.starts_with(other))
+    });
+    one_of(folder, sets, "safetensors")
 }
 
 /// diffusers' folders. The transformer may also be one GGUF file, there or in the folder above.
@@ -104,7 +119,7 @@ async fn read_diffusers(
                 None => one_gguf(source, folder).await?,
                 inside => inside,
             };
-            vec![found.ok_or(Error::MissingFile { file })?]
+            found.ok_or(Error::MissingFile { file })?
         }
         found => found?,
     };
@@ -125,9 +140,12 @@ async fn read_diffusers(
     })
 }
 
-/// One weight file of any name.
-async fn read_single(source: &dyn ModelSource, file: &str, vae: &str) -> Result<PaintingParts> {
-    let files = vec![file.to_owned()];
+/// One weight file of any name, or all its parts.
+async fn read_single(
+    source: &dyn ModelSource,
+    files: Vec<String>,
+    vae: (Option<&str>, &str),
+) -> Result<PaintingParts> {
     let weights = open_weights(source, Component::Flux, &files).await?;
     let published = match weights.contains("guidance_in.in_layer.weight") {
         true => PUBLISHED[0],
@@ -135,11 +153,11 @@ async fn read_single(source: &dyn ModelSource, file: &str, vae: &str) -> Result<
     };
     let published = Published::read(published)?;
     Ok(PaintingParts {
+        vae: find_vae(source, vae, &files, published.vae).await?,
         flux: GraphPart {
             config: sizes(&weights, published.transformer)?,
             weights: files,
         },
-        vae: read_vae(source, vae, published.vae).await?,
         scheduler: published.scheduler,
     })
 }
@@ -180,16 +198,37 @@ fn sizes(weights: &Weights, published: FluxConfig) -> Result<FluxConfig> {
     Ok(config)
 }
 
+/// The VAE where it was named, or in a folder, or among the transformer's own `files`: all-in-one
+/// checkpoints hold it, too.
+async fn find_vae(
+    source: &dyn ModelSource,
+    (named, folder): (Option<&str>, &str),
+    files: &[String],
+    published: VaeConfig,
+) -> Result<GraphPart<VaeConfig>> {
+    let elsewhere = read_vae(source, named.unwrap_or(folder), published.clone()).await;
+    if !matches!(elsewhere, Err(Error::MissingFile { .. })) || named.is_some() {
+        return elsewhere;
+    }
+    match open_weights(source, Component::Vae, files).await {
+        Ok(inside) if inside.contains("decoder.conv_in.weight") => Ok(GraphPart {
+            config: published,
+            weights: files.to_vec(),
+        }),
+        _ => elsewhere,
+    }
+}
+
 /// BFL's `ae` beside the transformer, a file of its own, or diffusers' folder.
 async fn read_vae(
     source: &dyn ModelSource,
     place: &str,
     published: VaeConfig,
 ) -> Result<GraphPart<VaeConfig>> {
-    if is_weight_file(place) {
+    if kind(place).is_some() {
         return Ok(GraphPart {
             config: published,
-            weights: vec![place.to_owned()],
+            weights: with_siblings(place),
         });
     }
     for folder in [place.to_owned(), join(place, "vae")] {
@@ -199,7 +238,7 @@ async fn read_vae(
     }
     Ok(GraphPart {
         config: published,
-        weights: weight_files(source, place, &["ae"]).await?,
+        weights: weight_files(source, place, &["ae", "vae", "flux_vae"]).await?,
     })
 }
 

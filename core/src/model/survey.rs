@@ -3,13 +3,11 @@
 //! [`read_config`](super::read_config) stops at the first thing that is not there; this goes on, so that
 //! a user hears of all at once.
 
-use serde_json::Value;
-
-use super::files::{PROJ_STEMS, open_weights, weight_files};
+use super::files::open_weights;
 use super::hints::{FolderHints, hints};
-use super::source::{ModelSource, read_json_or_default, read_optional};
+use super::source::{ModelSource, read_optional};
 use super::tokenizer::read_tokenizer;
-use super::{llm, painting};
+use super::{align_net, llm, painting};
 use crate::config::{GraphPart, ModelConfig};
 use crate::error::{Error, Result};
 use crate::weights::{Component, Weights};
@@ -76,20 +74,13 @@ pub async fn survey(source: &dyn ModelSource) -> Result<Survey> {
         Ok(encoder) => Some(read_tokenizer(source, encoder).await.map(drop)),
         Err(_) => None,
     };
-    let encoder = match encoder {
-        Ok(part) => open(source, part.config.component(), &part.weights).await,
+    let known = encoder.as_ref().ok().map(|encoder| &encoder.config);
+    let align_net = match align_net::read(source, proj, known).await {
+        Ok(part) => open(source, Component::AlignNet, &part.weights).await,
         Err(error) => Err(error),
     };
-    let align_net = match weight_files(source, proj, &PROJ_STEMS).await {
-        Ok(files) => {
-            // Its config is optional, but one that is there must be readable.
-            let config =
-                read_json_or_default::<Value>(source, &format!("{proj}/config.json")).await;
-            match config {
-                Ok(_) => open(source, Component::AlignNet, &files).await,
-                Err(error) => Err(error),
-            }
-        }
+    let encoder = match encoder {
+        Ok(part) => open(source, part.config.component(), &part.weights).await,
         Err(error) => Err(error),
     };
     let (flux, vae) = match painting::read(source, flux, vae.as_deref()).await {

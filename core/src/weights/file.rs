@@ -95,6 +95,20 @@ impl WeightFile {
         &self.header.tensors
     }
 
+    /// Tensors that are there and can't be read, with the names of their types. They do no harm
+    /// until they are asked for: all-in-one files hold other parts, too.
+    pub fn unread(&self) -> &BTreeMap<String, String> {
+        &self.header.unread
+    }
+
+    /// What is wrong with a tensor of [`unread`](Self::unread).
+    pub(crate) fn unreadable(&self, name: &str, stored: &str) -> Error {
+        let reason = format!(
+            "tensor `{name}` is stored as {stored}, which can't be read; take a file of another type"
+        );
+        Error::format(self.name(), reason)
+    }
+
     /// What the header says beside the tensors: GGUF's key-value pairs in file order, or
     /// safetensors' `__metadata__`.
     pub fn metadata(&self) -> &[(String, MetaValue)] {
@@ -176,9 +190,12 @@ impl WeightFile {
 
     fn info(&self, name: &str) -> Result<&TensorInfo> {
         let info = self.header.tensors.get(name);
-        info.ok_or_else(|| Error::MissingTensor {
-            file: self.name().to_owned(),
-            name: name.to_owned(),
+        info.ok_or_else(|| match self.header.unread.get(name) {
+            Some(stored) => self.unreadable(name, stored),
+            None => Error::MissingTensor {
+                file: self.name().to_owned(),
+                name: name.to_owned(),
+            },
         })
     }
 

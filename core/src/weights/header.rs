@@ -9,6 +9,8 @@ use super::stored::TensorInfo;
 #[derive(Debug, Default)]
 pub(super) struct Header {
     pub(super) tensors: BTreeMap<String, TensorInfo>,
+    /// Tensors of types that are not read: the type's name by the tensor's.
+    pub(super) unread: BTreeMap<String, String>,
     pub(super) metadata: Vec<(String, MetaValue)>,
     pub(super) config: Option<serde_json::Value>,
 }

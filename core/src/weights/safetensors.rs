@@ -1,8 +1,9 @@
 //! The safetensors header: an 8-byte length, JSON, then the values.
 //!
 //! Source: the format section of the safetensors README. As there, entries must cover the data
-//! completely, without holes or overlaps, and the header is at most 100 MB. Left out: writing, and
-//! dtypes that nothing here computes with (float8, unsigned integers over 8 bits).
+//! completely, without holes or overlaps, and the header is at most 100 MB. A tensor of a dtype that
+//! nothing here computes with (`F4`, `F8_E8M0`, `C64`) is refused when it is asked for, since it may
+//! belong to another part. Left out: writing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -88,8 +89,10 @@ pub(super) async fn read_header(source: &dyn WeightSource) -> Result<Header> {
         Err(error) => return bad(format!("the header is not valid: {error}")),
     };
     let metadata = json.metadata.into_iter();
+    let (tensors, unread) = place(file, json.entries, start, source.len())?;
     Ok(Header {
-        tensors: place(file, json.entries, start, source.len())?,
+        tensors,
+        unread,
         metadata: metadata
             .map(|(key, value)| (key, MetaValue::String(value)))
             .collect(),
@@ -97,24 +100,35 @@ pub(super) async fn read_header(source: &dyn WeightSource) -> Result<Header> {
     })
 }
 
+/// The tensors that are read, and the dtypes of the others.
+type Placed = (BTreeMap<String, TensorInfo>, BTreeMap<String, String>);
+
 /// Checks every entry against its neighbours and the file; `start` is where the values begin.
 fn place(
     file: &str,
     mut entries: Vec<(String, Entry)>,
     start: u64,
     file_len: u64,
-) -> Result<BTreeMap<String, TensorInfo>> {
+) -> Result<Placed> {
     let bad = |reason: String| Error::format(file, reason);
     let data_len = file_len - start;
     entries.sort_by_key(|(_, entry)| entry.data_offsets);
-    let mut tensors = BTreeMap::new();
+    let (mut tensors, mut unread) = (BTreeMap::new(), BTreeMap::new());
     let mut previous_end = 0;
     for (name, entry) in entries {
         check_extent(&name, entry.data_offsets, previous_end, data_len).map_err(bad)?;
         previous_end = entry.data_offsets.1;
-        let info = tensor_info(&name, &entry, start).map_err(bad)?;
-        if tensors.insert(name.clone(), info).is_some() {
+        if tensors.contains_key(&name) || unread.contains_key(&name) {
             return Err(bad(format!("tensor `{name}` is there twice")));
+        }
+        match stored_type(&entry.dtype) {
+            Some(stored) => {
+                let info = tensor_info(&name, &entry, stored, start).map_err(bad)?;
+                tensors.insert(name, info);
+            }
+            None => {
+                unread.insert(name, entry.dtype);
+            }
         }
     }
     if previous_end != data_len {
@@ -123,7 +137,7 @@ fn place(
             data_len - previous_end
         )));
     }
-    Ok(tensors)
+    Ok((tensors, unread))
 }
 
 /// Tensors follow each other without a hole, inside the file.
@@ -153,13 +167,14 @@ fn check_extent(
     Ok(())
 }
 
-/// A type that we read, and a shape of as many bytes as there are.
-fn tensor_info(name: &str, entry: &Entry, start: u64) -> Result<TensorInfo, String> {
+/// A shape of as many bytes as there are.
+fn tensor_info(
+    name: &str,
+    entry: &Entry,
+    stored: StoredType,
+    start: u64,
+) -> Result<TensorInfo, String> {
     let (begin, end) = entry.data_offsets;
-    let stored = stored_type(&entry.dtype).ok_or_else(|| {
-        let dtype = &entry.dtype;
-        format!("tensor `{name}` has dtype {dtype:?}, which can't be read")
-    })?;
     let shape = entry.shape.iter().map(|&size| usize::try_from(size));
     let shape = shape.collect::<Result<Vec<_>, _>>().ok();
     let shape = shape
@@ -201,29 +216,29 @@ fn stored_type(dtype: &str) -> Option<StoredType> {
 }
 
 /// The files that a sharded checkpoint's `*.safetensors.index.json` (or `*.bin.index.json`) names,
-/// sorted, each once. They are plain file names beside the index: a path is refused, since an
-/// index must not reach outside its folder.
+/// sorted, each once. They are beside the index or in folders below it: an index must not reach
+/// outside its folder. `file` is the index, for messages.
 ///
 /// # Errors
 /// [`Error::Format`] when it is not such an index.
-pub fn shard_names(json: &[u8]) -> Result<Vec<String>> {
-    const FILE: &str = "index.json";
+pub fn shard_names(file: &str, json: &[u8]) -> Result<Vec<String>> {
     #[derive(Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
     let index: Index = serde_json::from_slice(json)
-        .map_err(|error| Error::format(FILE, format!("not an index of shards: {error}")))?;
+        .map_err(|error| Error::format(file, format!("not an index of shards: {error}")))?;
     let names: BTreeSet<String> = index.weight_map.into_values().collect();
     if names.is_empty() {
-        return Err(Error::format(FILE, "the index names no files"));
+        return Err(Error::format(file, "the index names no files"));
     }
     let escapes = |name: &&String| {
-        name.is_empty() || name.contains(['/', '\\', ':', '\0']) || *name == "." || *name == ".."
+        let plain = |part: &str| !matches!(part, "" | "." | "..");
+        name.contains(['\\', ':', '\0']) || !name.split('/').all(plain)
     };
     if let Some(name) = names.iter().find(escapes) {
-        let reason = format!("the shard {name:?} is not a plain file name");
-        return Err(Error::format(FILE, reason));
+        let reason = format!("the shard {name:?} is not a path below the index's folder");
+        return Err(Error::format(file, reason));
     }
     Ok(names.into_iter().collect())
 }

@@ -394,12 +394,19 @@ impl Weights {
     fn collect(&mut self, component: Component) -> Result<BTreeMap<String, Found>> {
         let names = || {
             let tensors = self.files.iter().flat_map(|file| file.tensors().keys());
-            tensors.map(String::as_str)
+            let unread = self.files.iter().flat_map(|file| file.unread().keys());
+            tensors.chain(unread).map(String::as_str)
         };
         let translator = Translator::new(component, names());
         let mut found = BTreeMap::new();
         let mut ignored = Vec::new();
         for (index, file) in self.files.iter().enumerate() {
+            for (name, stored) in file.unread() {
+                if translator.translate(name).is_some() {
+                    return Err(file.unreadable(name, stored));
+                }
+                ignored.push(name.clone());
+            }
             for name in file.tensors().keys() {
                 let Some(target) = translator.translate(name) else {
                     ignored.push(name.clone());

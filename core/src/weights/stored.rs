@@ -1,7 +1,7 @@
 //! How a tensor's numbers are stored, and where.
 //!
-//! The plain types are those of safetensors and PyTorch; the block types are ggml's. Left out:
-//! ggml's `IQ`, `TQ` and `MXFP4` types.
+//! The plain types are those of safetensors and PyTorch; the block types are ggml's. Left out: `NVFP4`,
+//! whose tensors need a scale beside them, and types that ggml has given up.
 
 use std::fmt;
 
@@ -39,6 +39,20 @@ pub enum StoredType {
     Q4K,
     Q5K,
     Q6K,
+    Q8_1,
+    Q8K,
+    IQ4NL,
+    IQ4XS,
+    IQ3S,
+    IQ3XXS,
+    IQ2S,
+    IQ2XS,
+    IQ2XXS,
+    IQ1M,
+    IQ1S,
+    TQ2_0,
+    TQ1_0,
+    MXFP4,
 }
 
 impl StoredType {
@@ -46,7 +60,10 @@ impl StoredType {
     pub fn block_len(self) -> usize {
         match self {
             Self::Q8_0 | Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 => 32,
-            Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K => 256,
+            Self::Q8_1 | Self::IQ4NL | Self::MXFP4 => 32,
+            Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K | Self::Q8K => 256,
+            Self::IQ4XS | Self::IQ3S | Self::IQ3XXS | Self::IQ2S | Self::IQ2XS => 256,
+            Self::IQ2XXS | Self::IQ1M | Self::IQ1S | Self::TQ2_0 | Self::TQ1_0 => 256,
             _ => 1,
         }
     }
@@ -68,6 +85,20 @@ impl StoredType {
             Self::Q4K => 144,
             Self::Q5K => 176,
             Self::Q6K => 210,
+            Self::Q8_1 => 36,
+            Self::Q8K => 292,
+            Self::IQ4NL => 18,
+            Self::IQ4XS => 136,
+            Self::IQ3S => 110,
+            Self::IQ3XXS => 98,
+            Self::IQ2S => 82,
+            Self::IQ2XS => 74,
+            Self::IQ2XXS => 66,
+            Self::IQ1M => 56,
+            Self::IQ1S => 50,
+            Self::TQ2_0 => 66,
+            Self::TQ1_0 => 54,
+            Self::MXFP4 => 17,
         }
     }
 
@@ -125,6 +156,16 @@ impl fmt::Display for StoredType {
             Self::Q4K => "Q4_K",
             Self::Q5K => "Q5_K",
             Self::Q6K => "Q6_K",
+            Self::Q8K => "Q8_K",
+            Self::IQ4NL => "IQ4_NL",
+            Self::IQ4XS => "IQ4_XS",
+            Self::IQ3S => "IQ3_S",
+            Self::IQ3XXS => "IQ3_XXS",
+            Self::IQ2S => "IQ2_S",
+            Self::IQ2XS => "IQ2_XS",
+            Self::IQ2XXS => "IQ2_XXS",
+            Self::IQ1M => "IQ1_M",
+            Self::IQ1S => "IQ1_S",
             plain => return fmt::Debug::fmt(plain, f),
         };
         f.pad(name)

@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 use x2i_core::weights::gguf::{GgufWriter, MetaType, MetaValue};
 use x2i_core::weights::quant::quantize;
-use x2i_core::weights::{FileFormat, StoredType};
+use x2i_core::weights::{Component, FileFormat, StoredType, Weights};
 
-use crate::common::{assert_refused, open, opened, values};
+use crate::common::{FILE, assert_refused, open, opened, source, values};
 
 type Planned = (String, StoredType, Vec<usize>);
 
@@ -266,12 +266,6 @@ fn faulty_tensors_are_refused() {
     assert_refused(one(&[1], 0, u64::MAX - 31), &["a.weight", "beyond the end"]);
     assert_refused(one(&[1], 0, 4), &["a.weight", "alignment"]);
     assert_refused(one(&[31], 8, 0), &["a.weight", "blocks of Q8_0"]);
-    assert_refused(
-        one(&[256], 16, 0),
-        &["a.weight", "stored as IQ2_XXS", "Q4_0"],
-    );
-    assert_refused(one(&[32], 39, 0), &["a.weight", "stored as MXFP4"]);
-    assert_refused(one(&[256], 99, 0), &["a.weight", "type number 99"]);
     let two = |second: &str, offset| {
         let raw = Raw::new(3, 2, 0).tensor("a", &[9], 0, 0);
         raw.tensor(second, &[1], 0, offset).data(96)
@@ -279,6 +273,28 @@ fn faulty_tensors_are_refused() {
     assert!(open(two("b", 64)).is_ok());
     assert_refused(two("b", 32), &["`b`", "overlaps"]);
     assert_refused(two("a", 64), &["`a`", "twice"]);
+}
+
+#[test]
+fn a_type_that_is_not_read_refuses_only_the_part_that_uses_it() {
+    let file = |name: &str, number| {
+        Raw::new(3, 2, 0)
+            .tensor("img_in.bias", &[4], 0, 0)
+            .tensor(name, &[256], number, 32)
+            .data(64)
+    };
+    let part = |bytes| Weights::open("part", Component::Flux, vec![source(bytes)]);
+    let part = |bytes| pollster::block_on(part(bytes));
+    let weights = part(file("text_encoder.shared.weight", 40)).expect("not its own");
+    assert_eq!(weights.ignored(), ["text_encoder.shared.weight"]);
+    for (number, stored) in [(40, "NVFP4"), (4, "Q4_2"), (99, "ggml's type 99")] {
+        let error = part(file("txt_in.weight", number)).expect_err("its own");
+        let error = error.to_string();
+        for word in [FILE, "`txt_in.weight`", stored, "another type"] {
+            assert!(error.contains(word), "{error:?} should say {word:?}");
+        }
+    }
+    assert_refused(file("img_in.bias", 40), &["`img_in.bias`", "twice"]);
 }
 
 #[test]

@@ -22,6 +22,22 @@ const ALL_BLOCKS: [(StoredType, &str); 10] = [
     (StoredType::Q6K, "q6_K"),
 ];
 
+/// Those of `data/ggml_iq_blocks.gguf`, which `tests/reference/make_iq_vectors.py` makes.
+const RARE_BLOCKS: [StoredType; 12] = [
+    StoredType::IQ4NL,
+    StoredType::IQ4XS,
+    StoredType::IQ3S,
+    StoredType::IQ3XXS,
+    StoredType::IQ2S,
+    StoredType::IQ2XS,
+    StoredType::IQ2XXS,
+    StoredType::IQ1M,
+    StoredType::IQ1S,
+    StoredType::TQ2_0,
+    StoredType::TQ1_0,
+    StoredType::MXFP4,
+];
+
 fn ggml_blocks() -> WeightFile {
     opened(include_bytes!("data/ggml_blocks.gguf").to_vec())
 }
@@ -44,6 +60,44 @@ fn every_block_type_is_read_to_the_bit_as_gguf_py_reads_it() {
         let expected = read(&file, &format!("{name}.f32")).to_f32();
         assert_eq!(bits(&blocks.to_f32()), bits(&expected), "{name}");
     }
+}
+
+#[test]
+fn every_rare_block_type_is_read_to_the_bit_as_gguf_py_reads_it() {
+    let file = opened(include_bytes!("data/ggml_iq_blocks.gguf").to_vec());
+    for stored in RARE_BLOCKS {
+        let name = stored.to_string();
+        let blocks = read(&file, &name);
+        assert_eq!(blocks.stored, stored, "{name}");
+        let expected = read(&file, &format!("{name}.f32")).to_f32();
+        assert_eq!(expected.len(), 6 * 256);
+        assert_eq!(bits(&blocks.to_f32()), bits(&expected), "{name}");
+        assert!(!can_quantize(stored));
+    }
+}
+
+/// gguf-py has no reader of these, which ggml makes of a layer's input and never writes into a file.
+#[test]
+fn blocks_of_inputs_are_a_scale_times_bytes() {
+    let bytes = |length: usize| (0..length).map(|i| (i * 7) as u8);
+    let expected = |length| {
+        bytes(length)
+            .map(|b| f32::from(b as i8) * 0.5)
+            .collect::<Vec<_>>()
+    };
+    let q8_1: Vec<u8> = [0x00, 0x38, 0xff, 0x7b]
+        .into_iter()
+        .chain(bytes(32))
+        .collect();
+    assert_eq!(dequantize(&q8_1, StoredType::Q8_1), expected(32));
+    let sums = [0x55; 32];
+    let q8_k = 0.5f32
+        .to_le_bytes()
+        .into_iter()
+        .chain(bytes(256))
+        .chain(sums);
+    let q8_k: Vec<u8> = q8_k.collect();
+    assert_eq!(dequantize(&q8_k, StoredType::Q8K), expected(256));
 }
 
 #[test]

@@ -2,10 +2,11 @@
 
 use proptest::prelude::*;
 use x2i_core::weights::safetensors::shard_names;
-use x2i_core::weights::{FileFormat, StoredType};
+use x2i_core::weights::{Component, FileFormat, StoredType, Weights};
 
 use crate::common::{
-    Made, assert_refused, golden, golden_bytes, open, opened, raw_safetensors, safetensors, values,
+    FILE, Made, assert_refused, golden, golden_bytes, open, opened, raw_safetensors, safetensors,
+    source, values,
 };
 
 fn one(entry: &str, data_len: usize) -> Vec<u8> {
@@ -65,9 +66,50 @@ fn a_header_that_is_no_json_is_refused() {
 }
 
 #[test]
-fn an_unknown_dtype_is_refused() {
-    let bytes = one(r#"{"dtype":"F8_E9M9","shape":[4],"data_offsets":[0,4]}"#, 4);
-    assert_refused(bytes, &["a.weight", "F8_E9M9"]);
+fn a_dtype_that_is_not_read_refuses_only_the_part_that_uses_it() {
+    let file = |name: &str, dtype: &str| {
+        let json = format!(
+            r#"{{"img_in.bias":{{"dtype":"F32","shape":[1],"data_offsets":[0,4]}},
+                "{name}":{{"dtype":"{dtype}","shape":[8],"data_offsets":[4,8]}}}}"#
+        );
+        raw_safetensors(&json, &[0; 8])
+    };
+    let part = |bytes| Weights::open("part", Component::Flux, vec![source(bytes)]);
+    let part = |bytes| pollster::block_on(part(bytes));
+    for dtype in ["F4", "F8_E8M0", "C64", "NEW"] {
+        let weights = part(file("text_encoders.t5xxl.shared.weight", dtype)).expect("another's");
+        assert_eq!(weights.ignored(), ["text_encoders.t5xxl.shared.weight"]);
+        let error = part(file("txt_in.weight", dtype)).expect_err("its own");
+        let error = error.to_string();
+        for word in [FILE, "`txt_in.weight`", dtype, "another type"] {
+            assert!(error.contains(word), "{error:?} should say {word:?}");
+        }
+    }
+    assert_refused(file("img_in.bias", "F4"), &["`img_in.bias`", "twice"]);
+}
+
+#[test]
+fn numbers_of_other_parts_refuse_nothing() {
+    let types = [
+        StoredType::U16,
+        StoredType::U32,
+        StoredType::U64,
+        StoredType::Bool,
+        StoredType::F8E4M3,
+        StoredType::I64,
+    ];
+    let mut tensors = vec![Made::counting("img_in.bias", &[4], 0.0)];
+    tensors.extend(types.map(|stored| Made {
+        name: format!("text_encoders.{stored}"),
+        stored,
+        shape: vec![2],
+        bytes: vec![1; 2 * stored.block_bytes()],
+    }));
+    let sources = vec![source(safetensors(&tensors))];
+    let weights = pollster::block_on(Weights::open("part", Component::Flux, sources));
+    let weights = weights.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(weights.ignored().len(), types.len());
+    assert!(weights.names().eq(["img_in.bias"]));
 }
 
 #[test]
@@ -134,16 +176,27 @@ fn files_of_no_weight_format_say_what_they_are() {
 #[test]
 fn shard_names_come_once_and_stay_in_their_folder() {
     let json = br#"{"metadata":{"total_size":8},"weight_map":{"a":"m-2.safetensors",
-        "b":"m-1.safetensors","c":"m-2.safetensors"}}"#;
-    let names = shard_names(json).expect("an index");
-    assert_eq!(names, ["m-1.safetensors", "m-2.safetensors"]);
-    for hostile in ["../up.safetensors", "/etc/passwd", "a\\\\b", "..", ""] {
+        "b":"sub/m-1.safetensors","c":"m-2.safetensors"}}"#;
+    let names = shard_names("index.json", json).expect("an index");
+    assert_eq!(names, ["m-2.safetensors", "sub/m-1.safetensors"]);
+    let outside = [
+        "../up.safetensors",
+        "sub/../../up.safetensors",
+        "/etc/passwd",
+        "sub//m",
+        "a\\\\b",
+        "..",
+        "",
+    ];
+    for hostile in outside {
         let json = format!(r#"{{"weight_map":{{"a":"{hostile}"}}}}"#);
-        let error = shard_names(json.as_bytes()).expect_err(hostile).to_string();
-        assert!(error.contains("plain file name"), "{error}");
+        let error = shard_names("m.index.json", json.as_bytes());
+        let error = error.expect_err(hostile).to_string();
+        assert!(error.starts_with("m.index.json: the shard"), "{error}");
+        assert!(error.contains("not a path below"), "{error}");
     }
-    assert!(shard_names(b"{}").is_err());
-    assert!(shard_names(br#"{"weight_map":{}}"#).is_err());
+    assert!(shard_names("index.json", b"{}").is_err());
+    assert!(shard_names("index.json", br#"{"weight_map":{}}"#).is_err());
 }
 
 #[test]

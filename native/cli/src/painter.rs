@@ -85,6 +85,7 @@ impl Painter {
         for job in jobs {
             check_memory(job.request(), model.config(), &device.entry)?;
         }
+        display.warn(model.notices().iter().cloned());
         display.warn(model.warnings());
         if let Some(record) = record {
             display.warn(record.device_warnings(&device.entry));

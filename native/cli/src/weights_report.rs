@@ -54,6 +54,10 @@ pub fn file_report(file: &WeightFile) -> FileReport {
         of_type.tensors += 1;
         of_type.bytes += info.byte_len();
     }
+    for stored in file.unread().values() {
+        let unread = format!("{stored} (not read)");
+        types.entry(unread).or_default().tensors += 1;
+    }
     FileReport {
         format: match file.format() {
             FileFormat::Gguf => "GGUF",
@@ -61,7 +65,7 @@ pub fn file_report(file: &WeightFile) -> FileReport {
             FileFormat::PickleZip => "PyTorch (zip)",
             FileFormat::PickleLegacy => "PyTorch (before 1.6)",
         },
-        tensors: file.tensors().len(),
+        tensors: file.tensors().len() + file.unread().len(),
         parameters: file.tensors().values().map(|info| info.elements()).sum(),
         bytes: file.tensors().values().map(|info| info.byte_len()).sum(),
         types,

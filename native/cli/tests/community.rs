@@ -7,13 +7,14 @@ mod program;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use program::{Program, write_png};
 use serde_json::{Value, json};
 use x2i_core::config::{EncoderPart, PreprocessorConfig};
 use x2i_core::model::{self, read_encoder};
-use x2i_core::weights::StoredType;
 use x2i_core::weights::gguf::GgufWriter;
+use x2i_core::weights::{MemorySource, StoredType, WeightFile, quant};
 use x2i_engine::models::FolderSource;
 
 const LLM: &str = "qwen2.5-vl-tiny-Q8_0.gguf";
@@ -162,25 +163,42 @@ fn configs_and_tokenizer_from_metadata_are_those_of_the_checkpoint() {
 }
 
 #[test]
-fn the_llms_two_files_may_be_named_and_must_be_when_there_are_several() {
+fn the_llms_files_may_be_named_and_of_two_vision_parts_one_is_taken() {
     let program = Program::new();
     let model = program.path("in-model");
     write_community_model(&model);
     let inspect = || program.run(&["inspect", "in-model"]);
     inspect().succeeded();
+    // Of two vision parts the one of 16 bits is taken, and the user hears of it.
     let (mmproj, second) = (
         model.join("mllm").join(MMPROJ),
-        model.join("mllm/mmproj-F32.gguf"),
+        model.join("mllm/a-mmproj-BF16.gguf"),
     );
-    fs::copy(&mmproj, &second).unwrap();
-    inspect().refused(&["mllm", MMPROJ, "mmproj-F32.gguf", "x2i.json"]);
-    let files = json!({"model": format!("mllm/{LLM}"), "mmproj": "mllm/mmproj-F32.gguf"});
+    write_bf16(&mmproj, &second);
+    let paint = |more: &[&str]| {
+        let all = [
+            "generate", "a cat", "--model", "in-model", "--device", "cpu",
+        ];
+        program.run(&[&all[..], &["-o", "a.png", "--force"], more].concat())
+    };
+    let said = paint(&[]).succeeded().stderr;
+    for word in [
+        &format!("mllm/{MMPROJ} is the vision part"),
+        "a-mmproj-BF16.gguf is not",
+    ] {
+        assert!(said.contains(word), "{said}");
+    }
+    let files = json!({"model": format!("mllm/{LLM}"), "mmproj": "mllm/a-mmproj-BF16.gguf"});
     write_hints(&model, json!({"mllm": files}));
-    inspect().succeeded();
+    let listed = inspect().succeeded().stdout;
+    assert!(listed.contains("a-mmproj-BF16.gguf"), "{listed}");
     write_hints(&model, json!({}));
+    // Without any, words alone are read.
     fs::remove_file(&second).unwrap();
     fs::remove_file(&mmproj).unwrap();
-    inspect().refused(&["mmproj", "none is there"]);
+    write_png(&program.path("in.png"), 56, 84);
+    paint(&[]).succeeded();
+    paint(&["--image", "in.png"]).refused(&[LLM, "mmproj", "missing"]);
 
     fs::copy(model.join("flux").join(FLUX), model.join("flux/other.gguf")).unwrap();
     put(&model.join("mllm"), &[MMPROJ]);
@@ -189,6 +207,73 @@ fn the_llms_two_files_may_be_named_and_must_be_when_there_are_several() {
     fs::remove_file(model.join("flux/other.gguf")).unwrap();
     put(&model.join("mllm"), &[FLUX]);
     inspect().refused(&["mllm", FLUX, "flux"]);
+}
+
+/// The same GGUF file with its f16 matrices as bf16.
+fn write_bf16(from: &Path, to: &Path) {
+    rewrite(
+        from,
+        to,
+        |_| true,
+        |stored| match stored {
+            StoredType::F16 => StoredType::BF16,
+            other => other,
+        },
+    );
+}
+
+/// A copy of a GGUF file with some of its keys, and its tensors in other types.
+fn rewrite(
+    from: &Path,
+    to: &Path,
+    keep: impl Fn(&str) -> bool,
+    retype: impl Fn(StoredType) -> StoredType,
+) {
+    let source = MemorySource::new("source", fs::read(from).unwrap());
+    let file = pollster::block_on(WeightFile::open(Arc::new(source))).unwrap();
+    let metadata = file.metadata().iter().filter(|(key, _)| keep(key)).cloned();
+    let infos = file.tensors().iter();
+    let planned = infos.map(|(name, info)| (name.clone(), retype(info.stored), info.shape.clone()));
+    let writer = GgufWriter::new(metadata.collect(), planned.collect()).unwrap();
+    let mut body = writer.start("copy", File::create(to).unwrap()).unwrap();
+    for (name, info) in file.tensors() {
+        let tensor = pollster::block_on(file.read(name)).unwrap();
+        let bytes = match retype(info.stored) {
+            same if same == info.stored => tensor.bytes.into_owned(),
+            other => quant::quantize(&tensor.to_f32(), other),
+        };
+        body.write_tensor(&bytes).unwrap();
+    }
+    body.finish().unwrap();
+}
+
+#[test]
+fn keys_that_older_converters_did_not_write_have_the_published_values() {
+    let program = Program::new();
+    let folder = program.path("in-old");
+    put(&folder, &[LLM, MMPROJ]);
+    let new = encoder(&folder);
+    let old = program.path("in-older");
+    fs::create_dir_all(&old).unwrap();
+    for file in [LLM, MMPROJ] {
+        let missing = [
+            "clip.projector_type",
+            "clip.vision.block_count",
+            "clip.vision.patch_size",
+            "clip.vision.image_mean",
+            "clip.vision.image_std",
+            "qwen2vl.rope.dimension_sections",
+            "qwen2vl.rope.freq_base",
+            "qwen2vl.attention.layer_norm_rms_epsilon",
+            "general.type",
+        ];
+        let keep = |key: &str| !missing.contains(&key);
+        rewrite(&folder.join(file), &old.join(file), keep, |stored| stored);
+    }
+    let found = encoder(&old);
+    assert_eq!(found.config, new.config);
+    let narrow = |part: &EncoderPart| part.preprocessor.image_mean.map(|x| x as f32);
+    assert_eq!(narrow(&found), narrow(&new));
 }
 
 /// A GGUF file of zeros of which only the header takes room on the disk.

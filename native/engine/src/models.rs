@@ -4,10 +4,12 @@
 //! embedded model from the executable. Only `convert` and hashing read a folder
 //! [unmapped](Access::Read), since mapped pages count as the process's memory. Not here: downloads.
 
+mod advice;
 mod embedded;
 mod files;
 mod folder;
 mod hashes;
+mod hub;
 mod mapped;
 mod model;
 mod unmapped;

@@ -1,15 +1,17 @@
 //! GGUF: the one weight format that x2i writes and runs from.
 //!
 //! Source: `docs/gguf.md` of ggml. Versions 2 and 3 are read, 3 is written, little-endian only. Not
-//! supported: version 1 (2023, 32-bit counts), big-endian files, split files (their parts open one
-//! by one), and ggml's `IQ`, `TQ` and `MXFP4` types, which are refused by name.
+//! supported: version 1 (2023, 32-bit counts) and big-endian files. A tensor of a type that is not
+//! read (`NVFP4`, and those that ggml has given up) is refused by its type's name when it is asked for.
 
 mod meta;
 mod read;
+mod split;
 mod write;
 
 pub use meta::{MetaType, MetaValue};
 pub(super) use read::read_header;
+pub use split::check_split;
 pub use write::{GgufBody, GgufWriter};
 
 use super::stored::StoredType;
@@ -34,29 +36,40 @@ const GGML_TYPES: &[(u32, StoredType)] = &[
     (11, StoredType::Q3K),
     (12, StoredType::Q4K),
     (13, StoredType::Q5K),
+    (9, StoredType::Q8_1),
     (14, StoredType::Q6K),
+    (15, StoredType::Q8K),
+    (16, StoredType::IQ2XXS),
+    (17, StoredType::IQ2XS),
+    (18, StoredType::IQ3XXS),
+    (19, StoredType::IQ1S),
+    (20, StoredType::IQ4NL),
+    (21, StoredType::IQ3S),
+    (22, StoredType::IQ2S),
+    (23, StoredType::IQ4XS),
     (24, StoredType::I8),
     (25, StoredType::I16),
     (26, StoredType::I32),
     (27, StoredType::I64),
     (28, StoredType::F64),
+    (29, StoredType::IQ1M),
     (30, StoredType::BF16),
+    (34, StoredType::TQ1_0),
+    (35, StoredType::TQ2_0),
+    (39, StoredType::MXFP4),
 ];
 
 /// Types that ggml has and we do not.
 const OTHER_TYPES: &[(u32, &str)] = &[
-    (16, "IQ2_XXS"),
-    (17, "IQ2_XS"),
-    (18, "IQ3_XXS"),
-    (19, "IQ1_S"),
-    (20, "IQ4_NL"),
-    (21, "IQ3_S"),
-    (22, "IQ2_S"),
-    (23, "IQ4_XS"),
-    (29, "IQ1_M"),
-    (34, "TQ1_0"),
-    (35, "TQ2_0"),
-    (39, "MXFP4"),
+    (4, "Q4_2"),
+    (5, "Q4_3"),
+    (31, "Q4_0_4_4"),
+    (32, "Q4_0_4_8"),
+    (33, "Q4_0_8_8"),
+    (36, "IQ4_NL_4_4"),
+    (37, "IQ4_NL_4_8"),
+    (38, "IQ4_NL_8_8"),
+    (40, "NVFP4"),
 ];
 
 /// A power of two of at least 8, as ggml asks for; the upper bound keeps offsets sane.

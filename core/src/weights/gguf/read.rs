@@ -26,9 +26,11 @@ const MAX_NAME: u64 = 1 << 16;
 /// A tensor with its offset still counted from the start of the data.
 struct Entry {
     name: String,
-    stored: StoredType,
+    /// The name of a type that is not read, and whose blocks have an unknown size.
+    stored: Result<StoredType, String>,
     shape: Vec<usize>,
     offset: u64,
+    /// 0 where it is not known.
     length: u64,
 }
 
@@ -43,10 +45,11 @@ struct Parsed {
 pub(in crate::weights) async fn read_header(source: &dyn WeightSource) -> Result<Header> {
     let parsed = parse_prefix(source, MAX_HEADER, parse).await?;
     let start = parsed.header_len.next_multiple_of(parsed.alignment);
-    let tensors = place(parsed.entries, parsed.alignment, start, source.len())
+    let (tensors, unread) = place(parsed.entries, parsed.alignment, start, source.len())
         .map_err(|reason| Error::format(source.name(), reason))?;
     Ok(Header {
         tensors,
+        unread,
         metadata: parsed.metadata,
         config: None,
     })
@@ -199,22 +202,22 @@ fn entry(cursor: &mut Cursor<'_>) -> Result<Entry, Stop> {
     shape.reverse(); // GGUF counts from the fastest axis
     let number = cursor.u32()?;
     let offset = cursor.u64()?;
-    let stored = GGML_TYPES.iter().find(|(known, _)| *known == number);
-    let (_, stored) = *stored.ok_or_else(|| {
-        let other = OTHER_TYPES.iter().find(|(known, _)| *known == number);
-        bad(match other {
-            Some((_, name)) => format!(
-                "is stored as {name}, which can't be read; take a file of F32, F16, BF16, Q4_0 to \
-                 Q8_0 or Q2_K to Q6_K"
-            ),
-            None => format!("has ggml's type number {number}, which can't be read"),
-        })
-    })?;
+    let known = GGML_TYPES.iter().find(|(known, _)| *known == number);
     element_count(&shape).ok_or_else(|| bad(format!("of shape {shape:?} overflows")))?;
-    let length = stored.byte_len(&shape).ok_or_else(|| {
-        let what = format!("of shape {shape:?} does not divide into blocks of {stored}");
-        bad(what)
-    })?;
+    let stored = known.map(|&(_, stored)| stored).ok_or_else(|| {
+        let other = OTHER_TYPES.iter().find(|(known, _)| *known == number);
+        other.map_or_else(
+            || format!("ggml's type {number}"),
+            |(_, name)| (*name).to_owned(),
+        )
+    });
+    let length = match &stored {
+        Ok(stored) => stored.byte_len(&shape).ok_or_else(|| {
+            let what = format!("of shape {shape:?} does not divide into blocks of {stored}");
+            bad(what)
+        })?,
+        Err(_) => 0,
+    };
     Ok(Entry {
         name: name.to_owned(),
         stored,
@@ -224,15 +227,18 @@ fn entry(cursor: &mut Cursor<'_>) -> Result<Entry, Stop> {
     })
 }
 
+/// The tensors that are read, and the types of the others.
+type Placed = (BTreeMap<String, TensorInfo>, BTreeMap<String, String>);
+
 /// Checks every tensor against its neighbours and the file; `start` is where the values begin.
 fn place(
     mut entries: Vec<Entry>,
     alignment: u64,
     start: u64,
     file_len: u64,
-) -> Result<BTreeMap<String, TensorInfo>, String> {
+) -> Result<Placed, String> {
     entries.sort_by_key(|entry| (entry.offset, entry.length));
-    let mut tensors = BTreeMap::new();
+    let (mut tensors, mut unread) = (BTreeMap::new(), BTreeMap::new());
     let mut previous_end = 0;
     for entry in entries {
         let name = entry.name;
@@ -253,15 +259,23 @@ fn place(
             ));
         };
         previous_end = end;
-        let info = TensorInfo {
-            stored: entry.stored,
-            shape: entry.shape,
-            offset: start + entry.offset,
-            strides: None,
-        };
-        if tensors.insert(name.clone(), info).is_some() {
+        if tensors.contains_key(&name) || unread.contains_key(&name) {
             return Err(format!("tensor `{name}` is there twice"));
         }
+        match entry.stored {
+            Ok(stored) => {
+                let info = TensorInfo {
+                    stored,
+                    shape: entry.shape,
+                    offset: start + entry.offset,
+                    strides: None,
+                };
+                tensors.insert(name, info);
+            }
+            Err(other) => {
+                unread.insert(name, other);
+            }
+        }
     }
-    Ok(tensors)
+    Ok((tensors, unread))
 }

@@ -37,8 +37,8 @@ impl Flat {
         });
         Header {
             tensors: tensors.collect(),
-            metadata: Vec::new(),
             config: self.config,
+            ..Header::default()
         }
     }
 }

@@ -3,17 +3,21 @@
 //!
 //! Source: `quantize_row_*_ref`, `dequantize_row_*` and `ggml_compute_fp32_to_bf16` of ggml,
 //! compiled without fused multiply-add. Every block type that [`StoredType`] knows is read; Q8_0,
-//! Q4_0 and Q4_K are written. Not supported: importance matrices, and ggml's `IQ`, `TQ` and `MXFP4`
-//! types.
+//! Q4_0 and Q4_K are written. Not supported: importance matrices, which the `IQ` types are made with.
 
 mod block;
 mod fit;
+mod four_bits;
 mod fp8;
+mod grid;
+mod iq;
 mod k_quants;
 mod q4_0;
 mod q4_k;
 mod q5;
 mod q8_0;
+mod q8_k;
+mod ternary;
 
 use half::{bf16, f16};
 
@@ -85,6 +89,28 @@ pub fn dequantize(bytes: &[u8], stored: StoredType) -> Vec<f32> {
         StoredType::Q4K => widen_blocks(bytes, q4_k::dequantize),
         StoredType::Q5K => widen_blocks(bytes, k_quants::dequantize_q5_k),
         StoredType::Q6K => widen_blocks(bytes, k_quants::dequantize_q6_k),
+        other => dequantize_rare(bytes, other),
+    }
+}
+
+/// The types of which no product reads the blocks.
+fn dequantize_rare(bytes: &[u8], stored: StoredType) -> Vec<f32> {
+    match stored {
+        StoredType::Q8_1 => widen_blocks(bytes, q8_0::dequantize_q8_1),
+        StoredType::Q8K => widen_blocks(bytes, q8_k::dequantize),
+        StoredType::IQ4NL => widen_blocks(bytes, four_bits::dequantize_iq4_nl),
+        StoredType::IQ4XS => widen_blocks(bytes, four_bits::dequantize_iq4_xs),
+        StoredType::MXFP4 => widen_blocks(bytes, four_bits::dequantize_mxfp4),
+        StoredType::IQ3S => widen_blocks(bytes, iq::dequantize_iq3_s),
+        StoredType::IQ3XXS => widen_blocks(bytes, iq::dequantize_iq3_xxs),
+        StoredType::IQ2S => widen_blocks(bytes, iq::dequantize_iq2_s),
+        StoredType::IQ2XS => widen_blocks(bytes, iq::dequantize_iq2_xs),
+        StoredType::IQ2XXS => widen_blocks(bytes, iq::dequantize_iq2_xxs),
+        StoredType::IQ1M => widen_blocks(bytes, iq::dequantize_iq1_m),
+        StoredType::IQ1S => widen_blocks(bytes, iq::dequantize_iq1_s),
+        StoredType::TQ2_0 => widen_blocks(bytes, ternary::dequantize_tq2_0),
+        StoredType::TQ1_0 => widen_blocks(bytes, ternary::dequantize_tq1_0),
+        other => unreachable!("{other} is read above"),
     }
 }
 

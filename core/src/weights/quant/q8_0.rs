@@ -1,4 +1,5 @@
-//! Q8_0: 34 bytes, the scale as f16, then 32 signed bytes.
+//! Q8_0: 34 bytes, the scale as f16, then 32 signed bytes. Q8_1 has the sum of its numbers as another
+//! f16 behind the scale.
 
 use half::f16;
 
@@ -17,6 +18,13 @@ pub(super) fn quantize(block: &[f32; BLOCK]) -> [u8; 34] {
 }
 
 pub(super) fn dequantize([s0, s1, numbers @ ..]: &[u8; 34], values: &mut [f32; BLOCK]) {
+    let scale = half([*s0, *s1]);
+    for (value, &number) in values.iter_mut().zip(numbers) {
+        *value = f32::from(number as i8) * scale;
+    }
+}
+
+pub(super) fn dequantize_q8_1([s0, s1, _, _, numbers @ ..]: &[u8; 36], values: &mut [f32; BLOCK]) {
     let scale = half([*s0, *s1]);
     for (value, &number) in values.iter_mut().zip(numbers) {
         *value = f32::from(number as i8) * scale;

@@ -9,9 +9,11 @@ use x2i_core::{Error, Result};
 
 use super::mapped::MappedFile;
 use super::unmapped::UnmappedFile;
+use super::{advice, hub};
 use crate::files::io_error;
 
-/// A folder on disk. Names of files may contain `..` or be absolute paths, as `x2i.json` allows.
+/// A folder on disk. Names of files may contain `..`, be absolute paths, or begin with `~`, as `x2i.json`
+/// allows. A repository of Hugging Face's cache stands for its snapshot.
 #[derive(Debug, Clone)]
 pub struct FolderSource {
     name: String,
@@ -32,15 +34,20 @@ impl FolderSource {
     /// Opens a folder.
     ///
     /// # Errors
-    /// [`Error::MissingFile`] when it does not exist, [`Error::Config`] when it is a file.
+    /// [`Error::MissingFile`] when it does not exist, [`Error::Config`] when it is a file, or a part of
+    /// a model.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
-        let root = root.into();
-        let shown = root.display().to_string();
+        let given: PathBuf = root.into();
+        let shown = given.display().to_string();
+        let root = hub::snapshot(&given).unwrap_or(given);
         let full = root
             .canonicalize()
             .map_err(|error| io_error(&shown, error))?;
         if !full.is_dir() {
-            return Err(Error::config(shown, "is a file; a model is a folder"));
+            return Err(Error::config(shown, advice::lone_file(&full)));
+        }
+        if let Some(reason) = advice::lone_flux(&full) {
+            return Err(Error::config(shown, reason));
         }
         let name = full
             .file_name()
@@ -61,7 +68,7 @@ impl FolderSource {
 
     /// The path on disk of a file of the folder.
     pub fn path(&self, file: &str) -> PathBuf {
-        self.root.join(file)
+        hub::resolve(&self.root, file)
     }
 }
 

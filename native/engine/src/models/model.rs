@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use x2i_core::model::{ModelSource, read_config};
+use x2i_core::model::{ModelSource, notices, read_config};
 use x2i_core::{ModelConfig, Result};
 
 use super::files::ModelFiles;
@@ -13,6 +13,7 @@ use crate::adapters::{AdapterSpec, Adapters};
 pub struct Model {
     files: ModelFiles,
     config: ModelConfig,
+    notices: Vec<String>,
     adapters: Adapters,
 }
 
@@ -40,6 +41,7 @@ impl Model {
     pub fn from_files(files: ModelFiles) -> Result<Self> {
         let config = pollster::block_on(read_config(&files))?;
         Ok(Self {
+            notices: pollster::block_on(notices(&files, &config))?,
             files,
             config,
             adapters: Adapters::default(),
@@ -65,6 +67,11 @@ impl Model {
     /// Its config.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// What a user may want to know of how its files were chosen, one sentence each.
+    pub fn notices(&self) -> &[String] {
+        &self.notices
     }
 
     /// Its adapters.
