@@ -93,6 +93,9 @@ pub struct ControlRecord {
 pub struct LoraRecord {
     /// Its weights.
     pub weights: UsedFile,
+    /// PEFT's config, where one stands beside them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<UsedFile>,
     /// Its scale.
     pub scale: f32,
 }
@@ -330,6 +333,10 @@ mod tests {
                     file: "style.safetensors".into(),
                     sha256: "ef".into(),
                 },
+                config: Some(UsedFile {
+                    file: "adapter_config.json".into(),
+                    sha256: "23".into(),
+                }),
                 scale: 0.8,
             }],
             init: Some(InitRecord {

@@ -6,7 +6,7 @@ use js_sys::Array;
 use wasm_bindgen::{JsCast, JsValue};
 use x2i_core::png::{LoraRecord, UsedFile};
 use x2i_core::weights::{Component, WeightSource, Weights};
-use x2i_core::{LoadOptions, Lora};
+use x2i_core::{LoadOptions, Lora, ModelConfig};
 
 use crate::events::Events;
 use crate::failure::{Failure, Result};
@@ -27,16 +27,19 @@ pub struct Records {
 ///
 /// # Errors
 /// `format` for a broken file, `request` for a scale that is not a number.
-pub async fn open(value: &JsValue, events: &Events) -> Result<(LoadOptions, Records)> {
+pub async fn open(value: &JsValue) -> Result<(LoadOptions, Records)> {
     let (mut options, mut records) = (LoadOptions::default(), Records::default());
     if let Some(list) = js::get(value, "loras").dyn_ref::<Array>() {
         for given in list.iter() {
             let weights = used_file(&given);
             let scale = js::get(&given, "scale").as_f64().unwrap_or(f64::NAN) as f32;
             let lora = Lora::open(file(&given, &weights)?, scale).await?;
-            warn(&lora, events);
             options.loras.push(Arc::new(lora));
-            records.loras.push(LoraRecord { weights, scale });
+            records.loras.push(LoraRecord {
+                weights,
+                config: None,
+                scale,
+            });
         }
     }
     let control = js::get(value, "control");
@@ -57,16 +60,12 @@ fn file(value: &JsValue, UsedFile { file, .. }: &UsedFile) -> Result<Arc<dyn Wei
     Ok(Arc::new(BlobFile::new(file, blob)))
 }
 
-/// Warns of keys for CLIP and T5, which are ignored.
-fn warn(lora: &Lora, events: &Events) {
-    let count = lora.text_encoder_keys().len();
-    if count > 0 {
-        let name = lora.name();
-        events.warning(&Failure::new(
-            "lora",
-            format!(
-                "{name}: {count} keys change the text encoders CLIP and T5, which X2I does not use; they are ignored"
-            ),
-        ));
+/// Warns of what the LoRAs change that the model does not have.
+pub fn warn(options: &LoadOptions, model: &ModelConfig, events: &Events) {
+    let transformer = &model.flux.config;
+    for lora in &options.loras {
+        for warning in lora.warnings(|name| transformer.has_layer(name)) {
+            events.warning(&Failure::new("lora", warning));
+        }
     }
 }

@@ -79,9 +79,10 @@ impl Session {
         self.loaded.take(); // two models rarely fit into memory
         // On the heap, since the future is large: it has the loading of every kind of model.
         let work = Box::pin(async {
-            let (beside, adapters) = adapters::open(&options, &events).await?;
+            let (beside, adapters) = adapters::open(&options).await?;
             let loading = self.load_model(location, policy, &beside, signal.clone(), &events);
             let pipeline = Box::pin(loading).await?;
+            adapters::warn(&beside, pipeline.config(), &events);
             Ok(Loaded { pipeline, adapters })
         });
         let loaded = self.guard(work, signal.as_ref()).await?;

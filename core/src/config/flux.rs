@@ -100,6 +100,20 @@ impl FluxConfig {
         4 * self.hidden_size()
     }
 
+    /// False for a layer of a block, or of guidance, that this transformer does not have; layers are called as
+    /// in BFL's checkpoints (`double_blocks.0.img_attn.qkv`).
+    pub fn has_layer(&self, layer: &str) -> bool {
+        let block = |kind| {
+            let (index, _) = layer.strip_prefix(kind)?.split_once('.')?;
+            index.parse::<usize>().ok()
+        };
+        match (block("double_blocks."), block("single_blocks.")) {
+            (Some(index), _) => index < self.num_layers,
+            (_, Some(index)) => index < self.num_single_layers,
+            _ => self.guidance_embeds || !layer.starts_with("guidance_in."),
+        }
+    }
+
     /// Checks what the graph relies on.
     ///
     /// # Errors

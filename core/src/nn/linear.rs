@@ -7,7 +7,7 @@ use burn::tensor::{FloatDType, Int, Tensor};
 use x2i_shaders::{linear, qmatmul};
 
 use crate::error::Result;
-use crate::lora::LowRank;
+use crate::lora::LayerChange;
 use crate::weights::{Matrix, Scope};
 
 /// Whether a layer's checkpoint holds a bias.
@@ -24,7 +24,7 @@ pub enum Bias {
 pub struct Linear {
     weight: Matrix, // [out, in]
     bias: Option<Tensor<1>>,
-    low_rank: Option<Box<LowRank>>,
+    change: Option<Box<LayerChange>>,
 }
 
 impl Linear {
@@ -55,15 +55,15 @@ impl Linear {
             Bias::Yes => Some(scope.vector_rows("bias", output, rows.clone()).await?),
             Bias::No => None,
         };
-        let low_rank = scope.low_rank().await?;
-        let low_rank = match rows.len() == output {
-            true => low_rank,
-            false => low_rank.map(|change| change.rows(rows)),
+        let change = scope.change().await?;
+        let change = match rows.len() == output {
+            true => change,
+            false => change.map(|change| change.rows(rows)),
         };
         Ok(Self {
             weight,
             bias,
-            low_rank: low_rank.map(Box::new),
+            change: change.map(Box::new),
         })
     }
 
@@ -72,7 +72,7 @@ impl Linear {
         Self {
             weight,
             bias,
-            low_rank: None,
+            change: None,
         }
     }
 
@@ -82,18 +82,22 @@ impl Linear {
         let input = shape[D - 1];
         let rows = shape[..D - 1].iter().product::<usize>();
         let x = x.reshape([rows, input]);
-        let change = self.low_rank.as_ref().map(|lora| lora.forward(x.clone()));
-        let y = match &self.weight {
-            Matrix::Dense(weight) => linear(x, weight.clone(), self.bias.clone()),
-            Matrix::Parts(parts) => product_in_parts(&x, parts, self.bias.as_ref()),
-            Matrix::Quantized(weight) => qmatmul(x, weight, self.bias.clone()),
+        let bias = self.bias.clone();
+        let y = match &self.change {
+            Some(change) => change.apply(x, bias, |x, bias| self.product(x, bias)),
+            None => self.product(x, bias),
         }; // [rows, output]
-        let y = match change {
-            Some(change) => y + change,
-            None => y,
-        };
         shape[D - 1] = y.dims()[1];
         y.reshape(shape)
+    }
+
+    /// `[rows, input]` -> `[rows, output]` by the matrix itself.
+    fn product(&self, x: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+        match &self.weight {
+            Matrix::Dense(weight) => linear(x, weight.clone(), bias),
+            Matrix::Parts(parts) => product_in_parts(&x, parts, bias.as_ref()),
+            Matrix::Quantized(weight) => qmatmul(x, weight, bias),
+        }
     }
 }
 

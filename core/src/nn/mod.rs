@@ -1,5 +1,7 @@
 //! Layers that several models share; a layer's field is named as its checkpoint's tensor.
 
+#[cfg(test)]
+mod adapted;
 mod computed;
 mod conv;
 mod conv1d;

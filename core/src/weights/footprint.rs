@@ -40,6 +40,14 @@ impl Target {
     }
 }
 
+/// Rows of `cols` f32 that fit the largest buffer, `rows` in parts of like size; one at least.
+pub(crate) fn rows_at_once(largest: Option<u64>, rows: usize, cols: usize) -> usize {
+    let row = (cols * size_of::<f32>()).max(1) as u64;
+    let most = largest.map_or(rows as u64, |bytes| bytes / row).max(1);
+    let parts = (rows as u64).div_ceil(most).max(1);
+    rows.div_ceil(parts as usize).max(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,5 +74,16 @@ mod tests {
             Target::Cpu.loaded_len(StoredType::F32, &[usize::MAX, 9]),
             u64::MAX
         );
+    }
+
+    #[test]
+    fn parts_fit_the_largest_buffer_and_have_like_sizes() {
+        let lavapipe = Some(134_217_728);
+        assert_eq!(rows_at_once(None, 21_504, 3072), 21_504);
+        assert_eq!(rows_at_once(lavapipe, 9216, 3072), 9216);
+        assert_eq!(rows_at_once(lavapipe, 21_504, 3072), 10_752);
+        assert_eq!(rows_at_once(Some(100), 10, 7), 3); // 3, 3, 3, 1
+        assert_eq!(rows_at_once(Some(1), 10, 7), 1);
+        assert_eq!(rows_at_once(Some(100), 0, 0), 1);
     }
 }

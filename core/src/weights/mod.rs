@@ -40,6 +40,7 @@ pub use asked::Asked;
 pub use damage::all_finite;
 pub use file::{FileFormat, HostTensor, WeightFile};
 pub use footprint::Target;
+pub(crate) use footprint::rows_at_once;
 pub use names::Component;
 pub use scope::{Matrix, OnRead, Scope};
 pub use set::Weights;

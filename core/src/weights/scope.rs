@@ -9,10 +9,11 @@ use burn::tensor::{AllocationProperty, Bytes, DType, Device, Tensor, TensorData}
 use x2i_shaders::{BlockQuantized, InputBits, largest_buffer, takes_halves};
 
 use crate::error::{Error, Result};
-use crate::lora::LowRank;
+use crate::lora::LayerChange;
 
 use super::asked::Asked;
 use super::file::HostTensor;
+use super::footprint::rows_at_once;
 use super::set::Weights;
 use super::stored::StoredType;
 use super::{LocalBoxFuture, memory_len, quant};
@@ -219,9 +220,9 @@ impl<'a> Scope<'a> {
     ///
     /// # Errors
     /// What reading the LoRA's file gives.
-    pub(crate) async fn low_rank(&self) -> Result<Option<LowRank>> {
+    pub(crate) async fn change(&self) -> Result<Option<LayerChange>> {
         match self.reads {
-            Reads::Values => self.weights.low_rank(&self.prefix, self.device).await,
+            Reads::Values => self.weights.change(&self.prefix, self.device).await,
             Reads::Header(_) => Ok(None),
         }
     }
@@ -258,8 +259,12 @@ impl<'a> Scope<'a> {
         let bytes = StoredType::F32.byte_len(&part).unwrap_or(u64::MAX);
         let what = format_args!("tensor `{full_name}` as f32");
         memory_len(self.weights.file_of(&full_name), what, bytes)?;
-        let values = self.read(name, shape, rows).await?.to_f32();
+        let mut values = self.read(name, shape, rows.clone()).await?.to_f32();
         self.weights.release(&full_name);
+        if let [_] = shape {
+            let change = self.weights.change_vector(&full_name, rows, &mut values);
+            change.await?;
+        }
         Ok(values)
     }
 
@@ -368,29 +373,5 @@ impl<'a> Scope<'a> {
             Some(on_read) => on_read.on_read(bytes).await,
             None => Ok(()),
         }
-    }
-}
-
-/// Rows of `cols` f32 that fit the largest buffer, `rows` in parts of like size; one at least.
-fn rows_at_once(largest: Option<u64>, rows: usize, cols: usize) -> usize {
-    let row = (cols * size_of::<f32>()).max(1) as u64;
-    let most = largest.map_or(rows as u64, |bytes| bytes / row).max(1);
-    let parts = (rows as u64).div_ceil(most).max(1);
-    rows.div_ceil(parts as usize).max(1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::rows_at_once;
-
-    #[test]
-    fn parts_fit_the_largest_buffer_and_have_like_sizes() {
-        let lavapipe = Some(134_217_728);
-        assert_eq!(rows_at_once(None, 21_504, 3072), 21_504);
-        assert_eq!(rows_at_once(lavapipe, 9216, 3072), 9216);
-        assert_eq!(rows_at_once(lavapipe, 21_504, 3072), 10_752);
-        assert_eq!(rows_at_once(Some(100), 10, 7), 3); // 3, 3, 3, 1
-        assert_eq!(rows_at_once(Some(1), 10, 7), 1);
-        assert_eq!(rows_at_once(Some(100), 0, 0), 1);
     }
 }

@@ -13,7 +13,7 @@ use burn::tensor::Device;
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
-use crate::lora::{Adapters, Lora, LowRank};
+use crate::lora::{Adapters, Base, LayerChange, Lora};
 
 use super::collect::collect;
 use super::file::{HostTensor, WeightFile};
@@ -132,13 +132,28 @@ impl Weights {
     /// # Errors
     /// [`Error::Lora`] for a file of which a part fits no matrix here.
     pub fn adapt(&mut self, loras: &[Arc<Lora>]) -> Result<()> {
-        self.adapters = Adapters::new(loras, |layer| self.shape(&format!("{layer}.weight")))?;
+        self.adapters = Adapters::new(loras, |tensor| self.shape(tensor))?;
         Ok(())
     }
 
     /// The LoRAs' change of the layer whose tensors begin with `layer`, on `device`.
-    pub(super) async fn low_rank(&self, layer: &str, device: &Device) -> Result<Option<LowRank>> {
-        self.adapters.read(layer, device).await
+    pub(super) async fn change(&self, layer: &str, device: &Device) -> Result<Option<LayerChange>> {
+        let base = BaseMatrix {
+            weights: self,
+            name: format!("{layer}.weight"),
+        };
+        self.adapters.read(layer, device, base).await
+    }
+
+    /// The LoRAs' change of some rows of a vector, made in `values`.
+    pub(super) async fn change_vector(
+        &self,
+        name: &str,
+        rows: Range<usize>,
+        values: &mut [f32],
+    ) -> Result<()> {
+        let shape = |name: &str| self.shape(name);
+        self.adapters.change_vector(name, rows, values, shape).await
     }
 
     /// The bytes of all tensors whose names begin with `prefix`, as [`read`](Self::read) gives them.
@@ -315,5 +330,19 @@ impl Weights {
             )),
             None => Ok(()),
         }
+    }
+}
+
+/// A matrix that changes start from.
+struct BaseMatrix<'a> {
+    weights: &'a Weights,
+    name: String,
+}
+
+impl Base for BaseMatrix<'_> {
+    async fn rows(&self, rows: Range<usize>) -> Result<Vec<f32>> {
+        let values = self.weights.read_rows(&self.name, rows).await?.to_f32();
+        self.weights.release(&self.name);
+        Ok(values)
     }
 }

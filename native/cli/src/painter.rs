@@ -88,7 +88,7 @@ impl Painter {
         }
         display.warn(model.notices().iter().cloned());
         display.warn(model.config().warnings.clone());
-        display.warn(model.adapters().warnings());
+        display.warn(model.warnings());
         if let Some(record) = record {
             display.warn(record.device_warnings(&device.entry));
         }

@@ -112,8 +112,8 @@ fn a_lora_that_does_not_fit_is_refused_by_every_key_and_shape() {
     let hidden = hidden_size();
     let strange = [
         "lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight",
-        "transformer.transformer_blocks.99.attn.to_q.lora_A.weight",
-        "transformer.transformer_blocks.99.attn.to_q.lora_B.weight",
+        "transformer.transformer_blocks.0.attn.to_other.lora_A.weight",
+        "transformer.transformer_blocks.0.attn.to_other.lora_B.weight",
     ];
     let narrow = "transformer.transformer_blocks.0.attn.to_k.lora_B.weight";
     let down = "transformer.transformer_blocks.0.attn.to_k.lora_A.weight";
@@ -147,27 +147,103 @@ fn a_lora_that_does_not_fit_is_refused_by_every_key_and_shape() {
 }
 
 #[test]
-fn text_encoders_are_left_out_aloud_and_alone_they_are_nothing() {
+fn what_the_model_does_not_have_is_left_out_aloud_and_alone_it_is_nothing() {
     let program = Program::new();
     let hidden = hidden_size();
-    let te = "lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_down.weight";
-    write_weights(&program, "in.safetensors", &[(te, &[2, 4])]);
+    for (keys, words) in [
+        (
+            [
+                "lora_te1_text_model_encoder_layers_0_mlp_fc1.alpha",
+                "lora_te2_x.alpha",
+            ],
+            "2 keys change the text encoders",
+        ),
+        (
+            [
+                "transformer.transformer_blocks.99.attn.to_q.lora_A.weight",
+                "transformer.transformer_blocks.99.attn.to_q.lora_B.weight",
+            ],
+            "double_blocks.99.img_attn.qkv",
+        ),
+    ] {
+        let mut tensors: Vec<(&str, &[usize])> = keys.map(|key| (key, &[2, 2][..])).to_vec();
+        write_weights(&program, "in.safetensors", &tensors);
+        program
+            .generate(&["x", "--lora", "in.safetensors"])
+            .refused(&["in.safetensors", "no key changes the transformer"]);
+        let (down, up) = ([2, hidden], [hidden, 2]);
+        tensors.extend([(DOWN, &down[..]), (UP, &up[..])]);
+        write_weights(&program, "in.safetensors", &tensors);
+        let run = program
+            .generate(&["x", "--lora", "in.safetensors"])
+            .succeeded();
+        assert!(run.stderr.contains(words), "{}", run.stderr);
+    }
+}
+
+/// A folder as PEFT saves an adapter, with its config.
+fn write_folder(program: &Program, folder: &str, file: &str, config: Option<&str>) {
+    fs::create_dir_all(program.path(folder)).expect("a folder");
+    write_lora(program, &format!("{folder}/{file}"));
+    let path = program.path(&format!("{folder}/adapter_config.json"));
+    match config {
+        Some(config) => fs::write(path, config).expect("a config"),
+        None => drop(fs::remove_file(path)),
+    }
+}
+
+#[test]
+fn a_folder_is_its_weights_and_its_config() {
+    let program = Program::new();
+    let paint = |lora: &str, name: &str| {
+        let arguments = ["x", "--seed", "3", "-o", name, "--lora", lora];
+        program.generate(&arguments).succeeded();
+        pixels(&program, name)
+    };
+    write_lora(&program, "in.safetensors");
+    let nine = paint("in.safetensors:9", "a.png");
+    let twelve = paint("in.safetensors:12", "b.png");
+    assert!(nine != twelve);
+    let config = r#"{"peft_type": "LORA", "lora_alpha": 4, "r": 2}"#;
+    write_folder(&program, "in", "adapter_model.safetensors", Some(config));
+    assert!(paint("in:4.5", "c.png") == nine);
+    assert!(paint("in/adapter_model.safetensors:6", "d.png") == twelve);
+    let again = ["generate", "--from", "c.png", "-o", "again.png"];
+    program.run(&again).succeeded();
+    let bytes = |name| fs::read(program.path(name)).unwrap();
+    assert!(bytes("c.png") == bytes("again.png"));
+    let config = r#"{"peft_type": "LORA", "lora_alpha": 8, "r": 2}"#;
+    write_folder(&program, "in", "adapter_model.safetensors", Some(config));
     program
-        .generate(&["x", "--lora", "in.safetensors"])
-        .refused(&["in.safetensors", "no key changes the transformer"]);
-    write_weights(
-        &program,
-        "in.safetensors",
-        &[(te, &[2, 4]), (DOWN, &[2, hidden]), (UP, &[hidden, 2])],
-    );
-    let run = program
-        .generate(&["x", "--lora", "in.safetensors"])
-        .succeeded();
-    assert!(
-        run.stderr.contains("1 keys change the text encoders"),
-        "{}",
-        run.stderr
-    );
+        .run(&again)
+        .refused(&["--from", "adapter_config.json", "SHA-256"]);
+    write_folder(&program, "in2", "pytorch_lora_weights.safetensors", None);
+    assert!(paint("in2:9", "e.png") == nine);
+    write_folder(&program, "in3", "style.safetensors", None);
+    assert!(paint("in3:9", "f.png") == nine);
+}
+
+#[test]
+fn folders_and_configs_that_can_not_be_are_refused() {
+    let program = Program::new();
+    let lora = |file: &str| program.generate(&["x", "--lora", file]);
+    fs::create_dir_all(program.path("in")).unwrap();
+    lora("in").refused(&["--lora", "in", "holds no LoRA"]);
+    for name in ["one.safetensors", "two.safetensors"] {
+        write_folder(&program, "in", name, None);
+    }
+    lora("in").refused(&["--lora", "in", "2 .safetensors files"]);
+    for (config, word) in [
+        (r#"{"r": 4}"#, "its config says 4"),
+        ("{", "adapter_config.json"),
+        (r#"{"peft_type": "OFT"}"#, "OFT"),
+        (r#"{"use_dora": true, "r": 2}"#, "use_dora"),
+        (r#"{"modules_to_save": ["proj_out"]}"#, "modules_to_save"),
+    ] {
+        write_folder(&program, "in", "adapter_model.safetensors", Some(config));
+        lora("in").refused(&["in", word]);
+    }
+    assert_eq!(program.files(), [""; 0]);
 }
 
 #[test]

@@ -13,12 +13,13 @@ fn main() -> Result<()> {
     let adapters = AdapterSpec {
         loras: vec![LoraSpec {
             file: NamedFile::new(file),
+            config: None,
             scale: scale.unwrap_or(1.0),
         }],
         ..AdapterSpec::default()
     };
     let model = Model::open("emoji")?.with_adapters(&adapters)?;
-    for warning in model.adapters().warnings() {
+    for warning in model.warnings() {
         eprintln!("warning: {warning}");
     }
     let job = JobSpec::text("a red apple on a blue background").job(&model)?;

@@ -1,11 +1,16 @@
 //! Adapters: opens and hashes LoRAs and LightControl's weights before any weight of the model is
 //! read.
 
+mod lora;
+
 use std::sync::Arc;
 
+use x2i_core::config::FluxConfig;
 use x2i_core::png::{LoraRecord, UsedFile};
 use x2i_core::weights::{Component, Weights};
 use x2i_core::{Field, LoadOptions, Lora, Result};
+
+pub use lora::LoraSpec;
 
 use crate::files::NamedFile;
 use crate::models::MappedFile;
@@ -17,15 +22,6 @@ pub struct AdapterSpec {
     pub loras: Vec<LoraSpec>,
     /// LightControl's weights, for jobs with a control image.
     pub control_weights: Option<NamedFile>,
-}
-
-/// A LoRA to load.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LoraSpec {
-    /// The file, with the tensor names of any common trainer.
-    pub file: NamedFile,
-    /// The factor of its change to the matrices, finite; 1 is the scale of its training.
-    pub scale: f32,
 }
 
 /// Opened adapters, and their records for the metadata.
@@ -43,7 +39,7 @@ impl Adapters {
     /// [`Field::Lora`], [`Field::ControlWeights`] or [`Field::Record`]. Loading the model checks
     /// whether they fit it.
     pub fn open(spec: &AdapterSpec) -> Result<Self> {
-        let loras = spec.loras.iter().map(open_lora);
+        let loras = spec.loras.iter().map(lora::open);
         let control = spec.control_weights.as_ref().map(open_control);
         Ok(Self {
             loras: loras.collect::<Result<_>>()?,
@@ -73,31 +69,13 @@ impl Adapters {
         self.control.as_ref().map(|(_, file)| file)
     }
 
-    /// Warnings for the user, one sentence each.
-    pub fn warnings(&self) -> Vec<String> {
-        let partly = self.loras.iter().filter_map(|(lora, _)| {
-            let count = lora.text_encoder_keys().len();
-            (count > 0).then(|| {
-                format!(
-                    "{}: {count} keys change the text encoders CLIP and T5, which X2I does not use; \
-                     they are ignored",
-                    lora.name()
-                )
-            })
-        });
-        partly.collect()
+    /// What the LoRAs change that a transformer does not have, one sentence each.
+    pub fn warnings(&self, transformer: &FluxConfig) -> Vec<String> {
+        let loras = self.loras.iter();
+        let warnings =
+            loras.flat_map(|(lora, _)| lora.warnings(|name| transformer.has_layer(name)));
+        warnings.collect()
     }
-}
-
-fn open_lora(LoraSpec { file, scale }: &LoraSpec) -> Result<(Arc<Lora>, LoraRecord)> {
-    let weights = file.used(Field::Lora)?;
-    let open = || pollster::block_on(Lora::open(Arc::new(MappedFile::open(file.path())?), *scale));
-    let lora = open().map_err(|error| file.error(error, Field::Lora))?;
-    let record = LoraRecord {
-        weights,
-        scale: *scale,
-    };
-    Ok((Arc::new(lora), record))
 }
 
 fn open_control(file: &NamedFile) -> Result<(Arc<Weights>, UsedFile)> {

@@ -8,8 +8,8 @@ use clap::Args;
 /// Adapters, the initial image and the control image.
 #[derive(Debug, Default, Args)]
 pub struct AdapterArgs {
-    /// A LoRA of the transformer (safetensors with the names of diffusers, kohya, BFL or x-labs), and its
-    /// scale (default: 1); may be given several times
+    /// A LoRA of the transformer (also DoRA, LoHa, LoKr; with the names of diffusers, PEFT, kohya, LyCORIS, BFL
+    /// or x-labs) or its folder, and its scale (default: 1); may be given several times
     #[arg(long = "lora", value_name = "FILE[:SCALE]")]
     pub loras: Vec<Scaled>,
     /// Initial image (img2img), resized to the size of the new one

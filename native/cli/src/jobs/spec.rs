@@ -93,6 +93,7 @@ pub fn with_images(args: &AdapterArgs, spec: JobSpec) -> Result<JobSpec> {
 pub fn adapters(args: &AdapterArgs, recorded: AdapterSpec) -> AdapterSpec {
     let given = args.loras.iter().map(|Scaled { file, scale }| LoraSpec {
         file: NamedFile::new(file),
+        config: None,
         scale: *scale,
     });
     let weights = args.control_weights.as_ref().map(NamedFile::new);

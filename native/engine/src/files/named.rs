@@ -64,6 +64,11 @@ impl NamedFile {
         &self.label
     }
 
+    /// True for a file that an image's metadata names.
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.recorded.is_some()
+    }
+
     /// Attributes an error to the field that gave the file: to `field`, or to the metadata.
     pub(crate) fn error(&self, error: Error, field: Field) -> Error {
         match &self.recorded {

@@ -81,9 +81,10 @@ impl Record {
         let control = self.metadata.control.as_ref();
         AdapterSpec {
             loras: loras
-                .map(|LoraRecord { weights, scale }| LoraSpec {
-                    file: self.used(weights),
-                    scale: *scale,
+                .map(|lora: &LoraRecord| LoraSpec {
+                    file: self.used(&lora.weights),
+                    config: lora.config.as_ref().map(|config| self.used(config)),
+                    scale: lora.scale,
                 })
                 .collect(),
             control_weights: control.map(|control| self.used(&control.weights)),

@@ -78,4 +78,9 @@ impl Model {
     pub fn adapters(&self) -> &Adapters {
         &self.adapters
     }
+
+    /// Warnings about the adapters beside this model, one sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        self.adapters.warnings(&self.config.flux.config)
+    }
 }

@@ -1,28 +1,21 @@
 //! The names in LoRA files, as rows of our FLUX's matrices.
 //!
-//! A key is a module and the part that the tensor plays in its low-rank pair. Modules are named by
+//! A key is a module and the part that the tensor plays in its change ([`keys`]). Modules are named by
 //! diffusers and PEFT (`transformer.transformer_blocks.0.attn.to_q`), by BFL and ComfyUI
-//! (`diffusion_model.double_blocks.0.img_attn.qkv`), by kohya's scripts and OneTrainer, whose dots
-//! are underscores (`lora_unet_double_blocks_0_img_attn_qkv`), and by x-labs
-//! (`double_blocks.0.processor.qkv_lora1`). Left out: LoRAs of convolutions, and LoHa, LoKr, DoRA.
+//! (`diffusion_model.double_blocks.0.img_attn.qkv`), by kohya's scripts, OneTrainer and LyCORIS, whose
+//! dots are underscores (`lora_unet_double_blocks_0_img_attn_qkv`), and by x-labs
+//! (`double_blocks.0.processor.qkv_lora1`). What else such files hold is in [`beside`].
+
+mod beside;
+mod keys;
+
+pub(crate) use beside::{Beside, beside, unread_kind};
+pub(crate) use keys::{Role, split};
 
 use std::ops::Range;
 
 use super::tables::{FLUX, FLUX_JOINED, Row};
 use super::{Component, Layout, Translator};
-
-/// What a tensor is to its module.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// `[rank, in]`.
-    Down,
-    /// `[out, rank]`.
-    Up,
-    /// `[out]`, added with the pair.
-    UpBias,
-    /// A number that stands for the rank in the pair's scale.
-    Alpha,
-}
 
 /// Where a module's change goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +24,27 @@ pub(crate) struct Place {
     pub layer: String,
     /// Its rows.
     pub rows: Rows,
+}
+
+impl Place {
+    /// The name of the layer's weight.
+    pub fn weight(&self) -> String {
+        let leaf = match self.is_norm() {
+            true => "scale",
+            false => "weight",
+        };
+        format!("{}.{leaf}", self.layer)
+    }
+
+    /// The name of the layer's bias.
+    pub fn bias(&self) -> String {
+        format!("{}.bias", self.layer)
+    }
+
+    /// True for a norm, whose weight is a vector.
+    pub fn is_norm(&self) -> bool {
+        self.layer.ends_with("_norm")
+    }
 }
 
 /// Rows of a layer's matrix `[out, in]`.
@@ -68,22 +82,6 @@ impl Rows {
     }
 }
 
-/// Endings of keys.
-const ROLES: &[(&str, Role)] = &[
-    (".lora_A.weight", Role::Down),
-    (".lora_B.weight", Role::Up),
-    (".lora_A.default.weight", Role::Down),
-    (".lora_B.default.weight", Role::Up),
-    (".lora_B.bias", Role::UpBias),
-    (".lora_down.weight", Role::Down),
-    (".lora_up.weight", Role::Up),
-    (".lora.down.weight", Role::Down),
-    (".lora.up.weight", Role::Up),
-    (".down.weight", Role::Down),
-    (".up.weight", Role::Up),
-    (".alpha", Role::Alpha),
-];
-
 /// Where x-labs' processors sit, and the layers of ours that they change.
 const X_LABS: &[Row] = &[
     (
@@ -112,58 +110,91 @@ const X_LABS: &[Row] = &[
     ),
 ];
 
-/// The module of a key and its role there; `None` for a key that no LoRA of ours has.
-pub(crate) fn split(key: &str) -> Option<(&str, Role)> {
-    let role = |(ending, role): &(&str, Role)| Some((key.strip_suffix(ending)?, *role));
-    ROLES.iter().find_map(role)
-}
+/// What stands before the names of a transformer's modules.
+const PREFIXES: &[&str] = &[
+    "base_model.model.",
+    "model.diffusion_model.",
+    "diffusion_model.",
+    "transformer.",
+    "unet.",
+    "module.",
+    "model.",
+];
 
-/// True for the text encoders of the original FLUX, in whose place AlignNet stands here.
-pub(crate) fn is_text_encoder(key: &str) -> bool {
-    ["lora_te", "text_encoder", "text_model.", "t5xxl."]
-        .iter()
-        .any(|prefix| key.starts_with(prefix))
-}
+/// What stands before names whose dots are underscores.
+const FLAT_PREFIXES: &[&str] = &[
+    "lora_unet_",
+    "lora_prior_unet_",
+    "lora_transformer_",
+    "lycoris_",
+];
 
-/// Where a module's change goes; `None` for a module that FLUX has not.
-pub(crate) fn place(module: &str) -> Option<Place> {
-    let mut module = module;
-    while let Some(rest) = ["base_model.model.", "transformer."]
+/// A module's name without the prefixes of its file.
+pub(crate) fn bare(module: &str) -> &str {
+    let mut module = module.trim_end_matches('_');
+    while let Some(rest) = PREFIXES
         .iter()
         .find_map(|prefix| module.strip_prefix(prefix))
     {
         module = rest;
     }
-    let flat = ["lora_unet_", "lora_transformer_"];
-    let name = match flat.iter().find_map(|prefix| module.strip_prefix(prefix)) {
-        Some(flat) => dotted(flat)?,
+    module
+}
+
+/// Where a module's change goes; `None` for a module that FLUX has not.
+pub(crate) fn place(module: &str) -> Option<Place> {
+    let module = bare(module);
+    let module = module.strip_suffix(".scale").unwrap_or(module);
+    let flat = FLAT_PREFIXES
+        .iter()
+        .find_map(|prefix| module.strip_prefix(prefix));
+    let module = match flat {
+        Some(flat) => unflatten(flat)?,
         None => module.to_owned(),
-    } + ".weight";
+    };
     let translator = Translator::new(Component::Flux, std::iter::empty());
+    let name = format!("{module}.weight");
     let x_labs = X_LABS
         .iter()
         .find_map(|row| Some((row.1, translator.matches(row.0, &name)?)));
-    let (ours, rows) = match x_labs {
-        Some((ours, wild)) => {
-            let only_qkv = ours.ends_with(".linear1.*");
-            let rows = if only_qkv { Rows::Qkv } else { Rows::All };
-            (wild.fill(ours), rows)
-        }
-        None => {
-            let target = translator.translate(&name)?;
-            let rows = match (target.pieces.len(), target.layout) {
-                (_, Layout::HalvesSwapped) => Rows::HalvesSwapped,
-                (1, _) => Rows::All,
-                (of, _) => Rows::Piece {
-                    index: target.index,
-                    of,
-                },
-            };
-            (target.name, rows)
-        }
+    if let Some((ours, wild)) = x_labs {
+        let only_qkv = ours.ends_with(".linear1.*");
+        return Some(Place {
+            layer: wild.fill(ours).strip_suffix(".weight")?.to_owned(),
+            rows: if only_qkv { Rows::Qkv } else { Rows::All },
+        });
+    }
+    // diffusers kept LoRAs in the attention's processor once, and called its output `to_out`.
+    let mut module = module.replace(".processor.", ".");
+    if module.ends_with(".to_out") {
+        module.push_str(".0");
+    }
+    // BFL calls the weight of a norm its scale.
+    let names = ["weight", "scale"].map(|leaf| format!("{module}.{leaf}"));
+    let target = names.iter().find_map(|name| translator.translate(name))?;
+    let rows = match (target.pieces.len(), target.layout) {
+        (_, Layout::HalvesSwapped) => Rows::HalvesSwapped,
+        (1, _) => Rows::All,
+        (of, _) => Rows::Piece {
+            index: target.index,
+            of,
+        },
     };
-    let layer = ours.strip_suffix(".weight")?.to_owned();
+    let layer = target.name.rsplit_once('.')?.0.to_owned();
     Some(Place { layer, rows })
+}
+
+/// The module of a flat name, which may name the transformer once more.
+fn unflatten(flat: &str) -> Option<String> {
+    let flat = flat.trim_matches('_');
+    let flat = flat.strip_suffix("_scale").unwrap_or(flat);
+    let again = ["transformer_", "unet_", "diffusion_model_"];
+    let again = again.iter().filter_map(|prefix| flat.strip_prefix(prefix));
+    let names = std::iter::once(flat).chain(again);
+    names.into_iter().find_map(|name| match name {
+        out if out.ends_with("_to_out") => dotted(&format!("{out}_0")),
+        name => dotted(name),
+    })
 }
 
 /// The module that becomes `flat` when its dots are underscores.
@@ -196,13 +227,13 @@ mod tests {
 
     #[track_caller]
     fn placed(key: &str, layer: &str, rows: Rows, role: Role) {
-        let (module, found) = split(key).unwrap_or_else(|| panic!("{key} is no LoRA's"));
-        assert_eq!(found, role, "{key}");
+        let found = split(key).unwrap_or_else(|| panic!("{key} is no LoRA's"));
+        assert_eq!(found.role, role, "{key}");
         let expected = Place {
             layer: layer.into(),
             rows,
         };
-        assert_eq!(place(module), Some(expected), "{key}");
+        assert_eq!(place(found.module), Some(expected), "{key}");
     }
 
     #[test]
@@ -311,18 +342,53 @@ mod tests {
             "lora_unet_double_blocks__img_attn_qkv",
             "lora_unet_double_blocks_x_img_attn_qkv",
             "lora_unet_down_blocks_0_attentions_0_proj_in",
-            "transformer.transformer_blocks.0.attn.norm_q",
-            "double_blocks.0.img_attn.norm.query_norm",
             "double_blocks.0.processor.other_lora1",
+            "lora_unet_transformer",
         ] {
             assert_eq!(place(module), None, "{module}");
         }
-        assert_eq!(split("double_blocks.0.img_attn.qkv.weight"), None);
-        assert_eq!(split("a.hada_w1_a"), None);
-        assert!(is_text_encoder(
-            "lora_te1_text_model_encoder_layers_0_mlp_fc1.alpha"
-        ));
-        assert!(!is_text_encoder("transformer.norm_out.linear.alpha"));
+    }
+
+    #[test]
+    fn prefixes_and_underscores_of_every_trainer_are_dropped() {
+        let layer = |module| place(module).map(|place| place.layer);
+        let qkv = Some("double_blocks.3.img_attn.qkv".to_owned());
+        for module in [
+            "unet.transformer_blocks.3.attn.to_q",
+            "transformer.transformer_blocks.3.attn.processor.to_q",
+            "diffusion_model.transformer_blocks.3.attn.to_q",
+            "base_model.model.diffusion_model.double_blocks.3.img_attn.qkv",
+            "diffusion_model.double_blocks.3.processor.qkv_lora1",
+            "lycoris_transformer_blocks_3_attn_to_q",
+            "lycoris_double_blocks_3_img_attn_qkv",
+            "lora_unet__double_blocks_3_img_attn_qkv_",
+            "lora_unet_transformer_transformer_blocks_3_attn_to_q",
+            "double_blocks.3.img_attn.qkv_",
+        ] {
+            assert_eq!(layer(module), qkv, "{module}");
+        }
+        let proj = Some("double_blocks.3.img_attn.proj".to_owned());
+        for module in [
+            "unet.transformer_blocks.3.attn.processor.to_out",
+            "lora_transformer_transformer_blocks_3_attn_to_out",
+        ] {
+            assert_eq!(layer(module), proj, "{module}");
+        }
+    }
+
+    #[test]
+    fn norms_are_found_by_every_name() {
+        for module in [
+            "transformer.transformer_blocks.0.attn.norm_q",
+            "diffusion_model.double_blocks.0.img_attn.norm.query_norm",
+            "diffusion_model.double_blocks.0.img_attn.norm.query_norm.scale",
+            "lora_unet_double_blocks_0_img_attn_norm_query_norm",
+            "lora_unet_double_blocks_0_img_attn_norm_query_norm_scale",
+        ] {
+            let place = place(module).unwrap_or_else(|| panic!("{module}"));
+            let tensor = "double_blocks.0.img_attn.norm.query_norm.scale";
+            assert_eq!((place.weight().as_str(), place.is_norm()), (tensor, true));
+        }
     }
 
     #[test]
