@@ -35,12 +35,16 @@ impl Output {
         let Self::File(path) = self else {
             return Ok(());
         };
+        let path = &real(path);
         if let Ok(metadata) = path.metadata() {
             if metadata.is_dir() {
                 return Err(failed(path, io::ErrorKind::IsADirectory.into()));
             }
             if metadata.permissions().readonly() {
                 return Err(failed(path, io::ErrorKind::PermissionDenied.into()));
+            }
+            if is_pipe(&metadata) {
+                return Ok(()); // opening it would wait for its reader
             }
             if !metadata.is_file() {
                 return OpenOptions::new()
@@ -64,10 +68,12 @@ impl Output {
     pub fn check_all<'a>(outputs: impl IntoIterator<Item = &'a Self>) -> Result<()> {
         let mut swept = BTreeSet::new();
         for output in outputs {
-            if let Self::File(path) = output
-                && swept.insert(folder_of(path))
-            {
-                sweep(folder_of(path));
+            if let Self::File(path) = output {
+                let folder = folder_of(&real(path)).to_owned();
+                if !swept.contains(&folder) {
+                    sweep(&folder);
+                    swept.insert(folder);
+                }
             }
             output.check()?;
         }
@@ -117,8 +123,7 @@ impl Output {
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // Renaming would replace a link or a device (/dev/full) with a file.
-    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let path = real(path);
     let old = path.metadata().ok();
     if old.as_ref().is_some_and(|old| !old.is_file()) {
         return OpenOptions::new().write(true).open(&path)?.write_all(bytes);
@@ -126,6 +131,25 @@ fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let file = written(&path, bytes, old.as_ref())?;
     file.persist(&path).map_err(|error| error.error)?;
     sync_folder(folder_of(&path))
+}
+
+/// The file that a link leads to: renaming would replace the link, or a device (/dev/full), with a file.
+fn real(path: &Path) -> PathBuf {
+    match path.is_symlink() {
+        true => path.canonicalize().unwrap_or_else(|_| path.to_owned()),
+        false => path.to_owned(),
+    }
+}
+
+#[cfg(unix)]
+fn is_pipe(metadata: &Metadata) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    metadata.file_type().is_fifo()
+}
+
+#[cfg(not(unix))]
+fn is_pipe(_: &Metadata) -> bool {
+    false
 }
 
 fn create_file(path: &Path, bytes: &[u8]) -> io::Result<()> {

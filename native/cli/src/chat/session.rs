@@ -71,7 +71,7 @@ impl Session {
         let Some(path) = path else {
             return Ok(session);
         };
-        Output::check_all([&Output::File(path.to_owned())])?;
+        check(path)?;
         session.lock = Some(lock(path)?);
         if !path.exists() {
             return Ok(session);
@@ -156,8 +156,9 @@ impl Session {
     }
 
     fn move_to(&mut self, path: PathBuf) -> Result<()> {
+        check(&path)?;
         let lock = lock(&path)?;
-        if path.symlink_metadata().is_ok() {
+        if path.exists() {
             let reason = "it is not replaced; choose another name";
             parse(&path).context(reason)?;
         }
@@ -195,6 +196,14 @@ fn read_again(record: &PartRecord, sampling: Sampling) -> Result<Part> {
         bail!("{file}: is not the file of this conversation (its SHA-256 differs)");
     }
     Ok(media::read(kind, path, sampling)?.value)
+}
+
+/// Checks that a session file can be written: it is a regular file, or there is none.
+fn check(path: &Path) -> Result<()> {
+    if path.exists() {
+        open_regular(path)?;
+    }
+    Ok(Output::check_all([&Output::File(path.to_owned())])?)
 }
 
 /// Takes the lock of a session file.
