@@ -24,6 +24,8 @@ pub fn word(field: Field) -> &'static str {
         Field::LoraScale => "loras.scale",
         // A page passes the metadata of an image as a request.
         Field::Record => "metadata",
+        // A record of a page names no files.
+        Field::Trust => "trust",
         Field::Model => "model",
         Field::Device => "device",
         // The package has no such option: in a browser there is no limit.

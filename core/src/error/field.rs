@@ -70,6 +70,8 @@ fields! {
     LoraScale: "LoRA scale",
     /// The image whose record is repeated.
     Record: "record",
+    /// Whether a record may name files anywhere and ask for any work.
+    Trust: "trust",
     /// The model.
     Model: "model",
     /// The device that computes.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use x2i_core::png::PartRecord;
 use x2i_core::{Conditioning, Error};
-use x2i_engine::files::folder_of;
+use x2i_engine::files::{folder_of, sweep};
 use x2i_engine::job::random_seed;
 use x2i_engine::output::create_folder;
 use x2i_engine::{JobSpec, NamedFile, Output, PartSpec, Settings};
@@ -53,13 +53,15 @@ pub fn run(args: &ChatArgs) -> Result<()> {
         parts: vec![PartSpec::Text("a turn".into())],
         ..turn.clone()
     };
-    let jobs = [checked.job(&model)?];
+    let checked = checked.job(&model)?;
     let folder = image_folder(args);
     if folder != Path::new("") {
         create_folder(&folder).context("-o")?;
     }
+    sweep(&folder.join("."));
     let terminal = (display, interrupt.clone());
-    let mut painter = Painter::open(&args.engine, model, None, &jobs, terminal)?;
+    let requests = [checked.request()];
+    let mut painter = Painter::open(&args.engine, model, None, &requests, terminal)?;
     painter.reporter.say_answers();
     painter.reporter.end_picture();
     let chat = Chat {
@@ -248,10 +250,9 @@ impl Chat {
             earlier: self.session.conversation().to_vec(),
             ..self.turn.clone()
         };
-        let output = self.next_output()?;
+        self.next_output()?; // known before the work
         let painted = spec.job(self.painter.engine.model());
         let painted = painted.map_err(anyhow::Error::from).and_then(|job| {
-            let job = job.with_output(output.clone());
             let painted = self.painter.paint(&job, 1, 1)?;
             Ok((job, painted))
         });
@@ -270,6 +271,7 @@ impl Chat {
             },
             Ok(painted) => painted,
         };
+        let output = self.write(&painted.png()?)?;
         let line = summary(&output, &painted.metadata, seconds);
         writeln!(std::io::stdout(), "{line}")?;
         self.shown.clear();
@@ -281,6 +283,16 @@ impl Chat {
         };
         self.session
             .push(record, job.request().prompt.parts.clone())
+    }
+
+    /// Writes an image under the next free name. Another chat may have taken that meanwhile.
+    fn write(&self, png: &[u8]) -> Result<Output> {
+        loop {
+            let output = self.next_output()?;
+            if output.create(png).context("-o")? {
+                return Ok(output);
+            }
+        }
     }
 
     /// The first `chat-NNN.png` that does not exist, so that no image is overwritten.

@@ -2,9 +2,10 @@
 //!
 //! Only a slice of one tensor is in memory at a time, and files are read instead of mapped, so that a
 //! model of any size takes little memory. The new folder is written under a temporary name, read back
-//! and compared, then renamed, so that the destination is always complete. Not here: downloads, and
-//! merging LoRAs.
+//! and compared, then put in place ([`x2i_engine::files::Stage`]), so that the destination is always complete, or is
+//! completed when it is opened. Not here: downloads, and merging LoRAs.
 
+mod place;
 pub(crate) mod plan;
 mod rule;
 pub(crate) mod store;
@@ -27,7 +28,6 @@ use self::plan::Part;
 use crate::flags::{ConvertArgs, verify};
 use crate::terminal::{Display, Interrupt};
 use crate::weights_report::components;
-use x2i_engine::files::folder_of;
 use x2i_engine::files::hex;
 use x2i_engine::host::human_bytes;
 use x2i_engine::models::{self, Access, FolderSource, ModelFiles, Verify};
@@ -45,24 +45,18 @@ pub fn run(args: &ConvertArgs) -> Result<()> {
 pub(crate) fn convert(args: &ConvertArgs, interrupt: Interrupt) -> Result<()> {
     let source = FolderSource::open(&args.source)?.with_access(Access::Read);
     let mut config = pollster::block_on(model::read_config(&source))?;
-    check_destination(args)?;
+    let stage = place::stage(args)?;
     check(&source, verify(args.verify))?;
     Display::choose(args.quiet, false).warn(std::mem::take(&mut config.warnings));
-    let parent = folder_of(&args.destination);
-    let folder = tempfile::Builder::new()
-        .prefix(".x2i-convert-")
-        .tempdir_in(parent)
-        .map_err(|error| io::Error::from(error.kind()))
-        .with_context(|| format!("{}: can't be written", parent.display()))?;
     let converter = Converter {
         args,
         source: &source,
-        folder: folder.path(),
+        folder: stage.path(),
         interrupt,
     };
     converter.convert(&mut config)?;
-    compare(&source, folder.path(), &config)?;
-    put_in_place(folder, args)?;
+    compare(&source, stage.path(), &config)?;
+    place::put_in_place(stage, &args.destination)?;
     if !args.quiet {
         let bytes = config.files.values().map(|record| record.bytes).sum();
         let name = args.destination.display();
@@ -81,66 +75,6 @@ fn check(folder: &FolderSource, verify: Verify) -> Result<()> {
     let files = ModelFiles::Folder(folder.clone());
     let first = models::check(&files, verify).into_iter().next();
     first.map_or(Ok(()), |error| Err(error.into()))
-}
-
-/// Checks that the destination is free or a model folder that may be replaced, and outside of the
-/// source.
-fn check_destination(args: &ConvertArgs) -> Result<()> {
-    let (source, destination) = (&args.source, &args.destination);
-    let parent = folder_of(destination);
-    let shown = destination.display();
-    let full_parent = parent
-        .canonicalize()
-        .with_context(|| format!("{}: folder not found", parent.display()))?;
-    let full = destination
-        .file_name()
-        .map_or(full_parent.clone(), |name| full_parent.join(name));
-    let full_source = source
-        .canonicalize()
-        .with_context(|| source.display().to_string())?;
-    if full.starts_with(&full_source) || full_source.starts_with(&full) {
-        bail!(
-            "{shown}: must be outside of the source {}",
-            source.display()
-        );
-    }
-    if !destination.exists() {
-        return Ok(());
-    }
-    if !args.force {
-        bail!("{shown}: exists; replace it with --force");
-    }
-    let empty = destination.is_dir()
-        && fs::read_dir(destination).is_ok_and(|mut entries| entries.next().is_none());
-    if !empty && !destination.join("model.json").is_file() {
-        bail!(
-            "{shown}: is not a model folder (it has no model.json), so --force does not replace it"
-        );
-    }
-    Ok(())
-}
-
-/// Renames the finished folder to the destination, and only then removes an old one.
-fn put_in_place(folder: tempfile::TempDir, args: &ConvertArgs) -> Result<()> {
-    let destination = &args.destination;
-    let failed = || format!("{}: can't be written", destination.display());
-    let old = destination.with_extension("x2i-old");
-    let replaces = destination.exists();
-    if replaces {
-        fs::rename(destination, &old).with_context(failed)?;
-    }
-    let finished = folder.keep();
-    if let Err(error) = fs::rename(&finished, destination) {
-        if replaces {
-            fs::rename(&old, destination).with_context(failed)?;
-        }
-        fs::remove_dir_all(&finished).with_context(failed)?;
-        return Err(error).with_context(failed);
-    }
-    if replaces {
-        fs::remove_dir_all(&old).with_context(failed)?;
-    }
-    Ok(())
 }
 
 struct Converter<'a> {

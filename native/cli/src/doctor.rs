@@ -13,6 +13,7 @@ use x2i_core::png::Versions;
 
 use self::need::Need;
 use crate::flags::{DoctorArgs, verify};
+use crate::terminal::Display;
 use crate::terminal::table::{columns, row};
 use x2i_engine::device::{self, DeviceEntry, DeviceKind, GpuFacts};
 use x2i_engine::host::{self, human_bytes};
@@ -37,10 +38,11 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
     let chosen = device::choose(&entries).id.clone();
     let need = match (&args.model, EmbeddedSource::new()) {
         (None, None) => None,
-        (model, _) => Some(Need::of(
-            &ModelFiles::find(model.as_deref())?,
-            verify(args.verify),
-        )?),
+        (model, _) => {
+            let files = ModelFiles::find(model.as_deref())?;
+            Display::Lines.warn(files.warning());
+            Some(Need::of(&files, verify(args.verify))?)
+        }
     };
     let verdicts: Vec<Option<Verdict>> = entries
         .iter()

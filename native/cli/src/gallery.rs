@@ -36,9 +36,10 @@ pub fn run(args: &GalleryArgs) -> Result<()> {
     let every = every_task(args)?;
     let samples = Samples::read(args, model.config())?;
     let output = Output::File(args.output.clone());
-    output.check().context("-o")?;
-    let jobs = [samples.first_job(&every).job(&model)?];
-    let mut painter = Painter::open(&args.engine, model, None, &jobs, terminal)?;
+    Output::check_all([&output]).context("-o")?;
+    let job = samples.first_job(&every).job(&model)?;
+    let requests = [job.request()];
+    let mut painter = Painter::open(&args.engine, model, None, &requests, terminal)?;
     let samples = samples.complete(&every, &mut painter)?;
     let scenes = tasks::scenes(&args.tasks, &samples);
     let mut cards = Vec::with_capacity(scenes.len());

@@ -2,11 +2,12 @@
 
 use anyhow::Result;
 use x2i_engine::Record;
+use x2i_engine::files::Trust;
 
 use crate::flags::GenerateArgs;
 use crate::jobs;
 use crate::painter::{self, Painter};
-use crate::terminal::{Display, Interrupt, tell};
+use crate::terminal::{Display, Interrupt, tell, tell_skipped};
 
 /// Runs `x2i generate`.
 ///
@@ -14,13 +15,26 @@ use crate::terminal::{Display, Interrupt, tell};
 /// Errors from flags, files, the model, the device or the disk; [`x2i_core::Error::Cancelled`] on
 /// Ctrl-C.
 pub fn run(args: &GenerateArgs) -> Result<()> {
-    let terminal = (Display::choose(args.quiet, args.json), Interrupt::listen()?);
+    let display = Display::choose(args.quiet, args.json);
+    let terminal = (display, Interrupt::listen()?);
     let record = args.from.as_deref().map(Record::read).transpose()?;
+    let record = record.map(|record| match args.trust {
+        true => record.trusting(Trust::Anything),
+        false => record,
+    });
     let model = painter::model(&args.engine, &args.adapters, record.as_ref())?;
-    let jobs = jobs::plan(args, &model, record.as_ref())?;
-    let mut painter = Painter::open(&args.engine, model, record.as_ref(), &jobs, terminal)?;
-    for (index, job) in jobs.iter().enumerate() {
-        let (painted, seconds) = painter.paint(job, index + 1, jobs.len())?;
+    let options = painter::options(&args.engine, record.as_ref());
+    let mut plan = jobs::plan(args, &model, record.as_ref(), &options)?;
+    tell_skipped(display, plan.skipped(), plan.len())?;
+    if plan.is_empty() {
+        return Ok(());
+    }
+    let requests = plan.requests();
+    let mut painter = Painter::open(&args.engine, model, record.as_ref(), &requests, terminal)?;
+    for index in 0..plan.len() {
+        let count = plan.len();
+        let job = plan.job(index, painter.engine.model())?;
+        let (painted, seconds) = painter.paint(job, index + 1, count)?;
         if let (0, Some(record)) = (index, &record) {
             let warning = record.model_warning(painter.engine.hashes()?);
             painter.display.warn(warning);

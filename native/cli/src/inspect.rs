@@ -12,10 +12,10 @@ use x2i_core::weights::{WeightFile, WeightSource};
 use x2i_core::{Conditioning, ModelConfig, model};
 
 use crate::flags::InspectArgs;
+use crate::terminal::Display;
 use crate::terminal::table::{columns, row};
 use crate::weights_report::{self as report, FileReport, PartReport, TensorReport};
-use x2i_engine::files::hash_file;
-use x2i_engine::files::io_error;
+use x2i_engine::files::{hash_file, io_error, open_regular};
 use x2i_engine::host::human_bytes;
 use x2i_engine::models::{EMBEDDED_NAME, EmbeddedSource, FolderSource, MappedFile, ModelFiles};
 
@@ -29,7 +29,9 @@ const LARGEST: usize = 5;
 pub fn run(args: &InspectArgs) -> Result<()> {
     let path = &args.path;
     let text = if path.is_dir() {
-        inspect_model(&ModelFiles::Folder(FolderSource::open(path)?), args.json)?
+        let folder = FolderSource::open(path)?;
+        Display::Lines.warn(folder.warning());
+        inspect_model(&ModelFiles::Folder(folder), args.json)?
     } else if path == Path::new(EMBEDDED_NAME)
         && !path.exists()
         && let Some(embedded) = EmbeddedSource::new()
@@ -47,17 +49,14 @@ pub fn run(args: &InspectArgs) -> Result<()> {
 fn is_png(path: &Path) -> Result<bool> {
     let failed = |error| io_error(&path.display().to_string(), error);
     let mut start = Vec::new();
-    std::fs::File::open(path)
-        .map_err(failed)?
-        .take(8)
-        .read_to_end(&mut start)
-        .map_err(failed)?;
+    let (_, file, _) = open_regular(path)?;
+    file.take(8).read_to_end(&mut start).map_err(failed)?;
     Ok(start == b"\x89PNG\r\n\x1a\n")
 }
 
 fn inspect_png(path: &Path, json: bool) -> Result<String> {
     let name = path.display().to_string();
-    let file = std::fs::File::open(path).map_err(|error| io_error(&name, error))?;
+    let (_, file, _) = open_regular(path)?;
     let PngFacts {
         width,
         height,

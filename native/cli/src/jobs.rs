@@ -2,43 +2,56 @@
 
 mod batch;
 mod line;
+mod nearest;
 mod outputs;
+mod plan;
 mod prompt;
 pub mod spec;
 
 use anyhow::{Context, Result, bail};
-use x2i_engine::{Job, JobSpec, Model, Output, Record};
+use x2i_engine::{EngineOptions, JobSpec, Model, Output, Record};
 
+pub use self::plan::Plan;
 use crate::flags::GenerateArgs;
 
-/// The jobs of `x2i generate`.
+/// The jobs of `x2i generate`; `options` are those of its engine.
 ///
 /// # Errors
 /// For a flag, a file or a line that can't be used; the message names it.
-pub fn plan(args: &GenerateArgs, model: &Model, record: Option<&Record>) -> Result<Vec<Job>> {
-    let jobs = match &args.batch {
+pub fn plan(
+    args: &GenerateArgs,
+    model: &Model,
+    record: Option<&Record>,
+    options: &EngineOptions,
+) -> Result<Plan> {
+    let plan = match &args.batch {
         Some(batch) => {
             let base = spec::of_batch(args)?;
             batch::read(batch, args.output(), &base, model).context("--batch")?
         }
         None => with_seeds(args, model, record)?,
     };
-    if args.json && jobs.iter().any(|job| *job.output() == Output::Stdout) {
+    if args.json && plan.outputs().any(|output| *output == Output::Stdout) {
         bail!("-o: the image and --json can't both go to standard output");
     }
-    let mut outputs = jobs.iter().map(Job::output);
-    outputs.try_for_each(Output::check).context("-o")?;
-    Ok(jobs)
+    Output::check_all(plan.outputs()).context("-o")?;
+    match args.resume {
+        true => plan.without_finished(model, options).context("--resume"),
+        false => Ok(plan),
+    }
 }
 
-/// One job for each seed of `--num-images`.
-fn with_seeds(args: &GenerateArgs, model: &Model, record: Option<&Record>) -> Result<Vec<Job>> {
+/// One request with each seed of `--num-images`. Its files are read once.
+fn with_seeds(args: &GenerateArgs, model: &Model, record: Option<&Record>) -> Result<Plan> {
     let recorded = record.map_or_else(JobSpec::default, Record::job);
-    let job = spec::of_flags(args, recorded)?.job(model)?;
+    let spec = spec::of_flags(args, recorded)?;
+    let job = spec.job(model)?;
+    if let Some(record) = record {
+        record.check_work(job.request())?;
+    }
     let first = job.request().seed;
     let count = u64::from(args.num_images.unwrap_or(1));
     let seeds: Vec<u64> = (0..count).map(|n| first.wrapping_add(n)).collect();
     let outputs = outputs::plan(args.output(), &seeds).context("-o")?;
-    let job = |(seed, output)| job.clone().with_seed(seed).with_output(output);
-    Ok(seeds.into_iter().zip(outputs).map(job).collect())
+    Ok(Plan::of_seeds(job, seeds.into_iter().zip(outputs)))
 }

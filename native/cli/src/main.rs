@@ -8,10 +8,11 @@ use x2i::flags::{Cli, Command};
 use x2i::terminal::EXIT_CANCELLED;
 use x2i::words::one_line;
 use x2i_core::Error;
-use x2i_engine::allocator;
+use x2i_engine::{allocator, output};
 
 fn main() -> ExitCode {
     allocator::keep_freed_memory();
+    output::refuse_size_signal();
     silence_device_select();
     let outcome = match &Cli::parse().command {
         Command::Generate(args) => x2i::generate::run(args),

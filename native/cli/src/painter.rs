@@ -2,7 +2,7 @@
 //! progress on the terminal.
 
 use anyhow::{Context, Result};
-use x2i_core::InputBits;
+use x2i_core::{InputBits, Request};
 use x2i_engine::device::{self, DeviceChoice};
 use x2i_engine::job::check_memory;
 use x2i_engine::models::ModelFiles;
@@ -20,8 +20,11 @@ use crate::terminal::{Display, Interrupt, Reporter, Seconds};
 /// When there is no such model, when a file of it or of an adapter is broken, or when it is not the
 /// recorded model.
 pub fn model(engine: &EngineArgs, args: &AdapterArgs, record: Option<&Record>) -> Result<Model> {
-    let recorded = record.map(|record| record.metadata().model.place.as_str());
-    let files = ModelFiles::find(engine.model.as_deref().or(recorded))?;
+    let recorded = match (&engine.model, record) {
+        (None, Some(record)) => Some(record.model()?),
+        _ => None,
+    };
+    let files = ModelFiles::find(engine.model.as_deref().or(recorded.as_deref()))?;
     let model = Model::from_files(files)?;
     if let Some(record) = record {
         record.check_model(model.config())?;
@@ -43,7 +46,8 @@ pub fn device(args: &EngineArgs, record: Option<&Record>) -> Result<OpenDevice> 
     Ok(opened.or_else(|_| device::acquire(DeviceChoice::Auto))?)
 }
 
-fn options(args: &EngineArgs, record: Option<&Record>) -> EngineOptions {
+/// The engine's options of the flags and of the record.
+pub fn options(args: &EngineArgs, record: Option<&Record>) -> EngineOptions {
     let exact = args.exact || record.is_some_and(|record| record.metadata().device.exact);
     EngineOptions {
         memory: match args.memory {
@@ -71,21 +75,22 @@ pub struct Painter {
 }
 
 impl Painter {
-    /// Loads a model for these jobs; the first of them runs next.
+    /// Loads a model for these requests; the first of them runs next.
     ///
     /// # Errors
-    /// As [`Engine::open`]; before loading, for a job that does not fit into memory.
+    /// As [`Engine::open`]; before loading, for a request that does not fit into memory.
     pub fn open(
         args: &EngineArgs,
         model: Model,
         record: Option<&Record>,
-        jobs: &[Job],
+        requests: &[&Request],
         (display, interrupt): (Display, Interrupt),
     ) -> Result<Self> {
         let device = device(args, record)?;
-        for job in jobs {
-            check_memory(job.request(), model.config(), &device.entry)?;
+        for request in requests {
+            check_memory(request, model.config(), &device.entry)?;
         }
+        display.warn(model.files().warning());
         display.warn(model.notices().iter().cloned());
         display.warn(model.config().warnings.clone());
         display.warn(model.warnings());
@@ -93,7 +98,7 @@ impl Painter {
             display.warn(record.device_warnings(&device.entry));
         }
         let mut reporter = Reporter::new(display, interrupt);
-        reporter.begin_picture(1, jobs.len());
+        reporter.begin_picture(1, requests.len());
         let options = options(args, record);
         let engine = Engine::open(model, device, &options, &mut |progress| {
             reporter.hear(progress)

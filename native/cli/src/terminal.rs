@@ -12,5 +12,5 @@ pub use display::Display;
 pub use interrupt::{EXIT_CANCELLED, Interrupt};
 pub use reporter::Reporter;
 pub use seconds::Seconds;
-pub use summary::{summary, tell};
+pub use summary::{summary, tell, tell_skipped};
 pub use text::printable;

@@ -23,6 +23,7 @@ pub fn word(field: Field) -> &'static str {
         Field::ControlWeights => "--control-weights",
         Field::Lora | Field::LoraScale => "--lora",
         Field::Record => "--from",
+        Field::Trust => "--trust",
         Field::Model => "--model",
         Field::Device => "--device",
         Field::MaxDeviceMemory => "--max-device-memory",
@@ -36,6 +37,7 @@ fn remedy(field: Field) -> String {
         Field::VideoFps => format!("ask for fewer with {word}"),
         Field::ControlWeights => format!("give them with {word}"),
         Field::Model => format!("choose the model with {word}"),
+        Field::Trust => format!("or allow it with {word}, if you trust the image"),
         _ => format!("give it with {word}"),
     }
 }

@@ -1,12 +1,24 @@
-//! Files on disk: opens and hashes them, and explains what the system refuses.
+//! Files on disk: opens and hashes them, replaces them whole, and explains what the system refuses.
 
 mod hash;
+mod lock;
 mod named;
 mod open;
+mod recorded;
 mod remembered;
+mod stage;
+mod sync;
+mod temporary;
 
 pub use hash::{hash_file, hex};
+pub use lock::LockFile;
 pub use named::NamedFile;
-pub(crate) use open::open_regular;
-pub use open::{folder_of, io_error};
+pub(crate) use named::outside;
+pub use open::{folder_of, io_error, open_regular};
+pub use recorded::Trust;
+pub(crate) use recorded::{Place, find};
 pub(crate) use remembered::{Remembered, Stamp};
+pub use stage::{Stage, is_converted, recover, stranger};
+pub(crate) use sync::sync_folder;
+pub use temporary::sweep;
+pub(crate) use temporary::temporary;

@@ -1,13 +1,18 @@
 //! Outputs of images: checked before the long work, and written completely or not at all.
 
-use std::fs::{self, OpenOptions};
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 use x2i_core::{Error, Result};
 
-use crate::files::folder_of;
+use crate::files::{folder_of, sweep, sync_folder, temporary};
+
+/// The extensions of the formats in which images are written, in lower case; the first is the usual one.
+pub const FORMATS: [&str; 1] = ["png"];
 
 /// The output of an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,12 +35,16 @@ impl Output {
         let Self::File(path) = self else {
             return Ok(());
         };
+        let path = &real(path);
         if let Ok(metadata) = path.metadata() {
             if metadata.is_dir() {
                 return Err(failed(path, io::ErrorKind::IsADirectory.into()));
             }
             if metadata.permissions().readonly() {
                 return Err(failed(path, io::ErrorKind::PermissionDenied.into()));
+            }
+            if is_pipe(&metadata) {
+                return Ok(()); // opening it would wait for its reader
             }
             if !metadata.is_file() {
                 return OpenOptions::new()
@@ -46,13 +55,34 @@ impl Output {
             }
         }
         let folder = folder_of(path);
-        temporary(folder)
+        temporary(folder, None)
             .map(drop)
             .map_err(|error| failed(folder, error))
     }
 
-    /// Writes a file completely: to a temporary file in the same folder, which is then renamed. After an
-    /// interruption or on a full disk, the old file is still there.
+    /// Checks outputs as [`check`](Self::check) does, and removes what killed runs have left in their
+    /// folders.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check), for the first that can't be written.
+    pub fn check_all<'a>(outputs: impl IntoIterator<Item = &'a Self>) -> Result<()> {
+        let mut swept = BTreeSet::new();
+        for output in outputs {
+            if let Self::File(path) = output {
+                let folder = folder_of(&real(path)).to_owned();
+                if !swept.contains(&folder) {
+                    sweep(&folder);
+                    swept.insert(folder);
+                }
+            }
+            output.check()?;
+        }
+        Ok(())
+    }
+
+    /// Writes a file completely: to a temporary file in the same folder, which is written to the disk and
+    /// then renamed. After an interruption or on a full disk, the old file is still there. The new one
+    /// has its permissions.
     ///
     /// # Errors
     /// [`Error::Io`] naming the file.
@@ -68,6 +98,20 @@ impl Output {
         }
     }
 
+    /// Writes a file as [`write`](Self::write) does, unless there is one. False when there is.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the file.
+    pub fn create(&self, bytes: &[u8]) -> Result<bool> {
+        let Self::File(path) = self else {
+            return self.write(bytes).map(|()| true);
+        };
+        match create_file(path, bytes) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            created => created.map(|()| true).map_err(|error| failed(path, error)),
+        }
+    }
+
     /// The path for messages; `-` for standard output.
     pub fn shown(&self) -> String {
         match self {
@@ -79,34 +123,75 @@ impl Output {
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // Renaming would replace a link or a device (/dev/full) with a file.
-    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+    let path = real(path);
+    let old = path.metadata().ok();
+    if old.as_ref().is_some_and(|old| !old.is_file()) {
         return OpenOptions::new().write(true).open(&path)?.write_all(bytes);
     }
-    let mut file = temporary(folder_of(&path))?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(&path).map(drop).map_err(|error| error.error)
+    let file = written(&path, bytes, old.as_ref())?;
+    file.persist(&path).map_err(|error| error.error)?;
+    sync_folder(folder_of(&path))
 }
 
-/// A temporary file in the folder, which is removed unless it is kept.
-fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".x2i-").suffix(".tmp");
+/// The file that a link leads to: renaming would replace the link, or a device (/dev/full), with a file.
+fn real(path: &Path) -> PathBuf {
+    match path.is_symlink() {
+        true => path.canonicalize().unwrap_or_else(|_| path.to_owned()),
+        false => path.to_owned(),
+    }
+}
+
+#[cfg(unix)]
+fn is_pipe(metadata: &Metadata) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    metadata.file_type().is_fifo()
+}
+
+#[cfg(not(unix))]
+fn is_pipe(_: &Metadata) -> bool {
+    false
+}
+
+fn create_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let file = written(path, bytes, None)?;
+    file.persist_noclobber(path).map_err(|error| error.error)?;
+    sync_folder(folder_of(path))
+}
+
+/// A temporary file beside `path` that holds the bytes on the disk, with the owner and the permissions
+/// of the file that it will replace.
+fn written(path: &Path, bytes: &[u8], old: Option<&Metadata>) -> io::Result<NamedTempFile> {
+    let mut file = temporary(folder_of(path), old.map(mode))?;
+    file.write_all(bytes)?;
+    if let Some(old) = old {
+        take_after(&file, old)?;
+    }
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
+#[cfg(unix)]
+fn mode(old: &Metadata) -> u32 {
+    use std::os::unix::fs::MetadataExt;
+    old.mode() & 0o7777
+}
+
+#[cfg(not(unix))]
+fn mode(_: &Metadata) -> u32 {
+    0
+}
+
+/// Gives a file the permissions of an old one, and its owner where that is allowed.
+fn take_after(file: &NamedTempFile, old: &Metadata) -> io::Result<()> {
     #[cfg(unix)]
     {
-        use std::os::unix::fs::PermissionsExt;
-        // The permissions of any new file; the process's umask still applies.
-        builder.permissions(fs::Permissions::from_mode(0o666));
+        use std::os::unix::fs::{MetadataExt, fchown};
+        let new = file.as_file().metadata()?;
+        if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
+            let _ = fchown(file.as_file(), Some(old.uid()), Some(old.gid()));
+        }
     }
-    // tempfile's own error names its temporary file, which means nothing to the user.
-    builder
-        .tempfile_in(folder)
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::Other => error,
-            kind => kind.into(),
-        })
+    file.as_file().set_permissions(old.permissions())
 }
 
 /// An error with a clear message instead of the system's terse one.
@@ -121,6 +206,9 @@ fn failed(path: &Path, error: io::Error) -> Error {
         io::ErrorKind::NotFound => "folder not found",
         io::ErrorKind::NotADirectory => "is not a folder",
         io::ErrorKind::IsADirectory => "is a folder",
+        io::ErrorKind::FileTooLarge => "is larger than a file may be here",
+        io::ErrorKind::QuotaExceeded => "the disk quota is used up",
+        io::ErrorKind::InvalidFilename => "its name is too long or not allowed here",
         _ => {
             return Error::Io {
                 file: path.display().to_string(),
@@ -132,6 +220,37 @@ fn failed(path: &Path, error: io::Error) -> Error {
         file: path.display().to_string(),
         source: io::Error::new(kind, words),
     }
+}
+
+/// Makes a write beyond the limit of a file's size (`ulimit -f`) an error instead of a signal that ends
+/// the process. A program calls it first.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub fn refuse_size_signal() {
+    // SAFETY: sets how a signal is handled; nothing else in this process handles it.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
+/// Other systems have no such signal, or their users no such limit.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub fn refuse_size_signal() {}
+
+/// Checks that a file name has the extension of a format that is written, or none.
+///
+/// # Errors
+/// [`Error::Image`] naming the file and the formats.
+pub fn check_extension(path: &Path) -> Result<()> {
+    let Some(extension) = path.extension().map(OsStr::to_string_lossy) else {
+        return Ok(());
+    };
+    if FORMATS.contains(&extension.to_lowercase().as_str()) {
+        return Ok(());
+    }
+    let formats: Vec<String> = FORMATS.iter().map(|format| format!(".{format}")).collect();
+    let reason = format!(
+        "images are not written as .{extension}; name it {}",
+        formats.join(" or ")
+    );
+    Err(Error::image(path.display().to_string(), reason))
 }
 
 /// Makes a folder and its parents.
@@ -157,6 +276,55 @@ mod tests {
         output.write(b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn the_permissions_of_a_replaced_file_stay() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        for mode in [0o600, 0o640, 0o666] {
+            fs::write(&path, "old").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            Output::File(path.clone()).write(b"new").unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"new");
+            assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, mode);
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_there_is_not_created_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        let output = Output::File(path.clone());
+        assert!(output.create(b"one").unwrap());
+        assert!(!output.create(b"two").unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_run_has_left_is_gone_after_the_check() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(".x2i-abcdef.tmp"), "half").unwrap();
+        let outputs = ["a.png", "b.png"].map(|name| Output::File(folder.path().join(name)));
+        Output::check_all(&outputs).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn only_formats_that_are_written_may_be_named() {
+        for name in ["a.png", "a.PNG", "a", "x/b.v2.png"] {
+            check_extension(Path::new(name)).unwrap();
+        }
+        for name in ["a.gif", "a.png.txt", "model.json"] {
+            let message = check_extension(Path::new(name)).unwrap_err().to_string();
+            assert!(
+                message.starts_with(name) && message.contains(".png"),
+                "{message}"
+            );
+        }
     }
 
     #[test]

@@ -52,12 +52,19 @@ pub struct GenerateArgs {
     /// Replay the image in this PNG from its metadata; other flags change the request
     #[arg(long, value_name = "PNG")]
     pub from: Option<PathBuf>,
+    /// Let the metadata of --from name files anywhere and ask for any amount of work; without it, files
+    /// and a model outside of the PNG's folder and the current one are refused
+    #[arg(long, requires = "from")]
+    pub trust: bool,
     /// Generate one image for each line {"prompt": .., "seed": N, "out": "name.png"} into the folder -o;
     /// optional keys: images, videos, audios, answer, steps, guidance, size. Instead of prompt and
     /// files, the key parts lists them in order:
     /// [{"image": "a.png"}, {"text": ".."}, {"video": ..}, {"audio": ..}]
     #[arg(long, value_name = "JSONL", requires = "output", conflicts_with_all = parts::IDS, conflicts_with_all = ["from", "num_images"])]
     pub batch: Option<PathBuf>,
+    /// Skip the images of --batch that are finished: those whose metadata has the same request
+    #[arg(long, requires = "batch")]
+    pub resume: bool,
     /// The model and the device.
     #[command(flatten)]
     pub engine: EngineArgs,

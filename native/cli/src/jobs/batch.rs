@@ -6,58 +6,64 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use x2i_engine::files::io_error;
 use x2i_engine::job::random_seed;
-use x2i_engine::output::create_folder;
-use x2i_engine::{Job, JobSpec, Model, Output};
+use x2i_engine::output::{check_extension, create_folder};
+use x2i_engine::{JobSpec, Model, Output, Record};
 
 use super::line::Line;
+use super::plan::{self, Plan};
 
-/// The checked jobs of a batch file, one per line. Images go into `folder`; `base` has the settings
-/// of the flags.
+/// The checked lines of a batch file. Images go into `folder`; `base` has the settings of the flags.
 ///
 /// # Errors
 /// For a line that can't be used; the message names it.
-pub fn read(batch: &Path, folder: &Path, base: &JobSpec, model: &Model) -> Result<Vec<Job>> {
+pub fn read(batch: &Path, folder: &Path, base: &JobSpec, model: &Model) -> Result<Plan> {
     let name = batch.display().to_string();
     let text = std::fs::read_to_string(batch).map_err(|error| io_error(&name, error))?;
-    let first_seed = base.settings.seed.unwrap_or_else(random_seed);
-    let mut jobs = Vec::new();
+    let given_seed = base.settings.seed;
+    let first_seed = given_seed.unwrap_or_else(random_seed);
+    let mut plan = Plan::default();
     let mut outputs = BTreeSet::new();
     let lines = text.lines().enumerate();
     for (index, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
-        let place = || format!("{name} line {}", index + 1);
+        let place = format!("{name} line {}", index + 1);
+        let line = Line::read(line).with_context(|| place.clone())?;
+        let output = output(&line, index, folder).with_context(|| place.clone())?;
+        if !outputs.insert(output.clone()) {
+            let output = output.display();
+            bail!("{place}: {output} is also the output of an earlier line");
+        }
         let mut base = base.clone();
         base.settings.seed = Some(first_seed.wrapping_add(index as u64));
-        let job = read_line(line, index, folder, &base, model).with_context(place)?;
-        if !outputs.insert(job.output().shown()) {
-            let output = job.output().shown();
-            bail!(
-                "{}: {output} is also the output of an earlier line",
-                place()
-            );
-        }
-        jobs.push(job);
+        let seed = line.seed.or(given_seed.and(base.settings.seed));
+        let outline = line.spec(&base).and_then(|spec| Ok(spec.outline(model)?));
+        let line = plan::Line {
+            outline: outline.with_context(|| place.clone())?,
+            place,
+            seed,
+        };
+        plan.push(line, Output::File(output));
     }
-    if jobs.is_empty() {
+    if plan.is_empty() {
         bail!("{name} has no lines");
     }
     create_folder(folder).context("-o")?;
-    Ok(jobs)
+    Ok(plan)
 }
 
-fn read_line(
-    line: &str,
-    index: usize,
-    folder: &Path,
-    base: &JobSpec,
-    model: &Model,
-) -> Result<Job> {
-    let line: Line = serde_json::from_str(line)?;
+/// The file of a line's image. A batch file may come from others, so it must not replace what x2i did
+/// not make.
+fn output(line: &Line, index: usize, folder: &Path) -> Result<PathBuf> {
     let file = match &line.out {
         Some(out) => inside(out)?,
         None => format!("{:04}.png", index + 1).into(),
     };
-    let job = line.spec(base)?.job(model)?;
-    Ok(job.with_output(Output::File(folder.join(file))))
+    check_extension(&file).context("out")?;
+    let path = folder.join(file);
+    if path.symlink_metadata().is_ok() && Record::read(&path).is_err() {
+        let shown = path.display();
+        bail!("out: {shown} is there and not an image of x2i; move it, or name another file");
+    }
+    Ok(path)
 }
 
 /// The path of `out`. A batch file may come from others, so it must not write outside of the folder.
@@ -67,5 +73,6 @@ fn inside(out: &str) -> Result<PathBuf> {
     if out.is_empty() || !parts.all(|part| matches!(part, Component::Normal(_))) {
         bail!("out: `{out}` must be a file name inside the folder -o");
     }
+    let path = path.components().collect(); // `a//b.png` is `a/b.png`
     Ok(path)
 }

@@ -4,18 +4,26 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 use x2i_core::Conditioning;
 use x2i_engine::{JobSpec, Kind, NamedFile, PartSpec, Settings};
 
+use super::nearest::nearest;
 use crate::flags::Size;
 
+/// All keys of a line.
+const KEYS: [&str; 11] = [
+    "prompt", "images", "videos", "audios", "parts", "seed", "out", "answer", "steps", "guidance",
+    "size",
+];
+
 /// One line of `--batch`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default)]
 pub struct Line {
-    #[serde(flatten)]
     parts: LineParts,
-    seed: Option<u64>,
+    /// The seed of the noise.
+    pub seed: Option<u64>,
     /// The name of the image file inside the folder `-o`.
     pub out: Option<String>,
     answer: Option<bool>,
@@ -25,6 +33,39 @@ pub struct Line {
 }
 
 impl Line {
+    /// Reads a line.
+    ///
+    /// # Errors
+    /// For a line that is no JSON object, a key that is not known, and a value of another type; the
+    /// message names the key.
+    pub fn read(line: &str) -> Result<Self> {
+        let mut keys: Map<String, Value> = serde_json::from_str(line)?;
+        if let Some(key) = keys.keys().find(|key| !KEYS.contains(&key.as_str())) {
+            match nearest(key, &KEYS) {
+                Some(known) => bail!("`{key}` is not a key of a line; did you mean `{known}`?"),
+                None => bail!(
+                    "`{key}` is not a key of a line; there are {}",
+                    KEYS.join(", ")
+                ),
+            }
+        }
+        Ok(Self {
+            parts: LineParts {
+                prompt: take(&mut keys, "prompt")?,
+                images: take(&mut keys, "images")?.unwrap_or_default(),
+                videos: take(&mut keys, "videos")?.unwrap_or_default(),
+                audios: take(&mut keys, "audios")?.unwrap_or_default(),
+                parts: take(&mut keys, "parts")?,
+            },
+            seed: take(&mut keys, "seed")?,
+            out: take(&mut keys, "out")?,
+            answer: take(&mut keys, "answer")?,
+            steps: take(&mut keys, "steps")?,
+            guidance: take(&mut keys, "guidance")?,
+            size: take(&mut keys, "size")?,
+        })
+    }
+
     /// The specification of the line's job; `base` has the values that the line does not give.
     ///
     /// # Errors
@@ -51,6 +92,15 @@ impl Line {
     }
 }
 
+/// The value of a key; `None` where it is missing or null.
+fn take<T: DeserializeOwned>(
+    keys: &mut Map<String, Value>,
+    key: &'static str,
+) -> Result<Option<T>> {
+    let value = keys.remove(key).unwrap_or_default();
+    serde_json::from_value(value).context(key)
+}
+
 fn conditioning(answer: bool) -> Conditioning {
     match answer {
         true => Conditioning::Answer,
@@ -59,8 +109,7 @@ fn conditioning(answer: bool) -> Conditioning {
 }
 
 /// The prompt of a line.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default)]
 struct LineParts {
     prompt: Option<String>,
     images: Vec<PathBuf>,
@@ -125,8 +174,8 @@ mod tests {
     #[test]
     fn a_lines_parts_are_a_list_or_files_and_then_the_prompt() {
         let read = |json: &str| {
-            let line: LineParts = serde_json::from_str(json).unwrap();
-            line.in_order().map_err(|error| error.to_string())
+            let line = Line::read(json).unwrap();
+            line.parts.in_order().map_err(|error| error.to_string())
         };
         let text = |text: &str| LinePart::Text(text.into());
         assert_eq!(
@@ -152,6 +201,37 @@ mod tests {
             read(r#"{"images": ["a.png"]}"#)
                 .unwrap_err()
                 .contains("prompt")
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_and_a_wrong_value_are_named() {
+        let refused = |json: &str| format!("{:#}", Line::read(json).unwrap_err());
+        let cases = [
+            (
+                r#"{"prompt": "x", "step": 9}"#,
+                "`step` is not a key of a line; did you mean `steps`?",
+            ),
+            (
+                r#"{"prompt": "x", "Seed": 9}"#,
+                "`Seed` is not a key of a line; did you mean `seed`?",
+            ),
+            (
+                r#"{"prompt": "x", "steps": "9"}"#,
+                "steps: invalid type: string",
+            ),
+            (r#"{"prompt": "x", "seed": -1}"#, "seed: invalid value"),
+            (r#"{"prompt": ["x"]}"#, "prompt: invalid type"),
+        ];
+        for (json, expected) in cases {
+            let message = refused(json);
+            assert!(message.starts_with(expected), "{message}");
+        }
+        let message = refused(r#"{"prompt": "x", "lora": "a"}"#);
+        assert!(message.contains("`lora`") && KEYS.iter().all(|key| message.contains(key)));
+        assert_eq!(
+            Line::read(r#"{"prompt": "x", "seed": null}"#).unwrap().seed,
+            None
         );
     }
 }

@@ -4,25 +4,25 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use x2i_engine::Output;
+use x2i_engine::{Output, output};
 
 /// The outputs for images with these seeds, in order.
 ///
 /// # Errors
 /// For several images on standard output, or a name with the extension of another format.
-pub fn plan(output: &Path, seeds: &[u64]) -> Result<Vec<Output>> {
-    if output == Path::new("-") {
+pub fn plan(path: &Path, seeds: &[u64]) -> Result<Vec<Output>> {
+    if path == Path::new("-") {
         return match seeds.len() {
             1 => Ok(vec![Output::Stdout]),
             n => bail!("`-` takes one image, not {n}"),
         };
     }
-    if output.is_dir() || output.as_os_str().as_encoded_bytes().ends_with(b"/") {
-        let file = |seed| Output::File(output.join(format!("{seed}.png")));
+    if path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+        let file = |seed| Output::File(path.join(format!("{seed}.png")));
         return Ok(seeds.iter().map(file).collect());
     }
-    check_extension(output)?;
-    let name = output.file_name().map(OsStr::to_string_lossy);
+    check_extension(path)?;
+    let name = path.file_name().map(OsStr::to_string_lossy);
     let name = name.unwrap_or_default();
     let numbered = |number: usize| match (name.contains("{}"), seeds.len()) {
         (true, _) => name.replace("{}", &number.to_string()),
@@ -32,23 +32,21 @@ pub fn plan(output: &Path, seeds: &[u64]) -> Result<Vec<Output>> {
             None => format!("{name}-{number}"),
         },
     };
-    let file = |number| Output::File(output.with_file_name(numbered(number)));
+    let file = |number| Output::File(path.with_file_name(numbered(number)));
     Ok((1..=seeds.len()).map(file).collect())
 }
 
+/// Refuses the extension of another image format; others may be a part of the name.
 fn check_extension(path: &Path) -> Result<()> {
-    const OTHERS: [&str; 9] = [
+    const IMAGES: [&str; 9] = [
         "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "avif", "svg",
     ];
     let extension = path.extension().map(OsStr::to_string_lossy);
     let extension = extension.unwrap_or_default().to_lowercase();
-    if OTHERS.contains(&extension.as_str()) {
-        bail!(
-            "{}: images are written as PNG; name it .png",
-            path.display()
-        );
+    match IMAGES.contains(&extension.as_str()) {
+        true => Ok(output::check_extension(path)?),
+        false => Ok(()),
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -58,6 +58,26 @@ pub fn tell(
     Ok(())
 }
 
+/// Prints which images are skipped, since they are finished, and how many are left.
+pub fn tell_skipped(display: Display, skipped: &[Output], left: usize) -> Result<()> {
+    if skipped.is_empty() || display == Display::Quiet {
+        return Ok(());
+    }
+    let mut out = std::io::stdout();
+    for output in skipped {
+        let path = output.shown();
+        match display {
+            Display::Json => writeln!(out, "{}", json!({"type": "skipped", "path": path}))?,
+            _ => writeln!(out, "{path}: skipped, it is finished")?,
+        }
+    }
+    if display != Display::Json {
+        let count = skipped.len();
+        writeln!(out, "{count} of {} images are finished", count + left)?;
+    }
+    Ok(())
+}
+
 /// The summary of an image in one line.
 pub fn summary(output: &Output, metadata: &Metadata, seconds: Seconds) -> String {
     let Metadata {

@@ -1,24 +1,23 @@
 //! SHA-256 of files, as lower-case hex.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 use x2i_core::Result;
 
-use super::open::io_error;
+use super::open::{io_error, open_regular};
 
 /// Bytes of one read.
 const CHUNK: usize = 1 << 20;
 
-/// The SHA-256 of a file, as lower-case hex. Reads the whole file.
+/// The SHA-256 of a regular file, as lower-case hex. Reads the whole file: a device may have no end.
 ///
 /// # Errors
-/// [`x2i_core::Error::MissingFile`] or [`x2i_core::Error::Io`].
+/// As [`open_regular`].
 pub fn hash_file(path: &Path) -> Result<String> {
-    let failed = |error: io::Error| io_error(&path.display().to_string(), error);
-    let mut file = File::open(path).map_err(failed)?;
+    let (name, mut file, _) = open_regular(path)?;
+    let failed = |error: io::Error| io_error(&name, error);
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; CHUNK];
     loop {

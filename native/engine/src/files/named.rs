@@ -6,6 +6,7 @@ use x2i_core::png::UsedFile;
 use x2i_core::{Error, Field, Result};
 
 use super::hash::hash_file;
+use super::recorded::{Place, Trust, find};
 
 /// A file that a caller or an image's metadata names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,8 @@ struct Recorded {
     sha256: String,
     /// The image that holds the metadata.
     image: String,
+    /// The file lies where an image that is not trusted may not reach.
+    outside: bool,
 }
 
 impl NamedFile {
@@ -37,12 +40,11 @@ impl NamedFile {
     }
 
     /// A file that the metadata of `image` names: at the recorded path, or else in `folder`. It must
-    /// have the recorded hash.
-    pub fn recorded(file: &str, sha256: &str, image: &str, folder: &Path) -> Self {
-        let here = PathBuf::from(file);
-        let path = match here.exists() {
-            true => here,
-            false => folder.join(file),
+    /// have the recorded hash, and lie where `trust` lets it.
+    pub fn recorded(file: &str, sha256: &str, image: &str, folder: &Path, trust: Trust) -> Self {
+        let (path, outside) = match find(file, folder, trust) {
+            Place::Open(path) => (path, false),
+            Place::Outside => (file.into(), true),
         };
         Self {
             path,
@@ -50,6 +52,7 @@ impl NamedFile {
             recorded: Some(Recorded {
                 sha256: sha256.to_owned(),
                 image: image.to_owned(),
+                outside,
             }),
         }
     }
@@ -76,8 +79,29 @@ impl NamedFile {
             Some(Recorded { image, .. }) => Error::request(
                 Field::Record,
                 format!("{image} was made with a file: {error}"),
-            ),
+            )
+            .mended_by(field),
         }
+    }
+
+    /// Checks a file of the metadata before it is read: its place, and its hash, which `hash` computes.
+    /// Other files are the caller's own.
+    ///
+    /// # Errors
+    /// [`Error::Request`] for the metadata, with `field` as a remedy; the file's own errors.
+    pub(crate) fn check_first(
+        &self,
+        field: Field,
+        hash: impl FnOnce(&Path) -> Result<String>,
+    ) -> Result<()> {
+        let Some(recorded) = &self.recorded else {
+            return Ok(());
+        };
+        if recorded.outside {
+            return Err(outside(&recorded.image, &self.label, field));
+        }
+        let sha256 = hash(&self.path).map_err(|error| self.error(error, field))?;
+        self.check(&sha256, field)
     }
 
     /// Checks that the file has the recorded hash, if there is one.
@@ -101,9 +125,17 @@ impl NamedFile {
     /// Hashes the file, and checks that it is the recorded one.
     ///
     /// # Errors
-    /// [`Error::MissingFile`], [`Error::Io`] or [`Error::Request`], attributed to `field` or to the
-    /// metadata.
+    /// As [`check_first`](Self::check_first); [`Error::MissingFile`], [`Error::Io`] or
+    /// [`Error::Format`], attributed to `field`.
     pub(crate) fn used(&self, field: Field) -> Result<UsedFile> {
+        if let Some(Recorded {
+            image,
+            outside: true,
+            ..
+        }) = &self.recorded
+        {
+            return Err(outside(image, &self.label, field));
+        }
         let sha256 = hash_file(&self.path).map_err(|error| self.error(error, field))?;
         self.check(&sha256, field)?;
         Ok(UsedFile {
@@ -111,4 +143,14 @@ impl NamedFile {
             sha256,
         })
     }
+}
+
+/// The error for a file that the metadata of an image names and that lies elsewhere; `field` would
+/// replace it.
+pub(crate) fn outside(image: &str, file: &str, field: Field) -> Error {
+    let reason = format!(
+        "{image} names {file}, which is neither in the folder of that image nor in the current one"
+    );
+    let error = Error::request(Field::Record, reason);
+    error.mended_by(field).mended_by(Field::Trust)
 }

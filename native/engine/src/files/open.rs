@@ -5,14 +5,14 @@ use std::path::Path;
 
 use x2i_core::{Error, Result};
 
-/// Opens a file that is neither a folder nor a device.
+/// Opens a file that is neither a folder nor a device; opening a pipe would wait for its writer.
 ///
 /// Returns its path as text, the open file, and its length in bytes.
 ///
 /// # Errors
 /// [`Error::MissingFile`] when there is none, [`Error::Format`] when it is not a regular file,
 /// [`Error::Io`] when it can't be opened.
-pub(crate) fn open_regular(path: &Path) -> Result<(String, File, u64)> {
+pub fn open_regular(path: &Path) -> Result<(String, File, u64)> {
     let name = path.display().to_string();
     let metadata = path.metadata().map_err(|error| io_error(&name, error))?;
     if !metadata.is_file() {

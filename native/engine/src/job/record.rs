@@ -1,19 +1,22 @@
 //! Replays an image from its metadata, and warns of differences to the machine that generated it.
 
-use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use x2i_core::png::{self, LoraRecord, Metadata, PartRecord, UsedFile, Versions};
-use x2i_core::{Error, Field, ModelConfig, Result};
+use x2i_core::{Error, Field, ModelConfig, Request, Result};
 
 use super::settings::Settings;
 use super::spec::{ControlSpec, InitSpec, JobSpec, PartSpec};
 use crate::adapters::{AdapterSpec, LoraSpec};
 use crate::device::DeviceEntry;
-use crate::files::{NamedFile, folder_of, io_error};
+use crate::files::{NamedFile, Place, Trust, find, folder_of, open_regular, outside};
 use crate::media::Kind;
-use crate::models::Hashes;
+use crate::models::{EMBEDDED_NAME, Hashes};
+
+/// The most work that the record of an image that is not trusted may ask for: pixels times steps. It is
+/// that of 4096x4096 in 128 steps.
+const MAX_WORK: usize = 1 << 31;
 
 /// The metadata of an image that x2i generated.
 #[derive(Debug, Clone)]
@@ -23,6 +26,7 @@ pub struct Record {
     /// Its folder, in which the input files are looked up too.
     folder: PathBuf,
     metadata: Metadata,
+    trust: Trust,
 }
 
 impl Record {
@@ -30,11 +34,12 @@ impl Record {
     ///
     /// # Errors
     /// [`Error::Field`] for [`Field::Record`] around [`Error::MissingFile`], [`Error::Io`], or
-    /// [`Error::Image`] when it is not a complete PNG; [`Error::Request`] when it has no metadata.
+    /// [`Error::Image`] when it is not a complete PNG; [`Error::Format`] when it is not a regular file;
+    /// [`Error::Request`] when it has no metadata.
     pub fn read(path: &Path) -> Result<Self> {
         let image = path.display().to_string();
         let at = |error: Error| error.at(Field::Record);
-        let file = File::open(path).map_err(|error| at(io_error(&image, error)))?;
+        let (_, file, _) = open_regular(path).map_err(at)?;
         let facts = png::decode(&image, BufReader::new(file)).map_err(at)?;
         let metadata = facts.metadata.ok_or_else(|| {
             let reason = "has no x2i metadata; only images that x2i generated can be replayed";
@@ -44,7 +49,51 @@ impl Record {
             image,
             folder: folder_of(path).to_owned(),
             metadata,
+            trust: Trust::Folders,
         })
+    }
+
+    /// The same record, trusted so far.
+    pub fn trusting(self, trust: Trust) -> Self {
+        Self { trust, ..self }
+    }
+
+    /// The recorded model: the embedded one's name, or the path of a folder.
+    ///
+    /// # Errors
+    /// [`Error::Request`] for [`Field::Record`] when the folder lies where the record may not reach.
+    pub fn model(&self) -> Result<String> {
+        let place = &self.metadata.model.place;
+        if place == EMBEDDED_NAME {
+            return Ok(place.clone());
+        }
+        match find(place, &self.folder, self.trust) {
+            Place::Open(path) => Ok(path.display().to_string()),
+            Place::Outside => Err(outside(&self.image, place, Field::Model)),
+        }
+    }
+
+    /// Checks that a replay is no more work than a record may ask for.
+    ///
+    /// # Errors
+    /// [`Error::Request`] for [`Field::Record`] when it is; its remedies are [`Field::Steps`] and
+    /// [`Field::Trust`].
+    pub fn check_work(&self, request: &Request) -> Result<()> {
+        let Request {
+            width,
+            height,
+            steps,
+            ..
+        } = request;
+        if self.trust == Trust::Anything || width * height * steps <= MAX_WORK {
+            return Ok(());
+        }
+        let reason = format!(
+            "{} asks for {width}x{height} in {steps} steps, more than a record may ask for",
+            self.image
+        );
+        let error = Error::request(Field::Record, reason);
+        Err(error.mended_by(Field::Steps).mended_by(Field::Trust))
     }
 
     /// The metadata.
@@ -106,7 +155,7 @@ impl Record {
     fn part(&self, part: &PartRecord) -> PartSpec {
         let file = |kind, file: &str, sha256: &str, fps| PartSpec::File {
             kind,
-            file: NamedFile::recorded(file, sha256, &self.image, &self.folder),
+            file: NamedFile::recorded(file, sha256, &self.image, &self.folder, self.trust),
             fps,
         };
         match part {
@@ -122,7 +171,7 @@ impl Record {
     }
 
     fn used(&self, UsedFile { file, sha256 }: &UsedFile) -> NamedFile {
-        NamedFile::recorded(file, sha256, &self.image, &self.folder)
+        NamedFile::recorded(file, sha256, &self.image, &self.folder, self.trust)
     }
 
     /// Checks that `config` is that of the recorded model.

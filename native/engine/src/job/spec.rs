@@ -6,13 +6,15 @@ use x2i_core::{Control, Error, Field, Init, Part, Prompt, Request, Result, Turn}
 
 use super::seed::random_seed;
 use super::settings::Settings;
-use crate::files::NamedFile;
+use crate::files::{NamedFile, hash_file};
 use crate::media::{self, Input, Kind};
 use crate::models::Model;
 use crate::output::Output;
 
 /// The default strength of an initial image, as in diffusers.
-const STRENGTH: f64 = 0.6;
+pub(super) const STRENGTH: f64 = 0.6;
+/// The most frames per second that may be asked for.
+const MAX_FPS: f64 = 1000.0;
 
 /// The specification of a job: files by path, and the numbers that were given.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -103,12 +105,9 @@ impl PartSpec {
         let Self::File { kind, file, fps } = self else {
             return Ok(self.clone());
         };
-        let sampling = model.config().encoder.config.video_sampling();
-        let sampling = match settings.video_fps.or(*fps) {
-            Some(fps) => sampling.at(fps),
-            None => sampling,
-        };
+        let sampling = sampling(model, settings.video_fps.or(*fps))?;
         let field = kind.field();
+        file.check_first(field, |path| media::hash(*kind, path))?;
         let read = media::read(*kind, file.path(), sampling);
         let Input { value, sha256 } = read.map_err(|error| file.error(error, field))?;
         file.check(&sha256, field)?;
@@ -126,6 +125,22 @@ impl PartSpec {
             Self::Ready { part, .. } => Kind::of(part),
         }
     }
+}
+
+/// The model's sampling of a video's frames, at this rate if there is one.
+///
+/// # Errors
+/// [`Error::Request`] for [`Field::VideoFps`] when the rate is out of range.
+pub(super) fn sampling(model: &Model, fps: Option<f64>) -> Result<Sampling> {
+    let sampling = model.config().encoder.config.video_sampling();
+    let Some(fps) = fps else {
+        return Ok(sampling);
+    };
+    if !(fps > 0.0 && fps <= MAX_FPS) {
+        let reason = format!("{fps} must be above 0 and at most {MAX_FPS}");
+        return Err(Error::request(Field::VideoFps, reason));
+    }
+    Ok(sampling.at(fps))
 }
 
 fn record(kind: Kind, file: String, sha256: String, sampling: Sampling) -> PartRecord {
@@ -213,14 +228,19 @@ impl JobSpec {
         )))
     }
 
+    /// The weights that a control image needs.
+    pub(super) fn control_weights<'a>(&self, model: &'a Model) -> Result<&'a UsedFile> {
+        model.adapters().control_weights().ok_or_else(|| {
+            Error::request(Field::Control, "needs LightControl's weights")
+                .mended_by(Field::ControlWeights)
+        })
+    }
+
     fn read_control(&self, model: &Model) -> Result<Option<(Control, ControlRecord)>> {
         let Some(ControlSpec { image, scale }) = &self.control else {
             return Ok(None);
         };
-        let weights = model.adapters().control_weights().ok_or_else(|| {
-            Error::request(Field::Control, "needs LightControl's weights")
-                .mended_by(Field::ControlWeights)
-        })?;
+        let weights = self.control_weights(model)?;
         let (image, picture) = read_image(image, Field::Control)?;
         let record = ControlRecord {
             picture,
@@ -233,6 +253,7 @@ impl JobSpec {
 }
 
 fn read_image(file: &NamedFile, field: Field) -> Result<(x2i_core::Image, UsedFile)> {
+    file.check_first(field, hash_file)?;
     let read = media::image::read(file.path());
     let Input { value, sha256 } = read.map_err(|error| file.error(error, field))?;
     file.check(&sha256, field)?;

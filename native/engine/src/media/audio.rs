@@ -30,7 +30,7 @@ use crate::files::{hash_file, io_error};
 /// reads audio (MiniCPM-o 2.6: 25 tokens per second, 32768 tokens).
 pub const MAX_SECONDS: f64 = 1310.0;
 /// The formats that are read, for [`sniff::mistaken`].
-const FORMATS: &str = "wav, mp3, ogg vorbis or flac";
+pub(super) const FORMATS: &str = "wav, mp3, ogg vorbis or flac";
 
 /// Reads an audio file, or the audio of a video.
 ///

@@ -18,7 +18,7 @@ use crate::files::{hex, io_error};
 /// The largest file that is read, in bytes: an uncompressed image of the most pixels.
 const MAX_FILE: u64 = 4 * MAX_PIXELS as u64;
 /// The formats that are read, for [`sniff::mistaken`].
-const FORMATS: &str = "png, jpeg, webp, gif or bmp";
+pub(super) const FORMATS: &str = "png, jpeg, webp, gif or bmp";
 
 /// Reads an image; its content decides the format.
 ///

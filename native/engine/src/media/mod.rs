@@ -4,6 +4,7 @@
 //! allocated, since a small file may claim to be huge.
 
 pub mod audio;
+mod check;
 pub mod gif;
 pub mod image;
 mod input;
@@ -16,6 +17,7 @@ use std::path::Path;
 use x2i_core::video::sampling::Sampling;
 use x2i_core::{Part, Result};
 
+pub use check::{check, hash};
 pub use input::Input;
 pub use kind::Kind;
 

@@ -5,7 +5,7 @@
 //! LLM only the frames (a video can be given as audio too).
 
 pub mod ffmpeg;
-mod folder;
+pub(super) mod folder;
 mod kept;
 
 use std::path::Path;
@@ -25,7 +25,7 @@ use crate::files::{hash_file, io_error};
 /// The largest GIF, in bytes: it is read into memory.
 const MAX_GIF: u64 = 1 << 30;
 /// The formats that are read, for [`sniff::mistaken`].
-const FORMATS: &str = "gif, a folder of frames, or what ffmpeg reads, such as mp4";
+pub(super) const FORMATS: &str = "gif, a folder of frames, or what ffmpeg reads, such as mp4";
 
 /// Reads a video: the frames that `sampling` chooses.
 ///
@@ -53,7 +53,7 @@ pub fn read(path: &Path, sampling: Sampling) -> Result<Input<Video>> {
         // An Ogg file may hold a video.
         Some(format) if format.kind() != Kind::Video && format != Format::Ogg => return mistaken(),
         // ffmpeg would render text as images, and follow the addresses of a playlist.
-        None if start.iter().all(|&byte| is_text(byte)) => return mistaken(),
+        None if is_text(&start) => return mistaken(),
         _ => ffmpeg::frames(&name, path, sampling)?,
     };
     Ok(Input {
@@ -62,8 +62,10 @@ pub fn read(path: &Path, sampling: Sampling) -> Result<Input<Video>> {
     })
 }
 
-fn is_text(byte: u8) -> bool {
-    byte >= b' ' || byte.is_ascii_whitespace()
+/// Whether a file begins like a text.
+pub(super) fn is_text(start: &[u8]) -> bool {
+    let is_text = |byte: &u8| *byte >= b' ' || byte.is_ascii_whitespace();
+    start.iter().all(is_text)
 }
 
 /// The frames of an animated GIF that `sampling` chooses; `name` is for messages.

@@ -58,6 +58,14 @@ impl ModelFiles {
         }
     }
 
+    /// A warning for the user, in one sentence.
+    pub fn warning(&self) -> Option<String> {
+        match self {
+            Self::Folder(folder) => folder.warning(),
+            Self::Embedded(_) | Self::Custom(_) => None,
+        }
+    }
+
     fn source(&self) -> &dyn ModelSource {
         match self {
             Self::Embedded(source) => source,

@@ -10,7 +10,7 @@ use x2i_core::{Error, Result};
 use super::mapped::MappedFile;
 use super::unmapped::UnmappedFile;
 use super::{advice, hub};
-use crate::files::io_error;
+use crate::files::{io_error, recover, sweep};
 
 /// A folder on disk. Names of files may contain `..`, be absolute paths, or begin with `~`, as `x2i.json`
 /// allows. A repository of Hugging Face's cache stands for its snapshot.
@@ -19,6 +19,8 @@ pub struct FolderSource {
     name: String,
     root: PathBuf,
     access: Access,
+    /// A conversion into this folder had been killed, and was ended when it was opened.
+    recovered: bool,
 }
 
 /// How the files of a folder are read.
@@ -31,11 +33,11 @@ pub enum Access {
 }
 
 impl FolderSource {
-    /// Opens a folder.
+    /// Opens a folder. Ends a conversion into it that was killed, and removes what killed runs left.
     ///
     /// # Errors
     /// [`Error::MissingFile`] when it does not exist, [`Error::Config`] when it is a file, or a part of
-    /// a model.
+    /// a model, [`Error::Io`] when a killed conversion can't be ended.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
         let given: PathBuf = root.into();
         let shown = given.display().to_string();
@@ -49,11 +51,28 @@ impl FolderSource {
         if let Some(reason) = advice::lone_flux(&full) {
             return Err(Error::config(shown, reason));
         }
+        sweep(&full);
+        let recovered = recover(&full).map_err(|error| unfinished(&shown, &error))?;
         let name = full
             .file_name()
             .map_or(shown, |name| name.to_string_lossy().into_owned());
         let access = Access::Map;
-        Ok(Self { name, root, access })
+        Ok(Self {
+            name,
+            root,
+            access,
+            recovered,
+        })
+    }
+
+    /// A warning for the user when a killed conversion into this folder has been ended.
+    pub fn warning(&self) -> Option<String> {
+        self.recovered.then(|| {
+            let root = self.root.display();
+            format!(
+                "{root}: a conversion was killed while it replaced the model; it is now complete"
+            )
+        })
     }
 
     /// The same folder with another way of reading.
@@ -88,6 +107,15 @@ impl ModelSource for FolderSource {
 
     fn list<'a>(&'a self, folder: &'a str) -> LocalBoxFuture<'a, Result<Vec<String>>> {
         Box::pin(std::future::ready(file_names(&self.path(folder))))
+    }
+}
+
+fn unfinished(folder: &str, error: &std::io::Error) -> Error {
+    let reason =
+        format!("a conversion was killed while it replaced the model, and can't be ended: {error}");
+    Error::Io {
+        file: folder.to_owned(),
+        source: std::io::Error::new(error.kind(), reason),
     }
 }
 

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use x2i_core::{Error, Result, Video};
 
 use super::kept::{Kept, MAX_FRAMES};
-use crate::files::{hex, io_error};
+use crate::files::{hash_file, hex, io_error};
 use crate::media::image;
 use crate::media::input::Input;
 use crate::media::kind::Kind;
@@ -23,24 +23,11 @@ use crate::media::sniff::{Format, start_of};
 /// many, or several sizes.
 pub fn read(name: &str, folder: &Path, fps: f64) -> Result<Input<Video>> {
     let paths = pictures(name, folder)?;
-    if paths.is_empty() {
-        return Err(Error::video(name, "is a folder without images"));
-    }
-    if paths.len() > MAX_FRAMES {
-        let reason = format!(
-            "is a folder of {} frames; a video has at most {MAX_FRAMES}; remove some",
-            paths.len()
-        );
-        return Err(Error::video(name, reason));
-    }
     let mut kept = Kept::new(name, paths.len());
     let mut hasher = Sha256::new();
     for path in &paths {
         let picture = image::read(path)?;
-        let file = path.file_name().unwrap_or_default();
-        hasher.update(file.as_encoded_bytes());
-        hasher.update([0]);
-        hasher.update(picture.sha256);
+        add(&mut hasher, path, &picture.sha256);
         kept.push(picture.value)?;
     }
     Ok(Input {
@@ -49,8 +36,31 @@ pub fn read(name: &str, folder: &Path, fps: f64) -> Result<Input<Video>> {
     })
 }
 
-/// The files of a folder that begin like images, in natural order.
-fn pictures(name: &str, folder: &Path) -> Result<Vec<PathBuf>> {
+/// The hash of a folder's images that [`read`] gives, without decoding them.
+///
+/// # Errors
+/// As [`read`], but for broken images.
+pub fn hash(name: &str, folder: &Path) -> Result<String> {
+    let mut hasher = Sha256::new();
+    for path in pictures(name, folder)? {
+        add(&mut hasher, &path, &hash_file(&path)?);
+    }
+    Ok(hex(&hasher.finalize()))
+}
+
+/// Adds an image's name and hash.
+fn add(hasher: &mut Sha256, path: &Path, sha256: &str) {
+    let file = path.file_name().unwrap_or_default();
+    hasher.update(file.as_encoded_bytes());
+    hasher.update([0]);
+    hasher.update(sha256);
+}
+
+/// The files of a folder that begin like images, in natural order; at least one.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Video`] when there are none or too many.
+pub fn pictures(name: &str, folder: &Path) -> Result<Vec<PathBuf>> {
     let failed = |error| io_error(name, error);
     let mut paths = vec![];
     for entry in std::fs::read_dir(folder).map_err(failed)? {
@@ -68,7 +78,12 @@ fn pictures(name: &str, folder: &Path) -> Result<Vec<PathBuf>> {
         name.to_string_lossy().into_owned()
     };
     paths.sort_by(|a, b| natural_order(&file_name(a), &file_name(b)));
-    Ok(paths)
+    let problem = match paths.len() {
+        0 => "is a folder without images".to_owned(),
+        1..=MAX_FRAMES => return Ok(paths),
+        n => format!("is a folder of {n} frames; a video has at most {MAX_FRAMES}; remove some"),
+    };
+    Err(Error::video(name, problem))
 }
 
 /// Compares runs of digits as numbers: `frame_9` comes before `frame_10`.
