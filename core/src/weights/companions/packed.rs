@@ -1,7 +1,7 @@
 //! Numbers of four or eight bits that share i32: AWQ and compressed-tensors' `pack-quantized`.
 
 use super::layer::{Layer, Role};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::weights::coded::{AWQ_PACK, Awq, Coded, Formula, Packed};
 use crate::weights::file::WeightFile;
 use crate::weights::place::Place;
@@ -65,31 +65,22 @@ pub(super) fn pack_quantized(
     // The shape is also that of the numbers, but for what fills up a row's last word.
     let shape = layer.need(files, Role::PackedShape, &numbers)?;
     let zeros = layer.take(Role::Zero);
-    let unknown = |place: &Place| {
-        let reason = "is not in the layout of compressed-tensors' pack-quantized numbers of 4 or 8 \
-                      bits";
-        place.refuse(files, reason)
-    };
-    let size = |place: &Place| match *place.info(files).shape.as_slice() {
-        [rows, columns] => Ok((rows, columns)),
-        _ => Err(unknown(place)),
-    };
     if numbers.info(files).stored != StoredType::I32 || shape.info(files).elements() != 2 {
-        return Err(unknown(&numbers));
+        return Err(unknown(files, &numbers));
     }
-    let (out, words) = size(&numbers)?;
-    let (scale_rows, groups) = size(&scales)?;
+    let (out, words) = size(files, &numbers)?;
+    let (scale_rows, groups) = size(files, &scales)?;
     let said = files[shape.file].note(&shape.name).and_then(two_sizes);
     let Some([rows, input @ (1..)]) = said else {
-        return Err(unknown(&shape));
+        return Err(unknown(files, &shape));
     };
     if rows != out {
-        return Err(unknown(&shape));
+        return Err(unknown(files, &shape));
     }
     let bits = match words {
         _ if words == input.div_ceil(8) => 4,
         _ if words == input.div_ceil(4) => 8,
-        _ => return Err(unknown(&numbers)),
+        _ => return Err(unknown(files, &numbers)),
     };
     let of_scale = scales.info(files).stored;
     let floats = matches!(
@@ -97,12 +88,12 @@ pub(super) fn pack_quantized(
         StoredType::F32 | StoredType::F16 | StoredType::BF16
     );
     if scale_rows != out || groups == 0 || !input.is_multiple_of(groups) || !floats {
-        return Err(unknown(&scales));
+        return Err(unknown(files, &scales));
     }
     if let Some(zeros) = &zeros {
         let packed = zeros.info(files).stored == StoredType::I32;
-        if !packed || size(zeros)? != (out.div_ceil(32 / bits as usize), groups) {
-            return Err(unknown(zeros));
+        if !packed || size(files, zeros)? != (out.div_ceil(32 / bits as usize), groups) {
+            return Err(unknown(files, zeros));
         }
     }
     Ok(Coded {
@@ -117,6 +108,20 @@ pub(super) fn pack_quantized(
         stored: of_scale,
         shape: vec![out, input],
     })
+}
+
+fn unknown(files: &[WeightFile], place: &Place) -> Error {
+    let reason =
+        "is not in the layout of compressed-tensors' pack-quantized numbers of 4 or 8 bits";
+    place.refuse(files, reason)
+}
+
+/// Rows and columns of a matrix.
+fn size(files: &[WeightFile], place: &Place) -> Result<(usize, usize)> {
+    match *place.info(files).shape.as_slice() {
+        [rows, columns] => Ok((rows, columns)),
+        _ => Err(unknown(files, place)),
+    }
 }
 
 /// Two numbers of 32 or 64 bits.

@@ -38,19 +38,7 @@ pub(super) fn scaled(
     }
     let numbers = layer.need_weight(files, &scales)?;
     let (info, stored) = (numbers.info(files), numbers.info(files).stored);
-    if !stored.is_fp8() && stored != StoredType::I8 {
-        let reason = format!(
-            "is a scale beside `{}`, which is {stored}: whether that is scaled already can't be \
-             told; take weights without it, or quantized ones",
-            numbers.name
-        );
-        return Err(scales.refuse(files, reason));
-    }
-    // ComfyUI reads this name under its marker alone, and passes over it elsewhere.
-    if role == Role::ComfyScale && !marked {
-        let reason = "is a scale, but no `scaled_fp8` stands in the file to say that it is in use";
-        return Err(scales.refuse(files, reason));
-    }
+    check_in_use(files, &numbers, &scales, role, marked)?;
     if let Some(format) = format {
         let asked = comfy::format(files, &format)?;
         if asked != stored {
@@ -79,6 +67,31 @@ pub(super) fn scaled(
         stored: of_scale,
         shape: info.shape.clone(),
     })
+}
+
+/// Fails where a scale may be left over from a weight that was multiplied with it already.
+fn check_in_use(
+    files: &[WeightFile],
+    numbers: &Place,
+    scales: &Place,
+    role: Role,
+    marked: bool,
+) -> Result<()> {
+    let stored = numbers.info(files).stored;
+    if !stored.is_fp8() && stored != StoredType::I8 {
+        let reason = format!(
+            "is a scale beside `{}`, which is {stored}: whether that is scaled already can't be \
+             told; take weights without it, or quantized ones",
+            numbers.name
+        );
+        return Err(scales.refuse(files, reason));
+    }
+    // ComfyUI reads this name under its marker alone, and passes over it elsewhere.
+    if role == Role::ComfyScale && !marked {
+        let reason = "is a scale, but no `scaled_fp8` stands in the file to say that it is in use";
+        return Err(scales.refuse(files, reason));
+    }
+    Ok(())
 }
 
 fn fit(files: &[WeightFile], numbers: &Place, scales: &Place) -> Result<Grid> {

@@ -1,7 +1,7 @@
 //! The names that our models have beside the tables of translation, and names of which we know
 //! that they change nothing, or whose they are.
 
-use super::Component;
+use super::component::Component;
 
 /// A decoder of Qwen2's kind.
 pub(super) const QWEN2: &[&str] = &[
