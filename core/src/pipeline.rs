@@ -83,7 +83,7 @@ impl Pipeline {
     ) -> Result<Self> {
         let config = read_config(source).await?;
         let files = Files::open(source, &config, device, options).await?;
-        Box::pin(files.check()).await?;
+        files.check().await?;
         let plan = Plan::of(options, &config, &files.sizes())?;
         let parts = match plan.residency {
             Residency::All => Parts::Resident(Box::pin(files.load(plan.limit, on_progress)).await?),

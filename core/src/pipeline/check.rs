@@ -19,7 +19,7 @@ use crate::flux::Flux;
 use crate::model::{ModelSource, read_config};
 use crate::request::Prompt;
 use crate::vae::{Vae, VaeEncoder};
-use crate::weights::{Asked, Scope, Weights};
+use crate::weights::{Asked, LocalBoxFuture, Scope, Weights};
 
 /// Words that every tokenizer has tokens for.
 const WORDS: &str = "a red apple";
@@ -66,22 +66,29 @@ impl Files {
     ///
     /// # Errors
     /// Errors from the model's files.
-    pub async fn check(&self) -> Result<()> {
-        let first = self.problems().await.into_iter().next();
-        first.map_or(Ok(()), Err)
+    #[inline(never)]
+    pub fn check(&self) -> LocalBoxFuture<'_, Result<()>> {
+        Box::pin(async {
+            let first = self.problems().await.into_iter().next();
+            first.map_or(Ok(()), Err)
+        })
     }
 
     /// All that is wrong, part by part; the first of each part.
     async fn problems(&self) -> Vec<Error> {
-        // Boxed: a future holds the state of the whole graph's loading.
-        let outcomes = [
-            Box::pin(self.check_encoder()).await,
-            Box::pin(self.check_align_net()).await,
-            Box::pin(self.check_flux()).await,
-            Box::pin(self.check_vae()).await,
-            self.check_ends().await,
+        let parts: [LocalBoxFuture<'_, Result<()>>; 5] = [
+            Box::pin(self.check_encoder()),
+            Box::pin(self.check_align_net()),
+            Box::pin(self.check_flux()),
+            Box::pin(self.check_vae()),
+            Box::pin(self.check_ends()),
         ];
-        outcomes.into_iter().filter_map(Result::err).collect()
+        // By a pointer: a thread's stack has no place for the loading of all parts at once.
+        let mut problems = Vec::new();
+        for part in parts {
+            problems.extend(part.await.err());
+        }
+        problems
     }
 
     async fn check_encoder(&self) -> Result<()> {

@@ -72,6 +72,8 @@ impl Broken {
             self.model(),
             "--device",
             "cpu",
+            "--seed",
+            "7",
         ];
         self.run(&picture)
     }
