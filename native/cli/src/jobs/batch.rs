@@ -10,7 +10,7 @@ use x2i_engine::output::{check_extension, create_folder};
 use x2i_engine::{JobSpec, Model, Output, Record};
 
 use super::line::Line;
-use super::plan::{self, Plan};
+use super::plan::{CheckedLine, Plan};
 
 /// The checked lines of a batch file. Images go into `folder`; `base` has the settings of the flags.
 ///
@@ -36,7 +36,7 @@ pub fn read(batch: &Path, folder: &Path, base: &JobSpec, model: &Model) -> Resul
         base.settings.seed = Some(first_seed.wrapping_add(index as u64));
         let seed = line.seed.or(given_seed.and(base.settings.seed));
         let outline = line.spec(&base).and_then(|spec| Ok(spec.outline(model)?));
-        let line = plan::Line {
+        let line = CheckedLine {
             outline: outline.with_context(|| place.clone())?,
             place,
             seed,

@@ -25,11 +25,11 @@ enum Source {
     /// The current job with this seed.
     Seed(u64),
     /// A line of a batch.
-    Line(Box<Line>),
+    Line(Box<CheckedLine>),
 }
 
 /// A checked line of a batch.
-pub struct Line {
+pub struct CheckedLine {
     /// The file and the number of the line, for messages.
     pub place: String,
     /// Its job, without the content of files.
@@ -53,7 +53,7 @@ impl Plan {
     }
 
     /// Adds a line of a batch.
-    pub fn push(&mut self, line: Line, output: Output) {
+    pub fn push(&mut self, line: CheckedLine, output: Output) {
         let source = Source::Line(Box::new(line));
         self.items.push(Item { source, output });
     }

@@ -94,15 +94,13 @@ mod tests {
         for n in [2, 10, 9] {
             write_picture(&folder.path().join(format!("f{n}.png")), n);
         }
-        let sampling = Sampling::Even { fps: 2.0 };
-        for (kind, path) in [
-            (Kind::Image, folder.path().join("f9.png")),
-            (Kind::Video, folder.path().to_owned()),
-        ] {
-            check(kind, &path).unwrap();
-            let read = super::super::read(kind, &path, sampling).unwrap();
-            assert_eq!(hash(kind, &path).unwrap(), read.sha256);
-        }
+        let path = folder.path().join("f9.png");
+        check(Kind::Image, &path).unwrap();
+        let read = picture::read(&path).unwrap();
+        assert_eq!(hash(Kind::Image, &path).unwrap(), read.sha256);
+        check(Kind::Video, folder.path()).unwrap();
+        let read = video::read(folder.path(), Sampling::Even { fps: 2.0 }).unwrap();
+        assert_eq!(hash(Kind::Video, folder.path()).unwrap(), read.sha256);
     }
 
     #[test]
