@@ -179,7 +179,7 @@ fn the_llms_files_may_be_named_and_of_two_vision_parts_one_is_taken() {
         let all = [
             "generate", "a cat", "--model", "in-model", "--device", "cpu",
         ];
-        program.run(&[&all[..], &["-o", "a.png", "--force"], more].concat())
+        program.run(&[&all[..], &["-o", "a.png"], more].concat())
     };
     let said = paint(&[]).succeeded().stderr;
     for word in [

@@ -4,7 +4,7 @@
 //! for AlignNet and the published checkpoints' for the encoders. Read here: diffusers' for FLUX and
 //! the VAE (also the names of attention before diffusers 0.15), `transformers` 4.52's for
 //! Qwen2.5-VL, llama.cpp's for its language model and its vision file (`mmproj`), and the prefixes
-//! that all-in-one files and data-parallel training put in front. ComfyUI's GGUF files of FLUX have
+//! that all-in-one files, data-parallel training and PEFT put in front. ComfyUI's GGUF files of FLUX have
 //! BFL's names. llama.cpp permutes no rows of Qwen's q and k, as it does for Llama.
 //!
 //! Names in LoRA files are read in `lora`, by the same tables.
@@ -289,16 +289,15 @@ fn whole(ours: String, foreign: &str) -> Target {
     }
 }
 
-/// Removes what all-in-one files and data-parallel training put in front of a component's names.
+/// Removes what all-in-one files, data-parallel training and PEFT put in front of a component's names.
 fn strip(component: Component, name: &str) -> &str {
     let prefixes: &[&str] = match component {
         Component::Flux => &["module.", "model.diffusion_model.", "diffusion_model."],
         Component::Vae => &["module.", "first_stage_model.", "vae."],
-        Component::AlignNet
-        | Component::Qwen2_5Vl
-        | Component::InternVl2_5
-        | Component::MiniCpmO
-        | Component::LightControl => &["module."],
+        Component::Qwen2_5Vl | Component::InternVl2_5 | Component::MiniCpmO => {
+            &["module.", "base_model.model."]
+        }
+        Component::AlignNet | Component::LightControl => &["module."],
     };
     let mut name = name;
     while let Some(rest) = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)) {
