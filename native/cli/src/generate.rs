@@ -17,7 +17,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let terminal = (Display::choose(args.quiet, args.json), Interrupt::listen()?);
     let record = args.from.as_deref().map(Record::read).transpose()?;
     let model = painter::model(&args.engine, &args.adapters, record.as_ref())?;
-    let jobs = jobs::plan(args, &model, record.as_ref())?;
+    let jobs = jobs::plan(args, &model, record.as_ref(), &|| terminal.1.is_set())?;
     let mut painter = Painter::open(&args.engine, model, record.as_ref(), &jobs, terminal)?;
     for (index, job) in jobs.iter().enumerate() {
         let (painted, seconds) = painter.paint(job, index + 1, jobs.len())?;

@@ -14,14 +14,20 @@ use crate::flags::GenerateArgs;
 /// The jobs of `x2i generate`.
 ///
 /// # Errors
-/// For a flag, a file or a line that can't be used; the message names it.
-pub fn plan(args: &GenerateArgs, model: &Model, record: Option<&Record>) -> Result<Vec<Job>> {
+/// For a flag, a file or a line that can't be used; the message names it. [`x2i_core::Error::Cancelled`]
+/// when `cancelled`, which is asked while files are read, says so.
+pub fn plan(
+    args: &GenerateArgs,
+    model: &Model,
+    record: Option<&Record>,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Vec<Job>> {
     let jobs = match &args.batch {
         Some(batch) => {
             let base = spec::of_batch(args)?;
-            batch::read(batch, args.output(), &base, model).context("--batch")?
+            batch::read(batch, args.output(), &base, model, cancelled).context("--batch")?
         }
-        None => with_seeds(args, model, record)?,
+        None => with_seeds(args, model, record, cancelled)?,
     };
     if args.json && jobs.iter().any(|job| *job.output() == Output::Stdout) {
         bail!("-o: the image and --json can't both go to standard output");
@@ -32,9 +38,14 @@ pub fn plan(args: &GenerateArgs, model: &Model, record: Option<&Record>) -> Resu
 }
 
 /// One job for each seed of `--num-images`.
-fn with_seeds(args: &GenerateArgs, model: &Model, record: Option<&Record>) -> Result<Vec<Job>> {
+fn with_seeds(
+    args: &GenerateArgs,
+    model: &Model,
+    record: Option<&Record>,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Vec<Job>> {
     let recorded = record.map_or_else(JobSpec::default, Record::job);
-    let job = spec::of_flags(args, recorded)?.job(model)?;
+    let job = spec::of_flags(args, recorded)?.job_unless(model, cancelled)?;
     let first = job.request().seed;
     let count = u64::from(args.num_images.unwrap_or(1));
     let seeds: Vec<u64> = (0..count).map(|n| first.wrapping_add(n)).collect();

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use x2i_core::png::PartRecord;
-use x2i_core::video::sampling::Sampling;
 use x2i_core::{Part, Turn};
 use x2i_engine::files::io_error;
-use x2i_engine::{Kind, Output, media};
+use x2i_engine::media::{self, Reading};
+use x2i_engine::{Kind, Output};
 
 /// The version of the file format.
 const FORMAT: u32 = 1;
@@ -46,13 +46,13 @@ pub struct Session {
 }
 
 impl Session {
-    /// Reads the conversation from a file, or begins one if there is no file. `sampling` is the model's,
-    /// for videos.
+    /// Reads the conversation from a file, or begins one if there is no file. `reading` has the model's
+    /// sampling of videos.
     ///
     /// # Errors
     /// When the file is not a session file, is of another model, or names an input file that is missing
     /// or changed.
-    pub fn open(path: Option<&Path>, model: &str, sampling: Sampling) -> Result<Self> {
+    pub fn open(path: Option<&Path>, model: &str, reading: &Reading) -> Result<Self> {
         let mut session = Self {
             path: path.map(Path::to_owned),
             file: File {
@@ -71,7 +71,7 @@ impl Session {
         };
         session.file = read(path, model)?;
         for record in &session.file.turns {
-            let parts = record.parts.iter().map(|part| read_again(part, sampling));
+            let parts = record.parts.iter().map(|part| read_again(part, reading));
             session.turns.push(Turn {
                 parts: parts.collect::<Result<_>>()?,
                 answer: record.answer.clone(),
@@ -159,14 +159,19 @@ impl Session {
 }
 
 /// Reads the part of a record again.
-fn read_again(record: &PartRecord, sampling: Sampling) -> Result<Part> {
+fn read_again(record: &PartRecord, reading: &Reading) -> Result<Part> {
+    let sampling = reading.sampling;
     let (kind, file, sha256, sampling) = match record {
         PartRecord::Text(text) => return Ok(Part::Text(text.clone())),
         PartRecord::Image { file, sha256 } => (Kind::Image, file, sha256, sampling),
         PartRecord::Video { file, sha256, fps } => (Kind::Video, file, sha256, sampling.at(*fps)),
         PartRecord::Audio { file, sha256 } => (Kind::Audio, file, sha256, sampling),
     };
-    let input = media::read(kind, Path::new(file), sampling)?;
+    let reading = Reading {
+        sampling,
+        ..*reading
+    };
+    let input = media::read(kind, Path::new(file), reading)?;
     if input.sha256 != *sha256 {
         bail!("{file}: is {kind}, but not the one of this conversation (its SHA-256 differs)");
     }
@@ -202,10 +207,12 @@ fn read(path: &Path, model: &str) -> Result<File> {
 
 #[cfg(test)]
 mod tests {
+    use x2i_core::video::sampling::Sampling;
+
     use super::*;
 
     fn open(path: Option<&Path>) -> Result<Session> {
-        Session::open(path, "emoji", Sampling::Even { fps: 1.0 })
+        Session::open(path, "emoji", &Sampling::Even { fps: 1.0 }.into())
     }
 
     fn record(words: &str) -> TurnRecord {

@@ -16,7 +16,13 @@ use super::line::Line;
 ///
 /// # Errors
 /// For a line that can't be used; the message names it.
-pub fn read(batch: &Path, folder: &Path, base: &JobSpec, model: &Model) -> Result<Vec<Job>> {
+pub fn read(
+    batch: &Path,
+    folder: &Path,
+    base: &JobSpec,
+    model: &Model,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Vec<Job>> {
     let name = batch.display().to_string();
     let text = std::fs::read_to_string(batch).map_err(|error| io_error(&name, error))?;
     let first_seed = base.settings.seed.unwrap_or_else(random_seed);
@@ -27,7 +33,9 @@ pub fn read(batch: &Path, folder: &Path, base: &JobSpec, model: &Model) -> Resul
         let place = || format!("{name} line {}", index + 1);
         let mut base = base.clone();
         base.settings.seed = Some(first_seed.wrapping_add(index as u64));
-        let job = read_line(line, index, folder, &base, model).with_context(place)?;
+        let (spec, file) = line_of(line, index, &base).with_context(place)?;
+        let job = spec.job_unless(model, cancelled).with_context(place)?;
+        let job = job.with_output(Output::File(folder.join(file)));
         if !outputs.insert(job.output().shown()) {
             let output = job.output().shown();
             bail!(
@@ -44,20 +52,14 @@ pub fn read(batch: &Path, folder: &Path, base: &JobSpec, model: &Model) -> Resul
     Ok(jobs)
 }
 
-fn read_line(
-    line: &str,
-    index: usize,
-    folder: &Path,
-    base: &JobSpec,
-    model: &Model,
-) -> Result<Job> {
+/// What a line asks for, and the name of its output.
+fn line_of(line: &str, index: usize, base: &JobSpec) -> Result<(JobSpec, PathBuf)> {
     let line: Line = serde_json::from_str(line)?;
     let file = match &line.out {
         Some(out) => inside(out)?,
         None => format!("{:04}.png", index + 1).into(),
     };
-    let job = line.spec(base)?.job(model)?;
-    Ok(job.with_output(Output::File(folder.join(file))))
+    Ok((line.spec(base)?, file))
 }
 
 /// The path of `out`. A batch file may come from others, so it must not write outside of the folder.

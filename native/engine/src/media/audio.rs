@@ -4,7 +4,6 @@
 //! quality resampling, `ceil` of the length. symphonia decodes. Not here: dithering, tags, and tracks
 //! after the first.
 
-use std::fs::File;
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -20,10 +19,13 @@ use x2i_core::audio::check_rate;
 use x2i_core::audio::resample::Resampler;
 use x2i_core::{Audio, Error, Result};
 
+use super::ffmpeg::Source;
 use super::input::Input;
 use super::kind::Kind;
+use super::limits::VIDEO_PIXELS;
+use super::reading::Reading;
 use super::sniff::{self, Format, SIGNATURE};
-use super::video::ffmpeg;
+use super::sound;
 use crate::files::{hash_file, io_error};
 
 /// The longest audio that is read, in seconds: its tokens fill the longest context of a model that
@@ -32,22 +34,39 @@ pub const MAX_SECONDS: f64 = 1310.0;
 /// The formats that are read, for [`sniff::mistaken`].
 const FORMATS: &str = "wav, mp3, ogg vorbis or flac";
 
+/// Reads an audio file, or the audio of a video, as [`read_with`] does, with the defaults.
+///
+/// # Errors
+/// As [`read_with`].
+pub fn read(path: &Path) -> Result<Input<Audio>> {
+    read_with(path, &Reading::default())
+}
+
 /// Reads an audio file, or the audio of a video.
 ///
 /// # Errors
 /// [`Error::MissingFile`], [`Error::Io`], or [`Error::Audio`] when it is not an audio file, broken,
-/// cut short or longer than [`MAX_SECONDS`].
-pub fn read(path: &Path) -> Result<Input<Audio>> {
+/// cut short or longer than [`MAX_SECONDS`]; [`Error::Cancelled`].
+pub fn read_with(path: &Path, reading: &Reading) -> Result<Input<Audio>> {
     let name = path.display().to_string();
     if path.is_dir() {
         return Err(Error::audio(name, "is a folder, not an audio file"));
     }
     let failed = |error| io_error(&name, error);
     let start = sniff::start_of(path).map_err(failed)?;
-    let value = match Format::of(&start).map(Format::kind) {
-        Some(Kind::Video) => decode(&name, ffmpeg::sound(&name, path, MAX_SECONDS)?)?,
+    let value = match Format::of(&start) {
+        Some(format) if format.kind() == Kind::Video => {
+            let source = Source {
+                path,
+                format,
+                pixels: VIDEO_PIXELS,
+                instead: "convert it to WAV, FLAC, MP3 or Ogg Vorbis",
+                cancelled: reading.cancelled,
+            };
+            decode(&name, sound::wave(&name, &source, MAX_SECONDS)?)?
+        }
         _ => {
-            let file = File::open(path).map_err(failed)?;
+            let file = sniff::open(path).map_err(failed)?;
             decode_source(&name, &start, Box::new(file))?
         }
     };

@@ -19,31 +19,91 @@ pub enum Format {
     Webp,
     Gif,
     Bmp,
+    Ico,
+    Tiff,
+    /// PBM, PGM, PPM and PAM.
+    Pnm,
+    /// JPEG 2000.
+    Jp2,
+    Jxl,
+    Heic,
+    Avif,
     Wav,
+    /// WAV of more than 4 GB, and Sony's Wave64.
+    Rf64,
+    W64,
     Flac,
     Ogg,
     Mp3,
+    /// AAC in an ADTS stream.
+    Aac,
+    Ac3,
+    Eac3,
+    Aiff,
+    Caf,
+    Au,
+    Amr,
+    /// MP4, QuickTime and 3GP.
     Mp4,
     /// Matroska and WebM.
     Matroska,
     Avi,
-    /// An MPEG program stream or a raw MPEG video.
+    /// An MPEG program stream.
     Mpeg,
+    /// A raw MPEG video.
+    MpegVideo,
+    MpegTs,
     Flv,
+    /// WMV and WMA.
+    Asf,
+    Mxf,
+    Ivf,
+    Y4m,
 }
 
-/// The number of bytes that [`Format::of`] needs.
-pub const SIGNATURE: usize = 16;
+/// The number of bytes that [`Format::of`] needs: three packets of an MPEG transport stream.
+pub const SIGNATURE: usize = 600;
 
 /// The first [`SIGNATURE`] bytes of a file, or all of a shorter one.
 ///
 /// # Errors
-/// The system's.
+/// The system's. A pipe or a device, which might never give a byte, is refused, but for the standard
+/// input and pipes that a shell has opened.
 pub fn start_of(path: &Path) -> io::Result<Vec<u8>> {
     let mut start = vec![];
-    let file = File::open(path)?;
+    let file = open(path)?;
     file.take(SIGNATURE as u64).read_to_end(&mut start)?;
     Ok(start)
+}
+
+/// Opens a file that is read to its end.
+///
+/// # Errors
+/// As [`start_of`].
+pub fn open(path: &Path) -> io::Result<File> {
+    let metadata = path.metadata()?;
+    // A shell's pipe is there already. Opening another one waits for its writer.
+    let shells = ["/dev/stdin", "/dev/fd/", "/proc/self/fd/"];
+    let text = path.to_string_lossy();
+    let shells = shells.iter().any(|start| text.starts_with(start));
+    let device = !metadata.is_file() && !metadata.is_dir();
+    match device && !(shells && is_pipe(&metadata)) {
+        true => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "is not a regular file",
+        )),
+        false => File::open(path),
+    }
+}
+
+#[cfg(unix)]
+fn is_pipe(metadata: &std::fs::Metadata) -> bool {
+    std::os::unix::fs::FileTypeExt::is_fifo(&metadata.file_type())
+}
+
+#[cfg(not(unix))]
+fn is_pipe(_metadata: &std::fs::Metadata) -> bool {
+    false
 }
 
 impl Format {
@@ -51,38 +111,183 @@ impl Format {
     pub fn of(bytes: &[u8]) -> Option<Self> {
         let starts = |signature: &[u8]| bytes.starts_with(signature);
         let riff = |form: &[u8]| starts(b"RIFF") && bytes.get(8..12) == Some(form);
+        let form = |kind: &[u8]| starts(b"FORM") && bytes.get(8..12) == Some(kind);
         let found = [
             (starts(b"\x89PNG\r\n\x1a\n"), Self::Png),
             (starts(b"\xff\xd8\xff"), Self::Jpeg),
             (riff(b"WEBP"), Self::Webp),
             (starts(b"GIF87a") || starts(b"GIF89a"), Self::Gif),
             (starts(b"BM"), Self::Bmp),
+            (starts(b"\x00\x00\x01\x00"), Self::Ico),
+            (is_tiff(bytes), Self::Tiff),
+            (is_pnm(bytes), Self::Pnm),
+            (
+                starts(b"\x00\x00\x00\x0cjP  ") || starts(b"\xff\x4f\xff\x51"),
+                Self::Jp2,
+            ),
+            (
+                starts(b"\x00\x00\x00\x0cJXL ") || starts(b"\xff\x0a"),
+                Self::Jxl,
+            ),
             (riff(b"WAVE"), Self::Wav),
+            (starts(b"RF64") || starts(b"BW64"), Self::Rf64),
+            (starts(b"riff\x2e\x91\xcf\x11"), Self::W64),
             (starts(b"fLaC"), Self::Flac),
             (starts(b"OggS"), Self::Ogg),
             (starts(b"ID3") || is_mpeg_audio(bytes), Self::Mp3),
-            (bytes.get(4..8) == Some(b"ftyp"), Self::Mp4),
+            (is_adts(bytes), Self::Aac),
+            (form(b"AIFF") || form(b"AIFC"), Self::Aiff),
+            (starts(b"caff"), Self::Caf),
+            (starts(b".snd"), Self::Au),
+            (starts(b"#!AMR"), Self::Amr),
             (starts(b"\x1a\x45\xdf\xa3"), Self::Matroska),
             (riff(b"AVI "), Self::Avi),
-            (
-                starts(b"\x00\x00\x01\xba") || starts(b"\x00\x00\x01\xb3"),
-                Self::Mpeg,
-            ),
+            (starts(b"\x00\x00\x01\xba"), Self::Mpeg),
+            (starts(b"\x00\x00\x01\xb3"), Self::MpegVideo),
+            (is_transport_stream(bytes), Self::MpegTs),
             (starts(b"FLV\x01"), Self::Flv),
+            (starts(b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"), Self::Asf),
+            (starts(b"\x06\x0e\x2b\x34\x02\x05\x01\x01"), Self::Mxf),
+            (starts(b"DKIF\x00\x00"), Self::Ivf),
+            (starts(b"YUV4MPEG2 "), Self::Y4m),
         ];
-        found
-            .into_iter()
-            .find_map(|(is, format)| is.then_some(format))
+        let found = found.into_iter();
+        let found = found.filter_map(|(is, format)| is.then_some(format)).next();
+        found.or_else(|| ac3(bytes)).or_else(|| iso(bytes))
     }
 
-    /// The usual kind of its files: an Ogg or MP4 file may be audio or video.
+    /// The usual kind of its files: an Ogg, MP4 or ASF file may be audio or video.
     pub fn kind(self) -> Kind {
         match self {
             Self::Png | Self::Jpeg | Self::Webp | Self::Gif | Self::Bmp => Kind::Image,
-            Self::Wav | Self::Flac | Self::Ogg | Self::Mp3 => Kind::Audio,
-            Self::Mp4 | Self::Matroska | Self::Avi | Self::Mpeg | Self::Flv => Kind::Video,
+            Self::Ico | Self::Tiff | Self::Pnm | Self::Jp2 | Self::Jxl => Kind::Image,
+            Self::Heic | Self::Avif => Kind::Image,
+            Self::Wav | Self::Rf64 | Self::W64 | Self::Flac | Self::Ogg | Self::Mp3 => Kind::Audio,
+            Self::Aac | Self::Ac3 | Self::Eac3 | Self::Aiff | Self::Caf | Self::Au => Kind::Audio,
+            Self::Amr => Kind::Audio,
+            Self::Mp4 | Self::Matroska | Self::Avi | Self::Mpeg | Self::MpegVideo => Kind::Video,
+            Self::MpegTs | Self::Flv | Self::Asf | Self::Mxf | Self::Ivf | Self::Y4m => Kind::Video,
         }
     }
+
+    /// ffmpeg's name of the container; `None` for a format that ffmpeg is not asked to read.
+    pub fn demuxer(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Png | Self::Jpeg | Self::Webp | Self::Gif => return None,
+            Self::Bmp | Self::Ico | Self::Pnm => return None,
+            Self::Tiff => "tiff_pipe",
+            Self::Jp2 => "j2k_pipe",
+            Self::Jxl => "jpegxl_pipe",
+            Self::Heic | Self::Avif | Self::Mp4 => "mov",
+            Self::Wav | Self::Rf64 => "wav",
+            Self::W64 => "w64",
+            Self::Flac => "flac",
+            Self::Ogg => "ogg",
+            Self::Mp3 => "mp3",
+            Self::Aac => "aac",
+            Self::Ac3 => "ac3",
+            Self::Eac3 => "eac3",
+            Self::Aiff => "aiff",
+            Self::Caf => "caf",
+            Self::Au => "au",
+            Self::Amr => "amr",
+            Self::Matroska => "matroska",
+            Self::Avi => "avi",
+            Self::Mpeg => "mpeg",
+            Self::MpegVideo => "mpegvideo",
+            Self::MpegTs => "mpegts",
+            Self::Flv => "flv",
+            Self::Asf => "asf",
+            Self::Mxf => "mxf",
+            Self::Ivf => "ivf",
+            Self::Y4m => "yuv4mpegpipe",
+        })
+    }
+}
+
+fn is_tiff(bytes: &[u8]) -> bool {
+    let signatures: [&[u8]; 4] = [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"];
+    signatures
+        .iter()
+        .any(|signature| bytes.starts_with(signature))
+}
+
+/// `P1` to `P7` and white space, or a comment.
+fn is_pnm(bytes: &[u8]) -> bool {
+    matches!(
+        bytes,
+        [b'P', b'1'..=b'7', b' ' | b'\t' | b'\r' | b'\n' | b'#', ..]
+    )
+}
+
+/// AC-3 or its successor, by the version in the first frame.
+fn ac3(bytes: &[u8]) -> Option<Format> {
+    let &[0x0b, 0x77, _, _, _, version, ..] = bytes else {
+        return None;
+    };
+    match version >> 3 {
+        0..=10 => Some(Format::Ac3),
+        11..=16 => Some(Format::Eac3),
+        _ => None,
+    }
+}
+
+/// A file of boxes, as MP4: by its brands, or in old QuickTime files by the first box.
+fn iso(bytes: &[u8]) -> Option<Format> {
+    let name = bytes.get(4..8)?;
+    let old: [&[u8]; 5] = [b"moov", b"mdat", b"wide", b"free", b"skip"];
+    if name != b"ftyp" {
+        return old.contains(&name).then_some(Format::Mp4);
+    }
+    let length = u32::from_be_bytes(bytes.get(..4)?.try_into().ok()?);
+    let end = usize::try_from(length).ok()?.min(bytes.len());
+    // Text may have these letters in this place too.
+    if length % 4 != 0 || !(16..1 << 16).contains(&length) {
+        return None;
+    }
+    let brands = bytes.get(8..end)?.chunks_exact(4).enumerate();
+    // The second number is a version.
+    let brands: Vec<&[u8]> = brands.filter(|(n, _)| *n != 1).map(|(_, b)| b).collect();
+    let has = |wanted: &[&[u8; 4]]| {
+        brands
+            .iter()
+            .any(|brand| wanted.iter().any(|w| w[..] == **brand))
+    };
+    let main = brands.first().copied().unwrap_or_default();
+    let picture = [
+        &b"mif1"[..],
+        b"msf1",
+        b"heic",
+        b"heix",
+        b"hevc",
+        b"heim",
+        b"heis",
+        b"avif",
+        b"avis",
+    ];
+    Some(match picture.contains(&main) {
+        true if has(&[b"avif", b"avis"]) => Format::Avif,
+        true => Format::Heic,
+        false => Format::Mp4,
+    })
+}
+
+/// Packets of 188 bytes that begin with `G`, or of 192 with a clock before it.
+fn is_transport_stream(bytes: &[u8]) -> bool {
+    let packets = |first: usize, length: usize| {
+        let at = |n: usize| bytes.get(first + n * length) == Some(&b'G');
+        at(0) && at(1) && at(2)
+    };
+    packets(0, 188) || packets(4, 192)
+}
+
+/// True for the header of an AAC frame in an ADTS stream, with a known rate and a length.
+fn is_adts(bytes: &[u8]) -> bool {
+    let &[0xff, second, third, fourth, fifth, ..] = bytes else {
+        return false;
+    };
+    let length = usize::from(fourth & 3) << 11 | usize::from(fifth) << 3;
+    second & 0xf6 == 0xf0 && third >> 2 & 15 < 13 && length >= 7
 }
 
 /// True for the header of an MPEG audio frame of layer 3: eleven set bits, and no reserved value.
@@ -116,13 +321,33 @@ mod tests {
 
     #[test]
     fn formats_are_known_by_content() {
-        let cases: [(&[u8], Option<Format>); 9] = [
+        let cases: [(&[u8], Option<Format>); 20] = [
             (b"RIFF\x00\x00\x00\x00WAVEfmt ", Some(Format::Wav)),
             (b"RIFF\x00\x00\x00\x00AVI LIST", Some(Format::Avi)),
             (b"\xff\xfb\x90\x64", Some(Format::Mp3)),
             (b"\xff\xff\xff\xff", None),
             (b"\x00\x00\x00\x20ftypisom", Some(Format::Mp4)),
             (b"\xff\xd8\xff\xe0", Some(Format::Jpeg)),
+            (
+                b"\x00\x00\x00\x18ftypheic\0\0\0\0mif1heic",
+                Some(Format::Heic),
+            ),
+            (
+                b"\x00\x00\x00\x1cftypmif1\0\0\0\0mif1avifmiaf",
+                Some(Format::Avif),
+            ),
+            (
+                b"\x00\x00\x00\x18ftypmp42\0\0\0\0heicmp42",
+                Some(Format::Mp4),
+            ),
+            (b"\x00\x00\x00\x08wide", Some(Format::Mp4)),
+            (b"<!--ftypjp2 --><MPD>", None),
+            (b"#EXTM3U\n#\x01\n", None),
+            (b"\xff\xf1\x50\x80\x02\x1f\xfc", Some(Format::Aac)),
+            (b"\x0b\x77\x00\x00\x14\x40", Some(Format::Ac3)),
+            (b"\x0b\x77\x00\x00\x14\x80", Some(Format::Eac3)),
+            (b"P6\n1 1\n255\n", Some(Format::Pnm)),
+            (b"II*\0\x08", Some(Format::Tiff)),
             (b"hello", None),
             (b"\xff", None),
             (b"", None),

@@ -13,15 +13,16 @@ use crate::files::{hex, io_error};
 use crate::media::image;
 use crate::media::input::Input;
 use crate::media::kind::Kind;
+use crate::media::reading::Reading;
 use crate::media::sniff::{Format, start_of};
 
-/// Reads the images of a folder as a video of `fps` frames per second. Other files are ignored. The
+/// Reads the images of a folder as a video of the sampling's frames per second. Other files are ignored. The
 /// hash covers the names and hashes of the images.
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Image`] for a broken image, [`Error::Video`] when there are none, too
 /// many, or several sizes.
-pub fn read(name: &str, folder: &Path, fps: f64) -> Result<Input<Video>> {
+pub fn read(name: &str, folder: &Path, reading: &Reading) -> Result<Input<Video>> {
     let paths = pictures(name, folder)?;
     if paths.is_empty() {
         return Err(Error::video(name, "is a folder without images"));
@@ -36,7 +37,7 @@ pub fn read(name: &str, folder: &Path, fps: f64) -> Result<Input<Video>> {
     let mut kept = Kept::new(name, paths.len());
     let mut hasher = Sha256::new();
     for path in &paths {
-        let picture = image::read(path)?;
+        let picture = image::read_with(path, reading)?;
         let file = path.file_name().unwrap_or_default();
         hasher.update(file.as_encoded_bytes());
         hasher.update([0]);
@@ -44,7 +45,7 @@ pub fn read(name: &str, folder: &Path, fps: f64) -> Result<Input<Video>> {
         kept.push(picture.value)?;
     }
     Ok(Input {
-        value: kept.video(fps)?,
+        value: kept.video(reading.sampling.fps())?,
         sha256: hex(&hasher.finalize()),
     })
 }
