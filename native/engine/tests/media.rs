@@ -243,7 +243,6 @@ fn a_wav_header_that_lies_is_found_out() {
         refuse(22..24, &u16::MAX.to_le_bytes()),
         refuse(34..36, &77u16.to_le_bytes()),
         refuse(20..22, &0x4242u16.to_le_bytes()),
-        refuse(40..44, &0u32.to_le_bytes()),
         refuse(40..44, &1_000_000u32.to_le_bytes()),
     ] {
         assert_sentence(&message);

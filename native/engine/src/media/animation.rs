@@ -3,10 +3,10 @@
 //!
 //! Not here: loops and comments.
 
-pub mod apng;
+mod apng;
 mod facts;
 pub mod gif;
-pub mod webp;
+mod webp;
 
 use std::io::Cursor;
 
@@ -27,7 +27,7 @@ pub use facts::Facts;
 ///
 /// # Errors
 /// [`Error::Video`] when it is broken, ends within a frame, or has no frames or too many.
-pub fn facts(name: &str, bytes: &[u8]) -> Result<Option<Facts>> {
+pub(super) fn facts(name: &str, bytes: &[u8]) -> Result<Option<Facts>> {
     match Format::of(bytes) {
         Some(Format::Gif) => gif::facts(name, bytes).map(Some),
         Some(Format::Png) => apng::facts(name, bytes),

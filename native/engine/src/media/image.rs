@@ -1,24 +1,30 @@
-//! Reads image files of the common formats as 8-bit RGB, rotated as EXIF says.
+//! Reads image files of the common formats as 8-bit sRGB, rotated as EXIF says.
 //!
-//! Transparent pictures are composed over a [`Background`](super::Background).
+//! PNG, JPEG, WebP, GIF, BMP, ICO, TGA, TIFF and PNM are decoded here, others by ffmpeg. Transparent pictures are composed over a [`Background`](super::Background).
 
 use std::io::{Cursor, Read};
 use std::path::Path;
 
-use image::{DynamicImage, ImageDecoder, ImageError, ImageReader};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 use sha2::{Digest, Sha256};
 use x2i_core::{Error, Image, Result};
 
 use super::alpha::flatten;
+use super::icc;
 use super::input::Input;
+use super::jpeg;
 use super::kind::Kind;
 use super::limits::{PICTURE_BYTES, PICTURE_FILE, PICTURE_PIXELS, PICTURE_SIDE};
 use super::reading::Reading;
-use super::sniff;
+use super::sniff::{self, Format};
+use super::still;
 use crate::files::{hex, io_error};
 
 /// The formats that are read, for [`sniff::mistaken`].
-const FORMATS: &str = "png, jpeg, webp, gif or bmp";
+const FORMATS: &str = "png, jpeg, webp, gif, bmp, ico, tga, tiff or pnm; heic, avif, jpeg 2000 and jpeg xl \
+                       through ffmpeg; convert others, as by: magick IN out.png";
+/// The end of a TGA file, which has no signature in front.
+const TGA_END: &[u8] = b"TRUEVISION-XFILE.\0";
 
 /// Reads an image, as [`read_with`] does, with the defaults.
 ///
@@ -49,7 +55,7 @@ pub fn read_with(path: &Path, reading: &Reading) -> Result<Input<Image>> {
         return Err(Error::image(name, reason));
     }
     Ok(Input {
-        value: decode_with(&name, &bytes, reading)?,
+        value: decode_file(&name, &bytes, Some(path), reading)?,
         sha256: hex(&Sha256::digest(&bytes)),
     })
 }
@@ -67,14 +73,29 @@ pub fn decode(name: &str, bytes: &[u8]) -> Result<Image> {
 /// # Errors
 /// [`Error::Image`] when it is not an image, broken or too large; [`Error::Cancelled`].
 pub fn decode_with(name: &str, bytes: &[u8], reading: &Reading) -> Result<Image> {
-    let reader = ImageReader::new(Cursor::new(bytes))
-        .with_guessed_format()
-        .map_err(|error| io_error(name, error))?;
-    if reader.format().is_none() {
-        return Err(sniff::mistaken(name, bytes, Kind::Image, FORMATS));
-    }
-    let picture = picture(name, reader)?;
-    let rgb = flatten(picture, reading.background);
+    decode_file(name, bytes, None, reading)
+}
+
+fn decode_file(name: &str, whole: &[u8], path: Option<&Path>, reading: &Reading) -> Result<Image> {
+    let bytes = sniff::without_junk(whole);
+    let format = Format::of(bytes);
+    let foreign = |format| {
+        // A shell's pipe was read to its end, and ffmpeg knows nothing of junk.
+        let path = path.filter(|path| path.is_file() && bytes.len() == whole.len());
+        let png = still::png(name, bytes, path, format, reading)?;
+        picture(name, &png, ImageFormat::Png)
+    };
+    let picture = match (format.and_then(native), format) {
+        (Some(ImageFormat::Tiff), Some(tiff)) => match picture(name, bytes, ImageFormat::Tiff) {
+            Err(Trouble::Unsupported(_)) => foreign(tiff),
+            other => other,
+        },
+        (Some(native), _) => picture(name, bytes, native),
+        (None, Some(format)) if format.kind() == Kind::Image => foreign(format),
+        (None, None) if is_tga(name, bytes) => picture(name, bytes, ImageFormat::Tga),
+        _ => return Err(sniff::mistaken(name, bytes, Kind::Image, FORMATS)),
+    };
+    let rgb = flatten(picture?, reading.background);
     let (width, height) = (rgb.width() as usize, rgb.height() as usize);
     Image::new(width, height, rgb.into_raw()).map_err(|error| match error {
         Error::Image { reason, .. } => Error::image(name, reason),
@@ -82,14 +103,79 @@ pub fn decode_with(name: &str, bytes: &[u8], reading: &Reading) -> Result<Image>
     })
 }
 
-fn picture(name: &str, reader: ImageReader<Cursor<&[u8]>>) -> Result<DynamicImage> {
-    let broken = |error: ImageError| Error::image(name, format!("can't be read: {error}"));
-    let mut decoder = reader.into_decoder().map_err(broken)?;
+/// The decoder of a format; `None` for one that needs ffmpeg.
+fn native(format: Format) -> Option<ImageFormat> {
+    Some(match format {
+        Format::Png => ImageFormat::Png,
+        Format::Jpeg => ImageFormat::Jpeg,
+        Format::Webp => ImageFormat::WebP,
+        Format::Gif => ImageFormat::Gif,
+        Format::Bmp => ImageFormat::Bmp,
+        Format::Ico => ImageFormat::Ico,
+        Format::Tiff => ImageFormat::Tiff,
+        Format::Pnm => ImageFormat::Pnm,
+        _ => return None,
+    })
+}
+
+/// TGA has a signature at its end, and only in its second version.
+fn is_tga(name: &str, bytes: &[u8]) -> bool {
+    let kind = matches!(bytes, [_, 0 | 1, 1..=3 | 9..=11, ..]);
+    let named = name.to_ascii_lowercase().ends_with(".tga");
+    kind && (named || bytes.ends_with(TGA_END))
+}
+
+/// Why a picture can't be had.
+enum Trouble {
+    /// The decoder does not know this kind of the format.
+    Unsupported(Error),
+    Error(Error),
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<Trouble> for Error {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Unsupported(error) | Trouble::Error(error) => error,
+        }
+    }
+}
+
+/// The picture in sRGB, upright.
+fn picture(name: &str, bytes: &[u8], format: ImageFormat) -> Result<DynamicImage, Trouble> {
+    let broken = |error: ImageError| {
+        let said = Error::image(name, format!("can't be read: {error}"));
+        match error {
+            ImageError::Unsupported(_) => Trouble::Unsupported(said),
+            _ => Trouble::Error(said),
+        }
+    };
+    let mut decoder = ImageReader::with_format(Cursor::new(bytes), format)
+        .into_decoder()
+        .map_err(broken)?;
     check_size(name, &decoder)?;
+    if format == ImageFormat::Jpeg && jpeg::is_cut(bytes, decode_jpeg) {
+        let reason = "is cut short: it ends within its pixels; get the whole file";
+        return Err(Error::image(name, reason).into());
+    }
     let orientation = decoder.orientation().map_err(broken)?;
+    let profile = decoder.icc_profile().ok().flatten();
     let mut picture = DynamicImage::from_decoder(decoder).map_err(broken)?;
+    if let Some(profile) = profile {
+        picture = icc::to_srgb(picture, &profile);
+    }
     picture.apply_orientation(orientation);
     Ok(picture)
+}
+
+fn decode_jpeg(bytes: &[u8]) -> Option<Vec<u8>> {
+    let picture = image::load_from_memory_with_format(bytes, ImageFormat::Jpeg);
+    Some(picture.ok()?.into_bytes())
 }
 
 /// Checks the size that the header states, before anything is decoded.

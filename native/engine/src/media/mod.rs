@@ -7,14 +7,18 @@ mod alpha;
 pub mod animation;
 pub mod audio;
 pub mod ffmpeg;
+mod icc;
 pub mod image;
 mod input;
+mod jpeg;
 mod kind;
-pub mod limits;
+mod limits;
 mod reading;
 mod sniff;
 mod sound;
+mod still;
 pub mod video;
+mod wav;
 
 use std::path::Path;
 

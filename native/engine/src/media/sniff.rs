@@ -61,6 +61,41 @@ pub enum Format {
     Y4m,
 }
 
+/// What files begin with, where that is enough.
+const SIGNATURES: [(&[u8], Format); 31] = [
+    (b"\x89PNG\r\n\x1a\n", Format::Png),
+    (b"\xff\xd8\xff", Format::Jpeg),
+    (b"GIF87a", Format::Gif),
+    (b"GIF89a", Format::Gif),
+    (b"BM", Format::Bmp),
+    (b"\0\0\x01\0", Format::Ico),
+    (b"II*\0", Format::Tiff),
+    (b"MM\0*", Format::Tiff),
+    (b"II+\0", Format::Tiff),
+    (b"MM\0+", Format::Tiff),
+    (b"\0\0\0\x0cjP  ", Format::Jp2),
+    (b"\xff\x4f\xff\x51", Format::Jp2),
+    (b"\0\0\0\x0cJXL ", Format::Jxl),
+    (b"\xff\x0a", Format::Jxl),
+    (b"RF64", Format::Rf64),
+    (b"BW64", Format::Rf64),
+    (b"riff\x2e\x91\xcf\x11", Format::W64),
+    (b"fLaC", Format::Flac),
+    (b"OggS", Format::Ogg),
+    (b"ID3", Format::Mp3),
+    (b"caff", Format::Caf),
+    (b".snd", Format::Au),
+    (b"#!AMR", Format::Amr),
+    (b"\x1a\x45\xdf\xa3", Format::Matroska),
+    (b"\0\0\x01\xba", Format::Mpeg),
+    (b"\0\0\x01\xb3", Format::MpegVideo),
+    (b"FLV\x01", Format::Flv),
+    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", Format::Asf),
+    (b"\x06\x0e\x2b\x34\x02\x05\x01\x01", Format::Mxf),
+    (b"DKIF\0\0", Format::Ivf),
+    (b"YUV4MPEG2 ", Format::Y4m),
+];
+
 /// The number of bytes that [`Format::of`] needs: three packets of an MPEG transport stream.
 pub const SIGNATURE: usize = 600;
 
@@ -106,54 +141,107 @@ fn is_pipe(_metadata: &std::fs::Metadata) -> bool {
     false
 }
 
+/// The bytes that are searched for a sound, or for a picture with something in front.
+pub const JUNK: usize = 1 << 16;
+
+/// The format of a file that may hold sound, and where that begins: an MP3 file may have junk in front,
+/// and a tag of MP3 may stand before another format. `bytes` are its first [`JUNK`].
+pub fn sound_in(bytes: &[u8]) -> Option<(Format, usize)> {
+    match Format::of(bytes) {
+        Some(Format::Mp3) if bytes.starts_with(b"ID3") => {
+            // Four times seven bits.
+            let length = bytes
+                .get(6..10)?
+                .iter()
+                .fold(0, |length, &byte| length << 7 | usize::from(byte & 0x7f));
+            match bytes.get(10 + length..).and_then(Format::of) {
+                Some(format @ (Format::Aac | Format::Flac)) => Some((format, 10 + length)),
+                _ => Some((Format::Mp3, 0)),
+            }
+        }
+        Some(format) if format.kind() != Kind::Image => Some((format, 0)),
+        Some(_) => None,
+        None => mp3_in(bytes).map(|place| (Format::Mp3, place)),
+    }
+}
+
+/// Where three frames of MP3 follow each other.
+fn mp3_in(bytes: &[u8]) -> Option<usize> {
+    (0..bytes.len()).find(|&place| {
+        let second = frame_length(&bytes[place..]).map(|length| place + length);
+        let third = second.and_then(|at| Some(at + frame_length(bytes.get(at..)?)?));
+        third.is_some_and(|at| {
+            bytes
+                .get(at..)
+                .is_some_and(|rest| frame_length(rest).is_some())
+        })
+    })
+}
+
+/// The length of the frame of MPEG audio, layer 3, that begins here (ISO 11172-3, 2.4.2.3).
+fn frame_length(bytes: &[u8]) -> Option<usize> {
+    /// Kilobits a second of MPEG 1, and of 2 and 2.5.
+    const BITRATES: [[usize; 15]; 2] = [
+        [
+            0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320,
+        ],
+        [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160],
+    ];
+    if !is_mpeg_audio(bytes) {
+        return None;
+    }
+    let version = bytes[1] >> 3 & 3;
+    let (first, quarter) = (version == 3, version == 0);
+    let kilobits = BITRATES[usize::from(!first)][usize::from(bytes[2] >> 4)];
+    let rate = [44_100, 48_000, 32_000][usize::from(bytes[2] >> 2 & 3)];
+    let rate = if first {
+        rate
+    } else if quarter {
+        rate / 4
+    } else {
+        rate / 2
+    };
+    let samples = if first { 1152 } else { 576 };
+    let length = samples / 8 * kilobits * 1000 / rate + usize::from(bytes[2] >> 1 & 1);
+    (kilobits > 0).then_some(length)
+}
+
+/// The file without white space and zeros in front, where a known picture begins after at most 64 of them.
+pub fn without_junk(bytes: &[u8]) -> &[u8] {
+    let blank = |byte: &&u8| byte.is_ascii_whitespace() || **byte == 0;
+    let blanks = bytes.iter().take(64).take_while(blank).count();
+    let starts = (1..=blanks).map(|start| &bytes[start..]);
+    let picture =
+        |bytes: &&[u8]| Format::of(bytes).is_some_and(|format| format.kind() == Kind::Image);
+    match Format::of(bytes) {
+        Some(_) => bytes,
+        None => starts.rev().find(picture).unwrap_or(bytes),
+    }
+}
+
 impl Format {
     /// The format of a file that begins with `bytes`.
     pub fn of(bytes: &[u8]) -> Option<Self> {
-        let starts = |signature: &[u8]| bytes.starts_with(signature);
-        let riff = |form: &[u8]| starts(b"RIFF") && bytes.get(8..12) == Some(form);
-        let form = |kind: &[u8]| starts(b"FORM") && bytes.get(8..12) == Some(kind);
+        let riff = |form: &[u8]| bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(form);
+        let form = |kind: &[u8]| bytes.starts_with(b"FORM") && bytes.get(8..12) == Some(kind);
         let found = [
-            (starts(b"\x89PNG\r\n\x1a\n"), Self::Png),
-            (starts(b"\xff\xd8\xff"), Self::Jpeg),
             (riff(b"WEBP"), Self::Webp),
-            (starts(b"GIF87a") || starts(b"GIF89a"), Self::Gif),
-            (starts(b"BM"), Self::Bmp),
-            (starts(b"\x00\x00\x01\x00"), Self::Ico),
-            (is_tiff(bytes), Self::Tiff),
-            (is_pnm(bytes), Self::Pnm),
-            (
-                starts(b"\x00\x00\x00\x0cjP  ") || starts(b"\xff\x4f\xff\x51"),
-                Self::Jp2,
-            ),
-            (
-                starts(b"\x00\x00\x00\x0cJXL ") || starts(b"\xff\x0a"),
-                Self::Jxl,
-            ),
             (riff(b"WAVE"), Self::Wav),
-            (starts(b"RF64") || starts(b"BW64"), Self::Rf64),
-            (starts(b"riff\x2e\x91\xcf\x11"), Self::W64),
-            (starts(b"fLaC"), Self::Flac),
-            (starts(b"OggS"), Self::Ogg),
-            (starts(b"ID3") || is_mpeg_audio(bytes), Self::Mp3),
-            (is_adts(bytes), Self::Aac),
-            (form(b"AIFF") || form(b"AIFC"), Self::Aiff),
-            (starts(b"caff"), Self::Caf),
-            (starts(b".snd"), Self::Au),
-            (starts(b"#!AMR"), Self::Amr),
-            (starts(b"\x1a\x45\xdf\xa3"), Self::Matroska),
             (riff(b"AVI "), Self::Avi),
-            (starts(b"\x00\x00\x01\xba"), Self::Mpeg),
-            (starts(b"\x00\x00\x01\xb3"), Self::MpegVideo),
+            (form(b"AIFF") || form(b"AIFC"), Self::Aiff),
+            (is_pnm(bytes), Self::Pnm),
+            (is_mpeg_audio(bytes), Self::Mp3),
+            (is_adts(bytes), Self::Aac),
             (is_transport_stream(bytes), Self::MpegTs),
-            (starts(b"FLV\x01"), Self::Flv),
-            (starts(b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"), Self::Asf),
-            (starts(b"\x06\x0e\x2b\x34\x02\x05\x01\x01"), Self::Mxf),
-            (starts(b"DKIF\x00\x00"), Self::Ivf),
-            (starts(b"YUV4MPEG2 "), Self::Y4m),
         ];
-        let found = found.into_iter();
-        let found = found.filter_map(|(is, format)| is.then_some(format)).next();
-        found.or_else(|| ac3(bytes)).or_else(|| iso(bytes))
+        let mut signatures = SIGNATURES.iter();
+        let signature = signatures.find(|(signature, _)| bytes.starts_with(signature));
+        let mut found = found.into_iter();
+        signature
+            .map(|(_, format)| *format)
+            .or_else(|| found.find_map(|(is, format)| is.then_some(format)))
+            .or_else(|| ac3(bytes))
+            .or_else(|| iso(bytes))
     }
 
     /// The usual kind of its files: an Ogg, MP4 or ASF file may be audio or video.
@@ -203,13 +291,6 @@ impl Format {
             Self::Y4m => "yuv4mpegpipe",
         })
     }
-}
-
-fn is_tiff(bytes: &[u8]) -> bool {
-    let signatures: [&[u8]; 4] = [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"];
-    signatures
-        .iter()
-        .any(|signature| bytes.starts_with(signature))
 }
 
 /// `P1` to `P7` and white space, or a comment.
@@ -355,6 +436,25 @@ mod tests {
         for (bytes, format) in cases {
             assert_eq!(Format::of(bytes), format, "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn a_sound_is_found_behind_junk_and_a_picture_behind_blanks() {
+        // 144 * 128000 / 44100 and no byte to fill.
+        let mut frame = b"\xff\xfb\x90\x64".to_vec();
+        frame.resize(417, 0);
+        let frames = frame.repeat(3);
+        let junk = [&b"junk \xff\xfb\x90 of any kind"[..], &frames].concat();
+        assert_eq!(sound_in(&junk), Some((Format::Mp3, 20)));
+        assert_eq!(sound_in(&junk[..junk.len() - 415]), None);
+        assert_eq!(
+            sound_in(b"ID3\x04\0\0\0\0\0\x02..fLaC"),
+            Some((Format::Flac, 12))
+        );
+        assert_eq!(sound_in(b"hello"), None);
+        assert_eq!(without_junk(b"\n\0\xff\xd8\xff\xe0"), b"\xff\xd8\xff\xe0");
+        assert_eq!(without_junk(b"\n\nhello"), b"\n\nhello");
+        assert_eq!(without_junk(b"\0\0\x01\0\x01\0"), b"\0\0\x01\0\x01\0");
     }
 
     #[test]

@@ -47,8 +47,8 @@ pub fn read<'a>(path: &Path, reading: impl Into<Reading<'a>>) -> Result<Input<Vi
     let value = match Format::of(&start) {
         Some(Format::Gif | Format::Png | Format::Webp) => {
             let mut bytes = vec![];
-            let file = sniff::open(path).map_err(failed)?.take(ANIMATION_FILE + 1);
-            { file }.read_to_end(&mut bytes).map_err(failed)?;
+            let mut file = sniff::open(path).map_err(failed)?.take(ANIMATION_FILE + 1);
+            file.read_to_end(&mut bytes).map_err(failed)?;
             if bytes.len() as u64 > ANIMATION_FILE {
                 let reason = format!("is an animation of more than {ANIMATION_FILE} bytes");
                 return Err(Error::video(name, reason));
@@ -87,10 +87,7 @@ pub fn decode_gif(name: &str, bytes: &[u8], sampling: Sampling) -> Result<Video>
 }
 
 /// The chosen frames of an animated GIF, PNG or WebP; `None` for a picture that stands still.
-///
-/// # Errors
-/// [`Error::Video`] when it is broken or too large; [`Error::Cancelled`].
-pub fn decode_animation(name: &str, bytes: &[u8], reading: &Reading) -> Result<Option<Video>> {
+fn decode_animation(name: &str, bytes: &[u8], reading: &Reading) -> Result<Option<Video>> {
     let facts = animation::facts(name, bytes)?;
     let video = facts.map(|facts| decode_frames(name, bytes, &facts, reading));
     video.transpose()
