@@ -88,13 +88,14 @@ fn evenly(frames: usize, count: usize) -> Vec<usize> {
 /// Every `gap`-th frame; of too many the middles of `most` equal spans.
 fn stride(frames: usize, gap: f64, most: usize) -> Vec<usize> {
     let gap = (gap.round_ties_even() as usize).max(1);
-    let every: Vec<usize> = (0..frames).step_by(gap).collect();
-    if every.len() <= most {
-        return every;
+    // A header may count 2^32 frames: nothing is made for each.
+    let count = frames.div_ceil(gap);
+    if count <= most {
+        return (0..frames).step_by(gap).collect();
     }
-    let span = every.len() as f64 / most as f64;
+    let span = count as f64 / most as f64;
     (0..most)
-        .map(|index| every[(index as f64 * span + span / 2.0) as usize])
+        .map(|index| (index as f64 * span + span / 2.0) as usize * gap)
         .collect()
 }
 
@@ -123,6 +124,19 @@ mod tests {
         assert_eq!(chosen.len(), 64);
         assert_eq!(chosen[..3], [50, 150, 250]);
         assert_eq!(chosen[63], 6425);
+    }
+
+    /// Found in an AVI file: 34 GB were asked for.
+    #[test]
+    fn billions_of_frames_cost_nothing() {
+        let stride = Sampling::Stride {
+            fps: 25.0,
+            most: 64,
+        };
+        let chosen = stride.choose(u32::MAX as usize, 25.0).unwrap();
+        assert_eq!((chosen.len(), chosen[0]), (64, 33_554_431));
+        let even = Sampling::Even { fps: 2.0 };
+        assert_eq!(even.choose(usize::MAX / 2, 0.5).unwrap().len(), 768);
     }
 
     proptest! {

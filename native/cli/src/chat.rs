@@ -14,6 +14,7 @@ use x2i_core::png::PartRecord;
 use x2i_core::{Conditioning, Error};
 use x2i_engine::files::{folder_of, sweep};
 use x2i_engine::job::random_seed;
+use x2i_engine::media::Reading;
 use x2i_engine::output::create_folder;
 use x2i_engine::{JobSpec, NamedFile, Output, PartSpec, Settings};
 
@@ -45,7 +46,12 @@ pub fn run(args: &ChatArgs) -> Result<()> {
     let model = painter::model(&args.engine, &args.adapters, None)?;
     let config = model.config();
     let sampling = config.encoder.config.video_sampling();
-    let session = Session::open(args.session.as_deref(), &config.name, sampling);
+    let stopped = || interrupt.is_set();
+    let reading = Reading {
+        cancelled: &stopped,
+        ..sampling.into()
+    };
+    let session = Session::open(args.session.as_deref(), &config.name, &reading);
     let session = session.context("--session")?;
     let turn = every_turn(args)?;
     // This job never runs: it checks the settings before the model is loaded.
@@ -198,7 +204,13 @@ impl Chat {
                     fps: None,
                 };
                 let model = self.painter.engine.model();
-                self.shown.push(part.read(model, &self.turn.settings)?);
+                let read =
+                    part.read_unless(model, &self.turn.settings, &|| self.interrupt.is_set());
+                if matches!(&read, Err(error) if matches!(error.root(), Error::Cancelled)) {
+                    self.interrupt.take();
+                    bail!("{}: stopped; it is not added", path.display());
+                }
+                self.shown.push(read?);
                 writeln!(out, "added to the next turn: {}", path.display())?;
             }
             Typed::Seed(seed) => {
@@ -251,7 +263,8 @@ impl Chat {
             ..self.turn.clone()
         };
         self.next_output()?; // known before the work
-        let painted = spec.job(self.painter.engine.model());
+        let interrupt = self.interrupt.clone();
+        let painted = spec.job_unless(self.painter.engine.model(), &|| interrupt.is_set());
         let painted = painted.map_err(anyhow::Error::from).and_then(|job| {
             let painted = self.painter.paint(&job, 1, 1)?;
             Ok((job, painted))

@@ -24,7 +24,9 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     });
     let model = painter::model(&args.engine, &args.adapters, record.as_ref())?;
     let options = painter::options(&args.engine, record.as_ref());
-    let mut plan = jobs::plan(args, &model, record.as_ref(), &options)?;
+    let interrupt = terminal.1.clone();
+    let cancelled = || interrupt.is_set();
+    let mut plan = jobs::plan(args, &model, record.as_ref(), &options, &cancelled)?;
     tell_skipped(display, plan.skipped(), plan.len())?;
     if plan.is_empty() {
         return Ok(());
@@ -33,7 +35,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let mut painter = Painter::open(&args.engine, model, record.as_ref(), &requests, terminal)?;
     for index in 0..plan.len() {
         let count = plan.len();
-        let job = plan.job(index, painter.engine.model())?;
+        let job = plan.job(index, painter.engine.model(), &cancelled)?;
         let (painted, seconds) = painter.paint(job, index + 1, count)?;
         if let (0, Some(record)) = (index, &record) {
             let warning = record.model_warning(painter.engine.hashes()?);

@@ -17,19 +17,21 @@ use crate::flags::GenerateArgs;
 /// The jobs of `x2i generate`; `options` are those of its engine.
 ///
 /// # Errors
-/// For a flag, a file or a line that can't be used; the message names it.
+/// For a flag, a file or a line that can't be used; the message names it. [`x2i_core::Error::Cancelled`]
+/// when `cancelled`, which is asked while files are read, says so.
 pub fn plan(
     args: &GenerateArgs,
     model: &Model,
     record: Option<&Record>,
     options: &EngineOptions,
+    cancelled: &dyn Fn() -> bool,
 ) -> Result<Plan> {
     let plan = match &args.batch {
         Some(batch) => {
             let base = spec::of_batch(args)?;
             batch::read(batch, args.output(), &base, model).context("--batch")?
         }
-        None => with_seeds(args, model, record)?,
+        None => with_seeds(args, model, record, cancelled)?,
     };
     if args.json && plan.outputs().any(|output| *output == Output::Stdout) {
         bail!("-o: the image and --json can't both go to standard output");
@@ -42,10 +44,15 @@ pub fn plan(
 }
 
 /// One request with each seed of `--num-images`. Its files are read once.
-fn with_seeds(args: &GenerateArgs, model: &Model, record: Option<&Record>) -> Result<Plan> {
+fn with_seeds(
+    args: &GenerateArgs,
+    model: &Model,
+    record: Option<&Record>,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Plan> {
     let recorded = record.map_or_else(JobSpec::default, Record::job);
     let spec = spec::of_flags(args, recorded)?;
-    let job = spec.job(model)?;
+    let job = spec.job_unless(model, cancelled)?;
     if let Some(record) = record {
         record.check_work(job.request())?;
     }

@@ -7,10 +7,10 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use x2i_core::png::PartRecord;
-use x2i_core::video::sampling::Sampling;
 use x2i_core::{Part, Turn};
 use x2i_engine::files::{LockFile, folder_of, hex, io_error, open_regular};
-use x2i_engine::{Kind, Output, media};
+use x2i_engine::media::{self, Reading};
+use x2i_engine::{Kind, Output};
 
 /// The version of the file format.
 const FORMAT: u32 = 1;
@@ -50,13 +50,13 @@ pub struct Session {
 }
 
 impl Session {
-    /// Reads the conversation from a file, or begins one if there is no file. `sampling` is the model's,
-    /// for videos.
+    /// Reads the conversation from a file, or begins one if there is no file. `reading` has the model's
+    /// sampling of videos.
     ///
     /// # Errors
     /// When another chat has the file; when it is not a session file, is of another model, or names an
     /// input file that is missing or changed.
-    pub fn open(path: Option<&Path>, model: &str, sampling: Sampling) -> Result<Self> {
+    pub fn open(path: Option<&Path>, model: &str, reading: &Reading) -> Result<Self> {
         let mut session = Self {
             path: path.map(Path::to_owned),
             lock: None,
@@ -78,7 +78,7 @@ impl Session {
         }
         session.file = read(path, model)?;
         for record in &session.file.turns {
-            let parts = record.parts.iter().map(|part| read_again(part, sampling));
+            let parts = record.parts.iter().map(|part| read_again(part, reading));
             session.turns.push(Turn {
                 parts: parts.collect::<Result<_>>()?,
                 answer: record.answer.clone(),
@@ -183,7 +183,8 @@ impl Session {
 }
 
 /// Reads the part of a record again.
-fn read_again(record: &PartRecord, sampling: Sampling) -> Result<Part> {
+fn read_again(record: &PartRecord, reading: &Reading) -> Result<Part> {
+    let sampling = reading.sampling;
     let (kind, file, sha256, sampling) = match record {
         PartRecord::Text(text) => return Ok(Part::Text(text.clone())),
         PartRecord::Image { file, sha256 } => (Kind::Image, file, sha256, sampling),
@@ -195,7 +196,11 @@ fn read_again(record: &PartRecord, sampling: Sampling) -> Result<Part> {
     if media::hash(kind, path)? != *sha256 {
         bail!("{file}: is not the file of this conversation (its SHA-256 differs)");
     }
-    Ok(media::read(kind, path, sampling)?.value)
+    let reading = Reading {
+        sampling,
+        ..*reading
+    };
+    Ok(media::read(kind, path, reading)?.value)
 }
 
 /// Checks that a session file can be written: it is a regular file, or there is none.
@@ -264,10 +269,12 @@ fn parse(path: &Path) -> Result<File> {
 
 #[cfg(test)]
 mod tests {
+    use x2i_core::video::sampling::Sampling;
+
     use super::*;
 
     fn open(path: Option<&Path>) -> Result<Session> {
-        Session::open(path, "emoji", Sampling::Even { fps: 1.0 })
+        Session::open(path, "emoji", &Sampling::Even { fps: 1.0 }.into())
     }
 
     fn record(words: &str) -> TurnRecord {

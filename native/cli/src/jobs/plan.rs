@@ -88,17 +88,22 @@ impl Plan {
         requests.flatten().collect()
     }
 
-    /// The job of an image, by its place from 0. Reads its files.
+    /// The job of an image, by its place from 0. Reads its files, until `cancelled` says so.
     ///
     /// # Errors
     /// For a broken file, naming the line.
-    pub fn job(&mut self, index: usize, model: &Model) -> Result<&Job> {
+    pub fn job(
+        &mut self,
+        index: usize,
+        model: &Model,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<&Job> {
         let before = self.current.take(); // its files leave memory before others are read
         let Item { source, output } = self.items.get(index).context("there is no such image")?;
         let job = match (source, before) {
             (Source::Line(line), before) => {
                 drop(before);
-                let job = line.outline.job(model);
+                let job = line.outline.job_unless(model, cancelled);
                 job.with_context(|| line.place.clone()).context("--batch")?
             }
             (Source::Seed(seed), before) => {

@@ -75,6 +75,7 @@ impl NamedFile {
     /// Attributes an error to the field that gave the file: to `field`, or to the metadata.
     pub(crate) fn error(&self, error: Error, field: Field) -> Error {
         match &self.recorded {
+            _ if matches!(error, Error::Cancelled) => error,
             None => error.at(field),
             Some(Recorded { image, .. }) => Error::request(
                 Field::Record,

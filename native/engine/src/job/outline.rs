@@ -6,7 +6,7 @@ use x2i_core::{Audio, Control, Error, Field, Image, Init, Part, Prompt, Request,
 use super::seed::random_seed;
 use super::spec::{ControlSpec, InitSpec, Job, JobSpec, PartSpec, STRENGTH, sampling};
 use crate::files::NamedFile;
-use crate::media::{self, Kind};
+use crate::media::{self, Kind, never};
 use crate::models::Model;
 
 /// A job whose numbers are checked, and whose files exist and begin like files of their kind.
@@ -75,7 +75,16 @@ impl Outline {
     /// # Errors
     /// As [`JobSpec::job`].
     pub fn job(&self, model: &Model) -> Result<Job> {
-        Ok(self.spec.job(model)?.with_seed(self.request.seed))
+        self.job_unless(model, &never)
+    }
+
+    /// The same, until `cancelled`, which is asked while files are read, says so.
+    ///
+    /// # Errors
+    /// As [`JobSpec::job_unless`].
+    pub fn job_unless(&self, model: &Model, cancelled: &dyn Fn() -> bool) -> Result<Job> {
+        let job = self.spec.job_unless(model, cancelled)?;
+        Ok(job.with_seed(self.request.seed))
     }
 }
 

@@ -2,6 +2,8 @@
 
 use x2i_core::{Conditioning, Preview, Request};
 
+use crate::media::Background;
+
 /// The numbers of a job. `None` takes the model's default.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Settings {
@@ -17,6 +19,8 @@ pub struct Settings {
     pub conditioning: Option<Conditioning>,
     /// Frames per second that the LLM reads of a video, above 0.
     pub video_fps: Option<f64>,
+    /// What lies under the transparent pixels of pictures; white by default.
+    pub background: Option<Background>,
     /// Whether progress has a preview after each step.
     pub preview: Preview,
 }
@@ -31,6 +35,7 @@ impl Settings {
             seed: self.seed.or(others.seed),
             conditioning: self.conditioning.or(others.conditioning),
             video_fps: self.video_fps.or(others.video_fps),
+            background: self.background.or(others.background),
             preview: match self.preview {
                 Preview::Off => others.preview,
                 Preview::On => Preview::On,

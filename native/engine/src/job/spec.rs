@@ -7,7 +7,7 @@ use x2i_core::{Control, Error, Field, Init, Part, Prompt, Request, Result, Turn}
 use super::seed::random_seed;
 use super::settings::Settings;
 use crate::files::{NamedFile, hash_file};
-use crate::media::{self, Input, Kind};
+use crate::media::{self, Input, Kind, Reading, never};
 use crate::models::Model;
 use crate::output::Output;
 
@@ -102,13 +102,31 @@ impl PartSpec {
     /// # Errors
     /// As [`media::read`], attributed to the kind's field or to the metadata.
     pub fn read(&self, model: &Model, settings: &Settings) -> Result<Self> {
+        self.read_unless(model, settings, &never)
+    }
+
+    /// As [`read`](Self::read). `cancelled` is asked often; `true` ends the reading.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and [`Error::Cancelled`].
+    pub fn read_unless(
+        &self,
+        model: &Model,
+        settings: &Settings,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Self> {
         let Self::File { kind, file, fps } = self else {
             return Ok(self.clone());
         };
         let sampling = sampling(model, settings.video_fps.or(*fps))?;
         let field = kind.field();
         file.check_first(field, |path| media::hash(*kind, path))?;
-        let read = media::read(*kind, file.path(), sampling);
+        let reading = Reading {
+            sampling,
+            background: settings.background.unwrap_or_default(),
+            cancelled,
+        };
+        let read = media::read(*kind, file.path(), reading);
         let Input { value, sha256 } = read.map_err(|error| file.error(error, field))?;
         file.check(&sha256, field)?;
         Ok(Self::Ready {
@@ -171,13 +189,21 @@ impl JobSpec {
     /// LightControl's weights; [`Error::Modality`] for a part that the model can't read;
     /// [`Error::Field`] around the error of a file.
     pub fn job(&self, model: &Model) -> Result<Job> {
-        let (parts, records) = self.read_parts(model)?;
+        self.job_unless(model, &never)
+    }
+
+    /// As [`job`](Self::job). `cancelled` is asked often while files are read; `true` ends the reading.
+    ///
+    /// # Errors
+    /// As [`job`](Self::job), and [`Error::Cancelled`].
+    pub fn job_unless(&self, model: &Model, cancelled: &dyn Fn() -> bool) -> Result<Job> {
+        let (parts, records) = self.read_parts(model, cancelled)?;
         let mut request = Request::new(Prompt::new(parts), model.config());
         request.prompt.earlier = self.latest_turns(model);
         self.settings.apply(&mut request);
         request.seed = self.settings.seed.unwrap_or_else(random_seed);
-        let (init, init_record) = self.read_init()?.unzip();
-        let (control, control_record) = self.read_control(model)?.unzip();
+        let (init, init_record) = self.read_init(cancelled)?.unzip();
+        let (control, control_record) = self.read_control(model, cancelled)?.unzip();
         (request.init, request.control) = (init, control);
         request.validate()?;
         request.prompt.check(model.config())?;
@@ -192,10 +218,14 @@ impl JobSpec {
         })
     }
 
-    fn read_parts(&self, model: &Model) -> Result<(Vec<Part>, Vec<PartRecord>)> {
+    fn read_parts(
+        &self,
+        model: &Model,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<(Vec<Part>, Vec<PartRecord>)> {
         let (mut parts, mut records) = (vec![], vec![]);
         for part in &self.parts {
-            match part.read(model, &self.settings)? {
+            match part.read_unless(model, &self.settings, cancelled)? {
                 PartSpec::Text(text) => {
                     records.push(PartRecord::Text(text.clone()));
                     parts.push(Part::Text(text));
@@ -216,12 +246,12 @@ impl JobSpec {
         self.earlier[first..].to_vec()
     }
 
-    fn read_init(&self) -> Result<Option<(Init, InitRecord)>> {
+    fn read_init(&self, cancelled: &dyn Fn() -> bool) -> Result<Option<(Init, InitRecord)>> {
         let Some(InitSpec { image, strength }) = &self.init else {
             return Ok(None);
         };
         let strength = strength.unwrap_or(STRENGTH);
-        let (image, picture) = read_image(image, Field::Init)?;
+        let (image, picture) = self.read_image(image, Field::Init, cancelled)?;
         Ok(Some((
             Init { image, strength },
             InitRecord { picture, strength },
@@ -236,12 +266,16 @@ impl JobSpec {
         })
     }
 
-    fn read_control(&self, model: &Model) -> Result<Option<(Control, ControlRecord)>> {
+    fn read_control(
+        &self,
+        model: &Model,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Option<(Control, ControlRecord)>> {
         let Some(ControlSpec { image, scale }) = &self.control else {
             return Ok(None);
         };
         let weights = self.control_weights(model)?;
-        let (image, picture) = read_image(image, Field::Control)?;
+        let (image, picture) = self.read_image(image, Field::Control, cancelled)?;
         let record = ControlRecord {
             picture,
             weights: weights.clone(),
@@ -250,18 +284,28 @@ impl JobSpec {
         let scale = *scale;
         Ok(Some((Control { image, scale }, record)))
     }
-}
 
-fn read_image(file: &NamedFile, field: Field) -> Result<(x2i_core::Image, UsedFile)> {
-    file.check_first(field, hash_file)?;
-    let read = media::image::read(file.path());
-    let Input { value, sha256 } = read.map_err(|error| file.error(error, field))?;
-    file.check(&sha256, field)?;
-    let used = UsedFile {
-        file: file.label().to_owned(),
-        sha256,
-    };
-    Ok((value, used))
+    fn read_image(
+        &self,
+        file: &NamedFile,
+        field: Field,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<(x2i_core::Image, UsedFile)> {
+        file.check_first(field, hash_file)?;
+        let reading = Reading {
+            background: self.settings.background.unwrap_or_default(),
+            cancelled,
+            ..Reading::default()
+        };
+        let read = media::image::read_with(file.path(), &reading);
+        let Input { value, sha256 } = read.map_err(|error| file.error(error, field))?;
+        file.check(&sha256, field)?;
+        let used = UsedFile {
+            file: file.label().to_owned(),
+            sha256,
+        };
+        Ok((value, used))
+    }
 }
 
 impl Job {

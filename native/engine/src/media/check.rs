@@ -7,8 +7,7 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-use image::{ImageDecoder, ImageReader};
-use x2i_core::image::MAX_PIXELS;
+use image::{ImageError, ImageFormat, ImageReader};
 use x2i_core::{Error, Result};
 
 use super::kind::Kind;
@@ -34,35 +33,43 @@ pub fn check(kind: Kind, path: &Path) -> Result<()> {
     let mut start = vec![];
     let read = (&mut file).take(SIGNATURE as u64).read_to_end(&mut start);
     read.map_err(|error| io_error(&name, error))?;
-    let format = Format::of(&start);
+    let format = Format::of(sniff::without_junk(&start));
     let mistaken = |formats| Err(sniff::mistaken(&name, &start, kind, formats));
     match (kind, format.map(Format::kind)) {
-        (Kind::Image, Some(Kind::Image)) => check_size(&name, path),
+        (Kind::Image, Some(Kind::Image)) if Format::of(&start) == format => {
+            match format.and_then(picture::native) {
+                Some(native) => check_size(&name, path, native),
+                None => Ok(()), // ffmpeg's
+            }
+        }
+        (Kind::Image, Some(Kind::Image)) => Ok(()), // junk in front
+        (Kind::Image, None) if picture::is_tga(&name, &start) => Ok(()),
         (Kind::Image, _) => mistaken(picture::FORMATS),
-        // ffmpeg reads more than we know, but text is no video.
-        (Kind::Video, None) if video::is_text(&start) => mistaken(video::FORMATS),
-        (Kind::Video, None | Some(Kind::Video)) => Ok(()),
-        (Kind::Video, _) if matches!(format, Some(Format::Gif | Format::Ogg)) => Ok(()),
+        (Kind::Video, Some(Kind::Video)) => Ok(()),
+        (Kind::Video, _) if format.is_some_and(may_move) => Ok(()),
         (Kind::Video, _) => mistaken(video::FORMATS),
         (Kind::Audio, Some(Kind::Audio | Kind::Video)) => Ok(()),
         (Kind::Audio, _) => mistaken(audio::FORMATS),
     }
 }
 
+/// Formats of another kind that may hold a video.
+fn may_move(format: Format) -> bool {
+    matches!(
+        format,
+        Format::Gif | Format::Png | Format::Webp | Format::Ogg
+    )
+}
+
 /// Reads the header of an image.
-fn check_size(name: &str, path: &Path) -> Result<()> {
-    let broken = |error: image::ImageError| Error::image(name, format!("can't be read: {error}"));
+fn check_size(name: &str, path: &Path, format: ImageFormat) -> Result<()> {
     let file = File::open(path).map_err(|error| io_error(name, error))?;
-    let reader = ImageReader::new(BufReader::new(file));
-    let reader = reader.with_guessed_format();
-    let reader = reader.map_err(|error| io_error(name, error))?;
-    let (width, height) = reader.into_decoder().map_err(broken)?.dimensions();
-    match u64::from(width) * u64::from(height) > MAX_PIXELS as u64 {
-        true => {
-            let reason = format!("{width}x{height} is more than {MAX_PIXELS} pixels");
-            Err(Error::image(name, reason))
-        }
-        false => Ok(()),
+    let reader = ImageReader::with_format(BufReader::new(file), format);
+    match reader.into_decoder() {
+        Ok(decoder) => picture::check_size(name, &decoder),
+        // ffmpeg may read this kind of it.
+        Err(ImageError::Unsupported(_)) => Ok(()),
+        Err(error) => Err(Error::image(name, format!("can't be read: {error}"))),
     }
 }
 

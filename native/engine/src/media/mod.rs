@@ -3,33 +3,45 @@
 //! The content decides the format, not the extension. Sizes and lengths are checked before memory is
 //! allocated, since a small file may claim to be huge.
 
+mod alpha;
+pub mod animation;
 pub mod audio;
 mod check;
-pub mod gif;
+pub mod ffmpeg;
+mod icc;
 pub mod image;
 mod input;
+mod jpeg;
 mod kind;
+mod limits;
+mod reading;
 mod sniff;
+mod sound;
+mod still;
 pub mod video;
+mod wav;
 
 use std::path::Path;
 
-use x2i_core::video::sampling::Sampling;
 use x2i_core::{Part, Result};
 
 pub use check::{check, hash};
 pub use input::Input;
 pub use kind::Kind;
+pub(crate) use reading::never;
+pub use reading::{Background, Reading};
 
-/// Reads a file as a `kind`; `sampling` chooses the frames of a video.
+/// Reads a file as a `kind`. `reading` says how; a [`Sampling`](x2i_core::video::sampling::Sampling) of
+/// a video's frames alone will do.
 ///
 /// # Errors
 /// [`x2i_core::Error::MissingFile`], [`x2i_core::Error::Io`], or the kind's own error when the file
-/// is of another kind, broken, too large or too long.
-pub fn read(kind: Kind, path: &Path, sampling: Sampling) -> Result<Input<Part>> {
+/// is of another kind, broken, too large or too long; [`x2i_core::Error::Cancelled`].
+pub fn read<'a>(kind: Kind, path: &Path, reading: impl Into<Reading<'a>>) -> Result<Input<Part>> {
+    let reading = reading.into();
     match kind {
-        Kind::Image => image::read(path).map(|input| input.map(Part::Image)),
-        Kind::Video => video::read(path, sampling).map(|input| input.map(Part::Video)),
-        Kind::Audio => audio::read(path).map(|input| input.map(Part::Audio)),
+        Kind::Image => image::read_with(path, &reading).map(|input| input.map(Part::Image)),
+        Kind::Video => video::read(path, reading).map(|input| input.map(Part::Video)),
+        Kind::Audio => audio::read_with(path, &reading).map(|input| input.map(Part::Audio)),
     }
 }

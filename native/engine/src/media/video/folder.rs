@@ -13,25 +13,26 @@ use crate::files::{hash_file, hex, io_error};
 use crate::media::image;
 use crate::media::input::Input;
 use crate::media::kind::Kind;
+use crate::media::reading::Reading;
 use crate::media::sniff::{Format, start_of};
 
-/// Reads the images of a folder as a video of `fps` frames per second. Other files are ignored. The
+/// Reads the images of a folder as a video of the sampling's frames per second. Other files are ignored. The
 /// hash covers the names and hashes of the images.
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Image`] for a broken image, [`Error::Video`] when there are none, too
 /// many, or several sizes.
-pub fn read(name: &str, folder: &Path, fps: f64) -> Result<Input<Video>> {
+pub fn read(name: &str, folder: &Path, reading: &Reading) -> Result<Input<Video>> {
     let paths = pictures(name, folder)?;
     let mut kept = Kept::new(name, paths.len());
     let mut hasher = Sha256::new();
     for path in &paths {
-        let picture = image::read(path)?;
+        let picture = image::read_with(path, reading)?;
         add(&mut hasher, path, &picture.sha256);
         kept.push(picture.value)?;
     }
     Ok(Input {
-        value: kept.video(fps)?,
+        value: kept.video(reading.sampling.fps())?,
         sha256: hex(&hasher.finalize()),
     })
 }

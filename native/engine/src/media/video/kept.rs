@@ -39,11 +39,19 @@ impl<'a> Kept<'a> {
     }
 
     pub(super) fn video(self, fps: f64) -> Result<Video> {
-        Video::new(self.frames, fps).map_err(|error| match error {
-            Error::Video { reason, .. } => Error::video(self.name, reason),
-            other => other,
-        })
+        video(self.name, self.frames, fps)
     }
+}
+
+/// A video of `frames`; its errors name the file.
+///
+/// # Errors
+/// Those of [`Video::new`].
+pub(super) fn video(name: &str, frames: Vec<Image>, fps: f64) -> Result<Video> {
+    Video::new(frames, fps).map_err(|error| match error {
+        Error::Video { reason, .. } => Error::video(name, reason),
+        other => other,
+    })
 }
 
 #[cfg(test)]
