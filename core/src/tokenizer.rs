@@ -5,8 +5,10 @@
 //! and truncation (`encoders::sequence`). Not supported: training of tokenizers.
 
 pub(crate) mod chat;
+mod conversation;
 mod gguf;
 mod merges;
+mod words;
 
 use serde_json::{Value, json};
 
@@ -16,6 +18,7 @@ use crate::weights::WeightFile;
 use merges::read_merges;
 
 pub use chat::{ChatTemplate, Content, Message, VisionIds};
+pub use words::{Quoter, Rendered};
 
 /// How Qwen2 splits text before merging: contractions, words, single digits, punctuation, space.
 const QWEN_SPLIT: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -219,7 +222,7 @@ mod tests {
     use super::*;
 
     /// Bytes `a`..`z` and space, one merge, and one special token.
-    fn letters() -> Tokenizer {
+    pub(super) fn letters() -> Tokenizer {
         let mut vocab = serde_json::Map::new();
         for letter in ('a'..='z').chain(['Ġ']) {
             vocab.insert(letter.to_string(), Value::from(vocab.len()));

@@ -6,6 +6,7 @@
 use minijinja::{Environment, ErrorKind, context};
 use serde::Serialize;
 
+use super::words::Quoter;
 use crate::error::{Error, Result};
 
 /// One part of a message.
@@ -40,6 +41,15 @@ impl Message {
             content: vec![Content::Text {
                 text: answer.into(),
             }],
+        }
+    }
+
+    /// Marks what the words have in common with control tokens.
+    pub fn quote(&mut self, quoter: &mut Quoter<'_>) {
+        for part in &mut self.content {
+            if let Content::Text { text } = part {
+                *text = quoter.quote(text);
+            }
         }
     }
 
