@@ -8,6 +8,7 @@ use tempfile::NamedTempFile;
 use x2i_core::{Error, Result};
 
 use crate::files::folder_of;
+use crate::format::Format;
 
 /// The output of an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,7 +31,13 @@ impl Output {
         let Self::File(path) = self else {
             return Ok(());
         };
-        if let Ok(metadata) = path.metadata() {
+        let metadata = path.metadata();
+        if let Err(error) = &metadata
+            && error.kind() == io::ErrorKind::InvalidFilename
+        {
+            return Err(failed(path, io::ErrorKind::InvalidFilename.into()));
+        }
+        if let Ok(metadata) = metadata {
             if metadata.is_dir() {
                 return Err(failed(path, io::ErrorKind::IsADirectory.into()));
             }
@@ -65,6 +72,17 @@ impl Output {
                 written.map_err(|error| failed(Path::new("standard output"), error))
             }
             Self::File(path) => write_file(path, bytes).map_err(|error| failed(path, error)),
+        }
+    }
+
+    /// The format that the file's name asks for; PNG elsewhere.
+    ///
+    /// # Errors
+    /// As [`Format::of`].
+    pub fn format(&self) -> Result<Format> {
+        match self {
+            Self::File(path) => Format::of(path),
+            Self::None | Self::Stdout => Ok(Format::Png),
         }
     }
 
@@ -121,6 +139,7 @@ fn failed(path: &Path, error: io::Error) -> Error {
         io::ErrorKind::NotFound => "folder not found",
         io::ErrorKind::NotADirectory => "is not a folder",
         io::ErrorKind::IsADirectory => "is a folder",
+        io::ErrorKind::InvalidFilename => "the name is too long for the file system",
         _ => {
             return Error::Io {
                 file: path.display().to_string(),
@@ -168,6 +187,8 @@ mod tests {
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
         assert!(message(file.join("a.png")).ends_with("is not a folder"));
+        let long = folder.path().join("a".repeat(256));
+        assert!(message(long).ends_with("the name is too long for the file system"));
     }
 
     #[test]

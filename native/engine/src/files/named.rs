@@ -6,6 +6,7 @@ use x2i_core::png::UsedFile;
 use x2i_core::{Error, Field, Result};
 
 use super::hash::hash_file;
+use super::url::{Held, resolve};
 
 /// A file that a caller or an image's metadata names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub struct NamedFile {
     /// Its name in the metadata.
     label: String,
     recorded: Option<Recorded>,
+    /// The file of a `data:` URL.
+    held: Option<Held>,
 }
 
 /// The origin of a file that an image's metadata names.
@@ -33,16 +36,37 @@ impl NamedFile {
             label: path.display().to_string(),
             path,
             recorded: None,
+            held: None,
         }
+    }
+
+    /// A file by its path or by a URL: `file://`, or `data:` with the file in it.
+    ///
+    /// # Errors
+    /// [`Error::Format`] for a URL that can't be read, or that asks for a download; [`Error::Io`].
+    pub fn given(name: impl AsRef<Path>) -> Result<Self> {
+        let (path, held) = resolve(name.as_ref())?;
+        let label = match held {
+            Some(_) => name.as_ref().display().to_string(),
+            None => path.display().to_string(),
+        };
+        Ok(Self {
+            path,
+            label,
+            recorded: None,
+            held,
+        })
     }
 
     /// A file that the metadata of `image` names: at the recorded path, or else in `folder`. It must
     /// have the recorded hash.
     pub fn recorded(file: &str, sha256: &str, image: &str, folder: &Path) -> Self {
         let here = PathBuf::from(file);
-        let path = match here.exists() {
-            true => here,
-            false => folder.join(file),
+        let url = resolve(&here).ok().filter(|(_, held)| held.is_some());
+        let (path, held) = match url {
+            Some(data) => data,
+            None if here.exists() => (here, None),
+            None => (folder.join(file), None),
         };
         Self {
             path,
@@ -51,6 +75,7 @@ impl NamedFile {
                 sha256: sha256.to_owned(),
                 image: image.to_owned(),
             }),
+            held,
         }
     }
 
@@ -71,7 +96,8 @@ impl NamedFile {
             Some(Recorded { image, .. }) => Error::request(
                 Field::Record,
                 format!("{image} was made with a file: {error}"),
-            ),
+            )
+            .mended_by(field),
         }
     }
 
