@@ -25,7 +25,7 @@ use x2i_core::{Error, ModelConfig};
 
 use self::plan::Part;
 use crate::flags::ConvertArgs;
-use crate::terminal::{Display, Interrupt};
+use crate::terminal::{Display, Interrupt, printable};
 use crate::weights_report::components;
 use x2i_engine::files::folder_of;
 use x2i_engine::files::hex;
@@ -63,11 +63,11 @@ pub(crate) fn convert(args: &ConvertArgs, interrupt: Interrupt) -> Result<()> {
     put_in_place(folder, args)?;
     if !args.quiet {
         let bytes = config.files.values().map(|record| record.bytes).sum();
-        let name = args.destination.display();
+        let name = printable(&args.destination.display().to_string());
         writeln!(
             io::stdout(),
             "{name}: model `{}`, {}, read back and compared",
-            config.name,
+            printable(&config.name),
             human_bytes(bytes)
         )?;
     }

@@ -14,6 +14,7 @@ use x2i_core::png::Versions;
 use self::need::Need;
 use crate::flags::DoctorArgs;
 use crate::terminal::table::{columns, row};
+use crate::terminal::{printable_json, printable_lines};
 use x2i_engine::device::{self, DeviceEntry, DeviceKind, GpuFacts};
 use x2i_engine::host::{self, human_bytes};
 use x2i_engine::models::{EmbeddedSource, ModelFiles};
@@ -63,6 +64,10 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
         format!("{facts:#}\n")
     } else {
         report(&entries, &chosen, need.as_ref(), &verdicts)
+    };
+    let text = match args.json {
+        true => printable_json(&text),
+        false => printable_lines(&text),
     };
     std::io::stdout().write_all(text.as_bytes())?;
     match need.as_ref().map_or(0, |need| need.problems.len()) {

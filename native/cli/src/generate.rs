@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use x2i_engine::Record;
+use x2i_engine::format::QUALITY;
 
 use crate::flags::GenerateArgs;
 use crate::jobs;
@@ -19,13 +20,14 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let model = painter::model(&args.engine, &args.adapters, record.as_ref())?;
     let jobs = jobs::plan(args, &model, record.as_ref())?;
     let mut painter = Painter::open(&args.engine, model, record.as_ref(), &jobs, terminal)?;
+    painter.quality = args.quality.unwrap_or(QUALITY);
     for (index, job) in jobs.iter().enumerate() {
         let (painted, seconds) = painter.paint(job, index + 1, jobs.len())?;
         if let (0, Some(record)) = (index, &record) {
             let warning = record.model_warning(painter.engine.hashes()?);
             painter.display.warn(warning);
         }
-        tell(painter.display, job.output(), &painted.metadata, seconds)?;
+        tell(painter.display, job.output(), &painted, seconds)?;
     }
     Ok(())
 }

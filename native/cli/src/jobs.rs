@@ -1,13 +1,16 @@
 //! Makes jobs from flags, a batch file or an image's metadata; all are checked before weights are read.
 
 mod batch;
+mod entries;
 mod line;
 mod outputs;
 mod prompt;
 pub mod spec;
+mod text;
 
 use anyhow::{Context, Result, bail};
-use x2i_engine::{Job, JobSpec, Model, Output, Record};
+use x2i_engine::output::create_folder;
+use x2i_engine::{Format, Job, JobSpec, Model, Output, Record};
 
 use crate::flags::GenerateArgs;
 
@@ -25,6 +28,16 @@ pub fn plan(args: &GenerateArgs, model: &Model, record: Option<&Record>) -> Resu
     };
     if args.json && jobs.iter().any(|job| *job.output() == Output::Stdout) {
         bail!("-o: the image and --json can't both go to standard output");
+    }
+    if args.output().as_os_str().as_encoded_bytes().ends_with(b"/") {
+        create_folder(args.output()).context("-o")?;
+    }
+    for job in &jobs {
+        let format = job.output().format().context("-o")?;
+        if args.quality.is_some() && format != Format::Jpeg {
+            let (output, name) = (job.output().shown(), format.name());
+            bail!("--quality: is for JPEG, and {output} is {name}, which is written without loss");
+        }
     }
     let mut outputs = jobs.iter().map(Job::output);
     outputs.try_for_each(Output::check).context("-o")?;

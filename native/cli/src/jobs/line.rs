@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use x2i_core::Conditioning;
+use x2i_engine::job::random_seed;
 use x2i_engine::{JobSpec, Kind, NamedFile, PartSpec, Settings};
 
 use crate::flags::Size;
+use crate::flags::paths::expand;
 
 /// One line of `--batch`.
 #[derive(Debug, Default, Deserialize)]
@@ -15,36 +17,86 @@ use crate::flags::Size;
 pub struct Line {
     #[serde(flatten)]
     parts: LineParts,
-    seed: Option<u64>,
+    seed: Option<LineSeed>,
     /// The name of the image file inside the folder `-o`.
     pub out: Option<String>,
     answer: Option<bool>,
     steps: Option<usize>,
     guidance: Option<f32>,
-    size: Option<String>,
+    size: Option<LineSize>,
+}
+
+/// `"512x512"`, `[512, 512]` or `512`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum LineSize {
+    Text(String),
+    Sides(usize, usize),
+    Square(usize),
+}
+
+impl LineSize {
+    fn sides(self) -> Result<(usize, usize), String> {
+        match self {
+            Self::Text(text) => text.parse().map(Size::sides),
+            Self::Sides(width, height) => Ok((width, height)),
+            Self::Square(side) => Ok((side, side)),
+        }
+    }
+}
+
+/// A number, or -1 for a random one.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum LineSeed {
+    Number(u64),
+    Random(i64),
+}
+
+impl LineSeed {
+    fn number(self) -> Result<u64> {
+        match self {
+            Self::Number(number) => Ok(number),
+            Self::Random(-1) => Ok(random_seed()),
+            Self::Random(other) => {
+                bail!("seed: {other} must be at least 0, or -1 for a random one")
+            }
+        }
+    }
 }
 
 impl Line {
+    /// A line that is a prompt alone.
+    pub fn of_prompt(prompt: String) -> Self {
+        Self {
+            parts: LineParts {
+                prompt: Some(prompt),
+                ..LineParts::default()
+            },
+            ..Self::default()
+        }
+    }
+
     /// The specification of the line's job; `base` has the values that the line does not give.
     ///
     /// # Errors
     /// For a wrong size, and for a line that has both a prompt and parts, or neither.
     pub fn spec(self, base: &JobSpec) -> Result<JobSpec> {
         let size = self.size.map(|size| {
-            let size = size.parse::<Size>().map_err(anyhow::Error::msg);
-            size.context("size").map(Size::sides)
+            let size = size.sides().map_err(anyhow::Error::msg);
+            size.context("size")
         });
         let settings = Settings {
             size: size.transpose()?,
             steps: self.steps,
             guidance: self.guidance,
-            seed: self.seed,
+            seed: self.seed.map(LineSeed::number).transpose()?,
             conditioning: self.answer.map(conditioning),
             ..Settings::default()
         };
         let parts = self.parts.in_order()?.into_iter();
         Ok(JobSpec {
-            parts: parts.map(PartSpec::from).collect(),
+            parts: parts.map(LinePart::spec).collect::<Result<_>>()?,
             settings: settings.or(base.settings.clone()),
             ..base.clone()
         })
@@ -102,19 +154,20 @@ impl LineParts {
     }
 }
 
-impl From<LinePart> for PartSpec {
-    fn from(part: LinePart) -> Self {
-        let file = |kind, path: PathBuf| Self::File {
-            kind,
-            file: NamedFile::new(path),
-            fps: None,
+impl LinePart {
+    fn spec(self) -> Result<PartSpec> {
+        let (kind, path) = match self {
+            Self::Text(text) => return Ok(PartSpec::Text(text)),
+            Self::Image(path) => (Kind::Image, path),
+            Self::Video(path) => (Kind::Video, path),
+            Self::Audio(path) => (Kind::Audio, path),
         };
-        match part {
-            LinePart::Text(text) => Self::Text(text),
-            LinePart::Image(path) => file(Kind::Image, path),
-            LinePart::Video(path) => file(Kind::Video, path),
-            LinePart::Audio(path) => file(Kind::Audio, path),
-        }
+        let file = NamedFile::given(expand(&path));
+        Ok(PartSpec::File {
+            kind,
+            file: file.context(kind.field().name())?,
+            fps: None,
+        })
     }
 }
 
@@ -153,5 +206,23 @@ mod tests {
                 .unwrap_err()
                 .contains("prompt")
         );
+    }
+
+    #[test]
+    fn sizes_and_seeds_have_several_forms() {
+        let spec = |json: &str| {
+            let line: Line = serde_json::from_str(json).unwrap();
+            let spec = line.spec(&JobSpec::default())?;
+            anyhow::Ok((spec.settings.size, spec.settings.seed))
+        };
+        for size in ["[64, 32]", "\"64x32\""] {
+            let json = format!(r#"{{"prompt": "x", "size": {size}, "seed": 7}}"#);
+            assert_eq!(spec(&json).unwrap(), (Some((64, 32)), Some(7)));
+        }
+        let square = spec(r#"{"prompt": "x", "size": 64, "seed": -1}"#).unwrap();
+        assert_eq!(square.0, Some((64, 64)));
+        assert!(square.1.is_some());
+        assert!(spec(r#"{"prompt": "x", "seed": -2}"#).is_err());
+        assert!(spec(r#"{"prompt": "x", "size": "axb"}"#).is_err());
     }
 }
