@@ -17,7 +17,7 @@ use crate::image::{self, Image};
 use crate::light_control::LightControl;
 use crate::model::{ModelSource, read_config};
 use crate::nn::computed;
-use crate::request::{OnProgress, Phase, Preview, Progress, Request, Steps, report};
+use crate::request::{OnProgress, Phase, Preview, Progress, PromptTokens, Request, Steps, report};
 use crate::sampler::FlowMatchEuler;
 use crate::vae::{Bands, OnPart, Vae};
 pub use check::{check, check_values};
@@ -42,6 +42,8 @@ pub struct Painting {
     pub latents: Tensor<4>,
     /// The LLM's answer, where its states painted the image.
     pub answer: Option<String>,
+    /// How much of the prompt the LLM has read.
+    pub prompt_tokens: PromptTokens,
 }
 
 /// What a prompt becomes before the transformer.
@@ -51,6 +53,8 @@ pub struct Encoded {
     pub conditioning: Conditioning,
     /// What the LLM answered, where its answer conditions the transformer.
     pub answer: Option<String>,
+    /// How much of the prompt the LLM has read.
+    pub prompt_tokens: PromptTokens,
 }
 
 /// The longest side of a preview in pixels.
@@ -128,12 +132,14 @@ impl Pipeline {
         let Encoded {
             conditioning,
             answer,
+            prompt_tokens,
         } = Box::pin(self.conditioning(request, on_progress)).await?;
         let latents = Box::pin(self.denoise(request, begin, conditioning, on_progress)).await?;
         Ok(Painting {
             image: Box::pin(self.decode(latents.clone(), on_progress)).await?,
             latents,
             answer,
+            prompt_tokens,
         })
     }
 
@@ -175,6 +181,7 @@ impl Pipeline {
         Ok(Encoded {
             conditioning: align_net.forward(encoded.hidden_states),
             answer: encoded.answer,
+            prompt_tokens: encoded.tokens,
         })
     }
 

@@ -17,6 +17,9 @@ use crate::request::{Conditioning, Request};
 pub const KEYWORD: &str = "x2i";
 /// The version of the JSON that we write.
 const FORMAT: u32 = 1;
+/// The longest record in bytes, in a file and unpacked: a prompt of 16 MiB with escapes has room. A
+/// stranger's chunk may claim a thousand times its own length.
+pub const MAX_RECORD: usize = 48 << 20;
 
 /// All that is needed to make the image again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -213,7 +216,7 @@ pub fn encode(image: &Image, metadata: &Metadata) -> Result<Vec<u8>> {
     let side = |side: usize| {
         u32::try_from(side).map_err(|_| refused(format!("a side of {side} is too long")))
     };
-    let json = serde_json::to_string(metadata).map_err(|error| refused(error.to_string()))?;
+    let json = metadata.to_json().map_err(refused)?;
     let mut bytes = Vec::new();
     let mut encoder = ::png::Encoder::new(&mut bytes, side(image.width())?, side(image.height())?);
     encoder.set_color(::png::ColorType::Rgb);
@@ -253,12 +256,7 @@ pub fn decode(name: &str, file: impl BufRead + Seek) -> Result<PngFacts> {
     reader.finish().map_err(broken)?;
     let info = reader.info();
     let text = info.utf8_text.iter().find(|chunk| chunk.keyword == KEYWORD);
-    let metadata = text.map(|chunk| {
-        let json = chunk
-            .get_text()
-            .map_err(|error| Error::image(name, format!("its {KEYWORD} text: {error}")))?;
-        parse(name, &json)
-    });
+    let metadata = text.map(|chunk| Metadata::from_json(name, &unpacked(name, chunk)?));
     Ok(PngFacts {
         width: info.width,
         height: info.height,
@@ -267,21 +265,55 @@ pub fn decode(name: &str, file: impl BufRead + Seek) -> Result<PngFacts> {
     })
 }
 
-fn parse(name: &str, json: &str) -> Result<Metadata> {
-    let metadata: Metadata = serde_json::from_str(json).map_err(|error| {
-        Error::image(
-            name,
-            format!("its {KEYWORD} metadata can't be read: {error}"),
-        )
-    })?;
-    if metadata.format != FORMAT {
-        let reason = format!(
-            "its {KEYWORD} metadata is of format {}, this x2i reads {FORMAT}",
-            metadata.format
-        );
-        return Err(Error::image(name, reason));
+/// The text of a chunk, packed or not.
+fn unpacked(name: &str, chunk: &::png::text_metadata::ITXtChunk) -> Result<String> {
+    let refused = |error| Error::image(name, format!("its {KEYWORD} text: {error}"));
+    let mut chunk = chunk.clone();
+    let unpacked = chunk.decompress_text_with_limit(MAX_RECORD);
+    let text = unpacked.and_then(|()| chunk.get_text()).map_err(refused)?;
+    match text.len() {
+        0..=MAX_RECORD => Ok(text),
+        bytes => Err(Error::image(name, too_long(bytes))),
     }
-    Ok(metadata)
+}
+
+fn too_long(bytes: usize) -> String {
+    format!("its {KEYWORD} text has {bytes} bytes, more than {MAX_RECORD}")
+}
+
+impl Metadata {
+    /// The record as text, for files of other formats too.
+    ///
+    /// # Errors
+    /// The reason, for a record of more than [`MAX_RECORD`] bytes.
+    pub fn to_json(&self) -> Result<String, String> {
+        let json = serde_json::to_string(self).map_err(|error| error.to_string())?;
+        match json.len() {
+            0..=MAX_RECORD => Ok(json),
+            bytes => Err(too_long(bytes)),
+        }
+    }
+
+    /// The record of such a text; `name` is the picture's, for messages.
+    ///
+    /// # Errors
+    /// [`Error::Image`] for a text that is no record, or one of another version.
+    pub fn from_json(name: &str, json: &str) -> Result<Self> {
+        let metadata: Self = serde_json::from_str(json).map_err(|error| {
+            Error::image(
+                name,
+                format!("its {KEYWORD} metadata can't be read: {error}"),
+            )
+        })?;
+        if metadata.format != FORMAT {
+            let reason = format!(
+                "its {KEYWORD} metadata is of format {}, this x2i reads {FORMAT}",
+                metadata.format
+            );
+            return Err(Error::image(name, reason));
+        }
+        Ok(metadata)
+    }
 }
 
 #[cfg(test)]
@@ -392,7 +424,44 @@ mod tests {
             ..example()
         })
         .unwrap();
-        let message = parse("x.png", &json).unwrap_err().to_string();
+        let message = Metadata::from_json("x.png", &json).unwrap_err().to_string();
         assert!(message.contains("format 9"), "{message}");
+    }
+
+    /// A PNG of one pixel with a packed record that unpacks to `bytes` spaces.
+    fn packed(bytes: usize) -> Vec<u8> {
+        let mut png = Vec::new();
+        let mut encoder = ::png::Encoder::new(&mut png, 1, 1);
+        encoder.set_color(::png::ColorType::Rgb);
+        let mut writer = encoder.write_header().unwrap();
+        let mut chunk = ::png::text_metadata::ITXtChunk::new(KEYWORD, " ".repeat(bytes));
+        chunk.compressed = true;
+        chunk.compress_text().unwrap();
+        writer.write_text_chunk(&chunk).unwrap();
+        writer.write_image_data(&[0; 3]).unwrap();
+        writer.finish().unwrap();
+        png
+    }
+
+    #[test]
+    fn a_packed_text_is_read_to_its_limit_and_refused_beyond() {
+        let message = |bytes| {
+            let png = packed(bytes);
+            assert!(png.len() < 1 << 20, "{}", png.len());
+            decode("x.png", Cursor::new(png)).unwrap_err().to_string()
+        };
+        let read = message(MAX_RECORD);
+        assert!(read.contains("metadata can't be read"), "{read}");
+        let refused = message(MAX_RECORD + 1);
+        assert!(refused.starts_with("x.png: its x2i text: "), "{refused}");
+    }
+
+    #[test]
+    fn a_record_that_no_reader_takes_is_not_written() {
+        let mut metadata = example();
+        metadata.prompt = vec![PartRecord::Text(" ".repeat(MAX_RECORD))];
+        let image = Image::new(1, 1, vec![0; 3]).unwrap();
+        let message = encode(&image, &metadata).unwrap_err().to_string();
+        assert!(message.contains("more than 50331648"), "{message}");
     }
 }

@@ -271,6 +271,17 @@ pub struct Progress {
     pub preview: Option<Image>,
     /// What the LLM said, on the event that ends [`Phase::Encode`] ([`Conditioning::Answer`]).
     pub answer: Option<String>,
+    /// How much of the prompt is read, on the events before the LLM's layers read it.
+    pub prompt_tokens: Option<PromptTokens>,
+}
+
+/// How much of a prompt the LLM reads: X2I's layouts cut words behind the padding's length.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PromptTokens {
+    /// Tokens that are read, the chat template's among them and padding not.
+    pub read: usize,
+    /// Tokens at the prompt's end that are left out.
+    pub left: usize,
 }
 
 /// Finished steps of a picture.
@@ -299,6 +310,7 @@ impl Progress {
             steps: None,
             preview: None,
             answer: None,
+            prompt_tokens: None,
         }
     }
 

@@ -7,9 +7,11 @@
 mod added;
 pub(crate) mod chat;
 mod check;
+mod conversation;
 mod gguf;
 mod growth;
 mod merges;
+mod words;
 
 use std::sync::Arc;
 
@@ -22,6 +24,7 @@ use merges::read_merges;
 
 pub use added::AddedFiles;
 pub use chat::{ChatTemplate, Content, Message, VisionIds};
+pub use words::{Quoter, Rendered};
 
 /// How Qwen2 splits text before merging: contractions, words, single digits, punctuation, space.
 const QWEN_SPLIT: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -211,7 +214,7 @@ mod tests {
     use super::*;
 
     /// Bytes `a`..`z` and space, one merge, and one special token.
-    fn letters() -> Tokenizer {
+    pub(super) fn letters() -> Tokenizer {
         let mut vocab = serde_json::Map::new();
         for letter in ('a'..='z').chain(['Ġ']) {
             vocab.insert(letter.to_string(), Value::from(vocab.len()));

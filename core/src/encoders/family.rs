@@ -8,8 +8,8 @@ use super::llm::Llm;
 use super::options::{EncodeOptions, Encoded};
 use super::sequence::Sequence;
 use crate::config::EncoderPart;
-use crate::error::Result;
-use crate::request::{OnProgress, Phase, Prompt, report};
+use crate::error::{Error, Field, Result};
+use crate::request::{OnProgress, Part, Phase, Prompt, report};
 use crate::tokenizer::Tokenizer;
 use crate::weights::Scope;
 
@@ -84,12 +84,27 @@ pub trait Family: Sized {
         options: &EncodeOptions,
         on_progress: &mut impl OnProgress,
     ) -> Result<Encoded> {
-        let inputs = self.prepare(prompt, options)?;
+        let inputs = self.prepare(prompt, options);
+        let inputs = inputs.map_err(|error| with_remedy(error, prompt))?;
         let mut before_layer = async || report(on_progress, Phase::Encode, 0, 1).await;
         let embeddings = self.embed(&inputs, &mut before_layer).await?;
         let sequence = Self::sequence(&inputs);
         self.llm()
             .encode(embeddings, sequence, options, on_progress)
             .await
+    }
+}
+
+/// A prompt that is too long for its video has fewer tokens at a lower rate of frames.
+fn with_remedy(error: Error, prompt: &Prompt) -> Error {
+    let has_video = prompt
+        .all_parts()
+        .any(|part| matches!(part, Part::Video(_)));
+    match error {
+        Error::Request {
+            field: Field::Prompt,
+            ..
+        } if has_video => error.mended_by(Field::VideoFps),
+        other => other,
     }
 }

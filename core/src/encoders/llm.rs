@@ -12,7 +12,7 @@ use super::sampling::Sampler;
 use super::sequence::{PadWith, Sequence};
 use crate::config::{Conditioning, GenerationConfig, Padding, Qwen2Config};
 use crate::error::{Error, Field, Result};
-use crate::request::{OnProgress, Phase, report};
+use crate::request::{OnProgress, Phase, Progress, report};
 use crate::tokenizer::{SpecialTokens, Tokenizer};
 use crate::weights::Scope;
 
@@ -147,12 +147,13 @@ impl Llm {
         let prompt_tokens = sequence.ids.len();
         match options.conditioning {
             Conditioning::Prompt => {
-                let mut before_layer = async || report(on_progress, Phase::Encode, 0, 1).await;
+                let mut before_layer = async || reading(sequence, 1).tell(on_progress).await;
                 let (_, hidden_states) = self.read(embeddings, sequence, &mut before_layer).await?;
                 report(on_progress, Phase::Encode, 1, 1).await?;
                 Ok(Encoded {
                     hidden_states,
                     prompt_tokens,
+                    tokens: sequence.tokens,
                     answer: None,
                 })
             }
@@ -170,6 +171,7 @@ impl Llm {
                 Ok(Encoded {
                     hidden_states,
                     prompt_tokens,
+                    tokens: sequence.tokens,
                     answer: Some(text),
                 })
             }
@@ -187,7 +189,7 @@ impl Llm {
         let room = self.max_positions.saturating_sub(sequence.ids.len());
         let most = options.max_new_tokens.min(room).max(1);
         let mut sampler = Sampler::new(self.generation.clone(), &sequence.ids, options.seed);
-        let mut before_layer = async || report(on_progress, Phase::Encode, 0, most).await;
+        let mut before_layer = async || reading(sequence, most).tell(on_progress).await;
         let (decoding, states) = self.read(embeddings, sequence, &mut before_layer).await?;
         let logits = self.decoder.logits(&states);
         decoding
@@ -223,5 +225,13 @@ impl Llm {
         own.iter()
             .filter_map(|token| self.tokenizer.token_to_id(token))
             .collect()
+    }
+}
+
+/// The event before a layer reads the prompt; `total` tokens of an answer are asked for.
+fn reading(sequence: &Sequence, total: usize) -> Progress {
+    Progress {
+        prompt_tokens: Some(sequence.tokens),
+        ..Progress::count(Phase::Encode, 0, total)
     }
 }

@@ -6,6 +6,7 @@ use crate::config::{Conditioning, Defaults, Padding, PromptFormat};
 use crate::error::Result;
 use crate::image::Image;
 use crate::image::resize::resize_bicubic;
+use crate::request::PromptTokens;
 
 /// How a prompt is read and answered.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +47,8 @@ pub struct Encoded {
     pub hidden_states: Tensor<4>,
     /// Tokens of the prompt, padding included.
     pub prompt_tokens: usize,
+    /// How much of the prompt they are.
+    pub tokens: PromptTokens,
     /// The LLM's answer, where one was asked for.
     pub answer: Option<String>,
 }

@@ -6,6 +6,10 @@
 use crate::config::{Padding, PaddingSide};
 use crate::encoders::qwen2::Position;
 use crate::error::{Error, Field, Result};
+use crate::request::PromptTokens;
+
+/// What shortens a prompt that is too long for what it shows.
+const LESS: &str = "give fewer, smaller or shorter ones";
 
 /// What the decoder reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +20,8 @@ pub struct Sequence {
     pub keep: Vec<bool>,
     /// One for every token, and where the answer continues.
     pub positions: Positions,
+    /// How much of the prompt they are.
+    pub tokens: PromptTokens,
 }
 
 /// Positions of a prompt, and where the answer continues.
@@ -53,6 +59,8 @@ pub(super) struct Padded {
     pub ids: Vec<u32>,
     /// False for padding.
     pub keep: Vec<bool>,
+    /// How much of the prompt they are.
+    pub tokens: PromptTokens,
 }
 
 /// Cuts and pads `ids`; none of `placeholders` may be cut, and `most` tokens are the model's limit.
@@ -67,6 +75,7 @@ pub(super) fn pad(
     most: usize,
 ) -> Result<Padded> {
     let mut keep = vec![true; ids.len()];
+    let given = ids.len();
     if let Some(PadWith {
         padding: Padding { max_length, side },
         token,
@@ -75,8 +84,8 @@ pub(super) fn pad(
         if ids.len() > max_length {
             if ids[max_length..].iter().any(|id| placeholders.contains(id)) {
                 let reason = format!(
-                    "has {} tokens with its pictures; only {max_length} are read, which would cut a picture",
-                    ids.len()
+                    "has {given} tokens with its pictures; only {max_length} are read, which would cut a \
+                     picture: {LESS}"
                 );
                 return Err(Error::request(Field::Prompt, reason));
             }
@@ -95,17 +104,20 @@ pub(super) fn pad(
     if ids.is_empty() {
         return Err(Error::request(Field::Prompt, "has no tokens"));
     }
+    let read = keep.iter().filter(|&&keep| keep).count();
     if ids.len() > most {
         let shown = ids.iter().filter(|id| placeholders.contains(id)).count();
         let mut reason = format!("has {} tokens; the model reads at most {most}", ids.len());
         if shown > 0 {
-            reason += &format!(
-                " ({shown} are of what is shown or heard: give fewer, smaller or shorter ones)"
-            );
+            reason += &format!(" ({shown} are of what is shown or heard: {LESS})");
         }
         return Err(Error::request(Field::Prompt, reason));
     }
-    Ok(Padded { ids, keep })
+    let tokens = PromptTokens {
+        read,
+        left: given - read,
+    };
+    Ok(Padded { ids, keep, tokens })
 }
 
 /// Repeats each `placeholder` as often as `counts` says, in order.
@@ -125,7 +137,7 @@ pub(super) fn expand(
     let found = ids.iter().filter(|&&id| id == placeholder).count();
     if found != counts.len() {
         let reason = format!(
-            "has {found} {kind} placeholders for {} {kind}s; leave the placeholder token out of the text",
+            "has {found} {kind} placeholders for {} {kind}s",
             counts.len()
         );
         return Err(Error::request(Field::Prompt, reason));

@@ -9,6 +9,7 @@ use minijinja::{Environment, ErrorKind, Value, context};
 use serde::Serialize;
 
 use super::growth::check_growth;
+use super::words::Quoter;
 use crate::error::{Error, Result};
 
 /// One part of a message.
@@ -43,6 +44,15 @@ impl Message {
             content: vec![Content::Text {
                 text: answer.into(),
             }],
+        }
+    }
+
+    /// Marks what the words have in common with control tokens.
+    pub fn quote(&mut self, quoter: &mut Quoter<'_>) {
+        for part in &mut self.content {
+            if let Content::Text { text } = part {
+                *text = quoter.quote(text);
+            }
         }
     }
 

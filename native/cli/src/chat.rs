@@ -21,7 +21,7 @@ use x2i_engine::{JobSpec, NamedFile, Output, PartSpec, Settings};
 use self::lines::{Line, Lines};
 use self::session::{Session, TurnRecord};
 use self::typed::Typed;
-use crate::flags::ChatArgs;
+use crate::flags::{ChatArgs, Seed};
 use crate::jobs::spec;
 use crate::painter::{self, Painter};
 use crate::terminal::{Display, Interrupt, printable, summary};
@@ -84,7 +84,7 @@ pub fn run(args: &ChatArgs) -> Result<()> {
 /// The specification of every turn, without its prompt.
 fn every_turn(args: &ChatArgs) -> Result<JobSpec> {
     let settings = Settings {
-        seed: Some(args.settings.seed.unwrap_or_else(random_seed)),
+        seed: Some(args.settings.seed.map_or_else(random_seed, Seed::number)),
         conditioning: Some(Conditioning::Answer),
         ..spec::settings(&args.settings)
     };
@@ -181,7 +181,7 @@ impl Chat {
             1 => ", 1 turn so far".into(),
             n => format!(", {n} turns so far"),
         };
-        let name = &self.painter.engine.config().name;
+        let name = printable(&self.painter.engine.config().name);
         writeln!(
             std::io::stdout(),
             "{name}{resumed}, seed {}; say what to paint, /help lists the rest",
@@ -211,7 +211,8 @@ impl Chat {
                     bail!("{}: stopped; it is not added", path.display());
                 }
                 self.shown.push(read?);
-                writeln!(out, "added to the next turn: {}", path.display())?;
+                let name = printable(&path.display().to_string());
+                writeln!(out, "added to the next turn: {name}")?;
             }
             Typed::Seed(seed) => {
                 self.turn.settings.seed = Some(seed.unwrap_or_else(random_seed));
@@ -221,7 +222,8 @@ impl Chat {
             Typed::History => self.history()?,
             Typed::Save(path) => {
                 let path = self.session.save_as(path)?;
-                writeln!(out, "saved to {}", path.display())?;
+                let name = printable(&path.display().to_string());
+                writeln!(out, "saved to {name}")?;
             }
             Typed::Help => writeln!(out, "{HELP}")?,
             Typed::Quit => return Ok(Next::End),
@@ -235,7 +237,7 @@ impl Chat {
             self.shown.clear();
             "the files for the next turn".to_owned()
         } else if let Some(turn) = self.session.undo()? {
-            format!("{}; {} stays", said(&turn.parts), turn.picture)
+            format!("{}; {} stays", said(&turn.parts), printable(&turn.picture))
         } else {
             bail!("/undo: there is no turn yet")
         };
@@ -248,7 +250,7 @@ impl Chat {
         for turn in self.session.turns() {
             writeln!(out, "> {}", said(&turn.parts))?;
             writeln!(out, "{}", printable(&turn.answer))?;
-            writeln!(out, "{}, seed {}", turn.picture, turn.seed)?;
+            writeln!(out, "{}, seed {}", printable(&turn.picture), turn.seed)?;
         }
         Ok(())
     }

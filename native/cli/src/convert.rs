@@ -26,7 +26,7 @@ use x2i_core::{Error, ModelConfig};
 
 use self::plan::Part;
 use crate::flags::{ConvertArgs, verify};
-use crate::terminal::{Display, Interrupt};
+use crate::terminal::{Display, Interrupt, printable};
 use crate::weights_report::components;
 use x2i_engine::files::hex;
 use x2i_engine::host::human_bytes;
@@ -59,11 +59,11 @@ pub(crate) fn convert(args: &ConvertArgs, interrupt: Interrupt) -> Result<()> {
     place::put_in_place(stage, &args.destination)?;
     if !args.quiet {
         let bytes = config.files.values().map(|record| record.bytes).sum();
-        let name = args.destination.display();
+        let name = printable(&args.destination.display().to_string());
         writeln!(
             io::stdout(),
             "{name}: model `{}`, {}, read back and compared",
-            config.name,
+            printable(&config.name),
             human_bytes(bytes)
         )?;
     }

@@ -15,6 +15,7 @@ use self::need::Need;
 use crate::flags::{DoctorArgs, verify};
 use crate::terminal::Display;
 use crate::terminal::table::{columns, row};
+use crate::terminal::{printable_json, printable_lines};
 use x2i_engine::device::{self, DeviceEntry, DeviceKind, GpuFacts};
 use x2i_engine::host::{self, human_bytes};
 use x2i_engine::models::{EmbeddedSource, ModelFiles};
@@ -68,6 +69,10 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
         format!("{facts:#}\n")
     } else {
         report(&entries, &chosen, need.as_ref(), &verdicts)
+    };
+    let text = match args.json {
+        true => printable_json(&text),
+        false => printable_lines(&text),
     };
     std::io::stdout().write_all(text.as_bytes())?;
     match need.as_ref().map_or(0, |need| need.problems.len()) {

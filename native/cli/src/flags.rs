@@ -10,7 +10,9 @@ mod gallery;
 mod generate;
 mod inspect;
 mod parts;
+pub mod paths;
 mod settings;
+mod typed;
 mod values;
 
 use clap::{Parser, Subcommand};
@@ -29,7 +31,8 @@ pub use generate::GenerateArgs;
 pub use inspect::InspectArgs;
 pub use parts::{Given, PartArgs};
 pub use settings::SettingsArgs;
-pub use values::{ByteSize, MemoryChoice, Quantize, Size};
+pub use typed::{arguments, flag_of};
+pub use values::{ByteSize, MemoryChoice, Quantize, Seed, Size};
 
 /// Generate images from text, images, videos and audio.
 #[derive(Debug, Parser)]

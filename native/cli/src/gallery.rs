@@ -16,10 +16,10 @@ use x2i_engine::{JobSpec, Output, PartSpec, Settings};
 use self::page::{Card, Outcome};
 use self::samples::Samples;
 use self::tasks::Scene;
-use crate::flags::GalleryArgs;
+use crate::flags::{GalleryArgs, Seed};
 use crate::jobs::spec;
 use crate::painter::{self, Painter};
-use crate::terminal::{Display, Interrupt};
+use crate::terminal::{Display, Interrupt, printable};
 use crate::words::one_line;
 
 /// The seed of all tasks if none is given: the page is then the same every time.
@@ -70,7 +70,7 @@ pub fn run(args: &GalleryArgs) -> Result<()> {
 /// The specification of every task, without its prompt.
 fn every_task(args: &GalleryArgs) -> Result<JobSpec> {
     let settings = Settings {
-        seed: Some(args.settings.seed.unwrap_or(SEED)),
+        seed: Some(args.settings.seed.map_or(SEED, Seed::number)),
         ..spec::settings(&args.settings)
     };
     let spec = JobSpec {
@@ -118,8 +118,13 @@ fn perform(
 fn tell(path: &Path, cards: &[Card]) -> Result<()> {
     let mut out = std::io::stdout();
     for card in cards {
-        writeln!(out, "{}: {}", card.task, card.outcome)?;
+        writeln!(
+            out,
+            "{}: {}",
+            card.task,
+            printable(&card.outcome.to_string())
+        )?;
     }
-    writeln!(out, "{}", path.display())?;
+    writeln!(out, "{}", printable(&path.display().to_string()))?;
     Ok(())
 }

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use x2i_engine::Record;
 use x2i_engine::files::Trust;
+use x2i_engine::format::QUALITY;
 
 use crate::flags::GenerateArgs;
 use crate::jobs;
@@ -33,6 +34,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     }
     let requests = plan.requests();
     let mut painter = Painter::open(&args.engine, model, record.as_ref(), &requests, terminal)?;
+    painter.quality = args.quality.unwrap_or(QUALITY);
     for index in 0..plan.len() {
         let count = plan.len();
         let job = plan.job(index, painter.engine.model(), &cancelled)?;
@@ -41,7 +43,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
             let warning = record.model_warning(painter.engine.hashes()?);
             painter.display.warn(warning);
         }
-        tell(painter.display, job.output(), &painted.metadata, seconds)?;
+        tell(painter.display, job.output(), &painted, seconds)?;
     }
     Ok(())
 }

@@ -1,21 +1,24 @@
 //! `x2i inspect`: prints the facts of an image, a weight file or a model folder.
 
 use std::fmt::Write as _;
-use std::io::{BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use x2i_core::png::{self, Metadata, PartRecord, PngFacts};
+use x2i_core::png::{Metadata, PartRecord};
 use x2i_core::weights::{WeightFile, WeightSource};
 use x2i_core::{Conditioning, ModelConfig, model};
 
 use crate::flags::InspectArgs;
 use crate::terminal::Display;
 use crate::terminal::table::{columns, row};
+use crate::terminal::{printable, printable_json, printable_lines};
 use crate::weights_report::{self as report, FileReport, PartReport, TensorReport};
+use x2i_engine::Format;
 use x2i_engine::files::{hash_file, io_error, open_regular};
+use x2i_engine::format::{self, Facts};
 use x2i_engine::host::human_bytes;
 use x2i_engine::models::{EMBEDDED_NAME, EmbeddedSource, FolderSource, MappedFile, ModelFiles};
 
@@ -37,37 +40,43 @@ pub fn run(args: &InspectArgs) -> Result<()> {
         && let Some(embedded) = EmbeddedSource::new()
     {
         inspect_model(&ModelFiles::Embedded(embedded), args.json)?
-    } else if is_png(path)? {
-        inspect_png(path, args.json)?
+    } else if let Some(format) = image_format(path)? {
+        inspect_image(path, format, args.json)?
     } else {
         inspect_weights(path, args)?
+    };
+    let text = match args.json {
+        true => printable_json(&text),
+        false => printable_lines(&text),
     };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(())
 }
 
-fn is_png(path: &Path) -> Result<bool> {
+fn image_format(path: &Path) -> Result<Option<Format>> {
     let failed = |error| io_error(&path.display().to_string(), error);
     let mut start = Vec::new();
     let (_, file, _) = open_regular(path)?;
-    file.take(8).read_to_end(&mut start).map_err(failed)?;
-    Ok(start == b"\x89PNG\r\n\x1a\n")
+    file.take(16).read_to_end(&mut start).map_err(failed)?;
+    Ok(Format::sniff(&start))
 }
 
-fn inspect_png(path: &Path, json: bool) -> Result<String> {
+fn inspect_image(path: &Path, format: Format, json: bool) -> Result<String> {
     let name = path.display().to_string();
     let (_, file, _) = open_regular(path)?;
-    let PngFacts {
+    let Facts {
         width,
         height,
         color,
         metadata,
-    } = png::decode(&name, BufReader::new(file))?;
+        ..
+    } = format::read_facts(&name, file)?;
     if json {
-        let facts = json!({"type": "png", "width": width, "height": height, "color": color, "x2i": metadata});
+        let facts = json!({"type": format.name().to_lowercase(), "width": width, "height": height, "color": color, "x2i": metadata});
         return Ok(format!("{facts:#}\n"));
     }
-    let mut text = format!("{name}: PNG, {width}x{height}, {color}\n");
+    let (kind, name) = (format.name(), printable(&name));
+    let mut text = format!("{name}: {kind}, {width}x{height}, {color}\n");
     match metadata {
         None => text.push_str(
             "  has no x2i metadata: x2i did not generate it, or another program removed it\n",
@@ -156,7 +165,7 @@ fn inspect_weights(path: &Path, args: &InspectArgs) -> Result<String> {
             json!({"type": "weights", "file_bytes": length, "report": report, key: tensors});
         return Ok(format!("{facts:#}\n"));
     }
-    let name = path.display();
+    let name = printable(&path.display().to_string());
     let FileReport {
         format,
         tensors: count,
@@ -214,8 +223,8 @@ fn inspect_model(model: &ModelFiles, json: bool) -> Result<String> {
     let total = |of: fn(&PartReport) -> u64| parts.iter().map(of).sum::<u64>();
     let mut text = format!(
         "{}: model `{}`, {}, {} in files, loaded {} on the CPU, {} on a GPU\n",
-        model.place(),
-        config.name,
+        printable(&model.place()),
+        printable(&config.name),
         millions(total(|part| part.parameters)),
         human_bytes(total(|part| part.bytes)),
         human_bytes(total(|part| part.on_cpu)),

@@ -1,15 +1,18 @@
 //! Makes jobs from flags, a batch file or an image's metadata; all are checked before weights are read.
 
 mod batch;
+mod entries;
 mod line;
 mod nearest;
 mod outputs;
 mod plan;
 mod prompt;
 pub mod spec;
+mod text;
 
 use anyhow::{Context, Result, bail};
-use x2i_engine::{EngineOptions, JobSpec, Model, Output, Record};
+use x2i_engine::output::create_folder;
+use x2i_engine::{EngineOptions, Format, JobSpec, Model, Output, Record};
 
 pub use self::plan::Plan;
 use crate::flags::GenerateArgs;
@@ -35,6 +38,16 @@ pub fn plan(
     };
     if args.json && plan.outputs().any(|output| *output == Output::Stdout) {
         bail!("-o: the image and --json can't both go to standard output");
+    }
+    if args.output().as_os_str().as_encoded_bytes().ends_with(b"/") {
+        create_folder(args.output()).context("-o")?;
+    }
+    for output in plan.outputs() {
+        let format = output.format().context("-o")?;
+        if args.quality.is_some() && format != Format::Jpeg {
+            let (output, name) = (output.shown(), format.name());
+            bail!("--quality: is for JPEG, and {output} is {name}, which is written without loss");
+        }
     }
     Output::check_all(plan.outputs()).context("-o")?;
     match args.resume {

@@ -4,17 +4,26 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use x2i::flags::{Cli, Command};
-use x2i::terminal::EXIT_CANCELLED;
-use x2i::words::one_line;
+use x2i::flags::{Cli, Command, arguments};
+use x2i::terminal::{EXIT_CANCELLED, printable};
+use x2i::words::{cut, one_line};
 use x2i_core::Error;
-use x2i_engine::{allocator, output};
+use x2i_engine::{allocator, output, stack};
 
 fn main() -> ExitCode {
     allocator::keep_freed_memory();
     output::refuse_size_signal();
     silence_device_select();
-    let outcome = match &Cli::parse().command {
+    stack::with_stack(program)
+}
+
+/// The whole program after the settings of its process.
+fn program() -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments(std::env::args_os())) {
+        Ok(cli) => cli,
+        Err(error) => refuse(&error),
+    };
+    let outcome = match &cli.command {
         Command::Generate(args) => x2i::generate::run(args),
         Command::Chat(args) => x2i::chat::run(args),
         Command::Gallery(args) => x2i::gallery::run(args),
@@ -35,6 +44,18 @@ fn main() -> ExitCode {
     }
     let _ = writeln!(std::io::stderr(), "error: {}", one_line(&error));
     ExitCode::FAILURE
+}
+
+/// Prints clap's error or help and ends; values that it quotes may be long or hostile.
+fn refuse(error: &clap::Error) -> ! {
+    let message = error.render().to_string();
+    let lines = message.lines().map(|line| cut(&printable(line)));
+    let safe = lines.collect::<Vec<_>>().join("\n") + "\n";
+    if !error.use_stderr() || safe.trim_end() == message.trim_end() {
+        error.exit() // with colours, on a terminal
+    }
+    let _ = write!(std::io::stderr(), "{safe}");
+    std::process::exit(error.exit_code())
 }
 
 /// Disables Mesa's device-select layer, unless the user has configured it: without a desktop it

@@ -4,6 +4,7 @@
 use anyhow::{Context, Result};
 use x2i_core::{InputBits, Request};
 use x2i_engine::device::{self, DeviceChoice};
+use x2i_engine::format::QUALITY;
 use x2i_engine::job::check_memory;
 use x2i_engine::models::ModelFiles;
 use x2i_engine::{
@@ -24,7 +25,11 @@ pub fn model(engine: &EngineArgs, args: &AdapterArgs, record: Option<&Record>) -
         (None, Some(record)) => Some(record.model()?),
         _ => None,
     };
-    let files = ModelFiles::find(engine.model.as_deref().or(recorded.as_deref()))?;
+    let files = ModelFiles::find(engine.model.as_deref().or(recorded.as_deref()));
+    let files = match record.filter(|_| engine.model.is_none()) {
+        Some(record) => files.map_err(|error| record.model_error(error))?,
+        None => files?,
+    };
     let model = Model::from_files(files)?;
     if let Some(record) = record {
         record.check_model(model.config())?;
@@ -72,6 +77,8 @@ pub struct Painter {
     pub reporter: Reporter,
     /// The kind of output.
     pub display: Display,
+    /// The quality of JPEGs, from 1 to 100.
+    pub quality: u8,
 }
 
 impl Painter {
@@ -107,6 +114,7 @@ impl Painter {
             engine: engine.inspect_err(|_| reporter.clear())?,
             reporter,
             display,
+            quality: QUALITY,
         })
     }
 
@@ -116,13 +124,17 @@ impl Painter {
     /// As [`Engine::paint`], and when the image can't be written.
     pub fn paint(&mut self, job: &Job, number: usize, count: usize) -> Result<(Painted, Seconds)> {
         let Self {
-            engine, reporter, ..
+            engine,
+            reporter,
+            quality,
+            ..
         } = self;
         reporter.begin_picture(number, count);
         let painted = engine.paint(job, &mut |progress| reporter.hear(progress));
         let seconds = reporter.end_picture();
         let painted = painted?;
-        job.output().write(&painted.png()?).context("-o")?;
+        let file = painted.file(job.output().format()?, *quality)?;
+        job.output().write(&file).context("-o")?;
         Ok((painted, seconds))
     }
 }

@@ -13,4 +13,4 @@ pub use interrupt::{EXIT_CANCELLED, Interrupt};
 pub use reporter::Reporter;
 pub use seconds::Seconds;
 pub use summary::{summary, tell, tell_skipped};
-pub use text::printable;
+pub use text::{printable, printable_json, printable_lines};

@@ -2,6 +2,8 @@
 
 use x2i_core::{Error, Field};
 
+use crate::terminal::printable;
+
 /// The flag that sets a field; `prompt` is the argument without one.
 pub fn word(field: Field) -> &'static str {
     match field {
@@ -10,8 +12,8 @@ pub fn word(field: Field) -> &'static str {
         Field::Video => "--video",
         Field::Audio => "--audio",
         Field::Size => "--size",
-        Field::Width => "--size width",
-        Field::Height => "--size height",
+        Field::Width => "--size or --width",
+        Field::Height => "--size or --height",
         Field::Steps => "--steps",
         Field::Guidance => "--guidance",
         Field::Seed => "--seed",
@@ -34,7 +36,7 @@ pub fn word(field: Field) -> &'static str {
 fn remedy(field: Field) -> String {
     let word = word(field);
     match field {
-        Field::VideoFps => format!("ask for fewer with {word}"),
+        Field::VideoFps => format!("ask for fewer frames with {word}"),
         Field::ControlWeights => format!("give them with {word}"),
         Field::Model => format!("choose the model with {word}"),
         Field::Trust => format!("or allow it with {word}, if you trust the image"),
@@ -69,11 +71,40 @@ pub fn one_line(error: &anyhow::Error) -> String {
             break; // `sentence` includes the causes
         }
     }
-    // Messages of parsers and drivers have line ends; file names may have any control character.
-    line.split(|c: char| c.is_control())
-        .filter(|part| !part.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ")
+    // Messages of parsers and drivers have line ends; file names may have any character.
+    let parts = line.split(['\n', '\r', '\t']).map(str::trim_end);
+    let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+    cut(&printable(&parts.join(" ")))
+}
+
+/// The longest word of a message, in characters, and how much of it is shown from its beginning and its
+/// end: the text of a bad value is often one, and so is a path, whose end is the file.
+const WORD: (usize, usize, usize) = (200, 120, 80);
+/// The longest message, in characters, and how much of it is shown from its beginning and its end.
+const MESSAGE: (usize, usize, usize) = (2000, 1200, 400);
+
+/// A message with long words and its own middle cut; counts say by how much.
+pub fn cut(message: &str) -> String {
+    let words = message.split(' ').map(|word| match shortened(word, WORD) {
+        (shown, 0) => shown,
+        (shown, _) => format!("{shown} ({} characters)", word.chars().count()),
+    });
+    let message = words.collect::<Vec<_>>().join(" ");
+    match shortened(&message, MESSAGE) {
+        (shown, 0) => shown,
+        (shown, left) => format!("{shown} ({left} characters are left out)"),
+    }
+}
+
+/// A text of at most `most` characters, or its beginning and its end; and how many are left out.
+fn shortened(text: &str, (most, head, tail): (usize, usize, usize)) -> (String, usize) {
+    let characters = text.chars().count();
+    if characters <= most {
+        return (text.to_owned(), 0);
+    }
+    let start: String = text.chars().take(head).collect();
+    let end: String = text.chars().skip(characters - tail).collect();
+    (format!("{start}...{end}"), characters - head - tail)
 }
 
 #[cfg(test)]
@@ -104,6 +135,29 @@ mod tests {
         assert_eq!(
             line(failed().context("in.jsonl line 2").context("--batch")),
             "--batch: in.jsonl line 2: --steps: 0 must be between 1 and 1000"
+        );
+    }
+
+    #[test]
+    fn long_values_are_cut_with_a_count() {
+        let value = "a".repeat(70_000);
+        let line = one_line(&anyhow::anyhow!("--size: `{value}` is no size; give WxH"));
+        let expected = format!(
+            "--size: `{}...{}` (70002 characters) is no size; give WxH",
+            "a".repeat(119),
+            "a".repeat(79)
+        );
+        assert_eq!(line, expected);
+        let words = one_line(&anyhow::anyhow!("out: {}: end", "b c ".repeat(20_000)));
+        assert!(words.chars().count() < 1700, "{}", words.len());
+        assert!(
+            words.starts_with("out: b c") && words.contains("c : end ("),
+            "{words}"
+        );
+        assert!(words.contains("characters are left out"), "{words}");
+        assert_eq!(
+            one_line(&anyhow::anyhow!("a\u{1b}[2J\r\nb")),
+            "a\\u{1b}[2J b"
         );
     }
 

@@ -38,7 +38,16 @@ fn numbers_out_of_range() {
     refused(&["x", "--guidance", "inf"], &["--guidance"]);
     refused(&["x", "--guidance", "-1"], &["--guidance"]);
     refused(&["x", "--guidance", "much"], &["--guidance"]);
-    refused(&["x", "--seed", "-1"], &["--seed"]);
+    refused(&["x", "--seed", "-2"], &["--seed"]);
+    refused(&["x", "--seed", "x"], &["--seed"]);
+    refused(
+        &["x", "--size", "64x64", "-W", "64"],
+        &["--size", "--width"],
+    );
+    refused(&["x", "--width", "65"], &["--width"]);
+    refused(&["x", "-H", "-64"], &["--height"]);
+    refused(&["x", "--quality", "0"], &["--quality"]);
+    refused(&["x", "--quality", "90"], &["--quality", "PNG"]);
     refused(&["x", "--seed", "18446744073709551616"], &["--seed"]);
     refused(&["x", "--num-images", "0"], &["--num-images"]);
     for size in [
@@ -47,7 +56,7 @@ fn numbers_out_of_range() {
         "0x64",
         "64x0",
         "16000x16",
-        "64",
+        "65",
         "x",
         "-64x64",
         "64x64x64",
@@ -123,8 +132,11 @@ fn outputs_that_can_not_be_written() {
         .generate(&["x", "-o", "in-file/out.png"])
         .refused(&["-o", "in-file", "not a folder"]);
     program
-        .generate(&["x", "-o", "out.jpg"])
-        .refused(&["-o", "out.jpg", "PNG"]);
+        .generate(&["x", "-o", "out.gif"])
+        .refused(&["-o", "out.gif", "PNG, JPEG or WebP"]);
+    program
+        .generate(&["x", "-o", &format!("{}.png", "a".repeat(252))])
+        .refused(&["-o", "too long"]);
     program
         .generate(&["x", "-o", "-", "--num-images", "2"])
         .refused(&["-o"]);
@@ -290,6 +302,10 @@ fn batches_with_a_bad_line() {
     refused(
         r#"{"prompt": "x", "out": "../b.png"}"#,
         &["--batch", "line 2", "../b.png"],
+    );
+    refused(
+        r#"{"prompt": "x", "out": "b.gif"}"#,
+        &["--batch", "line 2", "out", "b.gif"],
     );
     refused(
         r#"{"prompt": "x", "out": "a.png"}"#,

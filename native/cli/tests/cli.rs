@@ -108,8 +108,12 @@ fn several_pictures_take_following_seeds() {
         fs::read(program.path("b.png")).unwrap()
     );
     program
-        .generate(&["x", "--seed", "7", "-o", "new/"])
-        .refused(&["-o", "new"]);
+        .generate(&["x", "--seed", "8", "-o", "new/"])
+        .succeeded();
+    assert_eq!(
+        fs::read(program.path("new/8.png")).unwrap(),
+        fs::read(program.path("b.png")).unwrap()
+    );
 }
 
 #[test]

@@ -4,9 +4,10 @@ use std::ops::ControlFlow;
 
 use burn::tensor::Tensor;
 use x2i_core::png::{self, DeviceRecord, Metadata, ModelRecord};
-use x2i_core::{Error, Image, ModelConfig, Painting, Pipeline, Progress, Result};
+use x2i_core::{Error, Image, ModelConfig, Painting, Pipeline, Progress, PromptTokens, Result};
 
 use crate::device::OpenDevice;
+use crate::format::Format;
 use crate::job::{Job, check_memory};
 use crate::models::{Hashes, Model, ModelHashes, check_uncut};
 use crate::options::EngineOptions;
@@ -39,6 +40,8 @@ pub struct Painted {
     pub image: Image,
     /// The metadata, with the LLM's answer if there is one.
     pub metadata: Metadata,
+    /// How much of the prompt the LLM has read.
+    pub prompt_tokens: PromptTokens,
 }
 
 impl Painted {
@@ -48,6 +51,14 @@ impl Painted {
     /// [`Error::Image`] when the image can't be encoded.
     pub fn png(&self) -> Result<Vec<u8>> {
         png::encode(&self.image, &self.metadata)
+    }
+
+    /// The image as a file of a format with its metadata; `quality` is JPEG's, from 1 to 100.
+    ///
+    /// # Errors
+    /// As [`png`](Self::png).
+    pub fn file(&self, format: Format, quality: u8) -> Result<Vec<u8>> {
+        format.encode(&self.image, &self.metadata, quality)
     }
 }
 
@@ -145,6 +156,7 @@ impl Engine {
         Ok(Painted {
             metadata: self.metadata(job, &painting)?,
             image: painting.image,
+            prompt_tokens: painting.prompt_tokens,
         })
     }
 

@@ -9,6 +9,7 @@ mod remembered;
 mod stage;
 mod sync;
 mod temporary;
+mod url;
 
 pub use hash::{hash_file, hex};
 pub use lock::LockFile;
@@ -22,3 +23,4 @@ pub use stage::{Stage, is_converted, recover, stranger};
 pub(crate) use sync::sync_folder;
 pub use temporary::sweep;
 pub(crate) use temporary::temporary;
+pub use url::MAX_DATA_URL;

@@ -10,9 +10,10 @@ use tempfile::NamedTempFile;
 use x2i_core::{Error, Result};
 
 use crate::files::{folder_of, sweep, sync_folder, temporary};
+use crate::format::Format;
 
 /// The extensions of the formats in which images are written, in lower case; the first is the usual one.
-pub const FORMATS: [&str; 1] = ["png"];
+pub const FORMATS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
 
 /// The output of an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,7 +37,13 @@ impl Output {
             return Ok(());
         };
         let path = &real(path);
-        if let Ok(metadata) = path.metadata() {
+        let metadata = path.metadata();
+        if let Err(error) = &metadata
+            && error.kind() == io::ErrorKind::InvalidFilename
+        {
+            return Err(failed(path, io::ErrorKind::InvalidFilename.into()));
+        }
+        if let Ok(metadata) = metadata {
             if metadata.is_dir() {
                 return Err(failed(path, io::ErrorKind::IsADirectory.into()));
             }
@@ -109,6 +116,17 @@ impl Output {
         match create_file(path, bytes) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             created => created.map(|()| true).map_err(|error| failed(path, error)),
+        }
+    }
+
+    /// The format that the file's name asks for; PNG elsewhere.
+    ///
+    /// # Errors
+    /// As [`Format::of`].
+    pub fn format(&self) -> Result<Format> {
+        match self {
+            Self::File(path) => Format::of(path),
+            Self::None | Self::Stdout => Ok(Format::Png),
         }
     }
 
@@ -208,7 +226,7 @@ fn failed(path: &Path, error: io::Error) -> Error {
         io::ErrorKind::IsADirectory => "is a folder",
         io::ErrorKind::FileTooLarge => "is larger than a file may be here",
         io::ErrorKind::QuotaExceeded => "the disk quota is used up",
-        io::ErrorKind::InvalidFilename => "its name is too long or not allowed here",
+        io::ErrorKind::InvalidFilename => "the name is too long for the file system",
         _ => {
             return Error::Io {
                 file: path.display().to_string(),
@@ -336,6 +354,8 @@ mod tests {
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
         assert!(message(file.join("a.png")).ends_with("is not a folder"));
+        let long = folder.path().join("a".repeat(256));
+        assert!(message(long).ends_with("the name is too long for the file system"));
     }
 
     #[test]

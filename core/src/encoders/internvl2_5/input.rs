@@ -5,6 +5,8 @@
 //! `infer/inference_internvl.py`, the template `internvl2_5` of its `conversation.py`, and the
 //! model card for video.
 
+use std::ops::Range;
+
 use super::tiles::{Tiler, Tiles};
 use crate::config::PromptFormat;
 use crate::encoders::options::resized;
@@ -13,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::prompt::{self, Pictures};
 use crate::request::{Part, Prompt, joined_text};
+use crate::tokenizer::Rendered;
 use crate::video::Video;
 
 /// The system prompt of training: "You are InternVL (书生·万象), a multimodal
@@ -48,6 +51,8 @@ pub struct Viewer {
 pub struct Conversation {
     /// The text, context tokens included.
     pub text: String,
+    /// The bytes of it that are the user's words and the model's answers.
+    words: Vec<Range<usize>>,
     /// Images and frames in reading order.
     pub tiles: Vec<Tiles>,
     viewer: Viewer,
@@ -61,12 +66,13 @@ impl Conversation {
     pub fn new(prompt: &Prompt, format: PromptFormat, viewer: Viewer) -> Result<Self> {
         let mut conversation = Self {
             text: format!("<|im_start|>system\n{SYSTEM}<|im_end|>\n"),
+            words: vec![],
             tiles: vec![],
             viewer,
         };
         for turn in &prompt.earlier {
             conversation.ask(&turn.parts, format)?;
-            conversation.text += &turn.answer;
+            conversation.say(&turn.answer);
             conversation.text += "<|im_end|>\n";
         }
         conversation.ask(&prompt.parts, format)?;
@@ -81,7 +87,7 @@ impl Conversation {
         let mut number = 0;
         for part in parts {
             match part {
-                Part::Text(text) if format == PromptFormat::Plain => self.text += text,
+                Part::Text(text) if format == PromptFormat::Plain => self.say(text),
                 Part::Text(_) => {}
                 Part::Image(image) => {
                     number += 1;
@@ -100,9 +106,21 @@ impl Conversation {
                 }
             }
         }
-        self.text += &words(parts, format);
+        self.say(&words(parts, format));
         self.text += "<|im_end|>\n<|im_start|>assistant\n";
         Ok(())
+    }
+
+    /// The text as the tokenizer takes it: control tokens in words are words.
+    pub fn rendered(&self) -> Rendered {
+        Rendered::new(self.text.clone(), self.words.clone())
+    }
+
+    /// Appends words.
+    fn say(&mut self, words: &str) {
+        let start = self.text.len();
+        self.text += words;
+        self.words.push(start..self.text.len());
     }
 
     fn show_image(&mut self, image: &Image) -> Result<()> {

@@ -26,7 +26,7 @@ use super::sequence::{Padded, Positions, Sequence, pad};
 use crate::config::{Conditioning, EncoderPart, InternVl2_5Config, Padding};
 use crate::error::{Error, Field, Result};
 use crate::request::Prompt;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Rendered, Tokenizer};
 use crate::weights::Scope;
 
 /// InternVL2.5 on a device.
@@ -87,7 +87,7 @@ impl Family for InternVl2_5 {
             Conditioning::Prompt => options.padding,
             Conditioning::Answer => None,
         };
-        self.assemble(&shown.text, shown.tiles, padding)
+        self.assemble(shown.rendered(), shown.tiles, padding)
     }
 
     async fn embed(
@@ -131,11 +131,11 @@ impl InternVl2_5 {
     /// As [`Family::prepare`].
     pub fn assemble(
         &self,
-        text: &str,
+        text: impl Into<Rendered>,
         tiles: Vec<Tiles>,
         padding: Option<Padding>,
     ) -> Result<Inputs> {
-        let ids = self.llm.tokenizer().encode(text)?;
+        let ids = self.llm.tokenizer().encode_rendered(&text.into())?;
         let placeholders = match tiles.is_empty() {
             true => vec![],
             false => vec![self.context],
@@ -147,12 +147,14 @@ impl InternVl2_5 {
         };
         let padding = padding.filter(|padding| !reaches_beyond(padding));
         let padding = self.llm.pad_with(padding)?;
-        let Padded { ids, keep } = pad(ids, padding, &placeholders, self.llm.max_positions())?;
+        let most = self.llm.max_positions();
+        let Padded { ids, keep, tokens } = pad(ids, padding, &placeholders, most)?;
         Ok(Inputs {
             sequence: Sequence {
                 positions: Positions::counted(ids.len()),
                 ids,
                 keep,
+                tokens,
             },
             tiles,
         })
@@ -164,9 +166,7 @@ impl InternVl2_5 {
         let shown: usize = tiles.iter().map(|tiles| tiles.count).sum();
         let needed = shown * self.config.tile_tokens();
         if shown > 0 && found != needed {
-            let reason = format!(
-                "has {found} {CONTEXT} for the {needed} tokens of its pictures; leave {CONTEXT} out of the text"
-            );
+            let reason = format!("has {found} {CONTEXT} for the {needed} tokens of its pictures");
             return Err(Error::request(Field::Prompt, reason));
         }
         Ok(())

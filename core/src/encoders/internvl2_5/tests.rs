@@ -277,18 +277,22 @@ fn prompts_that_do_not_fit_are_refused_with_numbers() {
         long.ends_with("tokens; the model reads at most 120"),
         "{long}"
     );
-    let twice = refuse(&with_picture(8, CONTEXT));
-    assert!(
-        twice.starts_with("prompt: has 5 <IMG_CONTEXT> for the 4 tokens of its pictures"),
-        "{twice}"
+}
+
+#[test]
+fn context_tokens_in_words_are_text() {
+    let model = model();
+    let tokens = |prompt: &Prompt| {
+        let encoded = encode(&model, prompt, &options(Conditioning::Prompt)).unwrap();
+        encoded.prompt_tokens
+    };
+    let plain = tokens(&with_picture(8, ""));
+    // No letter of it is in the tiny vocabulary.
+    assert_eq!(tokens(&with_picture(8, CONTEXT)), plain);
+    assert_eq!(
+        tokens(&with_picture(8, "a<|im_end|>b")),
+        plain + 2 + "imend".len()
     );
-    // Without images it is a token like any other.
-    let alone = encode(
-        &model,
-        &Prompt::text(CONTEXT),
-        &options(Conditioning::Prompt),
-    );
-    assert!(alone.is_ok());
 }
 
 #[test]

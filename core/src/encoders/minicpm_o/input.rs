@@ -20,6 +20,8 @@ use crate::video::Video;
 const IMAGE: &str = "(<image>./</image>)";
 /// A sound's place in the text.
 const AUDIO: &str = "(<audio>./</audio>)";
+/// All places, which a user's words can't be.
+pub(super) const PLACES: &[&str] = &[IMAGE, AUDIO];
 /// Stands for one token of an image or a sound.
 pub(super) const PLACEHOLDER: &str = "<unk>";
 /// The most frames of a video that are looked at.
@@ -60,31 +62,35 @@ pub(super) struct Message {
     content: String,
 }
 
-/// The conversation, with places for what is shown.
-pub(super) fn messages(prompt: &Prompt, format: PromptFormat) -> Vec<Message> {
-    let user = |parts: &[Part]| Message {
+/// The conversation, with places for what is shown; `quote` marks words that look like control tokens.
+pub(super) fn messages(
+    prompt: &Prompt,
+    format: PromptFormat,
+    mut quote: impl FnMut(&str) -> String,
+) -> Vec<Message> {
+    let user = |parts: &[Part], quote: &mut _| Message {
         role: "user",
-        content: content(parts, format),
+        content: content(parts, format, quote),
     };
     let mut messages = Vec::with_capacity(2 * prompt.earlier.len() + 1);
     for turn in &prompt.earlier {
-        messages.push(user(&turn.parts));
+        messages.push(user(&turn.parts, &mut quote));
         messages.push(Message {
             role: "assistant",
-            content: turn.answer.clone(),
+            content: quote(&turn.answer),
         });
     }
-    messages.push(user(&prompt.parts));
+    messages.push(user(&prompt.parts, &mut quote));
     messages
 }
 
 /// One turn's text: every part on lines of its own; the dict forms put their string last.
-fn content(parts: &[Part], format: PromptFormat) -> String {
+fn content(parts: &[Part], format: PromptFormat, quote: &mut impl FnMut(&str) -> String) -> String {
     let mut content = String::new();
     for (index, part) in parts.iter().enumerate() {
         match (part, format) {
             (Part::Text(text), PromptFormat::Plain) => {
-                content += text;
+                content += &quote(text);
                 if index + 1 < parts.len() {
                     content.push('\n');
                 }
@@ -103,9 +109,9 @@ fn content(parts: &[Part], format: PromptFormat) -> String {
                 true => Pictures::None,
                 false => Pictures::Some,
             };
-            content += &prompt::comfy(&text(), pictures);
+            content += &quote(&prompt::comfy(&text(), pictures));
         }
-        PromptFormat::InternVl => content += &prompt::internvl(Some(&text())),
+        PromptFormat::InternVl => content += &quote(&prompt::internvl(Some(&text()))),
     }
     content
 }
@@ -230,8 +236,7 @@ fn place_of(shown: &Shown) -> &'static str {
 }
 
 fn misplaced(place: &str) -> Error {
-    let reason =
-        format!("has another number of `{place}` than is shown or heard; leave it out of the text");
+    let reason = format!("has another number of `{place}` than is shown or heard");
     Error::request(Field::Prompt, reason)
 }
 
@@ -275,6 +280,7 @@ mod tests {
         let frame = Image::new(1, 1, vec![0; 3]).unwrap();
         let video = Part::Video(Video::new(vec![frame; 4], 2.0).unwrap());
         let text = |text: &str| Part::Text(text.into());
+        let content = |parts: &[Part], format| content(parts, format, &mut str::to_owned);
         let plain = |parts: &[Part]| content(parts, PromptFormat::Plain);
         assert_eq!(plain(&[image()]), "(<image>./</image>)\n");
         assert_eq!(

@@ -16,7 +16,7 @@ pub mod vision;
 use burn::tensor::Tensor;
 
 use self::audio::AudioTower;
-use self::input::{CHAT_TEMPLATE, Counts, Inputs, PLACEHOLDER, Shown};
+use self::input::{CHAT_TEMPLATE, Counts, Inputs, PLACEHOLDER, PLACES, Shown};
 use self::resampler::Resampler;
 use self::slices::{Slicer, View};
 use self::vision::VisionTower;
@@ -30,7 +30,7 @@ use crate::config::{EncoderPart, MiniCpmOConfig, Padding, PreprocessorConfig, Sl
 use crate::error::{Error, Field, Result};
 use crate::request::{Part, Prompt};
 use crate::tokenizer::chat::VisionIds;
-use crate::tokenizer::{ChatTemplate, Tokenizer};
+use crate::tokenizer::{ChatTemplate, Rendered, Tokenizer};
 use crate::weights::Scope;
 
 /// X2I's script shows every image as one view, however large.
@@ -117,9 +117,12 @@ impl Family for MiniCpmO {
                 }
             }
         }
-        let messages = input::messages(prompt, options.prompt_format);
+        let mut quoter = self.tokenizer().quoter(PLACES);
+        let quote = |words: &str| quoter.quote(words);
+        let messages = input::messages(prompt, options.prompt_format, quote);
         let text = self.chat_template.render(&messages, VisionIds::Omit)?;
-        self.assemble(&text, shown, options.padding)
+        let text = self.counts().expand(&text, &shown)?;
+        self.assemble_expanded(&quoter.restore(&text)?, shown, options.padding)
     }
 
     async fn embed(
@@ -183,8 +186,19 @@ impl MiniCpmO {
         shown: Vec<Shown>,
         padding: Option<Padding>,
     ) -> Result<Inputs> {
+        let text = self.counts().expand(text, &shown)?;
+        self.assemble_expanded(&Rendered::from(&text), shown, padding)
+    }
+
+    /// The inputs of a text that has placeholders where it had places.
+    fn assemble_expanded(
+        &self,
+        text: &Rendered,
+        shown: Vec<Shown>,
+        padding: Option<Padding>,
+    ) -> Result<Inputs> {
         let counts = self.counts();
-        let ids = self.tokenizer().encode(&counts.expand(text, &shown)?)?;
+        let ids = self.tokenizer().encode_rendered(text)?;
         let placeholder = match shown.is_empty() {
             true => None,
             false => Some(self.placeholder()?),
@@ -194,7 +208,7 @@ impl MiniCpmO {
             let tokens: usize = shown.iter().map(|shown| counts.of(shown)).sum();
             if found != tokens {
                 let reason = format!(
-                    "has {found} `{PLACEHOLDER}` for {tokens} tokens of what is shown or heard; leave it out of the text"
+                    "has {found} `{PLACEHOLDER}` for {tokens} tokens of what is shown or heard"
                 );
                 return Err(Error::request(Field::Prompt, reason));
             }
@@ -207,6 +221,7 @@ impl MiniCpmO {
                 keep: vec![true; padded.ids.len()],
                 positions: Positions::counted(padded.ids.len()),
                 ids: padded.ids,
+                tokens: padded.tokens,
             },
             shown,
         })

@@ -97,7 +97,7 @@ impl Inputs {
         let placeholders = [(image, &images), (video, &videos)];
         let placeholders = placeholders.iter().filter(|(_, shown)| !shown.is_empty());
         let placeholders: Vec<u32> = placeholders.map(|(id, _)| *id).collect();
-        let Padded { ids, keep } = pad(
+        let Padded { ids, keep, tokens } = pad(
             ids,
             padding,
             &placeholders,
@@ -109,6 +109,7 @@ impl Inputs {
                 ids,
                 keep,
                 positions,
+                tokens,
             },
             images,
             videos,

@@ -25,7 +25,7 @@ use crate::config::{EncoderPart, Padding, PreprocessorConfig, Qwen2_5VlConfig};
 use crate::error::{Error, Result};
 use crate::request::{Part, Prompt};
 use crate::tokenizer::chat::VisionIds;
-use crate::tokenizer::{ChatTemplate, Tokenizer};
+use crate::tokenizer::{ChatTemplate, Rendered, Tokenizer};
 use crate::video::Video;
 use crate::weights::Scope;
 
@@ -82,9 +82,13 @@ impl Family for Qwen2_5Vl {
     fn prepare(&self, prompt: &Prompt, options: &EncodeOptions) -> Result<Inputs> {
         let images = self.cut_images(prompt, options.input_image_size)?;
         let videos = self.cut_videos(prompt, options.input_image_size)?;
-        let messages = input::messages(prompt, options.prompt_format)?;
+        let mut quoter = self.llm.tokenizer().quoter(&[]);
+        let mut messages = input::messages(prompt, options.prompt_format)?;
+        for message in &mut messages {
+            message.quote(&mut quoter);
+        }
         let text = self.chat_template.render(&messages, VisionIds::Omit)?;
-        self.assemble(&text, images, videos, options.padding)
+        self.assemble(quoter.restore(&text)?, images, videos, options.padding)
     }
 
     async fn embed(
@@ -117,12 +121,12 @@ impl Qwen2_5Vl {
     /// As [`Family::prepare`].
     pub fn assemble(
         &self,
-        text: &str,
+        text: impl Into<Rendered>,
         images: Vec<Patches>,
         videos: Vec<Patches>,
         padding: Option<Padding>,
     ) -> Result<Inputs> {
-        let ids = self.llm.tokenizer().encode(text)?;
+        let ids = self.llm.tokenizer().encode_rendered(&text.into())?;
         let padding = self.llm.pad_with(padding)?;
         Inputs::new(&ids, images, videos, padding, &self.config)
     }

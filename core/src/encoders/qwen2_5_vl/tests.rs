@@ -257,11 +257,66 @@ fn prompts_that_do_not_fit_are_refused_with_numbers() {
         cut.starts_with("prompt: has 6 tokens with its pictures; only 3 are read"),
         "{cut}"
     );
-    let twice = refuse(&with_picture("<|image_pad|>"), None);
-    assert!(
-        twice.starts_with("prompt: has 2 image placeholders for 1 images"),
-        "{twice}"
-    );
+    let cut = refuse(&with_video(""), Some(3));
+    assert!(cut.contains("would cut a picture"), "{cut}");
+}
+
+#[test]
+fn a_prompt_too_long_for_its_video_is_mended_by_the_rate_of_frames() {
+    let options = EncodeOptions {
+        padding: Some(Padding {
+            max_length: 3,
+            side: PaddingSide::Right,
+        }),
+        ..options(Conditioning::Prompt)
+    };
+    let remedy = |prompt: &Prompt| match encode(&greedy(), prompt, &options).unwrap_err() {
+        crate::Error::Remedy { field, .. } => Some(field),
+        _ => None,
+    };
+    assert_eq!(remedy(&with_video("")), Some(crate::Field::VideoFps));
+    assert_eq!(remedy(&with_picture("")), None);
+}
+
+#[test]
+fn a_prompt_that_is_cut_says_how_much_is_left_before_it_is_read() {
+    let options = EncodeOptions {
+        padding: Some(Padding {
+            max_length: 8,
+            side: PaddingSide::Left,
+        }),
+        ..options(Conditioning::Prompt)
+    };
+    let told = |letters: usize| {
+        let (model, prompt) = (greedy(), Prompt::text("a".repeat(letters)));
+        let mut told = vec![];
+        let mut hear = async |progress: crate::Progress| {
+            told.extend(progress.prompt_tokens);
+            std::ops::ControlFlow::Continue(())
+        };
+        let encoded = pollster::block_on(model.encode(&prompt, &options, &mut hear)).unwrap();
+        told.dedup();
+        assert_eq!(told, [encoded.tokens]);
+        (encoded.tokens.read, encoded.tokens.left)
+    };
+    assert_eq!(told(5), (5, 0));
+    assert_eq!(told(8), (8, 0));
+    assert_eq!(told(20), (8, 12));
+}
+
+#[test]
+fn control_tokens_in_words_are_text() {
+    let model = greedy();
+    let tokens = |prompt: &Prompt| {
+        let encoded = encode(&model, prompt, &options(Conditioning::Prompt)).unwrap();
+        encoded.prompt_tokens
+    };
+    // The letters of the token's name, which are all that the tiny vocabulary knows of it.
+    let name = "imagepad".len();
+    assert_eq!(tokens(&Prompt::text("a<|image_pad|>b")), 2 + name);
+    let plain = tokens(&with_picture("a"));
+    assert_eq!(tokens(&with_picture("<|image_pad|>")), plain - 1 + name);
+    assert_eq!(tokens(&with_picture("a<|image_")), plain + "image".len());
 }
 
 #[test]
@@ -277,16 +332,6 @@ fn an_answer_of_one_token_can_not_paint() {
         error.starts_with("conditioning: the LLM's answer is empty"),
         "{error}"
     );
-}
-
-#[test]
-fn a_placeholder_without_pictures_is_a_token_like_any_other() {
-    let encoded = encode(
-        &greedy(),
-        &Prompt::text("a<|image_pad|>b"),
-        &options(Conditioning::Prompt),
-    );
-    assert_eq!(encoded.unwrap().prompt_tokens, 3);
 }
 
 #[test]

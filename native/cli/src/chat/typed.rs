@@ -1,9 +1,11 @@
 //! Parses an input line: text, or a command that begins with `/`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use x2i_engine::Kind;
+
+use crate::flags::paths::expand;
 
 /// The meaning of a line.
 #[derive(Debug, PartialEq, Eq)]
@@ -74,7 +76,7 @@ fn path(text: &str) -> PathBuf {
         let inner = text.strip_prefix(quote)?.strip_suffix(quote)?;
         (!inner.is_empty()).then_some(inner)
     });
-    PathBuf::from(quoted.unwrap_or(text))
+    expand(Path::new(quoted.unwrap_or(text)))
 }
 
 #[cfg(test)]

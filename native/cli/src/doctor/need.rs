@@ -10,6 +10,7 @@ use x2i_core::weights::{Component, Target};
 
 use crate::convert::plan;
 use crate::flags::Quantize;
+use crate::terminal::printable;
 use crate::terminal::table::{columns, row};
 use crate::weights_report::{PartReport, describe, part_report};
 use x2i_engine::host::human_bytes;
@@ -99,7 +100,7 @@ impl Need {
 
     /// The components, the problems and the memory, for people.
     pub fn report(&self) -> String {
-        let mut text = format!("\nmodel: {}\n", self.name);
+        let mut text = format!("\nmodel: {}\n", printable(&self.name));
         let parts = self.parts.iter().map(|part| {
             let parameters = part.parameters as f64 / 1e6;
             row([
@@ -111,10 +112,10 @@ impl Need {
         });
         text.push_str(&columns(&parts.collect::<Vec<_>>()));
         for problem in &self.problems {
-            let _ = writeln!(text, "  {}: {problem}", self.kind);
+            let _ = writeln!(text, "  {}: {}", self.kind, printable(problem));
         }
         for warning in &self.warnings {
-            let _ = writeln!(text, "  warning: {warning}");
+            let _ = writeln!(text, "  warning: {}", printable(warning));
         }
         text.push_str("\nmemory of its weights, as they are and after convert --quantize\n");
         let heads = row(["", "files", "on the CPU", "on a GPU"]);

@@ -1,9 +1,11 @@
 //! Flags for adapters, the initial image and the control image.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
+
+use super::paths::{PathParser, expand};
 
 /// Adapters, the initial image and the control image.
 #[derive(Debug, Default, Args)]
@@ -13,7 +15,7 @@ pub struct AdapterArgs {
     #[arg(long = "lora", value_name = "FILE[:SCALE]")]
     pub loras: Vec<Scaled>,
     /// Initial image (img2img), resized to the size of the new one
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = PathParser)]
     pub init: Option<PathBuf>,
     /// Share of the steps that run on the initial image, above 0 and at most 1 (default: 0.6)
     #[arg(long, value_name = "S", allow_negative_numbers = true)]
@@ -23,7 +25,7 @@ pub struct AdapterArgs {
     pub control: Option<Scaled>,
     /// LightControl's weights, as its training writes them (diffusion_pytorch_model.bin, or the same
     /// tensors in safetensors or GGUF)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = PathParser)]
     pub control_weights: Option<PathBuf>,
 }
 
@@ -52,7 +54,7 @@ impl FromStr for Scaled {
             return Err(format!("the scale {scale} is not finite"));
         }
         Ok(Self {
-            file: file.into(),
+            file: expand(Path::new(file)),
             scale,
         })
     }

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::adapters::AdapterArgs;
 use super::engine::EngineArgs;
+use super::paths::PathParser;
 use super::settings::SettingsArgs;
 
 /// `x2i chat`.
@@ -20,10 +21,10 @@ Examples:
 ")]
 pub struct ChatArgs {
     /// The session file: read if it exists, written after every turn
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = PathParser)]
     pub session: Option<PathBuf>,
     /// The folder of the images (default: the session file's, else the current one)
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR", value_parser = PathParser)]
     pub output: Option<PathBuf>,
     /// The size, the steps, the guidance and the seed of every turn; /seed changes the seed.
     #[command(flatten)]

@@ -7,6 +7,7 @@ use clap::Args;
 use regex::Regex;
 use x2i_core::weights::StoredType;
 
+use super::paths::PathParser;
 use super::values::Quantize;
 
 /// `x2i convert`.
@@ -36,8 +37,10 @@ after these rules. x2i inspect --tensors lists names. Example:
 ")]
 pub struct ConvertArgs {
     /// A Hugging Face style model folder
+    #[arg(value_parser = PathParser)]
     pub source: PathBuf,
     /// The folder to make
+    #[arg(value_parser = PathParser)]
     pub destination: PathBuf,
     /// Weight type of the matrices
     #[arg(long, value_enum, default_value_t = Quantize::None)]

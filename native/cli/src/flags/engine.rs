@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::paths;
 use super::values::{ByteSize, MemoryChoice};
 use x2i_engine::device::DeviceChoice;
 use x2i_engine::models::Verify;
@@ -10,7 +11,7 @@ use x2i_engine::models::Verify;
 #[derive(Debug, Clone, Args)]
 pub struct EngineArgs {
     /// A model folder, or the name of the embedded model (default: emoji)
-    #[arg(long, value_name = "DIR|NAME")]
+    #[arg(long, short, value_name = "DIR|NAME", value_parser = paths::place)]
     pub model: Option<String>,
     /// `auto`, `cpu`, `wgpu[:INDEX]` or `cuda[:INDEX]`; auto takes the best hardware GPU, else the CPU
     #[arg(long)]

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::adapters::AdapterArgs;
 use super::engine::EngineArgs;
+use super::paths::PathParser;
 use super::settings::SettingsArgs;
 
 /// `x2i gallery`.
@@ -22,16 +23,16 @@ pub struct GalleryArgs {
     #[arg(long = "task", value_enum, value_name = "TASK", default_value = "all")]
     pub tasks: Vec<TaskChoice>,
     /// The input image
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = PathParser)]
     pub image: Option<PathBuf>,
     /// The input video
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = PathParser)]
     pub video: Option<PathBuf>,
     /// The input audio
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = PathParser)]
     pub audio: Option<PathBuf>,
     /// The page to write; an existing one is replaced
-    #[arg(short, long, value_name = "FILE", default_value = "gallery.html")]
+    #[arg(short, long, value_name = "FILE", default_value = "gallery.html", value_parser = PathParser)]
     pub output: PathBuf,
     /// The size, the steps, the guidance and the seed of every task.
     #[command(flatten)]

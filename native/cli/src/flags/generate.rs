@@ -8,6 +8,7 @@ use x2i_core::Conditioning;
 use super::adapters::AdapterArgs;
 use super::engine::EngineArgs;
 use super::parts::{self, PartArgs};
+use super::paths::PathParser;
 use super::settings::SettingsArgs;
 
 /// `x2i generate`.
@@ -19,6 +20,7 @@ Examples:
   x2i generate \"a red apple on a blue background\" -o apple.png
   x2i generate --image cat.jpg \"the same cat in a hat\" --model DIR
   x2i generate --image a.png --text \"in the style of\" --image b.png --model DIR
+  x2i generate --image a.png b.png \"both in one room\" --model DIR
   x2i generate --video clip.mp4 \"what happens next\" --model DIR
   echo \"ein roter Apfel\" | x2i generate - --num-images 4 --seed 7 -o apfel.png
 ")]
@@ -37,7 +39,7 @@ pub struct GenerateArgs {
     #[command(flatten)]
     pub settings: SettingsArgs,
     /// Generate this many images with seeds N, N+1, ...
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub num_images: Option<u32>,
     /// Condition the image by the LLM's answer to the prompt (default: the model's choice)
     #[arg(long, overrides_with = "no_answer")]
@@ -45,22 +47,25 @@ pub struct GenerateArgs {
     /// Condition the image by the prompt itself
     #[arg(long, overrides_with = "answer")]
     pub no_answer: bool,
-    /// The PNG to write; an existing one is replaced (default: out.png). `{}` becomes the number of the
-    /// image, a folder gets SEED.png, `-` is standard output
-    #[arg(short, long, value_name = "FILE")]
+    /// The PNG, JPEG (.jpg) or WebP (.webp) to write; an existing one is replaced (default: out.png). `{}`
+    /// becomes the number of the image, a folder (`new/` is made) gets SEED.png, `-` is standard output
+    #[arg(short, long, value_name = "FILE", value_parser = PathParser)]
     pub output: Option<PathBuf>,
-    /// Replay the image in this PNG from its metadata; other flags change the request
-    #[arg(long, value_name = "PNG")]
+    /// Quality of a JPEG, 1 to 100 (default: 95); PNG and WebP are written without loss
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub quality: Option<u8>,
+    /// Replay the image in this file from its metadata; other flags change the request
+    #[arg(long, value_name = "FILE", value_parser = PathParser)]
     pub from: Option<PathBuf>,
     /// Let the metadata of --from name files anywhere and ask for any amount of work; without it, files
     /// and a model outside of the PNG's folder and the current one are refused
     #[arg(long, requires = "from")]
     pub trust: bool,
-    /// Generate one image for each line {"prompt": .., "seed": N, "out": "name.png"} into the folder -o;
-    /// optional keys: images, videos, audios, answer, steps, guidance, size. Instead of prompt and
-    /// files, the key parts lists them in order:
-    /// [{"image": "a.png"}, {"text": ".."}, {"video": ..}, {"audio": ..}]
-    #[arg(long, value_name = "JSONL", requires = "output", conflicts_with_all = parts::IDS, conflicts_with_all = ["from", "num_images"])]
+    /// Generate one image for each line into the folder -o: a prompt, or {"prompt": .., "seed": N, "out":
+    /// "name.png"}; optional keys: images, videos, audios, answer, steps, guidance, size. Instead of
+    /// prompt and files, the key parts lists them in order:
+    /// [{"image": "a.png"}, {"text": ".."}, {"video": ..}, {"audio": ..}]. A JSON array is read too
+    #[arg(long, value_name = "FILE", value_parser = PathParser, requires = "output", conflicts_with_all = parts::IDS, conflicts_with_all = ["from", "num_images"])]
     pub batch: Option<PathBuf>,
     /// Skip the images of --batch that are finished: those whose metadata has the same request
     #[arg(long, requires = "batch")]

@@ -4,10 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::paths::PathParser;
+
 /// `x2i inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// A PNG, a weight file (GGUF, safetensors, PyTorch) or a model folder; `emoji` is the embedded model
+    /// An image, a weight file (GGUF, safetensors, PyTorch) or a model folder; `emoji` is the embedded model
+    #[arg(value_parser = PathParser)]
     pub path: PathBuf,
     /// List every tensor
     #[arg(long)]

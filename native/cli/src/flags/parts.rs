@@ -4,10 +4,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use x2i_engine::Kind;
 
+use super::paths::PathParser;
 use crate::words::word;
 
 /// One part, as it was given.
@@ -31,15 +32,22 @@ pub struct PartArgs {
 }
 
 /// The ids of these arguments, for arguments that conflict with them.
-pub const IDS: [&str; 6] = ["prompt", "prompt_file", "text", "image", "video", "audio"];
+pub const IDS: [&str; 7] = [
+    "prompt",
+    "prompt_flag",
+    "prompt_file",
+    "text",
+    "image",
+    "video",
+    "audio",
+];
 
 impl Args for PartArgs {
     fn augment_args(command: Command) -> Command {
         let file = |kind: Kind, help: &'static str| {
             let name = id(kind);
             let arg = Arg::new(name).long(name).value_name("FILE").help(help);
-            arg.action(ArgAction::Append)
-                .value_parser(value_parser!(PathBuf))
+            arg.action(ArgAction::Append).value_parser(PathParser)
         };
         command
             .arg(Arg::new("prompt").value_name("PROMPT").help(
@@ -48,11 +56,20 @@ impl Args for PartArgs {
                  --text, --image, --video and --audio",
             ))
             .arg(
+                Arg::new("prompt_flag")
+                    .long("prompt")
+                    .short('p')
+                    .value_name("PROMPT")
+                    .allow_hyphen_values(true)
+                    .conflicts_with("prompt")
+                    .help("The same as the argument PROMPT"),
+            )
+            .arg(
                 Arg::new("prompt_file")
                     .long("prompt-file")
                     .value_name("FILE")
-                    .value_parser(value_parser!(PathBuf))
-                    .conflicts_with("prompt")
+                    .value_parser(PathParser)
+                    .conflicts_with_all(["prompt", "prompt_flag"])
                     .help("Read the prompt from a file"),
             )
             .arg(
@@ -65,16 +82,15 @@ impl Args for PartArgs {
             )
             .arg(file(
                 Kind::Image,
-                "An input image: PNG, JPEG, WebP, GIF or BMP; may be given several times",
+                "Input images: PNG, JPEG, WebP, GIF or BMP; file:// and data: URLs too",
             ))
             .arg(file(
                 Kind::Video,
-                "An input video: an animated GIF, a folder of frames, or what the program ffmpeg \
-                 reads; may be given several times",
+                "Input videos: animated GIFs, folders of frames, or what the program ffmpeg reads",
             ))
             .arg(file(
                 Kind::Audio,
-                "Input audio: WAV, MP3, Ogg Vorbis, FLAC, or a video's; may be given several times",
+                "Input audio: WAV, MP3, Ogg Vorbis, FLAC, or a video's",
             ))
     }
 
@@ -92,6 +108,7 @@ impl FromArgMatches for PartArgs {
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         let mut given = values(matches, "prompt", Given::Prompt);
+        given.extend(values(matches, "prompt_flag", Given::Prompt));
         given.extend(values(matches, "prompt_file", Given::PromptFile));
         given.extend(values(matches, "text", Given::Text));
         for kind in Kind::ALL {
@@ -167,6 +184,9 @@ mod tests {
         ];
         assert_eq!(parts, expected);
         assert_eq!(given(&[]), []);
+        let flag = given(&["--image", "a.png", "-p", "-x"]);
+        let expected = [file(Kind::Image, "a.png"), Given::Prompt("-x".into())];
+        assert_eq!(flag, expected);
     }
 
     #[test]

@@ -2,21 +2,37 @@
 
 use clap::Args;
 
-use super::values::Size;
+use super::values::{Seed, Size};
 
 /// The size, the steps, the guidance and the seed.
 #[derive(Debug, Default, Args)]
 pub struct SettingsArgs {
-    /// Width and height in pixels, multiples of 16 (default: the model's)
-    #[arg(long, value_name = "WxH", allow_hyphen_values = true)]
+    /// Width and height in pixels, multiples of 16, or one number for a square (default: the model's)
+    #[arg(long, value_name = "WxH", allow_hyphen_values = true, conflicts_with_all = ["width", "height"])]
     pub size: Option<Size>,
+    /// Width in pixels
+    #[arg(
+        long,
+        short = 'W',
+        value_name = "PIXELS",
+        allow_negative_numbers = true
+    )]
+    pub width: Option<usize>,
+    /// Height in pixels
+    #[arg(
+        long,
+        short = 'H',
+        value_name = "PIXELS",
+        allow_negative_numbers = true
+    )]
+    pub height: Option<usize>,
     /// Number of steps (default: the model's)
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub steps: Option<usize>,
     /// How closely a guidance-distilled transformer follows the prompt (default: the model's)
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub guidance: Option<f32>,
-    /// Seed of the noise; the same seed gives the same image (default: a random one, printed)
+    /// Seed of the noise; the same seed gives the same image (default, and -1: a random one, printed)
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub seed: Option<u64>,
+    pub seed: Option<Seed>,
 }

@@ -4,8 +4,45 @@ use std::fmt;
 use std::str::FromStr;
 
 use clap::ValueEnum;
+use x2i_engine::job::random_seed;
 
-/// `WxH`.
+/// The seed of the noise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seed {
+    /// `-1`: another one every time.
+    Random,
+    /// This one.
+    Number(u64),
+}
+
+impl Seed {
+    /// The number; a random one is drawn now.
+    pub fn number(self) -> u64 {
+        match self {
+            Self::Random => random_seed(),
+            Self::Number(number) => number,
+        }
+    }
+}
+
+impl FromStr for Seed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "-1" => Ok(Self::Random),
+            _ => match text.parse() {
+                Ok(number) => Ok(Self::Number(number)),
+                Err(_) => Err(format!(
+                    "expected a whole number from 0 to {}, or -1 for a random one",
+                    u64::MAX
+                )),
+            },
+        }
+    }
+}
+
+/// `WxH`, or `W` for a square.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
     /// Width in pixels.
@@ -31,10 +68,11 @@ impl FromStr for Size {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let sides = text.split_once(['x', 'X', '×']);
-        let sides =
-            sides.and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
-        let (width, height) = sides.ok_or("expected WIDTHxHEIGHT in pixels, such as 512x512")?;
+        let sides = text.split_once(['x', 'X', '×']).unwrap_or((text, text));
+        let side = |side: &str| side.trim().parse().ok();
+        let sides = side(sides.0).zip(side(sides.1));
+        let (width, height) =
+            sides.ok_or("expected WIDTHxHEIGHT in pixels, such as 512x512, or 512 for a square")?;
         Ok(Self { width, height })
     }
 }
@@ -118,9 +156,14 @@ mod tests {
                 height: 480
             })
         );
+        let square = Size {
+            width: 640,
+            height: 640,
+        };
+        assert_eq!("640".parse(), Ok(square));
         for text in [
             "",
-            "640",
+            "-640",
             "x",
             "640x",
             "axb",
@@ -129,6 +172,16 @@ mod tests {
             "99999999999999999999x1",
         ] {
             assert!(text.parse::<Size>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_seed_is_a_number_or_minus_one() {
+        assert_eq!("-1".parse(), Ok(Seed::Random));
+        assert_eq!("7".parse(), Ok(Seed::Number(7)));
+        assert_eq!(Seed::Number(u64::MAX).number(), u64::MAX);
+        for text in ["-2", "", "x", "1.5", "18446744073709551616"] {
+            assert!(text.parse::<Seed>().is_err(), "{text}");
         }
     }
 

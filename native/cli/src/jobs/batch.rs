@@ -9,24 +9,26 @@ use x2i_engine::job::random_seed;
 use x2i_engine::output::{check_extension, create_folder};
 use x2i_engine::{JobSpec, Model, Output, Record};
 
+use super::entries::{Entry, entries};
 use super::line::Line;
 use super::plan::{CheckedLine, Plan};
+use super::text;
 
-/// The checked lines of a batch file. Images go into `folder`; `base` has the settings of the flags.
+/// The checked entries of a batch file. Images go into `folder`; `base` has the settings of the flags.
 ///
 /// # Errors
 /// For a line that can't be used; the message names it.
 pub fn read(batch: &Path, folder: &Path, base: &JobSpec, model: &Model) -> Result<Plan> {
     let name = batch.display().to_string();
-    let text = std::fs::read_to_string(batch).map_err(|error| io_error(&name, error))?;
+    let bytes = std::fs::read(batch).map_err(|error| io_error(&name, error))?;
+    let text = text::decode(bytes).with_context(|| format!("{name}: is not UTF-8 text"))?;
     let given_seed = base.settings.seed;
     let first_seed = given_seed.unwrap_or_else(random_seed);
     let mut plan = Plan::default();
     let mut outputs = BTreeSet::new();
-    let lines = text.lines().enumerate();
-    for (index, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
-        let place = format!("{name} line {}", index + 1);
-        let line = Line::read(line).with_context(|| place.clone())?;
+    for Entry { place, index, line } in entries(&text).with_context(|| name.clone())? {
+        let place = format!("{name} {place}");
+        let line = line.with_context(|| place.clone())?;
         let output = output(&line, index, folder).with_context(|| place.clone())?;
         if !outputs.insert(output.clone()) {
             let output = output.display();
@@ -34,7 +36,7 @@ pub fn read(batch: &Path, folder: &Path, base: &JobSpec, model: &Model) -> Resul
         }
         let mut base = base.clone();
         base.settings.seed = Some(first_seed.wrapping_add(index as u64));
-        let seed = line.seed.or(given_seed.and(base.settings.seed));
+        let seed = line.seed(given_seed.and(base.settings.seed));
         let outline = line.spec(&base).and_then(|spec| Ok(spec.outline(model)?));
         let line = CheckedLine {
             outline: outline.with_context(|| place.clone())?,

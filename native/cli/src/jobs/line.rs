@@ -7,10 +7,12 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use x2i_core::Conditioning;
+use x2i_engine::job::random_seed;
 use x2i_engine::{JobSpec, Kind, NamedFile, PartSpec, Settings};
 
 use super::nearest::nearest;
 use crate::flags::Size;
+use crate::flags::paths::expand;
 
 /// All keys of a line.
 const KEYS: [&str; 11] = [
@@ -22,24 +24,81 @@ const KEYS: [&str; 11] = [
 #[derive(Debug, Default)]
 pub struct Line {
     parts: LineParts,
-    /// The seed of the noise.
-    pub seed: Option<u64>,
+    seed: Option<LineSeed>,
     /// The name of the image file inside the folder `-o`.
     pub out: Option<String>,
     answer: Option<bool>,
     steps: Option<usize>,
     guidance: Option<f32>,
-    size: Option<String>,
+    size: Option<LineSize>,
+}
+
+/// `"512x512"`, `[512, 512]` or `512`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum LineSize {
+    Text(String),
+    Sides(usize, usize),
+    Square(usize),
+}
+
+impl LineSize {
+    fn sides(self) -> Result<(usize, usize), String> {
+        match self {
+            Self::Text(text) => text.parse().map(Size::sides),
+            Self::Sides(width, height) => Ok((width, height)),
+            Self::Square(side) => Ok((side, side)),
+        }
+    }
+}
+
+/// A number, or -1 for a random one.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum LineSeed {
+    Number(u64),
+    Random(i64),
+}
+
+impl LineSeed {
+    fn number(self) -> Result<u64> {
+        match self {
+            Self::Number(number) => Ok(number),
+            Self::Random(-1) => Ok(random_seed()),
+            Self::Random(other) => {
+                bail!("seed: {other} must be at least 0, or -1 for a random one")
+            }
+        }
+    }
 }
 
 impl Line {
-    /// Reads a line.
+    /// A line that is a prompt alone.
+    pub fn of_prompt(prompt: String) -> Self {
+        Self {
+            parts: LineParts {
+                prompt: Some(prompt),
+                ..LineParts::default()
+            },
+            ..Self::default()
+        }
+    }
+
+    /// The seed that the line gives, else `given`; `None` is a random one.
+    pub fn seed(&self, given: Option<u64>) -> Option<u64> {
+        match self.seed {
+            Some(LineSeed::Number(number)) => Some(number),
+            Some(LineSeed::Random(_)) => None,
+            None => given,
+        }
+    }
+
+    /// Reads a line that is a JSON object.
     ///
     /// # Errors
-    /// For a line that is no JSON object, a key that is not known, and a value of another type; the
+    /// For a key that is not known, and a value of another type; the
     /// message names the key.
-    pub fn read(line: &str) -> Result<Self> {
-        let mut keys: Map<String, Value> = serde_json::from_str(line)?;
+    pub fn read(mut keys: Map<String, Value>) -> Result<Self> {
         if let Some(key) = keys.keys().find(|key| !KEYS.contains(&key.as_str())) {
             match nearest(key, &KEYS) {
                 Some(known) => bail!("`{key}` is not a key of a line; did you mean `{known}`?"),
@@ -72,20 +131,20 @@ impl Line {
     /// For a wrong size, and for a line that has both a prompt and parts, or neither.
     pub fn spec(self, base: &JobSpec) -> Result<JobSpec> {
         let size = self.size.map(|size| {
-            let size = size.parse::<Size>().map_err(anyhow::Error::msg);
-            size.context("size").map(Size::sides)
+            let size = size.sides().map_err(anyhow::Error::msg);
+            size.context("size")
         });
         let settings = Settings {
             size: size.transpose()?,
             steps: self.steps,
             guidance: self.guidance,
-            seed: self.seed,
+            seed: self.seed.map(LineSeed::number).transpose()?,
             conditioning: self.answer.map(conditioning),
             ..Settings::default()
         };
         let parts = self.parts.in_order()?.into_iter();
         Ok(JobSpec {
-            parts: parts.map(PartSpec::from).collect(),
+            parts: parts.map(LinePart::spec).collect::<Result<_>>()?,
             settings: settings.or(base.settings.clone()),
             ..base.clone()
         })
@@ -151,19 +210,20 @@ impl LineParts {
     }
 }
 
-impl From<LinePart> for PartSpec {
-    fn from(part: LinePart) -> Self {
-        let file = |kind, path: PathBuf| Self::File {
-            kind,
-            file: NamedFile::new(path),
-            fps: None,
+impl LinePart {
+    fn spec(self) -> Result<PartSpec> {
+        let (kind, path) = match self {
+            Self::Text(text) => return Ok(PartSpec::Text(text)),
+            Self::Image(path) => (Kind::Image, path),
+            Self::Video(path) => (Kind::Video, path),
+            Self::Audio(path) => (Kind::Audio, path),
         };
-        match part {
-            LinePart::Text(text) => Self::Text(text),
-            LinePart::Image(path) => file(Kind::Image, path),
-            LinePart::Video(path) => file(Kind::Video, path),
-            LinePart::Audio(path) => file(Kind::Audio, path),
-        }
+        let file = NamedFile::given(expand(&path));
+        Ok(PartSpec::File {
+            kind,
+            file: file.context(kind.field().name())?,
+            fps: None,
+        })
     }
 }
 
@@ -171,10 +231,14 @@ impl From<LinePart> for PartSpec {
 mod tests {
     use super::*;
 
+    fn line(json: &str) -> Result<Line> {
+        Line::read(serde_json::from_str(json)?)
+    }
+
     #[test]
     fn a_lines_parts_are_a_list_or_files_and_then_the_prompt() {
         let read = |json: &str| {
-            let line = Line::read(json).unwrap();
+            let line = line(json).unwrap();
             line.parts.in_order().map_err(|error| error.to_string())
         };
         let text = |text: &str| LinePart::Text(text.into());
@@ -206,7 +270,7 @@ mod tests {
 
     #[test]
     fn an_unknown_key_and_a_wrong_value_are_named() {
-        let refused = |json: &str| format!("{:#}", Line::read(json).unwrap_err());
+        let refused = |json: &str| format!("{:#}", line(json).unwrap_err());
         let cases = [
             (
                 r#"{"prompt": "x", "step": 9}"#,
@@ -220,7 +284,6 @@ mod tests {
                 r#"{"prompt": "x", "steps": "9"}"#,
                 "steps: invalid type: string",
             ),
-            (r#"{"prompt": "x", "seed": -1}"#, "seed: invalid value"),
             (r#"{"prompt": ["x"]}"#, "prompt: invalid type"),
         ];
         for (json, expected) in cases {
@@ -229,9 +292,24 @@ mod tests {
         }
         let message = refused(r#"{"prompt": "x", "lora": "a"}"#);
         assert!(message.contains("`lora`") && KEYS.iter().all(|key| message.contains(key)));
-        assert_eq!(
-            Line::read(r#"{"prompt": "x", "seed": null}"#).unwrap().seed,
-            None
-        );
+        let unseeded = line(r#"{"prompt": "x", "seed": null}"#).unwrap();
+        assert_eq!(unseeded.seed(Some(3)), Some(3));
+    }
+
+    #[test]
+    fn sizes_and_seeds_have_several_forms() {
+        let spec = |json: &str| {
+            let spec = line(json).unwrap().spec(&JobSpec::default())?;
+            anyhow::Ok((spec.settings.size, spec.settings.seed))
+        };
+        for size in ["[64, 32]", "\"64x32\""] {
+            let json = format!(r#"{{"prompt": "x", "size": {size}, "seed": 7}}"#);
+            assert_eq!(spec(&json).unwrap(), (Some((64, 32)), Some(7)));
+        }
+        let square = spec(r#"{"prompt": "x", "size": 64, "seed": -1}"#).unwrap();
+        assert_eq!(square.0, Some((64, 64)));
+        assert!(square.1.is_some());
+        assert!(spec(r#"{"prompt": "x", "seed": -2}"#).is_err());
+        assert!(spec(r#"{"prompt": "x", "size": "axb"}"#).is_err());
     }
 }

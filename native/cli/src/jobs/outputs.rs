@@ -4,12 +4,12 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use x2i_engine::{Output, output};
+use x2i_engine::{Format, Output};
 
 /// The outputs for images with these seeds, in order.
 ///
 /// # Errors
-/// For several images on standard output, or a name with the extension of another format.
+/// For several images on standard output, or a name with the extension of a format that is not written.
 pub fn plan(path: &Path, seeds: &[u64]) -> Result<Vec<Output>> {
     if path == Path::new("-") {
         return match seeds.len() {
@@ -21,7 +21,7 @@ pub fn plan(path: &Path, seeds: &[u64]) -> Result<Vec<Output>> {
         let file = |seed| Output::File(path.join(format!("{seed}.png")));
         return Ok(seeds.iter().map(file).collect());
     }
-    check_extension(path)?;
+    Format::of(path)?;
     let name = path.file_name().map(OsStr::to_string_lossy);
     let name = name.unwrap_or_default();
     let numbered = |number: usize| match (name.contains("{}"), seeds.len()) {
@@ -34,19 +34,6 @@ pub fn plan(path: &Path, seeds: &[u64]) -> Result<Vec<Output>> {
     };
     let file = |number| Output::File(path.with_file_name(numbered(number)));
     Ok((1..=seeds.len()).map(file).collect())
-}
-
-/// Refuses the extension of another image format; others may be a part of the name.
-fn check_extension(path: &Path) -> Result<()> {
-    const IMAGES: [&str; 9] = [
-        "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "avif", "svg",
-    ];
-    let extension = path.extension().map(OsStr::to_string_lossy);
-    let extension = extension.unwrap_or_default().to_lowercase();
-    match IMAGES.contains(&extension.as_str()) {
-        true => Ok(output::check_extension(path)?),
-        false => Ok(()),
-    }
 }
 
 #[cfg(test)]
@@ -73,6 +60,7 @@ mod tests {
         assert_eq!(planned("new/", &[7, 8]), ["new/7.png", "new/8.png"]);
         assert_eq!(planned("-", &[7]), ["-"]);
         assert!(plan(Path::new("-"), &[7, 8]).is_err());
-        assert!(plan(Path::new("a.JPG"), &[7]).is_err());
+        assert_eq!(planned("a.JPG", &[7, 8]), ["a-1.JPG", "a-2.JPG"]);
+        assert!(plan(Path::new("a.gif"), &[7]).is_err());
     }
 }

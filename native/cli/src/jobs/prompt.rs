@@ -6,19 +6,35 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use x2i_engine::files::io_error;
 
+use super::text;
+use crate::flags::{flag_of, paths::expand};
+
 /// The largest prompt file, in bytes: a larger one is surely another file.
 const MAX_PROMPT_FILE: u64 = 16 << 20;
 
-/// The text of the prompt argument: `-` reads standard input, `@FILE` a file.
+/// The text of the prompt argument: `-` reads standard input, `@FILE` a file that exists.
 ///
 /// # Errors
-/// As [`read_prompt_file`].
+/// As [`read_prompt_file`]; for the name of a picture, a video or a sound, which was surely meant.
 pub fn prompt_text(prompt: &str) -> Result<String> {
     if prompt == "-" {
         return read_limited("standard input", std::io::stdin().lock());
     }
     if let Some(file) = prompt.strip_prefix('@') {
-        return read_prompt_file(Path::new(file));
+        let file = expand(Path::new(file));
+        // A name of one word that ends so is no greeting.
+        let is_text_file = !prompt.contains(char::is_whitespace) && prompt.ends_with(".txt");
+        if is_text_file || file.exists() {
+            return read_prompt_file(&file);
+        }
+    }
+    if let Some(flag) = flag_of(Path::new(prompt))
+        && expand(Path::new(prompt)).is_file()
+    {
+        bail!(
+            "prompt: `{prompt}` is a file; did you mean {flag} {prompt}? To paint these words, give them \
+             with --text"
+        );
     }
     if prompt.ends_with(".txt") && Path::new(prompt).is_file() {
         return read_prompt_file(Path::new(prompt));
@@ -38,7 +54,7 @@ pub fn read_prompt_file(path: &Path) -> Result<String> {
     read_limited(&name, file)
 }
 
-/// Reads UTF-8 text, without the byte order mark and the line end that editors add.
+/// Reads text, without the byte order mark and the line end that editors add.
 fn read_limited(name: &str, source: impl Read) -> Result<String> {
     let mut bytes = Vec::new();
     let read = source.take(MAX_PROMPT_FILE + 1).read_to_end(&mut bytes);
@@ -49,10 +65,9 @@ fn read_limited(name: &str, source: impl Read) -> Result<String> {
             MAX_PROMPT_FILE >> 20
         );
     }
-    let Ok(text) = String::from_utf8(bytes) else {
+    let Some(text) = text::decode(bytes) else {
         bail!("prompt: {name} is not UTF-8 text");
     };
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 

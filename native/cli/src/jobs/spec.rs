@@ -1,12 +1,13 @@
 //! Job specifications from flags, merged with the metadata of a replayed image.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use x2i_engine::{
     AdapterSpec, ControlSpec, InitSpec, JobSpec, LoraSpec, NamedFile, PartSpec, Settings,
 };
 
 use super::prompt::{prompt_text, read_prompt_file};
-use crate::flags::{AdapterArgs, GenerateArgs, Given, Scaled, SettingsArgs, Size};
+use crate::flags::{AdapterArgs, GenerateArgs, Given, Scaled, Seed, SettingsArgs, Size};
+use crate::words::word;
 
 /// The specification from the flags of `x2i generate`; the recorded one has the other values.
 ///
@@ -45,9 +46,11 @@ fn of_generate(args: &GenerateArgs) -> Settings {
 pub fn settings(args: &SettingsArgs) -> Settings {
     Settings {
         size: args.size.map(Size::sides),
+        width: args.width,
+        height: args.height,
         steps: args.steps,
         guidance: args.guidance,
-        seed: args.seed,
+        seed: args.seed.map(Seed::number),
         ..Settings::default()
     }
 }
@@ -59,7 +62,7 @@ pub fn settings(args: &SettingsArgs) -> Settings {
 pub fn with_images(args: &AdapterArgs, spec: JobSpec) -> Result<JobSpec> {
     let init = match (&args.init, spec.init) {
         (Some(file), _) => Some(InitSpec {
-            image: NamedFile::new(file),
+            image: NamedFile::given(file).context("--init")?,
             strength: args.strength,
         }),
         (None, Some(recorded)) => Some(InitSpec {
@@ -73,7 +76,7 @@ pub fn with_images(args: &AdapterArgs, spec: JobSpec) -> Result<JobSpec> {
     };
     let control = match (&args.control, spec.control) {
         (Some(Scaled { file, scale }), _) => Some(ControlSpec {
-            image: NamedFile::new(file),
+            image: NamedFile::given(file).context("--control")?,
             scale: *scale,
         }),
         (None, Some(recorded)) => Some(recorded),
@@ -130,7 +133,7 @@ fn part(given: &Given) -> Result<PartSpec> {
         Given::Text(text) => PartSpec::Text(text.clone()),
         Given::File(kind, path) => PartSpec::File {
             kind: *kind,
-            file: NamedFile::new(path),
+            file: NamedFile::given(path).context(word(kind.field()))?,
             fps: None,
         },
     })

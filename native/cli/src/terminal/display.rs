@@ -2,6 +2,8 @@
 
 use std::io::{IsTerminal, Write};
 
+use super::text::printable;
+
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Display {
@@ -32,7 +34,7 @@ impl Display {
             return;
         }
         for warning in warnings {
-            let _ = writeln!(std::io::stderr(), "warning: {warning}");
+            let _ = writeln!(std::io::stderr(), "warning: {}", printable(&warning));
         }
     }
 }

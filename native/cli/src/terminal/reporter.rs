@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
-use x2i_core::{Phase, Progress, Steps};
+use x2i_core::{Phase, Progress, PromptTokens, Steps};
 
 use super::display::Display;
 use super::interrupt::Interrupt;
@@ -28,6 +28,8 @@ pub struct Reporter {
     seconds: Seconds,
     /// True when answers are printed as soon as they are complete.
     says_answers: bool,
+    /// True after the warning of a cut prompt.
+    has_warned: bool,
 }
 
 impl Reporter {
@@ -45,6 +47,7 @@ impl Reporter {
             step_began: now,
             seconds: Seconds::default(),
             says_answers: false,
+            has_warned: false,
         }
     }
 
@@ -56,6 +59,7 @@ impl Reporter {
     /// Begins an image, the `number`-th of `count`.
     pub fn begin_picture(&mut self, number: usize, count: usize) {
         self.end_phase();
+        self.has_warned = false;
         self.picture = (count > 1).then_some((number, count));
         self.bar.finish_and_clear();
         self.bar = bar(self.display); // a finished bar can't be used again
@@ -94,6 +98,9 @@ impl Reporter {
             // A closed stdout is reported when the line of the image is written.
             let _ = self.bar.suspend(|| writeln!(std::io::stdout(), "{answer}"));
         }
+        if let Some(tokens) = progress.prompt_tokens {
+            self.warn_of_cut(tokens);
+        }
         let Steps { done: step, total } = progress.steps.unwrap_or(Steps { done: 0, total: 0 });
         match self.display {
             Display::Bar => self.draw(&progress),
@@ -108,6 +115,22 @@ impl Reporter {
             self.step_began = Instant::now();
         }
         ControlFlow::Continue(())
+    }
+
+    /// Words that the model never sees are worth a line before the long work.
+    fn warn_of_cut(&mut self, PromptTokens { read, left }: PromptTokens) {
+        if left == 0 || std::mem::replace(&mut self.has_warned, true) {
+            return;
+        }
+        let image = self.picture;
+        let image = image.map_or_else(String::new, |(number, count)| {
+            format!("image {number}/{count}: ")
+        });
+        let warning = format!(
+            "{image}the prompt has {} tokens, and the model reads {read}: the last {left} are left out",
+            read + left
+        );
+        self.bar.suspend(|| self.display.warn([warning]));
     }
 
     fn end_phase(&mut self) {

@@ -5,19 +5,15 @@ use std::io::Write;
 use anyhow::Result;
 use serde_json::json;
 use x2i_core::png::Metadata;
-use x2i_engine::{Output, host};
+use x2i_engine::{Output, Painted, host};
 
 use super::display::Display;
 use super::seconds::Seconds;
-use super::text::printable;
+use super::text::{printable, printable_json};
 
 /// Prints the result: one line, or one JSON object.
-pub fn tell(
-    display: Display,
-    output: &Output,
-    metadata: &Metadata,
-    seconds: Seconds,
-) -> Result<()> {
+pub fn tell(display: Display, output: &Output, painted: &Painted, seconds: Seconds) -> Result<()> {
+    let metadata = &painted.metadata;
     let line = match display {
         Display::Quiet => return Ok(()),
         Display::Json => {
@@ -32,11 +28,15 @@ pub fn tell(
                 "seconds": seconds.total(),
                 "phases": seconds,
                 "peak_memory": host::peak_memory(),
+                "prompt_tokens": {
+                    "read": painted.prompt_tokens.read,
+                    "left": painted.prompt_tokens.left,
+                },
             });
             if let Some(answer) = &metadata.answer {
                 event["answer"] = answer.as_str().into();
             }
-            event.to_string()
+            printable_json(&event.to_string())
         }
         Display::Bar | Display::Lines => {
             let answer = metadata
@@ -93,7 +93,7 @@ pub fn summary(output: &Output, metadata: &Metadata, seconds: Seconds) -> String
     };
     format!(
         "{}: {width}x{height}, seed {seed}, {steps}, {:.1} s on {}",
-        output.shown(),
+        printable(&output.shown()),
         seconds.total(),
         metadata.device.id
     )

@@ -1,7 +1,16 @@
 //! Aligned columns of text, for `inspect` and `doctor`.
 
+use super::text::{printable, shortened};
+
 /// Rows as lines: columns are aligned and two spaces apart, lines are indented by two.
+///
+/// Cells are printable, and long ones are cut.
 pub fn columns(rows: &[Vec<String>]) -> String {
+    let cells = |row: &Vec<String>| -> Vec<String> {
+        let cells = row.iter().map(|cell| shortened(&printable(cell)));
+        cells.collect()
+    };
+    let rows: Vec<Vec<String>> = rows.iter().map(cells).collect();
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter()
@@ -13,7 +22,7 @@ pub fn columns(rows: &[Vec<String>]) -> String {
         .map(|column| width(column).unwrap_or(0))
         .collect();
     let mut text = String::new();
-    for row in rows {
+    for row in &rows {
         let mut line = String::from(" ");
         for (cell, width) in row.iter().zip(&widths) {
             let padding = width - cell.chars().count();
@@ -38,5 +47,14 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = [row(["a", "bb"]), row(["猫猫", "c", "d"])];
         assert_eq!(columns(&rows), "  a   bb\n  猫猫  c   d\n");
+    }
+
+    #[test]
+    fn a_cell_of_any_text_is_one_short_line() {
+        let long = "猫".repeat(84_000);
+        let text = columns(&[row(["prompt", &long, "\u{1b}[2J\n"]), row(["a", "b"])]);
+        assert_eq!(text.lines().count(), 2);
+        assert!(text.contains("(84000 characters)") && text.len() < 10_000);
+        assert!(!text.contains('\u{1b}'));
     }
 }

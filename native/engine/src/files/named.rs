@@ -7,6 +7,7 @@ use x2i_core::{Error, Field, Result};
 
 use super::hash::hash_file;
 use super::recorded::{Place, Trust, find};
+use super::url::{Held, resolve};
 
 /// A file that a caller or an image's metadata names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct NamedFile {
     /// Its name in the metadata.
     label: String,
     recorded: Option<Recorded>,
+    /// The file of a `data:` URL.
+    held: Option<Held>,
 }
 
 /// The origin of a file that an image's metadata names.
@@ -36,15 +39,40 @@ impl NamedFile {
             label: path.display().to_string(),
             path,
             recorded: None,
+            held: None,
         }
+    }
+
+    /// A file by its path or by a URL: `file://`, or `data:` with the file in it.
+    ///
+    /// # Errors
+    /// [`Error::Format`] for a URL that can't be read, or that asks for a download; [`Error::Io`].
+    pub fn given(name: impl AsRef<Path>) -> Result<Self> {
+        let (path, held) = resolve(name.as_ref())?;
+        let label = match held {
+            Some(_) => name.as_ref().display().to_string(),
+            None => path.display().to_string(),
+        };
+        Ok(Self {
+            path,
+            label,
+            recorded: None,
+            held,
+        })
     }
 
     /// A file that the metadata of `image` names: at the recorded path, or else in `folder`. It must
     /// have the recorded hash, and lie where `trust` lets it.
     pub fn recorded(file: &str, sha256: &str, image: &str, folder: &Path, trust: Trust) -> Self {
-        let (path, outside) = match find(file, folder, trust) {
-            Place::Open(path) => (path, false),
-            Place::Outside => (file.into(), true),
+        // A data URL holds its file; it leads nowhere.
+        let data = resolve(Path::new(file)).ok();
+        let data = data.filter(|(_, held)| held.is_some());
+        let (path, held, outside) = match data {
+            Some((path, held)) => (path, held, false),
+            None => match find(file, folder, trust) {
+                Place::Open(path) => (path, None, false),
+                Place::Outside => (file.into(), None, true),
+            },
         };
         Self {
             path,
@@ -54,6 +82,7 @@ impl NamedFile {
                 image: image.to_owned(),
                 outside,
             }),
+            held,
         }
     }
 

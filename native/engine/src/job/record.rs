@@ -1,9 +1,8 @@
 //! Replays an image from its metadata, and warns of differences to the machine that generated it.
 
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use x2i_core::png::{self, LoraRecord, Metadata, PartRecord, UsedFile, Versions};
+use x2i_core::png::{LoraRecord, Metadata, PartRecord, UsedFile, Versions};
 use x2i_core::{Error, Field, ModelConfig, Request, Result};
 
 use super::settings::Settings;
@@ -11,6 +10,7 @@ use super::spec::{ControlSpec, InitSpec, JobSpec, PartSpec};
 use crate::adapters::{AdapterSpec, LoraSpec};
 use crate::device::DeviceEntry;
 use crate::files::{NamedFile, Place, Trust, find, folder_of, open_regular, outside};
+use crate::format;
 use crate::media::Kind;
 use crate::models::{EMBEDDED_NAME, Hashes};
 
@@ -30,17 +30,17 @@ pub struct Record {
 }
 
 impl Record {
-    /// Reads the metadata of a PNG that x2i generated.
+    /// Reads the metadata of a PNG, JPEG or WebP that x2i generated.
     ///
     /// # Errors
     /// [`Error::Field`] for [`Field::Record`] around [`Error::MissingFile`], [`Error::Io`], or
-    /// [`Error::Image`] when it is not a complete PNG; [`Error::Format`] when it is not a regular file;
+    /// [`Error::Image`] when it is not a complete image; [`Error::Format`] when it is not a regular file;
     /// [`Error::Request`] when it has no metadata.
     pub fn read(path: &Path) -> Result<Self> {
         let image = path.display().to_string();
         let at = |error: Error| error.at(Field::Record);
         let (_, file, _) = open_regular(path).map_err(at)?;
-        let facts = png::decode(&image, BufReader::new(file)).map_err(at)?;
+        let facts = format::read_facts(&image, file).map_err(at)?;
         let metadata = facts.metadata.ok_or_else(|| {
             let reason = "has no x2i metadata; only images that x2i generated can be replayed";
             Error::request(Field::Record, format!("{image} {reason}"))
@@ -172,6 +172,16 @@ impl Record {
 
     fn used(&self, UsedFile { file, sha256 }: &UsedFile) -> NamedFile {
         NamedFile::recorded(file, sha256, &self.image, &self.folder, self.trust)
+    }
+
+    /// The error of a recorded model that is not where it was.
+    pub fn model_error(&self, error: Error) -> Error {
+        let place = &self.metadata.model.place;
+        let reason = format!(
+            "{} was made with the model `{place}`, which can't be opened from here: {error}",
+            self.image
+        );
+        Error::request(Field::Record, reason).mended_by(Field::Model)
     }
 
     /// Checks that `config` is that of the recorded model.

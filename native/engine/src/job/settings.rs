@@ -9,6 +9,10 @@ use crate::media::Background;
 pub struct Settings {
     /// Width and height in pixels, multiples of 16.
     pub size: Option<(usize, usize)>,
+    /// The width alone; the height stays that of the size.
+    pub width: Option<usize>,
+    /// The height alone; the width stays that of the size.
+    pub height: Option<usize>,
     /// Steps of the transformer, at least 1.
     pub steps: Option<usize>,
     /// Guidance of a guidance-distilled transformer, at least 0; others ignore it.
@@ -28,8 +32,15 @@ pub struct Settings {
 impl Settings {
     /// These settings, completed by those of `others`.
     pub fn or(self, others: Self) -> Self {
+        // A size replaces the other settings' sides.
+        let (width, height) = match self.size {
+            Some(_) => (None, None),
+            None => (others.width, others.height),
+        };
         Self {
             size: self.size.or(others.size),
+            width: self.width.or(width),
+            height: self.height.or(height),
             steps: self.steps.or(others.steps),
             guidance: self.guidance.or(others.guidance),
             seed: self.seed.or(others.seed),
@@ -48,9 +59,32 @@ impl Settings {
         if let Some(size) = self.size {
             (request.width, request.height) = size;
         }
+        request.width = self.width.unwrap_or(request.width);
+        request.height = self.height.unwrap_or(request.height);
         request.steps = self.steps.unwrap_or(request.steps);
         request.guidance = self.guidance.unwrap_or(request.guidance);
         request.conditioning = self.conditioning.unwrap_or(request.conditioning);
         request.preview = self.preview;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_side_alone_changes_the_size_below_it() {
+        let side = Settings {
+            width: Some(32),
+            ..Settings::default()
+        };
+        let size = Settings {
+            size: Some((64, 48)),
+            ..Settings::default()
+        };
+        let sides = |settings: Settings| (settings.size, settings.width, settings.height);
+        let both = sides(side.clone().or(size.clone()));
+        assert_eq!(both, (Some((64, 48)), Some(32), None));
+        assert_eq!(sides(size.or(side)), (Some((64, 48)), None, None));
     }
 }
