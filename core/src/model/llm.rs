@@ -123,9 +123,11 @@ async fn read_folder(
         // What is missing is the config where nothing is there at all.
         None => match exists(source, &join(folder, "config.json")).await? {
             true => Err(missing),
-            false => Err(Error::MissingFile {
-                file: join(folder, "config.json"),
-            }),
+            // The source's own error has the whole path.
+            false => Err(read(source, &join(folder, "config.json"))
+                .await
+                .err()
+                .unwrap_or(missing)),
         },
     }
 }

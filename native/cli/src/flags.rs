@@ -27,7 +27,7 @@ pub use convert::{ConvertArgs, Override};
 pub use doctor::DoctorArgs;
 pub use engine::{EngineArgs, verify};
 pub use gallery::{GalleryArgs, TaskChoice};
-pub use generate::GenerateArgs;
+pub use generate::{Alpha, GenerateArgs};
 pub use inspect::InspectArgs;
 pub use parts::{Given, PartArgs};
 pub use settings::SettingsArgs;

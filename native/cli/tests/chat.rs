@@ -97,7 +97,7 @@ fn pictures_are_shown_and_found_again_when_the_conversation_goes_on() {
     write_png(&program.path("in cat.png"), 28, 28);
     program
         .chat(&["--session", "talk.json"], "again\n")
-        .refused(&["in cat.png", "not the one of this conversation"]);
+        .refused(&["in cat.png", "not the file of this conversation"]);
 }
 
 #[test]

@@ -421,3 +421,50 @@ fn long_values_are_not_echoed_whole() {
         assert!(run.stderr.contains("characters"), "{}", run.stderr);
     }
 }
+
+/// What lies below transparent pixels is white, or the given color, or visible again.
+#[test]
+fn transparent_pictures_lie_on_a_background() {
+    let program = Program::new();
+    let red = image::Rgb([200, 30, 30]);
+    let clear = image::RgbaImage::from_pixel(56, 56, image::Rgba([200, 30, 30, 0]));
+    clear.save(program.path("in clear.png")).unwrap();
+    for (name, color) in [
+        ("red", red),
+        ("white", image::Rgb([255; 3])),
+        ("black", image::Rgb([0; 3])),
+    ] {
+        let picture = image::RgbImage::from_pixel(56, 56, color);
+        picture
+            .save(program.path(&format!("in {name}.png")))
+            .unwrap();
+    }
+    let painted = |name: &str, flags: &[&str]| {
+        let image = format!("in {name}.png");
+        let arguments = [
+            &["--image", &image, "x", "--seed", "7", "-o", "a.png"],
+            flags,
+        ]
+        .concat();
+        program.generate(&arguments).succeeded();
+        image::open(program.path("a.png"))
+            .unwrap()
+            .to_rgb8()
+            .into_raw()
+    };
+    assert_eq!(painted("clear", &[]), painted("white", &[]));
+    assert_eq!(
+        painted("clear", &["--background", "black"]),
+        painted("black", &[])
+    );
+    assert_eq!(
+        painted("clear", &["--background", "c81e1e"]),
+        painted("red", &[])
+    );
+    assert_eq!(painted("clear", &["--alpha", "drop"]), painted("red", &[]));
+    assert_ne!(painted("white", &[]), painted("red", &[]));
+    let refused = ["--image", "in clear.png", "x", "--background", "mauve"];
+    program
+        .generate(&refused)
+        .refused(&["--background", "six digits in hex"]);
+}

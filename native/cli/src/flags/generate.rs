@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use x2i_core::Conditioning;
+use x2i_engine::media::Background;
 
 use super::adapters::AdapterArgs;
 use super::engine::EngineArgs;
@@ -32,6 +33,13 @@ pub struct GenerateArgs {
     /// model's)
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = frames_a_second)]
     pub video_fps: Option<f64>,
+    /// The color under the transparent pixels of input images: white, black or RRGGBB in hex (default:
+    /// white)
+    #[arg(long, value_name = "COLOR", value_parser = color, conflicts_with = "alpha")]
+    pub background: Option<[u8; 3]>,
+    /// `drop` ignores transparency: what lies below it becomes visible
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub alpha: Option<Alpha>,
     /// Adapters, the initial image and the control image.
     #[command(flatten)]
     pub adapters: AdapterArgs,
@@ -81,7 +89,22 @@ pub struct GenerateArgs {
     pub json: bool,
 }
 
+/// What becomes of transparency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Alpha {
+    /// It is ignored, as in transformers 4.49.
+    Drop,
+}
+
 impl GenerateArgs {
+    /// What lies under transparent pixels, by `--background` and `--alpha`.
+    pub fn background(&self) -> Option<Background> {
+        match (self.background, self.alpha) {
+            (_, Some(Alpha::Drop)) => Some(Background::Dropped),
+            (color, None) => color.map(Background::Color),
+        }
+    }
+
     /// The output: `-o`, else `out.png`, but never the replayed PNG.
     pub fn output(&self) -> &Path {
         let default = Path::new("out.png");
@@ -104,8 +127,39 @@ impl GenerateArgs {
     }
 }
 
+/// A color by its name, or by six digits in hex.
+fn color(text: &str) -> Result<[u8; 3], String> {
+    let digits = match text {
+        "white" => "ffffff",
+        "black" => "000000",
+        other => other.strip_prefix('#').unwrap_or(other),
+    };
+    let number = u32::from_str_radix(digits, 16).ok();
+    let number = number.filter(|_| digits.len() == 6 && !digits.starts_with('+'));
+    let [_, red, green, blue] = number
+        .map(u32::to_be_bytes)
+        .ok_or("expected white, black or six digits in hex, such as 3366cc")?;
+    Ok([red, green, blue])
+}
+
 fn frames_a_second(text: &str) -> Result<f64, String> {
     let rate = text.parse().ok();
     rate.filter(|&rate| rate > 0.0 && rate <= 1000.0)
         .ok_or_else(|| "expected a number above 0 and at most 1000".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colors_have_names_or_six_digits() {
+        assert_eq!(color("white"), Ok([255; 3]));
+        for text in ["3366cc", "#3366CC"] {
+            assert_eq!(color(text), Ok([0x33, 0x66, 0xcc]));
+        }
+        for text in ["", "red", "fff", "+12345", "3366cc00"] {
+            assert!(color(text).is_err(), "{text}");
+        }
+    }
 }

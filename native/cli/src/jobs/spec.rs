@@ -38,6 +38,7 @@ fn of_generate(args: &GenerateArgs) -> Settings {
     Settings {
         conditioning: args.conditioning(),
         video_fps: args.video_fps,
+        background: args.background(),
         ..settings(&args.settings)
     }
 }
