@@ -10,8 +10,7 @@ use super::source::{ModelSource, exists, join, parent, read, read_json_or_defaul
 use super::weight_name::{Kind, kind, with_siblings};
 use crate::config::{EncoderConfig, EncoderPart, Qwen2_5VlGguf, VisionPart, parse};
 use crate::error::{Error, Result};
-use crate::weights::gguf::check_split;
-use crate::weights::{Component, Weights};
+use crate::weights::{Component, Weights, check_split};
 
 /// The usual names of weights, transformers' own and before safetensors.
 const STEMS: [&str; 2] = ["model", "pytorch_model"];

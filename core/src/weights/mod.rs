@@ -22,6 +22,7 @@ pub mod quant;
 pub mod safetensors;
 mod scope;
 mod set;
+mod split;
 mod stored;
 
 pub use file::{FileFormat, HostTensor, WeightFile};
@@ -29,6 +30,7 @@ pub use footprint::Target;
 pub use names::Component;
 pub use scope::{Matrix, OnRead, Scope};
 pub use set::Weights;
+pub use split::check_split;
 pub use stored::{StoredType, TensorInfo};
 
 use std::borrow::Cow;
