@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use super::source::{ModelSource, exists, join, read_optional};
 use super::weight_name::{Kind, WeightName, kind, with_siblings};
 use crate::error::{Error, Result};
-use crate::weights::gguf::check_split;
-use crate::weights::{Component, WeightFile, Weights, safetensors};
+use crate::weights::{Component, WeightFile, Weights, check_split, safetensors};
 
 /// Opens all weight files of one part.
 ///

@@ -14,8 +14,7 @@ use crate::config::{
     parse,
 };
 use crate::error::{Error, Result};
-use crate::weights::gguf::check_split;
-use crate::weights::{Component, Weights};
+use crate::weights::{Component, Weights, check_split};
 
 /// The usual names of weights, transformers' own and before safetensors.
 const STEMS: [&str; 2] = ["model", "pytorch_model"];

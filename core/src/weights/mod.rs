@@ -32,6 +32,7 @@ pub mod quant;
 pub mod safetensors;
 mod scope;
 mod set;
+mod split;
 mod stored;
 mod tensor;
 mod variants;
@@ -44,6 +45,7 @@ pub(crate) use footprint::rows_at_once;
 pub use names::Component;
 pub use scope::{Matrix, OnRead, Scope};
 pub use set::Weights;
+pub use split::check_split;
 pub use stored::{StoredType, TensorInfo};
 
 use std::borrow::Cow;

@@ -6,12 +6,10 @@
 
 mod meta;
 mod read;
-mod split;
 mod write;
 
 pub use meta::{MetaType, MetaValue};
 pub(super) use read::read_header;
-pub use split::check_split;
 pub use write::{GgufBody, GgufWriter};
 
 use super::stored::StoredType;

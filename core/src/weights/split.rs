@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 
 use crate::error::{Error, Result};
-use crate::weights::{FileFormat, WeightFile};
 
-use super::MetaValue;
+use super::file::{FileFormat, WeightFile};
+use super::gguf::MetaValue;
 
 /// Checks that the GGUF files of one part of a model are whole: every part of a split one is there
 /// once.
