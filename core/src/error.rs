@@ -134,6 +134,9 @@ pub enum Error {
         /// What happened.
         reason: Cow<'static, str>,
     },
+    /// The decoded image holds NaN.
+    #[error("the model's output holds NaN: the weights or the device are broken")]
+    NotANumber,
     /// The caller's progress function asked to stop.
     #[error("cancelled")]
     Cancelled,

@@ -115,7 +115,7 @@ fn check_size(width: usize, height: usize) -> Result<usize> {
 /// This is the only readback of a generation; a browser can't block, hence `async`.
 ///
 /// # Errors
-/// [`Error::Device`] when the device failed.
+/// [`Error::Device`] when the device failed, [`Error::NotANumber`] when a value is NaN.
 pub async fn to_rgb8(decoded: Tensor<4>) -> Result<Vec<Image>> {
     let [batch, _channels, height, width] = decoded.dims();
     let data = decoded.permute([0, 2, 3, 1]).into_data_async().await?; // [batch, height, width, 3]
@@ -124,10 +124,7 @@ pub async fn to_rgb8(decoded: Tensor<4>) -> Result<Vec<Image>> {
         .map_err(|error| Error::device("readback", format!("{error:?}")))?;
     let bytes: Vec<u8> = values.iter().map(|&value| to_byte(value)).collect();
     if values.iter().any(|value| value.is_nan()) {
-        return Err(Error::device(
-            "readback",
-            "the model's output holds NaN: the weights or the device are broken",
-        ));
+        return Err(Error::NotANumber);
     }
     (0..batch)
         .map(|index| {

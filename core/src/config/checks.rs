@@ -3,6 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::culprit::culprit;
 use super::json::plain_json;
 use crate::error::{Error, Result};
 
@@ -11,38 +12,25 @@ use crate::error::{Error, Result};
 /// # Errors
 /// [`Error::Config`] naming the key that is missing or can't be.
 pub(crate) fn parse<T: DeserializeOwned>(file: &str, json: &[u8]) -> Result<T> {
-    serde_json::from_slice(&plain_json(json))
-        .map_err(|error| Error::config(file, error.to_string()))
+    let value: Value = serde_json::from_slice(&plain_json(json))
+        .map_err(|error| Error::config(file, error.to_string()))?;
+    from_value(file, value)
 }
 
 /// [`parse`] for JSON that is parsed already.
 ///
 /// # Errors
 /// As [`parse`].
-pub(super) fn from_value<T: DeserializeOwned>(file: &str, json: Value) -> Result<T> {
-    match serde_json::from_value(json.clone()) {
-        Ok(value) => Ok(value),
-        Err(error) => {
-            let reason = error.to_string();
-            let key = culprit::<T>(&json, &reason);
-            let key = key.map_or_else(String::new, |key| format!("{key}: "));
-            Err(Error::config(file, key + &reason))
-        }
+pub(crate) fn from_value<T: DeserializeOwned>(file: &str, json: Value) -> Result<T> {
+    if !json.is_object() {
+        return Err(Error::config(file, "is no JSON object"));
     }
-}
-
-/// The key without which the error would be another one; serde names only those that are missing.
-fn culprit<T: DeserializeOwned>(json: &Value, reason: &str) -> Option<String> {
-    let object = json.as_object()?;
-    let mut keys = object.keys().filter(|key| {
-        let mut without = object.clone();
-        without.remove(*key);
-        let outcome = serde_json::from_value::<T>(Value::Object(without));
-        outcome
-            .err()
-            .is_none_or(|error| error.to_string() != reason)
-    });
-    keys.next().map(|key| key.escape_debug().collect())
+    serde_json::from_value(json.clone()).map_err(|error| {
+        let reason = error.to_string();
+        let key = culprit::<T>(&json, &reason);
+        let key = key.map_or_else(String::new, |key| format!("{key}: "));
+        Error::config(file, key + &reason)
+    })
 }
 
 /// Fails with `reason` unless `holds`.

@@ -5,6 +5,7 @@
 
 mod align_net;
 mod checks;
+mod culprit;
 mod flux;
 mod internvl2_5;
 mod json;
@@ -35,7 +36,7 @@ pub use qwen2_5_vl::{Qwen2_5VlConfig, RopeScaling, VisionConfig};
 pub use scheduler::SchedulerConfig;
 pub use vae::VaeConfig;
 
-pub(crate) use checks::parse;
+pub(crate) use checks::{from_value, parse};
 #[cfg(test)]
 pub(crate) use internvl2_5::MOST_TILES;
 pub(crate) use json::plain_json;

@@ -7,6 +7,9 @@ use super::checks::{check, from_value};
 use super::keys::{Key, check_class, check_keys};
 use crate::error::Result;
 
+/// The largest exponent of a shift.
+const MAX_SHIFT: f64 = 50.0;
+
 /// FlowMatchEulerDiscreteScheduler's numbers; defaults are diffusers'.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -101,8 +104,9 @@ impl SchedulerConfig {
         })?;
         check(
             file,
-            self.base_shift.is_finite() && self.max_shift.is_finite(),
-            || "base_shift and max_shift must be numbers".into(),
+            // The shift is an exponential of them; published ones are 0.5 and 1.15.
+            self.base_shift.abs() <= MAX_SHIFT && self.max_shift.abs() <= MAX_SHIFT,
+            || format!("base_shift and max_shift must lie between -{MAX_SHIFT} and {MAX_SHIFT}"),
         )?;
         check(
             file,

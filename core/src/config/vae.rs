@@ -119,7 +119,7 @@ impl VaeConfig {
                 channels > 0 && channels % self.norm_num_groups == 0,
                 || {
                     format!(
-                        "{channels} channels can't be split into {} groups",
+                        "block_out_channels: {channels} channels can't be split into norm_num_groups {}",
                         self.norm_num_groups
                     )
                 },

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::llm::LlmPlace;
 use super::source::{ModelSource, read_optional};
-use crate::config::{Defaults, EncoderConfig, parse};
+use crate::config::{Defaults, EncoderConfig, from_value, parse};
 use crate::error::{Error, Result};
 
 /// `x2i.json`: what a Hugging Face folder can't say itself.
@@ -59,7 +59,7 @@ pub(super) fn family_defaults(
     if let Some(defaults) = defaults.as_object_mut() {
         defaults.extend(hints);
     }
-    serde_json::from_value(defaults).map_err(broken)
+    from_value("x2i.json", defaults)
 }
 
 #[cfg(test)]

@@ -337,7 +337,8 @@ fn check_fit(config: &ModelConfig, align: &AlignNetConfig) -> Result<()> {
         return Err(Error::config(
             file(),
             format!(
-                "this AlignNet gives widths {} and {}, the transformer takes {text} and {pooled}",
+                "this AlignNet gives widths {} and {}, the transformer takes {text} (joint_attention_dim) and \
+                 {pooled} (pooled_projection_dim)",
                 align.text_dim, align.pooled_dim
             ),
         ));

@@ -379,7 +379,7 @@ fn a_replay_from_another_folder_names_the_flag_that_helps() {
                 .unwrap(),
         )
     };
-    there(&["generate", "--from", "a.png"]).refused(&[
+    there(&["generate", "--from", "a.png", "--trust"]).refused(&[
         "--from",
         "in-init.png",
         "give it with --init",
@@ -396,7 +396,7 @@ fn a_replay_from_another_folder_names_the_flag_that_helps() {
             "in-there/b.png",
         ])
         .succeeded();
-    there(&["generate", "--from", "b.png"]).refused(&[
+    there(&["generate", "--from", "b.png", "--trust"]).refused(&[
         "--from",
         "`tiny`",
         "choose the model with --model",

@@ -9,7 +9,7 @@ use x2i_core::{Error, Image, ModelConfig, Painting, Pipeline, Progress, PromptTo
 use crate::device::OpenDevice;
 use crate::format::Format;
 use crate::job::{Job, check_memory};
-use crate::models::{Hashes, Model, ModelHashes, check_uncut};
+use crate::models::{Hashes, Model, ModelHashes, Verify, check, check_uncut};
 use crate::options::EngineOptions;
 
 /// A callback for progress. `Break` cancels within one block of the model.
@@ -152,12 +152,23 @@ impl Engine {
             pollster::block_on(self.pipeline.generate(job.request(), &mut hear))
         });
         check_uncut()?;
-        let painting = painting?;
+        let painting = painting.map_err(|error| self.explain(error))?;
         Ok(Painted {
             metadata: self.metadata(job, &painting)?,
             image: painting.image,
             prompt_tokens: painting.prompt_tokens,
         })
+    }
+
+    /// Names the tensor behind an image of NaN, if a weight is the cause. Reads all weights.
+    fn explain(&self, error: Error) -> Error {
+        match error {
+            Error::NotANumber => {
+                let mut problems = check(self.model.files(), Verify::Always).into_iter();
+                problems.next().unwrap_or(Error::NotANumber)
+            }
+            error => error,
+        }
     }
 
     /// Encodes a job's prompt and stops before the transformer: for samplers outside of x2i.

@@ -36,6 +36,7 @@ const MOST_CONFIG: u64 = 4 << 20;
 
 /// Opens and hashes a LoRA, and its config.
 pub(super) fn open(spec: &LoraSpec) -> Result<(Arc<Lora>, LoraRecord)> {
+    spec.file.check_place(Field::Lora)?;
     let file = match spec.file.path().is_dir() {
         true => {
             &NamedFile::new(inside(spec.file.path()).map_err(|e| spec.file.error(e, Field::Lora))?)

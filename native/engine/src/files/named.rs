@@ -124,14 +124,27 @@ impl NamedFile {
         field: Field,
         hash: impl FnOnce(&Path) -> Result<String>,
     ) -> Result<()> {
-        let Some(recorded) = &self.recorded else {
+        if self.recorded.is_none() {
             return Ok(());
-        };
-        if recorded.outside {
-            return Err(outside(&recorded.image, &self.label, field));
         }
+        self.check_place(field)?;
         let sha256 = hash(&self.path).map_err(|error| self.error(error, field))?;
         self.check(&sha256, field)
+    }
+
+    /// Checks that the metadata may name the file.
+    ///
+    /// # Errors
+    /// [`Error::Request`] for the metadata, with `field` as a remedy.
+    pub(crate) fn check_place(&self, field: Field) -> Result<()> {
+        match &self.recorded {
+            Some(Recorded {
+                image,
+                outside: true,
+                ..
+            }) => Err(outside(image, &self.label, field)),
+            _ => Ok(()),
+        }
     }
 
     /// Checks that the file has the recorded hash, if there is one.
@@ -158,14 +171,7 @@ impl NamedFile {
     /// As [`check_first`](Self::check_first); [`Error::MissingFile`], [`Error::Io`] or
     /// [`Error::Format`], attributed to `field`.
     pub(crate) fn used(&self, field: Field) -> Result<UsedFile> {
-        if let Some(Recorded {
-            image,
-            outside: true,
-            ..
-        }) = &self.recorded
-        {
-            return Err(outside(image, &self.label, field));
-        }
+        self.check_place(field)?;
         let sha256 = hash_file(&self.path).map_err(|error| self.error(error, field))?;
         self.check(&sha256, field)?;
         Ok(UsedFile {
