@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::models::Base;
+use crate::base::{Base, Change};
 use crate::run::{Limits, Run};
 
 /// A malformed input.
@@ -31,15 +31,6 @@ pub enum Input {
         name: String,
         bytes: Vec<u8>,
     },
-}
-
-/// What happens to a file of a model.
-pub enum Change {
-    Write(Vec<u8>),
-    Remove,
-    Folder,
-    Fifo,
-    LinkToItself,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -177,6 +168,8 @@ fn media(folder: &Path, flag: &str, name: &str, bytes: &[u8]) -> Result<Outcome,
     run.is_clean()?;
     match run.succeeded() {
         true => Ok(Outcome::Painted { same: None }),
-        false => run.names_one(&[name.to_owned()]).map(|()| Outcome::Refused),
+        false => run
+            .names_one(&[name.to_owned(), "audio 1".into()])
+            .map(|()| Outcome::Refused),
     }
 }

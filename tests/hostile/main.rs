@@ -11,6 +11,7 @@
 
 #![cfg(unix)] // ulimit, links and FIFOs
 
+mod base;
 mod case;
 mod json;
 mod media;

@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
 
@@ -179,11 +179,23 @@ impl House {
     }
 }
 
+/// A path without `..`: a target may lie outside of its package.
+fn straight(path: &Path) -> PathBuf {
+    let mut straight = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(straight.pop()),
+            part => straight.push(part),
+        }
+    }
+    straight
+}
+
 impl Package {
     /// One package of `cargo metadata`.
     fn read(package: &Value, root: &Path) -> Self {
         let within = |path: &Value| {
-            let path = Path::new(text(path));
+            let path = straight(Path::new(text(path)));
             path.strip_prefix(root).expect("a member").to_owned()
         };
         let targets = list(&package["targets"]).iter().filter_map(|target| {

@@ -1,8 +1,8 @@
 //! Which key of a config serde refused: its errors name the keys that are missing, but not those whose values are
 //! of another type.
 //!
-//! A key is the culprit when its value is what the message describes, and when the error is another one without
-//! it. Everything here runs only after an error.
+//! A key is the culprit when the message describes its value, and another value of a wrong type in its place gives the
+//! same expectation, "expected usize"; for errors without one, when the error is another one without the key. Everything here runs only after an error.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -14,23 +14,46 @@ const MOST_TRIES: usize = 2000;
 pub(super) fn culprit<T: DeserializeOwned>(json: &Value, reason: &str) -> Option<String> {
     let mut path = Vec::new();
     let mut tries = MOST_TRIES;
-    let is_other = |without: &Value| {
-        let outcome = serde_json::from_value::<T>(without.clone());
-        outcome
-            .err()
-            .is_none_or(|error| error.to_string() != reason)
+    let error = |json: &Value| {
+        let outcome = serde_json::from_value::<T>(json.clone());
+        outcome.err().map(|error| error.to_string())
     };
-    find(json, json, &mut path, reason, &mut tries, &is_other).then(|| path.join("."))
+    let is_culprit = |path: &[String], value: &Value| {
+        let marked = [Value::from(MARKER), Value::Bool(true)].map(|marker| {
+            let found = error(&changed(json, path, Some(marker)));
+            found.unwrap_or_default()
+        });
+        let expects = |text: &str| {
+            text.rsplit_once(", expected ")
+                .map(|(_, what)| what.to_owned())
+        };
+        match expects(reason) {
+            Some(_) if !describes(reason, value) => false,
+            Some(what) => marked
+                .iter()
+                .zip([MARKER, "boolean `true`"])
+                .any(|(found, marker)| {
+                    found.contains(marker)
+                        && expects(found).is_some_and(|found| what.starts_with(&found))
+                }),
+            None => {
+                let same = marked.iter().any(|found| found == reason);
+                same && error(&changed(json, path, None)).as_deref() != Some(reason)
+            }
+        }
+    };
+    find(json, &mut path, &mut tries, &is_culprit).then(|| path.join("."))
 }
+
+/// A text that no config holds.
+const MARKER: &str = "x2i looks for a key";
 
 /// Looks below `place`, which `path` leads to from `root`.
 fn find(
-    root: &Value,
     place: &Value,
     path: &mut Vec<String>,
-    reason: &str,
     tries: &mut usize,
-    is_other: &dyn Fn(&Value) -> bool,
+    is_culprit: &dyn Fn(&[String], &Value) -> bool,
 ) -> bool {
     let children: Vec<(String, &Value)> = match place {
         Value::Object(map) => map
@@ -46,15 +69,15 @@ fn find(
         _ => return false,
     };
     for (key, child) in children {
-        path.push(key);
         if *tries == 0 {
             return false;
         }
         *tries -= 1;
-        if find(root, child, path, reason, tries, is_other) {
+        path.push(key);
+        if find(child, path, tries, is_culprit) {
             return true;
         }
-        if describes(reason, child) && is_other(&without(root, path)) {
+        if is_culprit(path, child) {
             let shown = path.iter_mut();
             shown.for_each(|key| *key = key.escape_debug().collect());
             return true;
@@ -66,41 +89,45 @@ fn find(
 
 /// Whether serde's message may be about this value.
 fn describes(reason: &str, value: &Value) -> bool {
-    let described = match value {
-        Value::Null => "null".to_owned(),
-        Value::Bool(value) => format!("boolean `{value}`"),
-        Value::Number(number) if number.is_f64() => "floating point".to_owned(),
-        Value::Number(number) => format!("integer `{number}`"),
-        // An enum's name, or a text.
+    let reason = reason
+        .rsplit_once(", expected ")
+        .map_or(reason, |(found, _)| found);
+    match value {
+        Value::Null => reason.contains("null"),
+        Value::Bool(value) => reason.contains(&format!("boolean `{value}`")),
+        Value::Number(number) if number.is_f64() => reason.contains("floating point"),
+        Value::Number(number) => reason.contains(&format!("integer `{number}`")),
         Value::String(text) => {
-            return reason.contains(&format!("{text:?}")) || reason.contains(&format!("`{text}`"));
+            let variant = format!("`{text}`");
+            reason.contains(&format!("string {text:?}")) || reason.contains(&variant)
         }
-        Value::Array(_) => return reason.contains("sequence") || reason.contains("invalid length"),
-        Value::Object(_) => "map".to_owned(),
-    };
-    reason.contains(&described)
+        Value::Array(list) => {
+            let length = format!("invalid length {}", list.len());
+            reason.contains("sequence") || reason.contains(&length)
+        }
+        Value::Object(_) => reason.contains("map"),
+    }
 }
 
-/// The document without the value that `path` leads to.
-fn without(json: &Value, path: &[String]) -> Value {
+/// The document with `value` where `path` leads to, or with nothing there.
+fn changed(json: &Value, path: &[String], value: Option<Value>) -> Value {
     let mut changed = json.clone();
-    if let Some((last, folder)) = path.split_last() {
-        let place = folder
-            .iter()
-            .try_fold(&mut changed, |place, key| match place {
-                Value::Object(map) => map.get_mut(key),
-                Value::Array(list) => list.get_mut(key.parse::<usize>().ok()?),
-                _ => None,
-            });
-        match place {
-            Some(Value::Object(map)) => drop(map.remove(last)),
-            Some(Value::Array(list)) => {
-                if let Ok(index) = last.parse::<usize>() {
-                    list.remove(index);
-                }
-            }
-            _ => {}
-        }
+    let Some((last, folder)) = path.split_last() else {
+        return changed;
+    };
+    let place = folder
+        .iter()
+        .try_fold(&mut changed, |place, key| match place {
+            Value::Object(map) => map.get_mut(key),
+            Value::Array(list) => list.get_mut(key.parse::<usize>().ok()?),
+            _ => None,
+        });
+    match (place, last.parse::<usize>(), value) {
+        (Some(Value::Object(map)), _, Some(value)) => drop(map.insert(last.clone(), value)),
+        (Some(Value::Object(map)), _, None) => drop(map.remove(last)),
+        (Some(Value::Array(list)), Ok(index), Some(value)) => list[index] = value,
+        (Some(Value::Array(list)), Ok(index), None) => drop(list.remove(index)),
+        _ => {}
     }
     changed
 }
@@ -159,6 +186,28 @@ mod tests {
             said(json!({"id": 1, "size": 2, "inner": {"depth": -3, "list": []}})),
             "inner.depth"
         );
+    }
+
+    #[test]
+    fn a_value_of_the_right_type_is_not_blamed_for_another() {
+        // `list` is a sequence, as the message says of `id`.
+        let inner = json!({"depth": 1, "list": [1]});
+        let json = json!({"inner": inner, "size": 2, "id": []});
+        assert_eq!(found(json).unwrap(), "id");
+    }
+
+    #[test]
+    fn lists_of_a_wrong_length_are_found() {
+        #[derive(Debug, Deserialize)]
+        #[allow(dead_code, reason = "only read")]
+        struct Lists {
+            mean: [f64; 3],
+            std: [f64; 3],
+        }
+        let json = json!({"mean": [1, 2, 3], "std": [1, 2]});
+        let reason = serde_json::from_value::<Lists>(json.clone()).unwrap_err();
+        let found = culprit::<Lists>(&json, &reason.to_string());
+        assert_eq!(found.as_deref(), Some("std"));
     }
 
     #[test]

@@ -500,6 +500,17 @@ impl ModelConfig {
         if self.format != FORMAT {
             return Err(other_version(file, self.format.into()));
         }
+        let weights = [
+            ("encoder", &self.encoder.weights),
+            ("align_net", &self.align_net.weights),
+            ("flux", &self.flux.weights),
+            ("vae", &self.vae.weights),
+        ];
+        for (part, weights) in weights {
+            check(file, !weights.is_empty(), || {
+                format!("{part}.weights is empty")
+            })?;
+        }
         self.encoder.config.validate(file)?;
         self.flux.config.validate(file)?;
         self.vae.config.validate(file)?;

@@ -366,7 +366,7 @@ mod tests {
             (
                 "/vision_config/hidden_size",
                 json!("NaN"),
-                "vision_config: ",
+                "vision_config.hidden_size: ",
             ),
         ] {
             let mut json = older();

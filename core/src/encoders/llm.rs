@@ -24,7 +24,7 @@ pub(super) fn check_id(file: &str, key: &str, id: Option<u32>, rows: usize) -> R
     match id.filter(|&id| id as usize >= rows) {
         None => Ok(()),
         Some(id) => {
-            let reason = format!("{key} is {id}, the embedding has {rows} rows");
+            let reason = format!("{key} is {id}, the embedding has {rows} rows (vocab_size)");
             Err(Error::config(file, reason))
         }
     }

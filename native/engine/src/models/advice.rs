@@ -25,12 +25,17 @@ pub(super) fn lone_file(path: &Path) -> String {
     )
 }
 
-/// Why a folder is no model, where it is FLUX's as its publishers lay it out, and nothing else.
+/// Why a folder is no model, where it is FLUX's as its publishers lay it out, and nothing else, or a converted model
+/// that lacks its config.
 pub(super) fn lone_flux(folder: &Path) -> Option<String> {
-    let has = |name: &str| folder.join(name).exists();
+    // A link that leads nowhere is there.
+    let has = |name: &str| folder.join(name).symlink_metadata().is_ok();
     let whole = ["model.json", "x2i.json", "mllm", "flux", "proj"];
     if whole.iter().any(|name| has(name)) {
         return None;
+    }
+    if has("encoder.gguf") && has("align_net.gguf") {
+        return Some("is a converted model without its model.json; get that file too".to_owned());
     }
     let is_flux = has("transformer/config.json") || names_transformer(folder);
     is_flux.then(|| {
