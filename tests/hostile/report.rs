@@ -18,6 +18,8 @@ struct Row {
 pub struct Report {
     rows: BTreeMap<&'static str, Row>,
     faults: Vec<String>,
+    /// Cases that paint another image, to be looked at.
+    others: Vec<String>,
 }
 
 impl Report {
@@ -26,7 +28,10 @@ impl Report {
         row.cases += 1;
         match outcome {
             Outcome::Refused => row.refused += 1,
-            Outcome::Painted { same: Some(false) } => row.other += 1,
+            Outcome::Painted { same: Some(false) } => {
+                row.other += 1;
+                self.others.push(format!("{}: {}", case.kind, case.what));
+            }
             Outcome::Painted { .. } => row.same += 1,
             Outcome::Fault(fault) => {
                 row.faults += 1;
@@ -56,6 +61,9 @@ impl Report {
             line(format!(
                 "| {kind} | {cases} | {refused} | {same} | {other} | {faults} |"
             ));
+        }
+        for other in &self.others {
+            line(format!("another image: {other}"));
         }
         assert!(
             self.faults.is_empty(),
