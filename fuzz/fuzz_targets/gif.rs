@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use x2i_engine::media::gif;
+use x2i_engine::media::animation::gif;
 use x2i_engine::media::video::decode_gif;
 use x2i_core::video::sampling::Sampling;
 

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use x2i_engine::media::video::ffmpeg::ppm;
+use x2i_engine::media::ffmpeg::ppm;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut rest = bytes;
