@@ -114,28 +114,35 @@ impl Base {
             let folder = tempfile::tempdir().expect("a temporary folder");
             let (model, output) = (folder.path().join("model"), folder.path().join("out.png"));
             self.write(&model, "none", &Change::Remove);
-            let [model, out] = [&model, &output].map(|path| path.display().to_string());
-            let arguments = [
-                "generate",
-                "a red apple",
-                "--model",
-                &model,
-                "--device",
-                "cpu",
-                "--steps",
-                "1",
-                "--size",
-                "64x64",
-                "--seed",
-                "7",
-                "-q",
-                "-o",
-                &out,
-            ];
-            let run = Run::of(&arguments, Limits::default());
+            let run = paint(&model, &output);
             assert!(run.succeeded(), "the base paints: {}", run.stderr);
             pixels(&output)
         });
         pixels(png) == *expected
     }
+}
+
+/// Paints one prompt with a model.
+pub fn paint(model: &Path, output: &Path) -> Run {
+    let [model, output] = [model, output].map(|path| path.display().to_string());
+    Run::of(
+        &[
+            "generate",
+            "a red apple",
+            "--model",
+            &model,
+            "--device",
+            "cpu",
+            "--steps",
+            "1",
+            "--size",
+            "64x64",
+            "--seed",
+            "7",
+            "-q",
+            "-o",
+            &output,
+        ],
+        Limits::default(),
+    )
 }

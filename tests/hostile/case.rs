@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::base::{Base, Change};
+use crate::base::{Base, Change, paint};
 use crate::run::{Limits, Run};
 
 /// A malformed input.
@@ -84,31 +84,7 @@ fn model(
     let model = folder.join("model");
     base.write(&model, file, change);
     let limits = Limits::default();
-    let generate = |output: &str| {
-        let (model, output) = (model.display().to_string(), folder.join(output));
-        let output = output.display().to_string();
-        Run::of(
-            &[
-                "generate",
-                "a red apple",
-                "--model",
-                &model,
-                "--device",
-                "cpu",
-                "--steps",
-                "1",
-                "--size",
-                "64x64",
-                "--seed",
-                "7",
-                "-q",
-                "-o",
-                &output,
-            ],
-            limits,
-        )
-    };
-    let painted = generate("out.png");
+    let painted = paint(&model, &folder.join("out.png"));
     painted.is_clean()?;
     let accepted = painted.succeeded();
     if !accepted {

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use program::{Program, Run};
+use program::{Program, Run, names};
 use serde_json::Value;
 use x2i_engine::Record;
 
@@ -27,15 +27,6 @@ fn limited(program: &Program, blocks: u32, arguments: &[&str]) -> Run {
         Err(_) => Stdio::null(),
     });
     Run::new(shell.output().unwrap())
-}
-
-/// All names in a folder, sorted.
-fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).unwrap();
-    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<String> = names.collect();
-    names.sort();
-    names
 }
 
 #[test]

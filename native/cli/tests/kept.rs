@@ -7,19 +7,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::Stdio;
 
-use program::{Program, write_png};
+use program::{Program, names, write_png};
 use serde_json::{Value, json};
 use x2i_core::png::{LoraRecord, Metadata, PartRecord, UsedFile, encode};
 use x2i_engine::{Record, media};
-
-/// The names in a folder of the program, sorted.
-fn names(program: &Program, folder: &str) -> Vec<String> {
-    let entries = fs::read_dir(program.path(folder)).unwrap();
-    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<String> = names.collect();
-    names.sort();
-    names
-}
 
 #[test]
 fn convert_replaces_only_the_files_of_the_old_model() {
@@ -40,7 +31,7 @@ fn convert_replaces_only_the_files_of_the_old_model() {
         "tokenizer.json",
         "vae.gguf",
     ];
-    assert_eq!(names(&program, "small"), expected);
+    assert_eq!(names(&program.path("small")), expected);
     assert_eq!(
         fs::read_to_string(program.path("small/notes/a.txt")).unwrap(),
         "mine"
@@ -57,7 +48,7 @@ fn convert_replaces_only_the_files_of_the_old_model() {
     program
         .run(&force)
         .refused(&["small", "model.json", "--force"]);
-    assert_eq!(names(&program, "small"), expected);
+    assert_eq!(names(&program.path("small")), expected);
 }
 
 #[test]
@@ -94,7 +85,7 @@ fn a_killed_replacement_is_ended_by_the_next_run_which_says_so() {
     assert!(!generate("old", "c.png").contains("killed"));
     let pixels = |name| image::open(program.path(name)).unwrap().into_rgb8();
     assert_eq!(pixels("a.png"), pixels("b.png"));
-    assert_eq!(names(&program, "old").len(), 6);
+    assert_eq!(names(&program.path("old")).len(), 6);
 }
 
 #[test]
@@ -113,7 +104,7 @@ fn what_killed_runs_left_is_removed_and_nothing_else() {
     fs::write(program.path(".x2i-abcdef.tmp"), "half").unwrap();
     program.generate(&["x"]).succeeded();
     assert_eq!(program.files(), [".x2i-convert-mine", "out.png", "small"]);
-    assert_eq!(names(&program, ".x2i-convert-mine"), ["thesis.txt"]);
+    assert_eq!(names(&program.path(".x2i-convert-mine")), ["thesis.txt"]);
 }
 
 #[test]
@@ -136,7 +127,7 @@ fn a_batch_replaces_images_of_x2i_and_nothing_else() {
         let line = json!({"prompt": "x", "out": out}).to_string();
         batch(&line).refused(&["--batch", "line 1", "out", out, word]);
     }
-    assert_eq!(names(&program, "made"), [".bashrc", "photo.png"]);
+    assert_eq!(names(&program.path("made")), [".bashrc", "photo.png"]);
     batch(r#"{"prompt": "x", "step": 9}"#).refused(&["line 1", "`step`", "`steps`"]);
     batch(r#"{"prompt": "x", "lora": "a.safetensors"}"#).refused(&["line 1", "`lora`"]);
     batch(r#"{"prompt": "x", "out": "a.png"}"#).succeeded();

@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
-use program::Program;
+use program::{Program, names};
 use serde_json::Value;
 use x2i_engine::Record;
 
@@ -140,15 +140,6 @@ fn killed_at(program: &Program, arguments: &[&str], call: &str, number: u32) -> 
 
 fn is_whole(path: &Path) -> bool {
     Record::read(path).is_ok()
-}
-
-/// All names in a folder, sorted.
-fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).unwrap();
-    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<String> = names.collect();
-    names.sort();
-    names
 }
 
 #[test]

@@ -117,12 +117,8 @@ impl Program {
     /// The names of files in the program's folder, without the model and input files that start
     /// with `in`.
     pub fn files(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(self.folder.path()).expect("the folder is readable");
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let mut names: Vec<String> = names
-            .filter(|name| name != "tiny" && !name.starts_with("in"))
-            .collect();
-        names.sort();
+        let mut names = names(self.folder.path());
+        names.retain(|name| name != "tiny" && !name.starts_with("in"));
         names
     }
 }
@@ -142,6 +138,15 @@ fn write_tiny_model(folder: &Path) {
     });
     std::fs::create_dir(folder).expect("a folder for the model");
     std::fs::write(folder.join("x2i.json"), hints.to_string()).expect("x2i.json is written");
+}
+
+/// All names in a folder, sorted.
+pub fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).expect("the folder is readable");
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
 }
 
 /// A PNG of one colour.
