@@ -74,7 +74,8 @@ fn read_part(part: &JsValue, sampling: Sampling) -> Result<(Part, PartRecord)> {
     Err(Failure::request(Field::Prompt, reason))
 }
 
-/// An image: `{ name, width, height, pixels }` with RGBA pixels; transparency is dropped, as natively.
+/// An image: `{ name, width, height, pixels }` with RGBA pixels. Transparency is dropped: the pixels below it
+/// become visible. (The native program puts them on white.)
 ///
 /// # Errors
 /// `image` for another value.
