@@ -15,9 +15,9 @@ use crate::flags::Size;
 use crate::flags::paths::expand;
 
 /// All keys of a line.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 13] = [
     "prompt", "images", "videos", "audios", "parts", "seed", "out", "answer", "steps", "guidance",
-    "size",
+    "size", "width", "height",
 ];
 
 /// One line of `--batch`.
@@ -31,6 +31,8 @@ pub struct Line {
     steps: Option<usize>,
     guidance: Option<f32>,
     size: Option<LineSize>,
+    width: Option<usize>,
+    height: Option<usize>,
 }
 
 /// `"512x512"`, `[512, 512]` or `512`.
@@ -122,20 +124,28 @@ impl Line {
             steps: take(&mut keys, "steps")?,
             guidance: take(&mut keys, "guidance")?,
             size: take(&mut keys, "size")?,
+            width: take(&mut keys, "width")?,
+            height: take(&mut keys, "height")?,
         })
     }
 
     /// The specification of the line's job; `base` has the values that the line does not give.
     ///
     /// # Errors
-    /// For a wrong size, and for a line that has both a prompt and parts, or neither.
+    /// For a wrong size, for a size beside a width or height, and for a line that has both a prompt and
+    /// parts, or neither.
     pub fn spec(self, base: &JobSpec) -> Result<JobSpec> {
+        if self.size.is_some() && (self.width.is_some() || self.height.is_some()) {
+            bail!("size: can't be combined with width or height");
+        }
         let size = self.size.map(|size| {
             let size = size.sides().map_err(anyhow::Error::msg);
             size.context("size")
         });
         let settings = Settings {
             size: size.transpose()?,
+            width: self.width,
+            height: self.height,
             steps: self.steps,
             guidance: self.guidance,
             seed: self.seed.map(LineSeed::number).transpose()?,
@@ -297,6 +307,31 @@ mod tests {
     }
 
     #[test]
+    fn a_width_or_height_alone_changes_the_size_of_the_flags() {
+        let base = JobSpec {
+            settings: Settings {
+                size: Some((96, 80)),
+                ..Settings::default()
+            },
+            ..JobSpec::default()
+        };
+        let sides = |json: &str| {
+            let settings = line(json).unwrap().spec(&base).unwrap().settings;
+            (settings.size, settings.width, settings.height)
+        };
+        let flags = Some((96, 80));
+        let both = sides(r#"{"prompt": "x", "width": 64, "height": 32}"#);
+        assert_eq!(both, (flags, Some(64), Some(32)));
+        let one = sides(r#"{"prompt": "x", "height": 32, "width": null}"#);
+        assert_eq!(one, (flags, None, Some(32)));
+        // A line's size replaces the flags' sides.
+        assert_eq!(
+            sides(r#"{"prompt": "x", "size": 64}"#),
+            (Some((64, 64)), None, None)
+        );
+    }
+
+    #[test]
     fn sizes_and_seeds_have_several_forms() {
         let spec = |json: &str| {
             let spec = line(json).unwrap().spec(&JobSpec::default())?;
@@ -310,6 +345,8 @@ mod tests {
         assert_eq!(square.0, Some((64, 64)));
         assert!(square.1.is_some());
         assert!(spec(r#"{"prompt": "x", "seed": -2}"#).is_err());
+        let both = spec(r#"{"prompt": "x", "size": 64, "width": 32}"#).unwrap_err();
+        assert!(both.to_string().starts_with("size: can't"), "{both}");
         assert!(spec(r#"{"prompt": "x", "size": "axb"}"#).is_err());
     }
 }
