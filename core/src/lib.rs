@@ -31,7 +31,7 @@ pub mod weights;
 pub use audio::Audio;
 pub use config::ModelConfig;
 pub use error::{Error, Field, Result};
-pub use image::Image;
+pub use image::{Background, Image};
 pub use lora::{Lora, LoraConfig};
 pub use nn::InputBits;
 pub use pipeline::{Encoded, LoadOptions, Memory, Painting, Pipeline, check, check_values};

@@ -10,7 +10,7 @@ use std::io::{BufRead, Seek};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::image::Image;
+use crate::image::{Background, Image};
 use crate::request::{Conditioning, Request};
 
 /// The keyword of the chunk.
@@ -60,6 +60,9 @@ pub struct Metadata {
     /// The control image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control: Option<ControlRecord>,
+    /// What lay under the transparent pixels of these pictures.
+    #[serde(default, skip_serializing_if = "Background::is_default")]
+    pub background: Background,
 }
 
 /// A file of a request that itself stays where it is.
@@ -192,6 +195,7 @@ impl Metadata {
             loras: vec![],
             init: None,
             control: None,
+            background: Background::default(),
         }
     }
 }
@@ -389,6 +393,7 @@ mod tests {
                 },
                 scale: 0.7,
             }),
+            background: Background::Color([1, 2, 0xff]),
         }
     }
 
@@ -403,6 +408,19 @@ mod tests {
         assert_eq!(facts.metadata, Some(example()));
         assert_eq!((facts.width, facts.height), (2, 1));
         assert_eq!(encoded(), encoded());
+    }
+
+    #[test]
+    fn a_background_is_recorded_unless_it_is_white() {
+        let json = example().to_json().unwrap();
+        assert!(json.contains(r#""background":"0102ff""#), "{json}");
+        let white = Metadata {
+            background: Background::default(),
+            ..example()
+        };
+        let json = white.to_json().unwrap();
+        assert!(!json.contains("background"), "{json}");
+        assert_eq!(Metadata::from_json("x", &json).unwrap(), white);
     }
 
     #[test]

@@ -74,6 +74,7 @@ export interface WasmSettings {
   guidance?: number;
   conditioning?: 'prompt' | 'answer';
   videoFps?: number;
+  background?: string;
   preview: boolean;
 }
 
@@ -86,7 +87,8 @@ export interface WasmRequest extends WasmSettings {
 
 export interface LoadOptions {
   cache: 'auto' | 'none';
-  loras: Array<InputWeights & { scale: number }>;
+  /** `config` is PEFT's. */
+  loras: Array<InputWeights & { config?: InputWeights; scale: number }>;
   control?: InputWeights;
 }
 

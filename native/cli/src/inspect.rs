@@ -98,6 +98,9 @@ fn metadata_rows(metadata: &Metadata) -> Vec<Vec<String>> {
         Conditioning::Prompt => "the prompt",
         Conditioning::Answer => "the LLM's answer",
     };
+    if !metadata.background.is_default() {
+        rows.push(row(["background", &metadata.background.to_string()]));
+    }
     rows.extend([
         row(["conditioning", conditioning]),
         row(["seed", &metadata.seed.to_string()]),

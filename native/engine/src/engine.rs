@@ -218,6 +218,7 @@ impl Engine {
             loras: self.model.adapters().lora_records(),
             init: job.records.init.clone(),
             control: job.records.control.clone(),
+            background: job.records.background,
             ..Metadata::new(model, parts, job.request(), device, answer)
         })
     }

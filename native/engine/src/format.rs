@@ -212,8 +212,8 @@ fn facts_of(name: &str, format: Format, bytes: &[u8]) -> Result<Facts> {
 
 #[cfg(test)]
 mod tests {
-    use x2i_core::Conditioning;
     use x2i_core::png::{DeviceRecord, ModelRecord, PartRecord, Versions};
+    use x2i_core::{Background, Conditioning};
 
     use super::*;
 
@@ -243,6 +243,7 @@ mod tests {
             loras: vec![],
             init: None,
             control: None,
+            background: Background::default(),
         }
     }
 

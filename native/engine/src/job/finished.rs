@@ -54,6 +54,7 @@ impl<'a> Finished<'a> {
         made == (request.width, request.height, request.steps)
             && metadata.guidance == request.guidance
             && metadata.conditioning == request.conditioning
+            && metadata.background == outline.spec.background()
             && seed.is_none_or(|seed| seed == metadata.seed)
             && metadata.model.name == self.model.config().name
             && metadata.device.exact == self.is_exact

@@ -148,6 +148,7 @@ impl Record {
             guidance: Some(metadata.guidance),
             seed: Some(metadata.seed),
             conditioning: Some(metadata.conditioning),
+            background: Some(metadata.background),
             ..Settings::default()
         }
     }
