@@ -15,9 +15,9 @@ use super::transformers::{ANY, DECODER as DECODER_KEYS, check_decoder};
 use crate::error::Result;
 
 /// The decoder of InternVL2.5-1B and -4B, as `llm_config.architectures` names it.
-const DECODER: &str = "Qwen2ForCausalLM";
+pub(super) const DECODER: &str = "Qwen2ForCausalLM";
 /// The conversation that the model was trained on.
-const TEMPLATE: &str = "internvl2_5";
+pub(super) const TEMPLATE: &str = "internvl2_5";
 /// Up to this many tiles of one image, the choice of a grid was shown not to depend on the order
 /// of a Python set (a test of the tiles). Published models stop at 12.
 pub const MOST_TILES: usize = 40;

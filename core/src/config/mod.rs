@@ -8,6 +8,7 @@ mod checks;
 mod culprit;
 mod flux;
 mod internvl2_5;
+mod internvl_hf;
 mod json;
 mod keys;
 mod limits;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::checks::{check, from_value, parse};
+use super::internvl_hf;
 use super::keys::{Key, check_keys};
 use super::limits::{ANSWER, PADDING, SIDE, check_limits};
 use super::{
@@ -134,15 +135,12 @@ impl EncoderConfig {
                 InternVl2_5Config::read(file, json, warnings).map(Self::InternVl2_5)
             }
             Some("minicpmo") => MiniCpmOConfig::read(file, json, warnings).map(Self::MiniCpmO),
-            Some("internvl") => Err(Error::config(
-                file,
-                "model_type `internvl` is transformers' own form of InternVL (an `-hf` folder), which is not \
-                 supported; get the original one: OpenGVLab/InternVL2_5-1B or InternVL2_5-4B",
-            )),
+            // As transformers itself writes it.
+            Some("internvl") => internvl_hf::read(file, &json, warnings).map(Self::InternVl2_5),
             Some(other) => Err(Error::config(
                 file,
                 format!(
-                    "model_type `{other}` is not supported; qwen2_5_vl, internvl_chat and minicpmo are"
+                    "model_type `{other}` is not supported; qwen2_5_vl, internvl_chat, internvl and minicpmo are"
                 ),
             )),
             None => Err(Error::config(
