@@ -128,9 +128,12 @@ fn formats_of_comfyui_that_are_not_read_are_refused() {
     for (json, says) in [
         (
             r#"{"format": "int8_tensorwise", "convrot": true}"#,
-            "convrot",
+            "`convrot`: its weights are rotated, which is not undone; take the file in bf16",
         ),
-        (r#"{"format": "nvfp4"}"#, "nvfp4"),
+        (
+            r#"{"format": "nvfp4"}"#,
+            "\"nvfp4\", which is not read; take the file in bf16",
+        ),
         (r#"{"format": "float8_e4m3fn"}"#, "F8_E4M3"),
         ("?", "can't be read"),
     ] {
@@ -234,7 +237,10 @@ fn broken_states_of_four_bits_are_refused() {
 fn formats_that_are_not_read_are_named() {
     let weight = int8("img_in.weight");
     for (companion, says) in [
-        ("weight_scale_2", "NVFP4"),
+        (
+            "weight_scale_2",
+            "NVFP4 format, which is not read; take the file in bf16",
+        ),
         ("g_idx", "GPTQ"),
         ("weight_scales", "EETQ"),
         ("weight._data", "quanto"),

@@ -19,6 +19,9 @@ use crate::weights::stored::StoredType;
 const METADATA: &str = "_quantization_metadata";
 const MARKER: &str = "scaled_fp8";
 
+/// What to take in place of a file whose format is not read.
+const INSTEAD: &str = "take the file in bf16, FP8 or GGUF";
+
 /// True for the tensor that says that a part's FP8 is scaled.
 pub(super) fn is_marker(name: &str) -> bool {
     name.rsplit('.').next() == Some(MARKER)
@@ -41,13 +44,20 @@ impl Format {
             !harmless.contains(&key.as_str()) && !is_off
         });
         if let Some((key, value)) = other {
-            return Err(format!("names `{key}` ({value}), which is not read"));
+            return Err(match key.as_str() {
+                "convrot" => format!(
+                    "names `convrot`: its weights are rotated, which is not undone; {INSTEAD}"
+                ),
+                _ => format!("names `{key}` ({value}), which is not read; {INSTEAD}"),
+            });
         }
         match self.format.as_str() {
             "float8_e4m3fn" => Ok(StoredType::F8E4M3),
             "float8_e5m2" => Ok(StoredType::F8E5M2),
             "int8_tensorwise" => Ok(StoredType::I8),
-            other => Err(format!("names the format {other:?}, which is not read")),
+            other => Err(format!(
+                "names the format {other:?}, which is not read; {INSTEAD}"
+            )),
         }
     }
 }
