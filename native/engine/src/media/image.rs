@@ -17,7 +17,7 @@ use super::kind::Kind;
 use super::limits::{PICTURE_BYTES, PICTURE_FILE, PICTURE_PIXELS, PICTURE_SIDE};
 use super::reading::Reading;
 use super::sniff::{self, Format};
-use super::still;
+use super::still::{self, Made};
 use crate::files::{hex, io_error};
 
 /// The formats that are read, for [`sniff::mistaken`].
@@ -82,8 +82,10 @@ fn decode_file(name: &str, whole: &[u8], path: Option<&Path>, reading: &Reading)
     let foreign = |format| {
         // A shell's pipe was read to its end, and ffmpeg knows nothing of junk.
         let path = path.filter(|path| path.is_file() && bytes.len() == whole.len());
-        let png = still::png(name, bytes, path, format, reading)?;
-        picture(name, &png, ImageFormat::Png)
+        match still::decode(name, bytes, path, format, reading)? {
+            Made::Png(png) => picture(name, &png, ImageFormat::Png),
+            Made::Picture(picture) => Ok(picture),
+        }
     };
     let picture = match (format.and_then(native), format) {
         (Some(ImageFormat::Tiff), Some(tiff)) => match picture(name, bytes, ImageFormat::Tiff) {

@@ -8,6 +8,7 @@ pub mod animation;
 pub mod audio;
 mod check;
 pub mod ffmpeg;
+mod heif;
 mod icc;
 pub mod image;
 mod input;

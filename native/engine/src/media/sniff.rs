@@ -59,6 +59,8 @@ pub enum Format {
     Mxf,
     Ivf,
     Y4m,
+    /// A raw HEVC stream. No file is taken for one: it is made of a HEIC picture's tiles.
+    Hevc,
 }
 
 /// What files begin with, where that is enough.
@@ -255,6 +257,7 @@ impl Format {
             Self::Amr => Kind::Audio,
             Self::Mp4 | Self::Matroska | Self::Avi | Self::Mpeg | Self::MpegVideo => Kind::Video,
             Self::MpegTs | Self::Flv | Self::Asf | Self::Mxf | Self::Ivf | Self::Y4m => Kind::Video,
+            Self::Hevc => Kind::Video,
         }
     }
 
@@ -289,6 +292,7 @@ impl Format {
             Self::Mxf => "mxf",
             Self::Ivf => "ivf",
             Self::Y4m => "yuv4mpegpipe",
+            Self::Hevc => "hevc",
         })
     }
 }
