@@ -82,12 +82,8 @@ pub fn read(
         false => Preview::Off,
     };
     request.validate()?;
-    let is_picture =
-        |part: &PartRecord| matches!(part, PartRecord::Image { .. } | PartRecord::Video { .. });
-    let pictures =
-        parts.iter().any(is_picture) || init_record.is_some() || control_record.is_some();
     Ok(Asked {
-        background: match pictures {
+        background: match init_record.is_some() || control_record.is_some() || show(&parts) {
             true => reading.background,
             false => Background::default(),
         },
@@ -96,6 +92,13 @@ pub fn read(
         init: init_record,
         control: control_record,
     })
+}
+
+/// Whether a prompt shows images or videos.
+fn show(parts: &[PartRecord]) -> bool {
+    let is_shown =
+        |part: &PartRecord| matches!(part, PartRecord::Image { .. } | PartRecord::Video { .. });
+    parts.iter().any(is_shown)
 }
 
 /// The sampling of a video: `fps` frames per second, or the model's rate.
