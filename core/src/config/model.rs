@@ -378,6 +378,7 @@ const ENCODER_KEYS: &[(&str, Key)] = &[
     ("chat_template", Key::Read),
     ("preprocessor", Key::Read),
     ("generation", Key::Read),
+    ("vision", Key::Read),
 ];
 
 /// The keys of its `defaults`, and of those in `x2i.json`.

@@ -198,7 +198,7 @@ async fn read_ggufs(
     }
     check_split(&files)?;
     let tensors = Weights::new(weights.join(", "), Component::Qwen2_5Vl, files)?;
-    let json = Qwen2_5VlGguf::read(&tensors)?;
+    let json = Qwen2_5VlGguf::read(&tensors, warnings)?;
     let or_json = async |name: &str, own: Value| match read_optional(source, name).await? {
         Some(json) => parse(name, &json),
         None => Ok(own),

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::source::{ModelSource, join, parent, read, read_optional};
+use super::weight_name::{Kind, kind};
 use crate::config::{EncoderPart, parse};
 use crate::error::{Error, Result};
 use crate::tokenizer::{AddedFiles, Tokenizer};
@@ -24,7 +25,8 @@ pub async fn read_tokenizer(source: &dyn ModelSource, part: &EncoderPart) -> Res
         return Tokenizer::from_json(&part.tokenizer, &json);
     }
     let Some(vocab) = read_optional(source, &join(folder, "vocab.json")).await? else {
-        let files = part.weights.iter().filter(|file| file.ends_with(".gguf"));
+        let files = part.weights.iter();
+        let files = files.filter(|file| kind(file) == Some(Kind::Gguf));
         for file in files {
             let file = WeightFile::open(source.open(file).await?).await?;
             if let Some(tokenizer) = Tokenizer::from_gguf(&file)? {

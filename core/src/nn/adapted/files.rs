@@ -172,6 +172,34 @@ fn a_layer_that_is_changed_under_two_names_is_refused() {
     adapted(StoredType::F32, vec![lora]).expect("it fits");
 }
 
+#[test]
+fn factors_of_whole_numbers_are_refused_by_their_key() {
+    let keys = HALVES.map(|end| format!("{PEFT}.{end}"));
+    let file = stored_safetensors(
+        [
+            (
+                keys[0].as_str(),
+                "I8",
+                &[4, HIDDEN][..],
+                vec![1; 4 * HIDDEN],
+            ),
+            (
+                keys[1].as_str(),
+                "I8",
+                &[HIDDEN, 4][..],
+                vec![1; HIDDEN * 4],
+            ),
+        ],
+        "{}",
+    );
+    let source = Arc::new(MemorySource::new("lora", file));
+    let lora = pollster::block_on(Lora::open(source, 1.0)).expect("it opens");
+    let error = adapted(StoredType::F32, vec![lora])
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("whole numbers (I8)"), "{error}");
+}
+
 /// Tensors that the model has no use for, beside a pair that it has.
 fn with_pair(more: &[&str]) -> Vec<Made> {
     let (mut tensors, _) = pair("transformer.transformer_blocks.0.attn.to_q", HALVES);
