@@ -7,6 +7,7 @@ mod align_net;
 mod checks;
 mod culprit;
 mod flux;
+mod gguf_keys;
 mod internvl2_5;
 mod internvl_hf;
 mod json;

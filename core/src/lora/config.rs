@@ -14,6 +14,8 @@ use crate::error::{Error, Result};
 const DEFAULT_ALPHA: f64 = 8.0;
 /// A config is a few kB, with a pattern for each layer a few hundred.
 const MOST_BYTES: usize = 4 << 20;
+/// Keys by which a config without the name of its part is known.
+const OWN: [&str; 4] = ["r", "lora_alpha", "alpha", "peft_type"];
 /// Patterns of one kind.
 const MOST_PATTERNS: usize = 10_000;
 /// Initial values for which PEFT changes the base model too, so that the adapter alone is not the change.
@@ -47,10 +49,13 @@ impl LoraConfig {
         const PART: &str = "transformer.";
         let file = format!("{file}: its `lora_adapter_metadata`");
         let Fields(values) = Fields::read(&file, json.as_bytes())?;
-        if !values.keys().any(|key| key.starts_with(PART)) {
-            return Ok(None);
-        }
-        Self::of_part(&file, json.as_bytes(), PART).map(Some)
+        let part = match values.keys().any(|key| key.starts_with(PART)) {
+            true => PART,
+            // A transformer that is saved alone, and not by its pipeline, writes no part's name.
+            false if OWN.iter().any(|key| values.contains_key(*key)) => "",
+            false => return Ok(None),
+        };
+        Self::of_part(&file, json.as_bytes(), part).map(Some)
     }
 
     fn of_part(file: &str, json: &[u8], part: &str) -> Result<Self> {

@@ -132,6 +132,7 @@ impl Lora {
                 reader.problems.push(problem);
             }
         }
+        reader.refuse_twice();
         let notes = reader.notes();
         let Reader {
             changes,
@@ -210,6 +211,7 @@ impl Reader<'_> {
         alpha: Option<f32>,
     ) -> Result<(), String> {
         let short_name = short(module);
+        self.check_numbers(keys)?;
         let kind = Kind::of(self.file, &short_name, keys)?;
         let magnitude = keys.get(&Role::Magnitude);
         let mut scale = 1.0;
@@ -253,6 +255,21 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// Fails for factors of whole numbers, which are quantized in a way that the file does not tell.
+    fn check_numbers(&self, keys: &Keys<'_>) -> Result<(), String> {
+        let numbers = keys.iter().filter(|(role, _)| **role != Role::Alpha);
+        for (_, key) in numbers {
+            let stored = self.file.tensors()[*key].stored;
+            if stored.is_whole() {
+                return Err(format!(
+                    "`{}` holds whole numbers ({stored}) and no scale; take the file as bf16 or f16",
+                    short(key)
+                ));
+            }
+        }
+        Ok(())
+    }
+
     fn add_vector(&mut self, place: &Place, tensor: String, key: &str, how: How) {
         self.vectors.push(VectorChange {
             place: place.clone(),
@@ -273,6 +290,24 @@ impl Reader<'_> {
             (None, Some(config)) => config.scaling(bare(module), rank).map(|scale| scale as f32),
             (None, None) => Ok(1.0),
         }
+    }
+
+    /// Adds a problem for each module of which two keys change the same rows: under two prefixes they are
+    /// one change that was saved twice, and would count double.
+    fn refuse_twice(&mut self) {
+        let name = |change: &Change| change.keys().next().map_or_else(String::new, short);
+        let mut twice = vec![];
+        for (index, second) in self.changes.iter().enumerate() {
+            let mut before = self.changes[..index].iter();
+            if let Some(first) = before.find(|first| first.place == second.place) {
+                twice.push(format!(
+                    "`{}` and `{}` change the same layer",
+                    name(first),
+                    name(second)
+                ));
+            }
+        }
+        self.problems.extend(twice);
     }
 
     /// What is worth a warning.

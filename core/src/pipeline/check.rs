@@ -17,7 +17,6 @@ use crate::encoders::{EncodeOptions, Encoder};
 use crate::error::{Error, Result};
 use crate::flux::Flux;
 use crate::model::{ModelSource, read_config};
-use crate::request::Prompt;
 use crate::vae::{Vae, VaeEncoder};
 use crate::weights::{Asked, LocalBoxFuture, Scope, Weights};
 
@@ -95,14 +94,8 @@ impl Files {
         let (asked, part) = (Asked::new(&self.device), &self.config.encoder);
         let scope = self.headers(&self.encoder, &asked);
         let encoder = Encoder::load(part, self.tokenizer.clone(), &scope).await?;
-        encoder.check(&Prompt::text(WORDS), &options(&self.config))?;
-        let layers = decoder_layers(&part.config);
-        let above = |name: &str| {
-            let index = name.strip_prefix(layers)?.split('.').next()?;
-            let index: usize = index.parse().ok()?;
-            Some(index >= part.config.decoder().num_hidden_layers)
-        };
-        unread(&self.encoder, &asked, |name| above(name) == Some(true))
+        encoder.check(WORDS, &options(&self.config))?;
+        unread(&self.encoder, &asked, |name| !is_spare(&part.config, name))
     }
 
     async fn check_align_net(&self) -> Result<()> {
@@ -180,13 +173,17 @@ fn options(config: &ModelConfig) -> EncodeOptions {
     EncodeOptions::of(&config.defaults, config.defaults.conditioning, 0)
 }
 
-/// Before the number of a decoder's layer.
-fn decoder_layers(config: &EncoderConfig) -> &'static str {
-    match config {
-        EncoderConfig::Qwen2_5Vl(_) => "model.layers.",
-        EncoderConfig::InternVl2_5(_) => "language_model.model.layers.",
-        EncoderConfig::MiniCpmO(_) => "llm.model.layers.",
-    }
+/// True for a tensor that a published LLM's file holds and its config leaves unread: the head where
+/// that is the embedding's, and a layer of the vision tower that is not run.
+fn is_spare(config: &EncoderConfig, name: &str) -> bool {
+    let tied = config.decoder().tie_word_embeddings && name.ends_with("lm_head.weight");
+    let dropped = match config {
+        EncoderConfig::MiniCpmO(config) if config.drop_vision_last_layer => {
+            name.starts_with(&format!("vpm.encoder.layers.{}.", config.vision_layers()))
+        }
+        _ => false,
+    };
+    tied || dropped
 }
 
 /// Refuses tensors that the graph would have to read and does not: the config is of another model.

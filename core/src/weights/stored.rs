@@ -112,6 +112,12 @@ impl StoredType {
         matches!(self, Self::F16 | Self::BF16)
     }
 
+    /// Whole numbers, and true and false.
+    pub fn is_whole(self) -> bool {
+        use StoredType::{Bool, I8, I16, I32, I64, U8, U16, U32, U64};
+        matches!(self, Bool | I8 | I16 | I32 | I64 | U8 | U16 | U32 | U64)
+    }
+
     /// Floats of 8 bits. Each is exactly an f16.
     pub fn is_fp8(self) -> bool {
         matches!(self, Self::F8E4M3 | Self::F8E5M2)

@@ -60,6 +60,13 @@ fn metadata_of_diffusers_counts_where_no_config_is_given() {
     let metadata = format!(r#"{{"format": "pt", "lora_adapter_metadata": "{json}"}}"#);
     counts(&metadata, None, module, 2.0);
     counts(&metadata, Some(r#"{"lora_alpha": 4, "r": 4}"#), module, 1.0);
+    // A transformer that is saved alone writes no part's name.
+    let json = r#"{\"lora_alpha\": 8, \"r\": 4}"#;
+    let metadata = format!(r#"{{"lora_adapter_metadata": "{json}"}}"#);
+    counts(&metadata, None, module, 2.0);
+    let json = r#"{\"text_encoder.lora_alpha\": 8, \"text_encoder.r\": 4}"#;
+    let metadata = format!(r#"{{"lora_adapter_metadata": "{json}"}}"#);
+    counts(&metadata, None, module, 1.0);
     let broken = r#"{"lora_adapter_metadata": "{"}"#;
     let error = open_with(&pair(module, HALVES).0, broken, None, 1.0).unwrap_err();
     assert!(
@@ -144,6 +151,53 @@ fn every_spelling_of_a_pair_changes_the_same_rows() {
         let matrix = matrix.plus(&delta.placed(0, matrix.rows));
         assert_gives(&weights, QKV, &matrix, &bias, DENSE);
     }
+}
+
+#[test]
+fn a_layer_that_is_changed_under_two_names_is_refused() {
+    let (mut tensors, _) = pair(PEFT, HALVES);
+    tensors.extend(pair("unet.transformer_blocks.0.attn.to_q", HALVES).0);
+    let lora = open(&tensors, 1.0).expect("it opens");
+    let error = adapted(StoredType::F32, vec![lora])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("change the same layer") && error.contains("unet."),
+        "{error}"
+    );
+    // Another piece of the same matrix is another layer.
+    let (mut tensors, _) = pair(PEFT, HALVES);
+    tensors.extend(pair("unet.transformer_blocks.0.attn.to_k", HALVES).0);
+    let lora = open(&tensors, 1.0).expect("it opens");
+    adapted(StoredType::F32, vec![lora]).expect("it fits");
+}
+
+#[test]
+fn factors_of_whole_numbers_are_refused_by_their_key() {
+    let keys = HALVES.map(|end| format!("{PEFT}.{end}"));
+    let file = stored_safetensors(
+        [
+            (
+                keys[0].as_str(),
+                "I8",
+                &[4, HIDDEN][..],
+                vec![1; 4 * HIDDEN],
+            ),
+            (
+                keys[1].as_str(),
+                "I8",
+                &[HIDDEN, 4][..],
+                vec![1; HIDDEN * 4],
+            ),
+        ],
+        "{}",
+    );
+    let source = Arc::new(MemorySource::new("lora", file));
+    let lora = pollster::block_on(Lora::open(source, 1.0)).expect("it opens");
+    let error = adapted(StoredType::F32, vec![lora])
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("whole numbers (I8)"), "{error}");
 }
 
 /// Tensors that the model has no use for, beside a pair that it has.
