@@ -57,8 +57,11 @@ pub(super) fn resolve(files: &[WeightFile], is_own: impl Fn(&str) -> bool) -> Re
                 continue;
             }
             let layer = layers.entry(layer.to_owned()).or_default();
-            if layer.parts.insert(role, place.clone()).is_some() {
-                return Err(place.refuse(files, "is there twice"));
+            match layer.parts.entry(role) {
+                Entry::Vacant(entry) => drop(entry.insert(place)),
+                // The first part of a format that is not read is enough to refuse the layer by.
+                Entry::Occupied(_) if matches!(role, Role::Unread(_)) => {}
+                Entry::Occupied(_) => return Err(place.refuse(files, "is there twice")),
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Quantized layers against the floats that their own libraries make of them, bit for bit.
 //!
-//! `data/quantized` comes from `tests/reference/make_quantized_vectors.py`.
+//! `data/quantized` comes from `tests/reference/make_quantized_vectors.py`, which calls bitsandbytes, AutoAWQ,
+//! compressed-tensors, transformers and ComfyUI's layouts.
 
 use std::path::PathBuf;
 
@@ -10,22 +11,31 @@ use x2i_core::weights::{Component, Matrix, StoredType, WeightFile, Weights};
 use crate::common::{opened, source, values};
 
 /// The vectors, and the floats that reading them gives.
-const FORMATS: [(&str, StoredType); 15] = [
+const FORMATS: [(&str, StoredType); 24] = [
     ("nf4", StoredType::BF16),
     ("nf4_odd", StoredType::F16),
+    ("nf4_block128", StoredType::F32),
     ("nf4_nested", StoredType::BF16),
     ("fp4", StoredType::F32),
+    ("fp4_nested", StoredType::F16),
     ("llm_int8", StoredType::F32),
     ("awq", StoredType::F16),
     ("int8_channel", StoredType::BF16),
     ("int8_asymmetric", StoredType::F32),
+    ("int8_group", StoredType::F16),
+    ("int8_tensor", StoredType::F32),
     ("packed4", StoredType::BF16),
     ("packed4_zero", StoredType::BF16),
-    ("packed8", StoredType::BF16),
+    ("packed8", StoredType::F16),
+    ("packed8_zero", StoredType::F32),
+    ("fp8_channel", StoredType::BF16),
+    ("fp8_static", StoredType::BF16),
+    ("fp8_ragged", StoredType::BF16),
+    ("fp8_block", StoredType::F32),
     ("fp8_tensor", StoredType::F32),
     ("fp8_e5m2", StoredType::F32),
-    ("fp8_channel", StoredType::BF16),
-    ("fp8_block", StoredType::F32),
+    ("comfy_int8", StoredType::F32),
+    ("comfy_int8_rows", StoredType::F32),
 ];
 const NAME: &str = "img_in.weight";
 

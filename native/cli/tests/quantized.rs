@@ -261,3 +261,31 @@ fn scales_that_nobody_can_place_are_refused_by_name() {
     paint(&folder).refused(&["quantization_config", "\"gptq\""]);
     assert_eq!(program.files(), [""; 0]);
 }
+
+#[test]
+fn bench_quality_compares_folders_as_they_are() {
+    let program = Program::new();
+    let emoji = concat!(env!("CARGO_MANIFEST_DIR"), "/../../core/models/emoji");
+    let small = ["convert", emoji, "small", "--quantize", "q4_0"];
+    program.run(&small).succeeded();
+    fs::write(program.path("prompts.txt"), "a red apple").expect("a file of prompts");
+    let bench = |compare: &str| {
+        let arguments = ["bench", "quality", "--model", emoji, "--quantize", "q4_0"];
+        let more = ["--prompts", "prompts.txt", "--json", "--compare", compare];
+        program.run(&[&arguments[..], &more].concat())
+    };
+    let printed = bench("small").succeeded().stdout;
+    let rows: Vec<Value> = printed
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let [made, compared] = &rows[..] else {
+        panic!("{printed}");
+    };
+    assert_eq!([&made["weights"], &compared["weights"]], ["q4_0", "small"]);
+    for key in ["bytes", "velocity_error", "mean_psnr"] {
+        assert!(made[key].as_f64() > Some(0.0), "{printed}");
+        assert_eq!(made[key], compared[key], "{printed}");
+    }
+    bench(program.model()).refused(&["--compare", "another model"]);
+}

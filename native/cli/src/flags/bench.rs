@@ -117,6 +117,9 @@ pub struct BenchQualityArgs {
         default_value = "f16,q8_0,q4_k,q4_0"
     )]
     pub quantize: Vec<Quantize>,
+    /// A folder of the same model in another type, compared as it is; may be given several times
+    #[arg(long, value_name = "DIR")]
+    pub compare: Vec<PathBuf>,
     /// A file with one prompt per line; prompt n has seed n (default: eight prompts in eight languages)
     #[arg(long, value_name = "FILE")]
     pub prompts: Option<PathBuf>,
