@@ -34,7 +34,7 @@ pub use error::{Error, Field, Result};
 pub use image::{Background, Image};
 pub use lora::{Lora, LoraConfig};
 pub use nn::InputBits;
-pub use pipeline::{Encoded, LoadOptions, Memory, Painting, Pipeline, check, check_values};
+pub use pipeline::{Encoded, LoadOptions, Memory, Painting, Pipeline, check};
 pub use request::{
     Conditioning, Control, Init, OnProgress, Part, Phase, Preview, Progress, Prompt, PromptTokens,
     Request, Steps, Turn,

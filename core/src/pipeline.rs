@@ -20,7 +20,7 @@ use crate::nn::computed;
 use crate::request::{OnProgress, Phase, Preview, Progress, PromptTokens, Request, Steps, report};
 use crate::sampler::FlowMatchEuler;
 use crate::vae::{Bands, OnPart, Vae};
-pub use check::{check, check_values};
+pub use check::check;
 use parts::{Files, Held, Parts};
 use plan::{Limit, Plan, Residency};
 pub use plan::{LoadOptions, Memory};

@@ -5,7 +5,7 @@
 //! `Pipeline::load` runs it, and so does whoever wants to know whether it would load: a model that
 //! passes can be loaded and painted with, as far as headers and configs tell. The graph itself is loaded,
 //! of zeros, so that the check can't ask for other tensors than the graph does. Numbers are looked at by
-//! [`check_values`].
+//! [`Weights::is_finite`].
 
 use burn::tensor::Device;
 
@@ -14,7 +14,7 @@ use super::plan::LoadOptions;
 use crate::align_net::AlignNet;
 use crate::config::{EncoderConfig, ModelConfig};
 use crate::encoders::{EncodeOptions, Encoder};
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 use crate::flux::Flux;
 use crate::model::{ModelSource, read_config};
 use crate::vae::{Vae, VaeEncoder};
@@ -31,28 +31,6 @@ pub async fn check(source: &dyn ModelSource, device: &Device) -> Vec<Error> {
         Ok(files) => files.problems().await,
         Err(error) => vec![error],
     }
-}
-
-/// Every part with numbers that are not finite; reads all of them.
-pub async fn check_values(source: &dyn ModelSource, device: &Device) -> Vec<Error> {
-    let files = match open(source, device).await {
-        Ok(files) => files,
-        Err(error) => return vec![error],
-    };
-    let mut problems = Vec::new();
-    for weights in files.all_weights() {
-        match weights.first_not_finite().await {
-            Ok(None) => {}
-            Ok(Some(name)) => {
-                let reason = format!(
-                    "tensor `{name}` holds NaN or an infinity; the file is damaged: get it again"
-                );
-                problems.push(Error::format(weights.file_of(name), reason));
-            }
-            Err(error) => problems.push(error),
-        }
-    }
-    problems
 }
 
 async fn open(source: &dyn ModelSource, device: &Device) -> Result<Files> {
@@ -75,7 +53,8 @@ impl Files {
 
     /// All that is wrong, part by part; the first of each part.
     async fn problems(&self) -> Vec<Error> {
-        let parts: [LocalBoxFuture<'_, Result<()>>; 5] = [
+        let parts: [LocalBoxFuture<'_, Result<()>>; 6] = [
+            Box::pin(self.check_control()),
             Box::pin(self.check_encoder()),
             Box::pin(self.check_align_net()),
             Box::pin(self.check_flux()),
@@ -138,6 +117,20 @@ impl Files {
             VaeEncoder::load(config, &scope).await?;
         }
         unread(weights, &asked, |_| true)
+    }
+
+    async fn check_control(&self) -> Result<()> {
+        let Some(weights) = &self.control else {
+            return Ok(());
+        };
+        let asked = Asked::new(&self.device);
+        let load = async {
+            let scope = self.headers(weights, &asked);
+            self.control_nets(weights, &scope).await?;
+            unread(weights, &asked, |_| true)
+        };
+        let checked: Result<()> = load.await;
+        checked.map_err(|error| error.at(Field::ControlWeights))
     }
 
     /// Files without a recorded hash must not end in zeros.

@@ -117,6 +117,11 @@ impl<'a> Scope<'a> {
         }
     }
 
+    /// What messages call the part.
+    pub fn label(&self) -> &'a str {
+        self.weights.label()
+    }
+
     /// True when the tensor is there.
     pub fn contains(&self, name: &str) -> bool {
         self.weights.contains(&self.full_name(name))

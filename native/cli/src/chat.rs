@@ -130,6 +130,7 @@ impl Chat {
         if lines.is_terminal() {
             self.greet()?;
         }
+        self.interrupt.stay();
         let mut interrupted = false;
         loop {
             let line = match self.interrupt.take() {

@@ -131,6 +131,10 @@ fn outputs_that_can_not_be_written() {
     program
         .generate(&["x", "-o", "in-file/out.png"])
         .refused(&["-o", "in-file", "not a folder"]);
+    fs::write(program.path("in.jsonl"), "x\n").unwrap();
+    program
+        .generate(&["--batch", "in.jsonl", "-o", "in-file"])
+        .refused(&["-o", "in-file", "not a folder"]);
     program
         .generate(&["x", "-o", "out.gif"])
         .refused(&["-o", "out.gif", "PNG, JPEG or WebP"]);

@@ -238,11 +238,33 @@ fn numbers_that_are_not_finite_are_refused_by_their_tensor() {
         bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
     });
     let words = [WEIGHTS, "tensor `", "NaN"];
-    model.convert().refused(&words);
+    model.refused(&words);
     let doctor = model.doctor(&["--verify"]).refused(&[]);
     assert!(doctor.stdout.contains("NaN"), "{}", doctor.stdout);
-    assert_ne!(model.generate().code, Some(0));
-    assert_eq!(model.program.files(), [""; 0]);
+}
+
+#[test]
+fn numbers_are_looked_at_once_and_again_after_a_change() {
+    let model = Broken::new();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(runs(&model.doctor(&[]).succeeded()));
+    let cache = model.program.path("in-cache/x2i/hashes.json");
+    let known = fs::read_to_string(&cache).expect("the cache is written");
+    for part in ["FLUX transformer", "VAE", "AlignNet", "Qwen2.5-VL model"] {
+        assert!(known.contains(part), "{part} is not in {known}");
+    }
+    let whole = fs::read(model.path(WEIGHTS)).expect("the weights are there");
+    model.bytes(WEIGHTS, |bytes| {
+        let end = bytes.len();
+        bytes[end - 4..].copy_from_slice(&f32::INFINITY.to_le_bytes());
+    });
+    for _ in 0..2 {
+        let doctor = model.doctor(&[]).refused(&[]);
+        assert!(doctor.stdout.contains("NaN or an infinity") && !runs(&doctor));
+    }
+    fs::write(model.path(WEIGHTS), whole).expect("the weights are written");
+    assert!(runs(&model.doctor(&[]).succeeded()));
+    assert!(runs(&model.doctor(&["--verify"]).succeeded()));
 }
 
 #[test]

@@ -9,7 +9,8 @@ use x2i_core::{Error, Image, ModelConfig, Painting, Pipeline, Progress, PromptTo
 use crate::device::OpenDevice;
 use crate::format::Format;
 use crate::job::{Job, check_memory};
-use crate::models::{Hashes, Model, ModelHashes, Verify, check, check_uncut};
+use crate::models::{Hashes, Model, ModelHashes, Verify};
+use crate::models::{check, check_uncut, ignore_checked};
 use crate::options::EngineOptions;
 
 /// A callback for progress. `Break` cancels within one block of the model.
@@ -152,7 +153,7 @@ impl Engine {
             pollster::block_on(self.pipeline.generate(job.request(), &mut hear))
         });
         check_uncut()?;
-        let painting = painting.map_err(|error| self.explain(error))?;
+        let painting = painting.map_err(|error| job.told(self.explain(error)))?;
         Ok(Painted {
             metadata: self.metadata(job, &painting)?,
             image: painting.image,
@@ -164,8 +165,8 @@ impl Engine {
     fn explain(&self, error: Error) -> Error {
         match error {
             Error::NotANumber => {
-                let mut problems = check(self.model.files(), Verify::Always).into_iter();
-                problems.next().unwrap_or(Error::NotANumber)
+                let problems = check(self.model.files(), Verify::Always, &ignore_checked);
+                problems.into_iter().next().unwrap_or(Error::NotANumber)
             }
             error => error,
         }
@@ -189,7 +190,7 @@ impl Engine {
             })
         });
         check_uncut()?;
-        conditioned
+        conditioned.map_err(|error| job.told(error))
     }
 
     /// The SHA-256 of the model's files. Waits if they are still being computed.

@@ -28,7 +28,7 @@ use super::reading::{Reading, never};
 use super::sniff::{self, Format};
 use super::sound;
 use super::wav;
-use crate::files::{hash_file, io_error};
+use crate::files::{hash_file, io_error, open_stream};
 
 /// The longest audio that is read, in seconds: its tokens fill the longest context of a model that
 /// reads audio (MiniCPM-o 2.6: 25 tokens per second, 32768 tokens).
@@ -57,7 +57,7 @@ pub fn read_with(path: &Path, reading: &Reading) -> Result<Input<Audio>> {
         return Err(Error::audio(name, "is a folder, not an audio file"));
     }
     let failed = |error| io_error(&name, error);
-    let mut file = sniff::open(path).map_err(failed)?;
+    let mut file = open_stream(path).map_err(failed)?;
     let mut start = vec![];
     let mut searched = file.by_ref().take(sniff::JUNK as u64);
     searched.read_to_end(&mut start).map_err(failed)?;

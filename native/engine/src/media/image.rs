@@ -19,7 +19,7 @@ use super::limits::{PICTURE_BYTES, PICTURE_FILE, PICTURE_PIXELS, PICTURE_SIDE};
 use super::reading::Reading;
 use super::sniff::{self, Format};
 use super::still::{self, Made};
-use crate::files::{hex, io_error};
+use crate::files::{hex, io_error, open_stream};
 
 /// The formats that are read, for [`sniff::mistaken`].
 pub(super) const FORMATS: &str = "png, jpeg, webp, gif, bmp, ico, tga, tiff or pnm; heic, avif, jpeg 2000 and jpeg xl \
@@ -48,7 +48,7 @@ pub fn read_with(path: &Path, reading: &Reading) -> Result<Input<Image>> {
         return Err(Error::image(name, "is a folder, not an image"));
     }
     let failed = |error| io_error(&name, error);
-    let file = sniff::open(path).map_err(failed)?;
+    let file = open_stream(path).map_err(failed)?;
     let mut bytes = vec![];
     file.take(PICTURE_FILE + 1)
         .read_to_end(&mut bytes)
