@@ -12,6 +12,9 @@ use super::kinds::{Besides, Change, How, Keys, Kind, Magnitude, VectorChange};
 use super::message::{short, some};
 use super::{Lora, LoraConfig};
 
+/// Bytes of a key; every trainer's are far shorter. Patterns of a config are matched with each of them.
+const LONGEST_KEY: usize = 1024;
+
 /// The keys of a file, sorted by what they change.
 #[derive(Default)]
 struct Sorted<'a> {
@@ -44,7 +47,8 @@ impl<'a> Sorted<'a> {
         if let Some(kind) = unread_kind(key) {
             return self.unread.entry(kind).or_default().push(key);
         }
-        let found = split(key).and_then(|found| Some((found, place(found.module)?)));
+        let found = split(key).filter(|_| key.len() <= LONGEST_KEY);
+        let found = found.and_then(|found| Some((found, place(found.module)?)));
         let Some((found, place)) = found else {
             return self.strangers.push(key.to_owned());
         };

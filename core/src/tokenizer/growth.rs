@@ -182,6 +182,12 @@ impl Reading {
             Expr::GetItem(item) => self.all([&item.expr, &item.subscript_expr]),
             Expr::Slice(slice) => {
                 self.read(&slice.expr)?;
+                if !slice.step.as_ref().is_none_or(is_forward) {
+                    return Err(
+                        "a slice whose step is not a number above 0 is not supported; `reverse` is"
+                            .into(),
+                    );
+                }
                 self.all(
                     [&slice.start, &slice.stop, &slice.step]
                         .into_iter()
@@ -246,6 +252,13 @@ fn is_number(expr: &Expr<'_>) -> bool {
     matches!(expr, Expr::Const(constant) if constant.value.is_number())
 }
 
+/// True for the step of a slice from its first item on. The engine (minijinja 2.24, to be reported there)
+/// takes an item of an empty list where a slice goes backwards (`''[::-1]`, a panic), and subtracts
+/// without looking where it ends behind its start.
+fn is_forward(step: &Expr<'_>) -> bool {
+    matches!(step, Expr::Const(constant) if i64::try_from(constant.value.clone()).is_ok_and(|step| step > 0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,6 +271,7 @@ mod tests {
              {% set content = '<<SYS>>' + s + '<</SYS>>' + m['content'] %}{{ content ~ '\\n' }}{% endfor %}",
             "{{ messages[0]['content'] | trim }}{{ 'a' if add else ('b' ~ c) }}",
             "{% for i in range(3) %}{{ messages[i:][0].role }}{% endfor %}",
+            "{{ messages[1::2] | reverse | list | length }}{{ 'abc'[-2:] }}",
         ] {
             assert_eq!(check_growth(template), Ok(()), "{template}");
         }
@@ -309,5 +323,20 @@ mod tests {
         assert!(check_growth(&long).unwrap_err().contains("bytes"));
         let wide = format!("{{{{ {} }}}}", vec!["a"; 65].join(" ~ "));
         assert!(check_growth(&wide).unwrap_err().contains("64 variables"));
+    }
+
+    #[test]
+    fn slices_that_the_engine_panics_at_are_refused() {
+        // The first panics in every build, the second in those that check sums.
+        for template in [
+            "{{ ''[::-1] }}",
+            "{{ messages[:2:-1] }}",
+            "{% set by = -1 %}{% for m in messages[9::by] %}{% endfor %}",
+            "{{ messages[::0] }}",
+            "{{ 'a'[::none] }}",
+        ] {
+            let error = check_growth(template).unwrap_err();
+            assert!(error.contains("slice"), "{template}: {error}");
+        }
     }
 }

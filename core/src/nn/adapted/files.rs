@@ -287,6 +287,30 @@ fn ten_keys_are_named_and_the_rest_is_counted() {
 }
 
 #[test]
+fn a_key_of_any_length_but_a_reasonable_one_matches_nothing() {
+    // As many underscores as a stranger likes are dropped before a flat name.
+    let keyed = |count: usize| {
+        let module = format!(
+            "lora_unet_{}double_blocks_0_img_attn_qkv",
+            "_".repeat(count)
+        );
+        let (down, up) = (
+            Matrix::random(1, 2, HIDDEN),
+            Matrix::random(2, 3 * HIDDEN, 2),
+        );
+        [
+            made(format!("{module}.lora_down.weight"), &down),
+            made(format!("{module}.lora_up.weight"), &up),
+        ]
+    };
+    let fitting = open(&keyed(900), 1.0).and_then(|lora| adapted(StoredType::F32, vec![lora]));
+    assert!(fitting.is_ok(), "{:?}", fitting.err());
+    let message = refusal(&keyed(1000));
+    assert!(message.contains("2 of 2 keys match nothing"), "{message}");
+    assert!(message.len() < 500, "{message}");
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     let module = "transformer.transformer_blocks.0.attn.to_k";
     let matrix = |rows, columns| Matrix::random(3, rows, columns);
