@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use minijinja::machinery::ast::{BinOpKind, CallArg, Expr, Stmt};
+use minijinja::machinery::ast::{BinOpKind, CallArg, Expr, Slice, Stmt};
 use minijinja::machinery::{WhitespaceConfig, parse};
 
 /// Bytes of a template; published ones have up to 10,000.
@@ -180,20 +180,7 @@ impl Reading {
             Expr::Var(_) | Expr::Const(_) => Ok(()),
             Expr::GetAttr(attr) => self.read(&attr.expr),
             Expr::GetItem(item) => self.all([&item.expr, &item.subscript_expr]),
-            Expr::Slice(slice) => {
-                self.read(&slice.expr)?;
-                if !slice.step.as_ref().is_none_or(is_forward) {
-                    return Err(
-                        "a slice whose step is not a number above 0 is not supported; `reverse` is"
-                            .into(),
-                    );
-                }
-                self.all(
-                    [&slice.start, &slice.stop, &slice.step]
-                        .into_iter()
-                        .flatten(),
-                )
-            }
+            Expr::Slice(slice) => self.slice(slice),
             Expr::UnaryOp(unary) => self.read(&unary.expr),
             Expr::BinOp(binary) => {
                 self.joins |= match binary.op {
@@ -236,6 +223,17 @@ impl Reading {
                 self.all(map.keys.iter().chain(&map.values))
             }
         }
+    }
+
+    fn slice(&mut self, slice: &Slice<'_>) -> Result<(), String> {
+        if !slice.step.as_ref().is_none_or(is_forward) {
+            return Err(
+                "a slice whose step is not a number above 0 is not supported; `reverse` is".into(),
+            );
+        }
+        self.read(&slice.expr)?;
+        let ends = [&slice.start, &slice.stop, &slice.step];
+        self.all(ends.into_iter().flatten())
     }
 
     fn arguments(&mut self, arguments: &[CallArg<'_>]) -> Result<(), String> {
