@@ -21,6 +21,7 @@ mod companions;
 mod cursor;
 mod damage;
 mod file;
+mod floats;
 mod footprint;
 pub mod gguf;
 mod header;

@@ -1,8 +1,8 @@
-//! ggml's block formats: their sizes, and how a block becomes whole numbers with scales and offsets.
+//! Block formats: their sizes, and how a block becomes whole numbers with scales and offsets.
 //!
-//! Source: the structs and `dequantize_row_*` of ggml (`ggml-common.h`, `ggml-quants.c`). Every format is
-//! unpacked to groups of 32 weights, `scale * quant + offset`: a kernel knows no format. Left out: the
-//! importance formats (IQ), and quantizing (`weights::quant` in x2i-core).
+//! Source: the structs and `dequantize_row_*` of ggml (`ggml-common.h`, `ggml-quants.c`). Every format of
+//! whole numbers is unpacked to groups of 32 weights, `scale * quant + offset`: a kernel knows no format. Left
+//! out: floats ([`super::floats`]), the importance formats (IQ), and quantizing (`weights::quant` in x2i-core).
 
 use half::f16;
 
@@ -12,7 +12,7 @@ pub(crate) const GROUP: usize = 32;
 /// Groups in the largest block.
 pub(crate) const MOST_GROUPS: usize = 8;
 
-/// A format of blocks, by ggml's name. A block holds [`len`](Self::len) weights of a row in
+/// A format of blocks, by ggml's or PyTorch's name. A block holds [`len`](Self::len) weights of a row in
 /// [`bytes`](Self::bytes) bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the names are ggml's own")]
@@ -25,6 +25,10 @@ pub enum BlockType {
     Q4K,
     Q5K,
     Q6K,
+    /// 32 floats of 8 bits: 4 of exponent, 3 of mantissa, no infinities. Their scales are those of rows.
+    F8E4M3,
+    /// The same with 5 bits of exponent and 2 of mantissa: the upper byte of an f16.
+    F8E5M2,
 }
 
 /// 32 weights: `scale * quant + offset`.
@@ -87,7 +91,7 @@ impl Quant for u8 {
 
 impl BlockType {
     /// All formats.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Q4_0,
         Self::Q4_1,
         Self::Q5_0,
@@ -96,6 +100,8 @@ impl BlockType {
         Self::Q4K,
         Self::Q5K,
         Self::Q6K,
+        Self::F8E4M3,
+        Self::F8E5M2,
     ];
 
     /// Weights in a block.
@@ -103,6 +109,7 @@ impl BlockType {
     pub const fn len(self) -> usize {
         match self {
             Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => GROUP,
+            Self::F8E4M3 | Self::F8E5M2 => GROUP,
             Self::Q4K | Self::Q5K | Self::Q6K => 256,
         }
     }
@@ -118,12 +125,23 @@ impl BlockType {
             Self::Q4K => 144,
             Self::Q5K => 176,
             Self::Q6K => 210,
+            Self::F8E4M3 | Self::F8E5M2 => 32,
         }
     }
 
     /// Groups in a block.
     pub(crate) const fn groups(self) -> usize {
         self.len() / GROUP
+    }
+
+    /// True where the numbers are floats, which [`floats`](super::floats) widens: no whole quants.
+    pub(crate) const fn is_float(self) -> bool {
+        matches!(self, Self::F8E4M3 | Self::F8E5M2)
+    }
+
+    /// True where the blocks hold no scale, and a row may have one.
+    pub const fn has_row_scales(self) -> bool {
+        matches!(self, Self::F8E4M3 | Self::F8E5M2)
     }
 
     /// True where a group's offset may differ from 0.
@@ -138,10 +156,11 @@ impl BlockType {
             Self::Q5_0 => 16,
             Self::Q8_0 => 128,
             Self::Q4_1 | Self::Q5_1 | Self::Q4K | Self::Q5K | Self::Q6K => 0,
+            Self::F8E4M3 | Self::F8E5M2 => 0,
         }
     }
 
-    /// The largest magnitude of a quant.
+    /// The largest magnitude of a quant; 0 for floats.
     pub(crate) const fn largest_quant(self) -> i16 {
         match self {
             Self::Q4_0 => 8,
@@ -150,10 +169,11 @@ impl BlockType {
             Self::Q5_1 | Self::Q5K => 31,
             Self::Q8_0 => 128,
             Self::Q6K => 32 * 128, // its quants contain the scales of the groups of 16
+            Self::F8E4M3 | Self::F8E5M2 => 0,
         }
     }
 
-    /// Unpacks one block into its [`groups`](Self::groups).
+    /// Unpacks one block of whole numbers into its [`groups`](Self::groups).
     ///
     /// # Panics
     /// When `block` or `groups` is shorter than a block.
@@ -170,6 +190,7 @@ impl BlockType {
             Self::Q4K => q4_k(part(block, 0), groups),
             Self::Q5K => q5_k(part(block, 0), groups),
             Self::Q6K => q6_k(part(block, 0), groups),
+            Self::F8E4M3 | Self::F8E5M2 => debug_assert!(false, "floats have no quants"),
         }
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! A GPU reads aligned words, but ggml's blocks have odd sizes and f16 scales between their quants. Here
 //! quants of four bits are nibbles in ggml's order, all others are bytes, and scales and offsets are f32. A
-//! group has 32 weights; in Q6_K it has 16, as many as share a scale there.
+//! group has 32 weights; in Q6_K it has 16, as many as share a scale there. Of floats of 8 bits a row has a
+//! scale.
 
 use super::block_type::{BlockType, GROUP, Group, MOST_GROUPS, q6_k_group, q6_k_scale};
 
 impl BlockType {
-    /// Bytes of `elements` weights on a device that is not the CPU: packed quants and f32 scales.
+    /// Bytes of `elements` weights on a device that is not the CPU: packed quants and f32 scales, without the
+    /// [scales of rows](Self::has_row_scales).
     ///
     /// `elements` is a multiple of [`len`](Self::len).
     pub const fn device_len(self, elements: u64) -> u64 {
@@ -26,6 +28,8 @@ pub(crate) struct DeviceLayout {
     pub(crate) offsets: bool,
     /// Weights that share a scale.
     pub(crate) group: usize,
+    /// The bits of exponent of a byte that is a float; 0 for a signed byte. A row of floats has one scale.
+    pub(crate) exponent: u8,
 }
 
 impl DeviceLayout {
@@ -47,7 +51,17 @@ impl DeviceLayout {
             } else {
                 GROUP
             },
+            exponent: match block_type {
+                BlockType::F8E4M3 => 4,
+                BlockType::F8E5M2 => 5,
+                _ => 0,
+            },
         }
+    }
+
+    /// True where a row has one scale, which its sums take.
+    pub(crate) const fn row_scales(self) -> bool {
+        self.exponent > 0
     }
 
     /// All layouts, each once.
@@ -64,10 +78,13 @@ impl DeviceLayout {
         if self.nibbles { 8 } else { 4 }
     }
 
-    /// Bytes of both arrays for a number of weights.
+    /// Bytes of both arrays for a number of weights, without scales of rows.
     pub(crate) const fn len(self, elements: u64) -> u64 {
         let words = elements / self.per_word() as u64;
-        let scales = elements / self.group as u64 * self.per_group() as u64;
+        let scales = match self.row_scales() {
+            true => 0,
+            false => elements / self.group as u64 * self.per_group() as u64,
+        };
         4 * (words + scales)
     }
 
@@ -77,9 +94,14 @@ impl DeviceLayout {
     }
 }
 
-/// The words and the scales of ggml's blocks.
+/// The words and the scales of blocks. Floats of 8 bits are words as they are, without a scale.
 pub(crate) fn split(blocks: &[u8], block_type: BlockType) -> (Vec<u32>, Vec<f32>) {
     let layout = DeviceLayout::of(block_type);
+    if layout.row_scales() {
+        let words = blocks.as_chunks().0.iter();
+        let words = words.map(|&word| u32::from_le_bytes(word));
+        return (words.collect(), Vec::new());
+    }
     let count = blocks.len() / block_type.bytes() * block_type.len();
     let mut words = Vec::with_capacity(count / layout.per_word());
     let mut scales = Vec::with_capacity(count / layout.group * layout.per_group());

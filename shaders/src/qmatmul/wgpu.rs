@@ -32,18 +32,24 @@ fn shader(
     layout: DeviceLayout,
     variant: Option<(&'static str, String)>,
 ) -> Shader {
-    let mut constants = vec![
-        ("NIBBLES", layout.nibbles.to_string()),
-        ("ZERO", format!("{}.0", layout.zero)),
-        ("OFFSETS", layout.offsets.to_string()),
-        ("GROUP4", format!("{}u", layout.group / 4)),
-    ];
+    let mut constants = vec![("NIBBLES", layout.nibbles.to_string())];
+    constants.extend(of_layout(layout));
     constants.extend(variant);
     Shader {
         name,
         text,
         constants,
     }
+}
+
+/// The constants that all shaders have.
+fn of_layout(layout: DeviceLayout) -> Vec<(&'static str, String)> {
+    vec![
+        ("ZERO", format!("{}.0", layout.zero)),
+        ("OFFSETS", layout.offsets.to_string()),
+        ("GROUP4", format!("{}u", layout.group / 4)),
+        ("EXPONENT", format!("{}u", layout.exponent)),
+    ]
 }
 
 fn many_rows(layout: DeviceLayout) -> Shader {
@@ -69,12 +75,7 @@ fn quads(layout: DeviceLayout) -> usize {
 }
 
 fn narrow(layout: DeviceLayout, narrow: Narrow) -> Shader {
-    let own = vec![
-        ("ZERO", format!("{}.0", layout.zero)),
-        ("OFFSETS", layout.offsets.to_string()),
-        ("GROUP4", format!("{}u", layout.group / 4)),
-    ];
-    narrow.shader(quads(layout), own)
+    narrow.shader(quads(layout), of_layout(layout))
 }
 
 /// Every variant of the four shaders for weights in blocks.

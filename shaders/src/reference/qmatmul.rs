@@ -62,6 +62,28 @@ fn element(block: &[u8], i: usize, block_type: BlockType) -> f32 {
             let scale = block[192 + i / 16] as i8;
             half(208) * f32::from(scale) * quant as f32
         }
+        BlockType::F8E4M3 => float8(block[i], 3, 0x7f),
+        BlockType::F8E5M2 => float8(block[i], 2, 0x7c),
+    }
+}
+
+/// A float of 8 bits with so many bits of mantissa; magnitudes from `most` on are infinite or no numbers.
+fn float8(byte: u8, mantissa: u32, most: u8) -> f32 {
+    let sign = if byte < 0x80 { 1.0 } else { -1.0 };
+    let magnitude = byte & 0x7f;
+    match magnitude {
+        0x7c if most == 0x7c => return sign * f32::INFINITY,
+        _ if magnitude >= most => return f32::NAN,
+        _ => {}
+    }
+    let (exponent, fraction) = (
+        i32::from(magnitude >> mantissa),
+        f32::from(magnitude % (1 << mantissa)) / (1 << mantissa) as f32,
+    );
+    let bias = (1 << (6 - mantissa)) - 1;
+    sign * match exponent {
+        0 => fraction * 2f32.powi(1 - bias),
+        _ => (1.0 + fraction) * 2f32.powi(exponent - bias),
     }
 }
 
