@@ -118,6 +118,8 @@ fn main() {
             BlockType::Q4_0,
             BlockType::Q4K,
             BlockType::Q6K,
+            BlockType::IQ4XS,
+            BlockType::MXFP4,
         ] {
             qmatmul_case(&device, m, block_type, side, side);
         }

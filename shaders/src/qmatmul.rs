@@ -8,6 +8,7 @@ mod block_type;
 mod composed;
 mod device;
 mod flex;
+mod tables;
 mod weight;
 pub(crate) mod wgpu;
 

@@ -37,6 +37,11 @@ fn blocks(block_type: BlockType, [rows, cols]: [usize; 2]) -> Vec<u8> {
             BlockType::Q4_0 | BlockType::Q5_0 | BlockType::Q8_0 => &[0],
             BlockType::Q4_1 | BlockType::Q5_1 | BlockType::Q4K | BlockType::Q5K => &[0, 2],
             BlockType::Q6K => &[208],
+            BlockType::IQ4NL | BlockType::IQ4XS => &[0],
+            BlockType::MXFP4 => {
+                bytes[start] = 112 + bytes[start] % 12; // its exponent: as large as the f16
+                &[]
+            }
         };
         for factor in factors {
             let half = values.bits() as u16 & 0xabff | 0x0400;

@@ -7,6 +7,8 @@
 // Replaced at launch.
 const NIBBLES: bool = false; // 8 quants a word, the first 16 of a group low, the last high; else 4 bytes
 const ZERO: f32 = 0.0; // subtracted from a nibble
+const TABLED: bool = false; // nibbles are places in TABLE
+const TABLE: array<f32, 16> = array<f32, 16>();
 const OFFSETS: bool = false; // a group has a scale, then an offset; else a scale
 const GROUP4: u32 = 8u; // vec4 of weights that share a scale; 8 for nibbles
 const ONE_ROW: bool = false; // m is 1: a thread makes 1 by 4 outputs, a workgroup 1 by 1024
@@ -21,6 +23,17 @@ const GROUP: u32 = 4u; // outputs of a thread along either side
 @group(0) @binding(3) var<storage, read_write> out: array<f32>; // [m, rows]
 @group(0) @binding(4) var<storage, read_write> params: array<u32>; // m, rows, cols4, row_tiles, tiles
 
+// TABLE has to be in memory for its places to be read.
+var<private> table: array<f32, 16> = TABLE;
+
+// The numbers that nibbles stand for.
+fn numbers(nibbles: vec4<u32>) -> vec4<f32> {
+    if TABLED {
+        return vec4<f32>(table[nibbles.x], table[nibbles.y], table[nibbles.z], table[nibbles.w]);
+    }
+    return vec4<f32>(nibbles) - ZERO;
+}
+
 // Four weights; `quad` counts vec4 from the first row on.
 fn weights(quad: u32) -> vec4<f32> {
     let group = quad / GROUP4;
@@ -29,7 +42,7 @@ fn weights(quad: u32) -> vec4<f32> {
         let part = quad % GROUP4;
         let word = vec4<u32>(words[group * 4u + part % 4u]);
         let nibbles = (word >> (vec4<u32>(0u, 8u, 16u, 24u) + part / 4u * 4u)) & vec4<u32>(15u);
-        values = vec4<f32>(nibbles) - ZERO;
+        values = numbers(nibbles);
     } else {
         let word = vec4<i32>(bitcast<i32>(words[quad]));
         values = vec4<f32>((word << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u));

@@ -35,13 +35,22 @@ pub(crate) fn dequantize_blocks<B: Backend>(
     let words = B::int_reshape(words, Shape::new([parts, 1, words_apart, 1]));
     let values = B::bitwise_right_shift(B::int_expand(words, expanded), shifts);
     let values = B::bitwise_and_scalar(values, mask.into());
-    // A signed byte: flipping the sign bit adds 128, which is then subtracted.
-    let (values, zero) = match layout.nibbles {
-        true => (values, f32::from(layout.zero)),
-        false => (B::bitwise_xor_scalar(values, 128_u32.into()), 128.0),
+    let values = match layout.table {
+        Some(table) => {
+            let places = B::int_reshape(values, Shape::new([rows * cols]));
+            let table = TensorData::from(table.values());
+            B::float_select(B::float_from_data(table, &device), 0, places)
+        }
+        None => {
+            // A signed byte: flipping the sign bit adds 128, which is then subtracted.
+            let (values, zero) = match layout.nibbles {
+                true => (values, f32::from(layout.zero)),
+                false => (B::bitwise_xor_scalar(values, 128_u32.into()), 128.0),
+            };
+            let values = B::int_into_float(values, scales.dtype().into());
+            B::float_sub_scalar(values, zero.into())
+        }
     };
-    let values = B::int_into_float(values, scales.dtype().into());
-    let values = B::float_sub_scalar(values, zero.into());
 
     let groups = rows * cols / layout.group;
     let values = B::float_reshape(values, Shape::new([groups, layout.group]));
