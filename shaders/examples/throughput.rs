@@ -128,6 +128,8 @@ fn main() {
             BlockType::Q6K,
             BlockType::F8E4M3,
             BlockType::F8E5M2,
+            BlockType::IQ4XS,
+            BlockType::MXFP4,
         ] {
             qmatmul_case(&device, m, block_type, side, side);
         }

@@ -9,6 +9,7 @@ mod composed;
 mod device;
 mod flex;
 mod floats;
+mod tables;
 mod weight;
 pub(crate) mod wgpu;
 

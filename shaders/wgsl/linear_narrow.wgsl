@@ -10,6 +10,8 @@
 const LANES: u32 = 8u; // of a subgroup: 4 or 8
 const QUADS: u32 = 8u; // vec4 of weights in a vec4 of words: 8 of nibbles, 4 of bytes, 1 of floats
 const ZERO: f32 = 0.0; // subtracted from a nibble
+const TABLED: bool = false; // nibbles are places in TABLE
+const TABLE: array<f32, 16> = array<f32, 16>();
 const OFFSETS: bool = false; // a group has a scale, then an offset; else a scale
 const GROUP4: u32 = 8u; // vec4 of weights that share a scale; 8 for nibbles
 const EXPONENT: u32 = 0u; // bits of exponent of a byte that is a float, whose row has a scale; 0 for a signed byte
@@ -68,6 +70,17 @@ fn floats(word: u32) -> vec4<f32> {
     return bitcast<vec4<f32>>(values | ((bytes & vec4<u32>(128u)) << vec4<u32>(24u)));
 }
 
+// TABLE has to be in memory for its places to be read.
+var<private> table: array<f32, 16> = TABLE;
+
+// The numbers that nibbles stand for.
+fn numbers(nibbles: vec4<u32>) -> vec4<f32> {
+    if TABLED {
+        return vec4<f32>(table[nibbles.x], table[nibbles.y], table[nibbles.z], table[nibbles.w]);
+    }
+    return vec4<f32>(nibbles) - ZERO;
+}
+
 // Four weights out of a vec4 of words, without their scale.
 fn unpack(packed: vec4<u32>, part: u32) -> vec4<f32> {
     if QUADS == 1u {
@@ -76,7 +89,7 @@ fn unpack(packed: vec4<u32>, part: u32) -> vec4<f32> {
     let word = packed[part % 4u];
     if QUADS == 8u {
         let nibbles = (vec4<u32>(word) >> (vec4<u32>(0u, 8u, 16u, 24u) + part / 4u * 4u)) & vec4<u32>(15u);
-        return vec4<f32>(nibbles) - ZERO;
+        return numbers(nibbles);
     }
     if EXPONENT > 0u {
         return floats(word);

@@ -8,6 +8,8 @@
 // Replaced at launch.
 const NIBBLES: bool = false; // 8 quants a word, the first 16 of a group low, the last high; else 4 bytes
 const ZERO: f32 = 0.0; // subtracted from a nibble
+const TABLED: bool = false; // nibbles are places in TABLE
+const TABLE: array<f32, 16> = array<f32, 16>();
 const OFFSETS: bool = false; // a group has a scale, then an offset; else a scale
 const GROUP4: u32 = 8u; // vec4 of weights that share a scale; 8 for nibbles
 const EXPONENT: u32 = 0u; // bits of exponent of a byte that is a float, whose row has a scale; 0 for a signed byte
@@ -33,6 +35,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> params: array<u32>; // the fields of Params
 
 var<workgroup> shared_params: Params;
+var<workgroup> table: array<f32, 16>; // TABLE, which has to be in memory for its places to be read
 var<workgroup> x_tile: array<vec4<f32>, CHUNK4 * TILE>; // [CHUNK4, TILE]
 var<workgroup> weight_tile: array<vec4<f32>, CHUNK4 * TILE>; // [CHUNK4, TILE]
 
@@ -53,6 +56,14 @@ fn floats(word: u32) -> vec4<f32> {
     return bitcast<vec4<f32>>(values | ((bytes & vec4<u32>(128u)) << vec4<u32>(24u)));
 }
 
+// The numbers that nibbles stand for.
+fn numbers(nibbles: vec4<u32>) -> vec4<f32> {
+    if TABLED {
+        return vec4<f32>(table[nibbles.x], table[nibbles.y], table[nibbles.z], table[nibbles.w]);
+    }
+    return vec4<f32>(nibbles) - ZERO;
+}
+
 // Four weights; `quad` counts vec4 from the first row on.
 fn weights(quad: u32) -> vec4<f32> {
     let group = quad / GROUP4;
@@ -61,7 +72,7 @@ fn weights(quad: u32) -> vec4<f32> {
         let part = quad % GROUP4;
         let word = vec4<u32>(words[group * 4u + part % 4u]);
         let nibbles = (word >> (vec4<u32>(0u, 8u, 16u, 24u) + part / 4u * 4u)) & vec4<u32>(15u);
-        values = vec4<f32>(nibbles) - ZERO;
+        values = numbers(nibbles);
     } else if EXPONENT > 0u {
         return floats(words[quad]);
     } else {
@@ -81,6 +92,9 @@ fn main(
     @builtin(local_invocation_index) thread: u32,
 ) {
     if thread == 0u {
+        if TABLED {
+            table = TABLE;
+        }
         shared_params = Params(params[0], params[1], params[2], params[3], params[4]);
     }
     let p = workgroupUniformLoad(&shared_params);

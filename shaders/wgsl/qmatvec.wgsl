@@ -8,6 +8,8 @@
 // Replaced at launch.
 const NIBBLES: bool = false; // 8 quants a word, the first 16 of a group low, the last high; else 4 bytes
 const ZERO: f32 = 0.0; // subtracted from a nibble
+const TABLED: bool = false; // nibbles are places in TABLE
+const TABLE: array<f32, 16> = array<f32, 16>();
 const OFFSETS: bool = false; // a group has a scale, then an offset; else a scale
 const GROUP4: u32 = 8u; // vec4 of weights that share a scale; 8 for nibbles
 const EXPONENT: u32 = 0u; // bits of exponent of a byte that is a float, whose row has a scale; 0 for a signed byte
@@ -31,6 +33,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> params: array<u32>; // the fields of Params
 
 var<workgroup> shared_params: Params;
+var<workgroup> table: array<f32, 16>; // TABLE, which has to be in memory for its places to be read
 var<workgroup> partial: array<f32, INPUT_ROWS * THREADS>; // [INPUT_ROWS, WEIGHT_ROWS, LANES]
 
 // Four floats of 8 bits. Those below the smallest exponent are made by a subtraction: an adapter may take an
@@ -50,6 +53,14 @@ fn floats(word: u32) -> vec4<f32> {
     return bitcast<vec4<f32>>(values | ((bytes & vec4<u32>(128u)) << vec4<u32>(24u)));
 }
 
+// The numbers that nibbles stand for.
+fn numbers(nibbles: vec4<u32>) -> vec4<f32> {
+    if TABLED {
+        return vec4<f32>(table[nibbles.x], table[nibbles.y], table[nibbles.z], table[nibbles.w]);
+    }
+    return vec4<f32>(nibbles) - ZERO;
+}
+
 @compute @workgroup_size(THREADS, 1, 1)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -57,6 +68,9 @@ fn main(
     @builtin(local_invocation_index) thread: u32,
 ) {
     if thread == 0u {
+        if TABLED {
+            table = TABLE;
+        }
         shared_params = Params(params[0], params[1], params[2], params[3]);
     }
     let p = workgroupUniformLoad(&shared_params);
@@ -84,8 +98,8 @@ fn main(
         }
         if NIBBLES {
             let shifted = vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u);
-            let low = (vec4<f32>(shifted & vec4<u32>(15u)) - ZERO) * scale + offset;
-            let high = (vec4<f32>((shifted >> vec4<u32>(4u)) & vec4<u32>(15u)) - ZERO) * scale + offset;
+            let low = numbers(shifted & vec4<u32>(15u)) * scale + offset;
+            let high = numbers((shifted >> vec4<u32>(4u)) & vec4<u32>(15u)) * scale + offset;
             let quad = group * GROUP4 + i % 4u;
             for (var m = 0u; m < INPUT_ROWS; m++) {
                 let input = min(m, p.m - 1u) * p.cols4 + quad;

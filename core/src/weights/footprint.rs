@@ -68,6 +68,9 @@ mod tests {
         assert_eq!(both(StoredType::Q8_0), [544, 512 + 64]);
         assert_eq!(both(StoredType::Q4K), [288, 256 + 128]);
         assert_eq!(both(StoredType::Q6K), [420, 512 + 128]);
+        assert_eq!(both(StoredType::IQ4NL), [288, 256 + 64]);
+        assert_eq!(both(StoredType::IQ4XS), [272, 256 + 64]);
+        assert_eq!(both(StoredType::MXFP4), [272, 256 + 64]);
         assert_eq!(both(StoredType::BF16), [1024, 2048]);
         assert_eq!(both(StoredType::F8E4M3), [512, 512], "as stored");
         assert_eq!(both(StoredType::Q2K), [2048, 2048], "read as f32");

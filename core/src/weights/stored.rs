@@ -128,6 +128,9 @@ impl StoredType {
             Self::Q4K => BlockType::Q4K,
             Self::Q5K => BlockType::Q5K,
             Self::Q6K => BlockType::Q6K,
+            Self::IQ4NL => BlockType::IQ4NL,
+            Self::IQ4XS => BlockType::IQ4XS,
+            Self::MXFP4 => BlockType::MXFP4,
             _ => return None,
         })
     }

@@ -45,6 +45,8 @@ impl Bytes {
         let (largest_quant, widen) = match block_type {
             BlockType::Q4_0 | BlockType::Q4_1 | BlockType::Q4K => (15, Widen::Group),
             BlockType::Q5_0 | BlockType::Q5_1 | BlockType::Q5K => (31, Widen::Group),
+            BlockType::MXFP4 => (24, Widen::Group),
+            BlockType::IQ4NL | BlockType::IQ4XS => (241, Widen::Pair),
             BlockType::Q8_0 => (255, Widen::Pair),
             BlockType::Q6K | BlockType::F8E4M3 | BlockType::F8E5M2 => return None,
         };

@@ -63,13 +63,18 @@ fn values<B: Backend>(
     let words = B::int_reshape(words, Shape::new([parts, 1, words_apart, 1]));
     let values = B::bitwise_right_shift(B::int_expand(words, expanded), shifts);
     let values = B::bitwise_and_scalar(values, mask.into());
+    let select = |table: &[f32]| {
+        let places = B::int_reshape(values.clone(), Shape::new([values.shape().num_elements()]));
+        let table = TensorData::new(table.to_vec(), [table.len()]);
+        B::float_select(B::float_from_data(table, &device), 0, places)
+    };
     if layout.row_scales() {
-        let all: Vec<f32> = (0..=255)
-            .map(|byte| floats::widen(byte, layout.exponent))
-            .collect();
-        let all = B::float_from_data(TensorData::new(all, [256]), &device);
-        let count = Shape::new([values.shape().num_elements()]);
-        return B::float_select(all, 0, B::int_reshape(values, count));
+        let all: [f32; 256] =
+            std::array::from_fn(|byte| floats::widen(byte as u8, layout.exponent));
+        return select(&all);
+    }
+    if let Some(table) = layout.table {
+        return select(&table.values());
     }
     // A signed byte: flipping the sign bit adds 128, which is then subtracted.
     let (values, zero) = match layout.nibbles {

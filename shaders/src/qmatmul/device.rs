@@ -1,11 +1,12 @@
 //! The layout of a block-quantized weight on a device that is not the CPU: an array of words and one of scales.
 //!
 //! A GPU reads aligned words, but ggml's blocks have odd sizes and f16 scales between their quants. Here
-//! quants of four bits are nibbles in ggml's order, all others are bytes, and scales and offsets are f32. A
-//! group has 32 weights; in Q6_K it has 16, as many as share a scale there. Of floats of 8 bits a row has a
-//! scale.
+//! quants of four bits are nibbles in ggml's order, or places in a [`Table`], all others are bytes, and scales
+//! and offsets are f32. A group has 32 weights; in Q6_K it has 16, as many as share a scale there. Of floats of
+//! 8 bits a row has a scale.
 
 use super::block_type::{BlockType, GROUP, Group, MOST_GROUPS, q6_k_group, q6_k_scale};
+use super::tables::Table;
 
 impl BlockType {
     /// Bytes of `elements` weights on a device that is not the CPU: packed quants and f32 scales, without the
@@ -24,6 +25,8 @@ pub(crate) struct DeviceLayout {
     pub(crate) nibbles: bool,
     /// The zero point of a nibble, which is subtracted.
     pub(crate) zero: u8,
+    /// The table that nibbles are places of.
+    pub(crate) table: Option<Table>,
     /// True where a group has an offset after its scale.
     pub(crate) offsets: bool,
     /// Weights that share a scale.
@@ -38,12 +41,22 @@ impl DeviceLayout {
         Self {
             nibbles: matches!(
                 block_type,
-                BlockType::Q4_0 | BlockType::Q4_1 | BlockType::Q4K
+                BlockType::Q4_0
+                    | BlockType::Q4_1
+                    | BlockType::Q4K
+                    | BlockType::IQ4NL
+                    | BlockType::IQ4XS
+                    | BlockType::MXFP4
             ),
             zero: if matches!(block_type, BlockType::Q4_0) {
                 8
             } else {
                 0
+            },
+            table: match block_type {
+                BlockType::IQ4NL | BlockType::IQ4XS => Some(Table::Iq4),
+                BlockType::MXFP4 => Some(Table::Fp4),
+                _ => None,
             },
             offsets: block_type.has_offsets(),
             group: if matches!(block_type, BlockType::Q6K) {
@@ -109,18 +122,19 @@ pub(crate) fn split(blocks: &[u8], block_type: BlockType) -> (Vec<u32>, Vec<f32>
         for block in blocks.as_chunks().0 {
             for index in 0..block_type.groups() {
                 let (quants, factors) = q6_k_group(block, index);
-                words.extend(pack(&quants, layout));
+                words.extend(pack(&quants, layout, None));
                 scales.extend(factors.map(|factor| q6_k_scale(block) * f32::from(factor)));
             }
         }
         return (words, scales);
     }
+    let places = layout.table.map(Table::places);
     let mut groups = [Group::<i16>::ZERO; MOST_GROUPS];
     let groups = &mut groups[..block_type.groups()];
     for block in blocks.chunks_exact(block_type.bytes()) {
         block_type.unpack(block, groups);
         for group in &*groups {
-            words.extend(pack(&group.quants, layout));
+            words.extend(pack(&group.quants, layout, places.as_ref()));
             scales.push(group.scale);
             scales.extend(layout.offsets.then_some(group.offset));
         }
@@ -128,8 +142,16 @@ pub(crate) fn split(blocks: &[u8], block_type: BlockType) -> (Vec<u32>, Vec<f32>
     (words, scales)
 }
 
-fn pack(quants: &[i16; GROUP], layout: DeviceLayout) -> impl Iterator<Item = u32> {
-    let mut bytes = quants.map(|quant| (quant + i16::from(layout.zero)) as u8);
+/// The words of a group; `places` are those of the layout's table.
+fn pack(
+    quants: &[i16; GROUP],
+    layout: DeviceLayout,
+    places: Option<&[u8; 256]>,
+) -> impl Iterator<Item = u32> + use<> {
+    let mut bytes = quants.map(|quant| match places {
+        Some(places) => places[usize::from(quant as u8)],
+        None => (quant + i16::from(layout.zero)) as u8,
+    });
     if layout.nibbles {
         let (low, high) = bytes.split_at_mut(GROUP / 2);
         low.iter_mut()

@@ -5,6 +5,15 @@ use half::f16;
 use super::linear::linear;
 use crate::qmatmul::BlockType;
 
+/// What the nibbles of IQ4_NL and IQ4_XS stand for.
+const IQ4: [f32; 16] = [
+    -127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0,
+    89.0, 113.0,
+];
+
+/// What the lower three bits of MXFP4's nibbles stand for; the fourth is the sign.
+const FP4: [f32; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
+
 /// The weights of blocks in ggml's layout, in order.
 ///
 /// # Panics
@@ -64,6 +73,20 @@ fn element(block: &[u8], i: usize, block_type: BlockType) -> f32 {
         }
         BlockType::F8E4M3 => float8(block[i], 3, 0x7f),
         BlockType::F8E5M2 => float8(block[i], 2, 0x7c),
+        BlockType::IQ4NL => half(0) * IQ4[nibble(2) as usize],
+        BlockType::IQ4XS => {
+            let (group, place) = (i / 32, i % 32);
+            let quant = block[8 + 16 * group + place % 16] >> (place / 16 * 4) & 15;
+            let low = block[4 + group / 2] >> (group % 2 * 4) & 15;
+            let high = block[2 + group / 4] >> (group % 4 * 2) & 3;
+            let scale = f32::from(low) + 16.0 * f32::from(high) - 32.0;
+            half(0) * scale * IQ4[usize::from(quant)]
+        }
+        BlockType::MXFP4 => {
+            let quant = nibble(1) as usize;
+            let magnitude = 2f32.powi(i32::from(block[0]) - 127) * FP4[quant % 8];
+            if quant < 8 { magnitude } else { -magnitude }
+        }
     }
 }
 
