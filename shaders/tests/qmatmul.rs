@@ -28,7 +28,8 @@ const DEQUANTIZE_TOLERANCE: f32 = 1e-7;
 
 /// Floats are multiplied as they are.
 fn is_float(block_type: BlockType) -> bool {
-    matches!(block_type, BlockType::F8E4M3 | BlockType::F8E5M2)
+    use BlockType::{F8E4M3, F8E5M2, FP4, NF4};
+    matches!(block_type, F8E4M3 | F8E5M2 | NF4 | FP4)
 }
 
 /// Random blocks; their f16 factors are positive and negative, between 2^-15 and 2^-4.
@@ -47,6 +48,11 @@ fn blocks(block_type: BlockType, [rows, cols]: [usize; 2]) -> Vec<u8> {
                 for byte in &mut bytes[start..] {
                     *byte ^= if *byte & 0x7f >= 0x7c { 0x40 } else { 0 };
                 }
+                &[]
+            }
+            BlockType::NF4 | BlockType::FP4 => {
+                // An f32 of moderate size.
+                bytes[start + 3] = 0x3c | bytes[start + 3] & 0x80;
                 &[]
             }
             BlockType::IQ4NL | BlockType::IQ4XS => &[0],

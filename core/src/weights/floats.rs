@@ -1,9 +1,9 @@
-//! Matrices that stay on a device as the floats of 8 bits that their files hold.
+//! Matrices that stay on a device as the floats of 8 or 4 bits that their files hold.
 //!
 //! [`Weights::read`] gives the floats that a quantizer's own library gives, which rounds a scaled weight to
 //! the type of its scale. Here numbers and scales stay apart, and a product takes both in f32, without that
-//! rounding. Left out: scales of blocks that are no rows, such as 128 by 128, and rows that are no multiple
-//! of 32 numbers, which are read as dense matrices.
+//! rounding. Left out: scales of blocks that are no rows, such as 128 by 128, maps of four bits that no
+//! product knows, and rows that are no multiple of 32 numbers, which are read as dense matrices.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -33,22 +33,30 @@ impl Tensor {
         let &[_, cols] = self.shape.as_slice() else {
             return None;
         };
-        let mut types = self.pieces.iter().map(|piece| piece.floats(files, cols));
+        let mut types = self.pieces.iter().map(|piece| piece.blocks(files, cols));
         let first = types.next()??;
-        let alike = types.all(|stored| stored == Some(first));
+        let alike = types.all(|block_type| block_type == Some(first));
         let in_rows = !matches!(self.order, Order::Interleaved { .. });
-        first.fp8_blocks(&self.shape).filter(|_| alike && in_rows)
+        (alike && in_rows).then_some(first)
     }
 
+    /// True where a row has a scale.
     fn is_scaled(&self) -> bool {
-        self.pieces.iter().any(|piece| piece.coded.is_some())
+        let formulas = self.pieces.iter().map(Piece::formula);
+        formulas
+            .flatten()
+            .any(|formula| matches!(formula, Formula::Scaled(_)))
     }
 
     fn loaded_len(&self, files: &[WeightFile], target: Target) -> u64 {
         match self.float_blocks(files) {
             Some(block_type) => {
-                let scales = target == Target::Gpu || self.is_scaled();
-                let scales = if scales { self.shape[0] as u64 * 4 } else { 0 };
+                let scales = block_type.has_row_scales() && target == Target::Gpu;
+                let scales = if scales || self.is_scaled() {
+                    self.shape[0] as u64 * 4
+                } else {
+                    0
+                };
                 let numbers = target.blocks_len(block_type, &self.shape);
                 numbers.saturating_add(scales)
             }
@@ -58,22 +66,43 @@ impl Tensor {
 }
 
 impl Piece {
-    /// The type of its numbers, where they have no other scales than those of rows of `cols` numbers.
-    fn floats(&self, files: &[WeightFile], cols: usize) -> Option<StoredType> {
-        let Some(coded) = &self.coded else {
-            return Some(self.stored);
-        };
-        match &coded.formula {
-            Formula::Scaled(scaled) if scaled.scales_rows(cols as u64) => {
-                Some(scaled.numbers.info(files).stored)
+    fn formula(&self) -> Option<&Formula> {
+        self.coded.as_ref().map(|coded| &coded.formula)
+    }
+
+    /// The blocks of its numbers in rows of `cols`, where they have no other scales than those blocks know.
+    fn blocks(&self, files: &[WeightFile], cols: usize) -> Option<BlockType> {
+        let row = [1, cols];
+        match self.formula() {
+            None => self.stored.fp8_blocks(&row),
+            Some(Formula::Scaled(scaled)) if scaled.scales_rows(cols as u64) => {
+                scaled.numbers.info(files).stored.fp8_blocks(&row)
+            }
+            Some(Formula::FourBit(four_bit)) => {
+                let block_type = four_bit.products?;
+                cols.is_multiple_of(block_type.len()).then_some(block_type)
             }
             _ => None,
         }
     }
 
+    /// A run of its numbers in blocks.
+    async fn read_blocks<'f>(
+        &self,
+        files: &'f [WeightFile],
+        elements: Range<u64>,
+    ) -> Result<Cow<'f, [u8]>> {
+        match self.formula() {
+            Some(Formula::FourBit(four_bit)) => {
+                four_bit.blocks(files, elements).await.map(Cow::Owned)
+            }
+            _ => self.place.bytes(files, elements).await,
+        }
+    }
+
     /// The scales of some rows; ones where it has none.
     async fn row_scales(&self, files: &[WeightFile], rows: Range<u64>) -> Result<Vec<f32>> {
-        match self.coded.as_ref().map(|coded| &coded.formula) {
+        match self.formula() {
             Some(Formula::Scaled(scaled)) => scaled.row_scales(files, rows).await,
             _ => Ok(rows.map(|_| 1.0).collect()),
         }
@@ -106,7 +135,9 @@ impl Weights {
             }
             false => None,
         };
+        let block_type = tensor.float_blocks(self.files());
         if let [(piece, run)] = runs.as_slice()
+            && block_type.is_some_and(BlockType::has_row_scales)
             && let Some(shared) = self.files()[piece.place.file].share(&piece.place.name)
         {
             let shared = shared.slice(run.start as usize..run.end as usize);
@@ -114,11 +145,12 @@ impl Weights {
             return Ok(Floats { bytes, scales });
         }
         let what = format_args!("tensor `{name}`");
-        let length = memory_len(self.file_of(name), what, rows.len() as u64 * cols)?;
+        let bytes = block_type.map_or(1, BlockType::bytes) * rows.len() * tensor.shape[1];
+        let bytes = bytes / block_type.map_or(1, BlockType::len);
+        let length = memory_len(self.file_of(name), what, bytes as u64)?;
         let mut joined = Vec::with_capacity(length);
         for (piece, run) in runs {
-            let bytes: Cow<'_, [u8]> = piece.place.bytes(self.files(), run).await?;
-            joined.extend_from_slice(&bytes);
+            joined.extend_from_slice(&piece.read_blocks(self.files(), run).await?);
             self.files()[piece.place.file].release(&piece.place.name);
         }
         let bytes = Bytes::from_bytes_vec(joined);

@@ -2,11 +2,11 @@
 //!
 //! `data/fp8.safetensors` comes from `tests/reference/make_fp8_vectors.py`.
 
-use burn::tensor::{Device, DeviceType, FloatDType, Tensor};
+use burn::tensor::{Device, FloatDType, Tensor};
 use x2i_core::weights::{Component, Matrix, StoredType, Target, Weights};
 use x2i_shaders::BlockType;
 
-use crate::common::{Made, f32_bytes, opened, safetensors, source, values};
+use crate::common::{Made, devices, f32_bytes, opened, safetensors, source, values};
 
 const TYPES: [(StoredType, &str); 2] = [(StoredType::F8E4M3, "e4m3"), (StoredType::F8E5M2, "e5m2")];
 
@@ -80,12 +80,6 @@ fn numbers(seed: usize, count: usize) -> Vec<u8> {
 fn part(tensors: &[Made]) -> Weights {
     let weights = Weights::open("part", Component::Flux, vec![source(safetensors(tensors))]);
     pollster::block_on(weights).unwrap_or_else(|error| panic!("{error}"))
-}
-
-/// The CPU, and the last wgpu adapter where there is one.
-fn devices() -> Vec<Device> {
-    let wgpu = Device::enumerate(DeviceType::Wgpu).into_vec().pop();
-    [Device::flex()].into_iter().chain(wgpu).collect()
 }
 
 /// Asserts that rows of `layer`'s weight are on every device what reading them gives, in blocks.

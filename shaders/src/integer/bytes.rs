@@ -49,6 +49,7 @@ impl Bytes {
             BlockType::IQ4NL | BlockType::IQ4XS => (241, Widen::Pair),
             BlockType::Q8_0 => (255, Widen::Pair),
             BlockType::Q6K | BlockType::F8E4M3 | BlockType::F8E5M2 => return None,
+            BlockType::NF4 | BlockType::FP4 => return None,
         };
         let products = match widen {
             Widen::Group => GROUP as i16 / 2,

@@ -7,7 +7,7 @@
 
 use half::f16;
 
-use super::tables::{FP4_ZERO, IQ4_ZERO, iq4_nl, iq4_xs, mxfp4};
+use super::tables::{FP4_ZERO, IQ4_ZERO, Table, iq4_nl, iq4_xs, mxfp4};
 
 /// Weights in a group, along the input dimension.
 pub(crate) const GROUP: usize = 32;
@@ -35,6 +35,11 @@ pub enum BlockType {
     F8E4M3,
     /// The same with 5 bits of exponent and 2 of mantissa: the upper byte of an f16.
     F8E5M2,
+    /// bitsandbytes' NF4, 32 of a table of 16 floats: an f32 that they are multiplied with, then the nibbles in
+    /// Q4_0's order.
+    NF4,
+    /// The same with the table of bitsandbytes' FP4.
+    FP4,
 }
 
 /// 32 weights: `scale * quant + offset`.
@@ -97,7 +102,7 @@ impl Quant for u8 {
 
 impl BlockType {
     /// All formats.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Q4_0,
         Self::Q4_1,
         Self::Q5_0,
@@ -111,6 +116,8 @@ impl BlockType {
         Self::MXFP4,
         Self::F8E4M3,
         Self::F8E5M2,
+        Self::NF4,
+        Self::FP4,
     ];
 
     /// Weights in a block.
@@ -118,7 +125,7 @@ impl BlockType {
     pub const fn len(self) -> usize {
         match self {
             Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => GROUP,
-            Self::F8E4M3 | Self::F8E5M2 => GROUP,
+            Self::F8E4M3 | Self::F8E5M2 | Self::NF4 | Self::FP4 => GROUP,
             Self::IQ4NL | Self::MXFP4 => GROUP,
             Self::Q4K | Self::Q5K | Self::Q6K | Self::IQ4XS => 256,
         }
@@ -136,6 +143,7 @@ impl BlockType {
             Self::Q5K => 176,
             Self::Q6K => 210,
             Self::F8E4M3 | Self::F8E5M2 => 32,
+            Self::NF4 | Self::FP4 => 20,
             Self::IQ4NL => 18,
             Self::IQ4XS => 136,
             Self::MXFP4 => 17,
@@ -149,7 +157,16 @@ impl BlockType {
 
     /// True where the numbers are floats, which [`floats`](super::floats) widens: no whole quants.
     pub(crate) const fn is_float(self) -> bool {
-        matches!(self, Self::F8E4M3 | Self::F8E5M2)
+        matches!(self, Self::F8E4M3 | Self::F8E5M2 | Self::NF4 | Self::FP4)
+    }
+
+    /// The floats that four bits stand for, before their block's scale; `None` for other formats.
+    pub fn float_table(self) -> Option<[f32; 16]> {
+        match self {
+            Self::NF4 => Some(Table::Nf4.values()),
+            Self::FP4 => Some(Table::BnbFp4.values()),
+            _ => None,
+        }
     }
 
     /// True where the blocks hold no scale, and a row may have one.
@@ -171,7 +188,7 @@ impl BlockType {
             Self::IQ4NL | Self::IQ4XS => IQ4_ZERO,
             Self::MXFP4 => FP4_ZERO,
             Self::Q4_1 | Self::Q5_1 | Self::Q4K | Self::Q5K | Self::Q6K => 0,
-            Self::F8E4M3 | Self::F8E5M2 => 0,
+            Self::F8E4M3 | Self::F8E5M2 | Self::NF4 | Self::FP4 => 0,
         }
     }
 
@@ -186,7 +203,7 @@ impl BlockType {
             Self::IQ4NL | Self::IQ4XS => 127,
             Self::MXFP4 => 12,
             Self::Q6K => 32 * 128, // its quants contain the scales of the groups of 16
-            Self::F8E4M3 | Self::F8E5M2 => 0,
+            Self::F8E4M3 | Self::F8E5M2 | Self::NF4 | Self::FP4 => 0,
         }
     }
 
@@ -207,7 +224,9 @@ impl BlockType {
             Self::Q4K => q4_k(part(block, 0), groups),
             Self::Q5K => q5_k(part(block, 0), groups),
             Self::Q6K => q6_k(part(block, 0), groups),
-            Self::F8E4M3 | Self::F8E5M2 => debug_assert!(false, "floats have no quants"),
+            Self::F8E4M3 | Self::F8E5M2 | Self::NF4 | Self::FP4 => {
+                debug_assert!(false, "floats have no quants");
+            }
             Self::IQ4NL => groups[0] = iq4_nl(part(block, 0)),
             Self::IQ4XS => iq4_xs(part(block, 0), groups),
             Self::MXFP4 => groups[0] = mxfp4(part(block, 0)),

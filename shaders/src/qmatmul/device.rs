@@ -47,6 +47,8 @@ impl DeviceLayout {
                     | BlockType::IQ4NL
                     | BlockType::IQ4XS
                     | BlockType::MXFP4
+                    | BlockType::NF4
+                    | BlockType::FP4
             ),
             zero: if matches!(block_type, BlockType::Q4_0) {
                 8
@@ -56,6 +58,8 @@ impl DeviceLayout {
             table: match block_type {
                 BlockType::IQ4NL | BlockType::IQ4XS => Some(Table::Iq4),
                 BlockType::MXFP4 => Some(Table::Fp4),
+                BlockType::NF4 => Some(Table::Nf4),
+                BlockType::FP4 => Some(Table::BnbFp4),
                 _ => None,
             },
             offsets: block_type.has_offsets(),
@@ -107,13 +111,26 @@ impl DeviceLayout {
     }
 }
 
-/// The words and the scales of blocks. Floats of 8 bits are words as they are, without a scale.
+/// The words and the scales of blocks. Floats of 8 bits are words as they are, without a scale, and so are the
+/// nibbles of floats of four.
 pub(crate) fn split(blocks: &[u8], block_type: BlockType) -> (Vec<u32>, Vec<f32>) {
     let layout = DeviceLayout::of(block_type);
     if layout.row_scales() {
         let words = blocks.as_chunks().0.iter();
         let words = words.map(|&word| u32::from_le_bytes(word));
         return (words.collect(), Vec::new());
+    }
+    if block_type.is_float() {
+        let words = blocks.as_chunks::<4>().0.iter();
+        let words = words.map(|&word| u32::from_le_bytes(word));
+        let (mut nibbles, mut scales) = (Vec::new(), Vec::new());
+        for (at, word) in words.enumerate() {
+            match at % (block_type.bytes() / 4) {
+                0 => scales.push(f32::from_bits(word)),
+                _ => nibbles.push(word),
+            }
+        }
+        return (nibbles, scales);
     }
     let count = blocks.len() / block_type.bytes() * block_type.len();
     let mut words = Vec::with_capacity(count / layout.per_word());

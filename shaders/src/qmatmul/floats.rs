@@ -1,9 +1,9 @@
 //! Floats of 8 bits as f32, by their bits: the compiler vectorizes it, and no f32 on the way is below the
-//! smallest exponent, which would be slow or taken for zero.
+//! smallest exponent, which would be slow or taken for zero. Floats of four bits, from a table.
 //!
 //! Source: "FP8 Formats for Deep Learning" (Micikevicius et al., 2022).
 
-use super::block_type::BlockType;
+use super::block_type::{BlockType, GROUP, nibbles, part};
 
 /// Widens the blocks of a row.
 ///
@@ -14,7 +14,22 @@ pub(crate) fn widen_row(row: &[u8], block_type: BlockType, out: &mut [f32]) {
     match block_type {
         BlockType::F8E4M3 => widen_all(row, 4, out),
         BlockType::F8E5M2 => widen_all(row, 5, out),
+        BlockType::NF4 | BlockType::FP4 => {
+            let table = block_type.float_table().expect("it has a table");
+            look_up(row, &table, out);
+        }
         other => unreachable!("{other:?} has quants"),
+    }
+}
+
+#[inline(always)]
+fn look_up(row: &[u8], table: &[f32; 16], out: &mut [f32]) {
+    let blocks = row.as_chunks::<20>().0.iter();
+    for (block, out) in blocks.zip(out.as_chunks_mut::<GROUP>().0) {
+        let scale = f32::from_le_bytes(*part(block, 0));
+        for (out, place) in out.iter_mut().zip(nibbles(part(block, 4))) {
+            *out = table[usize::from(place)] * scale;
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Formats whose nibbles are places in a table of 16 numbers.
 //!
 //! Source: `kvalues_iq4nl` and `kvalues_mxfp4` of ggml (`ggml-common.h`), and the `dequantize_row_*` that read
-//! them. The numbers are whole, so that the CPU multiplies them like any other quants; a shader has the table
-//! as a constant of f32.
+//! them. ggml's numbers are whole, so that the CPU multiplies them like any other quants; a shader has the table
+//! as a constant of f32. bitsandbytes' are floats ([`floats`](super::floats)).
 
 use super::block_type::{GROUP, Group, Quant, group, half, nibbles, part};
 
@@ -13,10 +13,37 @@ pub(crate) enum Table {
     Iq4,
     /// Twice MXFP4's floats of 4 bits: a sign, 2 bits of exponent, 1 of mantissa.
     Fp4,
+    /// bitsandbytes' NF4: quantiles of a normal distribution.
+    Nf4,
+    /// bitsandbytes' FP4: a sign, 2 bits of exponent, 1 of mantissa, and the largest is 1.
+    BnbFp4,
 }
 
 const IQ4: [i8; 16] = [
     -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
+];
+/// Source: `create_normal_map` of bitsandbytes, as its checkpoints have it.
+const NF4: [f32; 16] = [
+    -1.0,
+    -0.696_192_8,
+    -0.525_073_05,
+    -0.394_917_5,
+    -0.284_441_38,
+    -0.184_773_43,
+    -0.091_050_036,
+    0.0,
+    0.079_580_3,
+    0.160_930_2,
+    0.246_112_3,
+    0.337_915_24,
+    0.440_709_83,
+    0.562_617,
+    0.722_956_84,
+    1.0,
+];
+/// Source: `get_4bit_type` of bitsandbytes, twelve times too large.
+const BNB_FP4: [f32; 16] = [
+    0.0, 0.0625, 8.0, 12.0, 4.0, 6.0, 2.0, 3.0, 0.0, -0.0625, -8.0, -12.0, -4.0, -6.0, -2.0, -3.0,
 ];
 const FP4: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
@@ -31,10 +58,12 @@ impl Table {
         match self {
             Self::Iq4 => IQ4.map(f32::from),
             Self::Fp4 => FP4.map(f32::from),
+            Self::Nf4 => NF4,
+            Self::BnbFp4 => BNB_FP4.map(|number| number / 12.0),
         }
     }
 
-    /// The place of each number, by its lower byte.
+    /// The place of each number, by its lower byte; for tables of whole numbers.
     pub(super) fn places(self) -> [u8; 256] {
         let mut places = [0; 256];
         // Of numbers that are there twice (0 and -0), the first place counts.
