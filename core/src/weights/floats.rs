@@ -18,7 +18,6 @@ use super::file::WeightFile;
 use super::footprint::Target;
 use super::memory_len;
 use super::set::Weights;
-use super::stored::StoredType;
 use super::tensor::{Order, Piece, Tensor};
 
 /// Rows of a matrix: the numbers as blocks, and a scale for each row where any has one.
