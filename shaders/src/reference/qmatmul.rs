@@ -73,11 +73,7 @@ fn element(block: &[u8], i: usize, block_type: BlockType) -> f32 {
         }
         BlockType::F8E4M3 => float8(block[i], 3, 0x7f),
         BlockType::F8E5M2 => float8(block[i], 2, 0x7c),
-        BlockType::NF4 | BlockType::FP4 => {
-            let scale = f32::from_le_bytes([block[0], block[1], block[2], block[3]]);
-            let table = block_type.float_table().expect("it has a table");
-            table[nibble(4) as usize] * scale
-        }
+        BlockType::NF4 | BlockType::FP4 => float4(block, nibble(4) as usize, block_type),
         BlockType::IQ4NL => half(0) * IQ4[nibble(2) as usize],
         BlockType::IQ4XS => {
             let (group, place) = (i / 32, i % 32);
@@ -93,6 +89,13 @@ fn element(block: &[u8], i: usize, block_type: BlockType) -> f32 {
             if quant < 8 { magnitude } else { -magnitude }
         }
     }
+}
+
+/// Number `place` of the format's table, times the f32 at the start of the block.
+fn float4(block: &[u8], place: usize, block_type: BlockType) -> f32 {
+    let scale = f32::from_le_bytes([block[0], block[1], block[2], block[3]]);
+    let table = block_type.float_table().expect("it has a table");
+    table[place] * scale
 }
 
 /// A float of 8 bits with so many bits of mantissa; magnitudes from `most` on are infinite or no numbers.
