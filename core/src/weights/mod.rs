@@ -22,6 +22,7 @@ mod cursor;
 mod damage;
 mod file;
 mod finite;
+mod floats;
 mod footprint;
 pub mod gguf;
 mod header;

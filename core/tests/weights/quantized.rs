@@ -6,9 +6,11 @@
 use std::path::PathBuf;
 
 use burn::tensor::{Device, FloatDType};
-use x2i_core::weights::{Component, Matrix, StoredType, WeightFile, Weights};
+use half::bf16;
+use x2i_core::weights::{Component, Matrix, StoredType, Target, WeightFile, Weights};
+use x2i_shaders::BlockType;
 
-use crate::common::{opened, source, values};
+use crate::common::{devices, opened, source, values};
 
 /// The vectors, and the floats that reading them gives.
 const FORMATS: [(&str, StoredType); 24] = [
@@ -37,6 +39,8 @@ const FORMATS: [(&str, StoredType); 24] = [
     ("comfy_int8", StoredType::F32),
     ("comfy_int8_rows", StoredType::F32),
 ];
+/// The vector whose rows are whole blocks.
+const BLOCKS: &str = "nf4_nested";
 const NAME: &str = "img_in.weight";
 
 fn bytes(name: &str) -> Vec<u8> {
@@ -97,7 +101,8 @@ fn parts_of_a_quantized_weight_are_those_of_the_whole() {
 fn a_device_gets_the_same_numbers_and_the_bytes_that_were_planned() {
     let device = Device::flex();
     let all = opened(bytes("expected"));
-    for (name, stored) in FORMATS {
+    let dense = FORMATS.into_iter().filter(|(name, _)| *name != BLOCKS);
+    for (name, stored) in dense {
         let (shape, expected) = expected(&all, name);
         let weights = layer(name);
         let planned = expected.len() as u64 * if stored == StoredType::F32 { 4 } else { 2 };
@@ -111,5 +116,30 @@ fn a_device_gets_the_same_numbers_and_the_bytes_that_were_planned() {
         let found = dense.cast(FloatDType::F32).into_data();
         let found = found.try_to_vec::<f32>().expect("f32");
         assert_eq!(found, expected, "{name}");
+    }
+}
+
+#[test]
+fn four_bits_stay_blocks_and_are_the_library_s_floats_before_it_rounds_them() {
+    let (shape, expected) = expected(&opened(bytes("expected")), BLOCKS);
+    let weights = layer(BLOCKS);
+    for target in [Target::Cpu, Target::Gpu] {
+        let planned = expected.len() as u64 / 32 * (4 + 16);
+        assert_eq!(weights.loaded_len(NAME, target), planned, "{target:?}");
+    }
+    for device in devices() {
+        let scope = weights.scope(&device).child("img_in");
+        for rows in [0..shape[0], 1..2, shape[0] - 3..shape[0]] {
+            let matrix = scope.matrix_rows("weight", [shape[0], shape[1]], rows.clone());
+            let Ok(Matrix::Quantized(blocks)) = pollster::block_on(matrix) else {
+                panic!("{rows:?} are no blocks");
+            };
+            assert_eq!(blocks.block_type(), BlockType::NF4);
+            let found = blocks.dequantize().into_data().try_to_vec::<f32>();
+            let found = found.expect("f32").into_iter();
+            let rounded: Vec<f32> = found.map(|value| bf16::from_f32(value).to_f32()).collect();
+            let part = rows.start * shape[1]..rows.end * shape[1];
+            assert_eq!(rounded, expected[part], "{rows:?}");
+        }
     }
 }
