@@ -18,8 +18,8 @@ const STRENGTH = 0.6;
 
 /** The settings of a call, with the checks that types can't express. */
 export function readSettings(options: GenerateOptions): WasmSettings {
-  const { preview, width, height, steps, guidance, conditioning, videoFps } = options;
-  const given = Object.entries({ width, height, steps, guidance, conditioning, videoFps }).filter(
+  const { preview, width, height, steps, guidance, cache, conditioning, videoFps } = options;
+  const given = Object.entries({ width, height, steps, guidance, cache, conditioning, videoFps }).filter(
     ([, value]) => value !== undefined,
   );
   return { ...Object.fromEntries(given), seed: readSeed(options.seed), preview: preview ?? true };
