@@ -3,8 +3,9 @@
 //!
 //! Source: diffusers' `FirstBlockCacheConfig` (`hooks/first_block_cache.py`), after ParaAttention. A step
 //! is compared with the last one that ran all blocks, not with the step before it. Left out: the text
-//! stream, which diffusers keeps too, since the last layer does not read it. A control differs: its
-//! additions are part of what the later blocks added, and are not added again as diffusers does.
+//! stream, which diffusers keeps too, since the last layer does not read it; and models without double
+//! blocks, whose steps all run. A control differs: its additions are part of what the later blocks added,
+//! and are not added again as in diffusers.
 
 use burn::tensor::Tensor;
 
@@ -95,7 +96,7 @@ impl FirstBlockCache {
     }
 }
 
-/// The mean of absolute values, `[1]`. Row by row, so that millions of f32 add up without loss.
+/// The mean of absolute values, `[1]`. Row by row: a plain sum of millions of f32 would lose the small ones.
 fn mean_abs(x: Tensor<3>) -> Tensor<1> {
     let rows = x.abs().mean_dim(2); // [batch, image tokens, 1]
     rows.mean_dim(1).mean()
@@ -176,9 +177,9 @@ mod tests {
     }
 
     #[test]
-    fn the_mean_of_many_small_numbers_loses_nothing() {
+    fn the_mean_of_millions_of_small_numbers_is_right_to_four_digits() {
         let many = Tensor::<3>::full([1, 4096, 3072], -0.1, &Device::flex());
         let mean = pollster::block_on(number(mean_abs(many))).expect("a number");
-        assert!((mean - 0.1).abs() < 1e-6, "{mean}");
+        assert!((mean - 0.1).abs() < 1e-5, "{mean}");
     }
 }

@@ -205,6 +205,12 @@ pub struct BenchModelArgs {
     /// The folder to make
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
+    /// Number of double blocks (default: 19, as in FLUX.1)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub double_blocks: Option<u16>,
+    /// Number of single blocks (default: 38, as in FLUX.1)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub single_blocks: Option<u16>,
 }
 
 /// `x2i bench stack-serve`.
