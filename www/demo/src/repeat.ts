@@ -30,6 +30,10 @@ export async function repeat(file: Blob): Promise<boolean> {
 
 function paintAgain(metadata: Metadata, text: string): void {
   const { seed, steps, width, height, guidance, cache = 'off', conditioning } = metadata;
-  const options = { seed, steps, width, height, guidance, cache, conditioning };
-  paint({ text, lang: languageOf(text, 'en'), parts: [{ text }], options });
+  paint({
+    text,
+    lang: languageOf(text, 'en'),
+    parts: [{ text }],
+    options: { seed, steps, width, height, guidance, cache, conditioning },
+  });
 }
