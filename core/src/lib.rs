@@ -36,8 +36,8 @@ pub use lora::{Lora, LoraConfig};
 pub use nn::InputBits;
 pub use pipeline::{Encoded, LoadOptions, Memory, Painting, Pipeline, check};
 pub use request::{
-    Conditioning, Control, Init, OnProgress, Part, Phase, Preview, Progress, Prompt, PromptTokens,
-    Request, Steps, Turn,
+    Cache, Conditioning, Control, Init, OnProgress, Part, Phase, Preview, Progress, Prompt,
+    PromptTokens, Request, Steps, Turn,
 };
 pub use video::Video;
 

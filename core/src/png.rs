@@ -40,6 +40,9 @@ pub struct Metadata {
     pub steps: usize,
     /// Guidance.
     pub guidance: f32,
+    /// The threshold of first-block caching, where it was on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<f64>,
     /// Seed of the noise.
     pub seed: u64,
     /// Hidden states of the prompt, or of the answer.
@@ -187,6 +190,7 @@ impl Metadata {
             height: request.height,
             steps: request.steps,
             guidance: request.guidance,
+            cache: request.cache.threshold(),
             seed: request.seed,
             conditioning: request.conditioning,
             sampler: "flow_match_euler".into(),
@@ -355,6 +359,7 @@ mod tests {
             height: 1,
             steps: 4,
             guidance: 3.5,
+            cache: Some(0.08),
             seed: u64::MAX,
             conditioning: Conditioning::Answer,
             sampler: "flow_match_euler".into(),

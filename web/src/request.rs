@@ -5,7 +5,8 @@ use wasm_bindgen::{JsCast, JsValue};
 use x2i_core::png::{ControlRecord, InitRecord, PartRecord, UsedFile};
 use x2i_core::video::sampling::Sampling;
 use x2i_core::{
-    Background, Conditioning, Control, Field, Image, Init, ModelConfig, Preview, Prompt, Request,
+    Background, Cache, Conditioning, Control, Field, Image, Init, ModelConfig, Preview, Prompt,
+    Request,
 };
 
 use crate::failure::{Failure, Result};
@@ -29,8 +30,9 @@ pub struct Asked {
     pub background: Background,
 }
 
-/// Reads `{ prompt, turns, init?, control?, seed, width?, height?, steps?, guidance?, conditioning?,
-/// videoFps?, background?, preview }`; `control_weights` are LightControl's weights of the loaded model.
+/// Reads `{ prompt, turns, init?, control?, seed, width?, height?, steps?, guidance?, cache?,
+/// conditioning?, videoFps?, background?, preview }`; `control_weights` are LightControl's weights of the loaded
+/// model.
 ///
 /// # Errors
 /// `request`, which names the field; `image`, `video` or `audio` for an input that can't be used.
@@ -68,6 +70,7 @@ pub fn read(
     if let Some(guidance) = optional_number(value, "guidance", Field::Guidance)? {
         request.guidance = guidance as f32;
     }
+    request.cache = read_cache(&js::get(value, "cache"))?;
     request.conditioning = match js::get(value, "conditioning").as_string().as_deref() {
         None => request.conditioning,
         Some("prompt") => Conditioning::Prompt,
@@ -167,6 +170,18 @@ fn read_control(
     };
     let image = inputs::image(&image, background)?;
     Ok(Some((Control { image, scale }, record)))
+}
+
+/// `off` or a threshold; off without one.
+fn read_cache(value: &JsValue) -> Result<Cache> {
+    if value.is_undefined() || value.is_null() {
+        return Ok(Cache::Off);
+    }
+    match (value.as_f64(), value.as_string()) {
+        (Some(threshold), _) => Ok(Cache::FirstBlock(threshold)),
+        (None, Some(text)) if text == "off" => Ok(Cache::Off),
+        _ => Err(Failure::request(Field::Cache, "must be off or a number")),
+    }
 }
 
 fn read_seed(value: &JsValue) -> Result<u64> {

@@ -72,6 +72,7 @@ export interface WasmSettings {
   height?: number;
   steps?: number;
   guidance?: number;
+  cache?: 'off' | number;
   conditioning?: 'prompt' | 'answer';
   videoFps?: number;
   background?: string;

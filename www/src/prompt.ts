@@ -18,8 +18,8 @@ const STRENGTH = 0.6;
 
 /** The settings of a call, with the checks that types can't express. */
 export function readSettings(options: GenerateOptions): WasmSettings {
-  const { preview, width, height, steps, guidance, conditioning, videoFps, background } = options;
-  const given = Object.entries({ width, height, steps, guidance, conditioning, videoFps, background }).filter(
+  const { preview, width, height, steps, guidance, cache, conditioning, videoFps, background } = options;
+  const given = Object.entries({ width, height, steps, guidance, cache, conditioning, videoFps, background }).filter(
     ([, value]) => value !== undefined,
   );
   return { ...Object.fromEntries(given), seed: readSeed(options.seed), preview: preview ?? true };

@@ -157,6 +157,11 @@ export interface GenerateOptions {
   width?: number;
   height?: number;
   guidance?: number;
+  /**
+   * First-block caching: the threshold under which a step reuses the work of an earlier one, such as 0.1. The larger,
+   * the faster, and the further from the image without; default `off`.
+   */
+  cache?: 'off' | number;
   /** Whose hidden states condition the image: the prompt's or those of the LLM's answer; default: the model's. */
   conditioning?: 'prompt' | 'answer';
   /** Frames per second that the LLM reads of videos; default: the model's. */
@@ -222,6 +227,8 @@ export interface Metadata {
   height: number;
   steps: number;
   guidance: number;
+  /** The threshold of first-block caching, if it was on. */
+  cache?: number;
   /** A bigint if a number cannot hold it. */
   seed: number | bigint;
   conditioning: 'prompt' | 'answer';

@@ -81,6 +81,12 @@ test("PEFT's config is loaded beside its LoRA", async () => {
   assert.equal(script.loaded?.loras[0]?.config?.sha256.slice(0, 8), '44136fa3');
 });
 
+test('a cache is a threshold or off, and left out where none is given', async () => {
+  assert.equal((await asked({ prompt: 'a cat', cache: 0.1 })).cache, 0.1);
+  assert.equal((await asked({ prompt: 'a cat', cache: 'off' })).cache, 'off');
+  assert.equal('cache' in (await asked({ prompt: 'a cat' })), false);
+});
+
 test('adapters are loaded with the model, by name and hash', async () => {
   const script = new Script();
   const loras = [{ data: new Blob(['abc']), scale: 0.5 }, { data: new Uint8Array([1, 2]) }];

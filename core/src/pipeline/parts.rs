@@ -198,11 +198,12 @@ impl Files {
 }
 
 impl Parts {
-    /// Before the long work: the transformer can paint so many tokens within `limit`.
-    pub fn check(&self, limit: Limit, image_tokens: usize) -> Result<()> {
+    /// Before the long work: the transformer can paint so many tokens within `limit`, beside what a
+    /// picture keeps, in bytes.
+    pub fn check(&self, limit: Limit, image_tokens: usize, kept: u64) -> Result<()> {
         match self {
             Self::Resident(_) => Ok(()),
-            Self::OneByOne(files) => limit.check_picture(&files.sizes().flux, image_tokens),
+            Self::OneByOne(files) => limit.check_picture(&files.sizes().flux, image_tokens, kept),
         }
     }
 

@@ -288,7 +288,7 @@ impl Chat {
             Ok(painted) => painted,
         };
         let output = self.write(&painted.png()?)?;
-        let line = summary(&output, &painted.metadata, seconds);
+        let line = summary(&output, &painted, seconds);
         writeln!(std::io::stdout(), "{line}")?;
         self.shown.clear();
         let record = TurnRecord {

@@ -111,6 +111,10 @@ fn metadata_rows(metadata: &Metadata) -> Vec<Vec<String>> {
             &format!("{}, {}", metadata.steps, metadata.sampler),
         ]),
         row(["guidance", &metadata.guidance.to_string()]),
+    ]);
+    let cache = metadata.cache.map(|threshold| threshold.to_string());
+    rows.extend(cache.map(|threshold| row(["cache", &threshold])));
+    rows.extend([
         row([
             "model",
             &format!("{} ({})", metadata.model.name, metadata.model.place),

@@ -38,6 +38,9 @@ fn numbers_out_of_range() {
     refused(&["x", "--guidance", "inf"], &["--guidance"]);
     refused(&["x", "--guidance", "-1"], &["--guidance"]);
     refused(&["x", "--guidance", "much"], &["--guidance"]);
+    for cache in ["NaN", "inf", "-0.1", "on", ""] {
+        refused(&["x", "--cache", cache], &["--cache", "off"]);
+    }
     refused(&["x", "--seed", "-2"], &["--seed"]);
     refused(&["x", "--seed", "x"], &["--seed"]);
     refused(

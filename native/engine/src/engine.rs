@@ -43,6 +43,8 @@ pub struct Painted {
     pub metadata: Metadata,
     /// How much of the prompt the LLM has read.
     pub prompt_tokens: PromptTokens,
+    /// The steps that ran their first block alone ([`x2i_core::Cache`]).
+    pub skipped_steps: usize,
 }
 
 impl Painted {
@@ -158,6 +160,7 @@ impl Engine {
             metadata: self.metadata(job, &painting)?,
             image: painting.image,
             prompt_tokens: painting.prompt_tokens,
+            skipped_steps: painting.skipped_steps,
         })
     }
 

@@ -231,6 +231,7 @@ mod tests {
             height: 8,
             steps: 4,
             guidance: 3.5,
+            cache: None,
             seed: u64::MAX,
             conditioning: Conditioning::Prompt,
             sampler: "flow_match_euler".into(),

@@ -167,7 +167,7 @@ fn file_name(folder: &Path) -> String {
 }
 
 /// The prompts: the lines of the file that are not empty, else the default ones.
-fn prompts(file: Option<&Path>) -> Result<Vec<String>> {
+pub(super) fn prompts(file: Option<&Path>) -> Result<Vec<String>> {
     let Some(file) = file else {
         return Ok(PROMPTS.map(str::to_owned).to_vec());
     };
@@ -287,7 +287,7 @@ fn distance(painted: &Painted, reference: &Painted) -> Distance {
 }
 
 /// The PSNR of 8-bit images, in dB.
-fn psnr(ours: &[u8], reference: &[u8]) -> f64 {
+pub(super) fn psnr(ours: &[u8], reference: &[u8]) -> f64 {
     let squares = ours.iter().zip(reference).map(|(a, b)| {
         let difference = f64::from(a.abs_diff(*b));
         difference * difference

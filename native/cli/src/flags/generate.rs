@@ -44,7 +44,7 @@ pub struct GenerateArgs {
     /// Adapters, the initial image and the control image.
     #[command(flatten)]
     pub adapters: AdapterArgs,
-    /// The size, the steps, the guidance and the seed.
+    /// The size, the steps, the guidance, the cache and the seed.
     #[command(flatten)]
     pub settings: SettingsArgs,
     /// Generate this many images with seeds N, N+1, ...
@@ -71,7 +71,7 @@ pub struct GenerateArgs {
     #[arg(long, requires = "from")]
     pub trust: bool,
     /// Generate one image for each line into the folder -o: a prompt, or {"prompt": .., "seed": N, "out":
-    /// "name.png"}; optional keys: images, videos, audios, answer, steps, guidance, size, width,
+    /// "name.png"}; optional keys: images, videos, audios, answer, steps, guidance, cache, size, width,
     /// height. Instead of prompt and files, the key parts lists them in order:
     /// [{"image": "a.png"}, {"text": ".."}, {"video": ..}, {"audio": ..}]. A JSON array is read too
     #[arg(long, value_name = "FILE", value_parser = PathParser, requires = "output", conflicts_with_all = parts::IDS, conflicts_with_all = ["from", "num_images"])]

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use x2i_core::Conditioning;
+use x2i_core::{Cache, Conditioning};
 use x2i_engine::job::random_seed;
 use x2i_engine::{JobSpec, Kind, NamedFile, PartSpec, Settings};
 
@@ -15,9 +15,9 @@ use crate::flags::Size;
 use crate::flags::paths::expand;
 
 /// All keys of a line.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "prompt", "images", "videos", "audios", "parts", "seed", "out", "answer", "steps", "guidance",
-    "size", "width", "height",
+    "cache", "size", "width", "height",
 ];
 
 /// One line of `--batch`.
@@ -30,6 +30,7 @@ pub struct Line {
     answer: Option<bool>,
     steps: Option<usize>,
     guidance: Option<f32>,
+    cache: Option<Value>,
     size: Option<LineSize>,
     width: Option<usize>,
     height: Option<usize>,
@@ -123,6 +124,7 @@ impl Line {
             answer: take(&mut keys, "answer")?,
             steps: take(&mut keys, "steps")?,
             guidance: take(&mut keys, "guidance")?,
+            cache: take(&mut keys, "cache")?,
             size: take(&mut keys, "size")?,
             width: take(&mut keys, "width")?,
             height: take(&mut keys, "height")?,
@@ -148,6 +150,7 @@ impl Line {
             height: self.height,
             steps: self.steps,
             guidance: self.guidance,
+            cache: self.cache.map(|value| cache(&value)).transpose()?,
             seed: self.seed.map(LineSeed::number).transpose()?,
             conditioning: self.answer.map(conditioning),
             ..Settings::default()
@@ -168,6 +171,14 @@ fn take<T: DeserializeOwned>(
 ) -> Result<Option<T>> {
     let value = keys.remove(key).unwrap_or_default();
     serde_json::from_value(value).context(key)
+}
+
+/// `0.1`, `"off"` or `"0.1"`.
+fn cache(value: &Value) -> Result<Cache> {
+    let text = value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned);
+    text.parse().map_err(anyhow::Error::msg).context("cache")
 }
 
 fn conditioning(answer: bool) -> Conditioning {
@@ -329,6 +340,35 @@ mod tests {
             sides(r#"{"prompt": "x", "size": 64}"#),
             (Some((64, 64)), None, None)
         );
+    }
+
+    #[test]
+    fn a_cache_is_off_or_a_threshold() {
+        let cache = |value: &str| {
+            let line = line(&format!(r#"{{"prompt": "x", "cache": {value}}}"#))?;
+            let base = JobSpec {
+                settings: Settings {
+                    cache: Some(Cache::FirstBlock(0.2)),
+                    ..Settings::default()
+                },
+                ..JobSpec::default()
+            };
+            Ok(line.spec(&base)?.settings.cache)
+        };
+        for (value, expected) in [
+            ("0.1", Cache::FirstBlock(0.1)),
+            ("1", Cache::FirstBlock(1.0)),
+            ("\"0.1\"", Cache::FirstBlock(0.1)),
+            ("\"off\"", Cache::Off),
+            ("null", Cache::FirstBlock(0.2)),
+        ] {
+            let found: Result<_> = cache(value);
+            assert_eq!(found.unwrap(), Some(expected), "{value}");
+        }
+        for value in ["true", "[0.1]", "\"on\""] {
+            let error = format!("{:#}", cache(value).unwrap_err());
+            assert!(error.starts_with("cache: `"), "{error}");
+        }
     }
 
     #[test]

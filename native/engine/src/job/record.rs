@@ -146,6 +146,7 @@ impl Record {
             size: Some((metadata.width, metadata.height)),
             steps: Some(metadata.steps),
             guidance: Some(metadata.guidance),
+            cache: Some(metadata.cache.into()),
             seed: Some(metadata.seed),
             conditioning: Some(metadata.conditioning),
             background: Some(metadata.background),
