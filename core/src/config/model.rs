@@ -454,7 +454,11 @@ impl Defaults {
         check_keys(file, "defaults.", json, &[DEFAULT_KEYS], warnings)
     }
 
-    fn validate(&self, file: &str, encoder: &EncoderConfig) -> Result<()> {
+    /// Checks that a request can have them.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the key of `file` that can't be.
+    pub(crate) fn validate(&self, file: &str, encoder: &EncoderConfig) -> Result<()> {
         if let Some(Padding { max_length, .. }) = self.padding {
             check(file, max_length > 0, || "padding.max_length is 0".into())?;
             check_limits(file, "", &[("padding.max_length", max_length, PADDING)])?;

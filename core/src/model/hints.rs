@@ -59,7 +59,9 @@ pub(super) fn family_defaults(
     if let Some(defaults) = defaults.as_object_mut() {
         defaults.extend(hints);
     }
-    from_value("x2i.json", defaults)
+    let defaults: Defaults = from_value("x2i.json", defaults)?;
+    defaults.validate("x2i.json", encoder)?;
+    Ok(defaults)
 }
 
 #[cfg(test)]
