@@ -2,6 +2,7 @@
 
 mod batch;
 mod entries;
+mod keys;
 mod line;
 mod nearest;
 mod outputs;

@@ -41,6 +41,11 @@ impl Output {
         let Self::File(path) = self else {
             return Ok(());
         };
+        if path.as_os_str().as_encoded_bytes().contains(&0) {
+            let no_name =
+                io::Error::new(io::ErrorKind::InvalidInput, "a name can't hold a NUL byte");
+            return Err(failed(path, no_name));
+        }
         let path = &real(path).map_err(|error| failed(path, error))?;
         let metadata = path.metadata();
         if let Err(error) = &metadata
@@ -366,6 +371,8 @@ mod tests {
 
     #[test]
     fn what_can_not_be_written_is_said_before_the_work() {
+        let no_name = Output::File("a\0b.png".into()).check().unwrap_err();
+        assert!(no_name.to_string().contains("NUL"), "{no_name}");
         let folder = tempfile::tempdir().unwrap();
         let message = |path: PathBuf| Output::File(path).check().unwrap_err().to_string();
         assert!(message(folder.path().into()).ends_with("is a folder"));

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use anyhow::{Context, Result, bail};
-use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Value};
 
+use super::keys::{Keys, Object};
 use super::line::Line;
 
 /// The most entries of a file, as of `--num-images`.
@@ -26,11 +26,31 @@ pub struct Entry {
 }
 
 /// An element: a prompt, or an object.
-#[derive(Deserialize)]
-#[serde(untagged)]
 enum Element {
     Prompt(String),
-    Object(Map<String, Value>),
+    Object(Keys),
+}
+
+impl<'de> Deserialize<'de> for Element {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Element;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a prompt or an object")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, prompt: &str) -> Result<Element, E> {
+                Ok(Element::Prompt(prompt.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Element, A::Error> {
+                Object.visit_map(entries).map(Element::Object)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
 }
 
 /// The elements of an array, at most [`MOST`]: counted as they are read, since an empty one takes three
@@ -111,13 +131,16 @@ fn is_array(text: &str) -> bool {
 fn of_element(element: Element) -> Result<Line> {
     match element {
         Element::Prompt(prompt) => Ok(Line::of_prompt(prompt)),
-        Element::Object(keys) => Line::read(keys),
+        Element::Object(Keys(keys)) => Line::read(keys),
     }
 }
 
 fn of_line(line: &str) -> Result<Line> {
     match line.starts_with('{') {
-        true => Line::read(serde_json::from_str(line)?),
+        true => {
+            let Keys(keys) = serde_json::from_str(line)?;
+            Line::read(keys)
+        }
         false => Ok(Line::of_prompt(line.to_owned())),
     }
 }
@@ -166,5 +189,19 @@ mod tests {
         assert_eq!(places("{"), ["line 1 is broken"]);
         assert_eq!(places("[]"), [""; 0]);
         assert!(entries("[{\"prompt\": \"x\"},").is_err());
+    }
+
+    #[test]
+    fn a_key_that_is_there_twice_is_refused_by_its_name() {
+        let twice = r#"{"prompt": "a fox", "steps": 2, "prompt": "a cat"}"#;
+        let errors = |text: &str| match entries(text) {
+            Ok(entries) => entries.into_iter().find_map(|entry| entry.line.err()),
+            Err(error) => Some(error),
+        };
+        for text in [twice.to_owned(), format!("[{twice}]")] {
+            let error = errors(&text).expect("one of them would be lost");
+            let error = format!("{error:#}");
+            assert!(error.contains("`prompt` is there twice"), "{error}");
+        }
     }
 }

@@ -56,14 +56,24 @@ impl LineSize {
 }
 
 /// A number, or -1 for a random one.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[derive(Debug)]
 enum LineSeed {
     Number(u64),
     Random(i64),
 }
 
 impl LineSeed {
+    fn of(value: &Value) -> Result<Self> {
+        let number = value.as_u64().map(Self::Number);
+        let seed = number.or_else(|| value.as_i64().map(Self::Random));
+        seed.with_context(|| {
+            format!(
+                "seed: {value} must be a whole number from 0 to {}",
+                u64::MAX
+            )
+        })
+    }
+
     fn number(self) -> Result<u64> {
         match self {
             Self::Number(number) => Ok(number),
@@ -119,7 +129,10 @@ impl Line {
                 audios: take(&mut keys, "audios")?.unwrap_or_default(),
                 parts: take(&mut keys, "parts")?,
             },
-            seed: take(&mut keys, "seed")?,
+            seed: take(&mut keys, "seed")?
+                .as_ref()
+                .map(LineSeed::of)
+                .transpose()?,
             out: take(&mut keys, "out")?,
             answer: take(&mut keys, "answer")?,
             steps: take(&mut keys, "steps")?,
@@ -385,6 +398,11 @@ mod tests {
         assert_eq!(square.0, Some((64, 64)));
         assert!(square.1.is_some());
         assert!(spec(r#"{"prompt": "x", "seed": -2}"#).is_err());
+        for seed in ["\"7\"", "7.5", "[7]"] {
+            let error = line(&format!(r#"{{"prompt": "x", "seed": {seed}}}"#)).unwrap_err();
+            let expected = format!("seed: {seed} must be a whole number from 0 to {}", u64::MAX);
+            assert_eq!(error.to_string(), expected);
+        }
         let both = spec(r#"{"prompt": "x", "size": 64, "width": 32}"#).unwrap_err();
         assert!(both.to_string().starts_with("size: can't"), "{both}");
         assert!(spec(r#"{"prompt": "x", "size": "axb"}"#).is_err());

@@ -16,6 +16,7 @@ pub mod image;
 mod input;
 mod jpeg;
 mod kind;
+mod length;
 mod limits;
 mod reading;
 mod sniff;

@@ -4,6 +4,7 @@ use x2i_core::{Error, Result};
 
 use super::ffmpeg::{Failure, Source};
 use super::kind::Kind;
+use super::length;
 
 /// The most bytes of decoded audio: half an hour of 32-bit stereo at 48 kHz.
 const MAX_SOUND: usize = 700 << 20;
@@ -14,6 +15,9 @@ const MAX_SOUND: usize = 700 << 20;
 /// [`Error::Audio`] when the program is missing, fails (with the reason in its output) or takes too
 /// long, and when the file has no audio; [`Error::Cancelled`].
 pub fn wave(name: &str, source: &Source, seconds: f64) -> Result<Vec<u8>> {
+    if let Some(reason) = length::cut(source.path, source.format) {
+        return Err(Error::audio(name, reason));
+    }
     // One second more than allowed, so that a longer file is noticed.
     let most = (seconds + 1.0).to_string();
     let output = [

@@ -10,6 +10,7 @@ use super::kept::{self, Kept, MAX_FRAMES};
 use super::select;
 use crate::media::ffmpeg::{self, Failure, Source, Timeline, Track, ppm};
 use crate::media::kind::Kind;
+use crate::media::length;
 use crate::media::reading::Reading;
 
 /// A decoder may give one frame less than there are packets: the last one is often incomplete.
@@ -35,6 +36,9 @@ pub fn read(name: &str, source: &Source, reading: &Reading) -> Result<Video> {
             false => error,
         }
     };
+    if let Some(reason) = length::cut(source.path, source.format) {
+        return Err(Error::video(name, reason));
+    }
     let track = ffmpeg::track(source).map_err(failed)?;
     let [width, height] = track.size;
     if width.saturating_mul(height) > source.pixels {
