@@ -1,8 +1,9 @@
 //! What a tensor takes once it is on a device, known from the header alone.
 
 use burn::tensor::Device;
-use x2i_shaders::takes_halves;
+use x2i_shaders::{BlockType, takes_halves};
 
+use super::quant;
 use super::stored::{StoredType, element_count};
 
 /// Where weights lie, as far as their size goes.
@@ -24,10 +25,23 @@ impl Target {
         }
     }
 
+    /// Bytes of so many numbers in blocks.
+    pub fn blocks_len(self, block_type: BlockType, elements: u64) -> u64 {
+        match self {
+            Self::Cpu => elements / block_type.len() as u64 * block_type.bytes() as u64,
+            Self::Gpu => block_type.device_len(elements),
+        }
+    }
+
     /// Bytes of a tensor of this type and shape; the largest number where they overflow.
     pub fn loaded_len(self, stored: StoredType, shape: &[usize]) -> u64 {
         let as_f32 = StoredType::F32.byte_len(shape).unwrap_or(u64::MAX);
         let as_stored = stored.byte_len(shape).unwrap_or(u64::MAX);
+        let repacked = quant::repacked(stored).filter(|_| shape.len() == 2);
+        if let Some(block_type) = repacked {
+            return element_count(shape)
+                .map_or(u64::MAX, |count| self.blocks_len(block_type, count));
+        }
         match (self, stored.block_type()) {
             (Self::Cpu, Some(_)) => as_stored,
             (Self::Gpu, Some(block_type)) => {
@@ -65,6 +79,8 @@ mod tests {
         assert_eq!(both(StoredType::MXFP4), [272, 256 + 64]);
         assert_eq!(both(StoredType::BF16), [1024, 2048]);
         assert_eq!(both(StoredType::F8E4M3), [1024, 2048], "as f16 and f32");
+        assert_eq!(both(StoredType::Q3K), [608, 512 + 128], "as bytes");
+        assert_eq!(both(StoredType::IQ3S), [576, 512 + 64], "as bytes");
         assert_eq!(both(StoredType::Q2K), [2048, 2048], "read as f32");
     }
 

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::ops::Range;
 
 use burn::tensor::{AllocationProperty, Bytes, DType, Device, Tensor, TensorData};
-use x2i_shaders::{BlockQuantized, InputBits, largest_buffer, takes_halves};
+use x2i_shaders::{BlockQuantized, BlockType, InputBits, largest_buffer, takes_halves};
 
 use crate::error::{Error, Result};
 use crate::lora::LayerChange;
@@ -29,7 +29,8 @@ pub enum Matrix {
     Dense(Tensor<2>),
     /// The same cut between rows, where the device can't bind the whole.
     Parts(Vec<Tensor<2>>),
-    /// ggml blocks on the device, dequantized inside the matrix product.
+    /// Blocks on the device, ggml's or those of other libraries' whole numbers, dequantized inside the matrix
+    /// product.
     Quantized(BlockQuantized),
 }
 
@@ -163,8 +164,8 @@ impl<'a> Scope<'a> {
         Ok(Tensor::from_data(data, (self.device, DType::F32)))
     }
 
-    /// Reads a linear layer's weight `[out, in]`: blocks stay blocks, on the CPU 16 bits stay 16
-    /// bits and floats of 8 bits become f16; the rest becomes dense f32.
+    /// Reads a linear layer's weight `[out, in]`: blocks stay blocks, whole numbers with scales become
+    /// blocks, on the CPU 16 bits stay 16 bits and floats of 8 bits become f16; the rest becomes dense f32.
     ///
     /// # Errors
     /// As [`tensor`](Self::tensor).
@@ -189,6 +190,10 @@ impl<'a> Scope<'a> {
             self.check_header(asked, name, &shape)?;
             return Ok(Matrix::Dense(asked.zeros([rows.len(), shape[1]])));
         }
+        if let Some(block_type) = self.weights.repacked(&self.full_name(name)) {
+            let (count, bytes) = (rows.len(), self.repacked(name, shape, rows).await?);
+            return self.quantized(name, bytes, block_type, [count, shape[1]]);
+        }
         let stored = self.weights.stored(&self.full_name(name));
         let dtype = match stored {
             Some(StoredType::F16 | StoredType::F8E4M3 | StoredType::F8E5M2) => Some(DType::F16),
@@ -205,15 +210,7 @@ impl<'a> Scope<'a> {
             return self.dense(name, shape, rows).await;
         };
         let (count, bytes) = (rows.len(), self.bytes(name, shape, rows).await?);
-        BlockQuantized::from_ggml(bytes, block_type, [count, shape[1]], self.device)
-            .map(|weight| Matrix::Quantized(weight.with_input_bits(self.input_bits)))
-            .map_err(|error| {
-                let name = self.full_name(name);
-                Error::format(
-                    self.weights.file_of(&name),
-                    format!("tensor `{name}`: {error}"),
-                )
-            })
+        self.quantized(name, bytes, block_type, [count, shape[1]])
     }
 
     /// The LoRAs' change of the layer of this scope, where there is one.
@@ -225,6 +222,39 @@ impl<'a> Scope<'a> {
             Reads::Values => self.weights.change(&self.prefix, self.device).await,
             Reads::Header(_) => Ok(None),
         }
+    }
+
+    /// A matrix of this `shape` that stays in its blocks.
+    fn quantized(
+        &self,
+        name: &str,
+        bytes: Bytes,
+        block_type: BlockType,
+        shape: [usize; 2],
+    ) -> Result<Matrix> {
+        BlockQuantized::from_ggml(bytes, block_type, shape, self.device)
+            .map(|weight| Matrix::Quantized(weight.with_input_bits(self.input_bits)))
+            .map_err(|error| {
+                let name = self.full_name(name);
+                Error::format(
+                    self.weights.file_of(&name),
+                    format!("tensor `{name}`: {error}"),
+                )
+            })
+    }
+
+    /// Rows of a matrix of whole numbers with scales, as the blocks that they are repacked to.
+    async fn repacked(&self, name: &str, shape: [usize; 2], rows: Range<usize>) -> Result<Bytes> {
+        let full_name = self.full_name(name);
+        self.check_shape(&full_name, &shape)?;
+        let part = [rows.len(), shape[1]];
+        let blocks = self.weights.read_blocks(&full_name, rows).await?;
+        self.weights.release(&full_name);
+        // Progress counts what `Weights::byte_len` counts.
+        let stored = self.weights.stored(&full_name);
+        let told = stored.and_then(|stored| stored.byte_len(&part));
+        self.tell(told.unwrap_or(0) as usize).await?;
+        Ok(Bytes::from_bytes_vec(blocks))
     }
 
     /// Rows of a matrix as f32, cut where the device can't bind them together.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use bytes::Bytes;
+use x2i_shaders::BlockType;
 
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, Base, LayerChange, Lora};
@@ -126,6 +127,12 @@ impl Weights {
         self.tensors.get(name).map(|tensor| tensor.stored)
     }
 
+    /// The blocks of our own that [`read_blocks`](Self::read_blocks) gives; `None` for a tensor that is not
+    /// whole numbers with scales, or that products read as it is stored.
+    pub fn repacked(&self, name: &str) -> Option<BlockType> {
+        self.tensors.get(name)?.repacked(&self.files)
+    }
+
     /// Puts LoRAs beside the matrices, in place of any others: layers that are loaded from now on
     /// hold them too.
     ///
@@ -169,8 +176,21 @@ impl Weights {
         let tensors = self.tensors.range(prefix.to_owned()..);
         let tensors = tensors.take_while(|(name, _)| name.starts_with(prefix));
         tensors.fold(self.adapters.device_len(prefix), |sum, (_, tensor)| {
-            sum.saturating_add(target.loaded_len(tensor.stored, &tensor.shape))
+            sum.saturating_add(self.tensor_len(tensor, target))
         })
+    }
+
+    /// The bytes that one tensor takes there; 0 if it is not there.
+    pub fn loaded_len(&self, name: &str, target: Target) -> u64 {
+        let tensor = self.tensors.get(name);
+        tensor.map_or(0, |tensor| self.tensor_len(tensor, target))
+    }
+
+    fn tensor_len(&self, tensor: &Tensor, target: Target) -> u64 {
+        match tensor.repacked(&self.files) {
+            Some(block_type) => target.blocks_len(block_type, tensor.elements()),
+            None => target.loaded_len(tensor.stored, &tensor.shape),
+        }
     }
 
     /// Tells the sources that a tensor's bytes were copied ([`WeightSource::release`]).
@@ -223,6 +243,26 @@ impl Weights {
             shape,
             bytes: self.read_part(name, elements).await?,
         })
+    }
+
+    /// Some rows of a matrix that is [`repacked`](Self::repacked), as blocks of that type.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    ///
+    /// # Panics
+    /// For rows that the tensor does not have, and for a tensor that is not repacked.
+    pub async fn read_blocks(&self, name: &str, rows: Range<usize>) -> Result<Vec<u8>> {
+        let tensor = self.tensor(name)?;
+        let block_type = tensor.repacked(&self.files);
+        let block_type = block_type.expect("only repacked tensors are read as blocks");
+        let columns = tensor.shape[1].max(1) as u64;
+        let mut blocks = Vec::new();
+        for (piece, run) in tensor.runs(rows.start as u64 * columns..rows.end as u64 * columns) {
+            let part = piece.blocks(&self.files, block_type, columns, run);
+            blocks.extend(part.await?);
+        }
+        Ok(blocks)
     }
 
     /// What [`read`](Self::read) gives, where the source shares it and nothing needs to be joined.

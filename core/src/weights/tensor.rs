@@ -3,11 +3,14 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use x2i_shaders::BlockType;
+
 use crate::error::Result;
 
 use super::coded::Coded;
 use super::file::WeightFile;
 use super::place::Place;
+use super::quant;
 use super::stored::{StoredType, element_count};
 
 /// One tensor in our naming.
@@ -26,6 +29,17 @@ impl Tensor {
 
     pub(super) fn elements(&self) -> u64 {
         element_count(&self.shape).unwrap_or(u64::MAX)
+    }
+
+    /// The blocks that a matrix of whole numbers with scales is repacked to, where all its pieces may be: other
+    /// libraries' weights, and ggml's of few bits.
+    pub(super) fn repacked(&self, files: &[WeightFile]) -> Option<BlockType> {
+        if self.shape.len() != 2 || matches!(self.order, Order::Interleaved { .. }) {
+            return None;
+        }
+        let mut types = self.pieces.iter().map(|piece| piece.repacked(files));
+        let first = types.next()??;
+        types.all(|other| other == Some(first)).then_some(first)
     }
 
     /// Where a run of its numbers stands: runs of pieces, in order.
@@ -78,6 +92,29 @@ impl Piece {
             Some(coded) => coded.read(files, elements).await.map(Cow::Owned),
             None => self.place.bytes(files, elements).await,
         }
+    }
+
+    fn repacked(&self, files: &[WeightFile]) -> Option<BlockType> {
+        match &self.coded {
+            Some(coded) => coded.block_type(files),
+            None => quant::repacked(self.stored),
+        }
+    }
+
+    /// A run of whole rows of `columns` numbers, as blocks of the type that it is repacked to.
+    pub(super) async fn blocks(
+        &self,
+        files: &[WeightFile],
+        block_type: BlockType,
+        columns: u64,
+        elements: Range<u64>,
+    ) -> Result<Vec<u8>> {
+        let Some(coded) = &self.coded else {
+            let bytes = self.place.bytes(files, elements).await?;
+            return Ok(quant::repack(&bytes, self.stored));
+        };
+        let rows = elements.start / columns..elements.end / columns;
+        coded.blocks(files, block_type, rows).await
     }
 
     /// Every tensor that it is made of.

@@ -2,9 +2,12 @@
 //!
 //! A GPU reads aligned words, but ggml's blocks have odd sizes and f16 scales between their quants. Here
 //! quants of four bits are nibbles in ggml's order, or places in a [`Table`], all others are bytes, and scales
-//! and offsets are f32. A group has 32 weights; in Q6_K it has 16, as many as share a scale there.
+//! and offsets are f32. A group has 32 weights; in Q6_K and in our own `Int8Halves` it has
+//! 16, as many as share a scale there.
 
-use super::block_type::{BlockType, GROUP, Group, MOST_GROUPS, q6_k_group, q6_k_scale};
+use super::block_type::{BlockType, MOST_GROUPS, q6_k_group, q6_k_scale};
+use super::group::{GROUP, Group};
+use super::scaled::{int8_halves_group, scale};
 use super::tables::Table;
 
 impl BlockType {
@@ -43,8 +46,10 @@ impl DeviceLayout {
                     | BlockType::IQ4NL
                     | BlockType::IQ4XS
                     | BlockType::MXFP4
+                    | BlockType::Int4
+                    | BlockType::Int4Zero
             ),
-            zero: if matches!(block_type, BlockType::Q4_0) {
+            zero: if matches!(block_type, BlockType::Q4_0 | BlockType::Int4) {
                 8
             } else {
                 0
@@ -55,7 +60,7 @@ impl DeviceLayout {
                 _ => None,
             },
             offsets: block_type.has_offsets(),
-            group: if matches!(block_type, BlockType::Q6K) {
+            group: if matches!(block_type, BlockType::Q6K | BlockType::Int8Halves) {
                 16
             } else {
                 GROUP
@@ -103,6 +108,14 @@ pub(crate) fn split(blocks: &[u8], block_type: BlockType) -> (Vec<u32>, Vec<f32>
                 words.extend(pack(&quants, layout, None));
                 scales.extend(factors.map(|factor| q6_k_scale(block) * f32::from(factor)));
             }
+        }
+        return (words, scales);
+    }
+    if block_type == BlockType::Int8Halves {
+        for block in blocks.as_chunks().0 {
+            let (quants, factors) = int8_halves_group(block);
+            words.extend(pack(&quants, layout, None));
+            scales.extend(factors.map(|factor| scale(block) * f32::from(factor)));
         }
         return (words, scales);
     }

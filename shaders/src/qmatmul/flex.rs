@@ -8,7 +8,8 @@ use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
 
 use super::BlockOps;
-use super::block_type::{BlockType, GROUP, Group, MOST_GROUPS};
+use super::block_type::{BlockType, MOST_GROUPS};
+use super::group::{GROUP, Group};
 use crate::cpu::tensor;
 use crate::integer::{self, InputBits, Weights};
 use crate::vectorize::{Kernel, dot, vectorize};

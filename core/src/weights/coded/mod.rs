@@ -2,11 +2,12 @@
 //! numbers of four bits.
 //!
 //! Each formula computes what its own library computes, in the same order and with the same
-//! rounding, and gives the floats that the library gives. None of them stays in its blocks: the
-//! matrix products here know ggml's types alone. Left out: which tensors belong together
+//! rounding, and gives the floats that the library gives. Products of whole numbers with scales need no
+//! floats: these weights are repacked to [`blocks`]. Left out: which tensors belong together
 //! (`companions`).
 
 mod awq;
+mod blocks;
 mod four_bit;
 mod packed;
 mod scaled;
@@ -14,11 +15,13 @@ mod scaled;
 use std::ops::Range;
 
 use half::{bf16, f16};
+use x2i_shaders::BlockType;
 
 use super::file::WeightFile;
 use super::place::Place;
 use super::stored::StoredType;
 use crate::error::Result;
+use blocks::{BLOCK, format};
 
 pub(super) use awq::{Awq, PACK as AWQ_PACK};
 pub(super) use four_bit::{Absmax, FourBit, Nested};
@@ -72,6 +75,55 @@ impl Coded {
             Formula::Awq(awq) => awq.places(),
             Formula::Packed(packed) => packed.places(),
         }
+    }
+
+    /// The blocks that the weight may be repacked to; `None` for what is not whole numbers times a scale, or
+    /// has groups that are not whole blocks.
+    pub(super) fn block_type(&self, files: &[WeightFile]) -> Option<BlockType> {
+        let &[_, columns] = self.shape.as_slice() else {
+            return None;
+        };
+        let (block_type, group) = match &self.formula {
+            Formula::Awq(awq) => (format(4, true), awq.group),
+            Formula::Packed(packed) => (packed.block_type(), packed.group(columns)),
+            Formula::Scaled(scaled) => (scaled.block_type(files), scaled.group(columns)),
+            Formula::FourBit(_) => return None,
+        };
+        let whole = group > 0 && group.is_multiple_of(BLOCK) && columns.is_multiple_of(group);
+        block_type.filter(|_| whole)
+    }
+
+    /// The blocks of some rows, of the type that [`block_type`](Self::block_type) tells.
+    pub(super) async fn blocks(
+        &self,
+        files: &[WeightFile],
+        block_type: BlockType,
+        rows: Range<u64>,
+    ) -> Result<Vec<u8>> {
+        let columns = self.shape[1];
+        let bytes = (rows.end - rows.start) as usize * (columns / BLOCK) * block_type.bytes();
+        let mut blocks = Vec::with_capacity(bytes);
+        if rows.is_empty() {
+            return Ok(blocks);
+        }
+        let out = &mut blocks;
+        match &self.formula {
+            Formula::Awq(awq) => awq.push_blocks(files, columns, rows, out).await?,
+            Formula::Packed(packed) => {
+                let row_len = columns as u64;
+                packed
+                    .push_blocks(files, block_type, row_len, rows, out)
+                    .await?;
+            }
+            Formula::Scaled(scaled) => {
+                let row_len = columns as u64;
+                scaled
+                    .push_blocks(files, block_type, row_len, rows, out)
+                    .await?;
+            }
+            Formula::FourBit(_) => unreachable!("it has no blocks of whole numbers"),
+        }
+        Ok(blocks)
     }
 }
 

@@ -7,9 +7,13 @@
 
 use std::ops::Range;
 
+use x2i_shaders::BlockType;
+
+use super::blocks::{format, push_row};
 use crate::error::Result;
 use crate::weights::file::WeightFile;
 use crate::weights::place::Place;
+use crate::weights::stored::StoredType;
 
 /// `(number - zero) * scale * factor`.
 #[derive(Debug)]
@@ -109,6 +113,50 @@ impl Scaled {
             rest = later;
         }
         Ok(values)
+    }
+
+    pub(super) fn block_type(&self, files: &[WeightFile]) -> Option<BlockType> {
+        let whole = self.numbers.info(files).stored == StoredType::I8;
+        format(8, self.zeros.is_some()).filter(|_| whole)
+    }
+
+    /// Numbers of a row of so many columns that share a scale.
+    pub(super) fn group(&self, columns: usize) -> usize {
+        columns.min(self.grid.columns as usize)
+    }
+
+    /// Appends rows of int8 as blocks.
+    pub(super) async fn push_blocks(
+        &self,
+        files: &[WeightFile],
+        block_type: BlockType,
+        row_len: u64,
+        rows: Range<u64>,
+        blocks: &mut Vec<u8>,
+    ) -> Result<()> {
+        /// What makes an int8 unsigned.
+        const HALF: u8 = 128;
+        let grid = self.grid;
+        let part = rows.start * row_len..rows.end * row_len;
+        let numbers = self.numbers.bytes(files, part).await?;
+        let first = rows.start / grid.rows;
+        let part = first * grid.across..((rows.end - 1) / grid.rows + 1) * grid.across;
+        let scales = self.scales.values(files, part.clone()).await?;
+        let zeros = match &self.zeros {
+            Some(zeros) => Some(zeros.bytes(files, part).await?),
+            None => None,
+        };
+        for (row, numbers) in rows.zip(numbers.chunks_exact(row_len as usize)) {
+            let unsigned: Vec<u8> = numbers.iter().map(|number| number ^ HALF).collect();
+            let factors = |column: usize| {
+                let block = column as u64 / grid.columns;
+                let at = ((row / grid.rows - first) * grid.across + block) as usize;
+                let zero = zeros.as_ref().map_or(0, |zeros| zeros[at]);
+                (scales[at] * self.factor, zero ^ HALF)
+            };
+            push_row(block_type, &unsigned, factors, blocks);
+        }
+        Ok(())
     }
 
     pub(super) fn places(&self) -> Vec<&Place> {
