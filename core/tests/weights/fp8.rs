@@ -117,7 +117,8 @@ fn a_matrix_of_whole_blocks_stays_in_8_bits() {
     }
 }
 
-/// Queries scaled as a tensor, keys by rows, values not at all, as ComfyUI's marker allows.
+/// Queries scaled as a tensor, keys by rows, values not at all, as a file without ComfyUI's marker may have
+/// them.
 fn attention() -> Vec<Made> {
     let name = |leaf: &str| format!("transformer_blocks.0.attn.{leaf}");
     let matrix = |leaf, seed| {
@@ -129,17 +130,16 @@ fn attention() -> Vec<Made> {
         )
     };
     vec![
-        tensor("scaled_fp8", StoredType::F8E4M3, &[2], vec![0, 0]),
         matrix("to_q.weight", 1),
         tensor(
-            &name("to_q.scale_weight"),
+            &name("to_q.weight_scale"),
             StoredType::F32,
             &[],
             f32_bytes(&[0.37]),
         ),
         matrix("to_k.weight", 2),
         tensor(
-            &name("to_k.scale_weight"),
+            &name("to_k.weight_scale"),
             StoredType::F32,
             &[4, 1],
             f32_bytes(&[0.1, -0.2, 3.0, 1e-3]),
@@ -160,7 +160,7 @@ fn joined_matrices_keep_the_scales_of_their_parts() {
 #[test]
 fn parts_of_two_types_of_8_bits_are_a_dense_matrix() {
     let mut tensors = attention();
-    tensors[5].stored = StoredType::F8E5M2;
+    tensors[4].stored = StoredType::F8E5M2;
     let weights = part(&tensors);
     let device = Device::flex();
     let scope = weights.scope(&device).child("double_blocks.0.img_attn.qkv");
