@@ -33,7 +33,7 @@ pub use config::ModelConfig;
 pub use error::{Error, Field, Result};
 pub use image::Image;
 pub use lora::{Lora, LoraConfig};
-pub use nn::InputBits;
+pub use nn::{InputBits, Kernels, choose_kernels, kernels_agree};
 pub use pipeline::{Encoded, LoadOptions, Memory, Painting, Pipeline, check, check_values};
 pub use request::{
     Conditioning, Control, Init, OnProgress, Part, Phase, Preview, Progress, Prompt, PromptTokens,

@@ -238,6 +238,7 @@ mod tests {
                 id: "cpu".into(),
                 name: "test".into(),
                 exact: false,
+                precision: None,
             },
             answer: None,
             loras: vec![],
