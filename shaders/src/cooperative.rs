@@ -21,15 +21,11 @@ pub(crate) struct Matrices {
 }
 
 impl Matrices {
-    /// The sides and subgroups that the shaders are compiled for: those of NVIDIA and AMD, of Apple, of llvmpipe.
-    pub(crate) const ALL: [Self; 4] = [
+    /// The sides and subgroups that the shaders are compiled for: those of NVIDIA, of Apple, of llvmpipe.
+    pub(crate) const ALL: [Self; 3] = [
         Self {
             side: 16,
             lanes: 32,
-        },
-        Self {
-            side: 16,
-            lanes: 64,
         },
         Self { side: 8, lanes: 32 },
         Self { side: 8, lanes: 8 },
@@ -37,7 +33,8 @@ impl Matrices {
 
     /// Those of the tensor's device, where it has them and [shall use them](crate::choose_kernels).
     ///
-    /// A device whose subgroups have several sizes is left out: a shader does not learn which it gets.
+    /// A device whose subgroups have several sizes, as those of AMD and Intel, is left out: a shader does not learn which
+    /// it gets.
     pub(crate) fn of(tensor: &CubeTensor) -> Option<Self> {
         let side = kernels::of(tensor).cooperative?;
         let hardware = &tensor.client.properties().hardware;
