@@ -1,15 +1,18 @@
 //! One request from end to end with the embedded model's files: what its caller hears.
 
-use std::ops::ControlFlow;
+use std::borrow::Cow;
+use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use burn::tensor::Device;
+use x2i_core::model::ModelSource;
 use x2i_core::weights::gguf::GgufWriter;
-use x2i_core::weights::{MemorySource, StoredType};
+use x2i_core::weights::{LocalBoxFuture, MemorySource, StoredType, WeightFile, WeightSource};
 use x2i_core::{
-    Error, Image, Init, InputBits, LoadOptions, Lora, Memory, Phase, Pipeline, Preview, Progress,
-    Prompt, Request, Steps,
+    Cache, Error, Image, Init, InputBits, LoadOptions, Lora, Memory, Phase, Pipeline, Preview,
+    Progress, Prompt, Request, Steps,
 };
 use x2i_engine::models::FolderSource;
 
@@ -415,4 +418,164 @@ fn a_pipeline_that_streams_paints_after_it_was_stopped() {
         assert!(matches!(painted, Err(Error::Cancelled)), "{allowed}");
     }
     assert_eq!(paint(&pipeline, &request).0, image);
+}
+
+/// Paints; gives the image, what was heard of the steps, and how many of them were skipped.
+fn paint_cached(pipeline: &Pipeline, request: &Request) -> (Image, Vec<Progress>, usize) {
+    let mut heard = vec![];
+    let mut on_progress = async |progress: Progress| {
+        if progress.phase == Phase::Denoise {
+            heard.push(progress);
+        }
+        ControlFlow::Continue(())
+    };
+    let painted = pollster::block_on(pipeline.generate(request, &mut on_progress));
+    let painted = painted.expect("it paints");
+    (painted.image, heard, painted.skipped_steps)
+}
+
+#[test]
+fn a_cache_skips_steps_and_every_block_is_still_counted() {
+    let (pipeline, _) = load();
+    let with = |cache, preview| {
+        let request = Request {
+            steps: 12,
+            cache,
+            ..request(&pipeline, preview)
+        };
+        paint_cached(&pipeline, &request)
+    };
+    let (plain, every, none) = with(Cache::Off, Preview::Off);
+    assert_eq!(none, 0);
+    let (image, heard, skipped) = with(Cache::FirstBlock(0.2), Preview::Off);
+    assert!((1..11).contains(&skipped), "{skipped} of 12 steps");
+    assert_ne!(image, plain);
+    let ends = |heard: &[Progress]| {
+        heard
+            .last()
+            .map(|event| (event.done, event.total, event.steps))
+    };
+    assert_eq!(ends(&heard), ends(&every));
+    assert!(heard.is_sorted_by_key(|event| event.done));
+    // A skipped step tells of its first block, of all others at once, and of its end.
+    let blocks = every.len() / 12 - 1;
+    assert_eq!(every.len() - heard.len(), skipped * (blocks - 2));
+    let (again, _, same) = with(Cache::FirstBlock(0.2), Preview::On);
+    assert!(
+        again == image && same == skipped,
+        "another picture of one pipeline begins anew"
+    );
+    assert_eq!(with(Cache::FirstBlock(0.0), Preview::Off).0, plain);
+}
+
+#[test]
+fn a_cached_picture_is_cancelled_at_any_event() {
+    let (pipeline, _) = load();
+    let request = Request {
+        cache: Cache::FirstBlock(1e9),
+        ..request(&pipeline, Preview::Off)
+    };
+    let (image, heard) = paint(&pipeline, &request);
+    for (allowed, at) in heard.iter().enumerate() {
+        let painted = pollster::block_on(pipeline.generate(&request, &mut stop_after(allowed)));
+        assert!(matches!(painted, Err(Error::Cancelled)), "{at:?}");
+    }
+    assert_eq!(paint(&pipeline, &request).0, image);
+}
+
+#[test]
+fn a_picture_that_begins_with_another_is_cached_from_its_own_first_step() {
+    let (pipeline, _) = load();
+    let request = Request {
+        steps: 8,
+        cache: Cache::FirstBlock(1e9),
+        init: Some(Init {
+            image: stripes([20, 180, 20]),
+            strength: 0.5,
+        }),
+        ..request(&pipeline, Preview::Off)
+    };
+    let (_, heard, skipped) = paint_cached(&pipeline, &request);
+    assert_eq!(skipped, 3, "of 4 steps");
+    let last = heard.last().expect("steps");
+    assert_eq!(last.done, last.total);
+}
+
+/// A model whose reads are counted; nothing of it is lent.
+struct Counted {
+    model: FolderSource,
+    bytes: Arc<AtomicU64>,
+}
+
+struct CountedFile {
+    file: Arc<dyn WeightSource>,
+    bytes: Arc<AtomicU64>,
+}
+
+impl ModelSource for Counted {
+    fn name(&self) -> &str {
+        self.model.name()
+    }
+
+    fn open<'a>(
+        &'a self,
+        path: &'a str,
+    ) -> LocalBoxFuture<'a, x2i_core::Result<Arc<dyn WeightSource>>> {
+        Box::pin(async move {
+            let (file, bytes) = (self.model.open(path).await?, self.bytes.clone());
+            Ok(Arc::new(CountedFile { file, bytes }) as Arc<dyn WeightSource>)
+        })
+    }
+}
+
+impl WeightSource for CountedFile {
+    fn name(&self) -> &str {
+        self.file.name()
+    }
+
+    fn len(&self) -> u64 {
+        self.file.len()
+    }
+
+    fn read(&self, range: Range<u64>) -> LocalBoxFuture<'_, x2i_core::Result<Cow<'_, [u8]>>> {
+        self.bytes
+            .fetch_add(range.end - range.start, Ordering::Relaxed);
+        self.file.read(range)
+    }
+}
+
+#[test]
+fn skipped_blocks_are_not_read_and_the_picture_is_that_of_a_resident_model() {
+    let (high, _) = load();
+    let bytes = Arc::new(AtomicU64::new(0));
+    let source = Counted {
+        model: source(),
+        bytes: bytes.clone(),
+    };
+    let mut ignore = async |_| ControlFlow::Continue(());
+    let (options, device) = (TIGHT, Device::flex());
+    let loaded = Pipeline::load_with(&options, &source, &device, &mut ignore);
+    let tight = pollster::block_on(loaded).expect("it loads");
+    let read = |cache, steps| {
+        let request = Request {
+            steps,
+            cache,
+            ..large_request(&tight, Preview::Off)
+        };
+        bytes.store(0, Ordering::Relaxed);
+        let image = paint(&tight, &request).0;
+        assert_eq!(image, paint(&high, &request).0);
+        bytes.load(Ordering::Relaxed)
+    };
+    let every = Cache::FirstBlock(1e9);
+    let whole_steps = read(Cache::Off, 5) - read(Cache::Off, 1);
+    let skipped_steps = read(every, 5) - read(every, 1);
+    assert!(whole_steps > 4 << 20, "{whole_steps} bytes in 4 steps");
+    // The cache takes the place of the first block, which is then all that is read.
+    let file = pollster::block_on(source.open("flux.gguf")).expect("the transformer's file");
+    let file = pollster::block_on(WeightFile::open(file)).expect("a header");
+    let tensors = file.tensors().iter();
+    let first = tensors.filter(|(name, _)| name.starts_with("double_blocks.0."));
+    let first: u64 = first.map(|(_, tensor)| tensor.byte_len()).sum();
+    assert_eq!(skipped_steps, 4 * first);
 }

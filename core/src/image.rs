@@ -3,6 +3,7 @@
 //! [`resize`](resize::resize_bicubic) is exact to PIL, `resize_float` to torchvision. Not here:
 //! file formats (the native engine, the browser).
 
+mod background;
 pub(crate) mod cubic;
 pub(crate) mod normalize;
 pub mod resize;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+pub use self::background::Background;
 use crate::error::{Error, Result};
 
 /// The largest image that we accept, in pixels: beyond it lies a decompression bomb.

@@ -31,13 +31,13 @@ pub mod weights;
 pub use audio::Audio;
 pub use config::ModelConfig;
 pub use error::{Error, Field, Result};
-pub use image::Image;
+pub use image::{Background, Image};
 pub use lora::{Lora, LoraConfig};
 pub use nn::{InputBits, Kernels, choose_kernels, kernels_agree};
-pub use pipeline::{Encoded, LoadOptions, Memory, Painting, Pipeline, check, check_values};
+pub use pipeline::{Encoded, LoadOptions, Memory, Painting, Pipeline, check};
 pub use request::{
-    Conditioning, Control, Init, OnProgress, Part, Phase, Preview, Progress, Prompt, PromptTokens,
-    Request, Steps, Turn,
+    Cache, Conditioning, Control, Init, OnProgress, Part, Phase, Preview, Progress, Prompt,
+    PromptTokens, Request, Steps, Turn,
 };
 pub use video::Video;
 

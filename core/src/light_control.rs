@@ -229,7 +229,7 @@ async fn norm(
 ) -> Result<GroupNorm> {
     if channels == 0 || groups == 0 || !channels.is_multiple_of(groups) {
         return Err(Error::format(
-            "LightControl",
+            scope.label(),
             format!("{channels} channels of norm `{layer}` do not divide into {groups} groups"),
         ));
     }

@@ -12,15 +12,17 @@ use crate::config::ModelConfig;
 use crate::encoders::EncodeOptions;
 use crate::error::{Error, Field, Result};
 use crate::flux::noise::TorchRng;
-use crate::flux::{BlockOutput, Flux, FluxInput, latents};
+use crate::flux::{BlockOutput, FirstBlockCache, Flux, FluxInput, latents};
 use crate::image::{self, Image};
 use crate::light_control::LightControl;
 use crate::model::{ModelSource, read_config};
 use crate::nn::computed;
-use crate::request::{OnProgress, Phase, Preview, Progress, PromptTokens, Request, Steps, report};
+use crate::request::{
+    Cache, OnProgress, Phase, Preview, Progress, PromptTokens, Request, Steps, report,
+};
 use crate::sampler::FlowMatchEuler;
 use crate::vae::{Bands, OnPart, Vae};
-pub use check::{check, check_values};
+pub use check::check;
 use parts::{Files, Held, Parts};
 use plan::{Limit, Plan, Residency};
 pub use plan::{LoadOptions, Memory};
@@ -44,6 +46,8 @@ pub struct Painting {
     pub answer: Option<String>,
     /// How much of the prompt the LLM has read.
     pub prompt_tokens: PromptTokens,
+    /// The steps that ran their first block alone ([`crate::Cache`]).
+    pub skipped_steps: usize,
 }
 
 /// What a prompt becomes before the transformer.
@@ -125,7 +129,7 @@ impl Pipeline {
             );
         }
         let tokens = self.image_tokens(request);
-        self.parts.check(self.limit, tokens)?;
+        self.parts.check(self.limit, tokens, self.cached(request))?;
 
         // Boxed, so that a future holds one stage's state at a time.
         let begin = Box::pin(self.begin(request, on_progress)).await?;
@@ -134,12 +138,14 @@ impl Pipeline {
             answer,
             prompt_tokens,
         } = Box::pin(self.conditioning(request, on_progress)).await?;
-        let latents = Box::pin(self.denoise(request, begin, conditioning, on_progress)).await?;
+        let (latents, skipped_steps) =
+            Box::pin(self.denoise(request, begin, conditioning, on_progress)).await?;
         Ok(Painting {
             image: Box::pin(self.decode(latents.clone(), on_progress)).await?,
             latents,
             answer,
             prompt_tokens,
+            skipped_steps,
         })
     }
 
@@ -270,14 +276,15 @@ impl Pipeline {
         }))
     }
 
-    /// Noisy latents to clean ones, `[1, channels, height/8, width/8]`.
+    /// Noisy latents to clean ones, `[1, channels, height/8, width/8]`, and how many steps the cache
+    /// skipped.
     async fn denoise(
         &self,
         request: &Request,
         Begin { latents, sigmas }: Begin,
         Conditioning { txt, vec }: Conditioning,
         on_progress: &mut impl OnProgress,
-    ) -> Result<Tensor<4>> {
+    ) -> Result<(Tensor<4>, usize)> {
         let vae = match request.preview {
             Preview::Off => None,
             Preview::On => Some(self.parts.vae(on_progress).await?),
@@ -290,6 +297,7 @@ impl Pipeline {
         let rope = flux.rope(&latents::ids(text_tokens, height, width));
         let conditions = flux.embed(txt, vec, &[request.guidance]);
         let mut img = latents::pack(latents);
+        let mut cache = request.cache.threshold().map(FirstBlockCache::new);
         let mut at = Place::before(sigmas.len() - 1, flux.blocks());
         at.progress().tell(on_progress).await?;
         for levels in sigmas.windows(2) {
@@ -299,13 +307,13 @@ impl Pipeline {
                 sigma: &levels[..1],
                 rope: &rope,
             };
-            let mut on_block = async |_: BlockOutput<'_>| {
-                at.blocks += 1;
+            let mut on_block = async |output: BlockOutput<'_>| {
+                at.blocks += output.blocks();
                 at.progress().tell(on_progress).await
             };
             let steer = |index| control.as_ref()?.after(index, &levels[..1]);
             let velocity = flux
-                .forward_controlled(input, &steer, &mut on_block)
+                .forward_cached(input, &steer, cache.as_mut(), &mut on_block)
                 .await?;
             let next = FlowMatchEuler::step(img.clone(), velocity.clone(), levels[0], levels[1]);
             // Once a step, so that progress is true and memory bounded.
@@ -327,11 +335,21 @@ impl Pipeline {
             };
             ended.tell(on_progress).await?;
         }
-        Ok(latents::unpack(img, height, width))
+        let skipped_steps = cache.map_or(0, |cache| cache.skipped_steps());
+        Ok((latents::unpack(img, height, width), skipped_steps))
     }
 
-    /// The transformer, within the memory that is left beside the prompt, the control and, where a
-    /// preview is asked for, the VAE.
+    /// Bytes that a request's cache keeps.
+    fn cached(&self, request: &Request) -> u64 {
+        let hidden = self.config.flux.config.hidden_size();
+        match request.cache {
+            Cache::Off => 0,
+            Cache::FirstBlock(_) => FirstBlockCache::byte_len(hidden, self.image_tokens(request)),
+        }
+    }
+
+    /// The transformer, within the memory that is left beside the prompt, the control, the cache and,
+    /// where a preview is asked for, the VAE.
     async fn flux(
         &self,
         request: &Request,
@@ -343,6 +361,7 @@ impl Pipeline {
         let nets = request.control.as_ref();
         let nets = nets.and_then(|_| self.parts.control_beside()).unwrap_or(0);
         let limit = self.limit.beside(beside_vae, tokens).less(nets);
+        let limit = limit.less(self.cached(request));
         self.parts.flux(limit, on_progress).await
     }
 

@@ -10,7 +10,7 @@ use std::io::{BufRead, Seek};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::image::Image;
+use crate::image::{Background, Image};
 use crate::request::{Conditioning, Request};
 
 /// The keyword of the chunk.
@@ -40,6 +40,9 @@ pub struct Metadata {
     pub steps: usize,
     /// Guidance.
     pub guidance: f32,
+    /// The threshold of first-block caching, where it was on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<f64>,
     /// Seed of the noise.
     pub seed: u64,
     /// Hidden states of the prompt, or of the answer.
@@ -60,6 +63,9 @@ pub struct Metadata {
     /// The control image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control: Option<ControlRecord>,
+    /// What lay under the transparent pixels of these pictures.
+    #[serde(default, skip_serializing_if = "Background::is_default")]
+    pub background: Background,
 }
 
 /// A file of a request that itself stays where it is.
@@ -187,6 +193,7 @@ impl Metadata {
             height: request.height,
             steps: request.steps,
             guidance: request.guidance,
+            cache: request.cache.threshold(),
             seed: request.seed,
             conditioning: request.conditioning,
             sampler: "flow_match_euler".into(),
@@ -195,6 +202,7 @@ impl Metadata {
             loras: vec![],
             init: None,
             control: None,
+            background: Background::default(),
         }
     }
 }
@@ -354,6 +362,7 @@ mod tests {
             height: 1,
             steps: 4,
             guidance: 3.5,
+            cache: Some(0.08),
             seed: u64::MAX,
             conditioning: Conditioning::Answer,
             sampler: "flow_match_euler".into(),
@@ -393,6 +402,7 @@ mod tests {
                 },
                 scale: 0.7,
             }),
+            background: Background::Color([1, 2, 0xff]),
         }
     }
 
@@ -407,6 +417,19 @@ mod tests {
         assert_eq!(facts.metadata, Some(example()));
         assert_eq!((facts.width, facts.height), (2, 1));
         assert_eq!(encoded(), encoded());
+    }
+
+    #[test]
+    fn a_background_is_recorded_unless_it_is_white() {
+        let json = example().to_json().unwrap();
+        assert!(json.contains(r#""background":"0102ff""#), "{json}");
+        let white = Metadata {
+            background: Background::default(),
+            ..example()
+        };
+        let json = white.to_json().unwrap();
+        assert!(!json.contains("background"), "{json}");
+        assert_eq!(Metadata::from_json("x", &json).unwrap(), white);
     }
 
     #[test]

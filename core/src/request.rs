@@ -1,5 +1,7 @@
 //! What a caller asks for, and what it hears while waiting.
 
+mod cache;
+
 use std::ops::ControlFlow;
 
 use crate::audio::Audio;
@@ -8,6 +10,7 @@ use crate::config::ModelConfig;
 use crate::error::{Error, Field, Result};
 use crate::image::Image;
 use crate::video::Video;
+pub use cache::Cache;
 
 /// One part of a prompt, in the order in which the model reads them.
 #[derive(Debug, Clone, PartialEq)]
@@ -124,6 +127,8 @@ pub struct Request {
     pub seed: u64,
     /// Whose hidden states paint the picture.
     pub conditioning: Conditioning,
+    /// Whether steps may reuse the work of earlier ones; the picture is another one, if nearly the same.
+    pub cache: Cache,
     /// Whether progress shows the picture after each step; the picture itself is the same.
     pub preview: Preview,
     /// The picture to begin with; noise alone without one.
@@ -187,6 +192,7 @@ impl Request {
             guidance: defaults.guidance,
             seed: 0,
             conditioning: defaults.conditioning,
+            cache: Cache::Off,
             preview: Preview::Off,
             init: None,
             control: None,
@@ -218,6 +224,7 @@ impl Request {
                 format!("{} must be a number of at least 0", self.guidance),
             ));
         }
+        self.cache.validate()?;
         if let Some(Init { strength, .. }) = self.init
             && !(strength > 0.0 && strength <= 1.0)
         {

@@ -184,6 +184,24 @@ impl Tokenizer {
         Err(Error::config(&self.file, reason))
     }
 
+    /// Fails when a token has another id than a `file` says under `key`. A tokenizer without the token is
+    /// that of a model of text.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming both.
+    pub fn check_id(&self, token: &str, file: &str, key: &str, id: u32) -> Result<()> {
+        match self.token_to_id(token).filter(|found| *found != id) {
+            None => Ok(()),
+            Some(found) => {
+                let reason = format!(
+                    "{key} is {id}, the tokenizer's `{token}` is {found}; one of them is of another \
+                     model"
+                );
+                Err(Error::config(file, reason))
+            }
+        }
+    }
+
     /// The id of one token, special or not.
     pub fn token_to_id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)

@@ -5,8 +5,10 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use burn::backend::ops::AttentionModuleOptions;
-use burn::tensor::{Bytes, Device, DeviceKind, Distribution, Tensor, activation::softmax, module};
-use x2i_shaders::{BlockQuantized, BlockType, attention, linear, qmatmul};
+use burn::tensor::{
+    Bytes, Device, DeviceKind, Distribution, FloatDType, Tensor, activation::softmax, module,
+};
+use x2i_shaders::{BlockQuantized, BlockType, attention, linear, qmatmul, takes_halves};
 
 /// Runs of which the fastest counts.
 const RUNS: usize = 7;
@@ -86,6 +88,12 @@ fn dense_case(device: &Device, m: usize, rows: usize, cols: usize) {
     bench(&format!("{case}, ours on f32"), flops, || {
         linear(x.clone(), weight.clone(), None)
     });
+    if takes_halves(device) {
+        let halves = weight.clone().cast(FloatDType::F16);
+        bench(&format!("{case}, ours on f16"), flops, || {
+            linear(x.clone(), halves.clone(), None)
+        });
+    }
     bench(&format!("{case}, burn's own on f32"), flops, || {
         x.clone().matmul(weight.clone().transpose())
     });
@@ -118,6 +126,10 @@ fn main() {
             BlockType::Q4_0,
             BlockType::Q4K,
             BlockType::Q6K,
+            BlockType::F8E4M3,
+            BlockType::F8E5M2,
+            BlockType::IQ4XS,
+            BlockType::MXFP4,
         ] {
             qmatmul_case(&device, m, block_type, side, side);
         }

@@ -3,6 +3,7 @@
 pub(crate) mod composed;
 mod flex;
 mod halves;
+pub(crate) mod stripes;
 pub(crate) mod wgpu;
 
 use burn::backend::tensor::FloatTensor;

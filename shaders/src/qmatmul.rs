@@ -1,4 +1,4 @@
-//! Weights in ggml's blocks and the matmul on them, without an f32 copy of the weight.
+//! Weights in blocks, ggml's or of 8-bit floats, and the matmul on them, without an f32 copy of the weight.
 //!
 //! The CPU reads the blocks of the file in place. Other devices get the arrays of [`device`].
 
@@ -9,6 +9,8 @@ mod composed;
 pub(crate) mod cooperative;
 mod device;
 mod flex;
+mod floats;
+mod tables;
 mod weight;
 pub(crate) mod wgpu;
 

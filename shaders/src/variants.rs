@@ -153,21 +153,89 @@ fn every_variant_of_the_quantized_product_matches_the_dense_one() {
             let x = values(m, m * cols);
             let dense: Vec<f32> = weight.dequantize().into_data().try_to_vec().expect("f32");
             let expected = reference::linear(&x, &dense, None, cols);
-            let inputs = || {
-                let x = TensorData::new(x.clone(), [m, cols]);
-                let x = cube(Tensor::<2>::from_data(x, &device));
-                let (packed, scales) = weight.arrays();
-                let packed = match packed.into_dispatch().kind {
-                    DispatchTensorKind::Cube(tensor) => tensor.int(),
-                    _ => panic!("a wgpu device has cubecl's tensors"),
-                };
-                [x, packed, cube(scales)]
-            };
-            for units in [Units::Wide, Units::Narrow, Units::of(&inputs()[0])] {
-                let found = floats(launch_blocks(units, inputs(), block_type));
+            for (units, found) in products(&x, &weight, &device) {
                 let case = format!("{units:?} {block_type:?} {m}x{cols}x{rows}");
                 assert_close(&case, &found, &expected, TOLERANCE);
             }
         }
     }
+}
+
+/// What every variant for the `units` gives for `x [m, cols]`.
+fn products(x: &[f32], weight: &BlockQuantized, device: &Device) -> Vec<(Units, Vec<f32>)> {
+    let cols = weight.shape()[1];
+    let inputs = || {
+        let x = TensorData::new(x.to_vec(), [x.len() / cols, cols]);
+        let x = cube(Tensor::<2>::from_data(x, device));
+        let (packed, scales) = weight.arrays();
+        let packed = match packed.into_dispatch().kind {
+            DispatchTensorKind::Cube(tensor) => tensor.int(),
+            _ => panic!("a wgpu device has cubecl's tensors"),
+        };
+        [x, packed, cube(scales)]
+    };
+    let units = [Units::Wide, Units::Narrow, Units::of(&inputs()[0])];
+    let product = |units| {
+        let found = launch_blocks(units, inputs(), weight.block_type());
+        (units, floats(found))
+    };
+    units.map(product).to_vec()
+}
+
+#[test]
+fn every_float_of_8_bits_is_itself_in_every_kernel() {
+    let Some(device) = adapter() else { return };
+    let cols = 64;
+    for block_type in [BlockType::F8E4M3, BlockType::F8E5M2] {
+        // Row i holds number i, at any place, and zeros.
+        let (mut bytes, mut codes) = (vec![0; 256 * cols], Vec::new());
+        for code in 0..=255u8 {
+            bytes[usize::from(code) * cols + usize::from(code) % cols] = code;
+            codes.push(code);
+        }
+        codes.resize(codes.len().next_multiple_of(block_type.len()), 0);
+        let numbers = reference::dequantize(&codes, block_type);
+        let bytes = Bytes::from_bytes_vec(bytes);
+        let weight = BlockQuantized::from_ggml(bytes, block_type, [256, cols], &device)
+            .expect("the length fits the shape");
+        for scales in [
+            None,
+            Some((1..=256).map(|row| row as f32).collect::<Vec<_>>()),
+        ] {
+            let weight = match &scales {
+                Some(scales) => weight.clone().with_row_scales(scales),
+                None => weight.clone(),
+            };
+            for m in [1, 4, 17, 70] {
+                let x = vec![0.5; m * cols];
+                for (units, found) in products(&x, &weight, &device) {
+                    for (at, &found) in found.iter().enumerate() {
+                        let scale = scales.as_ref().map_or(1.0, |scales| scales[at % 256]);
+                        let expected = 0.5 * numbers[at % 256] * scale;
+                        assert!(
+                            found == expected || found.is_nan() && expected.is_nan(),
+                            "{units:?} {block_type:?} {m} rows, {:#x}: {found}, not {expected}",
+                            at % 256
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn floats_of_8_bits_take_a_byte_each_on_a_device() {
+    let Some(device) = adapter() else { return };
+    let (rows, cols) = (96, 128);
+    let bytes = Bytes::from_bytes_vec(vec![0x38; rows * cols]);
+    let weight = BlockQuantized::from_ggml(bytes, BlockType::F8E4M3, [rows, cols], &device)
+        .expect("the length fits the shape");
+    let (packed, scales) = weight.arrays();
+    assert_eq!((packed.dtype(), scales.dtype()), (DType::U32, DType::F32));
+    let numbers = |dims: [usize; 2]| dims[0] * dims[1];
+    assert_eq!(4 * numbers(packed.dims()), rows * cols);
+    assert_eq!(numbers(scales.dims()), rows);
+    let planned = BlockType::F8E4M3.device_len((rows * cols) as u64);
+    assert_eq!(planned, (rows * cols) as u64);
 }

@@ -10,8 +10,11 @@
 const LANES: u32 = 8u; // of a subgroup: 4 or 8
 const QUADS: u32 = 8u; // vec4 of weights in a vec4 of words: 8 of nibbles, 4 of bytes, 1 of floats
 const ZERO: f32 = 0.0; // subtracted from a nibble
+const TABLED: bool = false; // nibbles are places in TABLE
+const TABLE: array<f32, 16> = array<f32, 16>();
 const OFFSETS: bool = false; // a group has a scale, then an offset; else a scale
 const GROUP4: u32 = 8u; // vec4 of weights that share a scale; 8 for nibbles
+const EXPONENT: u32 = 0u; // bits of exponent of a byte that is a float, whose row has a scale; 0 for a signed byte
 const BIASED: bool = false;
 const FAR: bool = false; // 32 input rows of a subgroup, which then has 8 lanes; else 16
 
@@ -50,6 +53,34 @@ struct Inputs {
 @group(0) @binding(3) var<storage, read_write> out: array<f32>; // [m, rows]
 @group(0) @binding(4) var<storage, read_write> params: array<u32>; // m, rows, cols4, row_tiles, tiles, QUADS
 
+// Four floats of 8 bits. Those below the smallest exponent are made by a subtraction: an adapter may take an
+// f32 that is as small for zero.
+fn floats(word: u32) -> vec4<f32> {
+    let bytes = vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u);
+    let magnitude = bytes & vec4<u32>(127u);
+    let mantissa = magnitude << vec4<u32>(16u + EXPONENT);
+    let least = (128u - (1u << EXPONENT) / 2u) << 23u; // the difference of the biases
+    let step = 1u << 23u;
+    let small = bitcast<vec4<f32>>(mantissa + vec4<u32>(least + step)) - vec4<f32>(bitcast<f32>(least + step));
+    var values = bitcast<vec4<u32>>(small);
+    values = select(values, mantissa + vec4<u32>(least), magnitude >= vec4<u32>(1u << (7u - EXPONENT)));
+    // With 4 bits of exponent the largest number alone is none, with 5 all of the largest exponent.
+    let most = 127u - EXPONENT / 5u * 3u;
+    values = select(values, mantissa | vec4<u32>(255u << 23u), magnitude >= vec4<u32>(most));
+    return bitcast<vec4<f32>>(values | ((bytes & vec4<u32>(128u)) << vec4<u32>(24u)));
+}
+
+// TABLE has to be in memory for its places to be read.
+var<private> table: array<f32, 16> = TABLE;
+
+// The numbers that nibbles stand for.
+fn numbers(nibbles: vec4<u32>) -> vec4<f32> {
+    if TABLED {
+        return vec4<f32>(table[nibbles.x], table[nibbles.y], table[nibbles.z], table[nibbles.w]);
+    }
+    return vec4<f32>(nibbles) - ZERO;
+}
+
 // Four weights out of a vec4 of words, without their scale.
 fn unpack(packed: vec4<u32>, part: u32) -> vec4<f32> {
     if QUADS == 1u {
@@ -58,7 +89,10 @@ fn unpack(packed: vec4<u32>, part: u32) -> vec4<f32> {
     let word = packed[part % 4u];
     if QUADS == 8u {
         let nibbles = (vec4<u32>(word) >> (vec4<u32>(0u, 8u, 16u, 24u) + part / 4u * 4u)) & vec4<u32>(15u);
-        return vec4<f32>(nibbles) - ZERO;
+        return numbers(nibbles);
+    }
+    if EXPONENT > 0u {
+        return floats(word);
     }
     return vec4<f32>((vec4<i32>(bitcast<i32>(word)) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u));
 }
@@ -66,7 +100,7 @@ fn unpack(packed: vec4<u32>, part: u32) -> vec4<f32> {
 // Scale and offset of a group; `quad` counts vec4 from the first row on.
 fn factors(quad: u32) -> vec2<f32> {
     let group = quad / GROUP4;
-    if QUADS == 1u {
+    if QUADS == 1u || EXPONENT > 0u {
         return vec2<f32>(1.0, 0.0);
     }
     if OFFSETS {
@@ -90,7 +124,7 @@ fn gather_pair(first: vec4<f32>, second: vec4<f32>) -> Inputs16 {
 
 fn add(sums: ptr<function, Sums>, inputs: Inputs, weights: vec4<f32>, factors: vec2<f32>) {
     var scaled = weights;
-    if QUADS != 1u {
+    if QUADS != 1u && EXPONENT == 0u {
         scaled = weights * factors.x;
     }
     if OFFSETS {
@@ -110,8 +144,12 @@ fn add(sums: ptr<function, Sums>, inputs: Inputs, weights: vec4<f32>, factors: v
 
 fn write4(m: u32, row: u32, sums: vec4<f32>, bias: f32) {
     let rows = params[1];
+    var scale = 1.0;
+    if EXPONENT > 0u {
+        scale = scales[row];
+    }
     for (var i = 0u; i < min(4u, max(params[0], m) - m); i++) {
-        out[(m + i) * rows + row] = sums[i] + bias;
+        out[(m + i) * rows + row] = sums[i] * scale + bias;
     }
 }
 

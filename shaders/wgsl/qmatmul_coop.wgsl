@@ -12,8 +12,11 @@ enable wgpu_cooperative_matrix;
 // Replaced at launch.
 const NIBBLES: bool = false; // 8 quants a word, the first 16 of a group low, the last high; else 4 bytes
 const ZERO: f32 = 0.0; // subtracted from a nibble
+const TABLED: bool = false; // nibbles are places in TABLE
+const TABLE: array<f32, 16> = array<f32, 16>();
 const OFFSETS: bool = false; // a group has a scale, then an offset; else a scale
 const GROUP4: u32 = 8u; // vec4 of weights that share a scale; 8 for nibbles
+const EXPONENT: u32 = 0u; // bits of exponent of a byte that is a float, whose row has a scale; 0 for a signed byte
 const BIASED: bool = false;
 const LANES: u32 = 32u; // of a subgroup, of which all have the same number
 const SIDE: u32 = 16u; // of a matrix
@@ -52,27 +55,55 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> params: array<u32>; // the fields of Params
 
 var<workgroup> shared_params: Params;
+var<workgroup> table: array<f32, 16>; // TABLE, which has to be in memory for its places to be read
 var<workgroup> x_tile: array<f16, M_TILE * STRIDE>; // [M_TILE, STRIDE]
 var<workgroup> weight_tile: array<f16, ROW_TILE * STRIDE>; // [ROW_TILE, STRIDE]
 var<workgroup> finished: array<f32, SUBGROUPS * SIDE * SIDE>; // a matrix of each subgroup
 
+// Four floats of 8 bits. Those below the smallest exponent are made by a subtraction: an adapter may take an
+// f32 that is as small for zero.
+fn floats(word: u32) -> vec4<f32> {
+    let bytes = vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u);
+    let magnitude = bytes & vec4<u32>(127u);
+    let mantissa = magnitude << vec4<u32>(16u + EXPONENT);
+    let least = (128u - (1u << EXPONENT) / 2u) << 23u; // the difference of the biases
+    let step = 1u << 23u;
+    let small = bitcast<vec4<f32>>(mantissa + vec4<u32>(least + step)) - vec4<f32>(bitcast<f32>(least + step));
+    var values = bitcast<vec4<u32>>(small);
+    values = select(values, mantissa + vec4<u32>(least), magnitude >= vec4<u32>(1u << (7u - EXPONENT)));
+    // With 4 bits of exponent the largest number alone is none, with 5 all of the largest exponent.
+    let most = 127u - EXPONENT / 5u * 3u;
+    values = select(values, mantissa | vec4<u32>(255u << 23u), magnitude >= vec4<u32>(most));
+    return bitcast<vec4<f32>>(values | ((bytes & vec4<u32>(128u)) << vec4<u32>(24u)));
+}
+
+// The numbers that nibbles stand for.
+fn numbers(nibbles: vec4<u32>) -> vec4<f32> {
+    if TABLED {
+        return vec4<f32>(table[nibbles.x], table[nibbles.y], table[nibbles.z], table[nibbles.w]);
+    }
+    return vec4<f32>(nibbles) - ZERO;
+}
+
 // Four weights; `quad` counts vec4 from the first row on.
-fn weights(quad: u32) -> vec4<f16> {
+fn weights(quad: u32) -> vec4<f32> {
     let group = quad / GROUP4;
     var values: vec4<f32>;
     if NIBBLES {
         let part = quad % GROUP4;
         let word = vec4<u32>(words[group * 4u + part % 4u]);
         let nibbles = (word >> (vec4<u32>(0u, 8u, 16u, 24u) + part / 4u * 4u)) & vec4<u32>(15u);
-        values = vec4<f32>(nibbles) - ZERO;
+        values = numbers(nibbles);
+    } else if EXPONENT > 0u {
+        return floats(words[quad]);
     } else {
         let word = vec4<i32>(bitcast<i32>(words[quad]));
         values = vec4<f32>((word << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u));
     }
     if OFFSETS {
-        return vec4<f16>(values * scales[2u * group] + scales[2u * group + 1u]);
+        return values * scales[2u * group] + scales[2u * group + 1u];
     }
-    return vec4<f16>(values * scales[group]);
+    return values * scales[group];
 }
 
 @compute @workgroup_size(THREADS, 1, 1)
@@ -82,6 +113,9 @@ fn main(
     @builtin(local_invocation_index) thread: u32,
 ) {
     if thread == 0u {
+        if TABLED {
+            table = TABLE;
+        }
         shared_params = Params(params[0], params[1], params[2], params[3], params[4]);
     }
     let p = workgroupUniformLoad(&shared_params);
@@ -106,7 +140,7 @@ fn main(
     }
     for (var i = 0u; i < WEIGHT_QUADS; i++) {
         let row = min(first_row + staged + i * (THREADS / CHUNK4), p.rows - 1u);
-        next_weights[i] = weights(row * p.cols4 + column);
+        next_weights[i] = vec4<f16>(weights(row * p.cols4 + column));
     }
 
     var sums: array<Sums, DOWN * ACROSS>;
@@ -132,7 +166,7 @@ fn main(
         }
         for (var i = 0u; i < WEIGHT_QUADS; i++) {
             let row = min(first_row + staged + i * (THREADS / CHUNK4), p.rows - 1u);
-            next_weights[i] = weights(row * p.cols4 + next);
+            next_weights[i] = vec4<f16>(weights(row * p.cols4 + next));
         }
         for (var k = 0u; k < CHUNK; k += SIDE) {
             var right: array<Right, ACROSS>;
@@ -157,6 +191,9 @@ fn main(
                 let row = first_row + sub_row + a * SIDE + i % SIDE;
                 if m < p.m && row < p.rows {
                     var value = finished[subgroup * SIDE * SIDE + i] * x_scales[m];
+                    if EXPONENT > 0u {
+                        value *= scales[row];
+                    }
                     if BIASED {
                         value += bias[row];
                     }

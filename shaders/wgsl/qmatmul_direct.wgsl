@@ -7,8 +7,11 @@
 // Replaced at launch.
 const NIBBLES: bool = false; // 8 quants a word, the first 16 of a group low, the last high; else 4 bytes
 const ZERO: f32 = 0.0; // subtracted from a nibble
+const TABLED: bool = false; // nibbles are places in TABLE
+const TABLE: array<f32, 16> = array<f32, 16>();
 const OFFSETS: bool = false; // a group has a scale, then an offset; else a scale
 const GROUP4: u32 = 8u; // vec4 of weights that share a scale; 8 for nibbles
+const EXPONENT: u32 = 0u; // bits of exponent of a byte that is a float, whose row has a scale; 0 for a signed byte
 const ONE_ROW: bool = false; // m is 1: a thread makes 1 by 4 outputs, a workgroup 1 by 1024
 
 const THREADS: u32 = 256u;
@@ -21,6 +24,34 @@ const GROUP: u32 = 4u; // outputs of a thread along either side
 @group(0) @binding(3) var<storage, read_write> out: array<f32>; // [m, rows]
 @group(0) @binding(4) var<storage, read_write> params: array<u32>; // m, rows, cols4, row_tiles, tiles
 
+// Four floats of 8 bits. Those below the smallest exponent are made by a subtraction: an adapter may take an
+// f32 that is as small for zero.
+fn floats(word: u32) -> vec4<f32> {
+    let bytes = vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u);
+    let magnitude = bytes & vec4<u32>(127u);
+    let mantissa = magnitude << vec4<u32>(16u + EXPONENT);
+    let least = (128u - (1u << EXPONENT) / 2u) << 23u; // the difference of the biases
+    let step = 1u << 23u;
+    let small = bitcast<vec4<f32>>(mantissa + vec4<u32>(least + step)) - vec4<f32>(bitcast<f32>(least + step));
+    var values = bitcast<vec4<u32>>(small);
+    values = select(values, mantissa + vec4<u32>(least), magnitude >= vec4<u32>(1u << (7u - EXPONENT)));
+    // With 4 bits of exponent the largest number alone is none, with 5 all of the largest exponent.
+    let most = 127u - EXPONENT / 5u * 3u;
+    values = select(values, mantissa | vec4<u32>(255u << 23u), magnitude >= vec4<u32>(most));
+    return bitcast<vec4<f32>>(values | ((bytes & vec4<u32>(128u)) << vec4<u32>(24u)));
+}
+
+// TABLE has to be in memory for its places to be read.
+var<private> table: array<f32, 16> = TABLE;
+
+// The numbers that nibbles stand for.
+fn numbers(nibbles: vec4<u32>) -> vec4<f32> {
+    if TABLED {
+        return vec4<f32>(table[nibbles.x], table[nibbles.y], table[nibbles.z], table[nibbles.w]);
+    }
+    return vec4<f32>(nibbles) - ZERO;
+}
+
 // Four weights; `quad` counts vec4 from the first row on.
 fn weights(quad: u32) -> vec4<f32> {
     let group = quad / GROUP4;
@@ -29,7 +60,9 @@ fn weights(quad: u32) -> vec4<f32> {
         let part = quad % GROUP4;
         let word = vec4<u32>(words[group * 4u + part % 4u]);
         let nibbles = (word >> (vec4<u32>(0u, 8u, 16u, 24u) + part / 4u * 4u)) & vec4<u32>(15u);
-        values = vec4<f32>(nibbles) - ZERO;
+        values = numbers(nibbles);
+    } else if EXPONENT > 0u {
+        return floats(words[quad]);
     } else {
         let word = vec4<i32>(bitcast<i32>(words[quad]));
         values = vec4<f32>((word << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u));
@@ -46,7 +79,11 @@ fn write(m: u32, row: u32, sums: vec4<f32>) {
     }
     let rows = params[1];
     for (var i = 0u; i < min(GROUP, rows - row); i++) {
-        out[m * rows + row + i] = sums[i];
+        var sum = sums[i];
+        if EXPONENT > 0u {
+            sum *= scales[row + i];
+        }
+        out[m * rows + row + i] = sum;
     }
 }
 

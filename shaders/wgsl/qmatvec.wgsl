@@ -8,8 +8,11 @@
 // Replaced at launch.
 const NIBBLES: bool = false; // 8 quants a word, the first 16 of a group low, the last high; else 4 bytes
 const ZERO: f32 = 0.0; // subtracted from a nibble
+const TABLED: bool = false; // nibbles are places in TABLE
+const TABLE: array<f32, 16> = array<f32, 16>();
 const OFFSETS: bool = false; // a group has a scale, then an offset; else a scale
 const GROUP4: u32 = 8u; // vec4 of weights that share a scale; 8 for nibbles
+const EXPONENT: u32 = 0u; // bits of exponent of a byte that is a float, whose row has a scale; 0 for a signed byte
 const INPUT_ROWS: u32 = 8u; // at least m
 
 const THREADS: u32 = 256u;
@@ -30,7 +33,33 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> params: array<u32>; // the fields of Params
 
 var<workgroup> shared_params: Params;
+var<workgroup> table: array<f32, 16>; // TABLE, which has to be in memory for its places to be read
 var<workgroup> partial: array<f32, INPUT_ROWS * THREADS>; // [INPUT_ROWS, WEIGHT_ROWS, LANES]
+
+// Four floats of 8 bits. Those below the smallest exponent are made by a subtraction: an adapter may take an
+// f32 that is as small for zero.
+fn floats(word: u32) -> vec4<f32> {
+    let bytes = vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u);
+    let magnitude = bytes & vec4<u32>(127u);
+    let mantissa = magnitude << vec4<u32>(16u + EXPONENT);
+    let least = (128u - (1u << EXPONENT) / 2u) << 23u; // the difference of the biases
+    let step = 1u << 23u;
+    let small = bitcast<vec4<f32>>(mantissa + vec4<u32>(least + step)) - vec4<f32>(bitcast<f32>(least + step));
+    var values = bitcast<vec4<u32>>(small);
+    values = select(values, mantissa + vec4<u32>(least), magnitude >= vec4<u32>(1u << (7u - EXPONENT)));
+    // With 4 bits of exponent the largest number alone is none, with 5 all of the largest exponent.
+    let most = 127u - EXPONENT / 5u * 3u;
+    values = select(values, mantissa | vec4<u32>(255u << 23u), magnitude >= vec4<u32>(most));
+    return bitcast<vec4<f32>>(values | ((bytes & vec4<u32>(128u)) << vec4<u32>(24u)));
+}
+
+// The numbers that nibbles stand for.
+fn numbers(nibbles: vec4<u32>) -> vec4<f32> {
+    if TABLED {
+        return vec4<f32>(table[nibbles.x], table[nibbles.y], table[nibbles.z], table[nibbles.w]);
+    }
+    return vec4<f32>(nibbles) - ZERO;
+}
 
 @compute @workgroup_size(THREADS, 1, 1)
 fn main(
@@ -39,6 +68,9 @@ fn main(
     @builtin(local_invocation_index) thread: u32,
 ) {
     if thread == 0u {
+        if TABLED {
+            table = TABLE;
+        }
         shared_params = Params(params[0], params[1], params[2], params[3]);
     }
     let p = workgroupUniformLoad(&shared_params);
@@ -61,17 +93,22 @@ fn main(
         if OFFSETS {
             scale = scales[2u * (row * row_groups + group)];
             offset = scales[2u * (row * row_groups + group) + 1u];
-        } else {
+        } else if EXPONENT == 0u {
             scale = scales[row * row_groups + group];
         }
         if NIBBLES {
             let shifted = vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u);
-            let low = (vec4<f32>(shifted & vec4<u32>(15u)) - ZERO) * scale + offset;
-            let high = (vec4<f32>((shifted >> vec4<u32>(4u)) & vec4<u32>(15u)) - ZERO) * scale + offset;
+            let low = numbers(shifted & vec4<u32>(15u)) * scale + offset;
+            let high = numbers((shifted >> vec4<u32>(4u)) & vec4<u32>(15u)) * scale + offset;
             let quad = group * GROUP4 + i % 4u;
             for (var m = 0u; m < INPUT_ROWS; m++) {
                 let input = min(m, p.m - 1u) * p.cols4 + quad;
                 acc[m] += dot(low, x[input]) + dot(high, x[input + 4u]);
+            }
+        } else if EXPONENT > 0u {
+            let weights = floats(word);
+            for (var m = 0u; m < INPUT_ROWS; m++) {
+                acc[m] += dot(weights, x[min(m, p.m - 1u) * p.cols4 + i]);
             }
         } else {
             let bytes = (vec4<i32>(bitcast<i32>(word)) << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u);
@@ -91,6 +128,9 @@ fn main(
         var sum = 0.0;
         for (var lane = 0u; lane < LANES; lane++) {
             sum += partial[m * THREADS + thread % WEIGHT_ROWS * LANES + lane];
+        }
+        if EXPONENT > 0u {
+            sum *= scales[made_row];
         }
         out[m * p.rows + made_row] = sum;
     }

@@ -4,11 +4,11 @@
  * files.
  */
 
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from './support/browser.ts';
 import {
-  hasFfmpeg, temporaryFolder, writeControl, writeLora, writePng, writeTurnedJpeg, writeVideo, writeWav,
+  hasFfmpeg, temporaryFolder, writeClearPng, writeControl, writeLora, writePng, writeTurnedJpeg, writeVideo, writeWav,
 } from './support/media.ts';
 import { type Case, paintCaseNatively, paintInPage } from './support/prompts.ts';
 import { EMOJI, largestDifference, modalities, openPage, serveRuntime, variantOf } from './support/runtime.ts';
@@ -40,12 +40,18 @@ let server: Server;
 
 test.beforeAll(() => {
   writePng(file('disc.png'));
+  writeClearPng(file('clear.png'));
   writePng(file('other.png'), [240, 220, 60], [20, 120, 40]);
   writeWav(file('tone.wav'));
   // Long enough that lengths times rates leave 32 bits.
   writeWav(file('tone-44.wav'), 44_100, 12);
   writeLora(file('ink.safetensors'), HEADS * HEAD_DIM);
   writeLora(file('wrong.safetensors'), HEADS * HEAD_DIM - 1);
+  mkdirSync(file('peft'));
+  writeLora(file('peft/adapter_model.safetensors'), HEADS * HEAD_DIM);
+  // Twice the strength that the file alone has.
+  writeFileSync(file('peft/adapter_config.json'), JSON.stringify({ peft_type: 'LORA', r: 2, lora_alpha: 4 }));
+  writeFileSync(file('vera.json'), JSON.stringify({ peft_type: 'VERA' }));
   writeControl(file('control.safetensors'), HEADS * HEAD_DIM);
   writeFileSync(file('text.mp4'), 'this is no video');
   writeFileSync(file('text.wav'), 'this is no sound');
@@ -65,10 +71,17 @@ test.afterEach(() => server.close());
 /** Cases whose pictures must be the native ones. */
 const EQUAL: Record<string, Case> = {
   'a picture': { prompt: [{ image: file('disc.png') }] },
+  'a transparent picture': { prompt: [{ image: file('clear.png') }] },
+  'a transparent picture on black': { prompt: [{ image: file('clear.png') }], background: 'black' },
+  'a first picture that is transparent': { prompt: [APPLE], init: { image: file('clear.png'), strength: 0.5 } },
   'pictures between words': { prompt: ['first', { image: file('disc.png') }, 'then', { image: file('other.png') }] },
   'words whose answer paints': { prompt: [APPLE], conditioning: 'answer' },
   'a first picture': { prompt: [APPLE], init: { image: file('disc.png'), strength: 0.5 } },
   'a LoRA': { prompt: [APPLE], lora: { data: file('ink.safetensors'), scale: 200 } },
+  'a LoRA of PEFT': {
+    prompt: [APPLE],
+    lora: { data: file('peft/adapter_model.safetensors'), config: file('peft/adapter_config.json'), scale: 100 },
+  },
   'a control': {
     prompt: [APPLE],
     control: { image: file('disc.png'), scale: 90, weights: file('control.safetensors') },
@@ -92,6 +105,24 @@ for (const beside of ['a first picture', 'a LoRA', 'a control']) {
     expect(`${kind} ${JSON.stringify(record)}`).toMatch(/disc\.png|ink\.safetensors/);
   });
 }
+
+test('a background is recorded, and white is not', async ({ page }) => {
+  const prompt = [{ image: file('clear.png') }];
+  const black = await paintInPage(page, server, '/sees/', { prompt, background: 'black' });
+  const white = await paintInPage(page, server, '/sees/', { prompt, background: 'white' });
+  expect(black.metadata?.['background']).toBe('000000');
+  expect(white.metadata && 'background' in white.metadata).toBe(false);
+  expect(black.picture && white.picture && largestDifference(black.picture, white.picture)).toBeGreaterThan(GREY_LEVELS);
+});
+
+test('PEFT’s config is recorded, and changes the strength', async ({ page }) => {
+  const asked = EQUAL['a LoRA of PEFT'] as Case & { lora: { data: string } };
+  const { config: _, ...bare } = asked.lora as { data: string; config: string; scale: number };
+  const { picture, metadata } = await paintInPage(page, server, '/sees/', asked);
+  const other = await paintInPage(page, server, '/sees/', { ...asked, lora: bare });
+  expect(metadata?.['loras']).toMatchObject([{ config: { file: 'adapter_config.json' } }]);
+  expect(picture && other.picture && largestDifference(picture, other.picture)).toBeGreaterThan(GREY_LEVELS);
+});
 
 test('the answer is told before the picture is painted', async ({ page }) => {
   const { answer, told } = await paintInPage(page, server, '/sees/', { prompt: [APPLE], conditioning: 'answer' });
@@ -243,6 +274,8 @@ test.describe('refusals', () => {
     'a rate that is none': ['/sees/', { prompt: [APPLE], videoFps: 0 }, /^request: videoFps: 0 must be above 0/],
     'a strength beyond 1': ['/sees/', { prompt: [APPLE], init: { image: file('disc.png'), strength: 1.5 } }, /^request: .*strength.*1\.5/],
     'a LoRA of other shapes': ['/sees/', { prompt: [APPLE], lora: { data: file('wrong.safetensors'), scale: 1 } }, /^lora: wrong\.safetensors: .*to_q\.lora/],
+    'a config of another adapter': ['/sees/', { prompt: [APPLE], lora: { data: file('ink.safetensors'), config: file('vera.json'), scale: 1 } }, /^config: vera\.json: .*VERA/],
+    'a background that is no color': ['/sees/', { prompt: [{ image: file('disc.png') }], background: 'mauve' }, /^request: background: expected white, black or six digits/],
     'a LoRA that is no weight file': ['/sees/', { prompt: [APPLE], lora: { data: file('text.png'), scale: 1 } }, /^format: text\.png/],
   };
   for (const [name, [model, asked, error]] of Object.entries(REFUSED)) {

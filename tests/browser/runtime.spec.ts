@@ -331,12 +331,14 @@ test('requests that can not be painted are refused by field', async ({ page }) =
       await refused({ seed: -1 }),
       await refused({ seed: 1.5 }),
       await refused({ guidance: Number.NaN }),
+      await refused({ cache: -0.1 }),
+      await refused({ cache: 'on' }),
       await refused({ prompt: '  ' }),
       await refused({ init: { image, strength: 0 } }),
     ];
   }, PROMPTS.en);
   const expected = [/^request: .*width/, /^request: .*steps/, /^request: seed/, /^request: seed/, /^request: guidance/,
-    /^request: prompt/, /^request: .*strength/];
+    /^request: cache: -0.1 must/, /^request: cache: must/, /^request: prompt/, /^request: .*strength/];
   codes.forEach((code, index) => expect(code).toMatch(expected[index] as RegExp));
 });
 

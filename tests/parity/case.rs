@@ -66,6 +66,29 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// Another case of the set, on the same device.
+    pub async fn other<'b>(&self, name: &'b str) -> Fallible<Case<'b>>
+    where
+        'a: 'b,
+    {
+        let golden = Golden {
+            file: WeightFile::open(
+                self.goldens
+                    .source
+                    .open(&format!("{name}/{GOLDEN}"))
+                    .await?,
+            )
+            .await?,
+        };
+        Ok(Case {
+            name,
+            goldens: self.goldens,
+            golden,
+            device: self.device.clone(),
+            effort: self.effort,
+        })
+    }
+
     /// The bytes of a file of the case.
     pub async fn read(&self, file: &str) -> Fallible<Vec<u8>> {
         Ok(model::read(&self.folder(""), file).await?)

@@ -1,192 +1,157 @@
-"""Makes core/tests/weights/data/quantized/*.safetensors: layers as quantizers store them, and the
-floats that their libraries make of them.
+"""Makes core/tests/weights/data/quantized/*.safetensors: layers as their quantizers store them, and the
+floats that these libraries themselves make of them. No formula of any format is written down here.
 
-Every formula is written down again here from its library's source, with numpy, in the library's
-order of operations and with its roundings; what is quantized is random numbers. Formats:
+What the libraries were: bitsandbytes 0.50.2, autoawq 0.2.9, compressed-tensors 0.20.0,
+comfy-kitchen 0.2.40 (the layouts of ComfyUI), transformers 5.24.0, torch 2.15.0, on a CPU with AVX-512.
 
-    nf4, fp4          bitsandbytes `dequantize_4bit`: code[number] * absmax in f32, then the dtype of
-                      the state; the higher half of a byte comes first
-    nf4_nested        the same with `dequantize_blockwise` of absmax: code[number] * absmax + offset
-    llm_int8          bitsandbytes `int8_vectorwise_dequant`: number * SCB * 0.007874015718698502
-    awq               AutoAWQ `dequantize_gemm`: (number - zero) * scale in f16, transposed
-    int8_channel      compressed-tensors `_dequantize`: number * scale in the scale's type, here bf16
-    int8_asymmetric   the same, (number - zero) * scale, f32
-    packed4, packed8  compressed-tensors `pack-quantized`, groups, scales in bf16; packed4_zero with zeros
-    fp8_tensor        ComfyUI's scaled FP8: number * scale_weight, f32, beside `scaled_fp8`
-    fp8_e5m2          ComfyUI's newer `weight_scale` with `comfy_quant`
-    fp8_channel       compressed-tensors' float-quantized: number * scale [out, 1], bf16
-    fp8_block         transformers' fine-grained FP8: blocks of 128 x 128, ends smaller
+    nf4, nf4_odd, nf4_block128, nf4_nested, fp4, fp4_nested
+                      bitsandbytes: `quantize_4bit`, `QuantState.as_dict(packed=True)`, `dequantize_4bit`
+    llm_int8          bitsandbytes: the state of a `Linear8bitLt`, `int8_vectorwise_dequant`
+    awq               AutoAWQ: `WQLinear_GEMM.from_linear`, `dequantize_gemm`
+    int8_channel, int8_asymmetric, int8_group, int8_tensor
+                      compressed-tensors: `IntQuantizationCompressor.compress` and `.decompress`
+    packed4, packed4_zero, packed8, packed8_zero
+                      the same of `PackedQuantizationCompressor`
+    fp8_channel, fp8_static, fp8_ragged
+                      the same of `FloatQuantizationCompressor`: rows, the tensor, blocks with smaller ends
+    fp8_block         transformers: `Fp8Quantize`, `Fp8Dequantize`
+    fp8_tensor, fp8_e5m2
+                      ComfyUI's `TensorCoreFP8Layout`, with f32 as the type that is computed in: under
+                      the names of its older files beside `scaled_fp8`, and with `comfy_quant`
+    comfy_int8, comfy_int8_rows
+                      ComfyUI's `TensorWiseINT8Layout`, the same, with `comfy_quant`
 
-Each file has one FLUX layer under BFL's name `img_in`. `expected.safetensors` has the floats as f32,
-its tensors called like the files.
+Each file has one FLUX layer under BFL's name `img_in`. `expected.safetensors` has the floats, its
+tensors called like the files. The first numbers of four bits are exchanged for all sixteen. Rows of 40 or
+192 numbers are chosen: in rows of 48, 96 or 112 the CPU kernel of this bitsandbytes takes magnitudes of
+other blocks, by up to the largest weight (its torch code does not).
 
-    pip install numpy ml_dtypes
-    python3 tests/reference/make_quantized_vectors.py [--out FOLDER]
+    pip install numpy torch bitsandbytes autoawq compressed-tensors comfy-kitchen transformers safetensors
+    TORCHDYNAMO_DISABLE=1 python3 tests/reference/make_quantized_vectors.py [--out FOLDER]
 """
 
 import argparse
+import importlib
+import importlib.util
 import json
-import struct
+import sys
+import types
 from pathlib import Path
 
-import ml_dtypes
-import numpy as np
+import bitsandbytes
+import torch
+from bitsandbytes import functional as bnb
+from comfy_kitchen.tensor import QuantizedTensor
+from compressed_tensors.compressors import BaseCompressor
+from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+from compressed_tensors.quantization.utils import calculate_qparams
+from safetensors.torch import save_file
+from transformers.integrations.finegrained_fp8 import Fp8Dequantize, Fp8Quantize
 
 OUT = Path(__file__).resolve().parents[2] / "core/tests/weights/data/quantized"
-DTYPES = {
-    "float32": "F32", "float16": "F16", "bfloat16": "BF16", "float8_e4m3fn": "F8_E4M3",
-    "float8_e5m2": "F8_E5M2", "int8": "I8", "uint8": "U8", "int32": "I32", "int64": "I64",
-}
-BF16 = ml_dtypes.bfloat16
-
-# QLoRA's code (Dettmers et al. 2023), and FP4's: signs, then 0, 1/192, 2/3, 1, 1/3, 1/2, 1/6, 1/4.
-NF4 = np.array([
-    -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635,
-    -0.18477343022823334, -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725,
-    0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941,
-    0.7229568362236023, 1.0,
-], np.float32)
-FP4 = np.array([0, 0.0625, 8, 12, 4, 6, 2, 3, 0, -0.0625, -8, -12, -4, -6, -2, -3], np.float32) / np.float32(12)
-AWQ_ORDER = [0, 2, 4, 6, 1, 3, 5, 7]
+ROWS, COLUMNS = 24, 40
 
 
-def save(path: Path, tensors: dict[str, np.ndarray]) -> None:
-    header, data = {}, b""
-    for name, values in tensors.items():
-        begin, data = len(data), data + values.tobytes()
-        header[name] = {
-            "dtype": DTYPES[values.dtype.name], "shape": list(values.shape), "data_offsets": [begin, len(data)],
-        }
-    text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+def weights(rows: int = ROWS, columns: int = COLUMNS, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Rows of many magnitudes, with a large number and a zero in each."""
+    made = torch.randn(rows, columns) * 10 ** torch.empty(rows, 1).uniform_(-3, 0)
+    made[:, 1] *= 5
+    made[:, 2] = 0
+    return made.to(dtype)
 
 
-def note(value: dict) -> np.ndarray:
-    return np.frombuffer(json.dumps(value).encode(), np.uint8)
+def note(value: dict) -> torch.Tensor:
+    return torch.tensor(list(json.dumps(value).encode()), dtype=torch.uint8)
 
 
-def four_bit(random, kind: str, shape, block: int, dtype: str, nested: bool):
-    """Numbers are drawn rather than chosen for a weight: every one of them occurs."""
-    code = {"nf4": NF4, "fp4": FP4}[kind]
-    count = shape[0] * shape[1]
-    numbers = random.integers(0, 16, count + count % 2).astype(np.uint8)
-    blocks = -(-count // block)
-    state = {"quant_type": kind, "blocksize": block, "dtype": dtype, "shape": list(shape)}
-    tensors = {"weight": (numbers[::2] << 4 | numbers[1::2]).reshape(-1, 1)}
-    if nested:
-        outer = -(-blocks // 256)
-        code2 = np.sort(random.uniform(-1, 1, 256)).astype(np.float32)
-        absmax2 = random.uniform(0.01, 0.1, outer).astype(np.float32)
-        offset = np.float32(0.04321)
-        stored = random.integers(0, 256, blocks).astype(np.uint8)
-        absmax = code2[stored] * np.repeat(absmax2, 256)[:blocks] + offset
-        state |= {"nested_blocksize": 256, "nested_dtype": "float32", "nested_offset": float(offset)}
-        tensors |= {"weight.absmax": stored, "weight.nested_absmax": absmax2, "weight.nested_quant_map": code2}
+def four_bit(kind: str, shape: tuple[int, int], dtype: torch.dtype, block: int = 64, nested: bool = False):
+    weight = weights(*shape, dtype)
+    stored, state = bnb.quantize_4bit(weight, blocksize=block, compress_statistics=nested, quant_type=kind)
+    stored[:8, 0] = torch.tensor([0x01, 0x23, 0x45, 0x67, 0x89, 0xAB, 0xCD, 0xEF], dtype=torch.uint8)
+    values = bnb.dequantize_4bit(stored, state)
+    tensors = {f"weight.{name}": tensor for name, tensor in state.as_dict(packed=True).items()}
+    return {"weight": stored, **tensors}, values
+
+
+def llm_int8():
+    layer = bitsandbytes.nn.Linear8bitLt(COLUMNS, ROWS, bias=False, has_fp16_weights=False)
+    layer.load_state_dict({"weight": weights()})
+    tensors = layer.to("cpu").state_dict()
+    return tensors, bnb.int8_vectorwise_dequant(tensors["weight"], tensors["SCB"])
+
+
+def awq_modules(*names: str) -> list[types.ModuleType]:
+    """Modules of AutoAWQ without its packages, which import every model of an older transformers."""
+    root = Path(importlib.util.find_spec("awq").submodule_search_locations[0])
+    for package in ["awq", "awq.modules", "awq.modules.linear"]:
+        shell = types.ModuleType(package)
+        shell.__path__ = [str(root.joinpath(*package.split(".")[1:]))]
+        sys.modules[package] = shell
+    return [importlib.import_module(name) for name in names]
+
+
+def awq(out: int = 32, group: int = 32):
+    weight = weights(out, 2 * group)
+    groups = weight.reshape(out, -1, group)
+    low, high = groups.amin(-1), groups.amax(-1)
+    scales = (high - low) / 15
+    zeros = (-low / scales).round().clamp(0, 15)
+    linear = torch.nn.Linear(2 * group, out, bias=False)
+    linear.weight.data = weight
+    gemm, packing = awq_modules("awq.modules.linear.gemm", "awq.utils.packing_utils")
+    made = gemm.WQLinear_GEMM.from_linear(
+        linear, 4, group, scales=scales.T.contiguous(), zeros=zeros.T.contiguous())
+    tensors = made.state_dict()
+    values = packing.dequantize_gemm(tensors["qweight"], tensors["qzeros"], tensors["scales"], 4, group)
+    return tensors, values.T
+
+
+def compressed(method: str, weight: torch.Tensor, **settings):
+    """By compressed-tensors: scales of the smallest and the largest number, then its compressor."""
+    args = QuantizationArgs(**settings)
+    tiles = {
+        "tensor": lambda: weight.reshape(1, -1),
+        "channel": lambda: weight[:, None],
+        "group": lambda: weight.unflatten(1, (-1, args.group_size)),
+        "block": lambda: blocks(weight, args.block_structure),
+    }[args.strategy]()
+    scale, zero = calculate_qparams(tiles.amin(-1), tiles.amax(-1), args)
+    scheme = QuantizationScheme(targets=["Linear"], weights=args, format=method)
+    compressor = BaseCompressor.get_value_from_registry(method)
+    state = {"weight": weight, "weight_scale": scale, "weight_zero_point": zero}
+    tensors = compressor.compress(state, scheme)
+    return tensors, compressor.decompress(tensors, scheme)["weight"]
+
+
+def blocks(weight: torch.Tensor, sides: list[int]) -> torch.Tensor:
+    """The numbers of each block, the last ones filled up with zeros."""
+    down, across = sides
+    missing = (0, -weight.shape[1] % across, 0, -weight.shape[0] % down)
+    padded = torch.nn.functional.pad(weight, missing)
+    tiles = padded.reshape(padded.shape[0] // down, down, padded.shape[1] // across, across)
+    return tiles.transpose(1, 2).flatten(2)
+
+
+def fp8_block(rows: int = 64, columns: int = 96, side: int = 32):
+    config = types.SimpleNamespace(weight_block_size=(side, side), scale_fmt=None)
+    quantizer = types.SimpleNamespace(quantization_config=config)
+    tensors = Fp8Quantize(quantizer).convert({"weight": weights(rows, columns)})
+    scale = next(name for name in tensors if name != "weight")
+    tensors["weight_scale_inv"] = tensors.pop(scale)
+    dequantize = Fp8Dequantize(quantizer).convert
+    return tensors, dequantize({key: [value] for key, value in tensors.items()})["weight"]
+
+
+def comfy(layout: str, format: dict | None, **settings):
+    """By ComfyUI's layouts; without a format under the names of its older files."""
+    made = QuantizedTensor.from_float(weights(), layout, **settings)
+    tensors = made.state_dict("weight")
+    one = torch.tensor(3.5)
+    if format is None:
+        tensors = {"weight": tensors["weight"], "scale_weight": tensors["weight_scale"], "scale_input": one}
     else:
-        absmax = random.uniform(0.01, 0.1, blocks).astype(np.float32)
-        tensors["weight.absmax"] = absmax
-    tensors |= {"weight.quant_map": code, f"weight.quant_state.bitsandbytes__{kind}": note(state)}
-    values = code[numbers[:count]] * np.repeat(absmax, block)[:count]
-    rounded = values.astype({"bfloat16": BF16, "float16": np.float16, "float32": np.float32}[dtype])
-    return tensors, rounded.reshape(shape)
-
-
-def llm_int8(random):
-    weight = random.integers(-127, 128, (24, 40)).astype(np.int8)
-    scb = random.uniform(0.01, 3, 24).astype(np.float32)
-    values = weight.astype(np.float32) * scb[:, None] * np.float32(0.007874015718698502)
-    return {"weight": weight, "SCB": scb, "weight_format": np.array(0, np.uint8)}, values
-
-
-def awq_pack(numbers: np.ndarray) -> np.ndarray:
-    packed = np.zeros((numbers.shape[0], numbers.shape[1] // 8), np.uint32)
-    for place, column in enumerate(AWQ_ORDER):
-        packed |= numbers[:, column::8].astype(np.uint32) << np.uint32(4 * place)
-    return packed.view(np.int32)
-
-
-def awq(random, inputs=64, out=24, group=32):
-    numbers = random.integers(0, 16, (inputs, out))
-    zeros = random.integers(0, 16, (inputs // group, out))
-    scales = random.uniform(0.001, 0.05, (inputs // group, out)).astype(np.float16)
-    whole = (numbers - np.repeat(zeros, group, 0)).astype(np.float16)
-    values = whole * np.repeat(scales, group, 0)
-    return {"qweight": awq_pack(numbers), "qzeros": awq_pack(zeros), "scales": scales}, values.T
-
-
-def int8_channel(random):
-    weight = random.integers(-128, 128, (24, 40)).astype(np.int8)
-    scale = random.uniform(0.0001, 0.02, (24, 1)).astype(BF16)
-    return {"weight": weight, "weight_scale": scale}, weight.astype(BF16) * scale
-
-
-def int8_asymmetric(random):
-    weight = random.integers(-128, 128, (24, 40)).astype(np.int8)
-    zero = random.integers(-20, 20, (24, 1)).astype(np.int8)
-    scale = random.uniform(0.0001, 0.02, (24, 1)).astype(np.float32)
-    values = (weight.astype(np.float32) - zero.astype(np.float32)) * scale
-    return {"weight": weight, "weight_scale": scale, "weight_zero_point": zero}, values
-
-
-def pack_int32(numbers: np.ndarray, bits: int) -> np.ndarray:
-    """Along the last axis, what is missing in the last word as zeros of the signed numbers."""
-    per_word, half = 32 // bits, 1 << (bits - 1)
-    missing = -numbers.shape[1] % per_word
-    unsigned = np.pad(numbers + half, ((0, 0), (0, missing))).astype(np.uint32)
-    packed = np.zeros((numbers.shape[0], unsigned.shape[1] // per_word), np.uint32)
-    for place in range(per_word):
-        packed |= unsigned[:, place::per_word] << np.uint32(bits * place)
-    return packed.view(np.int32)
-
-
-def packed(random, bits: int, inputs: int, group: int, zeros: bool):
-    out, half = 16, 1 << (bits - 1)
-    groups = inputs // group
-    numbers = random.integers(-half, half, (out, inputs))
-    scale = random.uniform(0.001, 0.05, (out, groups)).astype(BF16)
-    tensors = {
-        "weight_packed": pack_int32(numbers, bits), "weight_scale": scale,
-        "weight_shape": np.array([out, inputs], np.int64),
-    }
-    whole = numbers.astype(BF16)
-    if zeros:
-        zero = random.integers(-half, half, (out, groups))
-        # Packed along the rows: transposed there and back.
-        tensors["weight_zero_point"] = np.ascontiguousarray(pack_int32(zero.T, bits).T)
-        whole = whole - np.repeat(zero, group, 1).astype(BF16)
-    return tensors, whole * np.repeat(scale, group, 1)
-
-
-def fp8(random, shape, kind) -> np.ndarray:
-    return (random.normal(0, 60, shape)).astype(np.float32).astype(kind)
-
-
-def fp8_tensor(random):
-    weight, scale = fp8(random, (24, 40), ml_dtypes.float8_e4m3fn), np.array(0.00123, np.float32)
-    tensors = {"weight": weight, "scale_weight": scale, "scale_input": np.array(3.5, np.float32)}
-    return tensors, weight.astype(np.float32) * scale
-
-
-def fp8_e5m2(random):
-    weight, scale = fp8(random, (24, 40), ml_dtypes.float8_e5m2), np.array(0.0321, np.float32)
-    tensors = {
-        "weight": weight, "weight_scale": scale, "input_scale": np.array(3.5, np.float32),
-        "comfy_quant": note({"format": "float8_e5m2", "full_precision_matrix_mult": True}),
-    }
-    return tensors, weight.astype(np.float32) * scale
-
-
-def fp8_channel(random):
-    weight = fp8(random, (24, 40), ml_dtypes.float8_e4m3fn)
-    scale = random.uniform(0.0001, 0.02, (24, 1)).astype(BF16)
-    return {"weight": weight, "weight_scale": scale}, weight.astype(BF16) * scale
-
-
-def fp8_block(random):
-    weight = fp8(random, (130, 200), ml_dtypes.float8_e4m3fn)
-    scale = random.uniform(0.0001, 0.02, (2, 2)).astype(np.float32)
-    tiled = np.repeat(np.repeat(scale, 128, 0), 128, 1)[:130, :200]
-    return {"weight": weight, "weight_scale_inv": scale}, weight.astype(np.float32) * tiled
+        tensors |= {"input_scale": one, "comfy_quant": note(format)}
+    return tensors, made.dequantize()
 
 
 def main() -> None:
@@ -194,32 +159,48 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     folder = parser.parse_args().out
     folder.mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng(14)
+    torch.manual_seed(14)
+    f32, f16, bf16 = torch.float32, torch.float16, torch.bfloat16
+    integers, packed, floats = "int-quantized", "pack-quantized", "float-quantized"
+    fp8, int8 = {"num_bits": 8, "type": "float"}, {"num_bits": 8}
     made = {
-        "nf4": four_bit(random, "nf4", (24, 40), 64, "bfloat16", False),
-        "nf4_odd": four_bit(random, "nf4", (5, 13), 64, "float16", False),
-        "fp4": four_bit(random, "fp4", (24, 40), 64, "float32", False),
-        "nf4_nested": four_bit(random, "nf4", (96, 192), 64, "bfloat16", True),
-        "llm_int8": llm_int8(random),
-        "awq": awq(random),
-        "int8_channel": int8_channel(random),
-        "int8_asymmetric": int8_asymmetric(random),
-        "packed4": packed(random, 4, 36, 12, False),
-        "packed4_zero": packed(random, 4, 64, 32, True),
-        "packed8": packed(random, 8, 40, 20, False),
-        "fp8_tensor": fp8_tensor(random),
-        "fp8_e5m2": fp8_e5m2(random),
-        "fp8_channel": fp8_channel(random),
-        "fp8_block": fp8_block(random),
+        "nf4": four_bit("nf4", (ROWS, COLUMNS), bf16),
+        "nf4_odd": four_bit("nf4", (5, 13), f16),
+        "nf4_block128": four_bit("nf4", (ROWS, COLUMNS), f32, block=128),
+        "nf4_nested": four_bit("nf4", (96, 192), bf16, nested=True),
+        "fp4": four_bit("fp4", (ROWS, COLUMNS), f32),
+        "fp4_nested": four_bit("fp4", (ROWS, COLUMNS), f16, nested=True),
+        "llm_int8": llm_int8(),
+        "awq": awq(),
+        "int8_channel": compressed(integers, weights(dtype=bf16), strategy="channel", **int8),
+        "int8_asymmetric": compressed(integers, weights() + 0.3, strategy="channel", symmetric=False, **int8),
+        "int8_group": compressed(integers, weights(dtype=f16), strategy="group", group_size=20, **int8),
+        "int8_tensor": compressed(integers, weights(), strategy="tensor", **int8),
+        "packed4": compressed(packed, weights(16, 36, bf16), num_bits=4, strategy="group", group_size=12),
+        "packed4_zero": compressed(
+            packed, weights(20, 64, bf16) + 0.3, num_bits=4, strategy="group", group_size=32, symmetric=False),
+        "packed8": compressed(packed, weights(16, 42, f16), strategy="channel", **int8),
+        "packed8_zero": compressed(packed, weights(18, 40) + 0.3, strategy="channel", symmetric=False, **int8),
+        "fp8_channel": compressed(floats, weights(dtype=bf16), strategy="channel", **fp8),
+        "fp8_static": compressed(floats, weights(dtype=bf16), strategy="tensor", **fp8),
+        "fp8_ragged": compressed(
+            floats, weights(130, 200, bf16), strategy="block", block_structure=[128, 128], **fp8),
+        "fp8_block": fp8_block(),
+        "fp8_tensor": comfy("TensorCoreFP8Layout", None),
+        "fp8_e5m2": comfy(
+            "TensorCoreFP8Layout", {"format": "float8_e5m2", "full_precision_matrix_mult": True},
+            dtype=torch.float8_e5m2),
+        "comfy_int8": comfy("TensorWiseINT8Layout", {"format": "int8_tensorwise"}),
+        "comfy_int8_rows": comfy("TensorWiseINT8Layout", {"format": "int8_tensorwise"}, per_channel=True),
     }
     expected = {}
     for name, (tensors, values) in made.items():
-        layer = {f"img_in.{key}": np.ascontiguousarray(value) for key, value in tensors.items()}
+        layer = {f"img_in.{key}": value.contiguous() for key, value in tensors.items()}
         if name == "fp8_tensor":
-            layer["scaled_fp8"] = np.zeros(2, ml_dtypes.float8_e4m3fn)
-        save(folder / f"{name}.safetensors", layer)
-        expected[name] = np.ascontiguousarray(values).astype(np.float32)
-    save(folder / "expected.safetensors", expected)
+            layer["scaled_fp8"] = torch.zeros(2, dtype=torch.float8_e4m3fn)
+        save_file(layer, folder / f"{name}.safetensors")
+        expected[name] = values.contiguous()
+    save_file(expected, folder / "expected.safetensors")
 
 
 main()

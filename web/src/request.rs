@@ -4,10 +4,14 @@ use js_sys::{BigInt, Object, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 use x2i_core::png::{ControlRecord, InitRecord, PartRecord, UsedFile};
 use x2i_core::video::sampling::Sampling;
-use x2i_core::{Conditioning, Control, Field, Image, Init, ModelConfig, Preview, Prompt, Request};
+use x2i_core::{
+    Background, Cache, Conditioning, Control, Field, Image, Init, ModelConfig, Preview, Prompt,
+    Request,
+};
 
 use crate::failure::{Failure, Result};
-use crate::{inputs, js};
+use crate::inputs::{self, Reading};
+use crate::js;
 
 /// The default strength of an initial image, as in diffusers.
 const STRENGTH: f64 = 0.6;
@@ -22,10 +26,13 @@ pub struct Asked {
     pub init: Option<InitRecord>,
     /// The control image.
     pub control: Option<ControlRecord>,
+    /// What lies under the transparent pixels of its pictures; the default where it has none.
+    pub background: Background,
 }
 
-/// Reads `{ prompt, turns, init?, control?, seed, width?, height?, steps?, guidance?, conditioning?,
-/// videoFps?, preview }`; `control_weights` are LightControl's weights of the loaded model.
+/// Reads `{ prompt, turns, init?, control?, seed, width?, height?, steps?, guidance?, cache?,
+/// conditioning?, videoFps?, background?, preview }`; `control_weights` are LightControl's weights of the loaded
+/// model.
 ///
 /// # Errors
 /// `request`, which names the field; `image`, `video` or `audio` for an input that can't be used.
@@ -34,16 +41,20 @@ pub fn read(
     config: &ModelConfig,
     control_weights: Option<&UsedFile>,
 ) -> Result<Asked> {
-    let sampling = sampling(config, optional_number(value, "videoFps", Field::VideoFps)?)?;
-    let (shown, parts) = inputs::parts(&js::get(value, "prompt"), sampling)?;
+    let reading = Reading {
+        sampling: sampling(config, optional_number(value, "videoFps", Field::VideoFps)?)?,
+        background: read_background(value)?,
+    };
+    let (shown, parts) = inputs::parts(&js::get(value, "prompt"), reading)?;
     let most = config.defaults.earlier_turns;
     let prompt = Prompt {
-        earlier: inputs::turns(&js::get(value, "turns"), sampling, most)?,
+        earlier: inputs::turns(&js::get(value, "turns"), reading, most)?,
         parts: shown,
     };
     let mut request = Request::new(prompt, config);
-    let (init, init_record) = read_init(value)?.unzip();
-    let (control, control_record) = read_control(value, control_weights)?.unzip();
+    let (init, init_record) = read_init(value, reading.background)?.unzip();
+    let (control, control_record) =
+        read_control(value, reading.background, control_weights)?.unzip();
     request.init = init;
     request.control = control;
     request.seed = read_seed(&js::get(value, "seed"))?;
@@ -59,6 +70,7 @@ pub fn read(
     if let Some(guidance) = optional_number(value, "guidance", Field::Guidance)? {
         request.guidance = guidance as f32;
     }
+    request.cache = read_cache(&js::get(value, "cache"))?;
     request.conditioning = match js::get(value, "conditioning").as_string().as_deref() {
         None => request.conditioning,
         Some("prompt") => Conditioning::Prompt,
@@ -74,11 +86,22 @@ pub fn read(
     };
     request.validate()?;
     Ok(Asked {
+        background: match init_record.is_some() || control_record.is_some() || show(&parts) {
+            true => reading.background,
+            false => Background::default(),
+        },
         request,
         parts,
         init: init_record,
         control: control_record,
     })
+}
+
+/// Whether a prompt shows images or videos.
+fn show(parts: &[PartRecord]) -> bool {
+    let is_shown =
+        |part: &PartRecord| matches!(part, PartRecord::Image { .. } | PartRecord::Video { .. });
+    parts.iter().any(is_shown)
 }
 
 /// The sampling of a video: `fps` frames per second, or the model's rate.
@@ -97,8 +120,19 @@ pub fn sampling(config: &ModelConfig, fps: Option<f64>) -> Result<Sampling> {
     }
 }
 
+/// What lies under transparent pixels: a color, or `dropped`; white by default.
+fn read_background(value: &JsValue) -> Result<Background> {
+    let given = js::get(value, "background");
+    if given.is_undefined() || given.is_null() {
+        return Ok(Background::default());
+    }
+    let text = given.as_string().unwrap_or_default();
+    let read = text.parse::<Background>();
+    read.map_err(|reason| Failure::new("request", format!("background: {reason}")))
+}
+
 /// The initial image, and its record.
-fn read_init(value: &JsValue) -> Result<Option<(Init, InitRecord)>> {
+fn read_init(value: &JsValue, background: Background) -> Result<Option<(Init, InitRecord)>> {
     let init = js::get(value, "init");
     if init.is_undefined() {
         return Ok(None);
@@ -109,13 +143,14 @@ fn read_init(value: &JsValue) -> Result<Option<(Init, InitRecord)>> {
         picture: inputs::used_file(&image),
         strength,
     };
-    let image = inputs::image(&image)?;
+    let image = inputs::image(&image, background)?;
     Ok(Some((Init { image, strength }, record)))
 }
 
 /// The control image for these weights, and its record.
 fn read_control(
     value: &JsValue,
+    background: Background,
     weights: Option<&UsedFile>,
 ) -> Result<Option<(Control, ControlRecord)>> {
     let control = js::get(value, "control");
@@ -133,8 +168,20 @@ fn read_control(
         weights: weights.clone(),
         scale,
     };
-    let image = inputs::image(&image)?;
+    let image = inputs::image(&image, background)?;
     Ok(Some((Control { image, scale }, record)))
+}
+
+/// `off` or a threshold; off without one.
+fn read_cache(value: &JsValue) -> Result<Cache> {
+    if value.is_undefined() || value.is_null() {
+        return Ok(Cache::Off);
+    }
+    match (value.as_f64(), value.as_string()) {
+        (Some(threshold), _) => Ok(Cache::FirstBlock(threshold)),
+        (None, Some(text)) if text == "off" => Ok(Cache::Off),
+        _ => Err(Failure::request(Field::Cache, "must be off or a number")),
+    }
 }
 
 fn read_seed(value: &JsValue) -> Result<u64> {

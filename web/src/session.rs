@@ -207,6 +207,7 @@ impl Session {
             loras: loaded.adapters.loras.clone(),
             init: asked.init,
             control: asked.control,
+            background: asked.background,
             ..metadata
         };
         let png = png::encode(&painting.image, &metadata)?;

@@ -12,6 +12,7 @@ pub fn word(field: Field) -> &'static str {
         Field::Height => "height",
         Field::Steps => "steps",
         Field::Guidance => "guidance",
+        Field::Cache => "cache",
         Field::Seed => "seed",
         Field::Conditioning => "conditioning",
         Field::VideoFps => "videoFps",

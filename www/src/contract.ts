@@ -72,8 +72,10 @@ export interface WasmSettings {
   height?: number;
   steps?: number;
   guidance?: number;
+  cache?: 'off' | number;
   conditioning?: 'prompt' | 'answer';
   videoFps?: number;
+  background?: string;
   preview: boolean;
 }
 
@@ -86,7 +88,8 @@ export interface WasmRequest extends WasmSettings {
 
 export interface LoadOptions {
   cache: 'auto' | 'none';
-  loras: Array<InputWeights & { scale: number }>;
+  /** `config` is PEFT's. */
+  loras: Array<InputWeights & { config?: InputWeights; scale: number }>;
   control?: InputWeights;
 }
 

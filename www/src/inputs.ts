@@ -33,7 +33,11 @@ export async function readWeights({ cache, loras, control }: SentModel): Promise
   return {
     cache,
     loras: await Promise.all(
-      loras.map(async ({ data, scale }, at) => ({ ...(await read(data, `lora-${at + 1}`)), scale })),
+      loras.map(async ({ data, config, scale }, at) => ({
+        ...(await read(data, `lora-${at + 1}`)),
+        ...(config && { config: await read(config, `lora-${at + 1}-config`) }),
+        scale,
+      })),
     ),
     ...(control && { control: await read(control, 'control-weights') }),
   };

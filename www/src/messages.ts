@@ -52,7 +52,7 @@ export interface SentRequest {
 export interface SentModel {
   model: ModelReference;
   cache: 'auto' | 'none';
-  loras: Array<{ data: Blob; scale: number }>;
+  loras: Array<{ data: Blob; config?: Blob; scale: number }>;
   control?: Blob;
 }
 

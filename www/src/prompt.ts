@@ -18,8 +18,8 @@ const STRENGTH = 0.6;
 
 /** The settings of a call, with the checks that types can't express. */
 export function readSettings(options: GenerateOptions): WasmSettings {
-  const { preview, width, height, steps, guidance, conditioning, videoFps } = options;
-  const given = Object.entries({ width, height, steps, guidance, conditioning, videoFps }).filter(
+  const { preview, width, height, steps, guidance, cache, conditioning, videoFps, background } = options;
+  const given = Object.entries({ width, height, steps, guidance, cache, conditioning, videoFps, background }).filter(
     ([, value]) => value !== undefined,
   );
   return { ...Object.fromEntries(given), seed: readSeed(options.seed), preview: preview ?? true };
@@ -102,7 +102,11 @@ class Reader {
 /** The adapters. */
 export function readWeights({ loras = [], controlWeights }: PipelineOptions): Pick<SentModel, 'loras' | 'control'> {
   return {
-    loras: loras.map(({ data, scale = 1 }) => ({ data: blobOf(data), scale })),
+    loras: loras.map(({ data, config, scale = 1 }) => ({
+      data: blobOf(data),
+      ...(config && { config: blobOf(config) }),
+      scale,
+    })),
     ...(controlWeights && { control: blobOf(controlWeights) }),
   };
 }

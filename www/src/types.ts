@@ -72,9 +72,11 @@ export interface Turn {
 /** A weight file: safetensors, GGUF or a PyTorch pickle. Messages and metadata have the name of a `File`. */
 export type WeightData = Blob | ArrayBuffer | ArrayBufferView<ArrayBuffer>;
 
-/** A LoRA of the transformer, with the names of diffusers, PEFT, kohya, BFL or x-labs. */
+/** A LoRA of the transformer (also DoRA, LoHa or LoKr), with the names of diffusers, PEFT, kohya, LyCORIS, BFL or x-labs. */
 export interface Lora {
   data: WeightData;
+  /** PEFT's `adapter_config.json`, which stands beside `adapter_model.safetensors` and says what its alphas are. */
+  config?: WeightData;
   /** The factor of its change to the matrices; default 1. */
   scale?: number;
 }
@@ -155,10 +157,20 @@ export interface GenerateOptions {
   width?: number;
   height?: number;
   guidance?: number;
+  /**
+   * First-block caching: the threshold under which a step reuses the work of an earlier one, such as 0.1. The larger,
+   * the faster, and the further from the image without; default `off`.
+   */
+  cache?: 'off' | number;
   /** Whose hidden states condition the image: the prompt's or those of the LLM's answer; default: the model's. */
   conditioning?: 'prompt' | 'answer';
   /** Frames per second that the LLM reads of videos; default: the model's. */
   videoFps?: number;
+  /**
+   * What lies under the transparent pixels of images and videos: `white` (default), `black`, or six digits in hex such
+   * as `3366cc`. `dropped` ignores transparency; of a file, pixels that are not seen at all are then black.
+   */
+  background?: string;
   /** Whether each step has a preview; default true. */
   preview?: boolean;
   /** The form of `result.image`; default `bitmap`. */
@@ -215,6 +227,8 @@ export interface Metadata {
   height: number;
   steps: number;
   guidance: number;
+  /** The threshold of first-block caching, if it was on. */
+  cache?: number;
   /** A bigint if a number cannot hold it. */
   seed: number | bigint;
   conditioning: 'prompt' | 'answer';
@@ -222,9 +236,11 @@ export interface Metadata {
   /** `exact`: the flag `--exact` of the native program was set. */
   device: { id: string; name: string; exact?: true };
   answer?: string;
-  loras?: Array<{ weights: UsedFile; scale: number }>;
+  loras?: Array<{ weights: UsedFile; config?: UsedFile; scale: number }>;
   init?: { picture: UsedFile; strength: number };
   control?: { picture: UsedFile; weights: UsedFile; scale: number };
+  /** As {@link GenerateOptions.background}; absent for white. */
+  background?: string;
 }
 
 /** The record of a file that was used for an image. */

@@ -86,7 +86,7 @@ class Kept {
       Math.max(1, Math.floor(width * shrink)),
       Math.max(1, Math.floor(height * shrink)),
     );
-    const context = canvas.getContext('2d', { alpha: false });
+    const context = canvas.getContext('2d');
     if (!context) throw this.error('the browser gives no 2d canvas to read frames with');
     context.imageSmoothingQuality = 'high';
     draw(context, canvas.width, canvas.height);

@@ -57,6 +57,36 @@ test('turns, the first picture and the control arrive with their defaults', asyn
   assert.equal(request.control?.scale, 1);
 });
 
+test('a background is sent as it was given', async () => {
+  const request = await asked({ prompt: [{ image: IMAGE }], background: '3366cc' });
+  assert.equal(request.background, '3366cc');
+  assert.equal('background' in (await asked({ prompt: [{ image: IMAGE }] })), false);
+});
+
+test("PEFT's config is loaded beside its LoRA", async () => {
+  const script = new Script();
+  const config = new File(['{}'], 'adapter_config.json');
+  const loras = [
+    { data: new Blob(['abc']), config },
+    { data: new Blob(['abc']), config: new Uint8Array([1]) },
+  ];
+  await createPipeline({ model: 'https://example.org/model/', loras });
+  assert.deepEqual(
+    script.loaded?.loras.map(({ config }) => [config?.name, config?.data.size]),
+    [
+      ['lora-1-config', 2],
+      ['lora-2-config', 1],
+    ],
+  );
+  assert.equal(script.loaded?.loras[0]?.config?.sha256.slice(0, 8), '44136fa3');
+});
+
+test('a cache is a threshold or off, and left out where none is given', async () => {
+  assert.equal((await asked({ prompt: 'a cat', cache: 0.1 })).cache, 0.1);
+  assert.equal((await asked({ prompt: 'a cat', cache: 'off' })).cache, 'off');
+  assert.equal('cache' in (await asked({ prompt: 'a cat' })), false);
+});
+
 test('adapters are loaded with the model, by name and hash', async () => {
   const script = new Script();
   const loras = [{ data: new Blob(['abc']), scale: 0.5 }, { data: new Uint8Array([1, 2]) }];

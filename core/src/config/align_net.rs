@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::checks::{check, from_value};
+use super::checks::{check, check_eps, from_value};
 use crate::error::{Error, Result};
 
 /// How the hidden states of all layers are mixed to one.
@@ -69,6 +69,24 @@ struct Published {
     /// Whether they are mixed by a convolution.
     #[serde(default)]
     use_cnn: Option<bool>,
+    /// Whether a T5 stack runs first.
+    #[serde(default)]
+    use_t5: Option<bool>,
+    #[serde(default)]
+    kernel_size: Option<usize>,
+    #[serde(default)]
+    input_dim: Option<usize>,
+    #[serde(default)]
+    output_dim0: Option<usize>,
+    #[serde(default)]
+    output_dim1: Option<usize>,
+    /// Of the T5 stack, as the next two.
+    #[serde(default)]
+    num_layers: Option<usize>,
+    #[serde(default)]
+    num_heads: Option<usize>,
+    #[serde(default)]
+    head_dim: Option<usize>,
 }
 
 fn default_eps() -> f64 {
@@ -105,7 +123,59 @@ impl AlignNetConfig {
             t5: t5_from_shapes(file, &shape)?,
         };
         config.validate(file)?;
+        if let Some(published) = published {
+            config.check_published(file, published)?;
+        }
         Ok(config)
+    }
+
+    /// Fails where the config beside the tensors says other numbers than they have: it is another
+    /// AlignNet's, or they are.
+    fn check_published(&self, file: &str, said: Published) -> Result<()> {
+        let stack = self.t5.filter(|_| said.use_t5 != Some(false));
+        check(
+            file,
+            said.use_t5.is_none_or(|said| said == self.t5.is_some()),
+            || {
+                let found = if self.t5.is_some() {
+                    "holds"
+                } else {
+                    "holds no"
+                };
+                let said = said.use_t5.unwrap_or_default();
+                format!(
+                    "use_t5 is {said}, but the file {found} `t5stack.*`; the config is of another AlignNet"
+                )
+            },
+        )?;
+        let kernel = match self.mix {
+            Mix::Conv { kernel } => Some(kernel),
+            Mix::Scale | Mix::Mean => None,
+        };
+        for (key, said, found) in [
+            (
+                "in_channels",
+                Some(said.in_channels),
+                Some(self.in_channels),
+            ),
+            ("input_dim", said.input_dim, Some(self.input_dim)),
+            ("output_dim0", said.output_dim0, Some(self.pooled_dim)),
+            ("output_dim1", said.output_dim1, Some(self.text_dim)),
+            ("kernel_size", said.kernel_size, kernel),
+            ("num_layers", said.num_layers, stack.map(|t5| t5.num_layers)),
+            ("num_heads", said.num_heads, stack.map(|t5| t5.num_heads)),
+            ("head_dim", said.head_dim, stack.map(|t5| t5.head_dim)),
+        ] {
+            let (Some(said), Some(found)) = (said, found) else {
+                continue;
+            };
+            check(file, said == found, || {
+                format!(
+                    "{key} is {said}, its tensors have {found}; the config is of another AlignNet"
+                )
+            })?;
+        }
+        Ok(())
     }
 
     fn validate(&self, file: &str) -> Result<()> {
@@ -118,11 +188,7 @@ impl AlignNetConfig {
         check(file, sizes.iter().all(|&size| size > 0), || {
             "a size is 0".into()
         })?;
-        check(
-            file,
-            self.norm_eps.is_finite() && self.norm_eps >= 0.0,
-            || "norm_eps must be a number".into(),
-        )
+        check_eps(file, "norm_eps", self.norm_eps)
     }
 }
 

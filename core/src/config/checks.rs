@@ -55,6 +55,16 @@ pub(super) fn check_sizes(file: &str, prefix: &str, sizes: &[(&str, usize)]) -> 
         .try_for_each(|(key, size)| check(file, *size > 0, || format!("{prefix}{key} is 0")))
 }
 
+/// Fails for an epsilon under `key` that a square root can't have.
+///
+/// # Errors
+/// [`Error::Config`] naming the key.
+pub(super) fn check_eps(file: &str, key: &str, eps: f64) -> Result<()> {
+    check(file, (0.0..=1.0).contains(&eps), || {
+        format!("{key} {eps} must be a number between 0 and 1")
+    })
+}
+
 /// Fails unless the width under `key` can be split into this many heads.
 ///
 /// # Errors

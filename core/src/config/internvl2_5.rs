@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Qwen2Config;
-use super::checks::{check, check_heads, check_sizes, from_value};
+use super::checks::{check, check_eps, check_heads, check_sizes, from_value};
 use super::keys::{Key, check_keys};
 use super::limits::{COUNT, HEADS, LAYERS, SIDE, WIDTH, check_limits};
 use super::rope::{needs_theta, read_rope};
@@ -15,9 +15,9 @@ use super::transformers::{ANY, DECODER as DECODER_KEYS, check_decoder};
 use crate::error::Result;
 
 /// The decoder of InternVL2.5-1B and -4B, as `llm_config.architectures` names it.
-const DECODER: &str = "Qwen2ForCausalLM";
+pub(super) const DECODER: &str = "Qwen2ForCausalLM";
 /// The conversation that the model was trained on.
-const TEMPLATE: &str = "internvl2_5";
+pub(super) const TEMPLATE: &str = "internvl2_5";
 /// Up to this many tiles of one image, the choice of a grid was shown not to depend on the order
 /// of a Python set (a test of the tiles). Published models stop at 12.
 pub const MOST_TILES: usize = 40;
@@ -360,6 +360,7 @@ impl InternVitConfig {
             ("patch_size", self.patch_size, COUNT),
         ];
         check_limits(file, "vision_config.", &limits)?;
+        check_eps(file, "vision_config.layer_norm_eps", self.layer_norm_eps)?;
         let (width, heads) = (self.hidden_size, self.num_attention_heads);
         check_heads(file, "vision_config.hidden_size", width, heads)?;
         check(file, self.num_channels == 3, || {

@@ -26,6 +26,9 @@ pub(super) const COUNT: usize = 1024;
 pub(super) const LEAST_PIXELS: usize = 1 << 24;
 /// Pixels that a picture is made smaller to.
 pub(super) const MOST_PIXELS: usize = 1 << 28;
+/// Pixels of a side of the image, a multiple of 16, and steps: as for a request.
+pub(super) const IMAGE_SIDE: usize = 8192;
+pub(super) const STEPS: usize = 1000;
 /// Tokens of an answer.
 pub(super) const ANSWER: usize = 1 << 16;
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Qwen2Config;
-use super::checks::{check, check_heads, check_sizes, from_value};
+use super::checks::{check, check_eps, check_heads, check_sizes, from_value};
 use super::keys::{Key, check_keys};
 use super::limits::{COUNT, HEADS, LAYERS, POSITIONS, SIDE, WIDTH, check_limits};
 use super::rope::{needs_theta, read_rope};
@@ -386,6 +386,7 @@ impl SiglipConfig {
                 self.num_channels
             )
         })?;
+        check_eps(file, "vision_config.layer_norm_eps", self.layer_norm_eps)?;
         let (width, heads) = (self.hidden_size, self.num_attention_heads);
         check_heads(file, "vision_config.hidden_size", width, heads)?;
         check(file, self.positions() > 0, || {

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::checks::{check, from_value, parse};
+use super::checks::{check, check_sizes, from_value, parse};
+use super::internvl_hf;
 use super::keys::{Key, check_keys};
-use super::limits::{ANSWER, PADDING, SIDE, check_limits};
+use super::limits::{ANSWER, IMAGE_SIDE, PADDING, SIDE, STEPS, check_limits};
 use super::{
     FluxConfig, GenerationConfig, InternVl2_5Config, MiniCpmOConfig, PreprocessorConfig,
     Qwen2_5VlConfig, Qwen2Config, SchedulerConfig, VaeConfig, VisionConfig,
@@ -134,15 +135,12 @@ impl EncoderConfig {
                 InternVl2_5Config::read(file, json, warnings).map(Self::InternVl2_5)
             }
             Some("minicpmo") => MiniCpmOConfig::read(file, json, warnings).map(Self::MiniCpmO),
-            Some("internvl") => Err(Error::config(
-                file,
-                "model_type `internvl` is transformers' own form of InternVL (an `-hf` folder), which is not \
-                 supported; get the original one: OpenGVLab/InternVL2_5-1B or InternVL2_5-4B",
-            )),
+            // As transformers itself writes it.
+            Some("internvl") => internvl_hf::read(file, &json, warnings).map(Self::InternVl2_5),
             Some(other) => Err(Error::config(
                 file,
                 format!(
-                    "model_type `{other}` is not supported; qwen2_5_vl, internvl_chat and minicpmo are"
+                    "model_type `{other}` is not supported; qwen2_5_vl, internvl_chat, internvl and minicpmo are"
                 ),
             )),
             None => Err(Error::config(
@@ -378,6 +376,7 @@ const ENCODER_KEYS: &[(&str, Key)] = &[
     ("chat_template", Key::Read),
     ("preprocessor", Key::Read),
     ("generation", Key::Read),
+    ("vision", Key::Read),
 ];
 
 /// The keys of its `defaults`, and of those in `x2i.json`.
@@ -464,6 +463,35 @@ impl Defaults {
                 format!("padding.max_length {max_length} is above max_position_embeddings {most}")
             })?;
         }
+        for (key, side) in [("width", self.width), ("height", self.height)] {
+            let fits = side.is_multiple_of(16) && (16..=IMAGE_SIDE).contains(&side);
+            check(file, fits, || {
+                format!(
+                    "defaults.{key} {side} must be a multiple of 16 between 16 and {IMAGE_SIDE}"
+                )
+            })?;
+        }
+        check(file, (1..=STEPS).contains(&self.steps), || {
+            format!(
+                "defaults.steps {} must be between 1 and {STEPS}",
+                self.steps
+            )
+        })?;
+        check(
+            file,
+            self.guidance.is_finite() && self.guidance >= 0.0,
+            || {
+                format!(
+                    "defaults.guidance {} must be a number from 0 on",
+                    self.guidance
+                )
+            },
+        )?;
+        check_sizes(
+            file,
+            "defaults.",
+            &[("max_new_tokens", self.max_new_tokens)],
+        )?;
         check_limits(file, "", &[("max_new_tokens", self.max_new_tokens, ANSWER)])?;
         let [width, height] = self.input_image_size.unwrap_or([1, 1]);
         check(file, width > 0 && height > 0, || {

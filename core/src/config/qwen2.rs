@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::checks::{check, check_sizes};
+use super::checks::{check, check_eps, check_sizes};
 use super::limits::{HEADS, LAYERS, POSITIONS, VOCABULARY, WIDTH, check_limits};
 use crate::error::Result;
 
@@ -65,6 +65,7 @@ impl Qwen2Config {
             ("num_hidden_layers", self.num_hidden_layers),
             ("num_attention_heads", self.num_attention_heads),
             ("num_key_value_heads", self.num_key_value_heads),
+            ("max_position_embeddings", self.max_position_embeddings),
         ];
         check_sizes(file, prefix, &sizes)?;
         let limits = [
@@ -82,9 +83,7 @@ impl Qwen2Config {
         ];
         check_limits(file, prefix, &limits)?;
         let (eps, theta) = (self.rms_norm_eps, self.rope_theta);
-        check(file, eps.is_finite() && eps >= 0.0, || {
-            format!("{prefix}rms_norm_eps {eps} must be a number from 0 on")
-        })?;
+        check_eps(file, &format!("{prefix}rms_norm_eps"), eps)?;
         check(file, theta.is_finite() && theta > 0.0, || {
             format!("{prefix}rope_theta {theta} must be a number above 0")
         })?;

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::checks::parse;
+use super::gguf_keys;
 use crate::error::{Error, Result};
 use crate::weights::Weights;
 use crate::weights::gguf::MetaValue;
@@ -40,13 +41,15 @@ pub struct Qwen2_5VlGguf {
 }
 
 impl Qwen2_5VlGguf {
-    /// Reads the language model's and the vision part's files, opened as one set.
+    /// Reads the language model's and the vision part's files, opened as one set. Keys that are not known
+    /// go to `warnings`.
     ///
     /// # Errors
     /// [`Error::Config`] naming the key, [`Error::MissingTensor`] the tensor that is missing.
-    pub fn read(weights: &Weights) -> Result<Self> {
+    pub fn read(weights: &Weights, warnings: &mut Vec<String>) -> Result<Self> {
         const FILE: &str = "qwen2.5-vl-gguf.json";
         let mut json: Self = parse(FILE, include_bytes!("../../configs/qwen2.5-vl-gguf.json"))?;
+        gguf_keys::check(weights, warnings)?;
         let files = Files(weights);
         merge(&mut json.config, files.language_model()?);
         if weights.contains(PATCHES) {

@@ -69,6 +69,8 @@ pub(super) const ANY: &[(&str, Key)] = &[
     ("temperature", Key::Idle),
     ("tf_legacy_loss", Key::Idle),
     ("tie_encoder_decoder", Key::Off),
+    // Of a tower; a decoder reads its own.
+    ("tie_word_embeddings", Key::Idle),
     ("tokenizer_class", Key::Idle),
     ("top_k", Key::Idle),
     ("top_p", Key::Idle),

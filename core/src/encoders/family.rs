@@ -48,6 +48,23 @@ pub trait Family: Sized {
     /// As [`encode`](Self::encode), without the device's.
     fn prepare(&self, prompt: &Prompt, options: &EncodeOptions) -> Result<Self::Inputs>;
 
+    /// A prompt of these words through the same, and whether all of it arrives.
+    ///
+    /// # Errors
+    /// As [`prepare`](Self::prepare) and [`Tokenizer::check_conversation`].
+    fn check(&self, words: &str, options: &EncodeOptions) -> Result<()> {
+        let prompt = Prompt::text(words);
+        self.prepare(&prompt, options)?;
+        // Padding cuts a prompt too.
+        let whole = EncodeOptions {
+            padding: None,
+            ..options.clone()
+        };
+        let inputs = self.prepare(&prompt, &whole)?;
+        let ids = &Self::sequence(&inputs).ids;
+        self.llm().tokenizer().check_conversation(ids, words)
+    }
+
     /// Token vectors `[1, tokens, hidden]`, with the towers' in place of placeholders.
     ///
     /// # Errors

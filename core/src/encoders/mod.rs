@@ -57,15 +57,16 @@ impl Encoder {
         }
     }
 
-    /// Takes a prompt through the chat template and the tokenizer, without the device.
+    /// Takes a prompt of these words through the chat template and the tokenizer, without the device.
     ///
     /// # Errors
-    /// As [`encode`](Self::encode), without the device's.
-    pub fn check(&self, prompt: &Prompt, options: &EncodeOptions) -> Result<()> {
+    /// As [`encode`](Self::encode), without the device's; [`crate::Error::Config`] where words or control
+    /// tokens get lost on the way.
+    pub fn check(&self, words: &str, options: &EncodeOptions) -> Result<()> {
         match self {
-            Self::Qwen2_5Vl(model) => model.prepare(prompt, options).map(drop),
-            Self::InternVl2_5(model) => model.prepare(prompt, options).map(drop),
-            Self::MiniCpmO(model) => model.prepare(prompt, options).map(drop),
+            Self::Qwen2_5Vl(model) => model.check(words, options),
+            Self::InternVl2_5(model) => model.check(words, options),
+            Self::MiniCpmO(model) => model.check(words, options),
         }
     }
 

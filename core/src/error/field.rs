@@ -48,6 +48,8 @@ fields! {
     Steps: "steps",
     /// Guidance of a guidance-distilled transformer.
     Guidance: "guidance",
+    /// Whether steps reuse the work of earlier ones.
+    Cache: "cache",
     /// The seed of the noise.
     Seed: "seed",
     /// Whose hidden states paint: the prompt's, or those of the LLM's answer.

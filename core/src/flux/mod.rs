@@ -5,6 +5,7 @@
 //! and text encoders, which AlignNet replaces.
 
 mod blocks;
+mod first_block_cache;
 pub mod latents;
 mod layers;
 pub mod noise;
@@ -20,7 +21,10 @@ use crate::nn::{Bias, Linear, sinusoid};
 use crate::weights::{Scope, Weights};
 pub(crate) use blocks::FluxBytes;
 use blocks::{Blocks, Resident, Stream};
-use layers::{DoubleStreamBlock, LastLayer, MlpEmbedder, SingleStreamBlock};
+pub use first_block_cache::FirstBlockCache;
+use layers::{
+    DoubleOutput, DoubleStreamBlock, LastLayer, MlpEmbedder, SingleOutput, SingleStreamBlock,
+};
 
 /// Channels of a timestep's sines and cosines.
 const TIME_CHANNELS: usize = 256;
@@ -66,7 +70,7 @@ pub struct Conditions {
     guidance: Option<Tensor<2>>, // [batch, hidden]
 }
 
-/// A finished block, for progress, cancellation and distillation.
+/// A finished block or the skipped ones, for progress, cancellation and distillation.
 pub enum BlockOutput<'a> {
     /// A double block; attentions are after their projection and before their gate.
     Double {
@@ -90,6 +94,39 @@ pub enum BlockOutput<'a> {
         /// `[batch, text + image tokens, hidden]`.
         attn: &'a Tensor<3>,
     },
+    /// All blocks after the first, which a [`FirstBlockCache`] skips.
+    Skipped {
+        /// How many they are.
+        blocks: usize,
+    },
+}
+
+impl BlockOutput<'_> {
+    fn double(index: usize, out: &DoubleOutput) -> BlockOutput<'_> {
+        BlockOutput::Double {
+            index,
+            img: &out.img,
+            txt: &out.txt,
+            img_attn: &out.img_attn,
+            txt_attn: &out.txt_attn,
+        }
+    }
+
+    fn single(index: usize, out: &SingleOutput) -> BlockOutput<'_> {
+        BlockOutput::Single {
+            index,
+            x: &out.x,
+            attn: &out.attn,
+        }
+    }
+
+    /// The number of blocks that it tells of.
+    pub fn blocks(&self) -> usize {
+        match self {
+            Self::Double { .. } | Self::Single { .. } => 1,
+            Self::Skipped { blocks } => *blocks,
+        }
+    }
 }
 
 impl Flux {
@@ -200,6 +237,21 @@ impl Flux {
         control: AfterDouble<'_>,
         on_block: &mut impl AsyncFnMut(BlockOutput<'_>) -> Result<()>,
     ) -> Result<Tensor<3>> {
+        self.forward_cached(input, control, None, on_block).await
+    }
+
+    /// [`forward_controlled`](Self::forward_controlled), the next step of a picture's `cache` if there
+    /// is one: skipped blocks are neither read nor asked a control for.
+    ///
+    /// # Errors
+    /// The errors of `on_block`.
+    pub async fn forward_cached(
+        &self,
+        input: FluxInput<'_>,
+        control: AfterDouble<'_>,
+        mut cache: Option<&mut FirstBlockCache>,
+        on_block: &mut impl AsyncFnMut(BlockOutput<'_>) -> Result<()>,
+    ) -> Result<Tensor<3>> {
         let FluxInput {
             conditions, rope, ..
         } = input;
@@ -209,16 +261,18 @@ impl Flux {
 
         for index in 0..self.double_blocks.len() {
             let block = self.double_blocks.get(index, &img).await?;
+            let cache = cache.as_mut().filter(|_| index == 0);
+            let cached = cache.map(|cache| (cache, img.clone()));
             let out = block.forward(img, txt, vec.clone(), rope);
-            on_block(BlockOutput::Double {
-                index,
-                img: &out.img,
-                txt: &out.txt,
-                img_attn: &out.img_attn,
-                txt_attn: &out.txt_attn,
-            })
-            .await?;
+            on_block(BlockOutput::double(index, &out)).await?;
             (img, txt) = (out.img, out.txt);
+            if let Some((cache, before)) = cached
+                && let Some(img) = cache.skip(before, &img).await?
+            {
+                let blocks = self.blocks() - 1;
+                on_block(BlockOutput::Skipped { blocks }).await?;
+                return Ok(self.final_layer.forward(img, vec));
+            }
             if let Some(control) = control(index) {
                 img = img + control;
             }
@@ -229,18 +283,15 @@ impl Flux {
         for index in 0..self.single_blocks.len() {
             let block = self.single_blocks.get(index, &x).await?;
             let out = block.forward(x, vec.clone(), rope);
-            on_block(BlockOutput::Single {
-                index,
-                x: &out.x,
-                attn: &out.attn,
-            })
-            .await?;
+            on_block(BlockOutput::single(index, &out)).await?;
             x = out.x;
         }
 
-        Ok(self
-            .final_layer
-            .forward(x.narrow(1, txt_tokens, img_tokens), vec))
+        let img = x.narrow(1, txt_tokens, img_tokens);
+        if let Some(cache) = cache {
+            cache.keep(img.clone());
+        }
+        Ok(self.final_layer.forward(img, vec))
     }
 
     /// Embeds the values that are constant over all steps of an image: conditioning tokens `txt`

@@ -5,7 +5,7 @@
 //! safetensors file as `lora_adapter_metadata`, every key after the name of its part. Left out:
 //! `target_modules` and `exclude_modules`, which the keys of the weights repeat.
 
-use regex::Regex;
+use regex::bytes::{Regex, RegexBuilder};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
@@ -14,8 +14,12 @@ use crate::error::{Error, Result};
 const DEFAULT_ALPHA: f64 = 8.0;
 /// A config is a few kB, with a pattern for each layer a few hundred.
 const MOST_BYTES: usize = 4 << 20;
-/// Patterns of one kind.
-const MOST_PATTERNS: usize = 10_000;
+/// Keys by which a config without the name of its part is known.
+const OWN: [&str; 4] = ["r", "lora_alpha", "alpha", "peft_type"];
+/// Patterns of one kind. FLUX has fewer layers.
+const MOST_PATTERNS: usize = 1000;
+/// Bytes of a compiled pattern, and again of what its matcher keeps. A stranger's `\w{9999}` would take many MB.
+const PATTERN_BYTES: usize = 1 << 16;
 /// Initial values for which PEFT changes the base model too, so that the adapter alone is not the change.
 const CHANGES_BASE: &[&str] = &["pissa", "olora", "corda", "loftq"];
 
@@ -47,10 +51,13 @@ impl LoraConfig {
         const PART: &str = "transformer.";
         let file = format!("{file}: its `lora_adapter_metadata`");
         let Fields(values) = Fields::read(&file, json.as_bytes())?;
-        if !values.keys().any(|key| key.starts_with(PART)) {
-            return Ok(None);
-        }
-        Self::of_part(&file, json.as_bytes(), PART).map(Some)
+        let part = match values.keys().any(|key| key.starts_with(PART)) {
+            true => PART,
+            // A transformer that is saved alone, and not by its pipeline, writes no part's name.
+            false if OWN.iter().any(|key| values.contains_key(*key)) => "",
+            false => return Ok(None),
+        };
+        Self::of_part(&file, json.as_bytes(), part).map(Some)
     }
 
     fn of_part(file: &str, json: &[u8], part: &str) -> Result<Self> {
@@ -86,7 +93,7 @@ impl LoraConfig {
         fn of<T: Copy>(patterns: &[(Regex, T)], module: &str) -> Option<T> {
             let found = patterns
                 .iter()
-                .find(|(pattern, _)| pattern.is_match(module));
+                .find(|(pattern, _)| pattern.is_match(module.as_bytes()));
             found.map(|(_, value)| *value)
         }
         let expected = of(&self.ranks, module).or(self.rank);
@@ -104,6 +111,16 @@ impl LoraConfig {
             false => alpha / rank,
         })
     }
+}
+
+/// The pattern of a name's end, from a dot on. The names of FLUX's layers are ASCII, for which classes of
+/// bytes say the same as Unicode's and are far smaller.
+fn whole(pattern: &str) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(&format!(r"^(?:.*\.)?(?:{pattern})$"))
+        .unicode(false)
+        .size_limit(PATTERN_BYTES)
+        .dfa_size_limit(PATTERN_BYTES)
+        .build()
 }
 
 fn as_rank(key: &str, rank: f64) -> Result<usize, String> {
@@ -170,8 +187,10 @@ impl Fields {
         }
         let compiled = patterns.iter().map(|(pattern, number)| {
             let short: String = pattern.chars().take(80).collect();
-            let whole = Regex::new(&format!(r"^(?:.*\.)?(?:{pattern})$"));
-            let whole = whole.map_err(|_| format!("{key}: `{short}` is no pattern of names"))?;
+            let whole = whole(pattern).map_err(|error| match error {
+                regex::Error::CompiledTooBig(_) => format!("{key}: `{short}` is too large"),
+                _ => format!("{key}: `{short}` is no pattern of names"),
+            })?;
             let number = number.as_f64();
             let number = number.ok_or_else(|| format!("{key}: `{short}` should have a number"))?;
             Ok((whole, number))
@@ -256,6 +275,30 @@ mod tests {
     }
 
     #[test]
+    fn a_pattern_for_every_layer_fits_and_one_of_a_stranger_stays_small() {
+        let layer = |at: usize| format!(r"single_transformer_blocks\.{at}\.attn\.to_[qkv]");
+        let patterns = |count: usize, pattern: &dyn Fn(usize) -> String| {
+            let ranks = (0..count).map(|at| (pattern(at), Value::from(at + 1)));
+            let ranks = Value::Object(ranks.collect());
+            serde_json::json!({"lora_alpha": 6, "rank_pattern": ranks}).to_string()
+        };
+        let json = patterns(1000, &layer);
+        let last = "transformer.single_transformer_blocks.999.attn.to_k";
+        assert_eq!(scaling(&json, last, 1000), Ok(0.006));
+        let error = |json: String| {
+            let error = LoraConfig::parse("c.json", json.as_bytes()).unwrap_err();
+            error.to_string()
+        };
+        assert!(error(patterns(1001, &layer)).contains("1001 patterns, the limit is 1000"));
+        // Unicode's words would take megabytes each.
+        let words = patterns(1000, &|at| format!(r"\w{{400}}{at}"));
+        let name = format!("x.{}7", "é".repeat(200));
+        assert_eq!(scaling(&words, "a", 8), Ok(0.75));
+        assert_eq!(scaling(&words, &name, 8), Ok(0.75));
+        assert!(error(patterns(9, &|at| format!(r"\w{{9000}}{at}"))).contains("too large"));
+    }
+
+    #[test]
     fn metadata_of_diffusers_names_its_part_first() {
         let json = r#"{"transformer.lora_alpha": 8, "transformer.r": 4, "text_encoder.r": 2}"#;
         let config = LoraConfig::parse_metadata("a", json).expect("it is read");
@@ -278,6 +321,10 @@ mod tests {
             (r#"{"rank_pattern": {"a": 0.5}}"#, "rank_pattern: 0.5"),
             (r#"{"rank_pattern": {"a(": 2}}"#, "rank_pattern: `a(`"),
             (r#"{"rank_pattern": [1]}"#, "numbers by patterns"),
+            (
+                r#"{"rank_pattern": {"(a{99}){99}": 2}}"#,
+                "rank_pattern: `(a{99}){99}` is too large",
+            ),
             (r#"{"use_dora": 1}"#, "use_dora"),
             ("[]", "no config"),
             ("{", "no config"),

@@ -23,6 +23,7 @@ pub(crate) use layer::LayerChange;
 
 use std::fmt;
 
+use crate::error::{Error, Result};
 use crate::weights::WeightFile;
 use kinds::{Besides, Change, VectorChange};
 
@@ -47,6 +48,21 @@ impl Lora {
     /// The file's name.
     pub fn name(&self) -> &str {
         self.file.name()
+    }
+
+    /// Looks at all numbers of the file, so that a damaged one is known before a model is loaded.
+    ///
+    /// # Errors
+    /// [`Error::Format`] for the first tensor that holds one which is not finite; [`Error::Io`].
+    pub async fn check_values(&self) -> Result<()> {
+        match self.file.first_not_finite().await? {
+            None => Ok(()),
+            Some(key) => {
+                let key = message::short(key);
+                let reason = format!("tensor `{key}` holds a number that is not finite");
+                Err(Error::format(self.name(), reason))
+            }
+        }
     }
 }
 

@@ -12,6 +12,9 @@ use super::kinds::{Besides, Change, How, Keys, Kind, Magnitude, VectorChange};
 use super::message::{short, some};
 use super::{Lora, LoraConfig};
 
+/// Bytes of a key; every trainer's are far shorter. Patterns of a config are matched with each of them.
+const LONGEST_KEY: usize = 1024;
+
 /// The keys of a file, sorted by what they change.
 #[derive(Default)]
 struct Sorted<'a> {
@@ -44,7 +47,8 @@ impl<'a> Sorted<'a> {
         if let Some(kind) = unread_kind(key) {
             return self.unread.entry(kind).or_default().push(key);
         }
-        let found = split(key).and_then(|found| Some((found, place(found.module)?)));
+        let found = split(key).filter(|_| key.len() <= LONGEST_KEY);
+        let found = found.and_then(|found| Some((found, place(found.module)?)));
         let Some((found, place)) = found else {
             return self.strangers.push(key.to_owned());
         };
@@ -132,6 +136,7 @@ impl Lora {
                 reader.problems.push(problem);
             }
         }
+        reader.refuse_twice();
         let notes = reader.notes();
         let Reader {
             changes,
@@ -210,6 +215,7 @@ impl Reader<'_> {
         alpha: Option<f32>,
     ) -> Result<(), String> {
         let short_name = short(module);
+        self.check_numbers(keys)?;
         let kind = Kind::of(self.file, &short_name, keys)?;
         let magnitude = keys.get(&Role::Magnitude);
         let mut scale = 1.0;
@@ -253,6 +259,21 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// Fails for factors of whole numbers, which are quantized in a way that the file does not tell.
+    fn check_numbers(&self, keys: &Keys<'_>) -> Result<(), String> {
+        let numbers = keys.iter().filter(|(role, _)| **role != Role::Alpha);
+        for (_, key) in numbers {
+            let stored = self.file.tensors()[*key].stored;
+            if stored.is_whole() {
+                return Err(format!(
+                    "`{}` holds whole numbers ({stored}) and no scale; take the file as bf16 or f16",
+                    short(key)
+                ));
+            }
+        }
+        Ok(())
+    }
+
     fn add_vector(&mut self, place: &Place, tensor: String, key: &str, how: How) {
         self.vectors.push(VectorChange {
             place: place.clone(),
@@ -273,6 +294,24 @@ impl Reader<'_> {
             (None, Some(config)) => config.scaling(bare(module), rank).map(|scale| scale as f32),
             (None, None) => Ok(1.0),
         }
+    }
+
+    /// Adds a problem for each module of which two keys change the same rows: under two prefixes they are
+    /// one change that was saved twice, and would count double.
+    fn refuse_twice(&mut self) {
+        let name = |change: &Change| change.keys().next().map_or_else(String::new, short);
+        let mut twice = vec![];
+        for (index, second) in self.changes.iter().enumerate() {
+            let mut before = self.changes[..index].iter();
+            if let Some(first) = before.find(|first| first.place == second.place) {
+                twice.push(format!(
+                    "`{}` and `{}` change the same layer",
+                    name(first),
+                    name(second)
+                ));
+            }
+        }
+        self.problems.extend(twice);
     }
 
     /// What is worth a warning.

@@ -142,7 +142,12 @@ async fn read_transformers(
     let config = path("config.json");
     let json = read(source, &config).await?;
     quantization::check(&config, &json)?;
-    let config = EncoderConfig::read(&config, parse(&config, &json)?, warnings)?;
+    let values: Value = parse(&config, &json)?;
+    let scaled = quantization::scales_fp8(&values);
+    let config = EncoderConfig::read(&config, values, warnings)?;
+    if scaled {
+        quantization::check_scales(source, config.component(), &weights).await?;
+    }
     let (file, preprocessor) = preprocessor(source, folder).await?;
     let generation = path("generation_config.json");
     let answers: Value = read_json_or_default(source, &generation).await?;
@@ -193,7 +198,7 @@ async fn read_ggufs(
     }
     check_split(&files)?;
     let tensors = Weights::new(weights.join(", "), Component::Qwen2_5Vl, files)?;
-    let json = Qwen2_5VlGguf::read(&tensors)?;
+    let json = Qwen2_5VlGguf::read(&tensors, warnings)?;
     let or_json = async |name: &str, own: Value| match read_optional(source, name).await? {
         Some(json) => parse(name, &json),
         None => Ok(own),

@@ -6,6 +6,7 @@
 //! there is a guidance embedder, and else of FLUX.1-schnell.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::files::{file_sets, one_gguf, one_of, open_weights, weight_files};
 use super::quantization;
@@ -50,6 +51,42 @@ impl Published {
 /// # Errors
 /// [`Error::MissingFile`] naming the first file that is missing, [`Error::Config`] for what can't be.
 pub(super) async fn read(
+    source: &dyn ModelSource,
+    flux: &str,
+    vae: Option<&str>,
+    warnings: &mut Vec<String>,
+) -> Result<PaintingParts> {
+    let parts = find(source, flux, vae, warnings).await?;
+    if let Some(file) = kontext(source, flux, &parts.flux.weights).await? {
+        warnings.push(format!(
+            "{file}: FLUX.1 Kontext paints from the prompt alone here, as FLUX.1-dev does; the pictures \
+             of a prompt are read by the multimodal LLM, and the transformer is given none to edit"
+        ));
+    }
+    Ok(parts)
+}
+
+/// What says that a transformer is FLUX.1 Kontext's: its file's name, its folder's, or the class in
+/// diffusers' index. Its tensors are those of FLUX.1-dev.
+async fn kontext(
+    source: &dyn ModelSource,
+    flux: &str,
+    weights: &[String],
+) -> Result<Option<String>> {
+    let says = |text: &str| text.to_ascii_lowercase().contains("kontext");
+    if let Some(file) = weights.iter().find(|file| says(file)) {
+        return Ok(Some(file.clone()));
+    }
+    let index = join(flux, "model_index.json");
+    if kind(flux).is_some() || !exists(source, &index).await? {
+        return Ok(None);
+    }
+    let json: Value = read_json(source, &index).await?;
+    let class = json.get("_class_name").and_then(Value::as_str);
+    Ok(class.is_some_and(says).then_some(index))
+}
+
+async fn find(
     source: &dyn ModelSource,
     flux: &str,
     vae: Option<&str>,

@@ -6,8 +6,11 @@
 
 use serde_json::{Map, Value};
 
+use super::files::open_weights;
+use super::source::ModelSource;
 use crate::config::parse;
 use crate::error::{Error, Result};
+use crate::weights::{Component, StoredType};
 
 /// What is read, for messages.
 const READ: &str =
@@ -37,6 +40,42 @@ pub(super) fn check(file: &str, json: &[u8]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// True for a config that says of its FP8 weights that they are scaled.
+pub(super) fn scales_fp8(config: &Value) -> bool {
+    let parts = ["text_config", "llm_config"].map(|part| config.get(part));
+    let parts = std::iter::once(Some(config)).chain(parts).flatten();
+    let methods = parts.filter_map(|part| part.get("quantization_config")?.get("quant_method"));
+    methods
+        .filter_map(Value::as_str)
+        .any(|method| ["fp8", "fbgemm_fp8", "compressed-tensors"].contains(&method))
+}
+
+/// Fails for a matrix of FP8 that no scale stands beside.
+///
+/// # Errors
+/// [`Error::Format`] naming it; errors from the files.
+pub(super) async fn check_scales(
+    source: &dyn ModelSource,
+    component: Component,
+    files: &[String],
+) -> Result<()> {
+    let weights = open_weights(source, component, files).await?;
+    let alone = |name: &&str| {
+        let matrix = weights.shape(name).is_some_and(|shape| shape.len() > 1);
+        matrix && weights.stored(name).is_some_and(StoredType::is_fp8)
+    };
+    match weights.names().find(alone) {
+        None => Ok(()),
+        Some(name) => {
+            let reason = format!(
+                "tensor `{name}` is FP8 without a scale, and the quantization_config beside it says \
+                 that FP8 is scaled: the scales are lost, get the file again"
+            );
+            Err(Error::format(weights.file_of(name), reason))
+        }
+    }
 }
 
 fn method(quantization: &Map<String, Value>) -> Result<(), String> {

@@ -42,12 +42,22 @@ pub(super) fn parent(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
-/// All bytes of a file.
+/// The largest file that is read whole, in bytes: configs, tokenizers, templates, indexes.
+const MOST_BYTES: u64 = 256 << 20;
+
+/// All bytes of a file that is no weight file.
 ///
 /// # Errors
-/// [`Error::MissingFile`] or [`Error::Io`].
+/// [`Error::MissingFile`] or [`Error::Io`]; [`Error::Format`] for one that is too large.
 pub async fn read(source: &dyn ModelSource, file: &str) -> Result<Vec<u8>> {
     let opened = source.open(file).await?;
+    if opened.len() > MOST_BYTES {
+        let reason = format!(
+            "has {} bytes; a file of a model that is no weight file has at most {MOST_BYTES}",
+            opened.len()
+        );
+        return Err(Error::format(opened.name(), reason));
+    }
     let bytes = read_range(&*opened, 0..opened.len()).await?;
     Ok(bytes.into_owned())
 }

@@ -5,7 +5,7 @@
 //! `Pipeline::load` runs it, and so does whoever wants to know whether it would load: a model that
 //! passes can be loaded and painted with, as far as headers and configs tell. The graph itself is loaded,
 //! of zeros, so that the check can't ask for other tensors than the graph does. Numbers are looked at by
-//! [`check_values`].
+//! [`Weights::is_finite`].
 
 use burn::tensor::Device;
 
@@ -14,10 +14,9 @@ use super::plan::LoadOptions;
 use crate::align_net::AlignNet;
 use crate::config::{EncoderConfig, ModelConfig};
 use crate::encoders::{EncodeOptions, Encoder};
-use crate::error::{Error, Result};
+use crate::error::{Error, Field, Result};
 use crate::flux::Flux;
 use crate::model::{ModelSource, read_config};
-use crate::request::Prompt;
 use crate::vae::{Vae, VaeEncoder};
 use crate::weights::{Asked, LocalBoxFuture, Scope, Weights};
 
@@ -32,28 +31,6 @@ pub async fn check(source: &dyn ModelSource, device: &Device) -> Vec<Error> {
         Ok(files) => files.problems().await,
         Err(error) => vec![error],
     }
-}
-
-/// Every part with numbers that are not finite; reads all of them.
-pub async fn check_values(source: &dyn ModelSource, device: &Device) -> Vec<Error> {
-    let files = match open(source, device).await {
-        Ok(files) => files,
-        Err(error) => return vec![error],
-    };
-    let mut problems = Vec::new();
-    for weights in files.all_weights() {
-        match weights.first_not_finite().await {
-            Ok(None) => {}
-            Ok(Some(name)) => {
-                let reason = format!(
-                    "tensor `{name}` holds NaN or an infinity; the file is damaged: get it again"
-                );
-                problems.push(Error::format(weights.file_of(name), reason));
-            }
-            Err(error) => problems.push(error),
-        }
-    }
-    problems
 }
 
 async fn open(source: &dyn ModelSource, device: &Device) -> Result<Files> {
@@ -76,7 +53,8 @@ impl Files {
 
     /// All that is wrong, part by part; the first of each part.
     async fn problems(&self) -> Vec<Error> {
-        let parts: [LocalBoxFuture<'_, Result<()>>; 5] = [
+        let parts: [LocalBoxFuture<'_, Result<()>>; 6] = [
+            Box::pin(self.check_control()),
             Box::pin(self.check_encoder()),
             Box::pin(self.check_align_net()),
             Box::pin(self.check_flux()),
@@ -95,14 +73,8 @@ impl Files {
         let (asked, part) = (Asked::new(&self.device), &self.config.encoder);
         let scope = self.headers(&self.encoder, &asked);
         let encoder = Encoder::load(part, self.tokenizer.clone(), &scope).await?;
-        encoder.check(&Prompt::text(WORDS), &options(&self.config))?;
-        let layers = decoder_layers(&part.config);
-        let above = |name: &str| {
-            let index = name.strip_prefix(layers)?.split('.').next()?;
-            let index: usize = index.parse().ok()?;
-            Some(index >= part.config.decoder().num_hidden_layers)
-        };
-        unread(&self.encoder, &asked, |name| above(name) == Some(true))
+        encoder.check(WORDS, &options(&self.config))?;
+        unread(&self.encoder, &asked, |name| !is_spare(&part.config, name))
     }
 
     async fn check_align_net(&self) -> Result<()> {
@@ -147,6 +119,20 @@ impl Files {
         unread(weights, &asked, |_| true)
     }
 
+    async fn check_control(&self) -> Result<()> {
+        let Some(weights) = &self.control else {
+            return Ok(());
+        };
+        let asked = Asked::new(&self.device);
+        let load = async {
+            let scope = self.headers(weights, &asked);
+            self.control_nets(weights, &scope).await?;
+            unread(weights, &asked, |_| true)
+        };
+        let checked: Result<()> = load.await;
+        checked.map_err(|error| error.at(Field::ControlWeights))
+    }
+
     /// Files without a recorded hash must not end in zeros.
     async fn check_ends(&self) -> Result<()> {
         for weights in self.all_weights() {
@@ -180,13 +166,17 @@ fn options(config: &ModelConfig) -> EncodeOptions {
     EncodeOptions::of(&config.defaults, config.defaults.conditioning, 0)
 }
 
-/// Before the number of a decoder's layer.
-fn decoder_layers(config: &EncoderConfig) -> &'static str {
-    match config {
-        EncoderConfig::Qwen2_5Vl(_) => "model.layers.",
-        EncoderConfig::InternVl2_5(_) => "language_model.model.layers.",
-        EncoderConfig::MiniCpmO(_) => "llm.model.layers.",
-    }
+/// True for a tensor that a published LLM's file holds and its config leaves unread: the head where
+/// that is the embedding's, and a layer of the vision tower that is not run.
+fn is_spare(config: &EncoderConfig, name: &str) -> bool {
+    let tied = config.decoder().tie_word_embeddings && name.ends_with("lm_head.weight");
+    let dropped = match config {
+        EncoderConfig::MiniCpmO(config) if config.drop_vision_last_layer => {
+            name.starts_with(&format!("vpm.encoder.layers.{}.", config.vision_layers()))
+        }
+        _ => false,
+    };
+    tied || dropped
 }
 
 /// Refuses tensors that the graph would have to read and does not: the config is of another model.

@@ -29,7 +29,7 @@ pub(super) struct Files {
     pub align_net: Weights,
     pub flux: Arc<Weights>,
     pub vae: Weights,
-    control: Option<Arc<Weights>>,
+    pub control: Option<Arc<Weights>>,
     pub device: Device,
     input_bits: InputBits,
 }
@@ -171,9 +171,13 @@ impl Files {
     }
 
     async fn control(&self, nets: &Weights, heard_by: &dyn OnRead) -> Result<LightControl> {
+        self.control_nets(nets, &self.scope(nets, heard_by)).await
+    }
+
+    /// LightControl's nets, which fit the transformer.
+    pub async fn control_nets(&self, nets: &Weights, scope: &Scope<'_>) -> Result<LightControl> {
         let config = &self.config.flux.config;
-        let scope = self.scope(nets, heard_by);
-        let control = LightControl::load(&scope, config.hidden_size(), &GROUPS).await?;
+        let control = LightControl::load(scope, config.hidden_size(), &GROUPS).await?;
         let (found, blocks) = (control.len(), config.num_layers);
         if found > blocks {
             let reason = format!("has {found} nets, the transformer has {blocks} double blocks");
@@ -194,11 +198,12 @@ impl Files {
 }
 
 impl Parts {
-    /// Before the long work: the transformer can paint so many tokens within `limit`.
-    pub fn check(&self, limit: Limit, image_tokens: usize) -> Result<()> {
+    /// Before the long work: the transformer can paint so many tokens within `limit`, beside what a
+    /// picture keeps, in bytes.
+    pub fn check(&self, limit: Limit, image_tokens: usize, kept: u64) -> Result<()> {
         match self {
             Self::Resident(_) => Ok(()),
-            Self::OneByOne(files) => limit.check_picture(&files.sizes().flux, image_tokens),
+            Self::OneByOne(files) => limit.check_picture(&files.sizes().flux, image_tokens, kept),
         }
     }
 

@@ -149,9 +149,9 @@ impl Limit {
         self.bytes.unwrap_or(u64::MAX)
     }
 
-    /// Refuses a picture whose activations leave no place for two blocks.
-    pub fn check_picture(self, flux: &FluxBytes, tokens: usize) -> Result<()> {
-        let needed = flux.least() + self.per_token * tokens as u64;
+    /// Refuses a picture whose activations and what it keeps leave no place for two blocks.
+    pub fn check_picture(self, flux: &FluxBytes, tokens: usize, kept: u64) -> Result<()> {
+        let needed = flux.least() + self.per_token * tokens as u64 + kept;
         refuse(
             self.asked,
             needed,

@@ -25,7 +25,7 @@ impl AddedFiles<'_> {
     ///
     /// # Errors
     /// [`Error::Config`] naming the file that can't be read.
-    pub(super) fn tokens(self, folder: &str) -> Result<(String, Vec<Value>)> {
+    pub(crate) fn tokens(self, folder: &str) -> Result<(String, Vec<Value>)> {
         let file = format!("{folder}/tokenizer_config.json");
         if let Some(json) = self.tokenizer_config {
             let tokens = decoder_tokens(&file, parse(&file, json)?)?;

@@ -49,6 +49,8 @@ struct File {
     pre_tokenizer: Value,
     #[serde(default)]
     decoder: Value,
+    #[serde(default)]
+    post_processor: Value,
     model: Model,
     #[serde(default)]
     added_tokens: Vec<Added>,
@@ -112,7 +114,33 @@ pub(super) fn check_file(file: &str, json: &[u8]) -> Result<Vec<Added>> {
             .check(step, 0)
             .map_err(|what| Error::config(file, format!("{key}: {what}")))?;
     }
+    if let Some(kind) = adds_tokens(&parts.post_processor) {
+        return refuse(format!(
+            "post_processor: a {} that adds tokens",
+            shown(kind)
+        ));
+    }
     Ok(parts.added_tokens)
+}
+
+/// The kind of a post-processor that puts tokens around a text, as a begin-of-sequence: the models that
+/// are read here were trained without, and the chat template writes what they need.
+fn adds_tokens(step: &Value) -> Option<&str> {
+    let kind = step.get("type").and_then(Value::as_str)?;
+    let is_sequence = |piece: &Value| piece.get("Sequence").is_some();
+    let adds = match kind {
+        "ByteLevel" => false,
+        "Sequence" => {
+            let steps = step.get("processors").and_then(Value::as_array);
+            return steps?.iter().find_map(adds_tokens);
+        }
+        "TemplateProcessing" => {
+            let single = step.get("single").and_then(Value::as_array);
+            single.is_some_and(|single| !single.iter().all(is_sequence))
+        }
+        _ => true,
+    };
+    adds.then_some(kind)
 }
 
 /// The reason alone of a config's error.

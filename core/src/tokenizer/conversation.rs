@@ -10,8 +10,8 @@ use tokenizers::{
     PreTokenizer, Token, normalizer,
 };
 
-use super::Tokenizer;
 use super::words::{Quoter, Rendered};
+use super::{SpecialTokens, Tokenizer};
 use crate::error::{Error, Result};
 
 /// Bytes of a text, and the tokens that they are already.
@@ -29,6 +29,42 @@ impl Tokenizer {
         let pieces = self.pieces(rendered);
         self.encode_pieces(rendered.text(), &pieces)
             .map_err(|error| Error::config(&self.file, error.to_string()))
+    }
+
+    /// Checks the ids of a rendered conversation of `words`: they are in it, and every control token that
+    /// the chat template writes is one token.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the token that this tokenizer lacks, or saying that the words are lost.
+    pub fn check_conversation(&self, ids: &[u32], words: &str) -> Result<()> {
+        let text = self.decode(ids, SpecialTokens::Keep)?;
+        let control = |name: &str| {
+            let is_name = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+            !name.is_empty() && name.chars().all(is_name)
+        };
+        let ends = text.match_indices("|>");
+        for (end, _) in ends {
+            let Some(start) = text[..end].rfind("<|") else {
+                continue;
+            };
+            let token = &text[start..end + 2];
+            let id = self.token_to_id(token).filter(|id| ids.contains(id));
+            if control(&text[start + 2..end]) && id.is_none() {
+                let reason = format!(
+                    "has no token `{token}`, which the chat template writes: its added_tokens are \
+                     missing, take the file of the model"
+                );
+                return Err(Error::config(&self.file, reason));
+            }
+        }
+        let plain = self.decode(&self.encode(words)?, SpecialTokens::Keep)?;
+        match text.contains(plain.trim()) {
+            true => Ok(()),
+            false => Err(Error::config(
+                "chat template",
+                "leaves out or changes the prompt, so that every prompt would paint the same",
+            )),
+        }
     }
 
     /// The whole text in order: each added token of the template, and what stands between them.
@@ -124,6 +160,33 @@ mod tests {
         assert_eq!(ids("", "<|end|>t", "h"), [&end[..], &[th]].concat());
         assert_eq!(ids("", "t<|end|>", "h"), [&[t][..], &end, &[h]].concat());
         assert_eq!(ids("", "<|<|end|>end|>", ""), [end, end].concat());
+    }
+
+    #[test]
+    fn a_conversation_keeps_its_words_and_its_control_tokens() {
+        let tokenizer = letters();
+        let check = |text: &str| {
+            let ids = tokenizer.encode(text).unwrap();
+            let checked = tokenizer.check_conversation(&ids, "the th");
+            checked.map_err(|error| error.to_string())
+        };
+        assert_eq!(check("h the th<|end|>"), Ok(()));
+        let lost = check("h<|end|>").unwrap_err();
+        assert!(lost.starts_with("chat template: leaves out"), "{lost}");
+        // The letters of a token that the tokenizer lacks; marks that are no letters here are lost.
+        let mut vocab = serde_json::json!({"<": 0, "|": 1, ">": 2});
+        for (index, letter) in ('a'..='z').chain(['Ġ']).enumerate() {
+            vocab[letter.to_string()] = (index + 3).into();
+        }
+        let vocab = vocab.to_string();
+        let none = crate::tokenizer::AddedFiles::default();
+        let bare = Tokenizer::from_vocab_and_merges("m", vocab.as_bytes(), b"", none).unwrap();
+        let ids = bare.encode("<|start|>the th<|end|>").unwrap();
+        let error = bare.check_conversation(&ids, "the th").unwrap_err();
+        assert_eq!(
+            error.to_string().split(',').next(),
+            Some("m/vocab.json: has no token `<|start|>`")
+        );
     }
 
     #[test]

@@ -57,14 +57,22 @@ pub(super) fn resolve(files: &[WeightFile], is_own: impl Fn(&str) -> bool) -> Re
                 continue;
             }
             let layer = layers.entry(layer.to_owned()).or_default();
-            if layer.parts.insert(role, place.clone()).is_some() {
-                return Err(place.refuse(files, "is there twice"));
+            match layer.parts.entry(role) {
+                Entry::Vacant(entry) => drop(entry.insert(place)),
+                // The first part of a format that is not read is enough to refuse the layer by.
+                Entry::Occupied(_) if matches!(role, Role::Unread(_)) => {}
+                Entry::Occupied(_) => return Err(place.refuse(files, "is there twice")),
             }
         }
     }
     // A marker of the whole part stands at its root.
     let marker = plain.iter().position(|place| comfy::is_marker(&place.name));
     let marker = marker.map(|at| plain.remove(at));
+    if marker.is_some() {
+        plain
+            .iter()
+            .try_for_each(|place| scales::needs_scale(files, place, &layers))?;
+    }
     let mut logical = Vec::with_capacity(plain.len() + layers.len());
     let mut weights = BTreeMap::new();
     for place in plain {
@@ -152,12 +160,7 @@ fn layer_weight(
 /// # Errors
 /// [`Error::Format`] naming the tensor.
 pub(super) fn check_plain(files: &[WeightFile], logical: &Logical) -> Result<(), Error> {
-    use StoredType::{Bool, I8, I16, I32, I64, U8, U16, U32, U64};
-    let whole = matches!(
-        logical.stored,
-        Bool | I8 | I16 | I32 | I64 | U8 | U16 | U32 | U64
-    );
-    if !whole {
+    if !logical.stored.is_whole() {
         return Ok(());
     }
     let reason = format!(

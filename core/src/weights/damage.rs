@@ -5,48 +5,70 @@
 //! is zero; no header shows it. The last matrix of a file tells: a trained one is never all zeros. Zeros
 //! before the end are left alone, since pruned layers have them.
 
-use crate::error::Result;
+use std::ops::ControlFlow;
+
+use crate::error::{Error, Result};
 
 use super::file::{FileFormat, WeightFile};
-use super::quant;
+use super::finite::all_finite;
 use super::set::Weights;
-use super::stored::{StoredType, TensorInfo};
+use super::stored::TensorInfo;
 
 /// Numbers that are looked at together; a multiple of every block.
-const PART: u64 = 1 << 16;
-
-/// True when all numbers are finite.
-pub fn all_finite(bytes: &[u8], stored: StoredType) -> bool {
-    let values = quant::dequantize(bytes, stored);
-    values.iter().all(|value| value.is_finite())
-}
+const PART: u64 = 1 << 20;
 
 impl Weights {
-    /// The first tensor that holds NaN or an infinity. Reads every number.
+    /// Whether all numbers of a tensor are finite; reads all of them. `heard` hears how many bytes of it
+    /// were read since it heard last, and may stop the reading.
     ///
     /// # Errors
-    /// As [`read_part`](Self::read_part).
-    pub async fn first_not_finite(&self) -> Result<Option<&str>> {
-        for name in self.names() {
-            let (Some(stored), Some(shape)) = (self.stored(name), self.shape(name)) else {
-                continue;
-            };
-            let elements = shape.iter().map(|&size| size as u64).product::<u64>();
-            let mut start = 0;
-            while start < elements {
-                let end = elements.min(start + PART);
-                let bytes = self.read_part(name, start..end).await?;
-                if !all_finite(&bytes, stored) {
-                    return Ok(Some(name));
-                }
-                start = end;
+    /// As [`read_part`](Self::read_part); [`Error::Cancelled`] when `heard` breaks.
+    pub async fn is_finite(
+        &self,
+        name: &str,
+        heard: &mut impl FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<bool> {
+        let (Some(stored), Some(shape)) = (self.stored(name), self.shape(name)) else {
+            return Ok(true);
+        };
+        let elements = shape.iter().map(|&size| size as u64).product::<u64>();
+        let mut start = 0;
+        while start < elements {
+            let end = elements.min(start + PART);
+            let bytes = self.read_part(name, start..end).await?;
+            if !all_finite(&bytes, stored) {
+                return Ok(false);
             }
+            if heard(bytes.len() as u64).is_break() {
+                return Err(Error::Cancelled);
+            }
+            start = end;
         }
-        Ok(None)
+        Ok(true)
     }
 }
 
 impl WeightFile {
+    /// The first tensor that holds NaN or an infinity. Reads all tensors, and gives their pages back.
+    ///
+    /// # Errors
+    /// As [`read_part`](Self::read_part).
+    pub async fn first_not_finite(&self) -> Result<Option<&str>> {
+        for (name, info) in self.tensors() {
+            let (mut start, elements) = (0, info.elements());
+            while start < elements {
+                let end = elements.min(start + PART);
+                let bytes = self.read_part(name, start..end).await?;
+                if !all_finite(&bytes, info.stored) {
+                    return Ok(Some(name));
+                }
+                start = end;
+            }
+            self.release(name);
+        }
+        Ok(None)
+    }
+
     /// The name of the file's last matrix, if that is all zeros: the file was cut. Stops reading at the
     /// first byte that is not zero. Pickles are not looked at: their archives end in an index.
     ///
@@ -122,8 +144,18 @@ mod tests {
             let sources = vec![Arc::new(file(208, value)) as _];
             let weights = Weights::open("a", Component::AlignNet, sources);
             let weights = pollster::block_on(weights).unwrap();
-            let name = pollster::block_on(weights.first_not_finite()).unwrap();
+            let is_finite = |name: &&str| {
+                let mut heard = |_| ControlFlow::Continue(());
+                pollster::block_on(weights.is_finite(name, &mut heard)).unwrap()
+            };
+            let name = weights.names().find(|name| !is_finite(name));
             assert_eq!(name, found, "{value}");
+            let in_file = pollster::block_on(weights.files()[0].first_not_finite());
+            assert_eq!(in_file.unwrap(), found.map(|_| "mlp.fc.1.weight"));
+            let first = weights.names().next().unwrap();
+            let mut stopped = |_| ControlFlow::Break(());
+            let stopped = pollster::block_on(weights.is_finite(first, &mut stopped));
+            assert!(matches!(stopped, Err(Error::Cancelled) | Ok(false)));
         }
     }
 }

@@ -1,17 +1,16 @@
 //! What a tensor takes once it is on a device, known from the header alone.
 
 use burn::tensor::Device;
-use x2i_shaders::takes_halves;
+use x2i_shaders::{BlockType, takes_halves};
 
 use super::stored::{StoredType, element_count};
 
 /// Where weights lie, as far as their size goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
-    /// Blocks and matrices of 16 bits stay as the file has them, those of 8 bits become f16; the
-    /// rest is f32.
+    /// Blocks and matrices of 8 and 16 bits stay as the file has them; the rest is f32.
     Cpu,
-    /// Blocks become words and f32 scales, the rest f32.
+    /// Blocks become words and f32 scales, matrices of 8 bits words, the rest f32.
     Gpu,
 }
 
@@ -28,14 +27,23 @@ impl Target {
     pub fn loaded_len(self, stored: StoredType, shape: &[usize]) -> u64 {
         let as_f32 = StoredType::F32.byte_len(shape).unwrap_or(u64::MAX);
         let as_stored = stored.byte_len(shape).unwrap_or(u64::MAX);
-        match (self, stored.block_type()) {
-            (Self::Cpu, Some(_)) => as_stored,
-            (Self::Gpu, Some(block_type)) => {
-                element_count(shape).map_or(u64::MAX, |count| block_type.device_len(count))
-            }
+        let block_type = stored.block_type().or_else(|| stored.fp8_blocks(shape));
+        match (self, block_type) {
+            (_, Some(block_type)) => self.blocks_len(block_type, shape),
             (Self::Cpu, None) if stored.is_half() && shape.len() == 2 => as_stored,
             (Self::Cpu, None) if stored.is_fp8() && shape.len() == 2 => as_stored.saturating_mul(2),
             (_, None) => as_f32,
+        }
+    }
+
+    /// Bytes of a matrix in blocks, without scales of its rows.
+    pub(super) fn blocks_len(self, block_type: BlockType, shape: &[usize]) -> u64 {
+        let count = element_count(shape).unwrap_or(u64::MAX);
+        match self {
+            Self::Cpu => {
+                (count / block_type.len() as u64).saturating_mul(block_type.bytes() as u64)
+            }
+            Self::Gpu => block_type.device_len(count),
         }
     }
 }
@@ -60,9 +68,21 @@ mod tests {
         assert_eq!(both(StoredType::Q8_0), [544, 512 + 64]);
         assert_eq!(both(StoredType::Q4K), [288, 256 + 128]);
         assert_eq!(both(StoredType::Q6K), [420, 512 + 128]);
+        assert_eq!(both(StoredType::IQ4NL), [288, 256 + 64]);
+        assert_eq!(both(StoredType::IQ4XS), [272, 256 + 64]);
+        assert_eq!(both(StoredType::MXFP4), [272, 256 + 64]);
         assert_eq!(both(StoredType::BF16), [1024, 2048]);
-        assert_eq!(both(StoredType::F8E4M3), [1024, 2048], "as f16 and f32");
+        assert_eq!(both(StoredType::F8E4M3), [512, 512], "as stored");
         assert_eq!(both(StoredType::Q2K), [2048, 2048], "read as f32");
+    }
+
+    #[test]
+    fn rows_of_8_bits_that_are_no_whole_blocks_are_widened() {
+        let both = |shape: &[usize]| {
+            [Target::Cpu, Target::Gpu].map(|target| target.loaded_len(StoredType::F8E5M2, shape))
+        };
+        assert_eq!(both(&[2, 33]), [132, 264], "as f16 and f32");
+        assert_eq!(both(&[64]), [256, 256]);
     }
 
     #[test]

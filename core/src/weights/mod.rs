@@ -21,6 +21,8 @@ mod companions;
 mod cursor;
 mod damage;
 mod file;
+mod finite;
+mod floats;
 mod footprint;
 pub mod gguf;
 mod header;
@@ -38,8 +40,8 @@ mod tensor;
 mod variants;
 
 pub use asked::Asked;
-pub use damage::all_finite;
 pub use file::{FileFormat, HostTensor, WeightFile};
+pub use finite::all_finite;
 pub use footprint::Target;
 pub(crate) use footprint::rows_at_once;
 pub use names::Component;

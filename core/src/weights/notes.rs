@@ -12,9 +12,18 @@ use super::{WeightSource, read_range};
 /// Longer than any that is written.
 const MOST: u64 = 4096;
 
-/// True for the names of notes: bitsandbytes' state and layout, ComfyUI's format, and the shape of
-/// packed numbers.
-fn is_note(name: &str) -> bool {
+/// True for notes: bitsandbytes' state, layout and map, ComfyUI's format, and the shape of packed
+/// numbers.
+fn is_note(name: &str, stored: StoredType) -> bool {
+    use StoredType::{F32, I32, I64, U8};
+    match stored {
+        F32 => name.ends_with(".quant_map"),
+        U8 | I32 | I64 => is_text(name),
+        _ => false,
+    }
+}
+
+fn is_text(name: &str) -> bool {
     name.contains(".quant_state.bitsandbytes__")
         || [".comfy_quant", ".weight_format", ".weight_shape"]
             .iter()
@@ -29,11 +38,8 @@ pub(super) async fn read(
     let mut notes = BTreeMap::new();
     for (name, info) in tensors {
         let length = info.byte_len();
-        let whole = matches!(
-            info.stored,
-            StoredType::U8 | StoredType::I32 | StoredType::I64
-        );
-        if whole && info.strides.is_none() && length <= MOST && is_note(name) {
+        let whole = info.strides.is_none() && length <= MOST;
+        if whole && is_note(name, info.stored) {
             let bytes = read_range(source, info.offset..info.offset + length).await?;
             notes.insert(name.clone(), bytes.into_owned());
         }

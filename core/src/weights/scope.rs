@@ -6,13 +6,14 @@ use std::fmt::Display;
 use std::ops::Range;
 
 use burn::tensor::{AllocationProperty, Bytes, DType, Device, Tensor, TensorData};
-use x2i_shaders::{BlockQuantized, InputBits, largest_buffer, takes_halves};
+use x2i_shaders::{BlockQuantized, BlockType, InputBits, largest_buffer, takes_halves};
 
 use crate::error::{Error, Result};
 use crate::lora::LayerChange;
 
 use super::asked::Asked;
 use super::file::HostTensor;
+use super::floats::Floats;
 use super::footprint::rows_at_once;
 use super::set::Weights;
 use super::stored::StoredType;
@@ -29,7 +30,7 @@ pub enum Matrix {
     Dense(Tensor<2>),
     /// The same cut between rows, where the device can't bind the whole.
     Parts(Vec<Tensor<2>>),
-    /// ggml blocks on the device, dequantized inside the matrix product.
+    /// Blocks on the device, ggml's or of 8-bit floats, dequantized inside the matrix product.
     Quantized(BlockQuantized),
 }
 
@@ -117,6 +118,11 @@ impl<'a> Scope<'a> {
         }
     }
 
+    /// What messages call the part.
+    pub fn label(&self) -> &'a str {
+        self.weights.label()
+    }
+
     /// True when the tensor is there.
     pub fn contains(&self, name: &str) -> bool {
         self.weights.contains(&self.full_name(name))
@@ -163,8 +169,8 @@ impl<'a> Scope<'a> {
         Ok(Tensor::from_data(data, (self.device, DType::F32)))
     }
 
-    /// Reads a linear layer's weight `[out, in]`: blocks stay blocks, on the CPU 16 bits stay 16
-    /// bits and floats of 8 bits become f16; the rest becomes dense f32.
+    /// Reads a linear layer's weight `[out, in]`: blocks stay blocks, floats of 8 bits stay so with
+    /// the scales of their rows, and on the CPU 16 bits stay 16 bits; the rest becomes dense f32.
     ///
     /// # Errors
     /// As [`tensor`](Self::tensor).
@@ -189,7 +195,13 @@ impl<'a> Scope<'a> {
             self.check_header(asked, name, &shape)?;
             return Ok(Matrix::Dense(asked.zeros([rows.len(), shape[1]])));
         }
-        let stored = self.weights.stored(&self.full_name(name));
+        let full_name = self.full_name(name);
+        if let Some(block_type) = self.weights.float_blocks(&full_name)
+            && largest_buffer(self.device).is_none_or(|most| (shape[0] * shape[1]) as u64 <= most)
+        {
+            return self.floats(name, shape, rows, block_type).await;
+        }
+        let stored = self.weights.stored(&full_name);
         let dtype = match stored {
             Some(StoredType::F16 | StoredType::F8E4M3 | StoredType::F8E5M2) => Some(DType::F16),
             Some(StoredType::BF16) => Some(DType::BF16),
@@ -205,8 +217,20 @@ impl<'a> Scope<'a> {
             return self.dense(name, shape, rows).await;
         };
         let (count, bytes) = (rows.len(), self.bytes(name, shape, rows).await?);
-        BlockQuantized::from_ggml(bytes, block_type, [count, shape[1]], self.device)
-            .map(|weight| Matrix::Quantized(weight.with_input_bits(self.input_bits)))
+        let weight = self.blocks(name, bytes, block_type, [count, shape[1]])?;
+        Ok(Matrix::Quantized(weight))
+    }
+
+    /// A weight of blocks on the device.
+    fn blocks(
+        &self,
+        name: &str,
+        bytes: Bytes,
+        block_type: BlockType,
+        shape: [usize; 2],
+    ) -> Result<BlockQuantized> {
+        BlockQuantized::from_ggml(bytes, block_type, shape, self.device)
+            .map(|weight| weight.with_input_bits(self.input_bits))
             .map_err(|error| {
                 let name = self.full_name(name);
                 Error::format(
@@ -214,6 +238,28 @@ impl<'a> Scope<'a> {
                     format!("tensor `{name}`: {error}"),
                 )
             })
+    }
+
+    /// Rows of a matrix of floats as they are stored, with the scales of the rows.
+    async fn floats(
+        &self,
+        name: &str,
+        shape: [usize; 2],
+        rows: Range<usize>,
+        block_type: BlockType,
+    ) -> Result<Matrix> {
+        let full_name = self.full_name(name);
+        self.check_shape(&full_name, &shape)?;
+        let part = [rows.len(), shape[1]];
+        let Floats { bytes, scales } = self.weights.read_floats(&full_name, rows).await?;
+        let weight = self.blocks(name, bytes, block_type, part)?;
+        let stored = self.weights.stored(&full_name);
+        let read = stored.and_then(|stored| stored.byte_len(&part));
+        self.tell(read.unwrap_or(0) as usize).await?;
+        Ok(Matrix::Quantized(match scales {
+            Some(scales) => weight.with_row_scales(&scales),
+            None => weight,
+        }))
     }
 
     /// The LoRAs' change of the layer of this scope, where there is one.

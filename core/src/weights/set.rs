@@ -17,7 +17,6 @@ use crate::lora::{Adapters, Base, LayerChange, Lora};
 
 use super::collect::collect;
 use super::file::{HostTensor, WeightFile};
-use super::footprint::Target;
 use super::names::Component;
 use super::stored::StoredType;
 use super::tensor::{Order, Piece, Tensor};
@@ -163,14 +162,9 @@ impl Weights {
         tensors.map(|(_, tensor)| tensor.byte_len()).sum()
     }
 
-    /// The bytes that the same tensors take on `device`, with their LoRAs.
-    pub fn device_len(&self, prefix: &str, device: &Device) -> u64 {
-        let target = Target::of(device);
-        let tensors = self.tensors.range(prefix.to_owned()..);
-        let tensors = tensors.take_while(|(name, _)| name.starts_with(prefix));
-        tensors.fold(self.adapters.device_len(prefix), |sum, (_, tensor)| {
-            sum.saturating_add(target.loaded_len(tensor.stored, &tensor.shape))
-        })
+    /// The bytes of the LoRAs' changes of the same tensors on a device.
+    pub(super) fn change_len(&self, prefix: &str) -> u64 {
+        self.adapters.device_len(prefix)
     }
 
     /// Tells the sources that a tensor's bytes were copied ([`WeightSource::release`]).
@@ -310,9 +304,14 @@ impl Weights {
         Ok(Cow::Owned(joined))
     }
 
-    fn tensor(&self, name: &str) -> Result<&Tensor> {
-        let tensor = self.tensors.get(name);
-        tensor.ok_or_else(|| Error::MissingTensor {
+    /// A tensor, if it is there.
+    pub(super) fn get(&self, name: &str) -> Option<&Tensor> {
+        self.tensors.get(name)
+    }
+
+    /// A tensor that has to be there.
+    pub(super) fn tensor(&self, name: &str) -> Result<&Tensor> {
+        self.get(name).ok_or_else(|| Error::MissingTensor {
             file: self.label.clone(),
             name: name.to_owned(),
         })

@@ -112,6 +112,12 @@ impl StoredType {
         matches!(self, Self::F16 | Self::BF16)
     }
 
+    /// Whole numbers, and true and false.
+    pub fn is_whole(self) -> bool {
+        use StoredType::{Bool, I8, I16, I32, I64, U8, U16, U32, U64};
+        matches!(self, Bool | I8 | I16 | I32 | I64 | U8 | U16 | U32 | U64)
+    }
+
     /// Floats of 8 bits. Each is exactly an f16.
     pub fn is_fp8(self) -> bool {
         matches!(self, Self::F8E4M3 | Self::F8E5M2)
@@ -128,8 +134,24 @@ impl StoredType {
             Self::Q4K => BlockType::Q4K,
             Self::Q5K => BlockType::Q5K,
             Self::Q6K => BlockType::Q6K,
+            Self::IQ4NL => BlockType::IQ4NL,
+            Self::IQ4XS => BlockType::IQ4XS,
+            Self::MXFP4 => BlockType::MXFP4,
             _ => return None,
         })
+    }
+
+    /// The blocks of a matrix of floats of 8 bits, whose rows are whole ones.
+    pub(super) fn fp8_blocks(self, shape: &[usize]) -> Option<BlockType> {
+        let block_type = match self {
+            Self::F8E4M3 => BlockType::F8E4M3,
+            Self::F8E5M2 => BlockType::F8E5M2,
+            _ => return None,
+        };
+        match *shape {
+            [_, cols] if cols.is_multiple_of(block_type.len()) => Some(block_type),
+            _ => None,
+        }
     }
 
     /// The bytes of a contiguous tensor of `shape`, or `None` when that overflows, or when a row

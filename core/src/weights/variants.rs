@@ -1,8 +1,8 @@
 //! FLUX.1's siblings that take more than latents, told by the width of their first layer.
 //!
 //! Fill's latents come with a masked picture and its mask, Canny's and Depth's with a picture of edges
-//! or depths, side by side in the channels. Kontext and Krea have dev's layout and can't be told; they
-//! paint as dev does.
+//! or depths, side by side in the channels. Kontext and Krea have dev's layout and can't be told by it;
+//! they paint as dev does.
 
 /// Why a transformer of these shapes can't paint here; none where it can. `img_in` is its first
 /// weight, `[hidden, in]`, `last` its last, `[out, hidden]`.

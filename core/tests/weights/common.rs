@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use burn::tensor::{Device, DeviceType};
 use x2i_core::weights::{MemorySource, StoredType, WeightFile, WeightSource};
 
 /// What messages call a file made here.
@@ -48,6 +49,12 @@ pub fn assert_refused(bytes: Vec<u8>, parts: &[&str]) {
 pub fn values(file: &WeightFile, name: &str) -> Vec<f32> {
     let tensor = pollster::block_on(file.read(name)).unwrap_or_else(|error| panic!("{error}"));
     tensor.to_f32()
+}
+
+/// The CPU, and the last wgpu adapter where there is one.
+pub fn devices() -> Vec<Device> {
+    let wgpu = Device::enumerate(DeviceType::Wgpu).into_vec().pop();
+    [Device::flex()].into_iter().chain(wgpu).collect()
 }
 
 pub fn f32_bytes(values: &[f32]) -> Vec<u8> {

@@ -2,6 +2,7 @@
 
 mod common;
 mod community;
+mod four_bits;
 mod fp8;
 mod gguf;
 mod hostile;

@@ -1,32 +1,46 @@
 //! Quantized layers against the floats that their own libraries make of them, bit for bit.
 //!
-//! `data/quantized` comes from `tests/reference/make_quantized_vectors.py`.
+//! `data/quantized` comes from `tests/reference/make_quantized_vectors.py`, which calls bitsandbytes, AutoAWQ,
+//! compressed-tensors, transformers and ComfyUI's layouts.
 
 use std::path::PathBuf;
 
 use burn::tensor::{Device, FloatDType};
-use x2i_core::weights::{Component, Matrix, StoredType, WeightFile, Weights};
+use half::bf16;
+use x2i_core::weights::{Component, Matrix, StoredType, Target, WeightFile, Weights};
+use x2i_shaders::BlockType;
 
-use crate::common::{opened, source, values};
+use crate::common::{devices, opened, source, values};
 
 /// The vectors, and the floats that reading them gives.
-const FORMATS: [(&str, StoredType); 15] = [
+const FORMATS: [(&str, StoredType); 24] = [
     ("nf4", StoredType::BF16),
     ("nf4_odd", StoredType::F16),
+    ("nf4_block128", StoredType::F32),
     ("nf4_nested", StoredType::BF16),
     ("fp4", StoredType::F32),
+    ("fp4_nested", StoredType::F16),
     ("llm_int8", StoredType::F32),
     ("awq", StoredType::F16),
     ("int8_channel", StoredType::BF16),
     ("int8_asymmetric", StoredType::F32),
+    ("int8_group", StoredType::F16),
+    ("int8_tensor", StoredType::F32),
     ("packed4", StoredType::BF16),
     ("packed4_zero", StoredType::BF16),
-    ("packed8", StoredType::BF16),
+    ("packed8", StoredType::F16),
+    ("packed8_zero", StoredType::F32),
+    ("fp8_channel", StoredType::BF16),
+    ("fp8_static", StoredType::BF16),
+    ("fp8_ragged", StoredType::BF16),
+    ("fp8_block", StoredType::F32),
     ("fp8_tensor", StoredType::F32),
     ("fp8_e5m2", StoredType::F32),
-    ("fp8_channel", StoredType::BF16),
-    ("fp8_block", StoredType::F32),
+    ("comfy_int8", StoredType::F32),
+    ("comfy_int8_rows", StoredType::F32),
 ];
+/// The vector whose rows are whole blocks.
+const BLOCKS: &str = "nf4_nested";
 const NAME: &str = "img_in.weight";
 
 fn bytes(name: &str) -> Vec<u8> {
@@ -87,7 +101,8 @@ fn parts_of_a_quantized_weight_are_those_of_the_whole() {
 fn a_device_gets_the_same_numbers_and_the_bytes_that_were_planned() {
     let device = Device::flex();
     let all = opened(bytes("expected"));
-    for (name, stored) in FORMATS {
+    let dense = FORMATS.into_iter().filter(|(name, _)| *name != BLOCKS);
+    for (name, stored) in dense {
         let (shape, expected) = expected(&all, name);
         let weights = layer(name);
         let planned = expected.len() as u64 * if stored == StoredType::F32 { 4 } else { 2 };
@@ -101,5 +116,30 @@ fn a_device_gets_the_same_numbers_and_the_bytes_that_were_planned() {
         let found = dense.cast(FloatDType::F32).into_data();
         let found = found.try_to_vec::<f32>().expect("f32");
         assert_eq!(found, expected, "{name}");
+    }
+}
+
+#[test]
+fn four_bits_stay_blocks_and_are_the_library_s_floats_before_it_rounds_them() {
+    let (shape, expected) = expected(&opened(bytes("expected")), BLOCKS);
+    let weights = layer(BLOCKS);
+    for target in [Target::Cpu, Target::Gpu] {
+        let planned = expected.len() as u64 / 32 * (4 + 16);
+        assert_eq!(weights.loaded_len(NAME, target), planned, "{target:?}");
+    }
+    for device in devices() {
+        let scope = weights.scope(&device).child("img_in");
+        for rows in [0..shape[0], 1..2, shape[0] - 3..shape[0]] {
+            let matrix = scope.matrix_rows("weight", [shape[0], shape[1]], rows.clone());
+            let Ok(Matrix::Quantized(blocks)) = pollster::block_on(matrix) else {
+                panic!("{rows:?} are no blocks");
+            };
+            assert_eq!(blocks.block_type(), BlockType::NF4);
+            let found = blocks.dequantize().into_data().try_to_vec::<f32>();
+            let found = found.expect("f32").into_iter();
+            let rounded: Vec<f32> = found.map(|value| bf16::from_f32(value).to_f32()).collect();
+            let part = rows.start * shape[1]..rows.end * shape[1];
+            assert_eq!(rounded, expected[part], "{rows:?}");
+        }
     }
 }

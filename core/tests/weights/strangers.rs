@@ -111,8 +111,16 @@ fn int8_is_read_by_its_scale_of_tensor_or_rows() {
             [1.0, 2.0, 6.0, 8.0],
         ),
     ] {
-        let comfy = note("img_in.comfy_quant", br#"{"format": "int8_tensorwise"}"#);
-        for extra in [vec![], vec![comfy]] {
+        let comfy = |json: &str| vec![note("img_in.comfy_quant", json.as_bytes())];
+        for extra in [
+            vec![],
+            comfy(r#"{"format": "int8_tensorwise"}"#),
+            // As convert_to_quant writes it.
+            comfy(
+                r#"{"format": "int8_tensorwise", "orig_dtype": "torch.bfloat16", "orig_shape": [2, 2],
+                    "per_row": true, "convrot": false, "convrot_groupsize": 256}"#,
+            ),
+        ] {
             let mut tensors = vec![int8("img_in.weight"), scale.clone()];
             tensors.extend(extra);
             let weights = open(Component::Flux, &tensors).unwrap();
@@ -127,10 +135,13 @@ fn formats_of_comfyui_that_are_not_read_are_refused() {
     let weight = int8("img_in.weight");
     for (json, says) in [
         (
-            r#"{"format": "int8_tensorwise", "convrot": true}"#,
-            "convrot",
+            r#"{"format": "int8_tensorwise", "convrot": true, "convrot_groupsize": 256}"#,
+            "`convrot`: its weights are rotated, which is not undone; take the file in bf16",
         ),
-        (r#"{"format": "nvfp4"}"#, "nvfp4"),
+        (
+            r#"{"format": "nvfp4"}"#,
+            "\"nvfp4\", which is not read; take the file in bf16",
+        ),
         (r#"{"format": "float8_e4m3fn"}"#, "F8_E4M3"),
         ("?", "can't be read"),
     ] {
@@ -234,7 +245,10 @@ fn broken_states_of_four_bits_are_refused() {
 fn formats_that_are_not_read_are_named() {
     let weight = int8("img_in.weight");
     for (companion, says) in [
-        ("weight_scale_2", "NVFP4"),
+        (
+            "weight_scale_2",
+            "NVFP4 format, which is not read; take the file in bf16",
+        ),
         ("g_idx", "GPTQ"),
         ("weight_scales", "EETQ"),
         ("weight._data", "quanto"),
@@ -245,6 +259,31 @@ fn formats_that_are_not_read_are_named() {
         let companion = format!("img_in.{companion}");
         let named = format!("`{companion}`");
         assert_refused(&[weight.clone(), f32s(&companion, &[1.0])], &[&named, says]);
+    }
+    // All that real layers have, several of them parts of one format.
+    for (companions, says) in [
+        (
+            &["weight._data", "weight._scale", "input_scale"][..],
+            "quanto",
+        ),
+        (&["_weight_qdata", "_weight_scale"], "torchao"),
+        (
+            &[
+                "wscales",
+                "smooth_factor",
+                "smooth_factor_orig",
+                "lora_down",
+            ],
+            "SVDQuant",
+        ),
+        (
+            &["weight_scale", "weight_global_scale", "input_global_scale"],
+            "NVFP4",
+        ),
+    ] {
+        let companions = companions.iter();
+        let tensors = companions.map(|name| f32s(&format!("img_in.{name}"), &[1.0]));
+        assert_refused(&tensors.collect::<Vec<_>>(), &["is a part of", says]);
     }
     // GPTQ's numbers without their order have AWQ's names and another layout.
     let words = |name: &str, shape: &[usize]| {

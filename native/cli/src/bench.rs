@@ -1,6 +1,7 @@
 //! `x2i bench`: measures prompt to PNG, blocks of FLUX's real width and its VAE against other
-//! runtimes, and the loss of quality by block-quantized weights.
+//! runtimes, and the loss of quality by block-quantized weights and by first-block caching.
 
+mod cache;
 mod comparison;
 mod folder;
 mod make_model;
@@ -29,6 +30,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         Some(BenchCommand::Stack(args)) => stack::warm(args),
         Some(BenchCommand::Cold(args)) => stack::cold(args),
         Some(BenchCommand::Quality(args)) => quality::run(args),
+        Some(BenchCommand::Cache(args)) => cache::run(args),
         Some(BenchCommand::MakeModel(args)) => make_model::run(args),
         Some(BenchCommand::StackServe(args)) => stack_serve::run(args),
         Some(BenchCommand::Vae(args)) => vae::warm(args),

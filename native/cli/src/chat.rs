@@ -130,6 +130,7 @@ impl Chat {
         if lines.is_terminal() {
             self.greet()?;
         }
+        self.interrupt.stay();
         let mut interrupted = false;
         loop {
             let line = match self.interrupt.take() {
@@ -287,7 +288,7 @@ impl Chat {
             Ok(painted) => painted,
         };
         let output = self.write(&painted.png()?)?;
-        let line = summary(&output, &painted.metadata, seconds);
+        let line = summary(&output, &painted, seconds);
         writeln!(std::io::stdout(), "{line}")?;
         self.shown.clear();
         let record = TurnRecord {

@@ -26,7 +26,7 @@ use x2i_core::{Error, ModelConfig};
 
 use self::plan::Part;
 use crate::flags::{ConvertArgs, verify};
-use crate::terminal::{Display, Interrupt, printable};
+use crate::terminal::{Checking, Display, Interrupt, printable};
 use crate::weights_report::components;
 use x2i_engine::files::hex;
 use x2i_engine::host::human_bytes;
@@ -46,16 +46,17 @@ pub(crate) fn convert(args: &ConvertArgs, interrupt: Interrupt) -> Result<()> {
     let source = FolderSource::open(&args.source)?.with_access(Access::Read);
     let mut config = pollster::block_on(model::read_config(&source))?;
     let stage = place::stage(args)?;
-    check(&source, verify(args.verify))?;
+    let checking = Checking::new(Display::choose(args.quiet, false), interrupt.clone());
+    check(&source, verify(args.verify), &checking)?;
     Display::choose(args.quiet, false).warn(std::mem::take(&mut config.warnings));
     let converter = Converter {
         args,
         source: &source,
         folder: stage.path(),
-        interrupt,
+        interrupt: interrupt.clone(),
     };
     converter.convert(&mut config)?;
-    compare(&source, stage.path(), &config)?;
+    compare(&source, stage.path(), &config, interrupt)?;
     place::put_in_place(stage, &args.destination)?;
     if !args.quiet {
         let bytes = config.files.values().map(|record| record.bytes).sum();
@@ -70,10 +71,12 @@ pub(crate) fn convert(args: &ConvertArgs, interrupt: Interrupt) -> Result<()> {
     Ok(())
 }
 
-/// Fails with the first thing that would keep `generate` from using a folder.
-fn check(folder: &FolderSource, verify: Verify) -> Result<()> {
+/// Fails with the first thing that would keep `generate` from using a folder, but for its numbers: all
+/// of them are looked at when they are written.
+fn check(folder: &FolderSource, verify: Verify, checking: &Checking) -> Result<()> {
     let files = ModelFiles::Folder(folder.clone());
-    let first = models::check(&files, verify).into_iter().next();
+    let problems = models::check_files(&files, verify, &|checked| checking.hear(checked));
+    let first = problems.into_iter().next();
     first.map_or(Ok(()), |error| Err(error.into()))
 }
 
@@ -188,13 +191,19 @@ impl Converter<'_> {
 }
 
 /// Opens the new folder and compares names, shapes and configs with the source.
-fn compare(source: &FolderSource, folder: &Path, config: &ModelConfig) -> Result<()> {
+fn compare(
+    source: &FolderSource,
+    folder: &Path,
+    config: &ModelConfig,
+    interrupt: Interrupt,
+) -> Result<()> {
     let written = FolderSource::open(folder)?;
     let read = pollster::block_on(model::read_config(&written))?;
     if read != *config {
         bail!("convert: model.json does not read back as it was written; please report this");
     }
-    check(&written, Verify::WhenNew)?;
+    let checking = Checking::new(Display::Quiet, interrupt);
+    check(&written, Verify::WhenNew, &checking)?;
     let original = pollster::block_on(model::read_config(source))?;
     for ((part, component, files), (_, _, originals)) in
         components(&read).into_iter().zip(components(&original))

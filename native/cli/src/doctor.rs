@@ -13,8 +13,8 @@ use x2i_core::png::Versions;
 
 use self::need::Need;
 use crate::flags::{DoctorArgs, verify};
-use crate::terminal::Display;
 use crate::terminal::table::{columns, row};
+use crate::terminal::{Checking, Display, Interrupt};
 use crate::terminal::{printable_json, printable_lines};
 use x2i_engine::device::{self, DeviceEntry, DeviceKind, GpuFacts};
 use x2i_engine::host::{self, human_bytes};
@@ -33,8 +33,9 @@ struct Verdict {
 /// Runs `x2i doctor`.
 ///
 /// # Errors
-/// When the model that `--model` names can't be read.
+/// When the model that `--model` names can't be read; [`x2i_core::Error::Cancelled`] on Ctrl-C.
 pub fn run(args: &DoctorArgs) -> Result<()> {
+    let interrupt = Interrupt::listen()?;
     let entries = device::list();
     let chosen = device::choose(&entries).id.clone();
     let need = match (&args.model, EmbeddedSource::new()) {
@@ -42,7 +43,8 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
         (model, _) => {
             let files = ModelFiles::find(model.as_deref())?;
             Display::Lines.warn(files.warning());
-            Some(Need::of(&files, verify(args.verify))?)
+            let checking = Checking::new(Display::choose(false, args.json), interrupt);
+            Some(Need::of(&files, verify(args.verify), &checking)?)
         }
     };
     let verdicts: Vec<Option<Verdict>> = entries

@@ -19,8 +19,8 @@ use clap::{Parser, Subcommand};
 
 pub use adapters::{AdapterArgs, Scaled};
 pub use bench::{
-    BenchArgs, BenchCommand, BenchModelArgs, BenchPictureArgs, BenchQualityArgs, BenchServeArgs,
-    BenchStackArgs, BenchVaeArgs, BenchVaeServeArgs, Peer,
+    BenchArgs, BenchCacheArgs, BenchCommand, BenchModelArgs, BenchPictureArgs, BenchQualityArgs,
+    BenchServeArgs, BenchStackArgs, BenchVaeArgs, BenchVaeServeArgs, Peer,
 };
 pub use chat::ChatArgs;
 pub use convert::{ConvertArgs, Override};

@@ -34,10 +34,12 @@ pub fn run(args: &GalleryArgs) -> Result<()> {
     let terminal = (Display::choose(args.quiet, false), Interrupt::listen()?);
     let model = painter::model(&args.engine, &args.adapters, None)?;
     let every = every_task(args)?;
-    let samples = Samples::read(args, model.config())?;
+    let interrupt = terminal.1.clone();
+    let stopped = || interrupt.is_set();
+    let samples = Samples::read(args, model.config(), &stopped)?;
     let output = Output::File(args.output.clone());
     Output::check_all([&output]).context("-o")?;
-    let job = samples.first_job(&every).job(&model)?;
+    let job = samples.first_job(&every).job_unless(&model, &stopped)?;
     let requests = [job.request()];
     let mut painter = Painter::open(&args.engine, model, None, &requests, terminal)?;
     let samples = samples.complete(&every, &mut painter)?;

@@ -38,12 +38,14 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     for index in 0..plan.len() {
         let count = plan.len();
         let job = plan.job(index, painter.engine.model(), &cancelled)?;
-        let (painted, seconds) = painter.paint(job, index + 1, count)?;
+        let painted = painter.paint(job, index + 1, count);
+        let (painted, seconds) = plan.placed(index, painted)?;
+        let output = plan.output(index);
         if let (0, Some(record)) = (index, &record) {
             let warning = record.model_warning(painter.engine.hashes()?);
             painter.display.warn(warning);
         }
-        tell(painter.display, job.output(), &painted, seconds)?;
+        tell(painter.display, output, &painted, seconds)?;
     }
     Ok(())
 }

@@ -12,8 +12,8 @@ use x2i_core::weights::{WeightFile, WeightSource};
 use x2i_core::{Conditioning, ModelConfig, model};
 
 use crate::flags::InspectArgs;
-use crate::terminal::Display;
 use crate::terminal::table::{columns, row};
+use crate::terminal::{Display, Interrupt};
 use crate::terminal::{printable, printable_json, printable_lines};
 use crate::weights_report::{self as report, FileReport, PartReport, TensorReport};
 use x2i_engine::Format;
@@ -31,6 +31,7 @@ const LARGEST: usize = 5;
 /// When the path does not exist or is none of these.
 pub fn run(args: &InspectArgs) -> Result<()> {
     let path = &args.path;
+    Interrupt::listen()?; // hashing a large model takes a while
     let text = if path.is_dir() {
         let folder = FolderSource::open(path)?;
         Display::Lines.warn(folder.warning());
@@ -98,6 +99,9 @@ fn metadata_rows(metadata: &Metadata) -> Vec<Vec<String>> {
         Conditioning::Prompt => "the prompt",
         Conditioning::Answer => "the LLM's answer",
     };
+    if !metadata.background.is_default() {
+        rows.push(row(["background", &metadata.background.to_string()]));
+    }
     rows.extend([
         row(["conditioning", conditioning]),
         row(["seed", &metadata.seed.to_string()]),
@@ -107,6 +111,10 @@ fn metadata_rows(metadata: &Metadata) -> Vec<Vec<String>> {
             &format!("{}, {}", metadata.steps, metadata.sampler),
         ]),
         row(["guidance", &metadata.guidance.to_string()]),
+    ]);
+    let cache = metadata.cache.map(|threshold| threshold.to_string());
+    rows.extend(cache.map(|threshold| row(["cache", &threshold])));
+    rows.extend([
         row([
             "model",
             &format!("{} ({})", metadata.model.name, metadata.model.place),

@@ -1,5 +1,6 @@
 //! Terminal output: progress, warnings and results for people and scripts; and Ctrl-C.
 
+mod checking;
 mod display;
 mod interrupt;
 mod reporter;
@@ -8,6 +9,7 @@ mod summary;
 pub mod table;
 mod text;
 
+pub use checking::Checking;
 pub use display::Display;
 pub use interrupt::{EXIT_CANCELLED, Interrupt};
 pub use reporter::Reporter;

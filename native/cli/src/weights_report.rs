@@ -189,8 +189,8 @@ pub fn part_report(
         if component == Component::Vae && name.starts_with("encoder.") {
             continue;
         }
-        let on_gpu = Target::Gpu.loaded_len(stored, &shape);
-        report.on_cpu += Target::Cpu.loaded_len(stored, &shape);
+        let on_gpu = weights.loaded_len(name, Target::Gpu);
+        report.on_cpu += weights.loaded_len(name, Target::Cpu);
         report.on_gpu += on_gpu;
         report.largest = report.largest.max(on_gpu);
     }

@@ -16,6 +16,7 @@ pub fn word(field: Field) -> &'static str {
         Field::Height => "--size or --height",
         Field::Steps => "--steps",
         Field::Guidance => "--guidance",
+        Field::Cache => "--cache",
         Field::Seed => "--seed",
         Field::Conditioning => "--answer",
         Field::VideoFps => "--video-fps",

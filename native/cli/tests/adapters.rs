@@ -304,6 +304,11 @@ fn strengths_and_pictures_to_begin_with_that_can_not_be() {
 
 /// LightControl's nets of the reference's tiny model, `nets` of them, for this transformer.
 fn write_control(program: &Program, name: &str, nets: usize) {
+    write_control_of(program, name, nets, hidden_size());
+}
+
+/// The same for a transformer of another width.
+fn write_control_of(program: &Program, name: &str, nets: usize, width: usize) {
     let shapes = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../../tests/goldens/lightcontrol_tiny/state_dict_shapes.json"
@@ -318,7 +323,7 @@ fn write_control(program: &Program, name: &str, nets: usize) {
             };
             let mut shape = shape.clone();
             if key.starts_with("mid_convs.1.") {
-                shape[0] = hidden_size();
+                shape[0] = width;
             }
             tensors.push((format!("{net}.{key}"), shape));
         }
@@ -361,6 +366,58 @@ fn a_control_steers_by_its_scale_and_repeats_itself() {
         "SHA-256",
         "--control",
     ]);
+}
+
+/// Changes a number near the end of a file to one that is not finite; the end itself may be padding.
+fn spoil(program: &Program, name: &str) {
+    let mut bytes = fs::read(program.path(name)).expect("the file is there");
+    let at = bytes.len() - 64;
+    bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(program.path(name), bytes).expect("the file is written");
+}
+
+/// Adapters are small: what is wrong with one is known before the model is read.
+#[test]
+fn broken_adapters_are_refused_before_the_model_is_loaded() {
+    let program = Program::new();
+    write_png(&program.path("in.png"), 40, 24);
+    let early = |arguments: &[&str], words: &[&str]| {
+        let run = program.generate(&[&["x"], arguments].concat());
+        assert!(!run.stderr.contains("model loaded"), "{}", run.stderr);
+        run.refused(words);
+    };
+    let control = |words: &[&str]| {
+        early(
+            &["--control", "in.png", "--control-weights", "in.bin"],
+            &[&["--control-weights", "in.bin"], words].concat(),
+        );
+    };
+    write_control(&program, "in.bin", 1);
+    spoil(&program, "in.bin");
+    control(&["tensor `", "NaN"]);
+    write_control(&program, "in.bin", 1);
+    let whole = fs::read(program.path("in.bin")).expect("the file is there");
+    fs::write(program.path("in.bin"), &whole[..whole.len() / 2]).expect("a cut file");
+    control(&[]);
+    write_control_of(&program, "in.bin", 1, hidden_size() * 2);
+    control(&["mid_convs.1.weight", "shape"]);
+    let renamed = "0.time_embedding.linear_1.weight";
+    let at = whole
+        .windows(renamed.len())
+        .position(|window| window == renamed.as_bytes());
+    let mut bytes = whole.clone();
+    let end = at.expect("the name is there") + renamed.len();
+    bytes[end - 1] = b'x';
+    fs::write(program.path("in.bin"), bytes).expect("the file is written");
+    control(&["time_embedding.linear_1.weigh"]);
+
+    write_lora(&program, "in.safetensors");
+    spoil(&program, "in.safetensors");
+    early(
+        &["--lora", "in.safetensors"],
+        &["--lora", "in.safetensors", UP, "not finite"],
+    );
+    assert_eq!(program.files(), [""; 0]);
 }
 
 #[test]

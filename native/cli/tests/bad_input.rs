@@ -38,6 +38,9 @@ fn numbers_out_of_range() {
     refused(&["x", "--guidance", "inf"], &["--guidance"]);
     refused(&["x", "--guidance", "-1"], &["--guidance"]);
     refused(&["x", "--guidance", "much"], &["--guidance"]);
+    for cache in ["NaN", "inf", "-0.1", "on", ""] {
+        refused(&["x", "--cache", cache], &["--cache", "off"]);
+    }
     refused(&["x", "--seed", "-2"], &["--seed"]);
     refused(&["x", "--seed", "x"], &["--seed"]);
     refused(
@@ -130,6 +133,10 @@ fn outputs_that_can_not_be_written() {
         .refused(&["-o", "none", "folder not found"]);
     program
         .generate(&["x", "-o", "in-file/out.png"])
+        .refused(&["-o", "in-file", "not a folder"]);
+    fs::write(program.path("in.jsonl"), "x\n").unwrap();
+    program
+        .generate(&["--batch", "in.jsonl", "-o", "in-file"])
         .refused(&["-o", "in-file", "not a folder"]);
     program
         .generate(&["x", "-o", "out.gif"])

@@ -104,6 +104,16 @@ impl Broken {
     }
 }
 
+/// The pixels that a model paints.
+fn paint(model: &Broken) -> Vec<u8> {
+    model.generate().succeeded();
+    let bytes = fs::read(model.program.path("out.png")).expect("a picture");
+    image::load_from_memory(&bytes)
+        .expect("a PNG")
+        .to_rgb8()
+        .into_raw()
+}
+
 /// What doctor says of the CPU.
 fn runs(doctor: &Run) -> bool {
     let mut lines = doctor.stdout.lines();
@@ -228,11 +238,33 @@ fn numbers_that_are_not_finite_are_refused_by_their_tensor() {
         bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
     });
     let words = [WEIGHTS, "tensor `", "NaN"];
-    model.convert().refused(&words);
+    model.refused(&words);
     let doctor = model.doctor(&["--verify"]).refused(&[]);
     assert!(doctor.stdout.contains("NaN"), "{}", doctor.stdout);
-    assert_ne!(model.generate().code, Some(0));
-    assert_eq!(model.program.files(), [""; 0]);
+}
+
+#[test]
+fn numbers_are_looked_at_once_and_again_after_a_change() {
+    let model = Broken::new();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(runs(&model.doctor(&[]).succeeded()));
+    let cache = model.program.path("in-cache/x2i/hashes.json");
+    let known = fs::read_to_string(&cache).expect("the cache is written");
+    for part in ["FLUX transformer", "VAE", "AlignNet", "Qwen2.5-VL model"] {
+        assert!(known.contains(part), "{part} is not in {known}");
+    }
+    let whole = fs::read(model.path(WEIGHTS)).expect("the weights are there");
+    model.bytes(WEIGHTS, |bytes| {
+        let end = bytes.len();
+        bytes[end - 4..].copy_from_slice(&f32::INFINITY.to_le_bytes());
+    });
+    for _ in 0..2 {
+        let doctor = model.doctor(&[]).refused(&[]);
+        assert!(doctor.stdout.contains("NaN or an infinity") && !runs(&doctor));
+    }
+    fs::write(model.path(WEIGHTS), whole).expect("the weights are written");
+    assert!(runs(&model.doctor(&[]).succeeded()));
+    assert!(runs(&model.doctor(&["--verify"]).succeeded()));
 }
 
 #[test]
@@ -327,14 +359,6 @@ fn keys_that_are_not_known_are_a_warning() {
 
 #[test]
 fn configs_of_newer_libraries_paint_the_same_picture() {
-    let paint = |model: &Broken| {
-        model.generate().succeeded();
-        let bytes = fs::read(model.program.path("out.png")).expect("a picture");
-        image::load_from_memory(&bytes)
-            .expect("a PNG")
-            .to_rgb8()
-            .into_raw()
-    };
     let older = paint(&Broken::new());
     let model = Broken::new();
     model.json("mllm/config.json", |json| {
@@ -391,4 +415,132 @@ fn configs_of_newer_libraries_paint_the_same_picture() {
         fs::remove_file(tokens.path("mllm").join(file)).expect("the newer file goes");
     }
     assert_eq!(paint(&tokens), older);
+}
+
+const LLM: &str = "mllm/model.safetensors";
+
+/// Changes the header of a safetensors file.
+fn header(bytes: &mut Vec<u8>, change: impl FnOnce(&mut Value)) {
+    let length = u64::from_le_bytes(bytes[..8].try_into().expect("a length")) as usize;
+    let data = bytes.split_off(8 + length);
+    let mut header = serde_json::from_slice(&bytes[8..]).expect("a header");
+    change(&mut header);
+    let header = header.to_string().into_bytes();
+    let length = (header.len() as u64).to_le_bytes();
+    *bytes = [&length[..], &header, &data].concat();
+}
+
+#[test]
+fn a_tower_whose_config_is_another_ones_is_refused() {
+    let shallow = Broken::new();
+    shallow.json("mllm/config.json", |json| {
+        json["vision_config"]["depth"] = json!(2)
+    });
+    shallow.refused(&[LLM, "visual.blocks.2.", "config"]);
+
+    let headless = Broken::new();
+    headless.bytes(LLM, |bytes| {
+        replace(
+            bytes,
+            "visual.patch_embed.proj.weight",
+            "visual.patch_embed.proy.weight",
+        )
+    });
+    headless.refused(&[LLM, "visual.patch_embed.proy.weight"]);
+}
+
+#[test]
+fn fp8_that_has_lost_its_scales_is_refused() {
+    // Bytes of another type: what they are worth does not matter here.
+    let matrix = "model.layers.0.mlp.up_proj.weight";
+    let as_fp8 = |header: &mut Value| {
+        header[matrix]["dtype"] = json!("F8_E4M3");
+        let start = header[matrix]["data_offsets"][0]
+            .as_u64()
+            .expect("an offset");
+        let end = header[matrix]["data_offsets"][1]
+            .as_u64()
+            .expect("an offset");
+        let quarter = start + (end - start) / 4;
+        header[matrix]["data_offsets"][1] = json!(quarter);
+        // The rest of the place belongs to a table that nothing reads.
+        header["model.rotary_emb.inv_freq"] =
+            json!({"dtype": "U8", "shape": [end - quarter], "data_offsets": [quarter, end]});
+    };
+    let lost = Broken::new();
+    lost.bytes(LLM, |bytes| header(bytes, as_fp8));
+    lost.json("mllm/config.json", |json| {
+        json["quantization_config"] =
+            json!({"quant_method": "fp8", "weight_block_size": [128, 128]})
+    });
+    lost.refused(&[LLM, matrix, "FP8", "scale"]);
+}
+
+#[test]
+fn control_tokens_come_from_the_other_files_or_are_missed() {
+    let tokenizer = "mllm/tokenizer.json";
+    let whole = Broken::new();
+    let expected = paint(&whole);
+    let other_files = Broken::new();
+    other_files.json(tokenizer, |json| json["added_tokens"] = json!([]));
+    assert_eq!(paint(&other_files), expected);
+
+    let none = Broken::new();
+    none.json(tokenizer, |json| json["added_tokens"] = json!([]));
+    for file in [
+        "tokenizer_config.json",
+        "added_tokens.json",
+        "special_tokens_map.json",
+    ] {
+        fs::remove_file(none.path(&format!("mllm/{file}"))).expect("it is removed");
+    }
+    none.refused(&[tokenizer, "has no token `<|im_start|>`"]);
+
+    let begins = Broken::new();
+    begins.json(tokenizer, |json| {
+        json["post_processor"] = json!({
+            "type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}],
+            "special_tokens": {"<|endoftext|>": {"id": "<|endoftext|>", "ids": [700], "tokens": ["<|endoftext|>"]}},
+        })
+    });
+    begins.refused(&[tokenizer, "post_processor", "TemplateProcessing"]);
+
+    let deaf = Broken::new();
+    fs::write(deaf.path("mllm/chat_template.jinja"), "hello").expect("a template");
+    deaf.refused(&["chat template", "leaves out"]);
+
+    let image = Broken::new();
+    image.json("mllm/config.json", |json| json["image_token_id"] = json!(3));
+    image.refused(&["image_token_id is 3", "<|image_pad|>"]);
+}
+
+#[test]
+fn defaults_that_no_request_can_have_are_refused_by_their_key() {
+    for (key, value) in [
+        ("width", json!(100)),
+        ("height", json!(0)),
+        ("steps", json!(0)),
+        ("guidance", json!(1e300)),
+        ("max_new_tokens", json!(0)),
+    ] {
+        let model = Broken::new();
+        model.json("x2i.json", |json| json["defaults"][key] = value);
+        model.refused(&[key]);
+    }
+}
+
+#[test]
+fn an_aligner_whose_config_is_another_ones_is_refused() {
+    for (key, value) in [
+        ("use_t5", json!(true)),
+        ("kernel_size", json!(3)),
+        ("in_channels", json!(5)),
+        ("output_dim1", json!(64)),
+    ] {
+        let model = Broken::new();
+        model.json("proj/config.json", |json| json[key] = value);
+        model.refused(&[key, "another AlignNet"]);
+    }
 }

@@ -60,6 +60,47 @@ fn a_picture_repeats_itself_bit_for_bit() {
 }
 
 #[test]
+fn a_cached_picture_is_repeated_with_its_threshold_and_without_it_when_asked() {
+    let program = Program::new();
+    let generate = |arguments: &[&str]| {
+        let quietly = [&["generate", "--device", "cpu"][..], arguments].concat();
+        program.run(&quietly).succeeded().stdout
+    };
+    let made = [
+        "a red apple",
+        "--model",
+        "emoji",
+        "--seed",
+        "7",
+        "--steps",
+        "8",
+    ];
+    generate(&[&made[..], &["-o", "plain.png"]].concat());
+    let said = generate(&[&made[..], &["--cache", "0.3", "-o", "cached.png"]].concat());
+    assert!(said.contains(" skipped)"), "{said}");
+    generate(&["--from", "cached.png", "-o", "again.png"]);
+    generate(&["--from", "cached.png", "--cache", "off", "-o", "off.png"]);
+    let bytes = |name| fs::read(program.path(name)).unwrap();
+    assert_eq!(bytes("cached.png"), bytes("again.png"));
+    assert_eq!(bytes("plain.png"), bytes("off.png"));
+    assert_ne!(bytes("plain.png"), bytes("cached.png"));
+    let inspect = |image| program.run(&["inspect", image]).succeeded().stdout;
+    let has_row = |text: &str| {
+        text.lines()
+            .any(|line| line.split_whitespace().eq(["cache", "0.3"]))
+    };
+    assert!(has_row(&inspect("cached.png")), "{}", inspect("cached.png"));
+    assert!(
+        !inspect("plain.png").contains("cache"),
+        "{}",
+        inspect("plain.png")
+    );
+    let json = generate(&["--from", "cached.png", "--json", "-o", "json.png"]);
+    let last: serde_json::Value = serde_json::from_str(json.lines().last().unwrap()).unwrap();
+    assert!(last["skipped_steps"].as_u64() > Some(0), "{last}");
+}
+
+#[test]
 fn an_exact_picture_is_repeated_exactly() {
     let program = Program::new();
     // The built-in model is quantized; with the test's own one the flag changes nothing.

@@ -13,7 +13,7 @@ use program::{Program, write_png};
 use serde_json::{Value, json};
 use x2i_core::config::{EncoderPart, PreprocessorConfig};
 use x2i_core::model::{self, read_encoder};
-use x2i_core::weights::gguf::GgufWriter;
+use x2i_core::weights::gguf::{GgufWriter, MetaValue};
 use x2i_core::weights::{MemorySource, StoredType, WeightFile, quant};
 use x2i_engine::models::FolderSource;
 
@@ -199,6 +199,12 @@ fn the_llms_files_may_be_named_and_of_two_vision_parts_one_is_taken() {
     write_png(&program.path("in.png"), 56, 84);
     paint(&[]).succeeded();
     paint(&["--image", "in.png"]).refused(&[LLM, "mmproj", "missing"]);
+    program.run(&["convert", "in-model", "words"]).succeeded();
+    let converted = ["generate", "a cat", "--model", "words", "--device", "cpu"];
+    let said = program.run(&[&converted[..], &["-o", "b.png", "--seed", "1"]].concat());
+    assert!(!said.succeeded().stderr.contains("not known"));
+    paint(&["--seed", "1"]).succeeded();
+    assert_eq!(pixels(&program, "a.png"), pixels(&program, "b.png"));
 
     fs::copy(model.join("flux").join(FLUX), model.join("flux/other.gguf")).unwrap();
     put(&model.join("mllm"), &[MMPROJ]);
@@ -214,7 +220,7 @@ fn write_bf16(from: &Path, to: &Path) {
     rewrite(
         from,
         to,
-        |_| true,
+        |_| {},
         |stored| match stored {
             StoredType::F16 => StoredType::BF16,
             other => other,
@@ -222,19 +228,20 @@ fn write_bf16(from: &Path, to: &Path) {
     );
 }
 
-/// A copy of a GGUF file with some of its keys, and its tensors in other types.
+/// A copy of a GGUF file with other metadata, and its tensors in other types.
 fn rewrite(
     from: &Path,
     to: &Path,
-    keep: impl Fn(&str) -> bool,
+    change: impl Fn(&mut Vec<(String, MetaValue)>),
     retype: impl Fn(StoredType) -> StoredType,
 ) {
     let source = MemorySource::new("source", fs::read(from).unwrap());
     let file = pollster::block_on(WeightFile::open(Arc::new(source))).unwrap();
-    let metadata = file.metadata().iter().filter(|(key, _)| keep(key)).cloned();
+    let mut metadata = file.metadata().to_vec();
+    change(&mut metadata);
     let infos = file.tensors().iter();
     let planned = infos.map(|(name, info)| (name.clone(), retype(info.stored), info.shape.clone()));
-    let writer = GgufWriter::new(metadata.collect(), planned.collect()).unwrap();
+    let writer = GgufWriter::new(metadata, planned.collect()).unwrap();
     let mut body = writer.start("copy", File::create(to).unwrap()).unwrap();
     for (name, info) in file.tensors() {
         let tensor = pollster::block_on(file.read(name)).unwrap();
@@ -267,13 +274,45 @@ fn keys_that_older_converters_did_not_write_have_the_published_values() {
             "qwen2vl.attention.layer_norm_rms_epsilon",
             "general.type",
         ];
-        let keep = |key: &str| !missing.contains(&key);
+        let keep = |metadata: &mut Vec<(String, MetaValue)>| {
+            metadata.retain(|(key, _)| !missing.contains(&key.as_str()));
+        };
         rewrite(&folder.join(file), &old.join(file), keep, |stored| stored);
     }
     let found = encoder(&old);
     assert_eq!(found.config, new.config);
     let narrow = |part: &EncoderPart| part.preprocessor.image_mean.map(|x| x as f32);
     assert_eq!(narrow(&found), narrow(&new));
+}
+
+#[test]
+fn metadata_that_changes_the_mathematics_is_refused_by_its_key() {
+    for (key, value) in [
+        (
+            "qwen2vl.rope.scaling.type",
+            MetaValue::String("yarn".into()),
+        ),
+        ("qwen2vl.rope.scaling.factor", MetaValue::F32(4.0)),
+        ("qwen2vl.rope.dimension_count", MetaValue::U32(4)),
+        ("qwen2vl.attention.sliding_window", MetaValue::U32(64)),
+        ("qwen2vl.attention.causal", MetaValue::Bool(false)),
+        ("qwen2vl.expert_count", MetaValue::U32(8)),
+        ("general.type", MetaValue::String("adapter".into())),
+    ] {
+        let program = Program::new();
+        let (source, folder) = (program.path("in-source"), program.path("in-mllm"));
+        put(&source, &[LLM]);
+        put(&folder, &[MMPROJ]);
+        let set = |metadata: &mut Vec<(String, MetaValue)>| {
+            metadata.retain(|(name, _)| name != key);
+            metadata.push((key.to_owned(), value.clone()));
+        };
+        rewrite(&source.join(LLM), &folder.join(LLM), set, |stored| stored);
+        let files = FolderSource::open(&folder).unwrap();
+        let error = pollster::block_on(read_encoder(&files, "")).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains(key) && error.contains(LLM), "{error}");
+    }
 }
 
 /// A GGUF file of zeros of which only the header takes room on the disk.

@@ -185,6 +185,12 @@ fn a_batch_skips_images_of_the_same_request() {
     assert_eq!(resume(&[]), (paths(&["cat", "hat"]), paths(&["dog"])));
     write_png(&program.path("in.png"), 56, 84);
     assert_eq!(resume(&[]), (paths(&["dog", "hat"]), paths(&["cat"])));
+    assert_eq!(
+        resume(&["--cache", "0.1"]),
+        (vec![], paths(&["cat", "dog", "hat"])),
+        "an image without a cache is another one"
+    );
+    assert_eq!(resume(&[]), (vec![], paths(&["cat", "dog", "hat"])));
     // The seed of a flag is a part of the request, and a line's own seed has precedence.
     assert_eq!(
         resume(&["--seed", "3"]),

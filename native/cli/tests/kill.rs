@@ -340,6 +340,29 @@ fn eight_at_once_on_one_output_leave_one_whole_image() {
     assert_eq!(program.files(), ["out.png"]);
 }
 
+/// Each paints what no other has finished, and a file is whole at any moment.
+#[test]
+fn eight_batches_that_resume_in_one_folder_leave_every_image_whole() {
+    let program = Program::new();
+    let model = program.model().to_owned();
+    fs::write(program.path("in.jsonl"), "a\nb\nc\nd\n").unwrap();
+    let arguments = [
+        "generate", "--batch", "in.jsonl", "-o", "made", "--resume", "--model", &model, "--device",
+        "cpu", "--steps", "1", "--seed", "7", "-q",
+    ];
+    let children: Vec<_> = (0..8)
+        .map(|_| silent(&program, &arguments).spawn().unwrap())
+        .collect();
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    let made = program.path("made");
+    let images = ["0001.png", "0002.png", "0003.png", "0004.png"];
+    assert_eq!(names(&made), images);
+    assert!(images.iter().all(|image| is_whole(&made.join(image))));
+    assert_eq!(program.files(), ["made"]);
+}
+
 /// The first to end makes the folder; the others find it there and leave nothing.
 #[test]
 fn of_many_conversions_to_a_new_folder_one_makes_it() {

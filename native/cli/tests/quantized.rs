@@ -94,6 +94,34 @@ fn scaled_fp8(layer: &str, shape: &[usize], values: &[f32]) -> (Vec<Tensor>, Vec
     (tensors, floats)
 }
 
+/// FP8 without a scale.
+fn plain_fp8(layer: &str, shape: &[usize], values: &[f32]) -> (Vec<Tensor>, Vec<f32>) {
+    let all: Vec<u8> = (0..=255).collect();
+    let table = quant::dequantize(&all, StoredType::F8E5M2);
+    let numbers: Vec<u8> = values.iter().map(|&value| nearest(&table, value)).collect();
+    let floats = numbers.iter().map(|&number| table[usize::from(number)]);
+    let floats = floats.collect();
+    let weight = format!("{layer}.weight");
+    (vec![(weight, "F8_E5M2", shape.to_vec(), numbers)], floats)
+}
+
+/// compressed-tensors' FP8 with a scale for each row.
+fn fp8_rows(layer: &str, shape: &[usize], values: &[f32]) -> (Vec<Tensor>, Vec<f32>) {
+    let (mut numbers, mut scales, mut floats) = (Vec::new(), Vec::new(), Vec::new());
+    for row in values.chunks(shape[1]) {
+        let (tensors, row_floats) = scaled_fp8(layer, &[1, shape[1]], row);
+        numbers.extend(&tensors[0].3);
+        scales.extend(&tensors[1].3);
+        floats.extend(row_floats);
+    }
+    let weight = format!("{layer}.weight");
+    let tensors = vec![
+        (format!("{weight}_scale"), "F32", vec![shape[0], 1], scales),
+        (weight, "F8_E4M3", shape.to_vec(), numbers),
+    ];
+    (tensors, floats)
+}
+
 /// compressed-tensors' int8 with a scale for each row.
 fn int8(layer: &str, shape: &[usize], values: &[f32]) -> (Vec<Tensor>, Vec<f32>) {
     let (mut numbers, mut scales, mut floats) = (Vec::new(), Vec::new(), Vec::new());
@@ -114,9 +142,36 @@ fn int8(layer: &str, shape: &[usize], values: &[f32]) -> (Vec<Tensor>, Vec<f32>)
 
 /// bitsandbytes' four bits, of any sixteen values.
 fn four_bit(layer: &str, shape: &[usize], values: &[f32]) -> (Vec<Tensor>, Vec<f32>) {
-    let map: Vec<f32> = (0..16i8)
-        .map(|number| (f32::from(number) - 7.5) / 7.5)
-        .collect();
+    let map = std::array::from_fn(|number| (number as f32 - 7.5) / 7.5);
+    of_map(map, layer, shape, values)
+}
+
+/// The map of bitsandbytes' own files.
+const NF4: [f32; 16] = [
+    -1.0,
+    -0.696_192_8,
+    -0.525_073_05,
+    -0.394_917_5,
+    -0.284_441_38,
+    -0.184_773_43,
+    -0.091_050_036,
+    0.0,
+    0.079_580_3,
+    0.160_930_2,
+    0.246_112_3,
+    0.337_915_24,
+    0.440_709_83,
+    0.562_617,
+    0.722_956_84,
+    1.0,
+];
+
+/// The same of NF4's own.
+fn nf4(layer: &str, shape: &[usize], values: &[f32]) -> (Vec<Tensor>, Vec<f32>) {
+    of_map(NF4, layer, shape, values)
+}
+
+fn of_map(map: [f32; 16], layer: &str, shape: &[usize], values: &[f32]) -> (Vec<Tensor>, Vec<f32>) {
     let (mut numbers, mut absmax, mut floats) = (Vec::new(), Vec::new(), Vec::new());
     for block in values.chunks(64) {
         let most = largest(block);
@@ -205,11 +260,27 @@ fn paint(program: &Program, model: &Path, name: &str) -> Vec<u8> {
     picture.into_rgb8().into_raw()
 }
 
+/// Sums in another order round a value to its neighbour at most.
+#[track_caller]
+fn assert_alike(found: &[u8], expected: &[u8], format: &str) {
+    assert_eq!(found.len(), expected.len(), "{format}");
+    let differ = found.iter().zip(expected).filter(|(a, b)| a != b);
+    let far = differ.clone().filter(|(a, b)| a.abs_diff(**b) > 1);
+    assert_eq!(far.count(), 0, "{format}");
+    assert!(differ.count() <= found.len() / 100, "{format}");
+}
+
 #[test]
 fn quantized_transformers_paint_what_their_floats_paint() {
     let program = Program::new();
-    let formats: [(&str, Quantizer); 3] =
-        [("fp8", scaled_fp8), ("int8", int8), ("four_bit", four_bit)];
+    let formats: [(&str, Quantizer); 6] = [
+        ("fp8", scaled_fp8),
+        ("fp8-plain", plain_fp8),
+        ("fp8-rows", fp8_rows),
+        ("int8", int8),
+        ("four_bit", four_bit),
+        ("nf4", nf4),
+    ];
     for (format, quantizer) in formats {
         let (mut quantized, floats) = pair(quantizer);
         if format == "fp8" {
@@ -218,10 +289,7 @@ fn quantized_transformers_paint_what_their_floats_paint() {
         let quantized = model(&program, &format!("in-{format}"), &quantized);
         let floats = model(&program, &format!("in-{format}-floats"), &floats);
         let expected = paint(&program, &floats, "floats.png");
-        assert!(
-            paint(&program, &quantized, "made.png") == expected,
-            "{format}"
-        );
+        assert_alike(&paint(&program, &quantized, "made.png"), &expected, format);
 
         // Converted once, it is read without its companions.
         let small = format!("in-{format}-small");
@@ -230,7 +298,7 @@ fn quantized_transformers_paint_what_their_floats_paint() {
             .run(&[&arguments[..], &["--quantize", "none"]].concat())
             .succeeded();
         let small = program.path(&small);
-        assert!(paint(&program, &small, "small.png") == expected, "{format}");
+        assert_alike(&paint(&program, &small, "small.png"), &expected, format);
     }
 }
 
@@ -260,4 +328,32 @@ fn scales_that_nobody_can_place_are_refused_by_name() {
     fs::write(&config, json.to_string()).expect("a config");
     paint(&folder).refused(&["quantization_config", "\"gptq\""]);
     assert_eq!(program.files(), [""; 0]);
+}
+
+#[test]
+fn bench_quality_compares_folders_as_they_are() {
+    let program = Program::new();
+    let emoji = concat!(env!("CARGO_MANIFEST_DIR"), "/../../core/models/emoji");
+    let small = ["convert", emoji, "small", "--quantize", "q4_0"];
+    program.run(&small).succeeded();
+    fs::write(program.path("prompts.txt"), "a red apple").expect("a file of prompts");
+    let bench = |compare: &str| {
+        let arguments = ["bench", "quality", "--model", emoji, "--quantize", "q4_0"];
+        let more = ["--prompts", "prompts.txt", "--json", "--compare", compare];
+        program.run(&[&arguments[..], &more].concat())
+    };
+    let printed = bench("small").succeeded().stdout;
+    let rows: Vec<Value> = printed
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let [made, compared] = &rows[..] else {
+        panic!("{printed}");
+    };
+    assert_eq!([&made["weights"], &compared["weights"]], ["q4_0", "small"]);
+    for key in ["bytes", "velocity_error", "mean_psnr"] {
+        assert!(made[key].as_f64() > Some(0.0), "{printed}");
+        assert_eq!(made[key], compared[key], "{printed}");
+    }
+    bench(program.model()).refused(&["--compare", "another model"]);
 }

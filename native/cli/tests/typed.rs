@@ -463,6 +463,30 @@ fn transparent_pictures_lie_on_a_background() {
     );
     assert_eq!(painted("clear", &["--alpha", "drop"]), painted("red", &[]));
     assert_ne!(painted("white", &[]), painted("red", &[]));
+    // A replay keeps the background, and a flag replaces it.
+    for (given, recorded) in [
+        (&["--background", "000000"][..], "000000"),
+        (&["--alpha", "drop"], "dropped"),
+    ] {
+        let made = painted("clear", given);
+        assert_eq!(record(&program, "a.png")["background"], recorded);
+        let again = |flags: &[&str]| {
+            let from = [&["generate", "--from", "a.png", "-o", "b.png"], flags].concat();
+            program.run(&from).succeeded();
+            image::open(program.path("b.png"))
+                .unwrap()
+                .to_rgb8()
+                .into_raw()
+        };
+        assert_eq!(again(&[]), made);
+        assert_eq!(again(&["--background", "white"]), painted("white", &[]));
+    }
+    painted("red", &["--background", "black", "--steps", "1"]);
+    assert_eq!(record(&program, "a.png")["background"], "000000");
+    program
+        .generate(&["x", "--background", "black", "-o", "a.png"])
+        .succeeded();
+    assert!(record(&program, "a.png").get("background").is_none());
     let refused = ["--image", "in clear.png", "x", "--background", "mauve"];
     program
         .generate(&refused)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use x2i_core::config::FluxConfig;
 use x2i_core::png::{LoraRecord, UsedFile};
 use x2i_core::weights::{Component, Weights};
-use x2i_core::{Field, LoadOptions, Lora, Result};
+use x2i_core::{Error, Field, LoadOptions, Lora, Result};
 
 pub use lora::LoraSpec;
 
@@ -84,8 +84,21 @@ fn open_control(file: &NamedFile) -> Result<(Arc<Weights>, UsedFile)> {
         let source = Arc::new(MappedFile::open(file.path())?);
         let label = file.label().to_owned();
         let weights = Weights::open(label, Component::LightControl, vec![source]);
-        pollster::block_on(weights)
+        let weights = pollster::block_on(weights)?;
+        check_values(&weights)?;
+        Ok(weights)
     };
     let weights = open().map_err(|error| file.error(error, Field::ControlWeights))?;
     Ok((Arc::new(weights), used))
+}
+
+/// Looks at all numbers, so that a damaged file is known before a model is loaded.
+fn check_values(weights: &Weights) -> Result<()> {
+    for file in weights.files() {
+        if let Some(name) = pollster::block_on(file.first_not_finite())? {
+            let reason = format!("tensor `{name}` holds NaN or an infinity; get the file again");
+            return Err(Error::format(file.name(), reason));
+        }
+    }
+    Ok(())
 }

@@ -9,7 +9,8 @@ use x2i_core::{Error, Image, ModelConfig, Painting, Pipeline, Progress, PromptTo
 use crate::device::{OpenDevice, Precision};
 use crate::format::Format;
 use crate::job::{Job, check_memory};
-use crate::models::{Hashes, Model, ModelHashes, Verify, check, check_uncut};
+use crate::models::{Hashes, Model, ModelHashes, Verify};
+use crate::models::{check, check_uncut, ignore_checked};
 use crate::options::EngineOptions;
 
 /// A callback for progress. `Break` cancels within one block of the model.
@@ -42,6 +43,8 @@ pub struct Painted {
     pub metadata: Metadata,
     /// How much of the prompt the LLM has read.
     pub prompt_tokens: PromptTokens,
+    /// The steps that ran their first block alone ([`x2i_core::Cache`]).
+    pub skipped_steps: usize,
 }
 
 impl Painted {
@@ -152,11 +155,12 @@ impl Engine {
             pollster::block_on(self.pipeline.generate(job.request(), &mut hear))
         });
         check_uncut()?;
-        let painting = painting.map_err(|error| self.explain(error))?;
+        let painting = painting.map_err(|error| job.told(self.explain(error)))?;
         Ok(Painted {
             metadata: self.metadata(job, &painting)?,
             image: painting.image,
             prompt_tokens: painting.prompt_tokens,
+            skipped_steps: painting.skipped_steps,
         })
     }
 
@@ -164,8 +168,8 @@ impl Engine {
     fn explain(&self, error: Error) -> Error {
         match error {
             Error::NotANumber => {
-                let mut problems = check(self.model.files(), Verify::Always).into_iter();
-                problems.next().unwrap_or(Error::NotANumber)
+                let problems = check(self.model.files(), Verify::Always, &ignore_checked);
+                problems.into_iter().next().unwrap_or(Error::NotANumber)
             }
             error => error,
         }
@@ -189,7 +193,7 @@ impl Engine {
             })
         });
         check_uncut()?;
-        conditioned
+        conditioned.map_err(|error| job.told(error))
     }
 
     /// The SHA-256 of the model's files. Waits if they are still being computed.
@@ -222,6 +226,7 @@ impl Engine {
             loras: self.model.adapters().lora_records(),
             init: job.records.init.clone(),
             control: job.records.control.clone(),
+            background: job.records.background,
             ..Metadata::new(model, parts, job.request(), device, answer)
         })
     }

@@ -15,7 +15,9 @@ pub use hash::{hash_file, hex};
 pub use lock::LockFile;
 pub use named::NamedFile;
 pub(crate) use named::outside;
-pub use open::{folder_of, io_error, open_regular};
+#[cfg(unix)]
+pub(crate) use open::is_pipe;
+pub use open::{folder_of, io_error, open_regular, open_stream};
 pub use recorded::Trust;
 pub(crate) use recorded::{Place, find};
 pub(crate) use remembered::{Remembered, Stamp};

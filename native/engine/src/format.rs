@@ -212,8 +212,8 @@ fn facts_of(name: &str, format: Format, bytes: &[u8]) -> Result<Facts> {
 
 #[cfg(test)]
 mod tests {
-    use x2i_core::Conditioning;
     use x2i_core::png::{DeviceRecord, ModelRecord, PartRecord, Versions};
+    use x2i_core::{Background, Conditioning};
 
     use super::*;
 
@@ -231,6 +231,7 @@ mod tests {
             height: 8,
             steps: 4,
             guidance: 3.5,
+            cache: None,
             seed: u64::MAX,
             conditioning: Conditioning::Prompt,
             sampler: "flow_match_euler".into(),
@@ -244,6 +245,7 @@ mod tests {
             loras: vec![],
             init: None,
             control: None,
+            background: Background::default(),
         }
     }
 

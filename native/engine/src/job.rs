@@ -11,6 +11,7 @@ mod record;
 mod seed;
 mod settings;
 mod spec;
+mod told;
 
 pub use finished::Finished;
 pub use memory::check_memory;

@@ -1,5 +1,8 @@
 //! Outputs of images: checked before the long work, and written completely or not at all.
 
+#[cfg(unix)]
+mod pipe;
+
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, Metadata, OpenOptions};
@@ -9,6 +12,8 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 use x2i_core::{Error, Result};
 
+#[cfg(unix)]
+use crate::files::is_pipe;
 use crate::files::{folder_of, sweep, sync_folder, temporary};
 use crate::format::Format;
 
@@ -36,7 +41,7 @@ impl Output {
         let Self::File(path) = self else {
             return Ok(());
         };
-        let path = &real(path);
+        let path = &real(path).map_err(|error| failed(path, error))?;
         let metadata = path.metadata();
         if let Err(error) = &metadata
             && error.kind() == io::ErrorKind::InvalidFilename
@@ -50,8 +55,9 @@ impl Output {
             if metadata.permissions().readonly() {
                 return Err(failed(path, io::ErrorKind::PermissionDenied.into()));
             }
+            #[cfg(unix)]
             if is_pipe(&metadata) {
-                return Ok(()); // opening it would wait for its reader
+                return pipe::reserve(path).map_err(|error| failed(path, error));
             }
             if !metadata.is_file() {
                 return OpenOptions::new()
@@ -76,7 +82,8 @@ impl Output {
         let mut swept = BTreeSet::new();
         for output in outputs {
             if let Self::File(path) = output {
-                let folder = folder_of(&real(path)).to_owned();
+                let real = real(path).unwrap_or_else(|_| path.clone());
+                let folder = folder_of(&real).to_owned();
                 if !swept.contains(&folder) {
                     sweep(&folder);
                     swept.insert(folder);
@@ -141,8 +148,12 @@ impl Output {
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let path = real(path);
+    let path = real(path)?;
     let old = path.metadata().ok();
+    #[cfg(unix)]
+    if old.as_ref().is_some_and(is_pipe) {
+        return pipe::write(&path, bytes);
+    }
     if old.as_ref().is_some_and(|old| !old.is_file()) {
         return OpenOptions::new().write(true).open(&path)?.write_all(bytes);
     }
@@ -151,24 +162,29 @@ fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_folder(folder_of(&path))
 }
 
-/// The file that a link leads to: renaming would replace the link, or a device (/dev/full), with a file.
-fn real(path: &Path) -> PathBuf {
-    match path.is_symlink() {
-        true => path.canonicalize().unwrap_or_else(|_| path.to_owned()),
-        false => path.to_owned(),
+/// The file that a link leads to, which need not be there yet: renaming would replace the link, or a
+/// device (/dev/full), with a file.
+///
+/// # Errors
+/// When links lead in a circle.
+fn real(path: &Path) -> io::Result<PathBuf> {
+    let mut real = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        if !real.is_symlink() {
+            return Ok(real);
+        }
+        // A link of the system's own (/proc/self/fd/1) may have no path behind it.
+        if real.exists() {
+            return Ok(real.canonicalize().unwrap_or(real));
+        }
+        let folder = real.parent().unwrap_or(Path::new(""));
+        real = folder.join(real.read_link()?);
     }
+    Err(io::Error::other("is a link that leads in a circle"))
 }
 
-#[cfg(unix)]
-fn is_pipe(metadata: &Metadata) -> bool {
-    use std::os::unix::fs::FileTypeExt;
-    metadata.file_type().is_fifo()
-}
-
-#[cfg(not(unix))]
-fn is_pipe(_: &Metadata) -> bool {
-    false
-}
+/// The most links on the way to a file, as on Linux.
+const MOST_LINKS: usize = 40;
 
 fn create_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let file = written(path, bytes, None)?;
@@ -224,9 +240,12 @@ fn failed(path: &Path, error: io::Error) -> Error {
         io::ErrorKind::NotFound => "folder not found",
         io::ErrorKind::NotADirectory => "is not a folder",
         io::ErrorKind::IsADirectory => "is a folder",
+        io::ErrorKind::AlreadyExists => "is there and is not a folder",
         io::ErrorKind::FileTooLarge => "is larger than a file may be here",
         io::ErrorKind::QuotaExceeded => "the disk quota is used up",
         io::ErrorKind::InvalidFilename => "the name is too long for the file system",
+        io::ErrorKind::NotConnected => "is a pipe that nobody reads; start its reader first",
+        io::ErrorKind::WriteZero => "is a pipe whose reader has gone",
         _ => {
             return Error::Io {
                 file: path.display().to_string(),
@@ -356,6 +375,56 @@ mod tests {
         assert!(message(file.join("a.png")).ends_with("is not a folder"));
         let long = folder.path().join("a".repeat(256));
         assert!(message(long).ends_with("the name is too long for the file system"));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_link_stays_and_the_file_behind_it_is_written() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("sub")).unwrap();
+        fs::write(at("there.png"), "old").unwrap();
+        for (link, target) in [
+            ("a.png", "there.png"),
+            ("b.png", "new.png"),
+            ("c.png", "sub/new.png"),
+            ("d.png", "c.png"),
+        ] {
+            symlink(target, at(link)).unwrap();
+            let output = Output::File(at(link));
+            output.check().unwrap();
+            output.write(link.as_bytes()).unwrap();
+            assert!(at(link).is_symlink(), "{link}");
+            assert_eq!(fs::read(at(target)).unwrap(), link.as_bytes());
+        }
+        symlink("none/a.png", at("e.png")).unwrap();
+        symlink("f.png", at("f.png")).unwrap();
+        for (link, words) in [("e.png", "none: folder not found"), ("f.png", "circle")] {
+            let error = Output::File(at(link)).check().unwrap_err().to_string();
+            assert!(error.ends_with(words), "{error}");
+            assert!(at(link).is_symlink(), "{link}");
+        }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_pipe_is_opened_once_and_one_that_nobody_reads_is_told_before_the_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe.png");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        let output = Output::File(path.clone());
+        let error = output.check().unwrap_err().to_string();
+        assert!(error.contains("a pipe that nobody reads"), "{error}");
+        let read = path.clone();
+        let reader = std::thread::spawn(move || fs::read(read).unwrap());
+        output.check().unwrap();
+        output.check().unwrap();
+        let bytes = vec![7; 1 << 20]; // more than a pipe holds
+        output.write(&bytes).unwrap();
+        assert!(reader.join().unwrap() == bytes);
+        assert!(!path.metadata().unwrap().is_file());
     }
 
     #[test]

@@ -10,7 +10,9 @@ use tempfile::TempDir;
 use x2i_core::model::{open_weights, read_config};
 use x2i_core::weights::gguf::{GgufWriter, MetaValue};
 use x2i_core::weights::{Component, MemorySource, StoredType, WeightFile};
+use x2i_engine::device::{self, DeviceChoice};
 use x2i_engine::models::{FolderSource, Model};
+use x2i_engine::{Engine, EngineOptions, JobSpec, ignore_progress};
 
 type TestResult = Result<(), Box<dyn Error>>;
 
@@ -381,6 +383,68 @@ fn one_transformer_of_any_name_is_found_beside_its_vae() -> TestResult {
     made.hints(&json!({"flux": "all"}))?;
     let [_, _, flux] = made.opened()?;
     assert_eq!(flux, [name]);
+    Ok(())
+}
+
+/// What is said of FLUX.1 Kontext among the warnings of a model.
+fn said_of_kontext(made: &Made) -> Result<Vec<String>, x2i_core::Error> {
+    let config = pollster::block_on(read_config(&made.source()?))?;
+    let mut said = config.warnings;
+    said.retain(|warning| warning.contains("Kontext"));
+    Ok(said)
+}
+
+#[test]
+fn kontext_is_told_by_its_names_and_krea_is_as_dev() -> TestResult {
+    for (name, told) in [
+        ("all/flux1-dev-kontext_fp8_scaled.safetensors", true),
+        ("FLUX.1-Kontext-dev/model.safetensors", true),
+        ("all/flux1-krea-dev.safetensors", false),
+    ] {
+        let made = Made::new()?;
+        let mut file = Writer::default();
+        file.add_flux("");
+        file.write(&made.path(name))?;
+        made.hints(&json!({"flux": name, "vae": "flux/vae"}))?;
+        let said = said_of_kontext(&made)?;
+        assert_eq!(said.len(), usize::from(told), "{name}: {said:?}");
+        assert!(said.iter().all(|said| said.starts_with(name)), "{said:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn kontext_and_krea_paint_as_dev_does() -> TestResult {
+    let made = Made::new()?;
+    let index = made.path("flux/model_index.json");
+    let dev = fs::read_to_string(&index)?;
+    let paint = || -> Result<Vec<u8>, Box<dyn Error>> {
+        let model = Model::open(made.0.path().to_str().ok_or("UTF-8")?)?;
+        let mut job = JobSpec::text("a red apple");
+        job.settings.size = Some((32, 32));
+        job.settings.steps = Some(1);
+        job.settings.seed = Some(7);
+        let job = job.job(&model)?;
+        let (device, options) = (
+            device::acquire(DeviceChoice::Cpu)?,
+            EngineOptions::default(),
+        );
+        let mut engine = Engine::open(model, device, &options, &mut ignore_progress)?;
+        Ok(engine
+            .paint(&job, &mut ignore_progress)?
+            .image
+            .pixels()
+            .to_vec())
+    };
+    let expected = paint()?;
+    assert_eq!(said_of_kontext(&made)?, [""; 0]);
+    fs::write(&index, dev.replace("FluxPipeline", "FluxKontextPipeline"))?;
+    let said = said_of_kontext(&made)?;
+    assert!(
+        said[0].starts_with("flux/model_index.json: FLUX.1 Kontext paints"),
+        "{said:?}"
+    );
+    assert_eq!(paint()?, expected);
     Ok(())
 }
 

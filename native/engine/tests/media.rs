@@ -229,6 +229,9 @@ fn a_wav_header_that_lies_is_found_out() {
         file[40..44].copy_from_slice(&bytes.to_le_bytes());
         refuse_file(file)
     };
+    // A decoder that panics on it must not be asked.
+    let still = refuse(24..28, &[0; 4]);
+    assert!(still.contains("in.x"), "{still}");
     let long = promise(1_000_000);
     assert!(
         long.contains("cut short: its header promises 31.25 seconds, 0.06"),

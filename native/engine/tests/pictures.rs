@@ -55,6 +55,17 @@ fn rare_formats_are_read_without_ffmpeg() {
     }
     let icon = DynamicImage::from(example()).into_rgba8();
     assert_eq!(error(&decode(&encoded(icon, ImageFormat::Ico))), 0);
+    // Other programs write PNGs without transparency into icons.
+    let png = encoded(example(), ImageFormat::Png);
+    let entry = [&(png.len() as u32).to_le_bytes()[..], &22u32.to_le_bytes()].concat();
+    let icon = [
+        &b"\0\0\x01\0\x01\0"[..],
+        b"\0\0\0\0\x01\0\x20\0",
+        &entry,
+        &png,
+    ]
+    .concat();
+    assert_eq!(error(&decode(&icon)), 0);
     let tga = encoded(example(), ImageFormat::Tga);
     assert_eq!(error(&picture::decode("a.TGA", &tga).unwrap()), 0);
     let signed = [&tga[..], &[0; 8], b"TRUEVISION-XFILE.\0"].concat();

@@ -1,30 +1,22 @@
 //! A dense layer on the CPU whose weight has 16 bits: bf16 or f16, as checkpoints store it.
 //!
-//! Weights are converted to f32 when they are used, a [`STRIPE`] at a time. A model takes half of the
-//! memory, and none where the weight lies in a mapped file. The conversion takes 7 % of the time of a stack
-//! of products with 512 rows; few rows, which are bound by memory, become faster. Left out: arithmetic in
-//! 16 bits.
+//! Weights are converted to f32 when they are used, in [`stripes`]. A model takes half of the memory, and
+//! none where the weight lies in a mapped file. The conversion takes 7 % of the time of a stack of products
+//! with 512 rows; few rows, which are bound by memory, become faster. Left out: arithmetic in 16 bits.
 
 use burn::tensor::{DType, Element};
-use burn_flex::{Flex, FlexTensor};
+use burn_flex::FlexTensor;
 use bytemuck::Pod;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::composed;
+use super::stripes::{self, TASK_WEIGHTS};
 use crate::cpu::tensor;
 use crate::vectorize::{Kernel, dot, vectorize};
 
-/// Weights that are converted at a time for many input rows: 16 MB of f32. The GEMM packs the inputs again
-/// for each stripe.
-const STRIPE: usize = 1 << 22;
-
 /// Up to this many input rows dot products are faster than the GEMM, as with quantized weights.
 const FEW_ROWS: usize = 8;
-
-/// Weights of a task.
-const TASK_WEIGHTS: usize = 64 * 1024;
 
 /// A float of 16 bits.
 pub(crate) trait Half: Element + Pod + Sync {
@@ -86,7 +78,13 @@ fn product<H: Half>(x: FlexTensor, weight: FlexTensor, bias: Option<FlexTensor>)
     if m * rows * cols > 0 {
         match m <= FEW_ROWS {
             true => add_few_rows::<H>(x.storage(), weight.storage(), cols, &mut out),
-            false => add_stripes::<H>(&x, weight.storage(), &mut out),
+            false => {
+                let weight = weight.storage::<H>();
+                let widen = |first: usize, out: &mut [f32]| {
+                    H::widen(&weight[first * cols..][..out.len()], out);
+                };
+                stripes::add_products(&x, rows, widen, &mut out);
+            }
         }
     }
     tensor(out, [m, rows])
@@ -126,28 +124,5 @@ impl Kernel for Dot<'_> {
     #[inline(always)]
     fn call(self) -> f32 {
         dot(self.x, self.weight)
-    }
-}
-
-/// Adds the products of many input rows to `out [m, rows]`, with burn-flex's GEMM.
-fn add_stripes<H: Half>(x: &FlexTensor, weight: &[H], out: &mut [f32]) {
-    let cols = x.layout().shape()[1];
-    let rows = weight.len() / cols;
-    let stripe_rows = (STRIPE / cols).max(1);
-    for (index, halves) in weight.chunks(stripe_rows * cols).enumerate() {
-        let mut stripe = vec![0.0; halves.len()];
-        let parts = stripe.par_chunks_mut(TASK_WEIGHTS);
-        parts
-            .zip(halves.par_chunks(TASK_WEIGHTS))
-            .for_each(|(out, halves)| H::widen(halves, out));
-        let (first, width) = (index * stripe_rows, halves.len() / cols);
-        let stripe = tensor(stripe, [width, cols]);
-        let products = composed::linear::<Flex>(x.clone(), stripe, None);
-        let products = products.storage::<f32>().chunks_exact(width);
-        for (out, products) in out.chunks_exact_mut(rows).zip(products) {
-            for (out, product) in out[first..][..width].iter_mut().zip(products) {
-                *out += product;
-            }
-        }
     }
 }

@@ -1,10 +1,13 @@
-//! ggml's block formats: their sizes, and how a block becomes whole numbers with scales and offsets.
+//! Block formats: their sizes, and how a block becomes whole numbers with scales and offsets.
 //!
-//! Source: the structs and `dequantize_row_*` of ggml (`ggml-common.h`, `ggml-quants.c`). Every format is
-//! unpacked to groups of 32 weights, `scale * quant + offset`: a kernel knows no format. Left out: the
-//! importance formats (IQ), and quantizing (`weights::quant` in x2i-core).
+//! Source: the structs and `dequantize_row_*` of ggml (`ggml-common.h`, `ggml-quants.c`). Every format of
+//! whole numbers is unpacked to groups of 32 weights, `scale * quant + offset`: a kernel knows no format. Those
+//! that look their quants up are in [`tables`](super::tables). Left out: floats ([`floats`](super::floats)),
+//! formats of less than 4 bits, and quantizing (`weights::quant` in x2i-core).
 
 use half::f16;
+
+use super::tables::{FP4_ZERO, IQ4_ZERO, Table, iq4_nl, iq4_xs, mxfp4};
 
 /// Weights in a group, along the input dimension.
 pub(crate) const GROUP: usize = 32;
@@ -12,7 +15,7 @@ pub(crate) const GROUP: usize = 32;
 /// Groups in the largest block.
 pub(crate) const MOST_GROUPS: usize = 8;
 
-/// A format of blocks, by ggml's name. A block holds [`len`](Self::len) weights of a row in
+/// A format of blocks, by ggml's or PyTorch's name. A block holds [`len`](Self::len) weights of a row in
 /// [`bytes`](Self::bytes) bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the names are ggml's own")]
@@ -25,6 +28,18 @@ pub enum BlockType {
     Q4K,
     Q5K,
     Q6K,
+    IQ4NL,
+    IQ4XS,
+    MXFP4,
+    /// 32 floats of 8 bits: 4 of exponent, 3 of mantissa, no infinities. Their scales are those of rows.
+    F8E4M3,
+    /// The same with 5 bits of exponent and 2 of mantissa: the upper byte of an f16.
+    F8E5M2,
+    /// bitsandbytes' NF4, 32 of a table of 16 floats: an f32 that they are multiplied with, then the nibbles in
+    /// Q4_0's order.
+    NF4,
+    /// The same with the table of bitsandbytes' FP4.
+    FP4,
 }
 
 /// 32 weights: `scale * quant + offset`.
@@ -87,7 +102,7 @@ impl Quant for u8 {
 
 impl BlockType {
     /// All formats.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 15] = [
         Self::Q4_0,
         Self::Q4_1,
         Self::Q5_0,
@@ -96,6 +111,13 @@ impl BlockType {
         Self::Q4K,
         Self::Q5K,
         Self::Q6K,
+        Self::IQ4NL,
+        Self::IQ4XS,
+        Self::MXFP4,
+        Self::F8E4M3,
+        Self::F8E5M2,
+        Self::NF4,
+        Self::FP4,
     ];
 
     /// Weights in a block.
@@ -103,7 +125,9 @@ impl BlockType {
     pub const fn len(self) -> usize {
         match self {
             Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => GROUP,
-            Self::Q4K | Self::Q5K | Self::Q6K => 256,
+            Self::F8E4M3 | Self::F8E5M2 | Self::NF4 | Self::FP4 => GROUP,
+            Self::IQ4NL | Self::MXFP4 => GROUP,
+            Self::Q4K | Self::Q5K | Self::Q6K | Self::IQ4XS => 256,
         }
     }
 
@@ -118,12 +142,36 @@ impl BlockType {
             Self::Q4K => 144,
             Self::Q5K => 176,
             Self::Q6K => 210,
+            Self::F8E4M3 | Self::F8E5M2 => 32,
+            Self::NF4 | Self::FP4 => 20,
+            Self::IQ4NL => 18,
+            Self::IQ4XS => 136,
+            Self::MXFP4 => 17,
         }
     }
 
     /// Groups in a block.
     pub(crate) const fn groups(self) -> usize {
         self.len() / GROUP
+    }
+
+    /// True where the numbers are floats, which [`floats`](super::floats) widens: no whole quants.
+    pub(crate) const fn is_float(self) -> bool {
+        matches!(self, Self::F8E4M3 | Self::F8E5M2 | Self::NF4 | Self::FP4)
+    }
+
+    /// The floats that four bits stand for, before their block's scale; `None` for other formats.
+    pub fn float_table(self) -> Option<[f32; 16]> {
+        match self {
+            Self::NF4 => Some(Table::Nf4.values()),
+            Self::FP4 => Some(Table::BnbFp4.values()),
+            _ => None,
+        }
+    }
+
+    /// True where the blocks hold no scale, and a row may have one.
+    pub const fn has_row_scales(self) -> bool {
+        matches!(self, Self::F8E4M3 | Self::F8E5M2)
     }
 
     /// True where a group's offset may differ from 0.
@@ -137,11 +185,14 @@ impl BlockType {
             Self::Q4_0 => 8,
             Self::Q5_0 => 16,
             Self::Q8_0 => 128,
+            Self::IQ4NL | Self::IQ4XS => IQ4_ZERO,
+            Self::MXFP4 => FP4_ZERO,
             Self::Q4_1 | Self::Q5_1 | Self::Q4K | Self::Q5K | Self::Q6K => 0,
+            Self::F8E4M3 | Self::F8E5M2 | Self::NF4 | Self::FP4 => 0,
         }
     }
 
-    /// The largest magnitude of a quant.
+    /// The largest magnitude of a quant; 0 for floats.
     pub(crate) const fn largest_quant(self) -> i16 {
         match self {
             Self::Q4_0 => 8,
@@ -149,11 +200,14 @@ impl BlockType {
             Self::Q5_0 => 16,
             Self::Q5_1 | Self::Q5K => 31,
             Self::Q8_0 => 128,
+            Self::IQ4NL | Self::IQ4XS => 127,
+            Self::MXFP4 => 12,
             Self::Q6K => 32 * 128, // its quants contain the scales of the groups of 16
+            Self::F8E4M3 | Self::F8E5M2 | Self::NF4 | Self::FP4 => 0,
         }
     }
 
-    /// Unpacks one block into its [`groups`](Self::groups).
+    /// Unpacks one block of whole numbers into its [`groups`](Self::groups).
     ///
     /// # Panics
     /// When `block` or `groups` is shorter than a block.
@@ -170,26 +224,32 @@ impl BlockType {
             Self::Q4K => q4_k(part(block, 0), groups),
             Self::Q5K => q5_k(part(block, 0), groups),
             Self::Q6K => q6_k(part(block, 0), groups),
+            Self::F8E4M3 | Self::F8E5M2 | Self::NF4 | Self::FP4 => {
+                debug_assert!(false, "floats have no quants");
+            }
+            Self::IQ4NL => groups[0] = iq4_nl(part(block, 0)),
+            Self::IQ4XS => iq4_xs(part(block, 0), groups),
+            Self::MXFP4 => groups[0] = mxfp4(part(block, 0)),
         }
     }
 }
 
 /// The `N` bytes from `at` on.
 #[inline(always)]
-fn part<const N: usize>(bytes: &[u8], at: usize) -> &[u8; N] {
+pub(super) fn part<const N: usize>(bytes: &[u8], at: usize) -> &[u8; N] {
     bytes[at..]
         .first_chunk()
         .expect("a block is longer than its part")
 }
 
 #[inline(always)]
-fn half(bytes: &[u8], at: usize) -> f32 {
+pub(super) fn half(bytes: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
 }
 
 /// 32 quants: the low nibbles are the first 16, the high nibbles the last 16.
 #[inline(always)]
-fn nibbles(bytes: &[u8; 16]) -> [u8; GROUP] {
+pub(super) fn nibbles(bytes: &[u8; 16]) -> [u8; GROUP] {
     let mut quants = [0; GROUP];
     let (low, high) = quants.split_at_mut(GROUP / 2);
     for ((low, high), &pair) in low.iter_mut().zip(high).zip(bytes) {
@@ -200,7 +260,7 @@ fn nibbles(bytes: &[u8; 16]) -> [u8; GROUP] {
 }
 
 #[inline(always)]
-fn group<Q: Quant>(stored: [u8; GROUP], zero: u8, scale: f32, offset: f32) -> Group<Q> {
+pub(super) fn group<Q: Quant>(stored: [u8; GROUP], zero: u8, scale: f32, offset: f32) -> Group<Q> {
     let mut quants = [Q::ZERO; GROUP];
     for (quant, stored) in quants.iter_mut().zip(stored) {
         *quant = Q::of_stored(stored, zero);

@@ -3,10 +3,11 @@
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, TensorMetadata};
-use burn::tensor::{Shape, Slice, TensorData};
+use burn::tensor::{FloatDType, Shape, Slice, TensorData};
 
 use super::block_type::{BlockType, GROUP};
 use super::device::DeviceLayout;
+use super::floats;
 
 /// The weight `[rows, cols]`, f32, from `words [rows, words of a row]` and `scales [rows, scales of a row]`.
 pub(crate) fn dequantize_blocks<B: Backend>(
@@ -17,6 +18,33 @@ pub(crate) fn dequantize_blocks<B: Backend>(
     let layout = DeviceLayout::of(block_type);
     let (rows, row_words) = (words.shape()[0], words.shape()[1]);
     let cols = row_words * layout.per_word();
+    let values = values::<B>(words, layout, scales.dtype().into());
+    let groups = match layout.row_scales() {
+        true => rows,
+        false => rows * cols / layout.group,
+    };
+    let values = B::float_reshape(values, Shape::new([groups, rows * cols / groups.max(1)]));
+    let scales = B::float_reshape(scales, Shape::new([groups, layout.per_group()]));
+    let column = |index: usize| {
+        let all = Slice::from(0..groups);
+        let one = Slice::from(index..index + 1);
+        B::float_slice(scales.clone(), &[all, one])
+    };
+    let values = B::float_mul(values, column(0));
+    let values = match layout.offsets {
+        true => B::float_add(values, column(1)),
+        false => values,
+    };
+    B::float_reshape(values, Shape::new([rows, cols]))
+}
+
+/// What the words hold, without a scale.
+fn values<B: Backend>(
+    words: IntTensor<B>,
+    layout: DeviceLayout,
+    dtype: FloatDType,
+) -> FloatTensor<B> {
+    let (rows, row_words) = (words.shape()[0], words.shape()[1]);
     // Element e of a group of nibbles is half `e / 16` of byte `e % 4` of word `e % 16 / 4`; of a group of
     // bytes it is byte `e % 4` of word `e / 4`.
     let (halves, mask, words_apart) = match layout.nibbles {
@@ -35,26 +63,24 @@ pub(crate) fn dequantize_blocks<B: Backend>(
     let words = B::int_reshape(words, Shape::new([parts, 1, words_apart, 1]));
     let values = B::bitwise_right_shift(B::int_expand(words, expanded), shifts);
     let values = B::bitwise_and_scalar(values, mask.into());
+    let select = |table: &[f32]| {
+        let places = B::int_reshape(values.clone(), Shape::new([values.shape().num_elements()]));
+        let table = TensorData::new(table.to_vec(), [table.len()]);
+        B::float_select(B::float_from_data(table, &device), 0, places)
+    };
+    if layout.row_scales() {
+        let all: [f32; 256] =
+            std::array::from_fn(|byte| floats::widen(byte as u8, layout.exponent));
+        return select(&all);
+    }
+    if let Some(table) = layout.table {
+        return select(&table.values());
+    }
     // A signed byte: flipping the sign bit adds 128, which is then subtracted.
     let (values, zero) = match layout.nibbles {
         true => (values, f32::from(layout.zero)),
         false => (B::bitwise_xor_scalar(values, 128_u32.into()), 128.0),
     };
-    let values = B::int_into_float(values, scales.dtype().into());
-    let values = B::float_sub_scalar(values, zero.into());
-
-    let groups = rows * cols / layout.group;
-    let values = B::float_reshape(values, Shape::new([groups, layout.group]));
-    let scales = B::float_reshape(scales, Shape::new([groups, layout.per_group()]));
-    let column = |index: usize| {
-        let all = Slice::from(0..groups);
-        let one = Slice::from(index..index + 1);
-        B::float_slice(scales.clone(), &[all, one])
-    };
-    let values = B::float_mul(values, column(0));
-    let values = match layout.offsets {
-        true => B::float_add(values, column(1)),
-        false => values,
-    };
-    B::float_reshape(values, Shape::new([rows, cols]))
+    let values = B::int_into_float(values, dtype);
+    B::float_sub_scalar(values, zero.into())
 }

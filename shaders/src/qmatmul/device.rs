@@ -1,13 +1,16 @@
 //! The layout of a block-quantized weight on a device that is not the CPU: an array of words and one of scales.
 //!
 //! A GPU reads aligned words, but ggml's blocks have odd sizes and f16 scales between their quants. Here
-//! quants of four bits are nibbles in ggml's order, all others are bytes, and scales and offsets are f32. A
-//! group has 32 weights; in Q6_K it has 16, as many as share a scale there.
+//! quants of four bits are nibbles in ggml's order, or places in a [`Table`], all others are bytes, and scales
+//! and offsets are f32. A group has 32 weights; in Q6_K it has 16, as many as share a scale there. Of floats of
+//! 8 bits a row has a scale.
 
 use super::block_type::{BlockType, GROUP, Group, MOST_GROUPS, q6_k_group, q6_k_scale};
+use super::tables::Table;
 
 impl BlockType {
-    /// Bytes of `elements` weights on a device that is not the CPU: packed quants and f32 scales.
+    /// Bytes of `elements` weights on a device that is not the CPU: packed quants and f32 scales, without the
+    /// [scales of rows](Self::has_row_scales).
     ///
     /// `elements` is a multiple of [`len`](Self::len).
     pub const fn device_len(self, elements: u64) -> u64 {
@@ -22,10 +25,14 @@ pub(crate) struct DeviceLayout {
     pub(crate) nibbles: bool,
     /// The zero point of a nibble, which is subtracted.
     pub(crate) zero: u8,
+    /// The table that nibbles are places of.
+    pub(crate) table: Option<Table>,
     /// True where a group has an offset after its scale.
     pub(crate) offsets: bool,
     /// Weights that share a scale.
     pub(crate) group: usize,
+    /// The bits of exponent of a byte that is a float; 0 for a signed byte. A row of floats has one scale.
+    pub(crate) exponent: u8,
 }
 
 impl DeviceLayout {
@@ -34,12 +41,26 @@ impl DeviceLayout {
         Self {
             nibbles: matches!(
                 block_type,
-                BlockType::Q4_0 | BlockType::Q4_1 | BlockType::Q4K
+                BlockType::Q4_0
+                    | BlockType::Q4_1
+                    | BlockType::Q4K
+                    | BlockType::IQ4NL
+                    | BlockType::IQ4XS
+                    | BlockType::MXFP4
+                    | BlockType::NF4
+                    | BlockType::FP4
             ),
             zero: if matches!(block_type, BlockType::Q4_0) {
                 8
             } else {
                 0
+            },
+            table: match block_type {
+                BlockType::IQ4NL | BlockType::IQ4XS => Some(Table::Iq4),
+                BlockType::MXFP4 => Some(Table::Fp4),
+                BlockType::NF4 => Some(Table::Nf4),
+                BlockType::FP4 => Some(Table::BnbFp4),
+                _ => None,
             },
             offsets: block_type.has_offsets(),
             group: if matches!(block_type, BlockType::Q6K) {
@@ -47,7 +68,17 @@ impl DeviceLayout {
             } else {
                 GROUP
             },
+            exponent: match block_type {
+                BlockType::F8E4M3 => 4,
+                BlockType::F8E5M2 => 5,
+                _ => 0,
+            },
         }
+    }
+
+    /// True where a row has one scale, which its sums take.
+    pub(crate) const fn row_scales(self) -> bool {
+        self.exponent > 0
     }
 
     /// All layouts, each once.
@@ -64,10 +95,13 @@ impl DeviceLayout {
         if self.nibbles { 8 } else { 4 }
     }
 
-    /// Bytes of both arrays for a number of weights.
+    /// Bytes of both arrays for a number of weights, without scales of rows.
     pub(crate) const fn len(self, elements: u64) -> u64 {
         let words = elements / self.per_word() as u64;
-        let scales = elements / self.group as u64 * self.per_group() as u64;
+        let scales = match self.row_scales() {
+            true => 0,
+            false => elements / self.group as u64 * self.per_group() as u64,
+        };
         4 * (words + scales)
     }
 
@@ -77,9 +111,27 @@ impl DeviceLayout {
     }
 }
 
-/// The words and the scales of ggml's blocks.
+/// The words and the scales of blocks. Floats of 8 bits are words as they are, without a scale, and so are the
+/// nibbles of floats of four.
 pub(crate) fn split(blocks: &[u8], block_type: BlockType) -> (Vec<u32>, Vec<f32>) {
     let layout = DeviceLayout::of(block_type);
+    if layout.row_scales() {
+        let words = blocks.as_chunks().0.iter();
+        let words = words.map(|&word| u32::from_le_bytes(word));
+        return (words.collect(), Vec::new());
+    }
+    if block_type.is_float() {
+        let words = blocks.as_chunks::<4>().0.iter();
+        let words = words.map(|&word| u32::from_le_bytes(word));
+        let (mut nibbles, mut scales) = (Vec::new(), Vec::new());
+        for (at, word) in words.enumerate() {
+            match at % (block_type.bytes() / 4) {
+                0 => scales.push(f32::from_bits(word)),
+                _ => nibbles.push(word),
+            }
+        }
+        return (nibbles, scales);
+    }
     let count = blocks.len() / block_type.bytes() * block_type.len();
     let mut words = Vec::with_capacity(count / layout.per_word());
     let mut scales = Vec::with_capacity(count / layout.group * layout.per_group());
@@ -87,18 +139,19 @@ pub(crate) fn split(blocks: &[u8], block_type: BlockType) -> (Vec<u32>, Vec<f32>
         for block in blocks.as_chunks().0 {
             for index in 0..block_type.groups() {
                 let (quants, factors) = q6_k_group(block, index);
-                words.extend(pack(&quants, layout));
+                words.extend(pack(&quants, layout, None));
                 scales.extend(factors.map(|factor| q6_k_scale(block) * f32::from(factor)));
             }
         }
         return (words, scales);
     }
+    let places = layout.table.map(Table::places);
     let mut groups = [Group::<i16>::ZERO; MOST_GROUPS];
     let groups = &mut groups[..block_type.groups()];
     for block in blocks.chunks_exact(block_type.bytes()) {
         block_type.unpack(block, groups);
         for group in &*groups {
-            words.extend(pack(&group.quants, layout));
+            words.extend(pack(&group.quants, layout, places.as_ref()));
             scales.push(group.scale);
             scales.extend(layout.offsets.then_some(group.offset));
         }
@@ -106,8 +159,16 @@ pub(crate) fn split(blocks: &[u8], block_type: BlockType) -> (Vec<u32>, Vec<f32>
     (words, scales)
 }
 
-fn pack(quants: &[i16; GROUP], layout: DeviceLayout) -> impl Iterator<Item = u32> {
-    let mut bytes = quants.map(|quant| (quant + i16::from(layout.zero)) as u8);
+/// The words of a group; `places` are those of the layout's table.
+fn pack(
+    quants: &[i16; GROUP],
+    layout: DeviceLayout,
+    places: Option<&[u8; 256]>,
+) -> impl Iterator<Item = u32> + use<> {
+    let mut bytes = quants.map(|quant| match places {
+        Some(places) => places[usize::from(quant as u8)],
+        None => (quant + i16::from(layout.zero)) as u8,
+    });
     if layout.nibbles {
         let (low, high) = bytes.split_at_mut(GROUP / 2);
         low.iter_mut()

@@ -2,15 +2,18 @@
 //!
 //! A product of few input rows (a decoding LLM) is bound by reading the weight. Each weight row is
 //! dequantized once into the first-level cache and multiplied there, in f32. A product of many input rows is
-//! bound by arithmetic and runs in [`crate::integer`]. The f32 weight never exists as a whole.
+//! bound by arithmetic and runs in [`crate::integer`], or for floats in [`crate::linear::stripes`]. The f32
+//! weight never exists as a whole.
 
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
 
 use super::BlockOps;
 use super::block_type::{BlockType, GROUP, Group, MOST_GROUPS};
+use super::floats::widen_row;
 use crate::cpu::tensor;
 use crate::integer::{self, InputBits, Weights};
+use crate::linear::stripes;
 use crate::vectorize::{Kernel, dot, vectorize};
 
 /// Up to this many input rows dot products are faster: measured on 2 cores with AVX2.
@@ -22,31 +25,31 @@ const TASK_WEIGHTS: usize = 64 * 1024;
 impl BlockOps for Flex {
     fn dequantize_blocks(
         packed: FlexTensor,
-        _scales: FlexTensor,
+        scales: FlexTensor,
         block_type: BlockType,
     ) -> FlexTensor {
-        dequantize(packed, block_type)
+        dequantize(packed, scales, block_type)
     }
 
     fn matmul_blocks(
         x: FlexTensor,
         packed: FlexTensor,
-        _scales: FlexTensor,
+        scales: FlexTensor,
         block_type: BlockType,
         input_bits: InputBits,
     ) -> FlexTensor {
-        matmul_blocks(x, packed, None, block_type, input_bits)
+        matmul_blocks(x, packed, scales, None, block_type, input_bits)
     }
 
     fn matmul_blocks_bias(
         x: FlexTensor,
         packed: FlexTensor,
-        _scales: FlexTensor,
+        scales: FlexTensor,
         bias: FlexTensor,
         block_type: BlockType,
         input_bits: InputBits,
     ) -> FlexTensor {
-        matmul_blocks(x, packed, Some(bias), block_type, input_bits)
+        matmul_blocks(x, packed, scales, Some(bias), block_type, input_bits)
     }
 }
 
@@ -59,15 +62,26 @@ fn weights(packed: &FlexTensor, block_type: BlockType) -> Weights<'_> {
     }
 }
 
+/// The scale of each row; empty where they have none.
+fn row_scales(scales: &FlexTensor) -> &[f32] {
+    match scales.layout().num_elements() {
+        0 => &[],
+        _ => scales.storage(),
+    }
+}
+
 /// Weight rows of a task.
 fn task_rows(weights: &Weights) -> usize {
     TASK_WEIGHTS.div_ceil(weights.cols())
 }
 
-/// Dequantizes one row.
+/// Dequantizes one row, without its scale.
 #[inline(always)]
 fn expand(weights: &Weights, row: usize, out: &mut [f32]) {
     let block_type = weights.block_type;
+    if block_type.is_float() {
+        return widen_row(weights.row(row), block_type, out);
+    }
     let mut groups = [Group::<i16>::ZERO; MOST_GROUPS];
     let groups = &mut groups[..block_type.groups()];
     let blocks = weights.row(row).chunks_exact(block_type.bytes());
@@ -91,6 +105,8 @@ fn expand(weights: &Weights, row: usize, out: &mut [f32]) {
 /// Dequantizes the rows from `first` on into `out [rows, cols]`.
 struct Expand<'a> {
     weights: Weights<'a>,
+    /// Of all rows, or none.
+    scales: &'a [f32],
     first: usize,
     out: &'a mut [f32],
 }
@@ -103,6 +119,9 @@ impl Kernel for Expand<'_> {
         let rows = self.out.chunks_exact_mut(self.weights.cols()).enumerate();
         for (row, out) in rows {
             expand(&self.weights, self.first + row, out);
+            if let Some(scale) = self.scales.get(self.first + row) {
+                out.iter_mut().for_each(|out| *out *= scale);
+            }
         }
     }
 }
@@ -133,8 +152,9 @@ impl Kernel for DotProducts<'_> {
     }
 }
 
-fn dequantize(packed: FlexTensor, block_type: BlockType) -> FlexTensor {
-    let packed = packed.to_contiguous();
+fn dequantize(packed: FlexTensor, scales: FlexTensor, block_type: BlockType) -> FlexTensor {
+    let (packed, scales) = (packed.to_contiguous(), scales.to_contiguous());
+    let scales = row_scales(&scales);
     let weights = weights(&packed, block_type);
     let (rows, cols) = (packed.layout().shape()[0], weights.cols());
     let mut out = vec![0.0; rows * cols];
@@ -145,6 +165,7 @@ fn dequantize(packed: FlexTensor, block_type: BlockType) -> FlexTensor {
             let first = task * task_rows;
             vectorize(Expand {
                 weights,
+                scales,
                 first,
                 out,
             });
@@ -156,11 +177,17 @@ fn dequantize(packed: FlexTensor, block_type: BlockType) -> FlexTensor {
 fn matmul_blocks(
     x: FlexTensor,
     packed: FlexTensor,
+    scales: FlexTensor,
     bias: Option<FlexTensor>,
     block_type: BlockType,
     input_bits: InputBits,
 ) -> FlexTensor {
-    let (x, packed) = (x.to_contiguous(), packed.to_contiguous());
+    let (x, packed, scales) = (
+        x.to_contiguous(),
+        packed.to_contiguous(),
+        scales.to_contiguous(),
+    );
+    let scales = row_scales(&scales);
     let bias = bias.map(|bias| bias.to_contiguous());
     let bias = bias.as_ref().map(|bias| bias.storage::<f32>());
     let weights = weights(&packed, block_type);
@@ -168,14 +195,40 @@ fn matmul_blocks(
     let out = if m * rows * weights.cols() == 0 {
         bias.map_or_else(|| vec![0.0; m * rows], |bias| bias.repeat(m))
     } else if m <= FEW_ROWS {
-        dot_products(x.storage(), &weights, bias)
+        dot_products(x.storage(), &weights, scales, bias)
+    } else if block_type.is_float() {
+        float_product(&x, weights, scales, bias)
     } else {
         integer::product(x.storage(), &weights, bias, input_bits)
     };
     tensor(out, [m, rows])
 }
 
-fn dot_products(x: &[f32], weights: &Weights, bias: Option<&[f32]>) -> Vec<f32> {
+/// `x [m, cols]` times weights that are floats transposed, plus `bias`: `[m, weight rows]`.
+fn float_product(
+    x: &FlexTensor,
+    weights: Weights<'_>,
+    scales: &[f32],
+    bias: Option<&[f32]>,
+) -> Vec<f32> {
+    let (m, rows) = (x.layout().shape()[0], weights.rows());
+    let mut out = match bias {
+        Some(bias) => bias.repeat(m),
+        None => vec![0.0; m * rows],
+    };
+    let widen = |first, out: &mut [f32]| {
+        vectorize(Expand {
+            weights,
+            scales,
+            first,
+            out,
+        });
+    };
+    stripes::add_products(x, rows, widen, &mut out);
+    out
+}
+
+fn dot_products(x: &[f32], weights: &Weights, scales: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
     let (cols, rows) = (weights.cols(), weights.rows());
     let m = x.len() / cols;
     let task_rows = task_rows(weights);
@@ -190,6 +243,9 @@ fn dot_products(x: &[f32], weights: &Weights, bias: Option<&[f32]>) -> Vec<f32> 
             out,
         });
     });
+    for (out, scale) in transposed.chunks_exact_mut(m).zip(scales) {
+        out.iter_mut().for_each(|out| *out *= scale);
+    }
     if let Some(bias) = bias {
         for (out, bias) in transposed.chunks_exact_mut(m).zip(bias) {
             out.iter_mut().for_each(|out| *out += bias);

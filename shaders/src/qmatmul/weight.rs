@@ -50,7 +50,8 @@ pub struct BlockQuantized {
     /// On the CPU the blocks of the file, u8: `[rows, bytes of a row]`. Elsewhere packed quants, u32:
     /// `[rows, words of a row]`.
     pub(super) packed: Tensor<2, Int>,
-    /// f32: `[rows, scales of a row]`; no columns on the CPU, where the blocks hold the scales.
+    /// f32: `[rows, scales of a row]`; no columns on the CPU, where the blocks hold the scales or no row has
+    /// one.
     pub(super) scales: Tensor<2>,
     pub(super) block_type: BlockType,
     pub(super) shape: [usize; 2],
@@ -89,7 +90,10 @@ impl BlockQuantized {
             (data, DType::U8, Vec::new())
         } else {
             let layout = DeviceLayout::of(block_type);
-            let (words, scales) = split(&bytes, block_type);
+            let (words, mut scales) = split(&bytes, block_type);
+            if layout.row_scales() {
+                scales = vec![1.0; rows];
+            }
             let data = TensorData::new(words, [rows, cols / layout.per_word()]);
             (data, DType::U32, scales)
         };
@@ -102,6 +106,25 @@ impl BlockQuantized {
             shape,
             input_bits: InputBits::default(),
         })
+    }
+
+    /// The same weight, each row of which is multiplied with a scale. The product takes it, before the bias.
+    ///
+    /// # Panics
+    /// When the blocks [hold their scales](BlockType::has_row_scales), or there is not one for each row.
+    pub fn with_row_scales(self, scales: &[f32]) -> Self {
+        assert!(
+            self.block_type.has_row_scales() && scales.len() == self.shape[0],
+            "{} scales for {} rows of {:?}",
+            scales.len(),
+            self.shape[0],
+            self.block_type
+        );
+        let scales = TensorData::new(scales.to_vec(), [scales.len(), 1]);
+        Self {
+            scales: Tensor::from_data(scales, (&self.device(), DType::F32)),
+            ..self
+        }
     }
 
     /// The same weight, whose products on the CPU round their inputs to these bits.

@@ -5,6 +5,15 @@ use half::f16;
 use super::linear::linear;
 use crate::qmatmul::BlockType;
 
+/// What the nibbles of IQ4_NL and IQ4_XS stand for.
+const IQ4: [f32; 16] = [
+    -127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0,
+    89.0, 113.0,
+];
+
+/// What the lower three bits of MXFP4's nibbles stand for; the fourth is the sign.
+const FP4: [f32; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
+
 /// The weights of blocks in ggml's layout, in order.
 ///
 /// # Panics
@@ -62,6 +71,50 @@ fn element(block: &[u8], i: usize, block_type: BlockType) -> f32 {
             let scale = block[192 + i / 16] as i8;
             half(208) * f32::from(scale) * quant as f32
         }
+        BlockType::F8E4M3 => float8(block[i], 3, 0x7f),
+        BlockType::F8E5M2 => float8(block[i], 2, 0x7c),
+        BlockType::NF4 | BlockType::FP4 => float4(block, nibble(4) as usize, block_type),
+        BlockType::IQ4NL => half(0) * IQ4[nibble(2) as usize],
+        BlockType::IQ4XS => {
+            let (group, place) = (i / 32, i % 32);
+            let quant = block[8 + 16 * group + place % 16] >> (place / 16 * 4) & 15;
+            let low = block[4 + group / 2] >> (group % 2 * 4) & 15;
+            let high = block[2 + group / 4] >> (group % 4 * 2) & 3;
+            let scale = f32::from(low) + 16.0 * f32::from(high) - 32.0;
+            half(0) * scale * IQ4[usize::from(quant)]
+        }
+        BlockType::MXFP4 => {
+            let quant = nibble(1) as usize;
+            let magnitude = 2f32.powi(i32::from(block[0]) - 127) * FP4[quant % 8];
+            if quant < 8 { magnitude } else { -magnitude }
+        }
+    }
+}
+
+/// Number `place` of the format's table, times the f32 at the start of the block.
+fn float4(block: &[u8], place: usize, block_type: BlockType) -> f32 {
+    let scale = f32::from_le_bytes([block[0], block[1], block[2], block[3]]);
+    let table = block_type.float_table().expect("it has a table");
+    table[place] * scale
+}
+
+/// A float of 8 bits with so many bits of mantissa; magnitudes from `most` on are infinite or no numbers.
+fn float8(byte: u8, mantissa: u32, most: u8) -> f32 {
+    let sign = if byte < 0x80 { 1.0 } else { -1.0 };
+    let magnitude = byte & 0x7f;
+    match magnitude {
+        0x7c if most == 0x7c => return sign * f32::INFINITY,
+        _ if magnitude >= most => return f32::NAN,
+        _ => {}
+    }
+    let (exponent, fraction) = (
+        i32::from(magnitude >> mantissa),
+        f32::from(magnitude % (1 << mantissa)) / (1 << mantissa) as f32,
+    );
+    let bias = (1 << (6 - mantissa)) - 1;
+    sign * match exponent {
+        0 => fraction * 2f32.powi(1 - bias),
+        _ => (1.0 + fraction) * 2f32.powi(exponent - bias),
     }
 }
 

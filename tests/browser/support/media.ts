@@ -18,12 +18,22 @@ export function temporaryFolder(): string {
 
 /** A disc on a plain ground, as PNG. */
 export function writePng(path: string, ground = [40, 90, 220], disc = [220, 30, 40]): void {
+  writePixels(path, (inside) => [...(inside ? disc : ground), 255]);
+}
+
+/** A disc on a ground that is fully transparent on the left and opaque on the right, as PNG. */
+export function writeClearPng(path: string): void {
+  writePixels(path, (inside, share) => (inside ? [220, 30, 40, 255] : [40, 90, 220, Math.round(255 * share)]));
+}
+
+/** `color` knows whether the pixel lies in the disc, and how far to the right, from 0 to 1. */
+function writePixels(path: string, color: (inside: boolean, share: number) => number[]): void {
   const side = 96;
   const png = new PNG({ width: side, height: side });
   for (let y = 0; y < side; y++) {
     for (let x = 0; x < side; x++) {
       const inside = Math.hypot(x - side / 2, y - side / 2) < side / 3;
-      png.data.set([...(inside ? disc : ground), 255], (y * side + x) * 4);
+      png.data.set(color(inside, x / (side - 1)), (y * side + x) * 4);
     }
   }
   writeFileSync(path, PNG.sync.write(png));

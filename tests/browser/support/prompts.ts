@@ -20,8 +20,10 @@ export interface Case {
   steps?: number;
   conditioning?: 'prompt' | 'answer';
   videoFps?: number;
+  background?: string;
   init?: { image: string; strength: number };
-  lora?: { data: string; scale: number };
+  /** The program finds `config` beside the file. */
+  lora?: { data: string; config?: string; scale: number };
   control?: { image: string; scale: number; weights: string };
 }
 
@@ -60,7 +62,11 @@ async function paint(given: { model: string; asked: Case; device: string }): Pro
     const x2i = await createPipeline({
       model,
       device: device as 'cpu',
-      ...(lora && { loras: [{ data: await file(lora.data), scale: lora.scale }] }),
+      ...(lora && {
+        loras: [
+          { data: await file(lora.data), scale: lora.scale, ...(lora.config && { config: await file(lora.config) }) },
+        ],
+      }),
       ...(control && { controlWeights: await file(control.weights) }),
     });
     const parts = [];
@@ -89,7 +95,7 @@ async function paint(given: { model: string; asked: Case; device: string }): Pro
 
 /** Paints the same natively, with the model in this folder. */
 export function paintCaseNatively(folder: string, asked: Case): Picture {
-  const { prompt, seed = 7, steps, conditioning, videoFps, init, lora, control } = asked;
+  const { prompt, seed = 7, steps, conditioning, videoFps, background, init, lora, control } = asked;
   const parts = prompt.flatMap((part) => {
     if (typeof part === 'string') return ['--text', part];
     return Object.entries(part).flatMap(([kind, path]) => [`--${kind}`, path]);
@@ -100,6 +106,7 @@ export function paintCaseNatively(folder: string, asked: Case): Picture {
     ...(steps ? ['--steps', String(steps)] : []),
     ...(conditioning === 'answer' ? ['--answer'] : []),
     ...(videoFps ? ['--video-fps', String(videoFps)] : []),
+    ...(background ? ['--background', background] : []),
     ...(init ? ['--init', init.image, '--strength', String(init.strength)] : []),
     ...(lora ? ['--lora', `${lora.data}:${lora.scale}`] : []),
     ...(control ? ['--control', `${control.image}:${control.scale}`, '--control-weights', control.weights] : []),
@@ -108,6 +115,6 @@ export function paintCaseNatively(folder: string, asked: Case): Picture {
 
 function filesOf({ prompt, init, lora, control }: Case): string[] {
   const shown = prompt.flatMap((part) => (typeof part === 'string' ? [] : Object.values(part)));
-  return [...shown, init?.image, lora?.data, control?.image, control?.weights].filter((path) => path !== undefined);
+  return [...shown, init?.image, lora?.data, lora?.config, control?.image, control?.weights].filter((path) => path !== undefined);
 }
 

@@ -55,6 +55,7 @@ pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
                 (format!("out.single.{index}"), x.clone()),
                 (format!("out.single.{index}.attn"), attn.clone()),
             ]),
+            BlockOutput::Skipped { .. } => {}
         }
         Ok(())
     };
@@ -73,7 +74,7 @@ pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
 
 /// What the transformer is given.
 pub(super) struct Inputs {
-    img: Tensor<3>,
+    pub(super) img: Tensor<3>,
     pub(super) txt: Tensor<3>,
     pub(super) vec: Tensor<2>,
     pub(super) guidance: Vec<f32>,

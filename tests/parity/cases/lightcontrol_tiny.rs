@@ -1,8 +1,10 @@
 //! LightControl: every net's output, and the velocity that a steered transformer predicts.
 
+use std::cell::Cell;
+
 use serde_json::Value;
 use x2i_core::config::FluxConfig;
-use x2i_core::flux::{BlockOutput, Flux};
+use x2i_core::flux::{AfterDouble, BlockOutput, FirstBlockCache, Flux};
 use x2i_core::light_control::{GROUPS, LightControl};
 use x2i_core::model::ModelSource;
 use x2i_core::weights::{Component, StoredType, WeightFile, Weights};
@@ -68,7 +70,43 @@ pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
             }
         }
     }
+    let steer = |index| control.forward(index, &hint, &sigma);
+    cached(case, report, (&flux, config.num_layers), &inputs, &steer).await?;
     published(case).await
+}
+
+/// A step that a cache skips has the control's additions once, and asks for none of them.
+async fn cached(
+    case: &Case<'_>,
+    report: &mut Report,
+    (flux, double_blocks): (&Flux, usize),
+    inputs: &Inputs,
+    control: AfterDouble<'_>,
+) -> Outcome {
+    let asked = Cell::new(0);
+    let steer = |index| {
+        asked.set(asked.get() + 1);
+        control(index)
+    };
+    let rope = flux.rope(&inputs.ids);
+    let conditions = flux.embed(inputs.txt.clone(), inputs.vec.clone(), &inputs.guidance);
+    let golden = case.golden.f32("out.sample").await?.0;
+    let mut cache = FirstBlockCache::new(0.01);
+    for step in ["whole", "skipped"] {
+        let input = inputs.with(&conditions, &rope);
+        let velocity = flux
+            .forward_cached(input, &steer, Some(&mut cache), &mut async |_| Ok(()))
+            .await?;
+        let name = format!("out.sample of the {step} step");
+        report.close(&name, &case.values(velocity).await?, &golden);
+    }
+    report.equal("skipped steps", &cache.skipped_steps(), &1);
+    report.equal(
+        "blocks that asked for a control",
+        &asked.get(),
+        &double_blocks,
+    );
+    Ok(())
 }
 
 /// The nets as training saves them: one state dict, keys begin with the net's number.

@@ -1,6 +1,7 @@
 //! Which code runs which golden folder.
 
 mod align_net;
+mod first_block_cache;
 mod flux;
 mod internvl2_5_tiny;
 mod lightcontrol_tiny;
@@ -26,6 +27,7 @@ pub fn for_folder(name: &str) -> Option<Run> {
     let run: Run = match name {
         "alignnet" => |case, report| Box::pin(align_net::run(case, report)),
         "alignnet_real_dims" => |case, report| Box::pin(align_net::run_real_dims(case, report)),
+        "first_block_cache" => |case, report| Box::pin(first_block_cache::run(case, report)),
         "flux_dev_tiny" | "flux_schnell_tiny" => |case, report| Box::pin(flux::run(case, report)),
         "lightcontrol_tiny" => |case, report| Box::pin(lightcontrol_tiny::run(case, report)),
         "internvl2_5_tiny" => |case, report| Box::pin(internvl2_5_tiny::run(case, report)),

@@ -29,6 +29,11 @@ export async function repeat(file: Blob): Promise<boolean> {
 }
 
 function paintAgain(metadata: Metadata, text: string): void {
-  const { seed, steps, width, height, guidance, conditioning } = metadata;
-  paint({ text, lang: languageOf(text, 'en'), parts: [{ text }], options: { seed, steps, width, height, guidance, conditioning } });
+  const { seed, steps, width, height, guidance, cache = 'off', conditioning } = metadata;
+  paint({
+    text,
+    lang: languageOf(text, 'en'),
+    parts: [{ text }],
+    options: { seed, steps, width, height, guidance, cache, conditioning },
+  });
 }

@@ -21,7 +21,7 @@ export interface Job {
   /** Their language (BCP 47). */
   lang: string;
   parts: PromptPart[];
-  options: Pick<GenerateOptions, 'seed' | 'steps' | 'width' | 'height' | 'guidance' | 'conditioning'>;
+  options: Pick<GenerateOptions, 'seed' | 'steps' | 'width' | 'height' | 'guidance' | 'cache' | 'conditioning'>;
 }
 
 export interface Running {

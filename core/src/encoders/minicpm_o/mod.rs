@@ -36,6 +36,18 @@ use crate::weights::Scope;
 /// X2I's script shows every image as one view, however large.
 const SCRIPT_SLICES: usize = 1;
 
+/// Tensors of the parts that see and hear: with one of each part, all of them have to be there.
+const VISION: [&str; 3] = [
+    "resampler.query",
+    "resampler.kv_proj.weight",
+    "vpm.embeddings.patch_embedding.weight",
+];
+const AUDIO: [&str; 3] = [
+    "apm.conv1.weight",
+    "apm.conv2.weight",
+    "audio_projection_layer.linear1.weight",
+];
+
 /// MiniCPM-o on a device.
 pub struct MiniCpmO {
     config: MiniCpmOConfig,
@@ -59,14 +71,15 @@ impl Family for MiniCpmO {
         tokenizer: Tokenizer,
         scope: &Scope<'_>,
     ) -> Result<Self> {
-        let vision = match scope.contains("resampler.query") {
+        let any = |names: &[&str]| names.iter().any(|name| scope.contains(name));
+        let vision = match any(&VISION) {
             true => Some((
                 VisionTower::load(config, &scope.child("vpm")).await?,
                 Resampler::load(config, &scope.child("resampler")).await?,
             )),
             false => None,
         };
-        let audio = match scope.contains("apm.conv1.weight") {
+        let audio = match any(&AUDIO) {
             true => Some(AudioTower::load(config, scope).await?),
             false => None,
         };

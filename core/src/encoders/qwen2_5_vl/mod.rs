@@ -56,8 +56,15 @@ impl Family for Qwen2_5Vl {
         ] {
             check_id("config.json", key, Some(id), rows)?;
         }
+        for (token, key, id) in [
+            ("<|image_pad|>", "image_token_id", config.image_token_id),
+            ("<|video_pad|>", "video_token_id", config.video_token_id),
+        ] {
+            tokenizer.check_id(token, "config.json", key, id)?;
+        }
         let visual = scope.child("visual");
-        let vision = match visual.contains("patch_embed.proj.weight") {
+        let parts = ["patch_embed.proj.weight", "merger.ln_q.weight"];
+        let vision = match parts.iter().any(|name| visual.contains(name)) {
             true => Some(VisionTower::load(&config.vision_config, &visual).await?),
             false => None,
         };

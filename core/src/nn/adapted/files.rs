@@ -60,6 +60,13 @@ fn metadata_of_diffusers_counts_where_no_config_is_given() {
     let metadata = format!(r#"{{"format": "pt", "lora_adapter_metadata": "{json}"}}"#);
     counts(&metadata, None, module, 2.0);
     counts(&metadata, Some(r#"{"lora_alpha": 4, "r": 4}"#), module, 1.0);
+    // A transformer that is saved alone writes no part's name.
+    let json = r#"{\"lora_alpha\": 8, \"r\": 4}"#;
+    let metadata = format!(r#"{{"lora_adapter_metadata": "{json}"}}"#);
+    counts(&metadata, None, module, 2.0);
+    let json = r#"{\"text_encoder.lora_alpha\": 8, \"text_encoder.r\": 4}"#;
+    let metadata = format!(r#"{{"lora_adapter_metadata": "{json}"}}"#);
+    counts(&metadata, None, module, 1.0);
     let broken = r#"{"lora_adapter_metadata": "{"}"#;
     let error = open_with(&pair(module, HALVES).0, broken, None, 1.0).unwrap_err();
     assert!(
@@ -146,6 +153,53 @@ fn every_spelling_of_a_pair_changes_the_same_rows() {
     }
 }
 
+#[test]
+fn a_layer_that_is_changed_under_two_names_is_refused() {
+    let (mut tensors, _) = pair(PEFT, HALVES);
+    tensors.extend(pair("unet.transformer_blocks.0.attn.to_q", HALVES).0);
+    let lora = open(&tensors, 1.0).expect("it opens");
+    let error = adapted(StoredType::F32, vec![lora])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("change the same layer") && error.contains("unet."),
+        "{error}"
+    );
+    // Another piece of the same matrix is another layer.
+    let (mut tensors, _) = pair(PEFT, HALVES);
+    tensors.extend(pair("unet.transformer_blocks.0.attn.to_k", HALVES).0);
+    let lora = open(&tensors, 1.0).expect("it opens");
+    adapted(StoredType::F32, vec![lora]).expect("it fits");
+}
+
+#[test]
+fn factors_of_whole_numbers_are_refused_by_their_key() {
+    let keys = HALVES.map(|end| format!("{PEFT}.{end}"));
+    let file = stored_safetensors(
+        [
+            (
+                keys[0].as_str(),
+                "I8",
+                &[4, HIDDEN][..],
+                vec![1; 4 * HIDDEN],
+            ),
+            (
+                keys[1].as_str(),
+                "I8",
+                &[HIDDEN, 4][..],
+                vec![1; HIDDEN * 4],
+            ),
+        ],
+        "{}",
+    );
+    let source = Arc::new(MemorySource::new("lora", file));
+    let lora = pollster::block_on(Lora::open(source, 1.0)).expect("it opens");
+    let error = adapted(StoredType::F32, vec![lora])
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("whole numbers (I8)"), "{error}");
+}
+
 /// Tensors that the model has no use for, beside a pair that it has.
 fn with_pair(more: &[&str]) -> Vec<Made> {
     let (mut tensors, _) = pair("transformer.transformer_blocks.0.attn.to_q", HALVES);
@@ -230,6 +284,30 @@ fn ten_keys_are_named_and_the_rest_is_counted() {
     );
     let long = format!("{}.lora_A.weight", "a".repeat(70_000));
     assert!(refusal(&with_pair(&[&long])).len() < 1000);
+}
+
+#[test]
+fn a_key_of_any_length_but_a_reasonable_one_matches_nothing() {
+    // As many underscores as a stranger likes are dropped before a flat name.
+    let keyed = |count: usize| {
+        let module = format!(
+            "lora_unet_{}double_blocks_0_img_attn_qkv",
+            "_".repeat(count)
+        );
+        let (down, up) = (
+            Matrix::random(1, 2, HIDDEN),
+            Matrix::random(2, 3 * HIDDEN, 2),
+        );
+        [
+            made(format!("{module}.lora_down.weight"), &down),
+            made(format!("{module}.lora_up.weight"), &up),
+        ]
+    };
+    let fitting = open(&keyed(900), 1.0).and_then(|lora| adapted(StoredType::F32, vec![lora]));
+    assert!(fitting.is_ok(), "{:?}", fitting.err());
+    let message = refusal(&keyed(1000));
+    assert!(message.contains("2 of 2 keys match nothing"), "{message}");
+    assert!(message.len() < 500, "{message}");
 }
 
 #[test]

@@ -8,6 +8,8 @@
 
 use std::ops::Range;
 
+use x2i_shaders::BlockType;
+
 use crate::error::Result;
 use crate::weights::file::WeightFile;
 use crate::weights::place::Place;
@@ -21,6 +23,9 @@ pub(in crate::weights) struct FourBit {
     /// Numbers of a block.
     pub(in crate::weights) block: u64,
     pub(in crate::weights) absmax: Absmax,
+    /// The blocks that products take, where they know the map and no block of 32 numbers has two
+    /// magnitudes.
+    pub(in crate::weights) products: Option<BlockType>,
 }
 
 /// The largest magnitude of each block.
@@ -47,7 +52,11 @@ impl FourBit {
         files: &[WeightFile],
         elements: Range<u64>,
     ) -> Result<Vec<f32>> {
-        let map = self.map.all(files).await?;
+        let mut map = self.map.all(files).await?;
+        // FP4's highest bit is its sign, which the kernels give a zero, too; the stored map has 0.0.
+        if map[8] == 0.0 {
+            map[8] = -0.0;
+        }
         let blocks = elements.start / self.block..elements.end.div_ceil(self.block);
         let absmax = self.absmax.read(files, blocks).await?;
         let bytes = elements.start / 2..elements.end.div_ceil(2);
@@ -66,6 +75,27 @@ impl FourBit {
             (start, rest) = (start + in_block, later);
         }
         Ok(values)
+    }
+
+    /// A run of the numbers in [`products`](Self::products)' blocks of 32, which begin with their f32
+    /// magnitude. The run is whole blocks.
+    pub(in crate::weights) async fn blocks(
+        &self,
+        files: &[WeightFile],
+        elements: Range<u64>,
+    ) -> Result<Vec<u8>> {
+        let blocks = elements.start / self.block..elements.end.div_ceil(self.block);
+        let absmax = self.absmax.read(files, blocks.clone()).await?;
+        let bytes = elements.start / 2..elements.end / 2;
+        let pairs = self.numbers.bytes(files, bytes).await?;
+        let mut out = Vec::with_capacity(pairs.len() / 16 * 20);
+        for (pairs, start) in pairs.as_chunks::<16>().0.iter().zip(elements.step_by(32)) {
+            let absmax = absmax[(start / self.block - blocks.start) as usize];
+            out.extend(absmax.to_le_bytes());
+            let number = |at: usize| pairs[at / 2] >> (4 - at % 2 * 4) & 0x0f;
+            out.extend((0..16).map(|at| number(at) | number(at + 16) << 4));
+        }
+        Ok(out)
     }
 
     pub(super) fn places(&self) -> Vec<&Place> {

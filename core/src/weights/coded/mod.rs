@@ -2,9 +2,8 @@
 //! numbers of four bits.
 //!
 //! Each formula computes what its own library computes, in the same order and with the same
-//! rounding, and gives the floats that the library gives. None of them stays in its blocks: the
-//! matrix products here know ggml's types alone. Left out: which tensors belong together
-//! (`companions`).
+//! rounding, and gives the floats that the library gives. Left out: which tensors belong together
+//! (`companions`), and which weights stay as they are stored (`floats`).
 
 mod awq;
 mod four_bit;

@@ -111,6 +111,24 @@ impl Scaled {
         Ok(values)
     }
 
+    /// True where each row of `cols` numbers has one scale and nothing else.
+    pub(in crate::weights) fn scales_rows(&self, cols: u64) -> bool {
+        self.zeros.is_none() && self.grid.across == 1 && self.grid.columns >= cols
+    }
+
+    /// The scales of some rows, where [each has one](Self::scales_rows).
+    pub(in crate::weights) async fn row_scales(
+        &self,
+        files: &[WeightFile],
+        rows: Range<u64>,
+    ) -> Result<Vec<f32>> {
+        let first = rows.start / self.grid.rows;
+        let part = first..rows.end.div_ceil(self.grid.rows);
+        let scales = self.scales.values(files, part).await?;
+        let scale = |row| scales[(row / self.grid.rows - first) as usize] * self.factor;
+        Ok(rows.map(scale).collect())
+    }
+
     pub(super) fn places(&self) -> Vec<&Place> {
         let places = [&self.numbers, &self.scales].into_iter();
         places.chain(&self.zeros).collect()

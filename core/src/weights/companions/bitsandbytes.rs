@@ -1,6 +1,7 @@
 //! bitsandbytes' companions: four bits (NF4, FP4) and LLM.int8.
 
 use serde::Deserialize;
+use x2i_shaders::BlockType;
 
 use super::layer::{Layer, Role};
 use crate::error::Result;
@@ -63,6 +64,7 @@ pub(super) fn four_bit(files: &[WeightFile], layer: &mut Layer, first: &Place) -
     Ok(Coded {
         formula: Formula::FourBit(FourBit {
             numbers,
+            products: products(files, &map).filter(|_| state.blocksize.is_multiple_of(32)),
             map,
             block: state.blocksize,
             absmax: Absmax { values, nested },
@@ -70,6 +72,19 @@ pub(super) fn four_bit(files: &[WeightFile], layer: &mut Layer, first: &Place) -
         stored,
         shape: state.shape,
     })
+}
+
+/// The blocks of products that know the numbers of a map.
+fn products(files: &[WeightFile], map: &Place) -> Option<BlockType> {
+    let bytes = files[map.file].note(&map.name)?;
+    let numbers = bytes
+        .as_chunks()
+        .0
+        .iter()
+        .map(|&number| f32::from_le_bytes(number));
+    let numbers: Vec<f32> = numbers.collect();
+    let mut known = [BlockType::NF4, BlockType::FP4].into_iter();
+    known.find(|known| known.float_table().is_some_and(|table| numbers == table))
 }
 
 fn state(files: &[WeightFile], place: &Place) -> Result<State> {

@@ -2,7 +2,7 @@
 //!
 //! Source: `convert_old_quants` and `MixedPrecisionOps` of ComfyUI. A format rules there over what
 //! the weight's own type says, so one that is not known is refused, and so is one that has options
-//! beyond those that concern products alone (`convrot` rotates the weight).
+//! beyond those that concern products alone or repeat what the tensors say (`convrot` rotates the weight).
 
 use std::collections::BTreeMap;
 
@@ -18,6 +18,20 @@ use crate::weights::stored::StoredType;
 /// The metadata's key, and the tensor at a part's root.
 const METADATA: &str = "_quantization_metadata";
 const MARKER: &str = "scaled_fp8";
+
+/// What to take in place of a file whose format is not read.
+const INSTEAD: &str = "take the file in bf16, FP8 or GGUF";
+
+/// Options that change no number. The tensors tell the shapes of scales, the type that is computed in is
+/// ours, and a group's size says something beside `convrot` alone.
+const HARMLESS: [&str; 6] = [
+    "full_precision_matrix_mult",
+    "per_channel",
+    "per_row",
+    "orig_dtype",
+    "orig_shape",
+    "convrot_groupsize",
+];
 
 /// True for the tensor that says that a part's FP8 is scaled.
 pub(super) fn is_marker(name: &str) -> bool {
@@ -35,19 +49,25 @@ struct Format {
 impl Format {
     /// The type of the numbers that the format multiplies with a scale.
     fn numbers(&self) -> Result<StoredType, String> {
-        let harmless = ["full_precision_matrix_mult", "per_channel"];
         let other = self.options.iter().find(|(key, value)| {
             let is_off = matches!(value, Value::Null | Value::Bool(false));
-            !harmless.contains(&key.as_str()) && !is_off
+            !HARMLESS.contains(&key.as_str()) && !is_off
         });
         if let Some((key, value)) = other {
-            return Err(format!("names `{key}` ({value}), which is not read"));
+            return Err(match key.as_str() {
+                "convrot" => format!(
+                    "names `convrot`: its weights are rotated, which is not undone; {INSTEAD}"
+                ),
+                _ => format!("names `{key}` ({value}), which is not read; {INSTEAD}"),
+            });
         }
         match self.format.as_str() {
             "float8_e4m3fn" => Ok(StoredType::F8E4M3),
             "float8_e5m2" => Ok(StoredType::F8E5M2),
             "int8_tensorwise" => Ok(StoredType::I8),
-            other => Err(format!("names the format {other:?}, which is not read")),
+            other => Err(format!(
+                "names the format {other:?}, which is not read; {INSTEAD}"
+            )),
         }
     }
 }

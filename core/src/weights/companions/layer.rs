@@ -104,7 +104,8 @@ pub(super) const ROLES: &[(&str, Role)] = &[
     ("._weight_scale", Role::Unread(TORCHAO)),
 ];
 
-const NVFP4: &str = "a part of the NVFP4 format, which is not read";
+const NVFP4: &str =
+    "a part of the NVFP4 format, which is not read; take the file in bf16, FP8 or GGUF (Q4_K)";
 const SPARSE: &str = "a part of a sparse format, which is not read";
 const QUANTO: &str = "a part of quanto's format, which is not read";
 const NUNCHAKU: &str = "a part of SVDQuant's format (nunchaku), which is not read";

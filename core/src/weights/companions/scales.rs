@@ -1,5 +1,7 @@
 //! Weights of 8 bits beside their scales, whoever names them.
 
+use std::collections::BTreeMap;
+
 use super::comfy;
 use super::layer::{Layer, Role};
 use crate::error::Result;
@@ -67,6 +69,29 @@ pub(super) fn scaled(
         stored: of_scale,
         shape: info.shape.clone(),
     })
+}
+
+/// Fails for a matrix of FP8 without a scale, in a file whose marker says that its FP8 is scaled: a file
+/// of both has lost one.
+///
+/// # Errors
+/// [`crate::Error::Format`] naming the matrix.
+pub(super) fn needs_scale(
+    files: &[WeightFile],
+    place: &Place,
+    layers: &BTreeMap<String, Layer>,
+) -> Result<()> {
+    let info = place.info(files);
+    let alone = place
+        .name
+        .strip_suffix(".weight")
+        .is_some_and(|layer| !layers.contains_key(layer));
+    if layers.is_empty() || !alone || !info.stored.is_fp8() || info.shape.len() < 2 {
+        return Ok(());
+    }
+    let reason = "is FP8 without a scale, in a file whose `scaled_fp8` says that its FP8 is scaled: \
+                  its `scale_weight` is lost, get the file again";
+    Err(place.refuse(files, reason))
 }
 
 /// Fails where a scale may be left over from a weight that was multiplied with it already.

@@ -3,9 +3,10 @@
 //! Ours is the BFL checkpoints' (`flux1-dev.safetensors`, `ae.safetensors`), the X2I reference's
 //! for AlignNet and the published checkpoints' for the encoders. Read here: diffusers' for FLUX and
 //! the VAE (also the names of attention before diffusers 0.15), `transformers` 4.52's for
-//! Qwen2.5-VL, llama.cpp's for its language model and its vision file (`mmproj`), and the prefixes
-//! that all-in-one files, data-parallel training and PEFT put in front. ComfyUI's GGUF files of FLUX have
-//! BFL's names. llama.cpp permutes no rows of Qwen's q and k, as it does for Llama.
+//! Qwen2.5-VL and its own form of InternVL (`-hf`), llama.cpp's for Qwen's language model and its vision
+//! file (`mmproj`), and the prefixes that all-in-one files, data-parallel training and PEFT put in front.
+//! ComfyUI's GGUF files of FLUX have BFL's names. llama.cpp permutes no rows of Qwen's q and k, as it does
+//! for Llama.
 //!
 //! Names in LoRA files are read in `lora`, by the same tables.
 
@@ -16,8 +17,8 @@ mod tables;
 
 pub use component::Component;
 use tables::{
-    FLUX, FLUX_FINAL_MODULATION, FLUX_JOINED, JoinedRow, QWEN_GGUF, QWEN_GGUF_JOINED,
-    QWEN_GGUF_PATCHES, Row, VAE, VAE_HALF,
+    FLUX, FLUX_FINAL_MODULATION, FLUX_JOINED, INTERN_HF, INTERN_HF_JOINED, JoinedRow, QWEN_GGUF,
+    QWEN_GGUF_JOINED, QWEN_GGUF_PATCHES, Row, VAE, VAE_HALF,
 };
 
 /// How the values of a foreign tensor become ours.
@@ -99,10 +100,7 @@ impl Translator {
             Component::AlignNet => self.own(&[own::ALIGN_NET], name),
             Component::Qwen2_5Vl => self.qwen2_5_vl(name),
             Component::LightControl => self.own(&[own::LIGHT_CONTROL], name),
-            Component::InternVl2_5 => {
-                let llm = name.strip_prefix("language_model.");
-                self.encoder(llm, own::INTERN_VISION, name)
-            }
+            Component::InternVl2_5 => self.intern_vl(name),
             Component::MiniCpmO => {
                 let llm = name.strip_prefix("llm.");
                 self.encoder(llm, own::MINICPM_SENSES, name)
@@ -130,6 +128,36 @@ impl Translator {
         if name.ends_with(".patch_embedding.weight") {
             target.layout = Layout::Matrix;
         }
+        Some(target)
+    }
+
+    /// The published name, or transformers' own: before 4.52 with parts in front, later with `model.` before
+    /// these. Pieces keep what stands in front of them.
+    fn intern_vl(&self, foreign: &str) -> Option<Target> {
+        const PARTS: [&str; 2] = ["vision_tower.", "multi_modal_projector."];
+        let inner = foreign.strip_prefix("model.");
+        let inner = inner.filter(|inner| PARTS.iter().any(|part| inner.starts_with(part)));
+        let name = inner.unwrap_or(foreign);
+        let before = &foreign[..foreign.len() - name.len()];
+        if let Some(mut target) = self.joined(INTERN_HF_JOINED, name) {
+            target
+                .pieces
+                .iter_mut()
+                .for_each(|piece| piece.insert_str(0, before));
+            return Some(target);
+        }
+        let ours = if let Some(rest) = name.strip_prefix("model.language_model.") {
+            format!("language_model.model.{rest}")
+        } else if name == "lm_head.weight" {
+            format!("language_model.{name}")
+        } else if let Some((row, wild)) = self.look_up(INTERN_HF, name) {
+            wild.fill(row.1)
+        } else {
+            name.to_owned()
+        };
+        let llm = ours.strip_prefix("language_model.");
+        let mut target = self.encoder(llm, own::INTERN_VISION, &ours)?;
+        target.pieces = vec![foreign.to_owned()];
         Some(target)
     }
 

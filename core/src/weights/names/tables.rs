@@ -218,6 +218,71 @@ pub(super) const VAE_HALF: &[Row] = &[
     ),
 ];
 
+/// InternVL's vision tower and projector as transformers names them, after what it puts in front.
+pub(super) const INTERN_HF: &[Row] = &[
+    (
+        "vision_tower.embeddings.cls_token",
+        "vision_model.embeddings.class_embedding",
+    ),
+    (
+        "vision_tower.embeddings.position_embeddings",
+        "vision_model.embeddings.position_embedding",
+    ),
+    (
+        "vision_tower.embeddings.patch_embeddings.projection.*",
+        "vision_model.embeddings.patch_embedding.*",
+    ),
+    (
+        "vision_tower.encoder.layer.N.layernorm_before.*",
+        "vision_model.encoder.layers.N.norm1.*",
+    ),
+    (
+        "vision_tower.encoder.layer.N.layernorm_after.*",
+        "vision_model.encoder.layers.N.norm2.*",
+    ),
+    (
+        "vision_tower.encoder.layer.N.lambda_1",
+        "vision_model.encoder.layers.N.ls1",
+    ),
+    (
+        "vision_tower.encoder.layer.N.lambda_2",
+        "vision_model.encoder.layers.N.ls2",
+    ),
+    (
+        "vision_tower.encoder.layer.N.attention.projection_layer.*",
+        "vision_model.encoder.layers.N.attn.proj.*",
+    ),
+    (
+        "vision_tower.encoder.layer.N.attention.q_norm.weight",
+        "vision_model.encoder.layers.N.attn.q_norm.weight",
+    ),
+    (
+        "vision_tower.encoder.layer.N.attention.k_norm.weight",
+        "vision_model.encoder.layers.N.attn.k_norm.weight",
+    ),
+    (
+        "vision_tower.encoder.layer.N.mlp.fc1.*",
+        "vision_model.encoder.layers.N.mlp.fc1.*",
+    ),
+    (
+        "vision_tower.encoder.layer.N.mlp.fc2.*",
+        "vision_model.encoder.layers.N.mlp.fc2.*",
+    ),
+    ("multi_modal_projector.layer_norm.*", "mlp1.0.*"),
+    ("multi_modal_projector.linear_1.*", "mlp1.1.*"),
+    ("multi_modal_projector.linear_2.*", "mlp1.3.*"),
+];
+
+/// Tensors of its vision tower that transformers keeps apart.
+pub(super) const INTERN_HF_JOINED: &[JoinedRow] = &[(
+    &[
+        "vision_tower.encoder.layer.N.attention.q_proj.*",
+        "vision_tower.encoder.layer.N.attention.k_proj.*",
+        "vision_tower.encoder.layer.N.attention.v_proj.*",
+    ],
+    "vision_model.encoder.layers.N.attn.qkv.*",
+)];
+
 /// Qwen2.5-VL as llama.cpp names it: the language model, then the vision tower.
 pub(super) const QWEN_GGUF: &[Row] = &[
     ("token_embd.weight", "model.embed_tokens.weight"),

@@ -93,7 +93,7 @@ pub fn dequantize(bytes: &[u8], stored: StoredType) -> Vec<f32> {
     }
 }
 
-/// The types of which no product reads the blocks.
+/// ggml's rarer types.
 fn dequantize_rare(bytes: &[u8], stored: StoredType) -> Vec<f32> {
     match stored {
         StoredType::Q8_1 => widen_blocks(bytes, q8_0::dequantize_q8_1),

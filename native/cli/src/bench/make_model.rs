@@ -35,7 +35,14 @@ const NAME: &str = "generated-schnell-q4_0";
 /// When the folder exists or can't be written.
 pub(super) fn run(args: &BenchModelArgs) -> Result<()> {
     let json: Value = serde_json::from_str(SCHNELL)?;
-    let flux = serde_json::from_value(json["transformer"].clone())?;
+    let flux: FluxConfig = serde_json::from_value(json["transformer"].clone())?;
+    let flux = FluxConfig {
+        num_layers: args.double_blocks.map_or(flux.num_layers, usize::from),
+        num_single_layers: args
+            .single_blocks
+            .map_or(flux.num_single_layers, usize::from),
+        ..flux
+    };
     let bytes = make(&args.folder, flux)?;
     let shown = args.folder.display();
     writeln!(

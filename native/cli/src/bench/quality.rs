@@ -1,9 +1,10 @@
 //! `x2i bench quality`: the loss of quality by each weight type, for a given model.
 //!
 //! The model is converted to f32 and to each type; all of them generate the same prompts from the same
-//! noise. Two numbers measure the distance to f32: the relative error of the first velocity (L2 norm
-//! of the difference, divided by the norm), and the PSNR of the images. Not here: whether a different
-//! image is a worse one; a model's own scores tell that.
+//! noise, and so do folders that hold the model as other programs quantize it. Two numbers measure the
+//! distance to f32: the relative error of the first velocity (L2 norm of the difference, divided by the
+//! norm), and the PSNR of the images. Not here: whether a different image is a worse one; a model's own
+//! scores tell that.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,8 @@ use burn::tensor::{Device, Tensor};
 use clap::ValueEnum;
 use serde_json::json;
 use x2i_core::flux::latents;
-use x2i_core::{Image, InputBits, LoadOptions, Pipeline, Prompt, Request};
+use x2i_core::model::read_config;
+use x2i_core::{Image, InputBits, LoadOptions, ModelConfig, Pipeline, Prompt, Request};
 
 use super::comparison::relative_error;
 use crate::convert;
@@ -62,56 +64,110 @@ struct Distance {
 /// When the model can't be converted or run.
 pub(super) fn run(args: &BenchQualityArgs) -> Result<()> {
     let prompts = prompts(args.prompts.as_deref())?;
+    for folder in &args.compare {
+        check_same_model(&args.model, folder)?;
+    }
     let folder = tempfile::tempdir_in(&args.work)
         .with_context(|| format!("--work: {}: can't be written", args.work.display()))?;
     let device = device::acquire(args.device)?;
     let interrupt = Interrupt::listen()?;
-    let paint = |quantize| {
+    let paint = |folder: &Path| paint(args, folder, &device, &prompts, interrupt.clone());
+    let paint_converted = |quantize| {
         let model = convert(args, quantize, folder.path(), interrupt.clone())?;
-        let painted = paint(args, &model, &device, &prompts, interrupt.clone());
+        let painted = paint(&model);
         // Only one converted model at a time is on the disk.
         std::fs::remove_dir_all(&model)?;
         painted
     };
-    let reference = paint(Quantize::F32)?;
-    let mut out = std::io::stdout();
-    let mut rows = vec![row([
-        "weights",
-        "size",
-        "velocity error",
-        "PSNR, mean",
-        "PSNR, worst",
-    ])];
+    let reference = paint_converted(Quantize::F32)?;
+    let mut table = Table::new(args.json, prompts.len());
     for &quantize in &args.quantize {
-        let painted = paint(quantize)?;
-        let distance = distance(&painted, &reference);
-        let name = value_name(quantize);
-        if args.json {
+        table.add(
+            &value_name(quantize),
+            &paint_converted(quantize)?,
+            &reference,
+        )?;
+    }
+    for folder in &args.compare {
+        table.add(&file_name(folder), &paint(folder)?, &reference)?;
+    }
+    table.finish()
+}
+
+/// Fails unless both folders paint images of one size with transformers of the same sizes.
+fn check_same_model(model: &Path, compared: &Path) -> Result<()> {
+    let read = |folder: &Path| -> Result<ModelConfig> {
+        let source = FolderSource::open(folder)?;
+        Ok(pollster::block_on(read_config(&source))?)
+    };
+    let (ours, theirs) = (read(model)?, read(compared)?);
+    let size = |config: &ModelConfig| (config.defaults.width, config.defaults.height);
+    ensure!(
+        ours.flux.config == theirs.flux.config && size(&ours) == size(&theirs),
+        "--compare: {} holds another model than --model",
+        compared.display()
+    );
+    Ok(())
+}
+
+/// What is printed: JSON at once, or a table at the end.
+struct Table {
+    json: bool,
+    images: usize,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    fn new(json: bool, images: usize) -> Self {
+        let head = row([
+            "weights",
+            "size",
+            "velocity error",
+            "PSNR, mean",
+            "PSNR, worst",
+        ]);
+        let rows = vec![head];
+        Self { json, images, rows }
+    }
+
+    fn add(&mut self, name: &str, painted: &Painted, reference: &Painted) -> Result<()> {
+        let distance = distance(painted, reference);
+        if self.json {
             let facts = json!({
                 "weights": name, "bytes": painted.bytes, "velocity_error": distance.velocity,
                 "mean_psnr": distance.mean_psnr, "worst_psnr": distance.worst_psnr,
-                "pictures": prompts.len(),
+                "pictures": self.images,
             });
-            writeln!(out, "{facts}")?;
+            writeln!(std::io::stdout(), "{facts}")?;
         }
-        rows.push(row([
-            &name,
+        self.rows.push(row([
+            name,
             &human_bytes(painted.bytes),
             &format!("{:.1e}", distance.velocity),
             &format!("{:.1} dB", distance.mean_psnr),
             &format!("{:.1} dB", distance.worst_psnr),
         ]));
+        Ok(())
     }
-    if !args.json {
-        let count = prompts.len();
-        writeln!(out, "distance from f32 over {count} images:")?;
-        out.write_all(columns(&rows).as_bytes())?;
+
+    fn finish(self) -> Result<()> {
+        if !self.json {
+            let mut out = std::io::stdout();
+            writeln!(out, "distance from f32 over {} images:", self.images)?;
+            out.write_all(columns(&self.rows).as_bytes())?;
+        }
+        Ok(())
     }
-    Ok(())
+}
+
+/// The folder's own name, for the table.
+fn file_name(folder: &Path) -> String {
+    let name = folder.file_name().unwrap_or(folder.as_os_str());
+    name.to_string_lossy().into_owned()
 }
 
 /// The prompts: the lines of the file that are not empty, else the default ones.
-fn prompts(file: Option<&Path>) -> Result<Vec<String>> {
+pub(super) fn prompts(file: Option<&Path>) -> Result<Vec<String>> {
     let Some(file) = file else {
         return Ok(PROMPTS.map(str::to_owned).to_vec());
     };
@@ -168,8 +224,12 @@ fn paint(
     let load = Pipeline::load_with(&options, &source, &device.device, &mut on_progress);
     let pipeline = pollster::block_on(load)?;
     let config = pipeline.config();
+    let recorded: u64 = config.files.values().map(|record| record.bytes).sum();
     let mut painted = Painted {
-        bytes: config.files.values().map(|record| record.bytes).sum(),
+        bytes: match config.files.is_empty() {
+            true => bytes_in(model)?,
+            false => recorded,
+        },
         velocities: Vec::new(),
         images: Vec::new(),
     };
@@ -189,6 +249,19 @@ fn paint(
         painted.images.push(whole.image);
     }
     Ok(painted)
+}
+
+/// The bytes of all files of a folder.
+fn bytes_in(folder: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        bytes += match path.is_dir() {
+            true => bytes_in(&path)?,
+            false => path.metadata()?.len(),
+        };
+    }
+    Ok(bytes)
 }
 
 /// The velocity of the only step, from noise to `latents`: their difference.
@@ -214,7 +287,7 @@ fn distance(painted: &Painted, reference: &Painted) -> Distance {
 }
 
 /// The PSNR of 8-bit images, in dB.
-fn psnr(ours: &[u8], reference: &[u8]) -> f64 {
+pub(super) fn psnr(ours: &[u8], reference: &[u8]) -> f64 {
     let squares = ours.iter().zip(reference).map(|(a, b)| {
         let difference = f64::from(a.abs_diff(*b));
         difference * difference

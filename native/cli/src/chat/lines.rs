@@ -1,11 +1,14 @@
 //! Input lines: with editing and history on a terminal, plain from a pipe.
 
-use std::io::{BufRead, ErrorKind, IsTerminal, StdinLock};
+use std::io::{BufRead, ErrorKind, IsTerminal, Read, StdinLock};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use rustyline::config::{Behavior, Config};
 use rustyline::error::ReadlineError;
 use rustyline::history::MemHistory;
+
+/// The longest line of a pipe, in bytes, as of a prompt file.
+const LONGEST: u64 = 16 << 20;
 
 /// The source of lines.
 pub enum Lines {
@@ -55,7 +58,7 @@ impl Lines {
     /// Waits for the next line.
     ///
     /// # Errors
-    /// When standard input can't be read or is not UTF-8.
+    /// When standard input can't be read or is not UTF-8, or a line is too long.
     pub fn next(&mut self) -> Result<Line> {
         match self {
             Self::Terminal(editor) => match editor.readline("> ") {
@@ -70,8 +73,14 @@ impl Lines {
             },
             Self::Pipe(stdin) => {
                 let mut line = String::new();
-                match stdin.read_line(&mut line)? {
+                match stdin.take(LONGEST + 1).read_line(&mut line)? {
                     0 => Ok(Line::End),
+                    bytes if bytes as u64 > LONGEST => {
+                        bail!(
+                            "standard input: a line is longer than {} MiB",
+                            LONGEST >> 20
+                        )
+                    }
                     _ => Ok(Line::Typed(line.trim_end_matches(['\r', '\n']).to_owned())),
                 }
             }

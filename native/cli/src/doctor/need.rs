@@ -5,13 +5,14 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use clap::ValueEnum;
 use serde::Serialize;
+use x2i_core::Error;
 use x2i_core::model::{self, FoundPart, Survey, SurveyedPart};
 use x2i_core::weights::{Component, Target};
 
 use crate::convert::plan;
 use crate::flags::Quantize;
-use crate::terminal::printable;
 use crate::terminal::table::{columns, row};
+use crate::terminal::{Checking, printable};
 use crate::weights_report::{PartReport, describe, part_report};
 use x2i_engine::host::human_bytes;
 use x2i_engine::models::{self, ModelFiles, Verify};
@@ -59,8 +60,8 @@ impl Need {
     /// Checks every component of a model.
     ///
     /// # Errors
-    /// When the folder's `model.json` or `x2i.json` can't be read.
-    pub fn of(model: &ModelFiles, verify: Verify) -> Result<Self> {
+    /// When the folder's `model.json` or `x2i.json` can't be read; [`Error::Cancelled`].
+    pub fn of(model: &ModelFiles, verify: Verify, checking: &Checking) -> Result<Self> {
         let survey = pollster::block_on(model::survey(model))?;
         let config = pollster::block_on(model::read_config(model)).ok();
         let found = |part: &SurveyedPart| {
@@ -81,7 +82,7 @@ impl Need {
             .filter_map(|part| part.found.as_ref().ok());
         let found: Vec<&FoundPart> = found.collect();
         let precisions = Quantize::value_variants().iter();
-        let (kind, problems) = problems(&survey, model, verify);
+        let (kind, problems) = problems(&survey, model, verify, checking)?;
         Ok(Self {
             file_bytes: total(|part| part.bytes),
             loaded_on_cpu: total(|part| part.on_cpu),
@@ -135,19 +136,28 @@ impl Need {
 }
 
 /// What is missing; where nothing is, what keeps the model from being loaded.
-fn problems(survey: &Survey, model: &ModelFiles, verify: Verify) -> (&'static str, Vec<String>) {
+///
+/// # Errors
+/// [`Error::Cancelled`].
+fn problems(
+    survey: &Survey,
+    model: &ModelFiles,
+    verify: Verify,
+    checking: &Checking,
+) -> Result<(&'static str, Vec<String>)> {
     let missing = survey.problems();
     let missing: Vec<String> = missing
         .map(|(what, error)| format!("{what}: {error}"))
         .collect();
-    match missing.is_empty() {
-        true => {
-            let broken = models::check(model, verify);
-            let broken = broken.iter().map(ToString::to_string);
-            ("broken", broken.collect())
-        }
-        false => ("missing", missing),
+    if !missing.is_empty() {
+        return Ok(("missing", missing));
     }
+    let broken = models::check(model, verify, &|checked| checking.hear(checked));
+    if broken.iter().any(|error| matches!(error, Error::Cancelled)) {
+        return Err(Error::Cancelled.into());
+    }
+    let broken = broken.iter().map(ToString::to_string);
+    Ok(("broken", broken.collect()))
 }
 
 fn precision(quantize: Quantize, parts: &[&FoundPart]) -> Precision {

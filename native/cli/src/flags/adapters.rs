@@ -11,7 +11,8 @@ use super::paths::{PathParser, expand};
 #[derive(Debug, Default, Args)]
 pub struct AdapterArgs {
     /// A LoRA of the transformer (also DoRA, LoHa, LoKr; with the names of diffusers, PEFT, kohya, LyCORIS, BFL
-    /// or x-labs) or its folder, and its scale (default: 1); may be given several times
+    /// or x-labs) or its folder, and its scale (default: 1); may be given several times, or with several
+    /// files
     #[arg(long = "lora", value_name = "FILE[:SCALE]")]
     pub loras: Vec<Scaled>,
     /// Initial image (img2img), resized to the size of the new one

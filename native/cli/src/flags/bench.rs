@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 
-use super::values::{Quantize, Size};
+use super::values::{ByteSize, Quantize, Size};
+use x2i_core::Cache;
 use x2i_engine::device::DeviceChoice;
 
 /// `x2i bench`.
@@ -29,6 +30,8 @@ pub enum BenchCommand {
     Cold(BenchStackArgs),
     /// The distance of images from quantized weights to those of the same model in f32
     Quality(BenchQualityArgs),
+    /// The time and the distance of images that are painted with --cache to those without
+    Cache(BenchCacheArgs),
     /// One decode by a VAE of FLUX's shape: 128 to 512 channels, 16 latent channels
     Vae(BenchVaeArgs),
     /// Write a model folder of FLUX.1-schnell's shape with generated weights in q4_0 (7 GB), to measure
@@ -117,6 +120,9 @@ pub struct BenchQualityArgs {
         default_value = "f16,q8_0,q4_k,q4_0"
     )]
     pub quantize: Vec<Quantize>,
+    /// A folder of the same model in another type, compared as it is; may be given several times
+    #[arg(long, value_name = "DIR")]
+    pub compare: Vec<PathBuf>,
     /// A file with one prompt per line; prompt n has seed n (default: eight prompts in eight languages)
     #[arg(long, value_name = "FILE")]
     pub prompts: Option<PathBuf>,
@@ -130,6 +136,40 @@ pub struct BenchQualityArgs {
     #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
     pub work: PathBuf,
     /// Print JSON, one line per type
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `x2i bench cache`.
+#[derive(Debug, Args)]
+pub struct BenchCacheArgs {
+    /// A model folder, or the name of the embedded model
+    #[arg(long, value_name = "DIR|NAME")]
+    pub model: Option<String>,
+    /// Thresholds to compare with none
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "X",
+        default_value = "0.05,0.08,0.1,0.15,0.2"
+    )]
+    pub cache: Vec<Cache>,
+    /// Number of steps
+    #[arg(long, default_value_t = 28)]
+    pub steps: usize,
+    /// As in generate
+    #[arg(long, value_name = "WxH", value_parser = picture)]
+    pub size: Option<Size>,
+    /// A file with one prompt per line; prompt n has seed n (default: eight prompts in eight languages)
+    #[arg(long, value_name = "FILE")]
+    pub prompts: Option<PathBuf>,
+    /// As in generate
+    #[arg(long, default_value = "cpu")]
+    pub device: DeviceChoice,
+    /// As in generate; all parts of the model are then loaded one after the other
+    #[arg(long, value_name = "SIZE")]
+    pub max_device_memory: Option<ByteSize>,
+    /// Print JSON, one line per threshold
     #[arg(long)]
     pub json: bool,
 }
@@ -168,6 +208,12 @@ pub struct BenchModelArgs {
     /// The folder to make
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
+    /// Number of double blocks (default: 19, as in FLUX.1)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub double_blocks: Option<u16>,
+    /// Number of single blocks (default: 38, as in FLUX.1)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub single_blocks: Option<u16>,
 }
 
 /// `x2i bench stack-serve`.

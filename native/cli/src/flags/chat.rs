@@ -26,7 +26,7 @@ pub struct ChatArgs {
     /// The folder of the images (default: the session file's, else the current one)
     #[arg(short, long, value_name = "DIR", value_parser = PathParser)]
     pub output: Option<PathBuf>,
-    /// The size, the steps, the guidance and the seed of every turn; /seed changes the seed.
+    /// The size, the steps, the guidance, the cache and the seed of every turn; /seed changes the seed.
     #[command(flatten)]
     pub settings: SettingsArgs,
     /// Adapters and images of every turn.

@@ -34,7 +34,7 @@ pub struct GalleryArgs {
     /// The page to write; an existing one is replaced
     #[arg(short, long, value_name = "FILE", default_value = "gallery.html", value_parser = PathParser)]
     pub output: PathBuf,
-    /// The size, the steps, the guidance and the seed of every task.
+    /// The size, the steps, the guidance, the cache and the seed of every task.
     #[command(flatten)]
     pub settings: SettingsArgs,
     /// Adapters and images of every task.

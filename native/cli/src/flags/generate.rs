@@ -22,6 +22,7 @@ Examples:
   x2i generate --image cat.jpg \"the same cat in a hat\" --model DIR
   x2i generate --image a.png --text \"in the style of\" --image b.png --model DIR
   x2i generate --image a.png b.png \"both in one room\" --model DIR
+  x2i generate --lora style.safetensors:0.8 detail.safetensors \"a red apple\" --model DIR
   x2i generate --video clip.mp4 \"what happens next\" --model DIR
   echo \"ein roter Apfel\" | x2i generate - --num-images 4 --seed 7 -o apfel.png
 ")]
@@ -36,14 +37,14 @@ pub struct GenerateArgs {
     /// The color under the transparent pixels of input images: white, black or RRGGBB in hex (default:
     /// white)
     #[arg(long, value_name = "COLOR", value_parser = color, conflicts_with = "alpha")]
-    pub background: Option<[u8; 3]>,
+    pub background: Option<Background>,
     /// `drop` ignores transparency: what lies below it becomes visible
     #[arg(long, value_enum, value_name = "HOW")]
     pub alpha: Option<Alpha>,
     /// Adapters, the initial image and the control image.
     #[command(flatten)]
     pub adapters: AdapterArgs,
-    /// The size, the steps, the guidance and the seed.
+    /// The size, the steps, the guidance, the cache and the seed.
     #[command(flatten)]
     pub settings: SettingsArgs,
     /// Generate this many images with seeds N, N+1, ...
@@ -70,8 +71,8 @@ pub struct GenerateArgs {
     #[arg(long, requires = "from")]
     pub trust: bool,
     /// Generate one image for each line into the folder -o: a prompt, or {"prompt": .., "seed": N, "out":
-    /// "name.png"}; optional keys: images, videos, audios, answer, steps, guidance, size. Instead of
-    /// prompt and files, the key parts lists them in order:
+    /// "name.png"}; optional keys: images, videos, audios, answer, steps, guidance, cache, size, width,
+    /// height. Instead of prompt and files, the key parts lists them in order:
     /// [{"image": "a.png"}, {"text": ".."}, {"video": ..}, {"audio": ..}]. A JSON array is read too
     #[arg(long, value_name = "FILE", value_parser = PathParser, requires = "output", conflicts_with_all = parts::IDS, conflicts_with_all = ["from", "num_images"])]
     pub batch: Option<PathBuf>,
@@ -101,7 +102,7 @@ impl GenerateArgs {
     pub fn background(&self) -> Option<Background> {
         match (self.background, self.alpha) {
             (_, Some(Alpha::Drop)) => Some(Background::Dropped),
-            (color, None) => color.map(Background::Color),
+            (color, None) => color,
         }
     }
 
@@ -127,39 +128,16 @@ impl GenerateArgs {
     }
 }
 
-/// A color by its name, or by six digits in hex.
-fn color(text: &str) -> Result<[u8; 3], String> {
-    let digits = match text {
-        "white" => "ffffff",
-        "black" => "000000",
-        other => other.strip_prefix('#').unwrap_or(other),
-    };
-    let number = u32::from_str_radix(digits, 16).ok();
-    let number = number.filter(|_| digits.len() == 6 && !digits.starts_with('+'));
-    let [_, red, green, blue] = number
-        .map(u32::to_be_bytes)
-        .ok_or("expected white, black or six digits in hex, such as 3366cc")?;
-    Ok([red, green, blue])
+/// A color; dropped transparency is `--alpha`'s.
+fn color(text: &str) -> Result<Background, String> {
+    match text.parse()? {
+        Background::Dropped => Err("is no color; give --alpha drop".into()),
+        color => Ok(color),
+    }
 }
 
 fn frames_a_second(text: &str) -> Result<f64, String> {
     let rate = text.parse().ok();
     rate.filter(|&rate| rate > 0.0 && rate <= 1000.0)
         .ok_or_else(|| "expected a number above 0 and at most 1000".into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn colors_have_names_or_six_digits() {
-        assert_eq!(color("white"), Ok([255; 3]));
-        for text in ["3366cc", "#3366CC"] {
-            assert_eq!(color(text), Ok([0x33, 0x66, 0xcc]));
-        }
-        for text in ["", "red", "fff", "+12345", "3366cc00"] {
-            assert!(color(text).is_err(), "{text}");
-        }
-    }
 }

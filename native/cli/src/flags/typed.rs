@@ -1,6 +1,7 @@
 //! The command line as people type it, made into what clap reads.
 //!
-//! `x2i "a red apple"` is `x2i generate "a red apple"`; `--image a.png b.png` gives the flag to each; and
+//! `x2i "a red apple"` is `x2i generate "a red apple"`; `--image a.png b.png` gives the flag to each, as
+//! `--lora a.safetensors b.safetensors` does; and
 //! `"-5 degrees"` is a prompt, because no flag is called so.
 
 use std::ffi::OsString;
@@ -8,10 +9,13 @@ use std::path::Path;
 
 use clap::{Args as _, Command, CommandFactory};
 
+use super::adapters::Scaled;
 use super::{Cli, GenerateArgs};
 
 /// Flags that take several files.
-const FILES: [&str; 3] = ["--image", "--video", "--audio"];
+const FILES: [&str; 4] = ["--image", "--video", "--audio", LORA];
+/// The one whose files may have a scale, and may be folders.
+const LORA: &str = "--lora";
 /// Extensions of pictures.
 const PICTURES: &[&str] = &[
     "png", "apng", "jpg", "jpeg", "jfif", "webp", "gif", "bmp", "heic", "heif", "avif", "tif",
@@ -25,6 +29,8 @@ const VIDEOS: &[&str] = &[
 const SOUNDS: &[&str] = &[
     "wav", "mp3", "ogg", "oga", "opus", "flac", "m4a", "aac", "aif", "aiff", "wma", "caf", "au",
 ];
+/// Extensions of weights.
+const WEIGHTS: &[&str] = &["safetensors", "sft", "gguf", "bin", "pt", "pth", "ckpt"];
 
 /// The arguments for clap; the first is the program.
 pub fn arguments(given: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
@@ -70,7 +76,7 @@ fn is_near(name: &str, word: &str) -> bool {
 /// The flag for a file of this name, by its extension.
 pub fn flag_of(path: &Path) -> Option<&'static str> {
     let extension = path.extension()?.to_str()?.to_ascii_lowercase();
-    let kinds = [PICTURES, VIDEOS, SOUNDS];
+    let kinds = [PICTURES, VIDEOS, SOUNDS, WEIGHTS];
     let mut kinds = FILES.into_iter().zip(kinds);
     kinds.find_map(|(flag, kind)| kind.contains(&extension.as_str()).then_some(flag))
 }
@@ -102,7 +108,7 @@ impl Typed {
             } else if text == "--" {
                 written.push(argument);
                 break;
-            } else if let Some(flag) = files.filter(|_| is_file(text)) {
+            } else if let Some(flag) = files.filter(|flag| is_file(flag, text)) {
                 written.push(flag.into());
             } else if text.len() > 1 && text.starts_with('-') {
                 if !self.may_be_flag(text) {
@@ -167,13 +173,28 @@ impl Typed {
 }
 
 /// True for what is a file rather than a prompt behind `--image a.png`.
-fn is_file(text: &str) -> bool {
+fn is_file(flag: &str, text: &str) -> bool {
+    if flag == LORA {
+        return is_lora(text);
+    }
     if text.starts_with("file://") || text.starts_with("data:") {
         return true;
     }
     let path = Path::new(text);
-    let is_named_so = flag_of(path).is_some();
+    let is_named_so = flag_of(path).is_some_and(|flag| flag != LORA);
     is_named_so && (!text.contains(char::is_whitespace) || path.is_file())
+}
+
+/// True for `b.safetensors`, `b.safetensors:0.5`, and the path of a folder that is there: a word alone
+/// may be a prompt.
+fn is_lora(text: &str) -> bool {
+    let Ok(Scaled { file, .. }) = text.parse() else {
+        return false;
+    };
+    match flag_of(&file) == Some(LORA) {
+        true => !text.contains(char::is_whitespace) || file.is_file(),
+        false => text.contains(['/', '\\']) && file.is_dir(),
+    }
 }
 
 #[cfg(test)]
@@ -247,6 +268,51 @@ mod tests {
     }
 
     #[test]
+    fn several_loras_a_flag_and_then_a_prompt() {
+        assert_eq!(
+            read(&["--lora", "a.safetensors", "b.SFT:0.5", "a red apple"]),
+            [
+                "generate",
+                "--lora",
+                "a.safetensors",
+                "--lora",
+                "b.SFT:0.5",
+                "a red apple"
+            ]
+        );
+        assert_eq!(
+            read(&["--lora=a.safetensors:1", "b.safetensors", "c.png"]),
+            [
+                "generate",
+                "--lora=a.safetensors:1",
+                "--lora",
+                "b.safetensors",
+                "c.png"
+            ]
+        );
+        // `src` and `src/flags` are folders here.
+        assert_eq!(
+            read(&["--lora", "a", "./src:0.5", "src/flags", "src"]),
+            [
+                "generate",
+                "--lora",
+                "a",
+                "--lora",
+                "./src:0.5",
+                "--lora",
+                "src/flags",
+                "src"
+            ]
+        );
+        for prompt in ["the style of a.safetensors", "a/b", "ratio 3:2", "b.png"] {
+            let line = ["--lora", "a.safetensors", prompt];
+            assert_eq!(read(&line)[1..], line);
+        }
+        let line = ["--image", "a.png", "b.safetensors"];
+        assert_eq!(read(&line)[1..], line);
+    }
+
+    #[test]
     fn a_dash_that_begins_no_flag_begins_a_prompt() {
         for prompt in [
             "-5 degrees",
@@ -278,6 +344,7 @@ mod tests {
         assert_eq!(flag_of(Path::new("a.PNG")), Some("--image"));
         assert_eq!(flag_of(Path::new("a.mov")), Some("--video"));
         assert_eq!(flag_of(Path::new("a.opus")), Some("--audio"));
+        assert_eq!(flag_of(Path::new("a.safetensors")), Some("--lora"));
         assert_eq!(flag_of(Path::new("a.txt")), None);
     }
 }

@@ -4,7 +4,8 @@ use std::f32::consts::TAU;
 
 use anyhow::Result;
 use x2i_core::{Audio, Image, ModelConfig, Part, Video};
-use x2i_engine::{JobSpec, Kind, PartSpec, media};
+use x2i_engine::media::{self, Reading};
+use x2i_engine::{JobSpec, Kind, PartSpec};
 
 use crate::flags::GalleryArgs;
 use crate::painter::Painter;
@@ -39,14 +40,20 @@ impl Samples {
     /// Reads the files that the flags name.
     ///
     /// # Errors
-    /// As [`media::read`].
-    pub fn read(args: &GalleryArgs, config: &ModelConfig) -> Result<Self> {
-        let sampling = config.encoder.config.video_sampling();
+    /// As [`media::read`], naming the flag; [`x2i_core::Error::Cancelled`] when `cancelled` says so.
+    pub fn read(
+        args: &GalleryArgs,
+        config: &ModelConfig,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Self> {
+        let reading = Reading {
+            cancelled,
+            ..config.encoder.config.video_sampling().into()
+        };
         let read = |kind: Kind, path: &Option<std::path::PathBuf>| -> Result<Option<Part>> {
-            let input = path
-                .as_deref()
-                .map(|path| media::read(kind, path, sampling));
-            Ok(input.transpose()?.map(|input| input.value))
+            let input = path.as_deref().map(|path| media::read(kind, path, reading));
+            let input = input.transpose().map_err(|error| error.at(kind.field()));
+            Ok(input?.map(|input| input.value))
         };
         let mut samples = Self {
             image: None,

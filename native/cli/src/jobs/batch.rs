@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use x2i_engine::files::io_error;
 use x2i_engine::job::random_seed;
 use x2i_engine::output::{check_extension, create_folder};
 use x2i_engine::{JobSpec, Model, Output, Record};
@@ -14,14 +13,16 @@ use super::line::Line;
 use super::plan::{CheckedLine, Plan};
 use super::text;
 
+/// The largest batch file, in bytes; `data:` URLs count.
+const MAX_BATCH_FILE: u64 = 64 << 20;
+
 /// The checked entries of a batch file. Images go into `folder`; `base` has the settings of the flags.
 ///
 /// # Errors
 /// For a line that can't be used; the message names it.
 pub fn read(batch: &Path, folder: &Path, base: &JobSpec, model: &Model) -> Result<Plan> {
     let name = batch.display().to_string();
-    let bytes = std::fs::read(batch).map_err(|error| io_error(&name, error))?;
-    let text = text::decode(bytes).with_context(|| format!("{name}: is not UTF-8 text"))?;
+    let text = text::read(batch, MAX_BATCH_FILE)?;
     let given_seed = base.settings.seed;
     let first_seed = given_seed.unwrap_or_else(random_seed);
     let mut plan = Plan::default();

@@ -1,10 +1,18 @@
 //! The entries of a `--batch` file: JSON lines, a JSON array, or a prompt a line.
 
-use anyhow::{Context, Result};
-use serde::Deserialize;
+use std::fmt;
+
+use anyhow::{Context, Result, bail};
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use super::line::Line;
+
+/// The most entries of a file, as of `--num-images`.
+const MOST: usize = 100_000;
+/// The most bytes of one line: a prompt or a `data:` URL may have 16 MiB.
+const LONGEST: usize = 32 << 20;
 
 /// One image of the file.
 #[derive(Debug)]
@@ -25,13 +33,46 @@ enum Element {
     Object(Map<String, Value>),
 }
 
+/// The elements of an array, at most [`MOST`]: counted as they are read, since an empty one takes three
+/// bytes in the file and many more in memory.
+struct Elements(Vec<Element>);
+
+impl<'de> Deserialize<'de> for Elements {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Array;
+        impl<'de> Visitor<'de> for Array {
+            type Value = Elements;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an array")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Elements, A::Error> {
+                let mut elements = vec![];
+                while let Some(element) = array.next_element()? {
+                    if elements.len() == MOST {
+                        return Err(A::Error::custom(too_many()));
+                    }
+                    elements.push(element);
+                }
+                Ok(Elements(elements))
+            }
+        }
+        deserializer.deserialize_seq(Array)
+    }
+}
+
+fn too_many() -> String {
+    format!("has more than {MOST} entries; split it")
+}
+
 /// The entries of a text in its order.
 ///
 /// # Errors
-/// For a text that begins as a JSON array and is none.
+/// For a text that begins as a JSON array and is none; for too many entries, and for one that is too long.
 pub fn entries(text: &str) -> Result<Vec<Entry>> {
     if is_array(text) {
-        let elements: Vec<Element> = serde_json::from_str(text).context("its JSON array")?;
+        let Elements(elements) = serde_json::from_str(text).context("its JSON array")?;
         let entry = |(index, element)| Entry {
             place: format!("entry {}", index + 1),
             index,
@@ -41,6 +82,13 @@ pub fn entries(text: &str) -> Result<Vec<Entry>> {
     }
     let lines = text.lines().enumerate();
     let lines = lines.filter(|(_, line)| !line.trim().is_empty());
+    if lines.clone().nth(MOST).is_some() {
+        bail!(too_many());
+    }
+    if let Some((index, _)) = lines.clone().find(|(_, line)| line.len() > LONGEST) {
+        let most = LONGEST >> 20;
+        bail!("line {} is longer than {most} MiB", index + 1);
+    }
     let entry = |(index, line): (usize, &str)| Entry {
         place: format!("line {}", index + 1),
         index,
@@ -85,6 +133,20 @@ mod tests {
             Err(_) => format!("{} is broken", entry.place),
         };
         entries.into_iter().map(place).collect()
+    }
+
+    #[test]
+    fn a_file_has_so_many_entries_and_no_more() {
+        let refused = |text: &str| format!("{:#}", entries(text).unwrap_err());
+        let lines = "a\n\n".repeat(MOST);
+        assert_eq!(entries(&lines).unwrap().len(), MOST);
+        assert!(refused(&(lines + "a")).contains("more than 100000 entries"));
+        let array = format!("[{}\"\"]", "\"\",".repeat(MOST - 1));
+        assert_eq!(entries(&array).unwrap().len(), MOST);
+        let array = format!("[{}\"\"]", "\"\",".repeat(MOST));
+        assert!(refused(&array).contains("more than 100000 entries"));
+        let long = format!("a\n{}\nb", "b".repeat(LONGEST + 1));
+        assert_eq!(refused(&long), "line 2 is longer than 32 MiB");
     }
 
     #[test]

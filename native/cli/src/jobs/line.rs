@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use x2i_core::Conditioning;
+use x2i_core::{Cache, Conditioning};
 use x2i_engine::job::random_seed;
 use x2i_engine::{JobSpec, Kind, NamedFile, PartSpec, Settings};
 
@@ -15,9 +15,9 @@ use crate::flags::Size;
 use crate::flags::paths::expand;
 
 /// All keys of a line.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 14] = [
     "prompt", "images", "videos", "audios", "parts", "seed", "out", "answer", "steps", "guidance",
-    "size",
+    "cache", "size", "width", "height",
 ];
 
 /// One line of `--batch`.
@@ -30,7 +30,10 @@ pub struct Line {
     answer: Option<bool>,
     steps: Option<usize>,
     guidance: Option<f32>,
+    cache: Option<Value>,
     size: Option<LineSize>,
+    width: Option<usize>,
+    height: Option<usize>,
 }
 
 /// `"512x512"`, `[512, 512]` or `512`.
@@ -121,23 +124,33 @@ impl Line {
             answer: take(&mut keys, "answer")?,
             steps: take(&mut keys, "steps")?,
             guidance: take(&mut keys, "guidance")?,
+            cache: take(&mut keys, "cache")?,
             size: take(&mut keys, "size")?,
+            width: take(&mut keys, "width")?,
+            height: take(&mut keys, "height")?,
         })
     }
 
     /// The specification of the line's job; `base` has the values that the line does not give.
     ///
     /// # Errors
-    /// For a wrong size, and for a line that has both a prompt and parts, or neither.
+    /// For a wrong size, for a size beside a width or height, and for a line that has both a prompt and
+    /// parts, or neither.
     pub fn spec(self, base: &JobSpec) -> Result<JobSpec> {
+        if self.size.is_some() && (self.width.is_some() || self.height.is_some()) {
+            bail!("size: can't be combined with width or height");
+        }
         let size = self.size.map(|size| {
             let size = size.sides().map_err(anyhow::Error::msg);
             size.context("size")
         });
         let settings = Settings {
             size: size.transpose()?,
+            width: self.width,
+            height: self.height,
             steps: self.steps,
             guidance: self.guidance,
+            cache: self.cache.map(|value| cache(&value)).transpose()?,
             seed: self.seed.map(LineSeed::number).transpose()?,
             conditioning: self.answer.map(conditioning),
             ..Settings::default()
@@ -158,6 +171,14 @@ fn take<T: DeserializeOwned>(
 ) -> Result<Option<T>> {
     let value = keys.remove(key).unwrap_or_default();
     serde_json::from_value(value).context(key)
+}
+
+/// `0.1`, `"off"` or `"0.1"`.
+fn cache(value: &Value) -> Result<Cache> {
+    let text = value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned);
+    text.parse().map_err(anyhow::Error::msg).context("cache")
 }
 
 fn conditioning(answer: bool) -> Conditioning {
@@ -297,6 +318,60 @@ mod tests {
     }
 
     #[test]
+    fn a_width_or_height_alone_changes_the_size_of_the_flags() {
+        let base = JobSpec {
+            settings: Settings {
+                size: Some((96, 80)),
+                ..Settings::default()
+            },
+            ..JobSpec::default()
+        };
+        let sides = |json: &str| {
+            let settings = line(json).unwrap().spec(&base).unwrap().settings;
+            (settings.size, settings.width, settings.height)
+        };
+        let flags = Some((96, 80));
+        let both = sides(r#"{"prompt": "x", "width": 64, "height": 32}"#);
+        assert_eq!(both, (flags, Some(64), Some(32)));
+        let one = sides(r#"{"prompt": "x", "height": 32, "width": null}"#);
+        assert_eq!(one, (flags, None, Some(32)));
+        // A line's size replaces the flags' sides.
+        assert_eq!(
+            sides(r#"{"prompt": "x", "size": 64}"#),
+            (Some((64, 64)), None, None)
+        );
+    }
+
+    #[test]
+    fn a_cache_is_off_or_a_threshold() {
+        let cache = |value: &str| {
+            let line = line(&format!(r#"{{"prompt": "x", "cache": {value}}}"#))?;
+            let base = JobSpec {
+                settings: Settings {
+                    cache: Some(Cache::FirstBlock(0.2)),
+                    ..Settings::default()
+                },
+                ..JobSpec::default()
+            };
+            Ok(line.spec(&base)?.settings.cache)
+        };
+        for (value, expected) in [
+            ("0.1", Cache::FirstBlock(0.1)),
+            ("1", Cache::FirstBlock(1.0)),
+            ("\"0.1\"", Cache::FirstBlock(0.1)),
+            ("\"off\"", Cache::Off),
+            ("null", Cache::FirstBlock(0.2)),
+        ] {
+            let found: Result<_> = cache(value);
+            assert_eq!(found.unwrap(), Some(expected), "{value}");
+        }
+        for value in ["true", "[0.1]", "\"on\""] {
+            let error = format!("{:#}", cache(value).unwrap_err());
+            assert!(error.starts_with("cache: `"), "{error}");
+        }
+    }
+
+    #[test]
     fn sizes_and_seeds_have_several_forms() {
         let spec = |json: &str| {
             let spec = line(json).unwrap().spec(&JobSpec::default())?;
@@ -310,6 +385,8 @@ mod tests {
         assert_eq!(square.0, Some((64, 64)));
         assert!(square.1.is_some());
         assert!(spec(r#"{"prompt": "x", "seed": -2}"#).is_err());
+        let both = spec(r#"{"prompt": "x", "size": 64, "width": 32}"#).unwrap_err();
+        assert!(both.to_string().starts_with("size: can't"), "{both}");
         assert!(spec(r#"{"prompt": "x", "size": "axb"}"#).is_err());
     }
 }

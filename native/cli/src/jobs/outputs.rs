@@ -6,15 +6,18 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use x2i_engine::{Format, Output};
 
+/// Names of the standard output. Where it is a file, the image goes to where the shell has opened it.
+const STDOUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
+
 /// The outputs for images with these seeds, in order.
 ///
 /// # Errors
 /// For several images on standard output, or a name with the extension of a format that is not written.
 pub fn plan(path: &Path, seeds: &[u64]) -> Result<Vec<Output>> {
-    if path == Path::new("-") {
+    if STDOUT.iter().any(|name| path == Path::new(name)) {
         return match seeds.len() {
             1 => Ok(vec![Output::Stdout]),
-            n => bail!("`-` takes one image, not {n}"),
+            n => bail!("`{}` takes one image, not {n}", path.display()),
         };
     }
     if path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/") {
@@ -59,6 +62,7 @@ mod tests {
         assert_eq!(planned("out", &[7, 8]), ["out-1", "out-2"]);
         assert_eq!(planned("new/", &[7, 8]), ["new/7.png", "new/8.png"]);
         assert_eq!(planned("-", &[7]), ["-"]);
+        assert_eq!(planned("/dev/stdout", &[7]), ["-"]);
         assert!(plan(Path::new("-"), &[7, 8]).is_err());
         assert_eq!(planned("a.JPG", &[7, 8]), ["a-1.JPG", "a-2.JPG"]);
         assert!(plan(Path::new("a.gif"), &[7]).is_err());

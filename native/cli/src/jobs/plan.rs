@@ -113,6 +113,26 @@ impl Plan {
         Ok(self.current.insert(job.with_output(output.clone())))
     }
 
+    /// The output of an image, by its place from 0.
+    pub fn output(&self, index: usize) -> &Output {
+        self.items
+            .get(index)
+            .map_or(&Output::None, |item| &item.output)
+    }
+
+    /// What came of an image, with the line of a batch in an error.
+    ///
+    /// # Errors
+    /// The one in it.
+    pub fn placed<T>(&self, index: usize, outcome: Result<T>) -> Result<T> {
+        match self.items.get(index).map(|item| &item.source) {
+            Some(Source::Line(line)) => outcome
+                .with_context(|| line.place.clone())
+                .context("--batch"),
+            _ => outcome,
+        }
+    }
+
     /// The plan without the images of a batch that are finished.
     ///
     /// # Errors

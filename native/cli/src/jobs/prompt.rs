@@ -1,10 +1,8 @@
 //! The text of the prompt: from the argument, a file or standard input.
 
-use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use x2i_engine::files::io_error;
 
 use super::text;
 use crate::flags::{flag_of, paths::expand};
@@ -18,7 +16,7 @@ const MAX_PROMPT_FILE: u64 = 16 << 20;
 /// As [`read_prompt_file`]; for the name of a picture, a video or a sound, which was surely meant.
 pub fn prompt_text(prompt: &str) -> Result<String> {
     if prompt == "-" {
-        return read_limited("standard input", std::io::stdin().lock());
+        return read_prompt_file(Path::new("-"));
     }
     if let Some(file) = prompt.strip_prefix('@') {
         let file = expand(Path::new(file));
@@ -42,32 +40,13 @@ pub fn prompt_text(prompt: &str) -> Result<String> {
     Ok(prompt.to_owned())
 }
 
-/// The text of a file.
+/// The text of a file, without the byte order mark and the line end that editors add; `-` is the standard
+/// input.
 ///
 /// # Errors
-/// When it can't be read, is not UTF-8, or is larger than 16 MiB.
+/// As [`text::read`], for files larger than 16 MiB.
 pub fn read_prompt_file(path: &Path) -> Result<String> {
-    let name = path.display().to_string();
-    let file = std::fs::File::open(path)
-        .map_err(|error| io_error(&name, error))
-        .context("prompt")?;
-    read_limited(&name, file)
-}
-
-/// Reads text, without the byte order mark and the line end that editors add.
-fn read_limited(name: &str, source: impl Read) -> Result<String> {
-    let mut bytes = Vec::new();
-    let read = source.take(MAX_PROMPT_FILE + 1).read_to_end(&mut bytes);
-    read.with_context(|| format!("prompt: {name}"))?;
-    if bytes.len() as u64 > MAX_PROMPT_FILE {
-        bail!(
-            "prompt: {name} is larger than {} MiB; is it the right file?",
-            MAX_PROMPT_FILE >> 20
-        );
-    }
-    let Some(text) = text::decode(bytes) else {
-        bail!("prompt: {name} is not UTF-8 text");
-    };
+    let text = text::read(path, MAX_PROMPT_FILE).context("prompt")?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
@@ -77,12 +56,11 @@ mod tests {
 
     #[test]
     fn prompt_files_lose_only_what_editors_add() {
-        let read = |bytes: &[u8]| read_limited("x", bytes).map_err(|error| error.to_string());
-        assert_eq!(
-            read("\u{feff} 红苹果 \r\n\n".as_bytes()),
-            Ok(" 红苹果 ".into())
-        );
-        assert_eq!(read(b"\xff"), Err("prompt: x is not UTF-8 text".into()));
-        assert!(read_limited("x", std::io::repeat(b'a')).is_err());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("prompt.txt");
+        std::fs::write(&path, "\u{feff} 红苹果 \r\n\n").unwrap();
+        assert_eq!(read_prompt_file(&path).unwrap(), " 红苹果 ");
+        let missing = read_prompt_file(&folder.path().join("none")).unwrap_err();
+        assert!(format!("{missing:#}").starts_with("prompt: "));
     }
 }

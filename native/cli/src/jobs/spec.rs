@@ -51,6 +51,7 @@ pub fn settings(args: &SettingsArgs) -> Settings {
         height: args.height,
         steps: args.steps,
         guidance: args.guidance,
+        cache: args.cache,
         seed: args.seed.map(Seed::number),
         ..Settings::default()
     }

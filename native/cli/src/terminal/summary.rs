@@ -33,6 +33,9 @@ pub fn tell(display: Display, output: &Output, painted: &Painted, seconds: Secon
                     "left": painted.prompt_tokens.left,
                 },
             });
+            if metadata.cache.is_some() {
+                event["skipped_steps"] = painted.skipped_steps.into();
+            }
             if let Some(answer) = &metadata.answer {
                 event["answer"] = answer.as_str().into();
             }
@@ -46,7 +49,7 @@ pub fn tell(display: Display, output: &Output, painted: &Painted, seconds: Secon
             format!(
                 "{}{}",
                 answer.unwrap_or_default(),
-                summary(output, metadata, seconds)
+                summary(output, painted, seconds)
             )
         }
     };
@@ -79,22 +82,26 @@ pub fn tell_skipped(display: Display, skipped: &[Output], left: usize) -> Result
 }
 
 /// The summary of an image in one line.
-pub fn summary(output: &Output, metadata: &Metadata, seconds: Seconds) -> String {
+pub fn summary(output: &Output, painted: &Painted, seconds: Seconds) -> String {
     let Metadata {
         width,
         height,
         steps,
         seed,
+        device,
         ..
-    } = metadata;
-    let steps = match steps {
+    } = &painted.metadata;
+    let mut steps = match steps {
         1 => "1 step".to_owned(),
         steps => format!("{steps} steps"),
     };
+    if painted.skipped_steps > 0 {
+        steps.push_str(&format!(" ({} skipped)", painted.skipped_steps));
+    }
     format!(
         "{}: {width}x{height}, seed {seed}, {steps}, {:.1} s on {}",
         printable(&output.shown()),
         seconds.total(),
-        metadata.device.id
+        device.id
     )
 }

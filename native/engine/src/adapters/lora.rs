@@ -54,6 +54,7 @@ pub(super) fn open(spec: &LoraSpec) -> Result<(Arc<Lora>, LoraRecord)> {
     let (config, used) = config.unzip();
     let lora = Lora::open_with(Arc::new(source), spec.scale, config.as_ref());
     let lora = pollster::block_on(lora).map_err(at)?;
+    pollster::block_on(lora.check_values()).map_err(at)?;
     let record = LoraRecord {
         weights,
         config: used,

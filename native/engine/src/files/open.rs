@@ -1,6 +1,7 @@
 //! Opens files, and translates the system's errors.
 
 use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use x2i_core::{Error, Result};
@@ -20,6 +21,39 @@ pub fn open_regular(path: &Path) -> Result<(String, File, u64)> {
     }
     let file = File::open(path).map_err(|error| io_error(&name, error))?;
     Ok((name, file, metadata.len()))
+}
+
+/// Opens a file that is read once, from its beginning to its end: a regular one, the standard input, or a
+/// pipe that a shell has opened.
+///
+/// # Errors
+/// The system's. Another pipe or a device, which might never give a byte, is refused.
+pub fn open_stream(path: &Path) -> io::Result<File> {
+    let metadata = path.metadata()?;
+    // A shell's pipe is there already. Opening another one waits for its writer.
+    let shells = ["/dev/stdin", "/dev/fd/", "/proc/self/fd/"];
+    let text = path.to_string_lossy();
+    let shells = shells.iter().any(|start| text.starts_with(start));
+    let device = !metadata.is_file() && !metadata.is_dir();
+    match device && !(shells && is_pipe(&metadata)) {
+        true => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "is not a regular file",
+        )),
+        false => File::open(path),
+    }
+}
+
+/// Whether it is a named pipe, or one of a shell.
+#[cfg(unix)]
+pub(crate) fn is_pipe(metadata: &std::fs::Metadata) -> bool {
+    std::os::unix::fs::FileTypeExt::is_fifo(&metadata.file_type())
+}
+
+/// Other systems have none among their files.
+#[cfg(not(unix))]
+pub(crate) fn is_pipe(_: &std::fs::Metadata) -> bool {
+    false
 }
 
 /// [`Error::MissingFile`] when the file does not exist, [`Error::Io`] for any other failure.

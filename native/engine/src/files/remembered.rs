@@ -1,14 +1,15 @@
-//! The hashes of files that were hashed before, in the user's cache folder, so that a model of 24 GB is
-//! hashed once and not for every image.
+//! What is known of files that were read to their end before, in the user's cache folder: their hashes,
+//! and whose numbers were looked at, so that a model of 24 GB is read once and not for every image.
 //!
-//! A hash counts for a path only as long as the file's length, times and inode are the same. A cache that
-//! is missing, broken or read-only costs time, never an error: the file is hashed again.
+//! It counts for a path only as long as the file's length, times and inode are the same. A cache that
+//! is missing, broken or read-only costs time, never an error: the file is read again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs::{self, File, Metadata};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -85,13 +86,28 @@ struct Cache {
     files: BTreeMap<String, Entry>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// What is known of a file.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Entry {
     stamp: String,
-    sha256: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
+    /// The parts of a model whose numbers in this file are all finite.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    finite: BTreeSet<String>,
 }
 
-/// Hashes of earlier runs, and those of this one.
+impl Entry {
+    /// Adds what another entry knows of the same file as it is now.
+    fn extend(&mut self, other: &Self) {
+        if self.stamp == other.stamp {
+            self.sha256 = self.sha256.take().or_else(|| other.sha256.clone());
+            self.finite.extend(other.finite.iter().cloned());
+        }
+    }
+}
+
+/// What earlier runs knew, and what this one has learnt.
 #[derive(Debug)]
 pub(crate) struct Remembered {
     place: Option<PathBuf>,
@@ -115,30 +131,64 @@ impl Remembered {
         }
     }
 
+    fn entry(&self, stamp: &Stamp) -> Option<&Entry> {
+        let entry = self.known.get(&stamp.path)?;
+        (entry.stamp == stamp.text).then_some(entry)
+    }
+
     /// The SHA-256 of a file that was hashed as it is now.
     pub fn get(&self, stamp: &Stamp) -> Option<&str> {
-        let entry = self.known.get(&stamp.path)?;
-        (entry.stamp == stamp.text).then_some(entry.sha256.as_str())
+        self.entry(stamp)?.sha256.as_deref()
+    }
+
+    /// Whether the numbers of a part in a file, as it is now, were looked at and are finite.
+    pub fn is_finite(&self, stamp: &Stamp, part: &str) -> bool {
+        let entry = self.entry(stamp);
+        entry.is_some_and(|entry| entry.finite.contains(part))
     }
 
     /// Remembers the hash of a file, unless it changed since `stamp` was taken or a moment before.
     pub fn learn(&mut self, path: &Path, stamp: &Stamp, sha256: &str) {
+        let sha256 = Some(sha256.to_owned());
+        self.add(path, stamp, |entry| entry.sha256 = sha256);
+    }
+
+    /// Remembers that the numbers of a part in a file are finite, under the same condition.
+    pub fn learn_finite(&mut self, path: &Path, stamp: &Stamp, part: &str) {
+        let part = part.to_owned();
+        self.add(path, stamp, |entry| {
+            entry.finite.insert(part);
+        });
+    }
+
+    fn add(&mut self, path: &Path, stamp: &Stamp, add: impl FnOnce(&mut Entry)) {
         if stamp.still(path) {
-            let entry = Entry {
-                stamp: stamp.text.clone(),
-                sha256: sha256.to_owned(),
-            };
-            self.learnt.insert(stamp.path.clone(), entry);
+            let entry = self.learnt.entry(stamp.path.clone()).or_default();
+            if entry.stamp != stamp.text {
+                *entry = Entry {
+                    stamp: stamp.text.clone(),
+                    ..Entry::default()
+                };
+            }
+            add(entry);
         }
     }
 
-    /// Adds what was learnt to the cache. Two programs that save at once may lose hashes, never mix them.
-    pub fn save(self) {
-        let Some(place) = self.place.filter(|_| !self.learnt.is_empty()) else {
+    /// Adds what was learnt to the cache. Two programs that save at once may lose some, never mix it.
+    pub fn save(&mut self) {
+        let Some(place) = self.place.as_ref().filter(|_| !self.learnt.is_empty()) else {
             return;
         };
-        let mut files = read(&place).unwrap_or_default();
-        files.extend(self.learnt);
+        // A check hashes files and looks at their numbers at once.
+        static SAVING: Mutex<()> = Mutex::new(());
+        let _saving = SAVING.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut files = read(place).unwrap_or_default();
+        for (path, mut entry) in std::mem::take(&mut self.learnt) {
+            if let Some(old) = files.get(&path) {
+                entry.extend(old);
+            }
+            files.insert(path, entry);
+        }
         if files.len() > MOST_FILES {
             files.retain(|path, _| Path::new(path).exists());
         }
@@ -150,7 +200,7 @@ impl Remembered {
             files,
         };
         // Without a cache everything works, only slower.
-        let _ = write(&place, &cache);
+        let _ = write(place, &cache);
     }
 }
 
@@ -248,8 +298,31 @@ mod tests {
             assert_eq!(cache.get(&stamp), Some("abc"), "{broken:?}");
         }
         // A cache that can't be written is no error either.
-        let nowhere = Remembered::at(Some(file.join("below a file/hashes.json")));
+        let mut nowhere = Remembered::at(Some(file.join("below a file/hashes.json")));
+        nowhere.learn(&file, &stamp, "abc");
         nowhere.save();
+        Ok(())
+    }
+
+    #[test]
+    fn numbers_are_remembered_for_each_part_beside_the_hash_and_as_long_as_it() -> Outcome {
+        let folder = tempfile::tempdir()?;
+        let (file, place) = known(folder.path())?;
+        let stamp = Stamp::of(&file).ok_or("no stamp")?;
+        let open = || Remembered::at(Some(place.clone()));
+        let mut cache = open();
+        assert!(!cache.is_finite(&stamp, "vae"));
+        cache.learn_finite(&file, &stamp, "vae");
+        cache.save();
+        cache.learn_finite(&file, &stamp, "transformer");
+        cache.save();
+        let cache = open();
+        assert_eq!(cache.get(&stamp), Some("abc"));
+        let finite = |part| cache.is_finite(&stamp, part);
+        assert!(finite("vae") && finite("transformer") && !finite("encoder"));
+        fs::write(&file, "Weights")?;
+        let changed = Stamp::of(&file).ok_or("no stamp")?;
+        assert!(!open().is_finite(&changed, "vae"));
         Ok(())
     }
 }

@@ -53,7 +53,9 @@ impl<'a> Finished<'a> {
         let made = (metadata.width, metadata.height, metadata.steps);
         made == (request.width, request.height, request.steps)
             && metadata.guidance == request.guidance
+            && metadata.cache == request.cache.threshold()
             && metadata.conditioning == request.conditioning
+            && metadata.background == outline.spec.background()
             && seed.is_none_or(|seed| seed == metadata.seed)
             && metadata.model.name == self.model.config().name
             && metadata.device.exact == self.is_exact

@@ -146,8 +146,10 @@ impl Record {
             size: Some((metadata.width, metadata.height)),
             steps: Some(metadata.steps),
             guidance: Some(metadata.guidance),
+            cache: Some(metadata.cache.into()),
             seed: Some(metadata.seed),
             conditioning: Some(metadata.conditioning),
+            background: Some(metadata.background),
             ..Settings::default()
         }
     }

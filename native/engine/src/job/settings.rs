@@ -1,6 +1,6 @@
 //! The numbers of a job; the model has a default for each.
 
-use x2i_core::{Conditioning, Preview, Request};
+use x2i_core::{Cache, Conditioning, Preview, Request};
 
 use crate::media::Background;
 
@@ -17,6 +17,8 @@ pub struct Settings {
     pub steps: Option<usize>,
     /// Guidance of a guidance-distilled transformer, at least 0; others ignore it.
     pub guidance: Option<f32>,
+    /// Whether steps reuse the work of earlier ones; off by default.
+    pub cache: Option<Cache>,
     /// The seed of the noise. `None` takes a random one.
     pub seed: Option<u64>,
     /// Whose hidden states condition the transformer.
@@ -43,6 +45,7 @@ impl Settings {
             height: self.height.or(height),
             steps: self.steps.or(others.steps),
             guidance: self.guidance.or(others.guidance),
+            cache: self.cache.or(others.cache),
             seed: self.seed.or(others.seed),
             conditioning: self.conditioning.or(others.conditioning),
             video_fps: self.video_fps.or(others.video_fps),
@@ -63,6 +66,7 @@ impl Settings {
         request.height = self.height.unwrap_or(request.height);
         request.steps = self.steps.unwrap_or(request.steps);
         request.guidance = self.guidance.unwrap_or(request.guidance);
+        request.cache = self.cache.unwrap_or(request.cache);
         request.conditioning = self.conditioning.unwrap_or(request.conditioning);
         request.preview = self.preview;
     }

@@ -7,7 +7,7 @@ use x2i_core::{Control, Error, Field, Init, Part, Prompt, Request, Result, Turn}
 use super::seed::random_seed;
 use super::settings::Settings;
 use crate::files::{NamedFile, hash_file};
-use crate::media::{self, Input, Kind, Reading, never};
+use crate::media::{self, Background, Input, Kind, Reading, never};
 use crate::models::Model;
 use crate::output::Output;
 
@@ -86,6 +86,7 @@ pub(crate) struct Records {
     pub parts: Vec<PartRecord>,
     pub init: Option<InitRecord>,
     pub control: Option<ControlRecord>,
+    pub background: Background,
 }
 
 impl PartSpec {
@@ -213,9 +214,20 @@ impl JobSpec {
                 parts: records,
                 init: init_record,
                 control: control_record,
+                background: self.background(),
             },
             output: Output::None,
         })
+    }
+
+    /// What lies under the transparent pixels of its pictures; the default where it has none.
+    pub(super) fn background(&self) -> Background {
+        let kinds = self.parts.iter().map(PartSpec::kind);
+        let mut pictures = kinds.filter(|kind| matches!(kind, Some(Kind::Image | Kind::Video)));
+        let has_pictures =
+            pictures.next().is_some() || self.init.is_some() || self.control.is_some();
+        let chosen = self.settings.background.filter(|_| has_pictures);
+        chosen.unwrap_or_default()
     }
 
     fn read_parts(

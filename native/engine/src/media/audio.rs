@@ -6,7 +6,6 @@
 //! after the first.
 
 use std::io::{Cursor, Read, Seek, SeekFrom};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use symphonia::core::audio::SampleBuffer;
@@ -21,6 +20,7 @@ use x2i_core::audio::resample::Resampler;
 use x2i_core::{Audio, Error, Result};
 
 use super::ffmpeg::Source;
+use super::guard::guarded;
 use super::input::Input;
 use super::kind::Kind;
 use super::limits::VIDEO_PIXELS;
@@ -28,7 +28,7 @@ use super::reading::{Reading, never};
 use super::sniff::{self, Format};
 use super::sound;
 use super::wav;
-use crate::files::{hash_file, io_error};
+use crate::files::{hash_file, io_error, open_stream};
 
 /// The longest audio that is read, in seconds: its tokens fill the longest context of a model that
 /// reads audio (MiniCPM-o 2.6: 25 tokens per second, 32768 tokens).
@@ -57,7 +57,7 @@ pub fn read_with(path: &Path, reading: &Reading) -> Result<Input<Audio>> {
         return Err(Error::audio(name, "is a folder, not an audio file"));
     }
     let failed = |error| io_error(&name, error);
-    let mut file = sniff::open(path).map_err(failed)?;
+    let mut file = open_stream(path).map_err(failed)?;
     let mut start = vec![];
     let mut searched = file.by_ref().take(sniff::JUNK as u64);
     searched.read_to_end(&mut start).map_err(failed)?;
@@ -138,11 +138,8 @@ fn samples(
         }
         _ => source,
     };
-    // A broken file may make a decoder panic, which must not end the program.
-    let decoded = catch_unwind(AssertUnwindSafe(|| {
-        Track::open(source)?.decode(format, cancelled)
-    }));
-    decoded.unwrap_or_else(|_| Err("can't be decoded: it is broken".into()))
+    let decoded = guarded(|| Track::open(source, format)?.decode(format, cancelled));
+    decoded.unwrap_or_else(|| Err("can't be decoded: it is broken".into()))
 }
 
 /// The problem with a file.
@@ -186,8 +183,10 @@ struct Track {
 }
 
 impl Track {
-    fn open(source: Box<dyn MediaSource>) -> Result<Self, Problem> {
+    fn open(source: Box<dyn MediaSource>, format: Format) -> Result<Self, Problem> {
         let broken = |error: DecodeError| match error {
+            // Ogg has codecs whose headers symphonia does not know, as Speex.
+            DecodeError::IoError(_) if format == Format::Ogg => Problem::Foreign(CODEC.into()),
             DecodeError::IoError(_) => "is cut short: it ends within its header".into(),
             DecodeError::Unsupported(what) => {
                 Problem::Foreign(format!("can't be decoded: {what} is not supported"))

@@ -4,6 +4,7 @@
 //! concat) is never such a container, and the only protocols are `file` and `pipe`, so that a file can't
 //! make ffmpeg open another one or a network address. Nothing is written to disk.
 
+pub mod answer;
 mod child;
 pub mod ppm;
 mod probe;
@@ -18,7 +19,8 @@ use self::process::{Call, run};
 use super::limits;
 use super::sniff::Format;
 
-pub(super) use probe::{NO_VIDEO, Timeline, Track, count_frames, timeline, track};
+pub(super) use answer::{NO_VIDEO, Timeline, Track};
+pub(super) use probe::{count_frames, timeline, track};
 pub(super) use process::Failure;
 
 /// A file for ffmpeg, whose format was recognized.

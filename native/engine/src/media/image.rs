@@ -5,24 +5,27 @@
 use std::io::{Cursor, Read};
 use std::path::Path;
 
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 use sha2::{Digest, Sha256};
 use x2i_core::{Error, Image, Result};
 
 use super::alpha::flatten;
 use super::icc;
+use super::ico;
 use super::input::Input;
 use super::jpeg;
 use super::kind::Kind;
 use super::limits::{PICTURE_BYTES, PICTURE_FILE, PICTURE_PIXELS, PICTURE_SIDE};
 use super::reading::Reading;
 use super::sniff::{self, Format};
-use super::still;
-use crate::files::{hex, io_error};
+use super::still::{self, Made};
+use crate::files::{hex, io_error, open_stream};
 
 /// The formats that are read, for [`sniff::mistaken`].
 pub(super) const FORMATS: &str = "png, jpeg, webp, gif, bmp, ico, tga, tiff or pnm; heic, avif, jpeg 2000 and jpeg xl \
                        through ffmpeg; convert others, as by: magick IN out.png";
+/// The most bytes that a PNG's color profile unpacks to, with rows that are being decoded.
+const BESIDE_PIXELS: u64 = 32 << 20;
 /// The end of a TGA file, which has no signature in front.
 const TGA_END: &[u8] = b"TRUEVISION-XFILE.\0";
 
@@ -45,7 +48,7 @@ pub fn read_with(path: &Path, reading: &Reading) -> Result<Input<Image>> {
         return Err(Error::image(name, "is a folder, not an image"));
     }
     let failed = |error| io_error(&name, error);
-    let file = sniff::open(path).map_err(failed)?;
+    let file = open_stream(path).map_err(failed)?;
     let mut bytes = vec![];
     file.take(PICTURE_FILE + 1)
         .read_to_end(&mut bytes)
@@ -82,13 +85,19 @@ fn decode_file(name: &str, whole: &[u8], path: Option<&Path>, reading: &Reading)
     let foreign = |format| {
         // A shell's pipe was read to its end, and ffmpeg knows nothing of junk.
         let path = path.filter(|path| path.is_file() && bytes.len() == whole.len());
-        let png = still::png(name, bytes, path, format, reading)?;
-        picture(name, &png, ImageFormat::Png)
+        match still::decode(name, bytes, path, format, reading)? {
+            Made::Png(png) => picture(name, &png, ImageFormat::Png),
+            Made::Picture(picture) => Ok(picture),
+        }
     };
     let picture = match (format.and_then(native), format) {
         (Some(ImageFormat::Tiff), Some(tiff)) => match picture(name, bytes, ImageFormat::Tiff) {
             Err(Trouble::Unsupported(_)) => foreign(tiff),
             other => other,
+        },
+        (Some(ImageFormat::Ico), _) => match ico::png_in(bytes) {
+            Some(png) => picture(name, png, ImageFormat::Png),
+            None => picture(name, bytes, ImageFormat::Ico),
         },
         (Some(native), _) => picture(name, bytes, native),
         (None, Some(format)) if format.kind() == Kind::Image => foreign(format),
@@ -155,9 +164,14 @@ fn picture(name: &str, bytes: &[u8], format: ImageFormat) -> Result<DynamicImage
             _ => Trouble::Error(said),
         }
     };
-    let mut decoder = ImageReader::with_format(Cursor::new(bytes), format)
-        .into_decoder()
-        .map_err(broken)?;
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    if format == ImageFormat::Png {
+        // What is packed beside the pixels; their own number is checked below.
+        let mut beside = Limits::default();
+        beside.max_alloc = Some(BESIDE_PIXELS);
+        reader.limits(beside);
+    }
+    let mut decoder = reader.into_decoder().map_err(broken)?;
     check_size(name, &decoder)?;
     if format == ImageFormat::Jpeg && jpeg::is_cut(bytes, decode_jpeg) {
         let reason = "is cut short: it ends within its pixels; get the whole file";

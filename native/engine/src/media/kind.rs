@@ -39,7 +39,7 @@ impl Kind {
     }
 
     /// The error of a file of this kind.
-    pub(super) fn error(self, name: &str, reason: String) -> Error {
+    pub(crate) fn error(self, name: &str, reason: String) -> Error {
         match self {
             Self::Image => Error::image(name, reason),
             Self::Video => Error::video(name, reason),

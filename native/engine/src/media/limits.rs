@@ -13,6 +13,15 @@ pub const PICTURE_BYTES: u64 = 400_000_000;
 /// The largest picture file, in bytes: no compression at all of [`PICTURE_BYTES`], and its header.
 pub const PICTURE_FILE: u64 = PICTURE_BYTES + (1 << 20);
 
+/// The most bytes of a HEIF file's `meta` box; ICC profiles are in it.
+pub const HEIF_META: u64 = 8 << 20;
+/// The most items of a HEIF file. Phones write some hundreds.
+pub const HEIF_ITEMS: usize = 1 << 14;
+/// The most places of all items.
+pub const HEIF_EXTENTS: usize = 1 << 16;
+/// The most tiles of a picture: 120 million pixels in tiles of 256x256.
+pub const HEIF_TILES: usize = 2048;
+
 /// The largest animation (GIF, APNG, WebP) file, in bytes: it is read into memory.
 pub const ANIMATION_FILE: u64 = 1 << 30;
 /// The most frames of an animation.

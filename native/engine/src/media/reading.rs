@@ -1,22 +1,7 @@
 //! How input files are read.
 
+pub use x2i_core::Background;
 use x2i_core::video::sampling::Sampling;
-
-/// What lies under the transparent pixels of a picture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Background {
-    /// A color, red, green and blue, as `qwen_vl_utils` since 2025 and `Image.paste` of PIL compose.
-    Color([u8; 3]),
-    /// Nothing: transparency is dropped, as by PIL's `convert("RGB")` in earlier releases.
-    Dropped,
-}
-
-impl Default for Background {
-    /// White.
-    fn default() -> Self {
-        Self::Color([255; 3])
-    }
-}
 
 /// How input files are read. A [`Sampling`] alone is converted with the defaults.
 #[derive(Clone, Copy)]

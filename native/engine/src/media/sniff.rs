@@ -2,13 +2,13 @@
 //!
 //! Source: the signatures in the formats' specifications. The rest of the file may still be broken.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 use x2i_core::Error;
 
 use super::kind::Kind;
+use crate::files::open_stream;
 
 /// Formats with a known signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +59,8 @@ pub enum Format {
     Mxf,
     Ivf,
     Y4m,
+    /// A raw HEVC stream. No file is taken for one: it is made of a HEIC picture's tiles.
+    Hevc,
 }
 
 /// What files begin with, where that is enough.
@@ -106,39 +108,9 @@ pub const SIGNATURE: usize = 600;
 /// input and pipes that a shell has opened.
 pub fn start_of(path: &Path) -> io::Result<Vec<u8>> {
     let mut start = vec![];
-    let file = open(path)?;
+    let file = open_stream(path)?;
     file.take(SIGNATURE as u64).read_to_end(&mut start)?;
     Ok(start)
-}
-
-/// Opens a file that is read to its end.
-///
-/// # Errors
-/// As [`start_of`].
-pub fn open(path: &Path) -> io::Result<File> {
-    let metadata = path.metadata()?;
-    // A shell's pipe is there already. Opening another one waits for its writer.
-    let shells = ["/dev/stdin", "/dev/fd/", "/proc/self/fd/"];
-    let text = path.to_string_lossy();
-    let shells = shells.iter().any(|start| text.starts_with(start));
-    let device = !metadata.is_file() && !metadata.is_dir();
-    match device && !(shells && is_pipe(&metadata)) {
-        true => Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "is not a regular file",
-        )),
-        false => File::open(path),
-    }
-}
-
-#[cfg(unix)]
-fn is_pipe(metadata: &std::fs::Metadata) -> bool {
-    std::os::unix::fs::FileTypeExt::is_fifo(&metadata.file_type())
-}
-
-#[cfg(not(unix))]
-fn is_pipe(_metadata: &std::fs::Metadata) -> bool {
-    false
 }
 
 /// The bytes that are searched for a sound, or for a picture with something in front.
@@ -255,6 +227,7 @@ impl Format {
             Self::Amr => Kind::Audio,
             Self::Mp4 | Self::Matroska | Self::Avi | Self::Mpeg | Self::MpegVideo => Kind::Video,
             Self::MpegTs | Self::Flv | Self::Asf | Self::Mxf | Self::Ivf | Self::Y4m => Kind::Video,
+            Self::Hevc => Kind::Video,
         }
     }
 
@@ -289,6 +262,7 @@ impl Format {
             Self::Mxf => "mxf",
             Self::Ivf => "ivf",
             Self::Y4m => "yuv4mpegpipe",
+            Self::Hevc => "hevc",
         })
     }
 }

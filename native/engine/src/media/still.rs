@@ -3,9 +3,11 @@
 use std::io::Write;
 use std::path::Path;
 
+use image::DynamicImage;
 use x2i_core::{Error, Result};
 
 use super::ffmpeg::{Failure, Source};
+use super::heif;
 use super::kind::Kind;
 use super::limits::{PICTURE_FILE, PICTURE_PIXELS};
 use super::reading::Reading;
@@ -13,32 +15,68 @@ use super::sniff::Format;
 
 /// What to do without ffmpeg.
 const INSTEAD: &str = "convert it to PNG or JPEG";
-/// Where a HEIC file says that it is made of tiles, in bytes: its boxes stand in front.
+/// Where a HEIF file says that it is made of tiles, in bytes: its boxes stand in front.
 const BOXES: usize = 1 << 16;
+
+/// A picture as ffmpeg gives it.
+pub enum Made {
+    /// A PNG file of 8 bits.
+    Png(Vec<u8>),
+    /// One that is decoded and upright.
+    Picture(DynamicImage),
+}
+
+/// Decodes a picture. `path` is the file of `bytes`, if there is one that ffmpeg can read.
+///
+/// # Errors
+/// [`Error::Image`] when there is no ffmpeg or it can't read the picture; [`Error::Cancelled`].
+pub fn decode(
+    name: &str,
+    bytes: &[u8],
+    path: Option<&Path>,
+    format: Format,
+    reading: &Reading,
+) -> Result<Made> {
+    let unread = |reason: &str| Error::image(name, advice(format, reason));
+    if matches!(format, Format::Heic | Format::Avif) {
+        let still = heif::read(bytes).map_err(|reason| Error::image(name, reason))?;
+        if let Some(still) = still {
+            let picture = heif::decode(still, INSTEAD, reading);
+            return picture
+                .map(Made::Picture)
+                .map_err(|failure| explain(failure, name, unread));
+        }
+    }
+    png(name, bytes, path, format, reading).map(Made::Png)
+}
 
 /// The picture as a PNG file of 8 bits. `path` is the file of `bytes`, if there is one that ffmpeg can
 /// read.
 ///
 /// # Errors
 /// [`Error::Image`] when there is no ffmpeg or it can't read the picture; [`Error::Cancelled`].
-pub fn png(
+fn png(
     name: &str,
     bytes: &[u8],
     path: Option<&Path>,
     format: Format,
     reading: &Reading,
 ) -> Result<Vec<u8>> {
+    let unread = |reason: &str| Error::image(name, advice(format, reason));
     // ffmpeg would give the first tile.
     let boxes = &bytes[..bytes.len().min(BOXES)];
-    if format == Format::Heic && boxes.windows(4).any(|name| name == b"grid") {
-        return Err(Error::image(name, advice(format, "it is made of tiles")));
+    let is_heif = matches!(format, Format::Heic | Format::Avif);
+    if is_heif && boxes.windows(4).any(|name| name == b"grid") {
+        return Err(unread(
+            "it is made of tiles in a way that x2i does not know",
+        ));
     }
     let copy = match path {
         Some(_) => None,
         None => Some(copy(bytes).map_err(|error| crate::files::io_error(name, error))?),
     };
     let Some(path) = path.or(copy.as_ref().map(|copy| copy.path())) else {
-        return Err(Error::image(name, advice(format, "it is in no file")));
+        return Err(unread("it is in no file"));
     };
     let source = Source {
         path,
@@ -61,15 +99,17 @@ pub fn png(
         "-",
     ];
     let png = source.bytes(&output, PICTURE_FILE as usize);
-    let png = png.map_err(|failure| match failure {
-        Failure::Reason(reason) if !reason.contains("install ffmpeg") => {
-            Error::image(name, advice(format, &reason))
-        }
-        failure => failure.error(Kind::Image, name),
-    })?;
-    match png {
+    match png.map_err(|failure| explain(failure, name, unread))? {
         Some(png) if !png.is_empty() => Ok(png),
-        _ => Err(Error::image(name, advice(format, "it gives no picture"))),
+        _ => Err(unread("it gives no picture")),
+    }
+}
+
+/// The error of a failure; `unread` has the advice for a picture that ffmpeg can't read.
+fn explain(failure: Failure, name: &str, unread: impl Fn(&str) -> Error) -> Error {
+    match failure {
+        Failure::Reason(reason) if !reason.contains("install ffmpeg") => unread(&reason),
+        failure => failure.error(Kind::Image, name),
     }
 }
 

@@ -25,7 +25,7 @@ use super::kind::Kind;
 use super::limits::{ANIMATION_FILE, VIDEO_PIXELS};
 use super::reading::Reading;
 use super::sniff::{self, Format};
-use crate::files::{hash_file, io_error};
+use crate::files::{hash_file, io_error, open_stream};
 
 /// The formats that are read, for [`sniff::mistaken`].
 pub(super) const FORMATS: &str =
@@ -47,7 +47,7 @@ pub fn read<'a>(path: &Path, reading: impl Into<Reading<'a>>) -> Result<Input<Vi
     let value = match Format::of(&start) {
         Some(Format::Gif | Format::Png | Format::Webp) => {
             let mut bytes = vec![];
-            let mut file = sniff::open(path).map_err(failed)?.take(ANIMATION_FILE + 1);
+            let mut file = open_stream(path).map_err(failed)?.take(ANIMATION_FILE + 1);
             file.read_to_end(&mut bytes).map_err(failed)?;
             if bytes.len() as u64 > ANIMATION_FILE {
                 let reason = format!("is an animation of more than {ANIMATION_FILE} bytes");

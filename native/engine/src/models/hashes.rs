@@ -6,6 +6,7 @@
 //! files on this machine: its recorded hashes are compared only with [`Verify::Always`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::thread::JoinHandle;
 
 use sha2::{Digest, Sha256};
@@ -14,6 +15,7 @@ use x2i_core::{Error, ModelConfig, Result};
 
 use super::files::ModelFiles;
 use super::folder::Access;
+use super::meter::Meter;
 use crate::files::{Remembered, Stamp, hex};
 
 /// Bytes of one read.
@@ -66,7 +68,7 @@ impl ModelHashes {
             names.extend(recorded.keys().cloned());
             let (files, recorded) = (unmapped(files.clone()), recorded.clone());
             State::Computing(std::thread::spawn(move || {
-                compute(&files, names, &recorded, verify)
+                Todo::of(&files, names, verify).compute(&recorded, &Meter::silent())
             }))
         };
         Ok(Self {
@@ -110,17 +112,42 @@ impl ModelHashes {
     }
 }
 
-/// Compares a model's files with the recorded lengths and hashes.
-///
-/// # Errors
-/// [`Error::Format`] for the first file that is another one; [`Error::Io`] when one can't be read.
-pub fn verify(files: &ModelFiles, config: &ModelConfig, verify: Verify) -> Result<()> {
-    check_lengths(files, config)?;
-    let recorded = recorded(config);
-    let names = recorded.keys().cloned().collect();
-    match files {
-        ModelFiles::Embedded(_) => Ok(()),
-        _ => compute(&unmapped(files.clone()), names, &recorded, verify).map(drop),
+/// A comparison of a model's files with the recorded lengths and hashes, before it is made.
+pub(super) struct Comparison {
+    todo: Todo,
+    recorded: Hashes,
+}
+
+impl Comparison {
+    /// Looks at the lengths, and for hashes that are known.
+    ///
+    /// # Errors
+    /// [`Error::Format`] for the first file of another length.
+    pub fn begin(files: &ModelFiles, config: &ModelConfig, verify: Verify) -> Result<Self> {
+        check_lengths(files, config)?;
+        let recorded = match files {
+            ModelFiles::Embedded(_) => Hashes::new(),
+            _ => recorded(config),
+        };
+        let names = recorded.keys().cloned().collect();
+        Ok(Self {
+            todo: Todo::of(&unmapped(files.clone()), names, verify),
+            recorded,
+        })
+    }
+
+    /// Bytes that have to be read.
+    pub fn bytes(&self) -> u64 {
+        self.todo.bytes
+    }
+
+    /// Compares the hashes.
+    ///
+    /// # Errors
+    /// [`Error::Format`] for the first file that is another one; [`Error::Io`] when one can't be read;
+    /// [`Error::Cancelled`].
+    pub fn run(self, meter: &Meter) -> Result<()> {
+        self.todo.compute(&self.recorded, meter).map(drop)
     }
 }
 
@@ -132,33 +159,86 @@ fn recorded(config: &ModelConfig) -> Hashes {
 }
 
 /// The same files, read instead of mapped: pages of a map count as the process's memory.
-fn unmapped(files: ModelFiles) -> ModelFiles {
+pub(super) fn unmapped(files: ModelFiles) -> ModelFiles {
     match files {
         ModelFiles::Folder(folder) => ModelFiles::Folder(folder.with_access(Access::Read)),
         others => others,
     }
 }
 
-/// The hashes of all `names`, which are the `recorded` ones.
-fn compute(
-    files: &ModelFiles,
-    names: BTreeSet<String>,
-    recorded: &Hashes,
-    verify: Verify,
-) -> Result<Hashes> {
-    let mut remembered = Remembered::open();
-    let hashed: Result<Hashes> = names
-        .into_iter()
-        .map(|name| {
-            let hash = hash_once(files, &name, verify, &mut remembered)?;
-            match recorded.get(&name) {
-                Some(expected) if *expected != hash => Err(differs(files, &name, &hash, expected)),
-                _ => Ok((name, hash)),
+/// A file to hash.
+struct Named {
+    name: String,
+    /// Where there is one on this machine, its path and stamp.
+    stamp: Option<(PathBuf, Stamp)>,
+    known: Option<String>,
+}
+
+/// Files to hash.
+struct Todo {
+    files: ModelFiles,
+    names: Vec<Named>,
+    /// Bytes of those that are not known.
+    bytes: u64,
+    remembered: Remembered,
+}
+
+impl Todo {
+    fn of(files: &ModelFiles, names: BTreeSet<String>, verify: Verify) -> Self {
+        let remembered = Remembered::open();
+        let mut bytes = 0;
+        let mut look = |name: String| {
+            let stamp = stamp_of(files, &name);
+            let known = stamp.as_ref().and_then(|(_, stamp)| remembered.get(stamp));
+            let known = known.filter(|_| verify == Verify::WhenNew);
+            let known = known.map(ToOwned::to_owned);
+            if known.is_none() {
+                let file = pollster::block_on(files.open(&name));
+                bytes += file.map_or(0, |file| file.len());
             }
-        })
-        .collect();
-    remembered.save();
-    hashed
+            Named { name, stamp, known }
+        };
+        Self {
+            names: names.into_iter().map(&mut look).collect(),
+            files: files.clone(),
+            bytes,
+            remembered,
+        }
+    }
+
+    /// The hashes, which are the `recorded` ones.
+    fn compute(mut self, recorded: &Hashes, meter: &Meter) -> Result<Hashes> {
+        let mut hashes = Hashes::new();
+        for Named { name, stamp, known } in self.names {
+            let is_new = known.is_none();
+            let hash = match known {
+                Some(known) => known,
+                None => pollster::block_on(hash(&self.files, &name, meter))?,
+            };
+            if let (true, Some((path, stamp))) = (is_new, &stamp) {
+                self.remembered.learn(path, stamp, &hash);
+                // At once: whoever stops here has not read the file in vain.
+                self.remembered.save();
+            }
+            match recorded.get(&name) {
+                Some(expected) if *expected != hash => {
+                    return Err(differs(&self.files, &name, &hash, expected));
+                }
+                _ => hashes.insert(name, hash),
+            };
+        }
+        Ok(hashes)
+    }
+}
+
+/// The path of a file of a folder, and its stamp.
+pub(super) fn stamp_of(files: &ModelFiles, name: &str) -> Option<(PathBuf, Stamp)> {
+    let ModelFiles::Folder(folder) = files else {
+        return None;
+    };
+    let path = folder.path(name);
+    let stamp = Stamp::of(&path)?;
+    Some((path, stamp))
 }
 
 fn differs(files: &ModelFiles, name: &str, found: &str, expected: &str) -> Error {
@@ -171,37 +251,14 @@ fn differs(files: &ModelFiles, name: &str, found: &str, expected: &str) -> Error
     Error::format(file, reason)
 }
 
-/// The hash of a file; from earlier runs, where that counts.
-fn hash_once(
-    files: &ModelFiles,
-    name: &str,
-    verify: Verify,
-    remembered: &mut Remembered,
-) -> Result<String> {
-    let path = match files {
-        ModelFiles::Folder(folder) => Some(folder.path(name)),
-        _ => None,
-    };
-    let stamp = path.as_deref().and_then(Stamp::of);
-    if let (Verify::WhenNew, Some(stamp)) = (verify, &stamp)
-        && let Some(hash) = remembered.get(stamp)
-    {
-        return Ok(hash.to_owned());
-    }
-    let hash = pollster::block_on(hash(files, name))?;
-    if let (Some(path), Some(stamp)) = (&path, &stamp) {
-        remembered.learn(path, stamp, &hash);
-    }
-    Ok(hash)
-}
-
-async fn hash(files: &ModelFiles, name: &str) -> Result<String> {
+async fn hash(files: &ModelFiles, name: &str, meter: &Meter<'_>) -> Result<String> {
     let file = files.open(name).await?;
     let mut hasher = Sha256::new();
     let mut start = 0;
     while start < file.len() {
         let end = (start + CHUNK).min(file.len());
         hasher.update(file.read(start..end).await?);
+        meter.read(end - start)?;
         start = end;
     }
     Ok(hex(&hasher.finalize()))

@@ -1,15 +1,22 @@
 //! A program in a process group of its own, which ends with us.
 //!
-//! Its group gets no Ctrl-C from the terminal, so that we alone decide. On Linux the kernel kills it
-//! when we are killed. Elsewhere a program whose output nobody reads ends at its next write.
+//! Its group gets no Ctrl-C from the terminal, so that we alone decide. When we are killed, the kernel
+//! kills the program on Linux, and a shell that waits for our end kills the whole group: a program may
+//! be a script that has started others.
 
 use std::io;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
+
+/// What the watching shell runs: a line says that the group has ended, the end of the input that we have.
+#[cfg(unix)]
+const WATCH: &str = "read line || kill -s KILL -- -$1";
 
 /// A running program, which is killed with its group when this is dropped.
 pub struct Guarded {
     /// The program.
     pub child: Child,
+    /// Kills the group when we are killed; `None` where there is no shell.
+    watcher: Option<Child>,
     /// Its end was waited for, so that its number may be another program's now.
     ended: bool,
 }
@@ -21,8 +28,10 @@ impl Guarded {
     /// The system's.
     pub fn spawn(command: &mut Command) -> io::Result<Self> {
         apart(command);
+        let child = command.spawn()?;
         Ok(Self {
-            child: command.spawn()?,
+            watcher: watch(&child),
+            child,
             ended: false,
         })
     }
@@ -43,7 +52,29 @@ impl Drop for Guarded {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
+        if let Some(mut watcher) = self.watcher.take() {
+            if let Some(mut input) = watcher.stdin.take() {
+                // It may have been killed by others.
+                let _ = io::Write::write_all(&mut input, b"\n");
+            }
+            let _ = watcher.wait();
+        }
     }
+}
+
+/// Starts the shell that waits for our end, in a group of its own.
+#[cfg(unix)]
+fn watch(child: &Child) -> Option<Child> {
+    use std::os::unix::process::CommandExt;
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", WATCH, "sh", &child.id().to_string()]);
+    shell.stdin(Stdio::piped()).stdout(Stdio::null());
+    shell.stderr(Stdio::null()).process_group(0).spawn().ok()
+}
+
+#[cfg(not(unix))]
+fn watch(_child: &Child) -> Option<Child> {
+    None
 }
 
 #[cfg(unix)]
@@ -94,7 +125,6 @@ fn kill_group(_child: &Child) {}
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::fs;
-    use std::process::Stdio;
     use std::time::{Duration, Instant};
 
     use super::*;

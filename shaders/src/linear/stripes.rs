@@ -1,0 +1,42 @@
+//! A product of many input rows on the CPU with a weight that is widened to f32 when it is used, a [`STRIPE`]
+//! of its rows at a time.
+
+use burn::backend::ops::FloatTensorOps;
+use burn_flex::{Flex, FlexTensor};
+use rayon::prelude::*;
+
+use crate::cpu::tensor;
+use crate::gemm;
+
+/// Weights that are widened at a time: 16 MB of f32. The GEMM packs the inputs again for each stripe.
+const STRIPE: usize = 1 << 22;
+
+/// Weights of a task.
+pub(crate) const TASK_WEIGHTS: usize = 64 * 1024;
+
+/// Adds the products of `x [m, cols]` with a weight of `rows` to `out [m, rows]`. `widen` writes whole rows of
+/// the weight from a given one on.
+pub(crate) fn add_products(
+    x: &FlexTensor,
+    rows: usize,
+    widen: impl Fn(usize, &mut [f32]) + Sync,
+    out: &mut [f32],
+) {
+    let cols = x.layout().shape()[1];
+    let stripe_rows = (STRIPE / cols).max(1);
+    let task_rows = TASK_WEIGHTS.div_ceil(cols);
+    for first in (0..rows).step_by(stripe_rows) {
+        let width = stripe_rows.min(rows - first);
+        let mut stripe = vec![0.0; width * cols];
+        let tasks = stripe.par_chunks_mut(task_rows * cols).enumerate();
+        tasks.for_each(|(task, out)| widen(first + task * task_rows, out));
+        let stripe = Flex::float_transpose(tensor(stripe, [width, cols]));
+        let products = gemm::matmul(x.clone(), stripe);
+        let products = products.storage::<f32>().chunks_exact(width);
+        for (out, products) in out.chunks_exact_mut(rows).zip(products) {
+            for (out, product) in out[first..][..width].iter_mut().zip(products) {
+                *out += product;
+            }
+        }
+    }
+}
