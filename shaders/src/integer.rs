@@ -56,8 +56,12 @@ pub(crate) fn product(
     bias: Option<&[f32]>,
     input_bits: InputBits,
 ) -> Vec<f32> {
+    let of_eight_bits = matches!(
+        weights.block_type,
+        BlockType::Q8_0 | BlockType::Int8 | BlockType::Int8Zero
+    );
     let exact = match input_bits {
-        InputBits::AsWeights => weights.block_type == BlockType::Q8_0 && weights.cols() < WIDE,
+        InputBits::AsWeights => of_eight_bits && weights.cols() < WIDE,
         InputBits::Sixteen => true,
     };
     match Bytes::new(weights.block_type).filter(|_| !exact) {

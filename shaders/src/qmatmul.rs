@@ -1,4 +1,4 @@
-//! Weights in blocks, ggml's or of 8-bit floats, and the matmul on them, without an f32 copy of the weight.
+//! Weights in blocks, of whole numbers or of floats, and the matmul on them, without an f32 copy of the weight.
 //!
 //! The CPU reads the blocks of the file in place. Other devices get the arrays of [`device`].
 
@@ -10,6 +10,9 @@ pub(crate) mod cooperative;
 mod device;
 mod flex;
 mod floats;
+mod group;
+mod push;
+mod scaled;
 mod tables;
 mod weight;
 pub(crate) mod wgpu;
@@ -21,7 +24,8 @@ use burn::tensor::{DType, Int, Tensor};
 use crate::integer::InputBits;
 use crate::linear::composed::{add_bias, linear};
 pub use block_type::BlockType;
-pub(crate) use block_type::{GROUP, Group, MOST_GROUPS, Quant};
+pub(crate) use block_type::MOST_GROUPS;
+pub(crate) use group::{GROUP, Group, Quant};
 pub use weight::{BlockQuantized, QuantError};
 pub(crate) use wgpu::shaders;
 

@@ -60,6 +60,19 @@ fn blocks(block_type: BlockType, [rows, cols]: [usize; 2]) -> Vec<u8> {
                 bytes[start] = 112 + bytes[start] % 12; // its exponent: as large as the f16
                 &[]
             }
+            BlockType::Int4
+            | BlockType::Int4Zero
+            | BlockType::Int8
+            | BlockType::Int8Zero
+            | BlockType::Int8Halves => {
+                let scale = half::f16::from_bits(values.bits() as u16 & 0xabff | 0x0400);
+                bytes[start..][..4].copy_from_slice(&scale.to_f32().to_le_bytes());
+                if block_type == BlockType::Int8Halves {
+                    // Its factors: a product with a number fits 13 bits.
+                    bytes[start + 4..][..2].iter_mut().for_each(|f| *f %= 32);
+                }
+                &[]
+            }
         };
         for factor in factors {
             let half = values.bits() as u16 & 0xabff | 0x0400;
@@ -221,6 +234,49 @@ fn the_gradient_of_the_input_is_that_of_the_dense_matmul() {
         let expected = gradient(&|x| x.matmul(dense.clone().transpose()));
         let expected: Vec<f32> = expected.into_data().try_to_vec().expect("f32 data");
         assert_close(name, found, &expected, TOLERANCE);
+    }
+}
+
+#[test]
+fn numbers_with_scales_are_packed_into_blocks_of_exactly_their_products() {
+    let mut values = Values::new(5);
+    for (block_type, most, zero) in [
+        (BlockType::Int4, 15, 8),
+        (BlockType::Int4Zero, 15, 3),
+        (BlockType::Int8, 255, 128),
+        (BlockType::Int8Zero, 255, 251),
+    ] {
+        let scale = 1234.0 / 262_144.0; // 11 bits: an f16
+        let numbers: [u8; 32] = std::array::from_fn(|_| (values.bits() >> 24) as u8 & most);
+        let mut bytes = Vec::new();
+        block_type.push_scaled(&numbers, scale, zero, &mut bytes);
+        let expected = numbers.map(|number| (f32::from(number) - f32::from(zero)) * scale);
+        for (name, device) in devices() {
+            let weight = quantized(&bytes, block_type, [1, 32], device).dequantize();
+            let found: Vec<f32> = weight.into_data().try_to_vec().expect("f32 data");
+            assert_eq!(found, expected, "{name} {block_type:?}");
+        }
+    }
+}
+
+#[test]
+fn weights_of_four_bits_take_four_bits_on_a_device() {
+    for (block_type, bits) in [
+        (BlockType::Q4_0, 5),
+        (BlockType::IQ4NL, 5),
+        (BlockType::IQ4XS, 5),
+        (BlockType::MXFP4, 5),
+        (BlockType::Int4, 5),
+        (BlockType::Int4Zero, 6), // two f32 for 32 weights
+        (BlockType::Int8, 9),
+        (BlockType::Int8Zero, 10),
+        (BlockType::Int8Halves, 10),
+    ] {
+        assert_eq!(
+            block_type.device_len(1024),
+            1024 * bits / 8,
+            "{block_type:?}"
+        );
     }
 }
 

@@ -10,6 +10,7 @@ mod device;
 mod goldens;
 mod lora;
 mod quantized;
+mod repacked;
 mod report;
 
 use case::Case;

@@ -27,8 +27,7 @@ impl Target {
     pub fn loaded_len(self, stored: StoredType, shape: &[usize]) -> u64 {
         let as_f32 = StoredType::F32.byte_len(shape).unwrap_or(u64::MAX);
         let as_stored = stored.byte_len(shape).unwrap_or(u64::MAX);
-        let block_type = stored.block_type().or_else(|| stored.fp8_blocks(shape));
-        match (self, block_type) {
+        match (self, stored.as_blocks(shape)) {
             (_, Some(block_type)) => self.blocks_len(block_type, shape),
             (Self::Cpu, None) if stored.is_half() && shape.len() == 2 => as_stored,
             (Self::Cpu, None) if stored.is_fp8() && shape.len() == 2 => as_stored.saturating_mul(2),
@@ -73,6 +72,8 @@ mod tests {
         assert_eq!(both(StoredType::MXFP4), [272, 256 + 64]);
         assert_eq!(both(StoredType::BF16), [1024, 2048]);
         assert_eq!(both(StoredType::F8E4M3), [512, 512], "as stored");
+        assert_eq!(both(StoredType::Q3K), [608, 512 + 128], "as bytes");
+        assert_eq!(both(StoredType::IQ3S), [576, 512 + 64], "as bytes");
         assert_eq!(both(StoredType::Q2K), [2048, 2048], "read as f32");
     }
 

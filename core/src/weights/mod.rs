@@ -15,6 +15,7 @@
 //! Left out: downloading and mapping (`native`, `web`), and writing anything but GGUF.
 
 mod asked;
+mod blocks;
 mod coded;
 mod collect;
 mod companions;
@@ -22,7 +23,6 @@ mod cursor;
 mod damage;
 mod file;
 mod finite;
-mod floats;
 mod footprint;
 pub mod gguf;
 mod header;

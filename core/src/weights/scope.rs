@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 use crate::lora::LayerChange;
 
 use super::asked::Asked;
+use super::blocks::Blocks;
 use super::file::HostTensor;
-use super::floats::Floats;
 use super::footprint::rows_at_once;
 use super::set::Weights;
 use super::stored::StoredType;
@@ -30,7 +30,8 @@ pub enum Matrix {
     Dense(Tensor<2>),
     /// The same cut between rows, where the device can't bind the whole.
     Parts(Vec<Tensor<2>>),
-    /// Blocks on the device, ggml's or of 8-bit floats, dequantized inside the matrix product.
+    /// Blocks on the device: ggml's, floats of 8 or 4 bits, or whole numbers of other libraries. They are
+    /// dequantized inside the matrix product.
     Quantized(BlockQuantized),
 }
 
@@ -169,8 +170,9 @@ impl<'a> Scope<'a> {
         Ok(Tensor::from_data(data, (self.device, DType::F32)))
     }
 
-    /// Reads a linear layer's weight `[out, in]`: blocks stay blocks, floats of 8 bits stay so with
-    /// the scales of their rows, and on the CPU 16 bits stay 16 bits; the rest becomes dense f32.
+    /// Reads a linear layer's weight `[out, in]`: blocks stay blocks, floats of 8 and 4 bits and whole numbers
+    /// with scales become blocks, on the CPU 16 bits stay 16 bits and other floats of 8 bits become f16; the
+    /// rest becomes dense f32.
     ///
     /// # Errors
     /// As [`tensor`](Self::tensor).
@@ -196,10 +198,11 @@ impl<'a> Scope<'a> {
             return Ok(Matrix::Dense(asked.zeros([rows.len(), shape[1]])));
         }
         let full_name = self.full_name(name);
-        if let Some(block_type) = self.weights.float_blocks(&full_name)
-            && largest_buffer(self.device).is_none_or(|most| (shape[0] * shape[1]) as u64 <= most)
-        {
-            return self.floats(name, shape, rows, block_type).await;
+        if let Some(block_type) = self.weights.as_blocks(&full_name) {
+            let words = block_type.words_len((rows.len() * shape[1]) as u64);
+            if largest_buffer(self.device).is_none_or(|most| words <= most) {
+                return self.blocks(name, block_type, shape, rows).await;
+            }
         }
         let stored = self.weights.stored(&full_name);
         let dtype = match stored {
@@ -207,59 +210,13 @@ impl<'a> Scope<'a> {
             Some(StoredType::BF16) => Some(DType::BF16),
             _ => None,
         };
-        if let Some(dtype) = dtype.filter(|_| takes_halves(self.device)) {
-            return match stored.filter(|stored| stored.is_fp8()) {
+        match dtype.filter(|_| takes_halves(self.device)) {
+            Some(dtype) => match stored.filter(|stored| stored.is_fp8()) {
                 Some(fp8) => self.widened_halves(name, shape, rows, fp8).await,
                 None => self.halves(name, shape, rows, dtype).await,
-            };
+            },
+            None => self.dense(name, shape, rows).await,
         }
-        let Some(block_type) = stored.and_then(StoredType::block_type) else {
-            return self.dense(name, shape, rows).await;
-        };
-        let (count, bytes) = (rows.len(), self.bytes(name, shape, rows).await?);
-        let weight = self.blocks(name, bytes, block_type, [count, shape[1]])?;
-        Ok(Matrix::Quantized(weight))
-    }
-
-    /// A weight of blocks on the device.
-    fn blocks(
-        &self,
-        name: &str,
-        bytes: Bytes,
-        block_type: BlockType,
-        shape: [usize; 2],
-    ) -> Result<BlockQuantized> {
-        BlockQuantized::from_ggml(bytes, block_type, shape, self.device)
-            .map(|weight| weight.with_input_bits(self.input_bits))
-            .map_err(|error| {
-                let name = self.full_name(name);
-                Error::format(
-                    self.weights.file_of(&name),
-                    format!("tensor `{name}`: {error}"),
-                )
-            })
-    }
-
-    /// Rows of a matrix of floats as they are stored, with the scales of the rows.
-    async fn floats(
-        &self,
-        name: &str,
-        shape: [usize; 2],
-        rows: Range<usize>,
-        block_type: BlockType,
-    ) -> Result<Matrix> {
-        let full_name = self.full_name(name);
-        self.check_shape(&full_name, &shape)?;
-        let part = [rows.len(), shape[1]];
-        let Floats { bytes, scales } = self.weights.read_floats(&full_name, rows).await?;
-        let weight = self.blocks(name, bytes, block_type, part)?;
-        let stored = self.weights.stored(&full_name);
-        let read = stored.and_then(|stored| stored.byte_len(&part));
-        self.tell(read.unwrap_or(0) as usize).await?;
-        Ok(Matrix::Quantized(match scales {
-            Some(scales) => weight.with_row_scales(&scales),
-            None => weight,
-        }))
     }
 
     /// The LoRAs' change of the layer of this scope, where there is one.
@@ -271,6 +228,34 @@ impl<'a> Scope<'a> {
             Reads::Values => self.weights.change(&self.prefix, self.device).await,
             Reads::Header(_) => Ok(None),
         }
+    }
+
+    /// Rows of a matrix in the blocks that a device takes.
+    async fn blocks(
+        &self,
+        name: &str,
+        block_type: BlockType,
+        shape: [usize; 2],
+        rows: Range<usize>,
+    ) -> Result<Matrix> {
+        let name = self.full_name(name);
+        self.check_shape(&name, &shape)?;
+        let part = [rows.len(), shape[1]];
+        let Blocks { bytes, scales } = self.weights.read_blocks(&name, block_type, rows).await?;
+        // Progress counts what `Weights::byte_len` counts.
+        let stored = self.weights.stored(&name);
+        let told = stored.and_then(|stored| stored.byte_len(&part));
+        self.tell(told.unwrap_or(0) as usize).await?;
+        let weight = BlockQuantized::from_ggml(bytes, block_type, part, self.device);
+        let weight = weight.map_err(|error| {
+            let file = self.weights.file_of(&name);
+            Error::format(file, format!("tensor `{name}`: {error}"))
+        })?;
+        let weight = weight.with_input_bits(self.input_bits);
+        Ok(Matrix::Quantized(match scales {
+            Some(scales) => weight.with_row_scales(&scales),
+            None => weight,
+        }))
     }
 
     /// Rows of a matrix as f32, cut where the device can't bind them together.

@@ -141,12 +141,24 @@ impl StoredType {
         })
     }
 
-    /// The blocks of a matrix of floats of 8 bits, whose rows are whole ones.
-    pub(super) fn fp8_blocks(self, shape: &[usize]) -> Option<BlockType> {
+    /// The blocks of our own that types of 1 to 3 bits are repacked to: 8 bits hold their numbers exactly.
+    fn repacked(self) -> Option<BlockType> {
+        match self {
+            Self::IQ3S | Self::IQ3XXS | Self::IQ2XXS | Self::IQ1S => Some(BlockType::Int8),
+            Self::TQ1_0 | Self::TQ2_0 => Some(BlockType::Int8),
+            Self::Q3K | Self::IQ2S | Self::IQ2XS | Self::IQ1M => Some(BlockType::Int8Halves),
+            _ => None,
+        }
+    }
+
+    /// The blocks in which a device takes a matrix of this shape: those of the type, floats of 8 bits, or those
+    /// that it is repacked to. `None` where rows are no whole blocks, and for what a device takes as floats of
+    /// 16 or 32 bits.
+    pub(super) fn as_blocks(self, shape: &[usize]) -> Option<BlockType> {
         let block_type = match self {
             Self::F8E4M3 => BlockType::F8E4M3,
             Self::F8E5M2 => BlockType::F8E5M2,
-            _ => return None,
+            other => other.block_type().or_else(|| other.repacked())?,
         };
         match *shape {
             [_, cols] if cols.is_multiple_of(block_type.len()) => Some(block_type),

@@ -14,5 +14,6 @@ mod pickle;
 mod quant;
 mod quantized;
 mod refused_pickles;
+mod repacked;
 mod safetensors;
 mod strangers;

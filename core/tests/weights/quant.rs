@@ -3,11 +3,13 @@
 //! `data/ggml_blocks.gguf` comes from `tests/reference/make_ggml_vectors.py`: rows of awkward
 //! numbers, the blocks that ggml's C quantizers make of them, and what gguf-py reads from these.
 
+use burn::tensor::Device;
 use proptest::prelude::*;
+use x2i_core::weights::gguf::GgufWriter;
 use x2i_core::weights::quant::{can_quantize, dequantize, quantize};
-use x2i_core::weights::{HostTensor, StoredType, WeightFile};
+use x2i_core::weights::{Component, HostTensor, Matrix, StoredType, Target, WeightFile, Weights};
 
-use crate::common::opened;
+use crate::common::{opened, source};
 
 const ALL_BLOCKS: [(StoredType, &str); 10] = [
     (StoredType::Q8_0, "q8_0"),
@@ -73,6 +75,47 @@ fn every_rare_block_type_is_read_to_the_bit_as_gguf_py_reads_it() {
         assert_eq!(expected.len(), 6 * 256);
         assert_eq!(bits(&blocks.to_f32()), bits(&expected), "{name}");
         assert!(!can_quantize(stored));
+    }
+}
+
+#[test]
+fn types_of_few_bits_are_repacked_to_blocks_of_the_same_numbers() {
+    let device = Device::flex();
+    for (bytes, types) in [
+        (
+            &include_bytes!("data/ggml_iq_blocks.gguf")[..],
+            &RARE_BLOCKS[..],
+        ),
+        (include_bytes!("data/ggml_blocks.gguf"), &[StoredType::Q3K]),
+    ] {
+        let file = opened(bytes.to_vec());
+        for &stored in types {
+            let name = match stored {
+                StoredType::Q3K => "q3_K".to_owned(),
+                _ => stored.to_string(),
+            };
+            let blocks = read(&file, &name);
+            let count = blocks.to_f32().len();
+            let plan = vec![("img_in.weight".to_owned(), stored, vec![count / 256, 256])];
+            let writer = GgufWriter::new(vec![], plan).expect("a plan");
+            let mut gguf = writer.start("part", Vec::new()).expect("a header");
+            gguf.write_tensor(&blocks.bytes).expect("a tensor");
+            let sources = vec![source(gguf.finish().expect("a whole file"))];
+            let weights = pollster::block_on(Weights::open("part", Component::Flux, sources));
+            let weights = weights.unwrap_or_else(|error| panic!("{error}"));
+            let scope = weights.scope(&device).child("img_in");
+            for rows in [0..count / 256, 1..3] {
+                let numbers = rows.start * 256..rows.end * 256;
+                let matrix = scope.matrix_rows("weight", [count / 256, 256], rows);
+                let Ok(Matrix::Quantized(matrix)) = pollster::block_on(matrix) else {
+                    panic!("{name} is dense");
+                };
+                let found = matrix.dequantize().into_data().try_to_vec::<f32>();
+                assert_eq!(found.expect("f32"), blocks.to_f32()[numbers], "{name}");
+            }
+            let bits = weights.loaded_len("img_in.weight", Target::Gpu) * 8 / count as u64;
+            assert!(bits <= 10, "{name} takes {bits} bits a number");
+        }
     }
 }
 

@@ -106,8 +106,11 @@ fn a_device_gets_the_same_numbers_and_the_bytes_that_were_planned() {
         let (shape, expected) = expected(&all, name);
         let weights = layer(name);
         let planned = expected.len() as u64 * if stored == StoredType::F32 { 4 } else { 2 };
-        assert_eq!(weights.device_len("", &device), planned, "{name}");
         assert_eq!(weights.byte_len(""), planned, "{name}");
+        if weights.as_blocks(NAME).is_some() {
+            continue; // `repacked` has them
+        }
+        assert_eq!(weights.device_len("", &device), planned, "{name}");
         let scope = weights.scope(&device).child("img_in");
         let matrix = pollster::block_on(scope.matrix("weight", [shape[0], shape[1]]));
         let Ok(Matrix::Dense(dense)) = matrix else {

@@ -39,17 +39,18 @@ pub(super) struct Bytes {
 }
 
 impl Bytes {
-    /// `None` for Q6_K, whose quants contain their scales and do not fit a byte, for floats, and on a machine
-    /// without such an instruction.
+    /// `None` for Q6_K and `Int8Halves`, whose quants contain their scales and do not fit a byte, for floats, and
+    /// on a machine without such an instruction.
     pub(super) fn new(block_type: BlockType) -> Option<Self> {
         let (largest_quant, widen) = match block_type {
             BlockType::Q4_0 | BlockType::Q4_1 | BlockType::Q4K => (15, Widen::Group),
+            BlockType::Int4 | BlockType::Int4Zero => (15, Widen::Group),
             BlockType::Q5_0 | BlockType::Q5_1 | BlockType::Q5K => (31, Widen::Group),
             BlockType::MXFP4 => (24, Widen::Group),
             BlockType::IQ4NL | BlockType::IQ4XS => (241, Widen::Pair),
-            BlockType::Q8_0 => (255, Widen::Pair),
-            BlockType::Q6K | BlockType::F8E4M3 | BlockType::F8E5M2 => return None,
-            BlockType::NF4 | BlockType::FP4 => return None,
+            BlockType::Q8_0 | BlockType::Int8 | BlockType::Int8Zero => (255, Widen::Pair),
+            BlockType::Q6K | BlockType::Int8Halves => return None,
+            BlockType::F8E4M3 | BlockType::F8E5M2 | BlockType::NF4 | BlockType::FP4 => return None,
         };
         let products = match widen {
             Widen::Group => GROUP as i16 / 2,

@@ -2,21 +2,19 @@
 //!
 //! Source: the structs and `dequantize_row_*` of ggml (`ggml-common.h`, `ggml-quants.c`). Every format of
 //! whole numbers is unpacked to groups of 32 weights, `scale * quant + offset`: a kernel knows no format. Those
-//! that look their quants up are in [`tables`](super::tables). Left out: floats ([`floats`](super::floats)),
-//! formats of less than 4 bits, and quantizing (`weights::quant` in x2i-core).
+//! that look their quants up are in [`tables`](super::tables), our own in [`scaled`](super::scaled). Left out:
+//! floats ([`floats`](super::floats)), ggml's formats of less than 4 bits, which are repacked to our own, and
+//! quantizing (`weights::quant` in x2i-core).
 
-use half::f16;
-
+use super::group::{GROUP, Group, Quant, group, half, halves, nibbles, part};
+use super::scaled::{INT4_ZERO, INT8_ZERO, int4, int4_zero, int8, int8_halves, int8_zero};
 use super::tables::{FP4_ZERO, IQ4_ZERO, Table, iq4_nl, iq4_xs, mxfp4};
-
-/// Weights in a group, along the input dimension.
-pub(crate) const GROUP: usize = 32;
 
 /// Groups in the largest block.
 pub(crate) const MOST_GROUPS: usize = 8;
 
-/// A format of blocks, by ggml's or PyTorch's name. A block holds [`len`](Self::len) weights of a row in
-/// [`bytes`](Self::bytes) bytes.
+/// A format of blocks: ggml's, PyTorch's and bitsandbytes' by their names there, and our own for other
+/// libraries' whole numbers. A block holds [`len`](Self::len) weights of a row in [`bytes`](Self::bytes) bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the names are ggml's own")]
 pub enum BlockType {
@@ -40,69 +38,21 @@ pub enum BlockType {
     NF4,
     /// The same with the table of bitsandbytes' FP4.
     FP4,
-}
-
-/// 32 weights: `scale * quant + offset`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Group<Q = i16> {
-    pub(crate) quants: [Q; GROUP],
-    pub(crate) scale: f32,
-    pub(crate) offset: f32,
-}
-
-impl<Q: Quant> Group<Q> {
-    /// An empty group, which unpacking fills.
-    pub(crate) const ZERO: Self = Self {
-        quants: [Q::ZERO; GROUP],
-        scale: 0.0,
-        offset: 0.0,
-    };
-}
-
-/// The type of the quants that a kernel multiplies.
-pub(crate) trait Quant: Copy + Send + Sync {
-    const ZERO: Self;
-
-    /// From a stored quant. A signed type subtracts the format's [`zero`](BlockType::zero).
-    fn of_stored(stored: u8, zero: u8) -> Self;
-
-    /// From a quant of Q6_K, which needs 16 bits.
-    fn of_word(word: i16) -> Self;
-}
-
-/// Signed: `scale * quant + offset` is the weight.
-impl Quant for i16 {
-    const ZERO: Self = 0;
-
-    #[inline(always)]
-    fn of_stored(stored: u8, zero: u8) -> Self {
-        i16::from(stored) - i16::from(zero)
-    }
-
-    #[inline(always)]
-    fn of_word(word: i16) -> Self {
-        word
-    }
-}
-
-/// Unsigned, as stored: too large by the format's zero point. Not for Q6_K.
-impl Quant for u8 {
-    const ZERO: Self = 0;
-
-    #[inline(always)]
-    fn of_stored(stored: u8, _: u8) -> Self {
-        stored
-    }
-
-    #[inline(always)]
-    fn of_word(word: i16) -> Self {
-        word as u8
-    }
+    /// 32 numbers of 4 bits with an f32 scale and a zero point of 8.
+    Int4,
+    /// The same with a zero point of each block.
+    Int4Zero,
+    /// 32 numbers of 8 bits with an f32 scale and a zero point of 128.
+    Int8,
+    /// The same with a zero point of each block.
+    Int8Zero,
+    /// 32 signed numbers of 8 bits with an f32 scale, and a whole factor of it for each 16.
+    Int8Halves,
 }
 
 impl BlockType {
     /// All formats.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 20] = [
         Self::Q4_0,
         Self::Q4_1,
         Self::Q5_0,
@@ -118,6 +68,11 @@ impl BlockType {
         Self::F8E5M2,
         Self::NF4,
         Self::FP4,
+        Self::Int4,
+        Self::Int4Zero,
+        Self::Int8,
+        Self::Int8Zero,
+        Self::Int8Halves,
     ];
 
     /// Weights in a block.
@@ -127,6 +82,8 @@ impl BlockType {
             Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => GROUP,
             Self::F8E4M3 | Self::F8E5M2 | Self::NF4 | Self::FP4 => GROUP,
             Self::IQ4NL | Self::MXFP4 => GROUP,
+            Self::Int4 | Self::Int4Zero | Self::Int8 | Self::Int8Zero => GROUP,
+            Self::Int8Halves => GROUP,
             Self::Q4K | Self::Q5K | Self::Q6K | Self::IQ4XS => 256,
         }
     }
@@ -147,6 +104,11 @@ impl BlockType {
             Self::IQ4NL => 18,
             Self::IQ4XS => 136,
             Self::MXFP4 => 17,
+            Self::Int4 => 20,
+            Self::Int4Zero => 21,
+            Self::Int8 => 36,
+            Self::Int8Zero => 37,
+            Self::Int8Halves => 38,
         }
     }
 
@@ -176,7 +138,10 @@ impl BlockType {
 
     /// True where a group's offset may differ from 0.
     pub(crate) const fn has_offsets(self) -> bool {
-        matches!(self, Self::Q4_1 | Self::Q5_1 | Self::Q4K | Self::Q5K)
+        matches!(
+            self,
+            Self::Q4_1 | Self::Q5_1 | Self::Q4K | Self::Q5K | Self::Int4Zero | Self::Int8Zero
+        )
     }
 
     /// The zero point: what a stored, unsigned quant is too large by.
@@ -185,24 +150,26 @@ impl BlockType {
             Self::Q4_0 => 8,
             Self::Q5_0 => 16,
             Self::Q8_0 => 128,
+            Self::Int4 => INT4_ZERO,
+            Self::Int8 | Self::Int8Zero => INT8_ZERO,
             Self::IQ4NL | Self::IQ4XS => IQ4_ZERO,
             Self::MXFP4 => FP4_ZERO,
-            Self::Q4_1 | Self::Q5_1 | Self::Q4K | Self::Q5K | Self::Q6K => 0,
-            Self::F8E4M3 | Self::F8E5M2 | Self::NF4 | Self::FP4 => 0,
+            Self::Q4_1 | Self::Q5_1 | Self::Q4K | Self::Q5K | Self::Q6K | Self::Int4Zero => 0,
+            Self::F8E4M3 | Self::F8E5M2 | Self::NF4 | Self::FP4 | Self::Int8Halves => 0,
         }
     }
 
     /// The largest magnitude of a quant; 0 for floats.
     pub(crate) const fn largest_quant(self) -> i16 {
         match self {
-            Self::Q4_0 => 8,
-            Self::Q4_1 | Self::Q4K => 15,
+            Self::Q4_0 | Self::Int4 => 8,
+            Self::Q4_1 | Self::Q4K | Self::Int4Zero => 15,
             Self::Q5_0 => 16,
             Self::Q5_1 | Self::Q5K => 31,
-            Self::Q8_0 => 128,
+            Self::Q8_0 | Self::Int8 | Self::Int8Zero => 128,
             Self::IQ4NL | Self::IQ4XS => 127,
             Self::MXFP4 => 12,
-            Self::Q6K => 32 * 128, // its quants contain the scales of the groups of 16
+            Self::Q6K | Self::Int8Halves => 32 * 128, // their quants contain the scales of 16
             Self::F8E4M3 | Self::F8E5M2 | Self::NF4 | Self::FP4 => 0,
         }
     }
@@ -230,45 +197,12 @@ impl BlockType {
             Self::IQ4NL => groups[0] = iq4_nl(part(block, 0)),
             Self::IQ4XS => iq4_xs(part(block, 0), groups),
             Self::MXFP4 => groups[0] = mxfp4(part(block, 0)),
+            Self::Int4 => groups[0] = int4(part(block, 0)),
+            Self::Int4Zero => groups[0] = int4_zero(part(block, 0)),
+            Self::Int8 => groups[0] = int8(part(block, 0)),
+            Self::Int8Zero => groups[0] = int8_zero(part(block, 0)),
+            Self::Int8Halves => groups[0] = int8_halves(part(block, 0)),
         }
-    }
-}
-
-/// The `N` bytes from `at` on.
-#[inline(always)]
-pub(super) fn part<const N: usize>(bytes: &[u8], at: usize) -> &[u8; N] {
-    bytes[at..]
-        .first_chunk()
-        .expect("a block is longer than its part")
-}
-
-#[inline(always)]
-pub(super) fn half(bytes: &[u8], at: usize) -> f32 {
-    f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
-}
-
-/// 32 quants: the low nibbles are the first 16, the high nibbles the last 16.
-#[inline(always)]
-pub(super) fn nibbles(bytes: &[u8; 16]) -> [u8; GROUP] {
-    let mut quants = [0; GROUP];
-    let (low, high) = quants.split_at_mut(GROUP / 2);
-    for ((low, high), &pair) in low.iter_mut().zip(high).zip(bytes) {
-        *low = pair & 15;
-        *high = pair >> 4;
-    }
-    quants
-}
-
-#[inline(always)]
-pub(super) fn group<Q: Quant>(stored: [u8; GROUP], zero: u8, scale: f32, offset: f32) -> Group<Q> {
-    let mut quants = [Q::ZERO; GROUP];
-    for (quant, stored) in quants.iter_mut().zip(stored) {
-        *quant = Q::of_stored(stored, zero);
-    }
-    Group {
-        quants,
-        scale,
-        offset,
     }
 }
 
@@ -397,16 +331,6 @@ pub(crate) fn q6_k_scale(block: &[u8; 210]) -> f32 {
 #[inline(always)]
 fn q6_k<Q: Quant>(block: &[u8; 210], groups: &mut [Group<Q>]) {
     for (index, group) in groups.iter_mut().enumerate() {
-        let (mut quants, factors) = q6_k_group(block, index);
-        for (quants, factor) in quants.as_chunks_mut::<16>().0.iter_mut().zip(factors) {
-            for quant in quants {
-                *quant *= i16::from(factor);
-            }
-        }
-        *group = Group {
-            quants: quants.map(Q::of_word),
-            scale: q6_k_scale(block),
-            offset: 0.0,
-        };
+        *group = halves(q6_k_group(block, index), q6_k_scale(block));
     }
 }

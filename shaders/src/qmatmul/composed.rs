@@ -5,9 +5,10 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::{FloatDType, Shape, Slice, TensorData};
 
-use super::block_type::{BlockType, GROUP};
+use super::block_type::BlockType;
 use super::device::DeviceLayout;
 use super::floats;
+use super::group::GROUP;
 
 /// The weight `[rows, cols]`, f32, from `words [rows, words of a row]` and `scales [rows, scales of a row]`.
 pub(crate) fn dequantize_blocks<B: Backend>(

@@ -2,10 +2,12 @@
 //!
 //! A GPU reads aligned words, but ggml's blocks have odd sizes and f16 scales between their quants. Here
 //! quants of four bits are nibbles in ggml's order, or places in a [`Table`], all others are bytes, and scales
-//! and offsets are f32. A group has 32 weights; in Q6_K it has 16, as many as share a scale there. Of floats of
-//! 8 bits a row has a scale.
+//! and offsets are f32. A group has 32 weights; in Q6_K and in our own `Int8Halves` it has 16, as many as
+//! share a scale there. Of floats of 8 bits a row has a scale.
 
-use super::block_type::{BlockType, GROUP, Group, MOST_GROUPS, q6_k_group, q6_k_scale};
+use super::block_type::{BlockType, MOST_GROUPS, q6_k_group, q6_k_scale};
+use super::group::{GROUP, Group, part};
+use super::scaled::{int8_halves_group, scale};
 use super::tables::Table;
 
 impl BlockType {
@@ -15,6 +17,11 @@ impl BlockType {
     /// `elements` is a multiple of [`len`](Self::len).
     pub const fn device_len(self, elements: u64) -> u64 {
         DeviceLayout::of(self).len(elements)
+    }
+
+    /// Bytes of the packed quants alone, which are the largest of a weight's buffers there.
+    pub const fn words_len(self, elements: u64) -> u64 {
+        4 * (elements / DeviceLayout::of(self).per_word() as u64)
     }
 }
 
@@ -49,8 +56,10 @@ impl DeviceLayout {
                     | BlockType::MXFP4
                     | BlockType::NF4
                     | BlockType::FP4
+                    | BlockType::Int4
+                    | BlockType::Int4Zero
             ),
-            zero: if matches!(block_type, BlockType::Q4_0) {
+            zero: if matches!(block_type, BlockType::Q4_0 | BlockType::Int4) {
                 8
             } else {
                 0
@@ -63,7 +72,7 @@ impl DeviceLayout {
                 _ => None,
             },
             offsets: block_type.has_offsets(),
-            group: if matches!(block_type, BlockType::Q6K) {
+            group: if matches!(block_type, BlockType::Q6K | BlockType::Int8Halves) {
                 16
             } else {
                 GROUP
@@ -111,40 +120,69 @@ impl DeviceLayout {
     }
 }
 
-/// The words and the scales of blocks. Floats of 8 bits are words as they are, without a scale, and so are the
-/// nibbles of floats of four.
+/// The words and the scales of blocks. Floats of 8 bits are words as they are, without a scale.
 pub(crate) fn split(blocks: &[u8], block_type: BlockType) -> (Vec<u32>, Vec<f32>) {
+    match block_type {
+        BlockType::F8E4M3 | BlockType::F8E5M2 => (words(blocks).collect(), Vec::new()),
+        BlockType::NF4 | BlockType::FP4 => split_floats(blocks, block_type),
+        BlockType::Q6K | BlockType::Int8Halves => split_halves(blocks, block_type),
+        _ => split_groups(blocks, block_type),
+    }
+}
+
+fn words(bytes: &[u8]) -> impl Iterator<Item = u32> {
+    let words = bytes.as_chunks().0.iter();
+    words.map(|&word| u32::from_le_bytes(word))
+}
+
+/// Of floats of 4 bits, a block is a scale and its nibbles.
+fn split_floats(blocks: &[u8], block_type: BlockType) -> (Vec<u32>, Vec<f32>) {
+    let (mut nibbles, mut scales) = (Vec::new(), Vec::new());
+    for (at, word) in words(blocks).enumerate() {
+        match at % (block_type.bytes() / 4) {
+            0 => scales.push(f32::from_bits(word)),
+            _ => nibbles.push(word),
+        }
+    }
+    (nibbles, scales)
+}
+
+/// Space for the words and the scales of blocks.
+fn space(blocks: &[u8], block_type: BlockType) -> (Vec<u32>, Vec<f32>) {
     let layout = DeviceLayout::of(block_type);
-    if layout.row_scales() {
-        let words = blocks.as_chunks().0.iter();
-        let words = words.map(|&word| u32::from_le_bytes(word));
-        return (words.collect(), Vec::new());
-    }
-    if block_type.is_float() {
-        let words = blocks.as_chunks::<4>().0.iter();
-        let words = words.map(|&word| u32::from_le_bytes(word));
-        let (mut nibbles, mut scales) = (Vec::new(), Vec::new());
-        for (at, word) in words.enumerate() {
-            match at % (block_type.bytes() / 4) {
-                0 => scales.push(f32::from_bits(word)),
-                _ => nibbles.push(word),
-            }
-        }
-        return (nibbles, scales);
-    }
     let count = blocks.len() / block_type.bytes() * block_type.len();
-    let mut words = Vec::with_capacity(count / layout.per_word());
-    let mut scales = Vec::with_capacity(count / layout.group * layout.per_group());
-    if block_type == BlockType::Q6K {
-        for block in blocks.as_chunks().0 {
-            for index in 0..block_type.groups() {
-                let (quants, factors) = q6_k_group(block, index);
-                words.extend(pack(&quants, layout, None));
-                scales.extend(factors.map(|factor| q6_k_scale(block) * f32::from(factor)));
+    (
+        Vec::with_capacity(count / layout.per_word()),
+        Vec::with_capacity(count / layout.group * layout.per_group()),
+    )
+}
+
+/// Blocks whose groups have two factors of the block's scale.
+fn split_halves(blocks: &[u8], block_type: BlockType) -> (Vec<u32>, Vec<f32>) {
+    let layout = DeviceLayout::of(block_type);
+    let (mut words, mut scales) = space(blocks, block_type);
+    let mut push = |(quants, factors): ([i16; GROUP], [i8; 2]), scale: f32| {
+        words.extend(pack(&quants, layout, None));
+        scales.extend(factors.map(|factor| scale * f32::from(factor)));
+    };
+    for block in blocks.chunks_exact(block_type.bytes()) {
+        match block_type {
+            BlockType::Q6K => {
+                let block = part(block, 0);
+                for index in 0..block_type.groups() {
+                    push(q6_k_group(block, index), q6_k_scale(block));
+                }
             }
+            _ => push(int8_halves_group(part(block, 0)), scale(block)),
         }
-        return (words, scales);
     }
+    (words, scales)
+}
+
+/// Blocks whose groups have a scale, and perhaps an offset.
+fn split_groups(blocks: &[u8], block_type: BlockType) -> (Vec<u32>, Vec<f32>) {
+    let layout = DeviceLayout::of(block_type);
+    let (mut words, mut scales) = space(blocks, block_type);
     let places = layout.table.map(Table::places);
     let mut groups = [Group::<i16>::ZERO; MOST_GROUPS];
     let groups = &mut groups[..block_type.groups()];

@@ -9,8 +9,9 @@ use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
 
 use super::BlockOps;
-use super::block_type::{BlockType, GROUP, Group, MOST_GROUPS};
+use super::block_type::{BlockType, MOST_GROUPS};
 use super::floats::widen_row;
+use super::group::{GROUP, Group};
 use crate::cpu::tensor;
 use crate::integer::{self, InputBits, Weights};
 use crate::linear::stripes;

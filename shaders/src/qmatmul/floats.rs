@@ -3,7 +3,8 @@
 //!
 //! Source: "FP8 Formats for Deep Learning" (Micikevicius et al., 2022).
 
-use super::block_type::{BlockType, GROUP, nibbles, part};
+use super::block_type::BlockType;
+use super::group::{GROUP, nibbles, part};
 
 /// Widens the blocks of a row.
 ///

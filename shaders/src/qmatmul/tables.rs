@@ -4,7 +4,7 @@
 //! them. ggml's numbers are whole, so that the CPU multiplies them like any other quants; a shader has the table
 //! as a constant of f32. bitsandbytes' are floats ([`floats`](super::floats)).
 
-use super::block_type::{GROUP, Group, Quant, group, half, nibbles, part};
+use super::group::{GROUP, Group, Quant, group, half, nibbles, part};
 
 /// A table that nibbles are places of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -59,8 +59,8 @@ pub struct BlockQuantized {
 }
 
 impl BlockQuantized {
-    /// The weight of `shape` `[rows (out), cols (in)]` whose `bytes` have ggml's layout: the blocks of a row
-    /// in order, row after row.
+    /// The weight of `shape` `[rows (out), cols (in)]` whose `bytes` are blocks: those of a row in order,
+    /// row after row, as ggml lays them out.
     ///
     /// The CPU keeps `bytes` as they are. Other devices get a copy in words.
     ///

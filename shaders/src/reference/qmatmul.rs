@@ -37,31 +37,22 @@ fn element(block: &[u8], i: usize, block_type: BlockType) -> f32 {
     // A nibble of the 16 bytes from `at` on; the high nibbles are elements 16 to 31.
     let nibble = |at: usize| f32::from(block[at + i % 16] >> (i / 16 * 4) & 15);
     let bit = |at: usize| f32::from(block[at + i / 8] >> (i % 8) & 1);
+    let scale = || f32::from_le_bytes([block[0], block[1], block[2], block[3]]);
     match block_type {
+        BlockType::Int4 => scale() * (nibble(4) - 8.0),
+        BlockType::Int4Zero => scale() * (nibble(5) - f32::from(block[4])),
+        BlockType::Int8 => scale() * (f32::from(block[4 + i]) - 128.0),
+        BlockType::Int8Zero => scale() * (f32::from(block[5 + i]) - f32::from(block[4])),
+        BlockType::Int8Halves => {
+            let factor = block[4 + i / 16] as i8;
+            scale() * f32::from(factor) * f32::from(block[6 + i] as i8)
+        }
         BlockType::Q4_0 => half(0) * (nibble(2) - 8.0),
         BlockType::Q4_1 => half(0) * nibble(4) + half(2),
         BlockType::Q5_0 => half(0) * (nibble(6) + 16.0 * bit(2) - 16.0),
         BlockType::Q5_1 => half(0) * (nibble(8) + 16.0 * bit(4)) + half(2),
         BlockType::Q8_0 => half(0) * f32::from(block[2 + i] as i8),
-        BlockType::Q4K | BlockType::Q5K => {
-            let (group, place) = (i / 32, i % 32);
-            let nibbles = if block_type == BlockType::Q4K { 16 } else { 48 };
-            let mut quant = block[nibbles + group / 2 * 32 + place] >> (group % 2 * 4) & 15;
-            if block_type == BlockType::Q5K {
-                quant += (block[16 + place] >> group & 1) << 4;
-            }
-            // Six bits each. The first four lie in one byte each, whose upper two bits are the upper bits of
-            // the last four.
-            let byte = |at: usize| block[4 + at];
-            let (scale, minimum) = match group {
-                0..4 => (byte(group) & 63, byte(group + 4) & 63),
-                _ => (
-                    byte(group + 4) % 16 + 16 * (byte(group - 4) / 64),
-                    byte(group + 4) / 16 + 16 * (byte(group) / 64),
-                ),
-            };
-            half(0) * f32::from(scale) * f32::from(quant) - half(2) * f32::from(minimum)
-        }
+        BlockType::Q4K | BlockType::Q5K => k_element(block, i, block_type),
         BlockType::Q6K => {
             let (part, place) = (i / 128, i % 128); // two halves of four rows of 32
             let (row, column) = (place / 32, place % 32);
@@ -116,6 +107,28 @@ fn float8(byte: u8, mantissa: u32, most: u8) -> f32 {
         0 => fraction * 2f32.powi(1 - bias),
         _ => (1.0 + fraction) * 2f32.powi(exponent - bias),
     }
+}
+
+/// Element `i` of a block of Q4_K or Q5_K.
+fn k_element(block: &[u8], i: usize, block_type: BlockType) -> f32 {
+    let half = |at: usize| f16::from_le_bytes([block[at], block[at + 1]]).to_f32();
+    let (group, place) = (i / 32, i % 32);
+    let nibbles = if block_type == BlockType::Q4K { 16 } else { 48 };
+    let mut quant = block[nibbles + group / 2 * 32 + place] >> (group % 2 * 4) & 15;
+    if block_type == BlockType::Q5K {
+        quant += (block[16 + place] >> group & 1) << 4;
+    }
+    // Six bits each. The first four lie in one byte each, whose upper two bits are the upper bits of
+    // the last four.
+    let byte = |at: usize| block[4 + at];
+    let (scale, minimum) = match group {
+        0..4 => (byte(group) & 63, byte(group + 4) & 63),
+        _ => (
+            byte(group + 4) % 16 + 16 * (byte(group - 4) / 64),
+            byte(group + 4) / 16 + 16 * (byte(group) / 64),
+        ),
+    };
+    half(0) * f32::from(scale) * f32::from(quant) - half(2) * f32::from(minimum)
 }
 
 /// `x [m, cols]` times the dequantized weight `[rows, cols]` transposed: `[m, rows]`.

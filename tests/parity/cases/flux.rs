@@ -11,6 +11,7 @@ use x2i_core::weights::{Component, Weights};
 use crate::case::{Case, Fallible, Outcome};
 use crate::lora::{self, Naming};
 use crate::quantized::{self, TOLERANCE, quantize, relative_error};
+use crate::repacked::{Kind, repack};
 use crate::report::Report;
 
 pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
@@ -69,6 +70,7 @@ pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
         );
     }
     quantized_velocities(case, &config, &weights, report).await?;
+    repacked_velocities(case, &config, &weights, report).await?;
     adapted_velocities(case, &config, &weights, report).await
 }
 
@@ -159,6 +161,31 @@ async fn quantized_velocities(
         report.note(format!(
             "{stored}: {exact:.1e} from the golden velocity in f32, {ours:.1e} as computed by default"
         ));
+    }
+    Ok(())
+}
+
+/// The same with blocks of tables and of other libraries' whole numbers; and with a LoRA beside them.
+async fn repacked_velocities(
+    case: &Case<'_>,
+    config: &FluxConfig,
+    weights: &Weights,
+    report: &mut Report,
+) -> Outcome {
+    let inputs = Inputs::read(case).await?;
+    let sixteen = InputBits::Sixteen;
+    for &kind in Kind::all(case.effort) {
+        let mut both = repack(weights, kind).await?;
+        let exact = inputs.velocity(case, config, &both.values, sixteen).await?;
+        let ours = inputs.velocity(case, config, &both.blocks, sixteen).await?;
+        report.close_share(&format!("{kind:?} velocity"), &ours, &exact, TOLERANCE);
+        let merged = lora::merged(config, &both.values, Naming::Diffusers).await?;
+        let exact = inputs.velocity(case, config, &merged, sixteen).await?;
+        let file = lora::file(config, weights, Naming::Diffusers).await?;
+        both.blocks.adapt(&[file])?;
+        let ours = inputs.velocity(case, config, &both.blocks, sixteen).await?;
+        let name = format!("{kind:?} velocity with a LoRA");
+        report.close_share(&name, &ours, &exact, TOLERANCE);
     }
     Ok(())
 }

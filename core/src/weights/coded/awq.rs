@@ -7,7 +7,9 @@
 use std::ops::Range;
 
 use half::f16;
+use x2i_shaders::BlockType;
 
+use super::blocks::push_row;
 use crate::error::Result;
 use crate::weights::file::WeightFile;
 use crate::weights::place::Place;
@@ -69,7 +71,53 @@ impl Awq {
         Ok(values)
     }
 
+    /// Appends rows as blocks of `Int4Zero`. Rows of a pack are unpacked together: their numbers lie far
+    /// apart, and share words.
+    pub(super) async fn push_blocks(
+        &self,
+        files: &[WeightFile],
+        input: usize,
+        rows: Range<u64>,
+        blocks: &mut Vec<u8>,
+    ) -> Result<()> {
+        let all = async |place: &Place| {
+            let all = 0..place.info(files).elements();
+            place.bytes(files, all).await
+        };
+        let (numbers, zeros) = (all(&self.numbers).await?, all(&self.zeros).await?);
+        let scales = all(&self.scales).await?;
+        let (numbers, zeros) = (numbers.as_chunks().0, zeros.as_chunks().0);
+        let scales = scales.as_chunks().0;
+        let packs = self.out / PACK;
+        let rows = rows.start as usize..rows.end as usize;
+        let mut unpacked = vec![[0; PACK]; input];
+        let mut row_numbers = vec![0; input];
+        for pack in rows.start / PACK..rows.end.div_ceil(PACK) {
+            for (at, unpacked) in unpacked.iter_mut().enumerate() {
+                *unpacked = eight(numbers[at * packs + pack]);
+            }
+            for row in rows.start.max(pack * PACK)..rows.end.min((pack + 1) * PACK) {
+                for (number, unpacked) in row_numbers.iter_mut().zip(&unpacked) {
+                    *number = unpacked[row % PACK];
+                }
+                let factors = |column: usize| {
+                    let group = column / self.group;
+                    let scale = f16::from_le_bytes(scales[group * self.out + row]).to_f32();
+                    (scale, eight(zeros[group * packs + pack])[row % PACK])
+                };
+                push_row(BlockType::Int4Zero, &row_numbers, factors, blocks);
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn places(&self) -> Vec<&Place> {
         vec![&self.numbers, &self.zeros, &self.scales]
     }
+}
+
+/// The eight numbers of a word, in the order of the columns.
+fn eight(word: [u8; 4]) -> [u8; PACK] {
+    let word = u32::from_le_bytes(word);
+    PLACES.map(|place| (word >> (4 * place) & 0x0f) as u8)
 }

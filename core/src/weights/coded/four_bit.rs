@@ -77,25 +77,25 @@ impl FourBit {
         Ok(values)
     }
 
-    /// A run of the numbers in [`products`](Self::products)' blocks of 32, which begin with their f32
+    /// Appends a run of the numbers in [`products`](Self::products)' blocks of 32, which begin with their f32
     /// magnitude. The run is whole blocks.
-    pub(in crate::weights) async fn blocks(
+    pub(super) async fn push_blocks(
         &self,
         files: &[WeightFile],
         elements: Range<u64>,
-    ) -> Result<Vec<u8>> {
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
         let blocks = elements.start / self.block..elements.end.div_ceil(self.block);
         let absmax = self.absmax.read(files, blocks.clone()).await?;
         let bytes = elements.start / 2..elements.end / 2;
         let pairs = self.numbers.bytes(files, bytes).await?;
-        let mut out = Vec::with_capacity(pairs.len() / 16 * 20);
         for (pairs, start) in pairs.as_chunks::<16>().0.iter().zip(elements.step_by(32)) {
             let absmax = absmax[(start / self.block - blocks.start) as usize];
             out.extend(absmax.to_le_bytes());
             let number = |at: usize| pairs[at / 2] >> (4 - at % 2 * 4) & 0x0f;
             out.extend((0..16).map(|at| number(at) | number(at + 16) << 4));
         }
-        Ok(out)
+        Ok(())
     }
 
     pub(super) fn places(&self) -> Vec<&Place> {

@@ -2,10 +2,12 @@
 //! numbers of four bits.
 //!
 //! Each formula computes what its own library computes, in the same order and with the same
-//! rounding, and gives the floats that the library gives. Left out: which tensors belong together
-//! (`companions`), and which weights stay as they are stored (`floats`).
+//! rounding, and gives the floats that the library gives. Products of whole numbers with scales need no
+//! floats: these weights are repacked to [`blocks`], as are floats of four bits. Left out: which tensors belong
+//! together (`companions`), and floats of 8 bits, which stay as they are stored (`weights::blocks`).
 
 mod awq;
+mod blocks;
 mod four_bit;
 mod packed;
 mod scaled;
@@ -13,11 +15,13 @@ mod scaled;
 use std::ops::Range;
 
 use half::{bf16, f16};
+use x2i_shaders::BlockType;
 
 use super::file::WeightFile;
 use super::place::Place;
 use super::stored::StoredType;
 use crate::error::Result;
+use blocks::{BLOCK, format, is_whole};
 
 pub(super) use awq::{Awq, PACK as AWQ_PACK};
 pub(super) use four_bit::{Absmax, FourBit, Nested};
@@ -71,6 +75,58 @@ impl Coded {
             Formula::Awq(awq) => awq.places(),
             Formula::Packed(packed) => packed.places(),
         }
+    }
+
+    /// The blocks in which a device takes the weight; `None` where groups are no whole blocks, and for other
+    /// scales and maps than products take.
+    pub(super) fn as_blocks(&self, files: &[WeightFile]) -> Option<BlockType> {
+        let &[_, columns] = self.shape.as_slice() else {
+            return None;
+        };
+        match &self.formula {
+            Formula::Awq(awq) => format(4, true).filter(|_| is_whole(awq.group, columns)),
+            Formula::Packed(packed) => {
+                let whole = is_whole(packed.group(columns), columns);
+                packed.block_type().filter(|_| whole)
+            }
+            Formula::Scaled(scaled) => scaled.block_type(files, columns),
+            Formula::FourBit(four_bit) => {
+                let whole = is_whole(BLOCK, columns);
+                four_bit.products.filter(|_| whole)
+            }
+        }
+    }
+
+    /// Some rows in the blocks that [`as_blocks`](Self::as_blocks) tells, where they are not the file's own bytes.
+    pub(super) async fn blocks(
+        &self,
+        files: &[WeightFile],
+        block_type: BlockType,
+        rows: Range<u64>,
+    ) -> Result<Vec<u8>> {
+        let columns = self.shape[1];
+        let bytes = (rows.end - rows.start) as usize * (columns / BLOCK) * block_type.bytes();
+        let mut blocks = Vec::with_capacity(bytes);
+        if rows.is_empty() {
+            return Ok(blocks);
+        }
+        let (row_len, out) = (columns as u64, &mut blocks);
+        match &self.formula {
+            Formula::Awq(awq) => awq.push_blocks(files, columns, rows, out).await?,
+            Formula::Packed(packed) => {
+                let pushed = packed.push_blocks(files, block_type, row_len, rows, out);
+                pushed.await?;
+            }
+            Formula::Scaled(scaled) => {
+                let pushed = scaled.push_blocks(files, block_type, row_len, rows, out);
+                pushed.await?;
+            }
+            Formula::FourBit(four_bit) => {
+                let elements = rows.start * row_len..rows.end * row_len;
+                four_bit.push_blocks(files, elements, out).await?;
+            }
+        }
+        Ok(blocks)
     }
 }
 

@@ -6,6 +6,9 @@
 
 use std::ops::Range;
 
+use x2i_shaders::BlockType;
+
+use super::blocks::{format, push_row};
 use crate::error::Result;
 use crate::weights::file::WeightFile;
 use crate::weights::place::Place;
@@ -58,6 +61,57 @@ impl Packed {
             (number - zero) as f32 * scales[(here * self.groups + group) as usize]
         });
         Ok(values.collect())
+    }
+
+    pub(super) fn block_type(&self) -> Option<BlockType> {
+        format(self.bits, self.zeros.is_some())
+    }
+
+    /// Numbers of a row that share a scale.
+    pub(super) fn group(&self, columns: usize) -> usize {
+        columns.div_ceil(self.groups.max(1) as usize)
+    }
+
+    /// Appends rows as blocks.
+    pub(super) async fn push_blocks(
+        &self,
+        files: &[WeightFile],
+        block_type: BlockType,
+        row_len: u64,
+        rows: Range<u64>,
+        blocks: &mut Vec<u8>,
+    ) -> Result<()> {
+        let part = |of: u64| rows.start * of..rows.end * of;
+        let numbers = self.numbers.bytes(files, part(self.words)).await?;
+        let scales = self.scales.values(files, part(self.groups)).await?;
+        let zeros = match &self.zeros {
+            Some(zeros) => {
+                let all = 0..zeros.info(files).elements();
+                Some(zeros.bytes(files, all).await?)
+            }
+            None => None,
+        };
+        let in_word = u64::from(32 / self.bits);
+        let group = self.group(row_len as usize) as u64;
+        for row in rows.clone() {
+            let here = row - rows.start;
+            let first = here * self.words * in_word;
+            let row_numbers = first..first + row_len;
+            let row_numbers: Vec<u8> = row_numbers
+                .map(|at| self.number(&numbers, at) as u8)
+                .collect();
+            let factors = |column: usize| {
+                let group = column as u64 / group;
+                let scale = scales[(here * self.groups + group) as usize];
+                let zero = zeros.as_ref().map_or(1 << (self.bits - 1), |zeros| {
+                    let word = row / in_word * self.groups + group;
+                    self.number(zeros, word * in_word + row % in_word)
+                });
+                (scale, zero as u8)
+            };
+            push_row(block_type, &row_numbers, factors, blocks);
+        }
+        Ok(())
     }
 
     /// Of a run of words, the number at `index`.

@@ -7,9 +7,13 @@
 
 use std::ops::Range;
 
+use x2i_shaders::BlockType;
+
+use super::blocks::{format, is_whole, push_row};
 use crate::error::Result;
 use crate::weights::file::WeightFile;
 use crate::weights::place::Place;
+use crate::weights::stored::StoredType;
 
 /// `(number - zero) * scale * factor`.
 #[derive(Debug)]
@@ -111,12 +115,24 @@ impl Scaled {
         Ok(values)
     }
 
-    /// True where each row of `cols` numbers has one scale and nothing else.
-    pub(in crate::weights) fn scales_rows(&self, cols: u64) -> bool {
-        self.zeros.is_none() && self.grid.across == 1 && self.grid.columns >= cols
+    /// The blocks of rows of so many numbers: whole numbers whose groups are whole blocks, or floats as they
+    /// are stored, where a row has one scale and no more.
+    pub(super) fn block_type(&self, files: &[WeightFile], columns: usize) -> Option<BlockType> {
+        match self.numbers.info(files).stored {
+            StoredType::I8 => {
+                let group = columns.min(self.grid.columns as usize);
+                format(8, self.zeros.is_some()).filter(|_| is_whole(group, columns))
+            }
+            floats if floats.is_fp8() => {
+                let scales_rows = self.grid.across == 1 && self.grid.columns >= columns as u64;
+                let block_type = floats.as_blocks(&[1, columns]);
+                block_type.filter(|_| scales_rows && self.zeros.is_none())
+            }
+            _ => None,
+        }
     }
 
-    /// The scales of some rows, where [each has one](Self::scales_rows).
+    /// The scales of some rows, where each has one.
     pub(in crate::weights) async fn row_scales(
         &self,
         files: &[WeightFile],
@@ -127,6 +143,40 @@ impl Scaled {
         let scales = self.scales.values(files, part).await?;
         let scale = |row| scales[(row / self.grid.rows - first) as usize] * self.factor;
         Ok(rows.map(scale).collect())
+    }
+
+    /// Appends rows of int8 as blocks.
+    pub(super) async fn push_blocks(
+        &self,
+        files: &[WeightFile],
+        block_type: BlockType,
+        row_len: u64,
+        rows: Range<u64>,
+        blocks: &mut Vec<u8>,
+    ) -> Result<()> {
+        /// What makes an int8 unsigned.
+        const HALF: u8 = 128;
+        let grid = self.grid;
+        let part = rows.start * row_len..rows.end * row_len;
+        let numbers = self.numbers.bytes(files, part).await?;
+        let first = rows.start / grid.rows;
+        let part = first * grid.across..((rows.end - 1) / grid.rows + 1) * grid.across;
+        let scales = self.scales.values(files, part.clone()).await?;
+        let zeros = match &self.zeros {
+            Some(zeros) => Some(zeros.bytes(files, part).await?),
+            None => None,
+        };
+        for (row, numbers) in rows.zip(numbers.chunks_exact(row_len as usize)) {
+            let unsigned: Vec<u8> = numbers.iter().map(|number| number ^ HALF).collect();
+            let factors = |column: usize| {
+                let block = column as u64 / grid.columns;
+                let at = ((row / grid.rows - first) * grid.across + block) as usize;
+                let zero = zeros.as_ref().map_or(0, |zeros| zeros[at]);
+                (scales[at] * self.factor, zero ^ HALF)
+            };
+            push_row(block_type, &unsigned, factors, blocks);
+        }
+        Ok(())
     }
 
     pub(super) fn places(&self) -> Vec<&Place> {

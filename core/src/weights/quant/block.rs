@@ -7,6 +7,9 @@ pub(super) const BLOCK: usize = 32;
 /// Numbers in a block of the `K` types.
 pub(super) const SUPER: usize = 256;
 
+/// A block's scale, and what it is multiplied with for each 16 numbers.
+pub(super) type Scales = (f32, [i8; 16]);
+
 /// A block's scale or offset.
 pub(super) fn half(bytes: [u8; 2]) -> f32 {
     f16::from_le_bytes(bytes).to_f32()

@@ -1,7 +1,8 @@
 //! Reading ggml's types of 1 to 3 bits, whose magnitudes stand in [code books](super::grid): 256 numbers
 //! with one f16 and scales of 3 or 4 bits. They are not written: that needs an importance matrix.
 
-use super::block::{SUPER, half};
+use super::super::stored::StoredType;
+use super::block::{SUPER, Scales, half};
 use super::grid::{self, even_signs, sign};
 
 /// Four bits of a run of nibbles, the lower of a byte first.
@@ -117,8 +118,7 @@ pub(super) fn dequantize_iq1_s(block: &[u8; 50], values: &mut [f32; SUPER]) {
 pub(super) fn dequantize_iq1_m(block: &[u8; 56], values: &mut [f32; SUPER]) {
     let (low, rest) = block.split_at(32);
     let (upper, scales) = rest.split_at(16);
-    let bits = (0..4).fold(0, |bits, i| bits | ((short(scales, i) >> 12) << (4 * i)));
-    let step = half(bits.to_le_bytes());
+    let step = iq1_m_step(block);
     for (i, values) in values.as_chunks_mut::<8>().0.iter_mut().enumerate() {
         let packed = upper[i / 2] >> (4 * (i % 2));
         let scale = (short(scales, i / 8) >> (3 * (i / 2 % 4))) & 7;
@@ -129,4 +129,36 @@ pub(super) fn dequantize_iq1_m(block: &[u8; 56], values: &mut [f32; SUPER]) {
             *value = scale * (number + shift);
         }
     }
+}
+
+/// A block's scale, and for each 16 numbers an odd factor: what its numbers are whole multiples of. Magnitudes
+/// are whole, but in the types of one bit, where numbers with their shift are whole eighths.
+pub(super) fn scales(block: &[u8], stored: StoredType) -> Scales {
+    let step = half([block[0], block[1]]);
+    let odd = |bits: u32| 2 * (bits & 15) as i8 + 1;
+    let of_16 = |bits: &dyn Fn(usize) -> u32| std::array::from_fn(|part| odd(bits(part)));
+    let of_32 = |bits: &dyn Fn(usize) -> u32| std::array::from_fn(|part| odd(bits(part / 2)));
+    let nibble = |start: usize, i: usize| nibble(&block[start..], i) as u32;
+    let short = |start: usize, i: usize| u32::from(short(&block[start..], i));
+    match stored {
+        StoredType::IQ3XXS => (step * 0.25, of_32(&|i| word(&block[66..], i) >> 28)),
+        StoredType::IQ3S => (step, of_32(&|i| nibble(106, i))),
+        StoredType::IQ2XXS => (step * 0.125, of_32(&|i| word(&block[2..], 2 * i + 1) >> 28)),
+        StoredType::IQ2XS => (step * 0.125, of_16(&|i| nibble(66, i))),
+        StoredType::IQ2S => (step * 0.125, of_16(&|i| nibble(74, i))),
+        StoredType::IQ1S => (step * 0.125, of_32(&|i| short(34, i) >> 12 & 7)),
+        StoredType::IQ1M => {
+            let factors = of_16(&|i| short(48, i / 4) >> (3 * (i % 4)) & 7);
+            (iq1_m_step(block) * 0.125, factors)
+        }
+        other => unreachable!("{other} has no code book"),
+    }
+}
+
+/// The f16 in the upper four bits of the scales' four words.
+fn iq1_m_step(block: &[u8]) -> f32 {
+    let bits = (0..4).fold(0, |bits, i| {
+        bits | ((short(&block[48..], i) >> 12) << (4 * i))
+    });
+    half(bits.to_le_bytes())
 }

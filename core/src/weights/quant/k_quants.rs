@@ -4,7 +4,7 @@
 //! Q2_K, Q3_K and Q6_K keep two bits of each number in the same order: a byte holds those of the
 //! numbers i, i + 32, i + 64 and i + 96 of one half of the block.
 
-use super::block::{SUPER, half};
+use super::block::{SUPER, Scales, half};
 use super::q4_k::unpack_scale;
 
 /// Numbers in a sub-block of Q2_K, Q3_K and Q6_K.
@@ -34,17 +34,24 @@ pub(super) fn dequantize_q2_k(block: &[u8; 84], values: &mut [f32; SUPER]) {
 /// numbers are less 4.
 pub(super) fn dequantize_q3_k(block: &[u8; 110], values: &mut [f32; SUPER]) {
     let (thirds, rest) = block.split_at(32);
-    let (numbers, rest) = rest.split_at(64);
-    let (scales, step) = rest.split_at(12);
-    let step = half([step[0], step[1]]);
+    let numbers = &rest[..64];
+    let (step, factors) = q3_k_scales(block);
     for (i, value) in values.iter_mut().enumerate() {
-        let sub = i / SUB;
-        let low = (scales[sub % 8] >> (4 * (sub / 8))) & 0x0f;
-        let high = (scales[8 + sub % 4] >> (2 * (sub / 4))) & 3;
-        let scale = step * (f32::from(low | (high << 4)) - 32.0);
+        let scale = step * f32::from(factors[i / SUB]);
         let third = (thirds[i % 32] >> (i / 32)) & 1;
         *value = scale * (f32::from(two_bits(numbers, i) | (third << 2)) - 4.0);
     }
+}
+
+/// Q3_K's f16 and the scales of its sub-blocks.
+pub(super) fn q3_k_scales(block: &[u8]) -> Scales {
+    let (scales, step) = block[96..].split_at(12);
+    let factors = std::array::from_fn(|sub| {
+        let low = (scales[sub % 8] >> (4 * (sub / 8))) & 0x0f;
+        let high = (scales[8 + sub % 4] >> (2 * (sub / 4))) & 3;
+        (low | (high << 4)) as i8 - 32
+    });
+    (half([step[0], step[1]]), factors)
 }
 
 /// 176 bytes: as Q4_K, with the fifth bit of number `i` of each sub-block in byte `i` of 32.

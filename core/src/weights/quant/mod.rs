@@ -17,11 +17,13 @@ mod q4_k;
 mod q5;
 mod q8_0;
 mod q8_k;
+mod repack;
 mod ternary;
 
 use half::{bf16, f16};
 
 use super::stored::StoredType;
+pub(super) use repack::repack;
 
 /// Stores f32 values as `stored`. Integers and booleans are refused: no float weight becomes one.
 ///
