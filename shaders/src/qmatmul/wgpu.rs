@@ -68,6 +68,7 @@ fn of_layout(layout: DeviceLayout) -> Vec<(&'static str, String)> {
         ("OFFSETS", layout.offsets.to_string()),
         ("GROUP4", format!("{}u", layout.group / 4)),
         ("EXPONENT", format!("{}u", layout.exponent)),
+        ("HALVES", layout.halves.to_string()),
     ];
     constants.extend(table(layout));
     constants
