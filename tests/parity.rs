@@ -13,7 +13,7 @@ use burn::tensor::Device;
 use x2i_core::model::ModelSource;
 use x2i_core::weights::{LocalBoxFuture, WeightSource};
 use x2i_core::{Error, Result};
-use x2i_engine::device::DeviceChoice;
+use x2i_engine::device::{DeviceChoice, Precision, acquire};
 use x2i_engine::models::FolderSource;
 use x2i_parity::{Goldens, TestDevice};
 
@@ -52,9 +52,12 @@ fn main() -> ExitCode {
 
     let devices = [
         Some(TestDevice::cpu("cpu", Device::flex())),
-        x2i_engine::device::open(&DeviceChoice::Wgpu(None))
+        acquire(DeviceChoice::Wgpu(None))
             .ok()
-            .map(|device| TestDevice::gpu("wgpu", device)),
+            .map(|opened| match opened.precision {
+                Precision::F16 => TestDevice::gpu_f16("wgpu f16", opened.device),
+                Precision::Auto | Precision::F32 => TestDevice::gpu("wgpu", opened.device),
+            }),
     ];
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for device in &devices {

@@ -170,6 +170,9 @@ pub struct DeviceRecord {
     /// Whether quantized layers had inputs of 16 bits ([`crate::InputBits`]).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub exact: bool,
+    /// `f16` where matrices were multiplied in it, on a GPU's matrix units; nothing for f32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<String>,
 }
 
 impl Metadata {
@@ -367,6 +370,7 @@ mod tests {
                 id: "cpu".into(),
                 name: "test".into(),
                 exact: true,
+                precision: None,
             },
             answer: Some("yes".into()),
             loras: vec![LoraRecord {

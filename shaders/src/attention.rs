@@ -1,6 +1,7 @@
 //! Scaled dot-product attention with an additive mask and grouped queries.
 
 mod composed;
+pub(crate) mod cooperative;
 mod flex;
 pub(crate) mod wgpu;
 

@@ -16,11 +16,13 @@
 mod attention;
 mod autodiff;
 mod conv2d;
+mod cooperative;
 mod cpu;
 mod gelu;
 mod gemm;
 mod group_norm;
 mod integer;
+mod kernels;
 mod linear;
 mod norm;
 mod norm_rope;
@@ -37,6 +39,7 @@ pub use conv2d::{conv2d, upsample_conv2d};
 pub use gelu::{gelu_tanh, gelu_tanh_after};
 pub use group_norm::{Activation, group_moments, group_normalize};
 pub use integer::InputBits;
+pub use kernels::{Kernels, choose_kernels, kernels_agree};
 pub use linear::{linear, takes_halves};
 pub use norm::{modulated_layer_norm, rms_norm};
 pub use norm_rope::{Heads, norm_rope};
@@ -52,6 +55,7 @@ use burn::tensor::Device;
 /// The name is the file's stem and the values of its constants; no two modules share one.
 pub fn wgsl_modules() -> impl Iterator<Item = (String, String)> {
     attention::shaders()
+        .chain(cooperative::shaders())
         .chain(gelu::shaders())
         .chain(group_norm::shaders())
         .chain(linear::shaders())

@@ -189,7 +189,14 @@ pub(crate) fn nothing(like: &CubeTensor) -> CubeTensor {
     )
 }
 
-/// Runs `groups` workgroups and returns the output, of `shape` and the dtype of the first input.
+/// An uninitialized tensor on the device of another.
+pub(crate) fn empty(like: &CubeTensor, shape: Shape, dtype: DType) -> CubeTensor {
+    let client = like.client.clone();
+    let handle = client.empty(shape.num_elements() * dtype.size());
+    CubeTensor::new_contiguous(client, like.device.clone(), shape, handle, dtype)
+}
+
+/// Runs `groups` workgroups of [`THREADS`] and returns the output, of `shape` and the dtype of the first input.
 ///
 /// The buffers are bound in this order: the contiguous `inputs`, the output, the parameters. The shader numbers
 /// its workgroups `group.y * groups.x + group.x`.
@@ -200,24 +207,33 @@ pub(crate) fn launch(
     params: &[u32],
     groups: u32,
 ) -> CubeTensor {
-    let (client, device, dtype) = (
-        inputs[0].client.clone(),
-        inputs[0].device.clone(),
-        inputs[0].dtype,
-    );
-    let out = client.empty(shape.num_elements() * dtype.size());
-    let out = CubeTensor::new_contiguous(client.clone(), device, shape, out, dtype);
+    let out = empty(&inputs[0], shape, inputs[0].dtype);
+    let mut buffers = inputs;
+    buffers.push(out.clone());
+    run(shader, buffers, params, groups, THREADS);
+    out
+}
+
+/// Runs `groups` workgroups of `threads`, which read and write the contiguous `buffers`. The parameters are bound
+/// after them. The numbers of workgroups are those of [`launch`].
+pub(crate) fn run(
+    shader: Shader,
+    buffers: Vec<CubeTensor>,
+    params: &[u32],
+    groups: u32,
+    threads: u32,
+) {
+    let client = buffers[0].client.clone();
     let params = client.create_from_slice(bytemuck::cast_slice(params));
-    let mut buffers: Vec<_> = inputs
+    let mut bindings: Vec<_> = buffers
         .into_iter()
-        .map(|input| input.handle.binding())
+        .map(|buffer| buffer.handle.binding())
         .collect();
-    buffers.extend([out.handle.clone().binding(), params.binding()]);
+    bindings.push(params.binding());
     let lines = groups.div_ceil(MAX_GROUPS);
     client.launch(
-        Box::new(SourceKernel::new(shader, CubeDim::new_1d(THREADS))),
+        Box::new(SourceKernel::new(shader, CubeDim::new_1d(threads))),
         CubeCount::Static(groups.div_ceil(lines), lines, 1),
-        KernelArguments::new().with_buffers(buffers),
+        KernelArguments::new().with_buffers(bindings),
     );
-    out
 }

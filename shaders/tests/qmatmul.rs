@@ -28,8 +28,8 @@ const DEQUANTIZE_TOLERANCE: f32 = 1e-7;
 
 /// Floats are multiplied as they are.
 fn is_float(block_type: BlockType) -> bool {
-    use BlockType::{F8E4M3, F8E5M2, FP4, NF4};
-    matches!(block_type, F8E4M3 | F8E5M2 | NF4 | FP4)
+    use BlockType::{BF16, F8E4M3, F8E5M2, F16, FP4, NF4};
+    matches!(block_type, F8E4M3 | F8E5M2 | F16 | BF16 | NF4 | FP4)
 }
 
 /// Random blocks; their f16 factors are positive and negative, between 2^-15 and 2^-4.
@@ -48,6 +48,17 @@ fn blocks(block_type: BlockType, [rows, cols]: [usize; 2]) -> Vec<u8> {
                 for byte in &mut bytes[start..] {
                     *byte ^= if *byte & 0x7f >= 0x7c { 0x40 } else { 0 };
                 }
+                &[]
+            }
+            BlockType::F16 => {
+                for half in bytes[start..].as_chunks_mut().0 {
+                    *half = (u16::from_le_bytes(*half) & 0xabff | 0x0400).to_le_bytes();
+                }
+                &[]
+            }
+            BlockType::BF16 => {
+                let high = bytes[start..].iter_mut().skip(1).step_by(2);
+                high.for_each(|byte| *byte = 0x3c | *byte & 0x80);
                 &[]
             }
             BlockType::NF4 | BlockType::FP4 => {

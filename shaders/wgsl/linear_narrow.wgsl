@@ -8,13 +8,14 @@
 
 // Replaced at launch.
 const LANES: u32 = 8u; // of a subgroup: 4 or 8
-const QUADS: u32 = 8u; // vec4 of weights in a vec4 of words: 8 of nibbles, 4 of bytes, 1 of floats
+const QUADS: u32 = 8u; // vec4 of weights in a vec4 of words: 8 of nibbles, 4 of bytes, 2 of halves, 1 of floats
 const ZERO: f32 = 0.0; // subtracted from a nibble
 const TABLED: bool = false; // nibbles are places in TABLE
 const TABLE: array<f32, 16> = array<f32, 16>();
 const OFFSETS: bool = false; // a group has a scale, then an offset; else a scale
 const GROUP4: u32 = 8u; // vec4 of weights that share a scale; 8 for nibbles
-const EXPONENT: u32 = 0u; // bits of exponent of a byte that is a float, whose row has a scale; 0 for a signed byte
+const EXPONENT: u32 = 0u; // bits of exponent of a float of 8 or 16 bits, whose row has a scale; 0 for a signed byte
+const HALVES: bool = false; // floats of 16 bits
 const BIASED: bool = false;
 const FAR: bool = false; // 32 input rows of a subgroup, which then has 8 lanes; else 16
 
@@ -70,6 +71,15 @@ fn floats(word: u32) -> vec4<f32> {
     return bitcast<vec4<f32>>(values | ((bytes & vec4<u32>(128u)) << vec4<u32>(24u)));
 }
 
+// Four floats of 16 bits: f16, or with 8 bits of exponent the upper half of an f32.
+fn halves(first: u32, second: u32) -> vec4<f32> {
+    if EXPONENT == 8u {
+        let bits = vec4<u32>(first << 16u, first, second << 16u, second);
+        return bitcast<vec4<f32>>(bits & vec4<u32>(0xffff0000u));
+    }
+    return vec4<f32>(unpack2x16float(first), unpack2x16float(second));
+}
+
 // TABLE has to be in memory for its places to be read.
 var<private> table: array<f32, 16> = TABLE;
 
@@ -85,6 +95,9 @@ fn numbers(nibbles: vec4<u32>) -> vec4<f32> {
 fn unpack(packed: vec4<u32>, part: u32) -> vec4<f32> {
     if QUADS == 1u {
         return bitcast<vec4<f32>>(packed);
+    }
+    if HALVES {
+        return halves(packed[2u * part], packed[2u * part + 1u]);
     }
     let word = packed[part % 4u];
     if QUADS == 8u {

@@ -12,7 +12,8 @@ const TABLED: bool = false; // nibbles are places in TABLE
 const TABLE: array<f32, 16> = array<f32, 16>();
 const OFFSETS: bool = false; // a group has a scale, then an offset; else a scale
 const GROUP4: u32 = 8u; // vec4 of weights that share a scale; 8 for nibbles
-const EXPONENT: u32 = 0u; // bits of exponent of a byte that is a float, whose row has a scale; 0 for a signed byte
+const EXPONENT: u32 = 0u; // bits of exponent of a float of 8 or 16 bits, whose row has a scale; 0 for a signed byte
+const HALVES: bool = false; // floats of 16 bits
 
 const THREADS: u32 = 256u;
 const SIDE: u32 = 16u; // threads along either side of a tile
@@ -56,6 +57,15 @@ fn floats(word: u32) -> vec4<f32> {
     return bitcast<vec4<f32>>(values | ((bytes & vec4<u32>(128u)) << vec4<u32>(24u)));
 }
 
+// Four floats of 16 bits: f16, or with 8 bits of exponent the upper half of an f32.
+fn halves(first: u32, second: u32) -> vec4<f32> {
+    if EXPONENT == 8u {
+        let bits = vec4<u32>(first << 16u, first, second << 16u, second);
+        return bitcast<vec4<f32>>(bits & vec4<u32>(0xffff0000u));
+    }
+    return vec4<f32>(unpack2x16float(first), unpack2x16float(second));
+}
+
 // The numbers that nibbles stand for.
 fn numbers(nibbles: vec4<u32>) -> vec4<f32> {
     if TABLED {
@@ -73,6 +83,8 @@ fn weights(quad: u32) -> vec4<f32> {
         let word = vec4<u32>(words[group * 4u + part % 4u]);
         let nibbles = (word >> (vec4<u32>(0u, 8u, 16u, 24u) + part / 4u * 4u)) & vec4<u32>(15u);
         values = numbers(nibbles);
+    } else if HALVES {
+        return halves(words[2u * quad], words[2u * quad + 1u]);
     } else if EXPONENT > 0u {
         return floats(words[quad]);
     } else {

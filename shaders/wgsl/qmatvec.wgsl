@@ -12,7 +12,8 @@ const TABLED: bool = false; // nibbles are places in TABLE
 const TABLE: array<f32, 16> = array<f32, 16>();
 const OFFSETS: bool = false; // a group has a scale, then an offset; else a scale
 const GROUP4: u32 = 8u; // vec4 of weights that share a scale; 8 for nibbles
-const EXPONENT: u32 = 0u; // bits of exponent of a byte that is a float, whose row has a scale; 0 for a signed byte
+const EXPONENT: u32 = 0u; // bits of exponent of a float of 8 or 16 bits, whose row has a scale; 0 for a signed byte
+const HALVES: bool = false; // floats of 16 bits
 const INPUT_ROWS: u32 = 8u; // at least m
 
 const THREADS: u32 = 256u;
@@ -53,6 +54,15 @@ fn floats(word: u32) -> vec4<f32> {
     return bitcast<vec4<f32>>(values | ((bytes & vec4<u32>(128u)) << vec4<u32>(24u)));
 }
 
+// Four floats of 16 bits: f16, or with 8 bits of exponent the upper half of an f32.
+fn halves(first: u32, second: u32) -> vec4<f32> {
+    if EXPONENT == 8u {
+        let bits = vec4<u32>(first << 16u, first, second << 16u, second);
+        return bitcast<vec4<f32>>(bits & vec4<u32>(0xffff0000u));
+    }
+    return vec4<f32>(unpack2x16float(first), unpack2x16float(second));
+}
+
 // The numbers that nibbles stand for.
 fn numbers(nibbles: vec4<u32>) -> vec4<f32> {
     if TABLED {
@@ -87,7 +97,8 @@ fn main(
     var acc: array<f32, INPUT_ROWS>;
     for (var i = thread % LANES; i < row_words; i += LANES) {
         let group = select(i / GROUP4, i / 4u, NIBBLES);
-        let word = words[row * row_words + i];
+        let at = row * row_words + i;
+        let word = words[select(at, 2u * at, HALVES)];
         var scale = 0.0;
         var offset = 0.0;
         if OFFSETS {
@@ -106,7 +117,10 @@ fn main(
                 acc[m] += dot(low, x[input]) + dot(high, x[input + 4u]);
             }
         } else if EXPONENT > 0u {
-            let weights = floats(word);
+            var weights = floats(word);
+            if HALVES {
+                weights = halves(word, words[2u * at + 1u]);
+            }
             for (var m = 0u; m < INPUT_ROWS; m++) {
                 acc[m] += dot(weights, x[min(m, p.m - 1u) * p.cols4 + i]);
             }

@@ -6,6 +6,9 @@ use burn::tensor::Device;
 const CPU_TOLERANCE: f32 = 1e-4;
 /// The same on a GPU, whose `exp`, `sin` and summation order differ.
 const GPU_TOLERANCE: f32 = 1e-3;
+/// The same where matrices are multiplied in f16: each factor has 11 bits, 5e-4, and a forward has tens of
+/// products one after the other.
+const F16_TOLERANCE: f32 = 5e-3;
 
 /// A device that cases run on.
 pub struct TestDevice {
@@ -44,6 +47,14 @@ impl TestDevice {
             device,
             tolerance: GPU_TOLERANCE,
             effort: Effort::Whole,
+        }
+    }
+
+    /// A GPU that multiplies in f16.
+    pub fn gpu_f16(label: &'static str, device: Device) -> Self {
+        Self {
+            tolerance: F16_TOLERANCE,
+            ..Self::gpu(label, device)
         }
     }
 

@@ -199,6 +199,7 @@ impl Session {
                 id: if info.kind == "cpu" { "cpu" } else { "wgpu" }.into(),
                 name: info.name.clone(),
                 exact: false,
+                precision: None,
             },
             painting.answer.clone(),
         );

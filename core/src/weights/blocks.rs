@@ -1,4 +1,4 @@
-//! Matrices that stay on a device in blocks of 4 to 8 bits, and the bytes that tensors take there.
+//! Matrices that stay on a device in blocks of 4 to 16 bits, and the bytes that tensors take there.
 //!
 //! Blocks are ggml's as a file has them, floats of 8 bits with the scales of their rows, floats of 4 bits, and
 //! whole numbers with scales, which [`coded`](super::coded) and [`quant`](super::quant) repack. [`Weights::read`]
@@ -17,8 +17,8 @@ use crate::error::Result;
 
 use super::coded::{Coded, Formula};
 use super::file::WeightFile;
-use super::footprint::Target;
 use super::set::Weights;
+use super::target::Target;
 use super::tensor::{Order, Piece, Tensor};
 use super::{memory_len, quant};
 
@@ -30,14 +30,14 @@ pub(super) struct Blocks {
 }
 
 impl Tensor {
-    fn as_blocks(&self, files: &[WeightFile]) -> Option<BlockType> {
+    fn as_blocks(&self, files: &[WeightFile], target: Target) -> Option<BlockType> {
         let &[_, columns] = self.shape.as_slice() else {
             return None;
         };
         let mut types = self
             .pieces
             .iter()
-            .map(|piece| piece.as_blocks(files, columns));
+            .map(|piece| piece.as_blocks(files, columns, target));
         let first = types.next()??;
         let alike = types.all(|block_type| block_type == Some(first));
         let in_rows = !matches!(self.order, Order::Interleaved { .. });
@@ -52,10 +52,15 @@ impl Tensor {
     }
 
     fn loaded_len(&self, files: &[WeightFile], target: Target) -> u64 {
-        let Some(block_type) = self.as_blocks(files) else {
+        let Some(block_type) = self.as_blocks(files, target) else {
+            // What is computed or joined out of order is no words, whatever its type.
+            let target = match target {
+                Target::Gpu => Target::Other,
+                other => other,
+            };
             return target.loaded_len(self.stored, &self.shape);
         };
-        let needs_scales = block_type.has_row_scales() && target == Target::Gpu;
+        let needs_scales = block_type.has_row_scales() && target != Target::Cpu;
         let scales = match needs_scales || self.scales_rows(block_type) {
             true => self.shape[0] as u64 * 4,
             false => 0,
@@ -66,9 +71,9 @@ impl Tensor {
 }
 
 impl Piece {
-    fn as_blocks(&self, files: &[WeightFile], columns: usize) -> Option<BlockType> {
+    fn as_blocks(&self, files: &[WeightFile], columns: usize, target: Target) -> Option<BlockType> {
         match &self.coded {
-            None => self.stored.as_blocks(&[1, columns]),
+            None => self.stored.as_blocks(&[1, columns], target),
             Some(coded) => coded.as_blocks(files),
         }
     }
@@ -109,10 +114,10 @@ impl Piece {
 }
 
 impl Weights {
-    /// The blocks in which a device takes a matrix; `None` for a tensor that it takes as floats of 16 or 32
+    /// The blocks in which a device of this kind takes a matrix; `None` for a tensor that it takes as floats of 16 or 32
     /// bits.
-    pub fn as_blocks(&self, name: &str) -> Option<BlockType> {
-        self.get(name)?.as_blocks(self.files())
+    pub fn as_blocks(&self, name: &str, target: Target) -> Option<BlockType> {
+        self.get(name)?.as_blocks(self.files(), target)
     }
 
     /// Rows of a matrix in the `block_type` that [`as_blocks`](Self::as_blocks) tells; the source's own bytes

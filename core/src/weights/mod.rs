@@ -36,19 +36,20 @@ mod scope;
 mod set;
 mod split;
 mod stored;
+mod target;
 mod tensor;
 mod variants;
 
 pub use asked::Asked;
 pub use file::{FileFormat, HostTensor, WeightFile};
 pub use finite::all_finite;
-pub use footprint::Target;
 pub(crate) use footprint::rows_at_once;
 pub use names::Component;
 pub use scope::{Matrix, OnRead, Scope};
 pub use set::Weights;
 pub use split::check_split;
 pub use stored::{StoredType, TensorInfo};
+pub use target::Target;
 
 use std::borrow::Cow;
 use std::fmt::Display;

@@ -17,6 +17,7 @@ use super::file::HostTensor;
 use super::footprint::rows_at_once;
 use super::set::Weights;
 use super::stored::StoredType;
+use super::target::Target;
 use super::{LocalBoxFuture, memory_len, quant};
 
 /// A linear layer's weight, `[out, in]`.
@@ -198,7 +199,7 @@ impl<'a> Scope<'a> {
             return Ok(Matrix::Dense(asked.zeros([rows.len(), shape[1]])));
         }
         let full_name = self.full_name(name);
-        if let Some(block_type) = self.weights.as_blocks(&full_name) {
+        if let Some(block_type) = self.weights.as_blocks(&full_name, Target::of(self.device)) {
             let words = block_type.words_len((rows.len() * shape[1]) as u64);
             if largest_buffer(self.device).is_none_or(|most| words <= most) {
                 return self.blocks(name, block_type, shape, rows).await;

@@ -7,6 +7,8 @@ use std::fmt;
 
 use x2i_shaders::BlockType;
 
+use super::target::Target;
+
 /// The type of a tensor's stored numbers. Block types hold runs of [`block_len`](Self::block_len)
 /// numbers of a row together with their scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -154,8 +156,11 @@ impl StoredType {
     /// The blocks in which a device takes a matrix of this shape: those of the type, floats of 8 bits, or those
     /// that it is repacked to. `None` where rows are no whole blocks, and for what a device takes as floats of
     /// 16 or 32 bits.
-    pub(super) fn as_blocks(self, shape: &[usize]) -> Option<BlockType> {
+    pub(super) fn as_blocks(self, shape: &[usize], target: Target) -> Option<BlockType> {
         let block_type = match self {
+            // A CPU has products of its own for these.
+            Self::F16 if target == Target::Gpu => BlockType::F16,
+            Self::BF16 if target == Target::Gpu => BlockType::BF16,
             Self::F8E4M3 => BlockType::F8E4M3,
             Self::F8E5M2 => BlockType::F8E5M2,
             other => other.block_type().or_else(|| other.repacked())?,

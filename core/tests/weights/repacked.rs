@@ -232,7 +232,11 @@ fn a_device_holds_blocks_of_exactly_the_products_of_numbers_and_scales() {
             let Ok(Matrix::Quantized(blocks)) = pollster::block_on(matrix) else {
                 panic!("{kind} is dense");
             };
-            assert_eq!(Some(blocks.block_type()), weights.as_blocks(NAME), "{kind}");
+            assert_eq!(
+                Some(blocks.block_type()),
+                weights.as_blocks(NAME, Target::Gpu),
+                "{kind}"
+            );
             assert_eq!(floats(blocks.dequantize()), part, "{kind}");
         }
     }
@@ -324,7 +328,7 @@ fn groups_that_are_not_whole_blocks_stay_dense() {
         ),
     ];
     let weights = opened(&tensors);
-    assert_eq!(weights.as_blocks(NAME), None);
+    assert_eq!(weights.as_blocks(NAME, Target::Gpu), None);
     let device = Device::flex();
     let scope = weights.scope(&device).child("img_in");
     let matrix = pollster::block_on(scope.matrix("weight", [OUT, input]));

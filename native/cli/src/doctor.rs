@@ -198,8 +198,12 @@ fn gpu_rows(gpu: &GpuFacts) -> [Vec<String>; 3] {
         row([
             "features",
             &format!(
-                "f16 {}, subgroups {} ({least} to {most})",
+                "f16 {}, matrix units {}, subgroups {} ({least} to {most})",
                 has(gpu.f16),
+                match gpu.matrix_side {
+                    Some(side) => format!("{side}x{side} f16"),
+                    None => "no".to_owned(),
+                },
                 has(gpu.subgroups)
             ),
         ]),

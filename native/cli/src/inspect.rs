@@ -122,10 +122,14 @@ fn metadata_rows(metadata: &Metadata) -> Vec<Vec<String>> {
         row([
             "device",
             &format!(
-                "{} ({}){}",
+                "{} ({}){}{}",
                 metadata.device.id,
                 metadata.device.name,
-                if metadata.device.exact { ", exact" } else { "" }
+                if metadata.device.exact { ", exact" } else { "" },
+                match &metadata.device.precision {
+                    Some(precision) => format!(", {precision}"),
+                    None => String::new(),
+                }
             ),
         ]),
         row([

@@ -43,11 +43,16 @@ pub fn model(engine: &EngineArgs, args: &AdapterArgs, record: Option<&Record>) -
 /// # Errors
 /// When there is no such device or it can't be opened.
 pub fn device(args: &EngineArgs, record: Option<&Record>) -> Result<OpenDevice> {
+    let precision = args.precision.unwrap_or_default();
     let (None, Some(record)) = (args.device, record) else {
-        return Ok(device::acquire(args.device.unwrap_or_default())?);
+        return Ok(device::acquire_with(
+            args.device.unwrap_or_default(),
+            precision,
+        )?);
     };
     let recorded = record.metadata().device.id.parse().unwrap_or_default();
-    let opened = device::acquire(recorded);
+    let precision = args.precision.unwrap_or_else(|| record.precision());
+    let opened = device::acquire_with(recorded, precision);
     Ok(opened.or_else(|_| device::acquire(DeviceChoice::Auto))?)
 }
 
@@ -102,8 +107,9 @@ impl Painter {
         display.warn(model.config().warnings.clone());
         display.warn(model.warnings());
         if let Some(record) = record {
-            display.warn(record.device_warnings(&device.entry));
+            display.warn(record.device_warnings(&device));
         }
+        display.warn(device.warning.clone());
         let mut reporter = Reporter::new(display, interrupt);
         reporter.begin_picture(1, requests.len());
         let options = options(args, record);

@@ -12,14 +12,16 @@ mod gpu;
 mod health;
 mod list;
 mod opened;
+mod precision;
 
-pub use acquire::{acquire, open};
+pub use acquire::{acquire, acquire_with, open};
 pub use choice::DeviceChoice;
 pub use entry::{DeviceEntry, DeviceKind};
 pub use facts::GpuFacts;
 pub use health::Health;
 pub use list::{choose, list};
 pub use opened::OpenDevice;
+pub use precision::Precision;
 
 /// True when this build has burn's CUDA backend (cargo feature `cuda`).
 pub const CUDA_BUILT: bool = cfg!(feature = "cuda");

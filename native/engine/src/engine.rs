@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use x2i_core::png::{self, DeviceRecord, Metadata, ModelRecord};
 use x2i_core::{Error, Image, ModelConfig, Painting, Pipeline, Progress, PromptTokens, Result};
 
-use crate::device::OpenDevice;
+use crate::device::{OpenDevice, Precision};
 use crate::format::Format;
 use crate::job::{Job, check_memory};
 use crate::models::{Hashes, Model, ModelHashes, Verify};
@@ -215,6 +215,10 @@ impl Engine {
             id: self.device.entry.id.clone(),
             name: self.device.entry.name.clone(),
             exact: self.options.is_exact(),
+            precision: match self.device.precision {
+                Precision::F16 => Some(Precision::F16.to_string()),
+                Precision::Auto | Precision::F32 => None,
+            },
         };
         let parts = job.records.parts.clone();
         let answer = painting.answer.clone();

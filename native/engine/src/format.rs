@@ -239,6 +239,7 @@ mod tests {
                 id: "cpu".into(),
                 name: "test".into(),
                 exact: false,
+                precision: None,
             },
             answer: None,
             loras: vec![],

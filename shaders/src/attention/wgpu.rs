@@ -1,12 +1,13 @@
-//! Attention on a wgpu device that compiles WGSL: `wgsl/attention_narrow.wgsl` on narrow vector units that
-//! have subgroups, `wgsl/attention.wgsl` on all others.
+//! Attention on a wgpu device that compiles WGSL: [`cooperative`] matrices where the device has them,
+//! `wgsl/attention_narrow.wgsl` on narrow vector units that have subgroups, `wgsl/attention.wgsl` on all others.
 
 use burn::tensor::{DType, Shape};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::{AttentionOps, composed};
+use super::{AttentionOps, composed, cooperative};
+use crate::cooperative::Matrices;
 use crate::wgsl::{self, Shader, THREADS, Units};
 
 /// The widest head. The output tile of a wider one would not fit the registers that the shader assumes.
@@ -92,16 +93,17 @@ impl Variant {
     }
 }
 
-/// Every variant of both shaders.
+/// Every variant of the shaders.
 pub(crate) fn shaders() -> impl Iterator<Item = Shader> {
     let tiled = ROW_GROUPS.map(Variant::Tiled).into_iter();
     let variants = tiled.chain(wgsl::NARROW_LANES.map(Variant::Narrow));
-    variants.flat_map(|variant| {
+    let own = variants.flat_map(|variant| {
         (4..=MAX_HEAD_DIM).step_by(4).flat_map(move |head_dim| {
             [("f32", false), ("f32", true), ("f16", false), ("f16", true)]
                 .map(|(element, masked)| variant.shader(head_dim, masked, element))
         })
-    })
+    });
+    own.chain(cooperative::shaders())
 }
 
 impl AttentionOps for CubeBackend {
@@ -143,6 +145,12 @@ fn attention(
         return composed::attention::<CubeBackend>(q, k, v, mask, scale);
     }
     let rows = q.meta.shape()[1] / k.meta.shape()[1] * q.meta.shape()[2];
+    let cooperative = Matrices::of(&q)
+        .filter(|_| q.dtype == DType::F32 && rows > ROWS)
+        .and_then(|matrices| cooperative::Variant::of(matrices, head_dim));
+    if let Some(variant) = cooperative {
+        return variant.launch([q, k, v], mask, scale);
+    }
     let variant = Variant::of(Units::of(&q), rows);
     launch(variant, [q, k, v], mask, scale)
 }
@@ -196,7 +204,7 @@ pub(crate) fn launch(
 }
 
 /// The strides of a mask along batch and heads, in elements; 0 along a broadcast axis.
-fn mask_strides(shape: &Shape) -> [usize; 2] {
+pub(super) fn mask_strides(shape: &Shape) -> [usize; 2] {
     let tile = shape[2] * shape[3];
     [
         shape[1] * tile * usize::from(shape[0] > 1),

@@ -51,6 +51,7 @@ impl Bytes {
             BlockType::Q8_0 | BlockType::Int8 | BlockType::Int8Zero => (255, Widen::Pair),
             BlockType::Q6K | BlockType::Int8Halves => return None,
             BlockType::F8E4M3 | BlockType::F8E5M2 | BlockType::NF4 | BlockType::FP4 => return None,
+            BlockType::F16 | BlockType::BF16 => return None,
         };
         let products = match widen {
             Widen::Group => GROUP as i16 / 2,

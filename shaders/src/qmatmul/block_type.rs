@@ -33,6 +33,10 @@ pub enum BlockType {
     F8E4M3,
     /// The same with 5 bits of exponent and 2 of mantissa: the upper byte of an f16.
     F8E5M2,
+    /// 32 floats of 16 bits, as they are. The CPU has products of its own for them, without blocks.
+    F16,
+    /// The same for the upper halves of f32.
+    BF16,
     /// bitsandbytes' NF4, 32 of a table of 16 floats: an f32 that they are multiplied with, then the nibbles in
     /// Q4_0's order.
     NF4,
@@ -52,7 +56,7 @@ pub enum BlockType {
 
 impl BlockType {
     /// All formats.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Q4_0,
         Self::Q4_1,
         Self::Q5_0,
@@ -66,6 +70,8 @@ impl BlockType {
         Self::MXFP4,
         Self::F8E4M3,
         Self::F8E5M2,
+        Self::F16,
+        Self::BF16,
         Self::NF4,
         Self::FP4,
         Self::Int4,
@@ -81,6 +87,7 @@ impl BlockType {
         match self {
             Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => GROUP,
             Self::F8E4M3 | Self::F8E5M2 | Self::NF4 | Self::FP4 => GROUP,
+            Self::F16 | Self::BF16 => GROUP,
             Self::IQ4NL | Self::MXFP4 => GROUP,
             Self::Int4 | Self::Int4Zero | Self::Int8 | Self::Int8Zero => GROUP,
             Self::Int8Halves => GROUP,
@@ -100,6 +107,7 @@ impl BlockType {
             Self::Q5K => 176,
             Self::Q6K => 210,
             Self::F8E4M3 | Self::F8E5M2 => 32,
+            Self::F16 | Self::BF16 => 64,
             Self::NF4 | Self::FP4 => 20,
             Self::IQ4NL => 18,
             Self::IQ4XS => 136,
@@ -119,7 +127,8 @@ impl BlockType {
 
     /// True where the numbers are floats, which [`floats`](super::floats) widens: no whole quants.
     pub(crate) const fn is_float(self) -> bool {
-        matches!(self, Self::F8E4M3 | Self::F8E5M2 | Self::NF4 | Self::FP4)
+        use BlockType::{BF16, F8E4M3, F8E5M2, F16, FP4, NF4};
+        matches!(self, F8E4M3 | F8E5M2 | F16 | BF16 | NF4 | FP4)
     }
 
     /// The floats that four bits stand for, before their block's scale; `None` for other formats.
@@ -133,7 +142,7 @@ impl BlockType {
 
     /// True where the blocks hold no scale, and a row may have one.
     pub const fn has_row_scales(self) -> bool {
-        matches!(self, Self::F8E4M3 | Self::F8E5M2)
+        matches!(self, Self::F8E4M3 | Self::F8E5M2 | Self::F16 | Self::BF16)
     }
 
     /// True where a group's offset may differ from 0.
@@ -156,6 +165,7 @@ impl BlockType {
             Self::MXFP4 => FP4_ZERO,
             Self::Q4_1 | Self::Q5_1 | Self::Q4K | Self::Q5K | Self::Q6K | Self::Int4Zero => 0,
             Self::F8E4M3 | Self::F8E5M2 | Self::NF4 | Self::FP4 | Self::Int8Halves => 0,
+            Self::F16 | Self::BF16 => 0,
         }
     }
 
@@ -170,7 +180,7 @@ impl BlockType {
             Self::IQ4NL | Self::IQ4XS => 127,
             Self::MXFP4 => 12,
             Self::Q6K | Self::Int8Halves => 32 * 128, // their quants contain the scales of 16
-            Self::F8E4M3 | Self::F8E5M2 | Self::NF4 | Self::FP4 => 0,
+            Self::F8E4M3 | Self::F8E5M2 | Self::F16 | Self::BF16 | Self::NF4 | Self::FP4 => 0,
         }
     }
 
@@ -191,7 +201,7 @@ impl BlockType {
             Self::Q4K => q4_k(part(block, 0), groups),
             Self::Q5K => q5_k(part(block, 0), groups),
             Self::Q6K => q6_k(part(block, 0), groups),
-            Self::F8E4M3 | Self::F8E5M2 | Self::NF4 | Self::FP4 => {
+            Self::F8E4M3 | Self::F8E5M2 | Self::F16 | Self::BF16 | Self::NF4 | Self::FP4 => {
                 debug_assert!(false, "floats have no quants");
             }
             Self::IQ4NL => groups[0] = iq4_nl(part(block, 0)),

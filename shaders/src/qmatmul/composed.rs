@@ -4,6 +4,7 @@
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::{FloatDType, Shape, Slice, TensorData};
+use half::{bf16, f16};
 
 use super::block_type::BlockType;
 use super::device::DeviceLayout;
@@ -47,19 +48,21 @@ fn values<B: Backend>(
 ) -> FloatTensor<B> {
     let (rows, row_words) = (words.shape()[0], words.shape()[1]);
     // Element e of a group of nibbles is half `e / 16` of byte `e % 4` of word `e % 16 / 4`; of a group of
-    // bytes it is byte `e % 4` of word `e / 4`.
+    // bytes it is byte `e % 4` of word `e / 4`; of floats of 16 bits half `e % 2` of word `e / 2`.
     let (halves, mask, words_apart) = match layout.nibbles {
         true => (2, 0x0f_u32, GROUP / layout.per_word()),
+        false if layout.halves => (1, 0xffff, 1),
         false => (1, 0xff, 1),
     };
+    let in_word: u32 = if layout.halves { 2 } else { 4 };
     let shifts: Vec<u32> = (0..halves)
-        .flat_map(|half| (0..4).map(move |byte| 8 * byte + 4 * half))
+        .flat_map(|half| (0..in_word).map(move |at| 32 / in_word * at + 4 * half))
         .collect();
     let parts = rows * row_words / words_apart;
-    let expanded = Shape::new([parts, halves as usize, words_apart, 4]);
+    let expanded = Shape::new([parts, halves as usize, words_apart, in_word as usize]);
 
     let device = words.device();
-    let shifts = TensorData::new(shifts, [1, halves as usize, 1, 4]);
+    let shifts = TensorData::new(shifts, [1, halves as usize, 1, in_word as usize]);
     let shifts = B::int_expand(B::int_from_data(shifts, &device), expanded.clone());
     let words = B::int_reshape(words, Shape::new([parts, 1, words_apart, 1]));
     let values = B::bitwise_right_shift(B::int_expand(words, expanded), shifts);
@@ -69,6 +72,15 @@ fn values<B: Backend>(
         let table = TensorData::new(table.to_vec(), [table.len()]);
         B::float_select(B::float_from_data(table, &device), 0, places)
     };
+    if layout.halves {
+        let all: Vec<f32> = (0..=u16::MAX)
+            .map(|bits| match layout.exponent {
+                8 => bf16::from_bits(bits).to_f32(),
+                _ => f16::from_bits(bits).to_f32(),
+            })
+            .collect();
+        return select(&all);
+    }
     if layout.row_scales() {
         let all: [f32; 256] =
             std::array::from_fn(|byte| floats::widen(byte as u8, layout.exponent));

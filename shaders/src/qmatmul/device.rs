@@ -3,7 +3,7 @@
 //! A GPU reads aligned words, but ggml's blocks have odd sizes and f16 scales between their quants. Here
 //! quants of four bits are nibbles in ggml's order, or places in a [`Table`], all others are bytes, and scales
 //! and offsets are f32. A group has 32 weights; in Q6_K and in our own `Int8Halves` it has 16, as many as
-//! share a scale there. Of floats of 8 bits a row has a scale.
+//! share a scale there. Of floats of 8 and 16 bits a row has a scale.
 
 use super::block_type::{BlockType, MOST_GROUPS, q6_k_group, q6_k_scale};
 use super::group::{GROUP, Group, part};
@@ -38,8 +38,10 @@ pub(crate) struct DeviceLayout {
     pub(crate) offsets: bool,
     /// Weights that share a scale.
     pub(crate) group: usize,
-    /// The bits of exponent of a byte that is a float; 0 for a signed byte. A row of floats has one scale.
+    /// The bits of exponent of a float of 8 or 16 bits; 0 for a signed byte. A row of floats has one scale.
     pub(crate) exponent: u8,
+    /// True for floats of 16 bits.
+    pub(crate) halves: bool,
 }
 
 impl DeviceLayout {
@@ -79,9 +81,11 @@ impl DeviceLayout {
             },
             exponent: match block_type {
                 BlockType::F8E4M3 => 4,
-                BlockType::F8E5M2 => 5,
+                BlockType::F8E5M2 | BlockType::F16 => 5,
+                BlockType::BF16 => 8,
                 _ => 0,
             },
+            halves: matches!(block_type, BlockType::F16 | BlockType::BF16),
         }
     }
 
@@ -101,7 +105,11 @@ impl DeviceLayout {
 
     /// Weights in a word.
     pub(crate) const fn per_word(self) -> usize {
-        if self.nibbles { 8 } else { 4 }
+        match self {
+            Self { nibbles: true, .. } => 8,
+            Self { halves: true, .. } => 2,
+            _ => 4,
+        }
     }
 
     /// Bytes of both arrays for a number of weights, without scales of rows.
@@ -120,10 +128,10 @@ impl DeviceLayout {
     }
 }
 
-/// The words and the scales of blocks. Floats of 8 bits are words as they are, without a scale.
+/// The words and the scales of blocks. Floats of 8 and 16 bits are words as they are, without a scale.
 pub(crate) fn split(blocks: &[u8], block_type: BlockType) -> (Vec<u32>, Vec<f32>) {
     match block_type {
-        BlockType::F8E4M3 | BlockType::F8E5M2 => (words(blocks).collect(), Vec::new()),
+        _ if block_type.has_row_scales() => (words(blocks).collect(), Vec::new()),
         BlockType::NF4 | BlockType::FP4 => split_floats(blocks, block_type),
         BlockType::Q6K | BlockType::Int8Halves => split_halves(blocks, block_type),
         _ => split_groups(blocks, block_type),

@@ -1,7 +1,9 @@
-//! Floats of 8 bits as f32, by their bits: the compiler vectorizes it, and no f32 on the way is below the
+//! Floats of 8 and 16 bits as f32, by their bits: the compiler vectorizes it, and no f32 on the way is below the
 //! smallest exponent, which would be slow or taken for zero. Floats of four bits, from a table.
 //!
 //! Source: "FP8 Formats for Deep Learning" (Micikevicius et al., 2022).
+
+use half::{bf16, f16};
 
 use super::block_type::BlockType;
 use super::group::{GROUP, nibbles, part};
@@ -15,6 +17,8 @@ pub(crate) fn widen_row(row: &[u8], block_type: BlockType, out: &mut [f32]) {
     match block_type {
         BlockType::F8E4M3 => widen_all(row, 4, out),
         BlockType::F8E5M2 => widen_all(row, 5, out),
+        BlockType::F16 => widen_halves(row, |bits| f16::from_bits(bits).to_f32(), out),
+        BlockType::BF16 => widen_halves(row, |bits| bf16::from_bits(bits).to_f32(), out),
         BlockType::NF4 | BlockType::FP4 => {
             let table = block_type.float_table().expect("it has a table");
             look_up(row, &table, out);
@@ -31,6 +35,13 @@ fn look_up(row: &[u8], table: &[f32; 16], out: &mut [f32]) {
         for (out, place) in out.iter_mut().zip(nibbles(part(block, 4))) {
             *out = table[usize::from(place)] * scale;
         }
+    }
+}
+
+#[inline(always)]
+fn widen_halves(row: &[u8], widen: impl Fn(u16) -> f32, out: &mut [f32]) {
+    for (out, &bytes) in out.iter_mut().zip(row.as_chunks().0) {
+        *out = widen(u16::from_le_bytes(bytes));
     }
 }
 
@@ -67,8 +78,6 @@ pub(crate) fn widen(byte: u8, exponent: u8) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use half::f16;
-
     use super::*;
 
     #[test]

@@ -1,5 +1,6 @@
 //! Block-quantized matmul on a wgpu device that compiles WGSL.
 //!
+//! Devices with cooperative matrices run [`cooperative`](super::cooperative) for many input rows.
 //! Wide vector units run `wgsl/qmatmul.wgsl`, and `wgsl/qmatvec.wgsl` for few input rows. Narrow units run
 //! `wgsl/linear_narrow.wgsl` where they have subgroups, else `wgsl/qmatmul_direct.wgsl`.
 
@@ -10,9 +11,11 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::BlockOps;
 use super::block_type::BlockType;
+use super::cooperative;
 use super::device::DeviceLayout;
+use crate::cooperative::Matrices;
 use crate::integer::InputBits;
-use crate::linear::composed::linear;
+use crate::linear::composed::{add_bias, linear};
 use crate::linear::wgpu::Narrow;
 use crate::wgsl::{self, Shader, Units};
 
@@ -24,6 +27,13 @@ const FEW_WEIGHT_ROWS: usize = 8;
 
 /// Input rows that `qmatvec.wgsl` is compiled for.
 const FEW_ROWS: [usize; 4] = [1, 2, 4, 8];
+
+/// The constants by which a shader that knows nibbles reads weights of the layout.
+pub(super) fn constants(layout: DeviceLayout) -> Vec<(&'static str, String)> {
+    let mut constants = vec![("NIBBLES", layout.nibbles.to_string())];
+    constants.extend(of_layout(layout));
+    constants
+}
 
 /// The constants of a table of 16 numbers; without one, a shader's own are not read.
 fn table(layout: DeviceLayout) -> Vec<(&'static str, String)> {
@@ -42,8 +52,7 @@ fn shader(
     layout: DeviceLayout,
     variant: Option<(&'static str, String)>,
 ) -> Shader {
-    let mut constants = vec![("NIBBLES", layout.nibbles.to_string())];
-    constants.extend(of_layout(layout));
+    let mut constants = constants(layout);
     constants.extend(variant);
     Shader {
         name,
@@ -59,6 +68,7 @@ fn of_layout(layout: DeviceLayout) -> Vec<(&'static str, String)> {
         ("OFFSETS", layout.offsets.to_string()),
         ("GROUP4", format!("{}u", layout.group / 4)),
         ("EXPONENT", format!("{}u", layout.exponent)),
+        ("HALVES", layout.halves.to_string()),
     ];
     constants.extend(table(layout));
     constants
@@ -90,15 +100,16 @@ fn narrow(layout: DeviceLayout, narrow: Narrow) -> Shader {
     narrow.shader(quads(layout), of_layout(layout))
 }
 
-/// Every variant of the four shaders for weights in blocks.
+/// Every variant of the shaders for weights in blocks.
 pub(crate) fn shaders() -> impl Iterator<Item = Shader> {
-    DeviceLayout::all().flat_map(|layout| {
+    let blocked = DeviceLayout::all().flat_map(|layout| {
         let few = FEW_ROWS.map(|rows| few_rows(layout, rows));
         let direct = [false, true].map(|one_row| direct(layout, one_row));
         let narrow = Narrow::all().map(move |variant| narrow(layout, variant));
         let wide = few.into_iter().chain([many_rows(layout)]);
         wide.chain(direct).chain(narrow)
-    })
+    });
+    blocked.chain(cooperative::shaders())
 }
 
 impl BlockOps for CubeBackend {
@@ -109,12 +120,42 @@ impl BlockOps for CubeBackend {
         block_type: BlockType,
         _: InputBits,
     ) -> CubeTensor {
-        let (m, cols) = (x.meta.shape()[0], x.meta.shape()[1]);
-        let rows = scales.meta.shape()[0];
-        if !wgsl::runs(&x) || x.dtype != DType::F32 || m * rows * cols == 0 {
-            return linear::<Self>(x, Self::dequantize_blocks(packed, scales, block_type), None);
+        product([x, packed, scales], None, block_type)
+    }
+
+    fn matmul_blocks_bias(
+        x: CubeTensor,
+        packed: CubeTensor,
+        scales: CubeTensor,
+        bias: CubeTensor,
+        block_type: BlockType,
+        _: InputBits,
+    ) -> CubeTensor {
+        product([x, packed, scales], Some(bias), block_type)
+    }
+}
+
+/// `inputs`: `x [m, cols]`, packed, scales.
+fn product(inputs: [CubeTensor; 3], bias: Option<CubeTensor>, block_type: BlockType) -> CubeTensor {
+    let [x, _, scales] = &inputs;
+    let (m, cols) = (x.meta.shape()[0], x.meta.shape()[1]);
+    let rows = scales.meta.shape()[0];
+    let product = if !wgsl::runs(x) || x.dtype != DType::F32 || m * rows * cols == 0 {
+        let [x, packed, scales] = inputs;
+        let weight = CubeBackend::dequantize_blocks(packed, scales, block_type);
+        linear::<CubeBackend>(x, weight, None)
+    } else {
+        match Matrices::of(x).filter(|_| m > FEW_ROWS[FEW_ROWS.len() - 1]) {
+            Some(matrices) => {
+                let variant = cooperative::Variant::of(matrices, m);
+                return variant.launch(inputs, bias, DeviceLayout::of(block_type));
+            }
+            None => launch(Units::of(x), inputs, block_type),
         }
-        launch(Units::of(&x), [x, packed, scales], block_type)
+    };
+    match bias {
+        Some(bias) => add_bias::<CubeBackend>(product, bias),
+        None => product,
     }
 }
 

@@ -1,6 +1,6 @@
 //! ggml's blocks dequantized element by element, and the matmul on them.
 
-use half::f16;
+use half::{bf16, f16};
 
 use super::linear::linear;
 use crate::qmatmul::BlockType;
@@ -62,6 +62,8 @@ fn element(block: &[u8], i: usize, block_type: BlockType) -> f32 {
             let scale = block[192 + i / 16] as i8;
             half(208) * f32::from(scale) * quant as f32
         }
+        BlockType::F16 => half(2 * i),
+        BlockType::BF16 => bf16::from_le_bytes([block[2 * i], block[2 * i + 1]]).to_f32(),
         BlockType::F8E4M3 => float8(block[i], 3, 0x7f),
         BlockType::F8E5M2 => float8(block[i], 2, 0x7c),
         BlockType::NF4 | BlockType::FP4 => float4(block, nibble(4) as usize, block_type),

@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::weights::file::WeightFile;
 use crate::weights::place::Place;
 use crate::weights::stored::StoredType;
+use crate::weights::target::Target;
 
 /// `(number - zero) * scale * factor`.
 #[derive(Debug)]
@@ -125,7 +126,7 @@ impl Scaled {
             }
             floats if floats.is_fp8() => {
                 let scales_rows = self.grid.across == 1 && self.grid.columns >= columns as u64;
-                let block_type = floats.as_blocks(&[1, columns]);
+                let block_type = floats.as_blocks(&[1, columns], Target::Cpu);
                 block_type.filter(|_| scales_rows && self.zeros.is_none())
             }
             _ => None,

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::paths;
 use super::values::{ByteSize, MemoryChoice};
-use x2i_engine::device::DeviceChoice;
+use x2i_engine::device::{DeviceChoice, Precision};
 use x2i_engine::models::Verify;
 
 /// A model on a device.
@@ -27,6 +27,9 @@ pub struct EngineArgs {
     /// Round the inputs of quantized layers on the CPU to 16 bits instead of 8: slower, more exact
     #[arg(long)]
     pub exact: bool,
+    /// The floats in which a GPU multiplies: `auto` is f16 where it has matrix units (tensor cores), else f32
+    #[arg(long, value_name = "auto|f32|f16")]
+    pub precision: Option<Precision>,
     /// Hash the model's files and compare them with model.json, even if that was done before (default: when
     /// a file is new or has changed)
     #[arg(long)]

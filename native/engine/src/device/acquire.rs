@@ -8,6 +8,7 @@ use super::entry::{DeviceEntry, DeviceKind, names};
 use super::health::Health;
 use super::list::{choose, cpu, list};
 use super::opened::OpenDevice;
+use super::precision::Precision;
 use super::{cuda, gpu};
 
 /// Opens a device and returns burn's handle of it.
@@ -18,14 +19,22 @@ pub fn open(choice: &DeviceChoice) -> Result<Device> {
     acquire(*choice).map(|opened| opened.device)
 }
 
-/// Opens a device.
+/// Opens a device, which multiplies in [`Precision::Auto`].
 ///
 /// # Errors
-/// [`Error::Device`] when there is no such device (the message lists the devices of this machine) or
-/// it can't be opened.
+/// As [`acquire_with`].
 pub fn acquire(choice: DeviceChoice) -> Result<OpenDevice> {
+    acquire_with(choice, Precision::Auto)
+}
+
+/// Opens a device that multiplies in a precision.
+///
+/// # Errors
+/// [`Error::Device`] when there is no such device (the message lists the devices of this machine), when it can't
+/// be opened, or when it does not have the precision.
+pub fn acquire_with(choice: DeviceChoice, precision: Precision) -> Result<OpenDevice> {
     if choice == DeviceChoice::Cpu {
-        return Ok(open_cpu()); // listing GPUs would cost the start-up time of their drivers
+        return open_cpu().choose(precision); // listing GPUs would cost the start-up time of their drivers
     }
     let entries = list();
     let entry = match choice {
@@ -37,11 +46,12 @@ pub fn acquire(choice: DeviceChoice) -> Result<OpenDevice> {
             find(&entries, DeviceKind::Cuda, index, choice)?
         }
     };
-    match entry.kind {
-        DeviceKind::Cpu => Ok(open_cpu()),
-        DeviceKind::Wgpu => gpu::open(entry),
-        DeviceKind::Cuda => cuda::open(entry),
-    }
+    let opened = match entry.kind {
+        DeviceKind::Cpu => open_cpu(),
+        DeviceKind::Wgpu => gpu::open(entry)?,
+        DeviceKind::Cuda => cuda::open(entry)?,
+    };
+    opened.choose(precision)
 }
 
 fn find(
@@ -65,6 +75,8 @@ fn open_cpu() -> OpenDevice {
         entry: cpu(),
         health: Health::default(),
         wgpu: None,
+        precision: Precision::F32,
+        warning: None,
     }
 }
 

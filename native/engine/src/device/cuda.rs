@@ -7,6 +7,8 @@ use x2i_core::{Error, Result};
 
 use super::entry::{DeviceEntry, names};
 use super::opened::OpenDevice;
+#[cfg(feature = "cuda")]
+use super::precision::Precision;
 
 #[cfg(feature = "cuda")]
 pub(super) fn list() -> Vec<DeviceEntry> {
@@ -49,6 +51,8 @@ pub(super) fn open(entry: &DeviceEntry) -> Result<OpenDevice> {
         entry: entry.clone(),
         health: super::health::Health::default(),
         wgpu: None,
+        precision: Precision::F32,
+        warning: None,
     })
 }
 

@@ -17,6 +17,9 @@ pub struct GpuFacts {
     pub subgroups: bool,
     /// The smallest and the largest number of invocations in a subgroup.
     pub subgroup_size: [u32; 2],
+    /// Rows of the square matrices of f16 that it multiplies at once with sums in f32, where our kernels can use
+    /// them: tensor cores.
+    pub matrix_side: Option<u32>,
     /// The largest buffer in bytes.
     pub max_buffer: u64,
     /// The largest storage binding in bytes: no tensor may be larger.

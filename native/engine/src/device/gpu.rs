@@ -8,8 +8,8 @@ use std::sync::{Arc, OnceLock};
 use burn::tensor::Device;
 use burn_wgpu::WgpuSetup;
 use burn_wgpu::wgpu::{
-    Adapter, AdapterInfo, Backends, DeviceDescriptor, DeviceType, ExperimentalFeatures, Features,
-    Instance, InstanceDescriptor, MemoryHints, Trace,
+    Adapter, AdapterInfo, Backends, CooperativeScalarType, DeviceDescriptor, DeviceType,
+    ExperimentalFeatures, Features, Instance, InstanceDescriptor, MemoryHints, Trace,
 };
 use x2i_core::{Error, Result};
 
@@ -17,6 +17,7 @@ use super::entry::{DeviceEntry, DeviceKind};
 use super::facts::GpuFacts;
 use super::health::Health;
 use super::opened::OpenDevice;
+use super::precision::Precision;
 
 /// Adapters with these words in their names run on the CPU, even when they report another type.
 const SOFTWARE_NAMES: [&str; 5] = [
@@ -65,24 +66,50 @@ pub(super) fn open(entry: &DeviceEntry) -> Result<OpenDevice> {
         entry: entry.clone(),
         health,
         wgpu: Some(device),
+        precision: Precision::F32,
+        warning: None,
     })
 }
 
 /// cubecl's own descriptor (`cubecl-wgpu/src/backend/wgsl.rs`): all limits and features of the
-/// adapter. It has no experimental features: they are for SPIR-V, and WGSL needs none.
+/// adapter. Of the experimental ones it asks for cooperative matrices alone.
 fn descriptor(adapter: &Adapter) -> DeviceDescriptor<'static> {
+    let matrices = matrix_side(adapter).is_some();
+    // This feature puts every buffer of a discrete GPU into host memory.
+    let unwanted = Features::MAPPABLE_PRIMARY_BUFFERS | Features::all_experimental_mask();
+    let mut required_features = adapter.features().difference(unwanted);
+    required_features.set(Features::EXPERIMENTAL_COOPERATIVE_MATRIX, matrices);
     DeviceDescriptor {
         label: Some("x2i"),
-        // This feature puts every buffer of a discrete GPU into host memory.
-        required_features: adapter
-            .features()
-            .difference(Features::MAPPABLE_PRIMARY_BUFFERS | Features::all_experimental_mask()),
+        required_features,
         required_limits: adapter.limits(),
         // burn pools memory itself.
         memory_hints: MemoryHints::MemoryUsage,
         trace: Trace::Off,
-        experimental_features: ExperimentalFeatures::disabled(),
+        experimental_features: match matrices {
+            // SAFETY: wgpu does not check experimental features for soundness. Our shaders load and store
+            // matrices inside of arrays whose sizes are constants, and their results are compared with those of
+            // other kernels when the device is opened.
+            true => unsafe { ExperimentalFeatures::enabled() },
+            false => ExperimentalFeatures::disabled(),
+        },
     }
+}
+
+/// Rows of the largest square matrices of f16 with sums in f32; the kernels are written for 8 and 16.
+fn matrix_side(adapter: &Adapter) -> Option<u32> {
+    let needed = Features::EXPERIMENTAL_COOPERATIVE_MATRIX | Features::SHADER_F16;
+    if !adapter.features().contains(needed) {
+        return None;
+    }
+    let sides = adapter.cooperative_matrix_properties().into_iter();
+    let sides = sides.filter_map(|matrix| {
+        let square = matrix.m_size == matrix.n_size && matrix.n_size == matrix.k_size;
+        let halves = matrix.ab_type == CooperativeScalarType::F16
+            && matrix.cr_type == CooperativeScalarType::F32;
+        (square && halves).then_some(matrix.m_size)
+    });
+    sides.filter(|side| [8, 16].contains(side)).max()
 }
 
 /// One instance for the whole process: the Vulkan loader crashes when instances come and go on
@@ -150,6 +177,7 @@ fn entry(index: usize, adapter: &Adapter) -> DeviceEntry {
         f16: features.contains(Features::SHADER_F16),
         subgroups: features.contains(Features::SUBGROUP),
         subgroup_size: [info.subgroup_min_size, info.subgroup_max_size],
+        matrix_side: matrix_side(adapter),
         max_buffer: limits.max_buffer_size,
         max_binding: limits.max_storage_buffer_binding_size,
         max_workgroup_memory: limits.max_compute_workgroup_storage_size,

@@ -1,10 +1,11 @@
 //! An open device, and a guard that turns its failures into errors.
 
 use burn::tensor::Device;
-use x2i_core::{Error, Result};
+use x2i_core::{Error, Kernels, Result, choose_kernels, kernels_agree};
 
 use super::entry::{DeviceEntry, DeviceKind};
 use super::health::{Health, without_panic_output};
+use super::precision::Precision;
 
 /// An open device.
 pub struct OpenDevice {
@@ -16,9 +17,38 @@ pub struct OpenDevice {
     pub health: Health,
     /// The wgpu device behind it; `None` for the CPU and CUDA.
     pub wgpu: Option<burn_wgpu::wgpu::Device>,
+    /// In which floats it multiplies: f32 or f16.
+    pub precision: Precision,
+    /// What its user should know: its matrix units gave wrong results and are not used.
+    pub warning: Option<String>,
 }
 
 impl OpenDevice {
+    /// Chooses the kernels for a precision, before the device has run any. Matrix units are tried on a small
+    /// product first; where a driver is wrong they are not used, and [`warning`](Self::warning) says so.
+    ///
+    /// # Errors
+    /// [`Error::Device`] for f16 on a device without matrix units.
+    pub(super) fn choose(mut self, precision: Precision) -> Result<Self> {
+        let kernels = precision.or_environment()?.kernels(&self.entry)?;
+        choose_kernels(&self.device, kernels);
+        if kernels == Kernels::default() {
+            return Ok(self);
+        }
+        let device = self.device.clone();
+        // A shader that does not compile is no better than one that is wrong.
+        if self.guard(|| Ok(kernels_agree(&device))).unwrap_or(false) {
+            self.precision = Precision::F16;
+        } else {
+            choose_kernels(&self.device, Kernels::default());
+            self.warning = Some(format!(
+                "{}: the driver's matrix units give wrong results; x2i computes in f32 there",
+                self.entry.id
+            ));
+        }
+        Ok(self)
+    }
+
     /// Runs `work` on the device. Failures of a GPU become [`Error::Device`]: those that its driver
     /// reports, and panics inside the libraries.
     ///

@@ -8,7 +8,7 @@ use x2i_core::{Error, Field, ModelConfig, Request, Result};
 use super::settings::Settings;
 use super::spec::{ControlSpec, InitSpec, JobSpec, PartSpec};
 use crate::adapters::{AdapterSpec, LoraSpec};
-use crate::device::DeviceEntry;
+use crate::device::{OpenDevice, Precision};
 use crate::files::{NamedFile, Place, Trust, find, folder_of, open_regular, outside};
 use crate::format;
 use crate::media::Kind;
@@ -203,7 +203,8 @@ impl Record {
     }
 
     /// Warnings about differences to the recorded device and versions, one sentence each.
-    pub fn device_warnings(&self, entry: &DeviceEntry) -> Vec<String> {
+    pub fn device_warnings(&self, device: &OpenDevice) -> Vec<String> {
+        let entry = &device.entry;
         let mut warnings = vec![];
         let Self {
             image, metadata, ..
@@ -215,6 +216,13 @@ impl Record {
                 recorded.id, recorded.name, entry.id, entry.name
             ));
         }
+        if device.precision != self.precision() {
+            warnings.push(format!(
+                "{image} was made in {}, this device multiplies in {}: pixels may differ slightly",
+                self.precision(),
+                device.precision
+            ));
+        }
         let (versions, current) = (&metadata.versions, Versions::current());
         if *versions != current {
             warnings.push(format!(
@@ -223,6 +231,14 @@ impl Record {
             ));
         }
         warnings
+    }
+
+    /// The floats in which the image was made.
+    pub fn precision(&self) -> Precision {
+        match self.metadata.device.precision.as_deref() {
+            Some(_) => Precision::F16,
+            None => Precision::F32,
+        }
     }
 
     /// A warning that names the model's files that differ from the recorded ones.
