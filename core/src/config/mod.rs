@@ -6,6 +6,8 @@
 mod align_net;
 mod checks;
 mod culprit;
+mod defaults;
+mod encoder;
 mod flux;
 mod gguf_keys;
 mod internvl2_5;
@@ -25,13 +27,12 @@ mod transformers;
 mod vae;
 
 pub use align_net::{AlignNetConfig, Mix, T5StackConfig};
+pub use defaults::{Conditioning, Defaults, Padding, PaddingSide, PromptFormat};
+pub use encoder::EncoderConfig;
 pub use flux::FluxConfig;
 pub use internvl2_5::{InternLlmConfig, InternVitConfig, InternVl2_5Config, NormType};
 pub use minicpm_o::{MiniCpmOConfig, SiglipConfig, SliceConfig, WhisperConfig};
-pub use model::{
-    Conditioning, Defaults, EncoderConfig, EncoderPart, FileRecord, GraphPart, ModelConfig,
-    Padding, PaddingSide, PromptFormat, VisionPart,
-};
+pub use model::{EncoderPart, FileRecord, GraphPart, ModelConfig, VisionPart};
 pub use processing::{GenerationConfig, PreprocessorConfig};
 pub use qwen2::Qwen2Config;
 pub use qwen2_5_vl::{Qwen2_5VlConfig, RopeScaling, VisionConfig};

@@ -1,0 +1,199 @@
+//! What a request takes where it says nothing: `defaults` of `model.json` and `x2i.json`.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::checks::{check, check_sizes};
+use super::encoder::EncoderConfig;
+use super::keys::{Key, check_keys};
+use super::limits::{ANSWER, IMAGE_SIDE, PADDING, SIDE, STEPS, check_limits};
+use crate::error::Result;
+
+/// The keys of its `defaults`, and of those in `x2i.json`.
+const DEFAULT_KEYS: &[(&str, Key)] = &[
+    ("width", Key::Read),
+    ("height", Key::Read),
+    ("steps", Key::Read),
+    ("guidance", Key::Read),
+    ("conditioning", Key::Read),
+    ("prompt_format", Key::Read),
+    ("max_new_tokens", Key::Read),
+    ("padding", Key::Read),
+    ("input_image_size", Key::Read),
+    ("earlier_turns", Key::Read),
+    ("modalities", Key::Read),
+];
+
+/// What a request takes where it says nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Defaults {
+    /// Width in pixels.
+    pub width: usize,
+    /// Height in pixels.
+    pub height: usize,
+    /// Steps.
+    pub steps: usize,
+    /// Guidance.
+    pub guidance: f32,
+    /// Whose hidden states paint.
+    pub conditioning: Conditioning,
+    /// How the user's words are wrapped before the chat template.
+    pub prompt_format: PromptFormat,
+    /// The most tokens of an answer.
+    pub max_new_tokens: usize,
+    /// Pads (and cuts) the prompt to one length, as X2I's scripts do.
+    pub padding: Option<Padding>,
+    /// Input pictures are first resized to this (width, height), as X2I's scripts do.
+    pub input_image_size: Option<[usize; 2]>,
+    /// The most earlier turns of a conversation that the LLM is shown; none means all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub earlier_turns: Option<usize>,
+    /// Kinds of input that the weights were trained for: `text`, `image`.
+    pub modalities: Vec<String>,
+}
+
+impl Defaults {
+    /// What X2I's script for this family does.
+    pub fn of(encoder: &EncoderConfig) -> Self {
+        match encoder {
+            EncoderConfig::Qwen2_5Vl(_) => Self::default(),
+            EncoderConfig::InternVl2_5(_) => Self {
+                prompt_format: PromptFormat::InternVl,
+                ..Self::default()
+            },
+            EncoderConfig::MiniCpmO(_) => Self {
+                padding: None,
+                input_image_size: None,
+                modalities: ["text", "image", "video", "audio"]
+                    .map(str::to_owned)
+                    .into(),
+                ..Self::default()
+            },
+        }
+    }
+}
+
+impl Default for Defaults {
+    /// X2I's `inference_qwenvl.py`.
+    fn default() -> Self {
+        Self {
+            width: 1024,
+            height: 1024,
+            steps: 4,
+            guidance: 3.5,
+            conditioning: Conditioning::Prompt,
+            prompt_format: PromptFormat::Plain,
+            max_new_tokens: 128,
+            padding: Some(Padding {
+                max_length: 512,
+                side: PaddingSide::Right,
+            }),
+            input_image_size: Some([128, 128]),
+            earlier_turns: None,
+            modalities: vec!["text".into(), "image".into()],
+        }
+    }
+}
+
+/// Whose hidden states paint the picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Conditioning {
+    /// The prompt's own tokens (X2I's text2image).
+    Prompt,
+    /// The tokens of the LLM's answer (X2I's reasoning2image).
+    Answer,
+}
+
+/// How the user's words are wrapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PromptFormat {
+    /// As they are (X2I's `inference_qwenvl.py`).
+    Plain,
+    /// The Python dict that X2I's ComfyUI node builds.
+    Comfy,
+    /// The Python dict of X2I's `inference_internvl.py`.
+    #[serde(rename = "internvl")]
+    InternVl,
+}
+
+/// Padding of the prompt to one length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Padding {
+    /// Tokens after padding; longer prompts are cut at the end.
+    pub max_length: usize,
+    /// Where the padding stands.
+    pub side: PaddingSide,
+}
+
+/// Where padding stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PaddingSide {
+    /// Before the prompt.
+    Left,
+    /// After the prompt.
+    Right,
+}
+
+impl Defaults {
+    /// The keys that are not known go to `warnings`.
+    ///
+    /// # Errors
+    /// Never: all keys are read.
+    pub(crate) fn check_keys(file: &str, json: &Value, warnings: &mut Vec<String>) -> Result<()> {
+        check_keys(file, "defaults.", json, &[DEFAULT_KEYS], warnings)
+    }
+
+    /// Checks that a request can have them.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the key of `file` that can't be.
+    pub(crate) fn validate(&self, file: &str, encoder: &EncoderConfig) -> Result<()> {
+        if let Some(Padding { max_length, .. }) = self.padding {
+            check(file, max_length > 0, || "padding.max_length is 0".into())?;
+            check_limits(file, "", &[("padding.max_length", max_length, PADDING)])?;
+            let most = encoder.decoder().max_position_embeddings;
+            check(file, max_length <= most, || {
+                format!("padding.max_length {max_length} is above max_position_embeddings {most}")
+            })?;
+        }
+        for (key, side) in [("width", self.width), ("height", self.height)] {
+            let fits = side.is_multiple_of(16) && (16..=IMAGE_SIDE).contains(&side);
+            check(file, fits, || {
+                format!(
+                    "defaults.{key} {side} must be a multiple of 16 between 16 and {IMAGE_SIDE}"
+                )
+            })?;
+        }
+        check(file, (1..=STEPS).contains(&self.steps), || {
+            format!(
+                "defaults.steps {} must be between 1 and {STEPS}",
+                self.steps
+            )
+        })?;
+        check(
+            file,
+            self.guidance.is_finite() && self.guidance >= 0.0,
+            || {
+                format!(
+                    "defaults.guidance {} must be a number from 0 on",
+                    self.guidance
+                )
+            },
+        )?;
+        check_sizes(
+            file,
+            "defaults.",
+            &[("max_new_tokens", self.max_new_tokens)],
+        )?;
+        check_limits(file, "", &[("max_new_tokens", self.max_new_tokens, ANSWER)])?;
+        let [width, height] = self.input_image_size.unwrap_or([1, 1]);
+        check(file, width > 0 && height > 0, || {
+            format!("input_image_size [{width}, {height}] has a side of 0")
+        })?;
+        check_limits(file, "", &[("input_image_size", width.max(height), SIDE)])
+    }
+}
