@@ -3,6 +3,7 @@
 mod composed;
 pub(crate) mod cooperative;
 mod flex;
+mod mask;
 pub(crate) mod wgpu;
 
 use burn::backend::tensor::FloatTensor;

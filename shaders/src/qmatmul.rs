@@ -6,6 +6,7 @@
 mod autodiff;
 mod block_type;
 mod composed;
+mod constants;
 pub(crate) mod cooperative;
 mod device;
 mod flex;

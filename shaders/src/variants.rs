@@ -239,3 +239,25 @@ fn floats_of_8_bits_take_a_byte_each_on_a_device() {
     let planned = BlockType::F8E4M3.device_len((rows * cols) as u64);
     assert_eq!(planned, (rows * cols) as u64);
 }
+
+#[test]
+fn halves_are_the_numbers_of_rows_rounded_to_a_power_of_two_each() {
+    let Some(device) = adapter() else { return };
+    let ones = cube(Tensor::<1>::ones([1], &device));
+    if !crate::wgsl::has_f16(&ones) {
+        return;
+    }
+    for [rows, cols] in [[3, 64], [5, 300], [2, 1024]] {
+        let x = values(rows, rows * cols);
+        // Rows far apart in size, beyond f16 on both sides.
+        let size = |row: usize| 10f32.powi(12 * row as i32 - 12);
+        let x: Vec<f32> = (0..x.len()).map(|i| x[i] * size(i / cols)).collect();
+        let tensor = Tensor::<2>::from_data(TensorData::new(x.clone(), [rows, cols]), &device);
+        let halves = crate::cooperative::Halves::of(cube(tensor), cols, 0);
+        let (numbers, scales) = (floats(halves.numbers), floats(halves.scales));
+        let found: Vec<f32> = (0..x.len())
+            .map(|i| numbers[i] * scales[i / cols])
+            .collect();
+        assert_eq!(found, reference::halves(&x, cols), "{rows} rows of {cols}");
+    }
+}

@@ -14,13 +14,7 @@ use serde_json::Value;
 use crate::source::Source;
 
 /// What tools install and write beside the sources.
-const NO_SOURCES: [&str; 5] = [
-    "node_modules",
-    "target",
-    "fuzz/target",
-    "tests/browser/bench/build",
-    "tests/browser/output",
-];
+const NO_SOURCES: [&str; 4] = ["node_modules", "build", "browser/output", "target"];
 
 /// All packages of the workspace. Paths are relative to its root.
 pub struct House {
@@ -252,9 +246,7 @@ fn read_files(root: &Path, folder: &Path, files: &mut BTreeMap<PathBuf, String>)
         let path = entry.expect("a readable folder").path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if path.is_dir() {
-            let inside = path.strip_prefix(root).expect("a folder of the workspace");
-            let no_sources = NO_SOURCES.iter().any(|folder| inside.ends_with(folder));
-            if !name.starts_with('.') && !no_sources {
+            if !name.starts_with('.') && !NO_SOURCES.iter().any(|end| path.ends_with(end)) {
                 read_files(root, &path, files);
             }
         } else if [".rs", ".wgsl", ".md"]

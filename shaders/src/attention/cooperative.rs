@@ -4,7 +4,7 @@ use burn::tensor::DType;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::wgpu::mask_strides;
+use super::mask;
 use crate::cooperative::{Halves, Matrices};
 use crate::wgsl::{self, Shader};
 
@@ -53,7 +53,7 @@ impl Variant {
         let row_tiles = rows.div_ceil(tile);
         let tiles = row_tiles * shape[0] * kv_heads;
         let [batch_stride, head_stride] = match &mask {
-            Some(mask) => mask_strides(mask.meta.shape()),
+            Some(mask) => mask::strides(mask.meta.shape()),
             None => [0, 0],
         };
         let params = [

@@ -6,7 +6,7 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::{AttentionOps, composed, cooperative};
+use super::{AttentionOps, composed, cooperative, mask};
 use crate::cooperative::Matrices;
 use crate::wgsl::{self, Shader, THREADS, Units};
 
@@ -178,7 +178,7 @@ pub(crate) fn launch(
     let row_tiles = variant.row_tiles(rows);
     let tiles = row_tiles * variant.parts(head_dim) * batch * kv_heads;
     let [mask_batch_stride, mask_head_stride] = match &mask {
-        Some(mask) => mask_strides(mask.meta.shape()),
+        Some(mask) => mask::strides(mask.meta.shape()),
         None => [0, 0],
     };
     let params = [
@@ -201,13 +201,4 @@ pub(crate) fn launch(
     let mask = mask.unwrap_or_else(|| wgsl::nothing(&q));
     let inputs = [q, k, v, mask].map(into_contiguous).to_vec();
     wgsl::launch(shader, inputs, shape, &params, variant.groups(tiles))
-}
-
-/// The strides of a mask along batch and heads, in elements; 0 along a broadcast axis.
-pub(super) fn mask_strides(shape: &Shape) -> [usize; 2] {
-    let tile = shape[2] * shape[3];
-    [
-        shape[1] * tile * usize::from(shape[0] > 1),
-        tile * usize::from(shape[1] > 1),
-    ]
 }

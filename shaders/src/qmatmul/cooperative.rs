@@ -4,8 +4,8 @@ use burn::tensor::{DType, Shape};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::constants::constants;
 use super::device::DeviceLayout;
-use super::wgpu::constants;
 use crate::cooperative::{Halves, Matrices};
 use crate::wgsl::{self, Shader};
 

@@ -11,6 +11,7 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::BlockOps;
 use super::block_type::BlockType;
+use super::constants::{constants, of_layout};
 use super::cooperative;
 use super::device::DeviceLayout;
 use crate::cooperative::Matrices;
@@ -28,23 +29,6 @@ const FEW_WEIGHT_ROWS: usize = 8;
 /// Input rows that `qmatvec.wgsl` is compiled for.
 const FEW_ROWS: [usize; 4] = [1, 2, 4, 8];
 
-/// The constants by which a shader that knows nibbles reads weights of the layout.
-pub(super) fn constants(layout: DeviceLayout) -> Vec<(&'static str, String)> {
-    let mut constants = vec![("NIBBLES", layout.nibbles.to_string())];
-    constants.extend(of_layout(layout));
-    constants
-}
-
-/// The constants of a table of 16 numbers; without one, a shader's own are not read.
-fn table(layout: DeviceLayout) -> Vec<(&'static str, String)> {
-    let table = layout.table.map(|table| {
-        let values = table.values().map(|value| format!("{value:?}")).join(", ");
-        ("TABLE", format!("array<f32, 16>({values})"))
-    });
-    let tabled = ("TABLED", table.is_some().to_string());
-    [tabled].into_iter().chain(table).collect()
-}
-
 /// A shader with the constants of the layout, and one of its own.
 fn shader(
     name: &'static str,
@@ -59,19 +43,6 @@ fn shader(
         text,
         constants,
     }
-}
-
-/// The constants that all shaders have.
-fn of_layout(layout: DeviceLayout) -> Vec<(&'static str, String)> {
-    let mut constants = vec![
-        ("ZERO", format!("{}.0", layout.zero)),
-        ("OFFSETS", layout.offsets.to_string()),
-        ("GROUP4", format!("{}u", layout.group / 4)),
-        ("EXPONENT", format!("{}u", layout.exponent)),
-        ("HALVES", layout.halves.to_string()),
-    ];
-    constants.extend(table(layout));
-    constants
 }
 
 fn many_rows(layout: DeviceLayout) -> Shader {

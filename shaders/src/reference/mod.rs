@@ -4,6 +4,7 @@
 
 mod attention;
 mod conv2d;
+mod cooperative;
 mod gelu;
 mod group_norm;
 mod linear;
@@ -14,6 +15,7 @@ mod residual;
 
 pub use attention::{AttentionShape, attention};
 pub use conv2d::{conv2d, twice};
+pub use cooperative::halves;
 pub use gelu::gelu_tanh;
 pub use group_norm::{group_moments, group_norm};
 pub use linear::linear;
