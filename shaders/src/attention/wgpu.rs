@@ -1,7 +1,7 @@
 //! Attention on a wgpu device that compiles WGSL: [`cooperative`] matrices where the device has them,
 //! `wgsl/attention_narrow.wgsl` on narrow vector units that have subgroups, `wgsl/attention.wgsl` on all others.
 
-use burn::tensor::{DType, Shape};
+use burn::tensor::DType;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
