@@ -200,7 +200,7 @@ impl<'a> Scope<'a> {
         }
         let full_name = self.full_name(name);
         if let Some(block_type) = self.weights.as_blocks(&full_name, Target::of(self.device)) {
-            let words = block_type.words_len((rows.len() * shape[1]) as u64);
+            let words = block_type.words_len(rows.len() as u64 * shape[1] as u64);
             if largest_buffer(self.device).is_none_or(|most| words <= most) {
                 return self.blocks(name, block_type, shape, rows).await;
             }
