@@ -52,7 +52,7 @@ fn blocks(block_type: BlockType, [rows, cols]: [usize; 2]) -> Vec<u8> {
             }
             BlockType::F16 => {
                 for half in bytes[start..].as_chunks_mut().0 {
-                    *half = (u16::from_le_bytes(*half) & 0xabff | 0x0400).to_le_bytes();
+                    *half = (u16::from_le_bytes(*half) & 0x83ff | 0x2c00).to_le_bytes();
                 }
                 &[]
             }

@@ -35,7 +35,7 @@ fn floats(word: u32) -> vec4<f32> {
     let step = 1u << 23u;
     let small = bitcast<vec4<f32>>(mantissa + vec4<u32>(least + step)) - vec4<f32>(bitcast<f32>(least + step));
     var values = bitcast<vec4<u32>>(small);
-    values = select(values, mantissa + vec4<u32>(least), magnitude >= vec4<u32>(1u << (7u - EXPONENT)));
+    values = select(values, mantissa + vec4<u32>(least), magnitude >= vec4<u32>(1u << (7u - EXPONENT % 8u)));
     // With 4 bits of exponent the largest number alone is none, with 5 all of the largest exponent.
     let most = 127u - EXPONENT / 5u * 3u;
     values = select(values, mantissa | vec4<u32>(255u << 23u), magnitude >= vec4<u32>(most));
@@ -45,13 +45,21 @@ fn floats(word: u32) -> vec4<f32> {
 // TABLE has to be in memory for its places to be read.
 var<private> table: array<f32, 16> = TABLE;
 
-// Four floats of 16 bits: f16, or with 8 bits of exponent the upper half of an f32.
+// Four floats of 16 bits: the upper half of an f32, or with 5 bits of exponent f16, whose smallest numbers are made
+// as those of 8 bits are.
 fn halves(first: u32, second: u32) -> vec4<f32> {
+    let bits = vec4<u32>(first << 16u, first & 0xffff0000u, second << 16u, second & 0xffff0000u);
     if EXPONENT == 8u {
-        let bits = vec4<u32>(first << 16u, first, second << 16u, second);
-        return bitcast<vec4<f32>>(bits & vec4<u32>(0xffff0000u));
+        return bitcast<vec4<f32>>(bits);
     }
-    return vec4<f32>(unpack2x16float(first), unpack2x16float(second));
+    let magnitude = (bits & vec4<u32>(0x7fff0000u)) >> vec4<u32>(3u);
+    let least = 112u << 23u; // the difference of the biases
+    let step = 1u << 23u;
+    let small = bitcast<vec4<f32>>(magnitude + vec4<u32>(least + step)) - vec4<f32>(bitcast<f32>(least + step));
+    var values = bitcast<vec4<u32>>(small);
+    values = select(values, magnitude + vec4<u32>(least), magnitude >= vec4<u32>(step));
+    values = select(values, magnitude | vec4<u32>(255u << 23u), magnitude >= vec4<u32>(31u * step));
+    return bitcast<vec4<f32>>(values | (bits & vec4<u32>(0x80000000u)));
 }
 
 // The numbers that nibbles stand for.

@@ -8,7 +8,7 @@ const CPU_TOLERANCE: f32 = 1e-4;
 const GPU_TOLERANCE: f32 = 1e-3;
 /// The same where matrices are multiplied in f16: each factor has 11 bits, 5e-4, and a forward has tens of
 /// products one after the other.
-const F16_TOLERANCE: f32 = 5e-3;
+pub(crate) const F16_TOLERANCE: f32 = 5e-3;
 
 /// A device that cases run on.
 pub struct TestDevice {

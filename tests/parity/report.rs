@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::device::F16_TOLERANCE;
+
 struct Line {
     name: String,
     error: f32,
@@ -47,6 +49,17 @@ impl Report {
             if largest > 0.0 { largest } else { 1.0 },
             tolerance,
         );
+    }
+
+    /// Compares differences of two numbers of a forward, within the device's tolerance; in f16 within twice that,
+    /// since both are off, and their difference is smaller than they.
+    pub(crate) fn close_difference(&mut self, name: &str, ours: &[f32], golden: &[f32]) {
+        let both = if self.tolerance >= F16_TOLERANCE {
+            2.0
+        } else {
+            1.0
+        };
+        self.close_share(name, ours, golden, both * self.tolerance);
     }
 
     /// Compares within an absolute tolerance.

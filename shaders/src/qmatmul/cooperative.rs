@@ -26,12 +26,25 @@ pub(crate) struct Variant {
 }
 
 impl Variant {
+    /// All variants, those for few input rows first.
+    fn all(matrices: Matrices) -> impl Iterator<Item = Self> {
+        let variants = DOWN.map(|down| Self { matrices, down }).into_iter();
+        // Each lane stages a part of the inputs.
+        variants.filter(move |variant| variant.rows() >= matrices.lanes as usize)
+    }
+
     /// The variant for `m` input rows.
     pub(crate) fn of(matrices: Matrices, m: usize) -> Self {
-        let rows = |down: usize| SUBGROUPS[0] * down * matrices.side as usize;
-        let enough = DOWN.into_iter().find(|&down| m <= rows(down));
-        let down = enough.unwrap_or(DOWN[2]);
-        Self { matrices, down }
+        let enough = Self::all(matrices).find(|variant| m <= variant.rows());
+        enough.unwrap_or(Self {
+            matrices,
+            down: DOWN[2],
+        })
+    }
+
+    /// Input rows of a workgroup.
+    fn rows(self) -> usize {
+        SUBGROUPS[0] * self.down * self.matrices.side as usize
     }
 
     fn shader(self, layout: DeviceLayout, biased: bool) -> Shader {
@@ -57,7 +70,7 @@ impl Variant {
         let rows = scales.meta.shape()[0];
         let side = self.matrices.side as usize;
         let row_tiles = rows.div_ceil(SUBGROUPS[1] * ACROSS * side);
-        let tiles = row_tiles * m.div_ceil(SUBGROUPS[0] * self.down * side);
+        let tiles = row_tiles * m.div_ceil(self.rows());
         let shader = self.shader(layout, bias.is_some());
         let x = Halves::of(x, cols, 0);
         let out = wgsl::empty(&scales, Shape::new([m, rows]), DType::F32);
@@ -74,9 +87,7 @@ impl Variant {
 /// Every variant of the shader.
 pub(crate) fn shaders() -> impl Iterator<Item = Shader> {
     DeviceLayout::all().flat_map(|layout| {
-        let variants = Matrices::ALL
-            .into_iter()
-            .flat_map(|matrices| DOWN.map(|down| Variant { matrices, down }).into_iter());
+        let variants = Matrices::ALL.into_iter().flat_map(Variant::all);
         variants.flat_map(move |variant| [false, true].map(|biased| variant.shader(layout, biased)))
     })
 }
