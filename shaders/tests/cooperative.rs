@@ -82,13 +82,20 @@ fn tensor<const D: usize>(data: &[f32], shape: [usize; D], device: &Device) -> T
     Tensor::from_data(TensorData::new(data.to_vec(), shape), device)
 }
 
-/// Random blocks whose f16 factors are of moderate size: their upper exponent bits are clear.
+/// Random blocks whose factors are of moderate size, as f16 needs weights to be: the upper bits of their exponents
+/// are clear.
 fn blocks(block_type: BlockType, [rows, cols]: [usize; 2]) -> Vec<u8> {
     let mut values = Values::new((rows * cols) as u64);
     let bytes = rows * cols / block_type.len() * block_type.bytes();
-    (0..bytes)
+    let mut bytes: Vec<u8> = (0..bytes)
         .map(|_| (values.bits() >> 24) as u8 & 0xbf)
-        .collect()
+        .collect();
+    if block_type == BlockType::MXFP4 {
+        for block in bytes.chunks_exact_mut(block_type.bytes()) {
+            block[0] = 116 + block[0] % 12; // an exponent of 8 bits
+        }
+    }
+    bytes
 }
 
 fn check_product(block_type: BlockType, m: usize, shape: [usize; 2], magnitude: f32) {
