@@ -133,7 +133,7 @@ impl Files {
         checked.map_err(|error| error.at(Field::ControlWeights))
     }
 
-    /// Files without a recorded hash must not end in zeros.
+    /// Files without a recorded hash must fit the checksums that they have, and not end in zeros.
     async fn check_ends(&self) -> Result<()> {
         for weights in self.all_weights() {
             for file in weights.files() {
@@ -143,6 +143,12 @@ impl Files {
                     .any(|name| file.name().ends_with(name.as_str()))
                 {
                     continue;
+                }
+                if let Some(entry) = file.broken_entry().await? {
+                    let reason = format!(
+                        "its entry `{entry}` does not fit its checksum; get the file again"
+                    );
+                    return Err(Error::format(file.name(), reason));
                 }
                 if let Some(name) = file.zero_end().await? {
                     let reason = format!(

@@ -1,5 +1,5 @@
-//! Signs that a weight file's numbers were lost: values that are not finite, and a file that ends in
-//! zeros.
+//! Signs that a weight file's numbers were lost: values that are not finite, a file that ends in
+//! zeros, a PyTorch archive whose checksums do not fit.
 //!
 //! A download that reserves its place first and is then cut leaves a file of the right length whose end
 //! is zero; no header shows it. The last matrix of a file tells: a trained one is never all zeros. Zeros
@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 
 use super::file::{FileFormat, WeightFile};
 use super::finite::all_finite;
+use super::pickle;
 use super::set::Weights;
 use super::stored::TensorInfo;
 
@@ -69,8 +70,19 @@ impl WeightFile {
         Ok(None)
     }
 
+    /// The path of an entry of a PyTorch archive whose bytes do not fit their checksum. Reads all of it.
+    ///
+    /// # Errors
+    /// As [`read_part`](Self::read_part).
+    pub async fn broken_entry(&self) -> Result<Option<String>> {
+        match self.format() {
+            FileFormat::PickleZip => pickle::broken_entry(self.source()).await,
+            _ => Ok(None),
+        }
+    }
+
     /// The name of the file's last matrix, if that is all zeros: the file was cut. Stops reading at the
-    /// first byte that is not zero. Pickles are not looked at: their archives end in an index.
+    /// first byte that is not zero. Pickles are not looked at: their archives end in an index, and have checksums.
     ///
     /// # Errors
     /// As [`read_part`](Self::read_part).

@@ -81,6 +81,10 @@ impl WeightFile {
         })
     }
 
+    pub(super) fn source(&self) -> &dyn WeightSource {
+        &*self.source
+    }
+
     /// The file's name.
     pub fn name(&self) -> &str {
         self.source.name()

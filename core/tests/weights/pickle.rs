@@ -278,3 +278,20 @@ fn legacy_files_are_read_and_checked() {
         .stop();
     assert_refused(legacy(attack, &[], &[]), &["os.system"]);
 }
+
+#[test]
+fn a_damaged_archive_is_told_by_its_checksums() {
+    let whole = golden_bytes("alignnet/conv/diffusion_pytorch_model.bin");
+    let broken = |bytes: Vec<u8>| {
+        let file = opened(bytes);
+        pollster::block_on(file.broken_entry()).expect("its directory is whole")
+    };
+    assert_eq!(broken(whole.clone()), None);
+    // A bit of a weight: the file opens as if nothing had happened.
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    let entry = broken(flipped).expect("one entry is damaged");
+    assert!(entry.contains("/data/"), "{entry}");
+    // An archive that was written without checksums promises nothing.
+    assert_eq!(broken(sample()), None);
+}

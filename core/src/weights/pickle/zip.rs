@@ -42,27 +42,49 @@ struct Directory {
 
 /// An entry of the central directory.
 #[derive(Debug, Clone, Copy)]
-struct Entry {
-    local_header: u64,
-    length: u64,
+pub(super) struct Entry {
+    pub(super) local_header: u64,
+    pub(super) length: u64,
+    /// CRC-32 of its bytes.
+    pub(super) checksum: u32,
+}
+
+/// An archive whose directory was read.
+pub(super) struct Archive {
+    pub(super) entries: HashMap<String, Entry>,
+    /// Where the directory begins: no entry reaches further.
+    directory: u64,
+}
+
+/// Reads the directory.
+pub(super) async fn open(source: &dyn WeightSource) -> Result<Archive> {
+    let directory = find_directory(source).await?;
+    let bytes = read_range(source, directory.range.clone()).await?;
+    let cursor = Cursor::new(&bytes, bytes.len() as u64);
+    let entries = list(cursor, &directory).map_err(|stop| stopped(source, stop))?;
+    Ok(Archive {
+        entries,
+        directory: directory.range.start,
+    })
+}
+
+fn stopped(source: &dyn WeightSource, stop: Stop) -> Error {
+    let reason = match stop {
+        Stop::Bad(reason) => reason.into_owned(),
+        Stop::Short(_) => "the archive's directory or its pickle is cut off".to_owned(),
+    };
+    Error::format(source.name(), reason)
 }
 
 /// Finds, parses and checks the pickle, then finds each storage.
 pub(in crate::weights) async fn read_header(source: &dyn WeightSource) -> Result<Header> {
     let bad = |reason: String| Error::format(source.name(), reason);
-    let stopped = |stop| match stop {
-        Stop::Bad(reason) => Error::format(source.name(), reason),
-        Stop::Short(_) => bad("the archive's directory or its pickle is cut off".to_owned()),
-    };
-    let directory = find_directory(source).await?;
-    let bytes = read_range(source, directory.range.clone()).await?;
-    let cursor = Cursor::new(&bytes, bytes.len() as u64);
-    let entries = list(cursor, &directory).map_err(stopped)?;
-    drop(bytes);
-
-    let root = find_root(&entries).map_err(bad)?;
+    let stopped = |stop| stopped(source, stop);
+    let archive = open(source).await?;
+    let entries = &archive.entries;
+    let root = find_root(entries).map_err(bad)?;
     let path = format!("{root}/data.pkl");
-    let range = locate(source, &path, entries[&path], directory.range.start).await?;
+    let range = archive.locate(source, &path, entries[&path]).await?;
     if range.end - range.start > MAX_PICKLE {
         return Err(bad(format!(
             "`{path}` is over the limit of {MAX_PICKLE} bytes"
@@ -70,7 +92,7 @@ pub(in crate::weights) async fn read_header(source: &dyn WeightSource) -> Result
     }
     let path = format!("{root}/byteorder");
     if let Some(&entry) = entries.get(&path) {
-        let range = locate(source, &path, entry, directory.range.start).await?;
+        let range = archive.locate(source, &path, entry).await?;
         if range.end - range.start != 6 || *read_range(source, range).await? != *b"little" {
             return Err(bad(
                 "the file was not written on a little-endian machine".to_owned()
@@ -95,7 +117,7 @@ pub(in crate::weights) async fn read_header(source: &dyn WeightSource) -> Result
                 entry.length, storage.elements, storage.stored
             )));
         }
-        let range = locate(source, &path, entry, directory.range.start).await?;
+        let range = archive.locate(source, &path, entry).await?;
         starts.push(range.start);
     }
     Ok(flat.into_header(&loaded.arena, &starts))
@@ -178,7 +200,8 @@ fn list(mut cursor: Cursor<'_>, directory: &Directory) -> Result<HashMap<String,
         cursor.take(4)?; // versions
         let flags = cursor.u16()?;
         let method = cursor.u16()?;
-        cursor.take(8)?; // time, date, checksum
+        cursor.take(4)?; // time, date
+        let checksum = cursor.u32()?;
         let mut stored = u64::from(cursor.u32()?);
         let mut length = u64::from(cursor.u32()?);
         let name_len = cursor.u16()?;
@@ -206,6 +229,7 @@ fn list(mut cursor: Cursor<'_>, directory: &Directory) -> Result<HashMap<String,
         let entry = Entry {
             local_header,
             length,
+            checksum,
         };
         if entries.insert(path.to_owned(), entry).is_some() {
             return Err(Stop::bad(format!("`{path}` is in the archive twice")));
@@ -250,26 +274,29 @@ fn find_root(entries: &HashMap<String, Entry>) -> Result<String, String> {
     }
 }
 
-/// The range of an entry's bytes: its local header has a name and padding of its own lengths.
-async fn locate(
-    source: &dyn WeightSource,
-    path: &str,
-    entry: Entry,
-    directory_start: u64,
-) -> Result<Range<u64>> {
-    let bad = || {
-        let reason = format!("`{path}` in the archive lies outside it; the file is damaged");
-        Error::format(source.name(), reason)
-    };
-    let inside = |end: &u64| *end <= directory_start;
-    let header_end = entry.local_header.checked_add(LOCAL_LEN).filter(inside);
-    let header_end = header_end.ok_or_else(bad)?;
-    let header = read_range(source, entry.local_header..header_end).await?;
-    if !header.starts_with(LOCAL) {
-        return Err(bad());
+impl Archive {
+    /// The range of an entry's bytes: its local header has a name and padding of its own lengths.
+    pub(super) async fn locate(
+        &self,
+        source: &dyn WeightSource,
+        path: &str,
+        entry: Entry,
+    ) -> Result<Range<u64>> {
+        let bad = || {
+            let reason = format!("`{path}` in the archive lies outside it; the file is damaged");
+            Error::format(source.name(), reason)
+        };
+        let inside = |end: &u64| *end <= self.directory;
+        let header_end = entry.local_header.checked_add(LOCAL_LEN).filter(inside);
+        let header_end = header_end.ok_or_else(bad)?;
+        let header = read_range(source, entry.local_header..header_end).await?;
+        if !header.starts_with(LOCAL) {
+            return Err(bad());
+        }
+        let lengths =
+            [26, 28].map(|at| u64::from(u16::from_le_bytes([header[at], header[at + 1]])));
+        let start = header_end + lengths[0] + lengths[1];
+        let end = start.checked_add(entry.length).filter(inside);
+        Ok(start..end.ok_or_else(bad)?)
     }
-    let lengths = [26, 28].map(|at| u64::from(u16::from_le_bytes([header[at], header[at + 1]])));
-    let start = header_end + lengths[0] + lengths[1];
-    let end = start.checked_add(entry.length).filter(inside);
-    Ok(start..end.ok_or_else(bad)?)
 }
