@@ -8,7 +8,6 @@ use std::sync::{PoisonError, RwLock};
 use burn::backend::DispatchDevice;
 use burn::tensor::{Bytes, Device, Tensor, TensorData};
 use burn_cubecl::CubeDevice;
-use burn_cubecl::tensor::CubeTensor;
 
 use crate::{BlockQuantized, BlockType, InputBits, attention, qmatmul};
 
@@ -33,10 +32,10 @@ pub fn choose_kernels(device: &Device, kernels: Kernels) {
     chosen.push((device.clone(), kernels));
 }
 
-/// What was [chosen](choose_kernels) for the tensor's device.
-pub(crate) fn of(tensor: &CubeTensor) -> Kernels {
+/// What was [chosen](choose_kernels) for a device.
+pub(crate) fn of(device: &CubeDevice) -> Kernels {
     let chosen = CHOSEN.read().unwrap_or_else(PoisonError::into_inner);
-    let found = chosen.iter().find(|(device, _)| *device == tensor.device);
+    let found = chosen.iter().find(|(other, _)| other == device);
     found.map_or_else(Kernels::default, |(_, kernels)| *kernels)
 }
 
