@@ -9,7 +9,10 @@ use burn::backend::DispatchDevice;
 use burn::tensor::{Bytes, Device, Tensor, TensorData};
 use burn_cubecl::CubeDevice;
 
-use crate::{BlockQuantized, BlockType, InputBits, attention, qmatmul};
+use crate::{
+    Activations, BlockQuantized, BlockType, Gated, Heads, InputBits, Qkv, Weight, attention,
+    joint_attention, product_gated, product_gelu,
+};
 
 /// What a device may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,10 +46,10 @@ pub(crate) fn of(device: &CubeDevice) -> Kernels {
 const TOLERANCE: f32 = 5e-3;
 
 /// True when the kernels that were [chosen](choose_kernels) for a device give what a CPU gives, on a small case of
-/// a product and of attention. A driver may compile a rare instruction wrongly.
+/// an MLP and of attention, alone and between products. A driver may compile a rare instruction wrongly.
 pub fn kernels_agree(device: &Device) -> bool {
     let on_cpu = Device::flex();
-    let results = |device: &Device| [product(device), attended(device)];
+    let results = |device: &Device| [multiplied(device), attended(device), joined(device)];
     let pairs = results(device).into_iter().zip(results(&on_cpu));
     let mut pairs = pairs.map(|(found, expected)| found.zip(expected));
     pairs.all(|pair| pair.is_some_and(|(found, expected)| close(&found, &expected)))
@@ -63,18 +66,43 @@ fn numbers<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
-fn product(device: &Device) -> Option<Vec<f32>> {
-    let shape = [70, 96];
-    // Blocks of an f16, 2^-7, and 32 numbers.
-    let blocks = (0..shape[0] * shape[1] / 32).flat_map(|block| {
-        let number = move |i: usize| ((block * 32 + i) * 37 % 255) as u8;
-        [0x00, 0x20].into_iter().chain((0..32).map(number))
-    });
-    let bytes = Bytes::from_bytes_vec(blocks.collect());
-    let weight = BlockQuantized::from_ggml(bytes, BlockType::Q8_0, shape, device).ok()?;
-    let weight = weight.with_input_bits(InputBits::Sixteen);
-    let bias = Some(numbers([shape[0]], device));
-    floats(qmatmul(numbers([40, shape[1]], device), &weight, bias))
+fn multiplied(device: &Device) -> Option<Vec<f32>> {
+    let weight = |[rows, cols]: [usize; 2]| {
+        // Blocks of an f16, 2^-7, and 32 numbers.
+        let blocks = (0..rows * cols / 32).flat_map(|block| {
+            let number = move |i: usize| ((block * 32 + i) * 37 % 255) as u8;
+            [0x00, 0x20].into_iter().chain((0..32).map(number))
+        });
+        let bytes = Bytes::from_bytes_vec(blocks.collect());
+        BlockQuantized::from_ggml(bytes, BlockType::Q8_0, [rows, cols], device).ok()
+    };
+    let (inner, outer, tokens) = (96, 70, 40);
+    let first = weight([inner, 64])?.with_input_bits(InputBits::Sixteen);
+    let second = weight([outer, inner])?.with_input_bits(InputBits::Sixteen);
+    let x = Activations::new(numbers([1, tokens, 64], device));
+    let hidden = product_gelu(x, Weight::Blocks(&first), numbers([inner], device));
+    let to = Gated {
+        residual: numbers([1, tokens, outer], device),
+        gate: numbers([1, 1, outer], device),
+    };
+    let bias = numbers([outer], device);
+    floats(product_gated(hidden, Weight::Blocks(&second), bias, to))
+}
+
+fn joined(device: &Device) -> Option<Vec<f32>> {
+    let (tokens, head_dim) = (45, 64);
+    let width = 2 * head_dim;
+    let heads = || Heads {
+        x: numbers([1, tokens, width], device),
+        weight: numbers([head_dim], device),
+    };
+    let qkv = Qkv {
+        q: heads(),
+        k: heads(),
+        v: numbers([1, tokens, width], device),
+    };
+    let [cos, sin] = [0, 1].map(|_| numbers([tokens, head_dim], device));
+    floats(joint_attention(qkv, None, cos, sin, 1e-6).to_f32())
 }
 
 fn attended(device: &Device) -> Option<Vec<f32>> {
