@@ -1,7 +1,11 @@
-//! Takes comments and indentation out of `wgsl/`: a browser downloads the shaders with the program.
+//! Takes comments and indentation out of `wgsl/`, because a browser downloads the shaders with the program, and puts
+//! the parts that several shaders share behind them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{env, fs, io};
+
+/// The comment that names a shader's parts, files of `wgsl/parts`.
+const PARTS: &str = "// Parts: ";
 
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=wgsl");
@@ -9,16 +13,30 @@ fn main() -> io::Result<()> {
     fs::create_dir_all(out.join("wgsl"))?;
     for entry in fs::read_dir("wgsl")? {
         let entry = entry?;
-        let text = strip(&fs::read_to_string(entry.path())?);
-        fs::write(out.join("wgsl").join(entry.file_name()), text)?;
+        if entry.file_type()?.is_file() {
+            let text = fs::read_to_string(entry.path())?;
+            fs::write(out.join("wgsl").join(entry.file_name()), whole(&text)?)?;
+        }
     }
     Ok(())
 }
 
-/// WGSL has no strings, so that `//` always begins a comment; the shaders have no others.
-fn strip(text: &str) -> String {
+/// A shader and its parts. These follow it, because WGSL wants `enable` first and takes declarations in any order.
+fn whole(text: &str) -> io::Result<String> {
     // Templates are filled in at `const` after a line break.
-    let mut stripped = String::from("\n");
+    let mut whole = String::from("\n");
+    strip(text, &mut whole);
+    for line in text.lines().filter_map(|line| line.strip_prefix(PARTS)) {
+        for part in line.trim_end_matches('.').split(", ") {
+            let text = fs::read_to_string(Path::new("wgsl/parts").join(part))?;
+            strip(&text, &mut whole);
+        }
+    }
+    Ok(whole)
+}
+
+/// WGSL has no strings, so that `//` always begins a comment; the shaders have no others.
+fn strip(text: &str, stripped: &mut String) {
     for line in text.lines() {
         let code = line.split("//").next().unwrap_or_default().trim();
         if !code.is_empty() {
@@ -26,5 +44,4 @@ fn strip(text: &str) -> String {
             stripped.push('\n');
         }
     }
-    stripped
 }

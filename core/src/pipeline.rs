@@ -12,7 +12,7 @@ use crate::config::ModelConfig;
 use crate::encoders::EncodeOptions;
 use crate::error::{Error, Field, Result};
 use crate::flux::noise::TorchRng;
-use crate::flux::{BlockOutput, FirstBlockCache, Flux, FluxInput, latents};
+use crate::flux::{Attentions, BlockOutput, FirstBlockCache, Flux, FluxInput, latents};
 use crate::image::{self, Image};
 use crate::light_control::LightControl;
 use crate::model::{ModelSource, read_config};
@@ -306,6 +306,7 @@ impl Pipeline {
                 conditions: &conditions,
                 sigma: &levels[..1],
                 rope: &rope,
+                attentions: Attentions::Dropped,
             };
             let mut on_block = async |output: BlockOutput<'_>| {
                 at.blocks += output.blocks();

@@ -4,9 +4,9 @@ use burn::tensor::{Bytes, Device, Tensor, TensorData};
 
 use crate::wgsl::recorded;
 use crate::{
-    Activation, BlockQuantized, BlockType, Heads, InputBits, attention, conv2d, gated_residual,
-    gelu_tanh, group_moments, group_normalize, linear, modulated_layer_norm, norm_rope, qmatmul,
-    rms_norm,
+    Activation, Activations, BlockQuantized, BlockType, Gated, Heads, InputBits, Qkv, Weight,
+    attention, conv2d, gated_residual, gelu_tanh, group_moments, group_normalize, joint_attention,
+    linear, modulated_layer_norm, norm_rope, product_gated, product_gelu, qmatmul, rms_norm,
 };
 
 /// How far a kernel may be from the CPU's, of the largest value: f16 has 11 bits, in both factors of 96 products.
@@ -34,7 +34,7 @@ impl KernelCheck {
 type Operation = fn(&Device) -> Tensor<1>;
 
 /// Those that have kernels of their own, under their names for a reader.
-const OPERATIONS: [(&str, Operation); 12] = [
+const OPERATIONS: [(&str, Operation); 14] = [
     ("product, f32", |device| dense(40, device)),
     ("product, bf16", |device| {
         blocked(40, BlockType::BF16, device)
@@ -45,7 +45,9 @@ const OPERATIONS: [(&str, Operation); 12] = [
     ("product, q8_0, one row", |device| {
         blocked(1, BlockType::Q8_0, device)
     }),
+    ("MLP", multiplied),
     ("attention", attended),
+    ("joint attention", joined),
     ("layer norm", layer_normed),
     ("RMS norm", |device| {
         rms_norm(numbers([3, 8, 64], device), numbers([64], device), 1e-6).flatten(0, 2)
@@ -60,7 +62,7 @@ const OPERATIONS: [(&str, Operation); 12] = [
 ];
 
 /// The operations on which the others rest, and that are the hardest to compile.
-const FIRST: [&str; 2] = ["product, q8_0", "attention"];
+const FIRST: [&str; 3] = ["MLP", "attention", "joint attention"];
 
 /// Runs every operation that has a kernel of its own, on `device` and on the CPU.
 pub fn check_kernels(device: &Device) -> Vec<KernelCheck> {
@@ -70,7 +72,7 @@ pub fn check_kernels(device: &Device) -> Vec<KernelCheck> {
         .collect()
 }
 
-/// True when a product and attention give on `device` what they give on the CPU: the part of [`check_kernels`] that
+/// True when an MLP and attention, alone and between products, give on `device` what they give on the CPU: the part of [`check_kernels`] that
 /// is fast enough for every start.
 pub fn kernels_agree(device: &Device) -> bool {
     let mut first = OPERATIONS
@@ -136,7 +138,13 @@ fn dense(rows: usize, device: &Device) -> Tensor<1> {
 
 fn blocked(rows: usize, block_type: BlockType, device: &Device) -> Tensor<1> {
     let [outputs, inputs] = LAYER;
-    let count = outputs * inputs;
+    let weight = quantized(block_type, LAYER, device);
+    let bias = Some(numbers([outputs], device));
+    qmatmul(numbers([rows, inputs], device), &weight, bias).flatten(0, 1)
+}
+
+fn quantized(block_type: BlockType, shape: [usize; 2], device: &Device) -> BlockQuantized {
+    let count = shape[0] * shape[1];
     let bytes: Vec<u8> = match block_type {
         // The upper halves of f32s: plus or minus 0.5 to 1.
         BlockType::BF16 => (0..count)
@@ -151,11 +159,43 @@ fn blocked(rows: usize, block_type: BlockType, device: &Device) -> Tensor<1> {
             .collect(),
     };
     let bytes = Bytes::from_bytes_vec(bytes);
-    let weight =
-        BlockQuantized::from_ggml(bytes, block_type, LAYER, device).expect("as long as its shape");
-    let weight = weight.with_input_bits(InputBits::Sixteen);
-    let bias = Some(numbers([outputs], device));
-    qmatmul(numbers([rows, inputs], device), &weight, bias).flatten(0, 1)
+    let weight = BlockQuantized::from_ggml(bytes, block_type, shape, device);
+    let weight = weight.expect("as many bytes as its shape needs");
+    weight.with_input_bits(InputBits::Sixteen)
+}
+
+/// Two products, with a GELU between them and a gated residual after them.
+fn multiplied(device: &Device) -> Tensor<1> {
+    let (inner, outer, tokens) = (96, 70, 40);
+    let weight = |shape| quantized(BlockType::Q8_0, shape, device);
+    let (first, second) = (weight([inner, 64]), weight([outer, inner]));
+    let x = Activations::new(numbers([1, tokens, 64], device));
+    let hidden = product_gelu(x, Weight::Blocks(&first), numbers([inner], device));
+    let to = Gated {
+        residual: numbers([1, tokens, outer], device),
+        gate: numbers([1, 1, outer], device),
+    };
+    let bias = numbers([outer], device);
+    product_gated(hidden, Weight::Blocks(&second), bias, to).flatten(0, 2)
+}
+
+/// Attention that reads what one product gives, and gives what another reads.
+fn joined(device: &Device) -> Tensor<1> {
+    let (tokens, head_dim) = (45, 64);
+    let width = 2 * head_dim;
+    let heads = || Heads {
+        x: numbers([1, tokens, width], device),
+        weight: numbers([head_dim], device),
+    };
+    let qkv = Qkv {
+        q: heads(),
+        k: heads(),
+        v: numbers([1, tokens, width], device),
+    };
+    let [cos, sin] = [0, 1].map(|_| numbers([tokens, head_dim], device));
+    joint_attention(qkv, None, cos, sin, 1e-6)
+        .to_f32()
+        .flatten(0, 2)
 }
 
 /// Grouped queries; neither number of tokens fills a tile.

@@ -37,16 +37,18 @@ pub fn choose_kernels(device: &Device, kernels: Kernels) {
     chosen.push((device.clone(), kernels));
 }
 
-/// What was [chosen](choose_kernels) for the tensor's device.
-pub(crate) fn of(tensor: &CubeTensor) -> Kernels {
+/// What was [chosen](choose_kernels) for a device.
+pub(crate) fn of(device: &CubeDevice) -> Kernels {
     let chosen = CHOSEN.read().unwrap_or_else(PoisonError::into_inner);
-    let found = chosen.iter().find(|(device, _)| *device == tensor.device);
+    let found = chosen.iter().find(|(other, _)| other == device);
     found.map_or_else(Kernels::default, |(_, kernels)| *kernels)
 }
 
 impl Units {
     /// Those that were [chosen](choose_kernels) for the tensor's device, else those that it has.
     pub(crate) fn of(tensor: &CubeTensor) -> Self {
-        of(tensor).units.unwrap_or_else(|| Self::of_adapter(tensor))
+        of(&tensor.device)
+            .units
+            .unwrap_or_else(|| Self::of_adapter(tensor))
     }
 }

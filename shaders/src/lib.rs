@@ -6,6 +6,9 @@
 //! default bodies are differentiable and correct on every backend, so that CUDA, SPIR-V and autodiff need no
 //! code of their own. Every kernel has a naive twin in [`mod@reference`], with which the tests compare it.
 //!
+//! Two files compose families: `product.rs` has products with what follows them, `joint_attention.rs` the attention of
+//! FLUX's blocks. Where a device multiplies in f16 they run kernels of their own, see `activations.rs`.
+//!
 //! A new family needs such a file, and its lines below: `mod`, `pub use`, and one in [`wgsl_modules`] if it
 //! has shaders.
 //!
@@ -13,6 +16,7 @@
 //! and is faster with them, and half precision where a tensor has it. Left out on purpose: gradients with
 //! respect to a quantized weight, which is frozen.
 
+mod activations;
 mod attention;
 mod autodiff;
 mod check;
@@ -23,10 +27,12 @@ mod gelu;
 mod gemm;
 mod group_norm;
 mod integer;
+mod joint_attention;
 mod kernels;
 mod linear;
 mod norm;
 mod norm_rope;
+mod product;
 mod qmatmul;
 pub mod reference;
 mod residual;
@@ -36,16 +42,23 @@ mod variants;
 mod vectorize;
 mod wgsl;
 
+pub use activations::{Activations, halves_activations};
 pub use attention::attention;
 pub use check::{KernelCheck, check_kernels, kernels_agree};
 pub use conv2d::{conv2d, upsample_conv2d};
+#[doc(hidden)]
+pub use cooperative::assume_subgroups;
 pub use gelu::{gelu_tanh, gelu_tanh_after};
 pub use group_norm::{Activation, group_moments, group_normalize};
 pub use integer::InputBits;
+pub use joint_attention::{Qkv, joint_attention};
 pub use kernels::{Kernels, choose_kernels};
 pub use linear::{linear, takes_halves};
 pub use norm::{modulated_layer_norm, rms_norm};
 pub use norm_rope::{Heads, norm_rope};
+pub use product::{
+    Gated, Weight, modulated_activations, product, product_gated, product_gelu, product_gelu_after,
+};
 pub use qmatmul::{BlockQuantized, BlockType, QuantError, qmatmul};
 pub use residual::gated_residual;
 pub use units::{Units, tell_subgroups};

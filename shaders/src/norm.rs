@@ -2,7 +2,7 @@
 
 pub(crate) mod composed;
 mod flex;
-mod wgpu;
+pub(crate) mod wgpu;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};

@@ -6,7 +6,7 @@
 
 mod composed;
 mod flex;
-mod wgpu;
+pub(crate) mod wgpu;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};

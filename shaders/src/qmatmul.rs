@@ -19,11 +19,12 @@ mod weight;
 pub(crate) mod wgpu;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::backend::{Backend, Dispatch, DispatchTensorKind, backend_extension};
 use burn::tensor::{DType, Int, Tensor};
 
 use crate::integer::InputBits;
 use crate::linear::composed::{add_bias, linear};
+use crate::wgsl;
 pub use block_type::BlockType;
 pub(crate) use block_type::MOST_GROUPS;
 pub(crate) use group::{GROUP, Group, Quant};
@@ -76,6 +77,16 @@ pub fn qmatmul(x: Tensor<2>, weight: &BlockQuantized, bias: Option<Tensor<1>>) -
 }
 
 impl BlockQuantized {
+    /// The weight as cooperative matrices take it, on a device that has them.
+    pub(crate) fn right(&self) -> cooperative::Right {
+        let packed = match self.packed.clone().into_dispatch().kind {
+            DispatchTensorKind::Cube(tensor) => tensor.int(),
+            _ => panic!("the device has cubecl's tensors"),
+        };
+        let scales = wgsl::cube(self.scales.clone());
+        cooperative::Right::blocks(packed, scales, self.block_type)
+    }
+
     /// The whole weight: `[rows, cols]`, f32.
     pub fn dequantize(&self) -> Tensor<2> {
         dequantize(self.packed.clone(), self.scales.clone(), self.block_type)

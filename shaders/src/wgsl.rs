@@ -5,7 +5,8 @@
 
 use std::cell::RefCell;
 
-use burn::tensor::{DType, Shape};
+use burn::backend::DispatchTensorKind;
+use burn::tensor::{DType, Shape, Tensor};
 use burn_cubecl::cubecl::ir::{ElemType, FloatKind};
 use burn_cubecl::cubecl::prelude::KernelId;
 use burn_cubecl::cubecl::server::KernelArguments;
@@ -94,7 +95,7 @@ impl KernelSource for Shader {
 
 /// True when the device of the tensor compiles WGSL, and shall run ours.
 pub(crate) fn runs(tensor: &CubeTensor) -> bool {
-    tensor.client.name() == CLIENT && !kernels::of(tensor).composed
+    tensor.client.name() == CLIENT && !kernels::of(&tensor.device).composed
 }
 
 /// True when the device of the tensor has f16 in its shaders; elsewhere cubecl makes no f16 tensors.
@@ -123,17 +124,32 @@ pub(crate) fn takes<'a>(tensors: impl IntoIterator<Item = &'a CubeTensor>) -> bo
         .all(|tensor| runs(tensor) && tensor.dtype == DType::F32 && tensor.meta.num_elements() > 0)
 }
 
-/// A tensor of one zero, for a binding that a variant does not read.
+/// A burn tensor as the launches take it.
+///
+/// # Panics
+/// For a tensor of another backend: a caller knows that it is none.
+pub(crate) fn cube<const D: usize>(tensor: Tensor<D>) -> CubeTensor {
+    match tensor.into_dispatch().kind {
+        DispatchTensorKind::Cube(tensor) => tensor.float(),
+        _ => panic!("the device has cubecl's tensors"),
+    }
+}
+
+/// A tensor of zeros, for a binding that a variant does not read: as large as the elements of any.
 pub(crate) fn nothing(like: &CubeTensor) -> CubeTensor {
+    vector(like, &[0.0; 4])
+}
+
+/// A tensor of one number, on the device of another.
+pub(crate) fn number(like: &CubeTensor, number: f32) -> CubeTensor {
+    vector(like, &[number])
+}
+
+fn vector(like: &CubeTensor, numbers: &[f32]) -> CubeTensor {
     let client = like.client.clone();
-    let zero = client.create_from_slice(bytemuck::bytes_of(&0f32));
-    CubeTensor::new_contiguous(
-        client,
-        like.device.clone(),
-        Shape::new([1]),
-        zero,
-        DType::F32,
-    )
+    let handle = client.create_from_slice(bytemuck::cast_slice(numbers));
+    let shape = Shape::new([numbers.len()]);
+    CubeTensor::new_contiguous(client, like.device.clone(), shape, handle, DType::F32)
 }
 
 /// An uninitialized tensor on the device of another.

@@ -1,82 +1,17 @@
 //! The kernels for cooperative matrices against the naive oracles, on an adapter that has such matrices.
 
 mod common;
-
-use std::io::{Write, stderr};
-use std::sync::OnceLock;
+#[path = "common/matrices.rs"]
+mod matrices;
 
 use burn::tensor::{Bytes, Device, Tensor, TensorData};
-use burn_wgpu::WgpuSetup;
-use burn_wgpu::wgpu::{
-    Adapter, Backends, CooperativeScalarType, DeviceDescriptor, ExperimentalFeatures, Features,
-    Instance, InstanceDescriptor,
-};
 use common::{Values, assert_close, devices};
+use matrices::device;
 use x2i_shaders::reference::{self, AttentionShape};
-use x2i_shaders::{
-    BlockQuantized, BlockType, Kernels, attention, choose_kernels, kernels_agree, qmatmul,
-};
+use x2i_shaders::{BlockQuantized, BlockType, attention, kernels_agree, linear, qmatmul};
 
 /// Both factors are rounded to 11 bits: 5e-4 of each product at most, less of a sum.
 const TOLERANCE: f32 = 2e-3;
-
-/// Rows of the adapter's square matrices of f16 with sums in f32.
-fn side(adapter: &Adapter) -> Option<u32> {
-    let properties = adapter.cooperative_matrix_properties().into_iter();
-    let sides = properties.filter(|matrix| {
-        matrix.ab_type == CooperativeScalarType::F16
-            && matrix.cr_type == CooperativeScalarType::F32
-            && matrix.m_size == matrix.n_size
-            && matrix.n_size == matrix.k_size
-    });
-    sides.map(|matrix| matrix.m_size).max()
-}
-
-/// A device that runs the kernels. A missing one is printed once.
-fn device() -> Option<&'static Device> {
-    static DEVICE: OnceLock<Option<Device>> = OnceLock::new();
-    let opened = DEVICE.get_or_init(|| {
-        let opened = pollster::block_on(open());
-        if opened.is_none() {
-            // Not a print macro: those the test runner captures.
-            let _ = writeln!(stderr(), "SKIPPED: no adapter with cooperative matrices");
-        }
-        opened
-    });
-    opened.as_ref()
-}
-
-async fn open() -> Option<Device> {
-    let instance = Instance::new(InstanceDescriptor {
-        backends: Backends::PRIMARY,
-        ..InstanceDescriptor::new_without_display_handle()
-    });
-    let adapters = instance.enumerate_adapters(Backends::PRIMARY).await;
-    let (adapter, side) = adapters
-        .into_iter()
-        .find_map(|adapter| side(&adapter).map(|side| (adapter, side)))?;
-    let unwanted = Features::MAPPABLE_PRIMARY_BUFFERS | Features::all_experimental_mask();
-    let descriptor = DeviceDescriptor {
-        required_features: adapter.features().difference(unwanted)
-            | Features::EXPERIMENTAL_COOPERATIVE_MATRIX,
-        required_limits: adapter.limits(),
-        // SAFETY: the shaders load and store matrices inside of their arrays.
-        experimental_features: unsafe { ExperimentalFeatures::enabled() },
-        ..DeviceDescriptor::default()
-    };
-    let (device, queue) = adapter.request_device(&descriptor).await.ok()?;
-    let setup = WgpuSetup {
-        backend: adapter.get_info().backend,
-        instance,
-        adapter,
-        device,
-        queue,
-    };
-    let device = Device::wgpu_options().setup(setup).init().ok()?;
-    let cooperative = Some(side);
-    choose_kernels(&device, Kernels { cooperative });
-    Some(device)
-}
 
 fn tensor<const D: usize>(data: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::from_data(TensorData::new(data.to_vec(), shape), device)
@@ -146,6 +81,46 @@ fn products_of_any_size_match_the_reference() {
 fn inputs_beyond_f16_lose_no_more_than_others() {
     for magnitude in [1e-20, 1e4, 6e4, 1e20] {
         check_product(BlockType::Q8_0, 40, [40, 128], magnitude);
+    }
+}
+
+/// A dense weight of f32 whose rows are as far apart as f32 allows.
+fn check_dense(m: usize, [rows, cols]: [usize; 2], magnitude: f32) {
+    let Some(device) = device() else { return };
+    let x: Vec<f32> = Values::new(m as u64).normals(m * cols);
+    let weight: Vec<f32> = Values::new(cols as u64).normals(rows * cols);
+    let weight: Vec<f32> = weight.into_iter().map(|w| w * magnitude).collect();
+    let bias: Vec<f32> = Values::new(7).normals(rows);
+    let bias: Vec<f32> = bias.into_iter().map(|bias| bias * magnitude).collect();
+    let expected = reference::linear(&x, &weight, Some(&bias), cols);
+    let found = linear(
+        tensor(&x, [m, cols], device),
+        tensor(&weight, [rows, cols], device),
+        Some(tensor(&bias, [rows], device)),
+    );
+    let case = format!("{m} rows, dense weight [{rows}, {cols}] of about {magnitude}");
+    assert_close(&case, found, &expected, TOLERANCE);
+}
+
+#[test]
+fn dense_products_of_any_width_match_the_reference() {
+    for m in [1, 8, 9, 40, 130] {
+        for shape in [[75, 33], [1, 1], [64, 64], [130, 100], [9, 1100], [257, 6]] {
+            check_dense(m, shape, 1.0);
+        }
+    }
+}
+
+#[test]
+fn products_of_very_many_rows_match_the_reference() {
+    // So many that they take tall workgroups, and not all of the last ones.
+    check_dense(1030, [2040, 32], 1.0);
+}
+
+#[test]
+fn dense_weights_beyond_f16_lose_no_more_than_others() {
+    for magnitude in [1e-20, 1e5, 1e20] {
+        check_dense(40, [40, 70], magnitude);
     }
 }
 

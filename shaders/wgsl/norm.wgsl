@@ -3,6 +3,8 @@
 //
 // All buffers are read_write because two of them may be slices of one. Workgroups beyond the last row
 // do the last one again and write nothing: Tint refuses a barrier after an early return.
+//
+// Parts: stored.wgsl.
 
 // Replaced at launch.
 const MODULATED: bool = true; // LayerNorm and `· (1 + scale) + shift`, else RMSNorm and `· scale`
@@ -13,7 +15,7 @@ const SIDE: u32 = 16u; // sums are added in two rounds of 16
 @group(0) @binding(0) var<storage, read_write> x: array<f32>; // [rows, width]
 @group(0) @binding(1) var<storage, read_write> scale: array<f32>; // [batch, width], or the weight [width]
 @group(0) @binding(2) var<storage, read_write> shift: array<f32>; // [batch, width]
-@group(0) @binding(3) var<storage, read_write> out: array<f32>; // [rows, width]
+@group(0) @binding(3) var<storage, read_write> out: array<Element>; // [rows, width]
 @group(0) @binding(4) var<storage, read_write> params: array<u32>; // rows, width, tokens, eps
 
 var<workgroup> sums: array<f32, THREADS>;
@@ -70,9 +72,9 @@ fn main(
     for (var i = thread; i < width; i += THREADS) {
         let normed = (x[start + i] - mean) * root;
         if MODULATED {
-            out[start + i] = normed * (1.0 + scale[batch + i]) + shift[batch + i];
+            out[start + i] = stored(normed * (1.0 + scale[batch + i]) + shift[batch + i]);
         } else {
-            out[start + i] = normed * scale[i];
+            out[start + i] = stored(normed * scale[i]);
         }
     }
 }

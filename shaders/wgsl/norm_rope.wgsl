@@ -4,9 +4,12 @@
 // A workgroup owns 16 heads of tokens, each with 16 lanes. All buffers are read_write because two of
 // them may be slices of one. Rows beyond the last one do it again and write nothing: Tint refuses a
 // barrier after an early return.
+//
+// Parts: stored.wgsl.
 
 // Replaced at launch.
 const JOINT: bool = true; // reads `more` behind the tokens of `x`
+const PLAIN: bool = false; // changes the places alone, as for values: no norm, no rotation
 
 const THREADS: u32 = 256u;
 const LANES: u32 = 16u;
@@ -18,7 +21,7 @@ const ROWS: u32 = THREADS / LANES;
 @group(0) @binding(3) var<storage, read_write> more_weight: array<f32>; // [head_dim]
 @group(0) @binding(4) var<storage, read_write> cos_: array<f32>; // [tokens, head_dim]
 @group(0) @binding(5) var<storage, read_write> sin_: array<f32>; // [tokens, head_dim]
-@group(0) @binding(6) var<storage, read_write> out: array<f32>; // [batch, heads, tokens, head_dim]
+@group(0) @binding(6) var<storage, read_write> out: array<Element>; // [batch, heads, tokens, head_dim]
 // rows, heads, tokens, x tokens, head_dim, elements between the tokens of x and of more, eps
 @group(0) @binding(7) var<storage, read_write> params: array<u32>;
 
@@ -71,15 +74,27 @@ fn main(
         var even = 0.0;
         var odd = 0.0;
         if is_more {
-            even = more[start + i] * root * more_weight[i];
-            odd = more[start + i + 1u] * root * more_weight[i + 1u];
+            even = more[start + i];
+            odd = more[start + i + 1u];
         } else {
-            even = x[start + i] * root * weight[i];
-            odd = x[start + i + 1u] * root * weight[i + 1u];
+            even = x[start + i];
+            odd = x[start + i + 1u];
+        }
+        let place = row * head_dim + i;
+        if PLAIN {
+            out[place] = stored(even);
+            out[place + 1u] = stored(odd);
+            continue;
+        }
+        if is_more {
+            even = even * root * more_weight[i];
+            odd = odd * root * more_weight[i + 1u];
+        } else {
+            even = even * root * weight[i];
+            odd = odd * root * weight[i + 1u];
         }
         let angle = token * head_dim + i;
-        let place = row * head_dim + i;
-        out[place] = even * cos_[angle] - odd * sin_[angle];
-        out[place + 1u] = odd * cos_[angle + 1u] + even * sin_[angle + 1u];
+        out[place] = stored(even * cos_[angle] - odd * sin_[angle]);
+        out[place + 1u] = stored(odd * cos_[angle + 1u] + even * sin_[angle + 1u]);
     }
 }

@@ -3,6 +3,8 @@
 //
 // All buffers are read_write because two of them may be slices of one. Sums have names, not indices:
 // a private array with constant bounds hangs lavapipe's compiler.
+//
+// Parts: numbers.wgsl, weights.wgsl.
 
 // Replaced at launch.
 const NIBBLES: bool = false; // 8 quants a word, the first 16 of a group low, the last high; else 4 bytes
@@ -25,73 +27,8 @@ const GROUP: u32 = 4u; // outputs of a thread along either side
 @group(0) @binding(3) var<storage, read_write> out: array<f32>; // [m, rows]
 @group(0) @binding(4) var<storage, read_write> params: array<u32>; // m, rows, cols4, row_tiles, tiles
 
-// Four floats of 8 bits. Those below the smallest exponent are made by a subtraction: an adapter may take an
-// f32 that is as small for zero.
-fn floats(word: u32) -> vec4<f32> {
-    let bytes = vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u);
-    let magnitude = bytes & vec4<u32>(127u);
-    let mantissa = magnitude << vec4<u32>(16u + EXPONENT);
-    let least = (128u - (1u << EXPONENT) / 2u) << 23u; // the difference of the biases
-    let step = 1u << 23u;
-    let small = bitcast<vec4<f32>>(mantissa + vec4<u32>(least + step)) - vec4<f32>(bitcast<f32>(least + step));
-    var values = bitcast<vec4<u32>>(small);
-    values = select(values, mantissa + vec4<u32>(least), magnitude >= vec4<u32>(1u << (7u - EXPONENT % 8u)));
-    // With 4 bits of exponent the largest number alone is none, with 5 all of the largest exponent.
-    let most = 127u - EXPONENT / 5u * 3u;
-    values = select(values, mantissa | vec4<u32>(255u << 23u), magnitude >= vec4<u32>(most));
-    return bitcast<vec4<f32>>(values | ((bytes & vec4<u32>(128u)) << vec4<u32>(24u)));
-}
-
 // TABLE has to be in memory for its places to be read.
 var<private> table: array<f32, 16> = TABLE;
-
-// Four floats of 16 bits: the upper half of an f32, or with 5 bits of exponent f16, whose smallest numbers are made
-// as those of 8 bits are.
-fn halves(first: u32, second: u32) -> vec4<f32> {
-    let bits = vec4<u32>(first << 16u, first & 0xffff0000u, second << 16u, second & 0xffff0000u);
-    if EXPONENT == 8u {
-        return bitcast<vec4<f32>>(bits);
-    }
-    let magnitude = (bits & vec4<u32>(0x7fff0000u)) >> vec4<u32>(3u);
-    let least = 112u << 23u; // the difference of the biases
-    let step = 1u << 23u;
-    let small = bitcast<vec4<f32>>(magnitude + vec4<u32>(least + step)) - vec4<f32>(bitcast<f32>(least + step));
-    var values = bitcast<vec4<u32>>(small);
-    values = select(values, magnitude + vec4<u32>(least), magnitude >= vec4<u32>(step));
-    values = select(values, magnitude | vec4<u32>(255u << 23u), magnitude >= vec4<u32>(31u * step));
-    return bitcast<vec4<f32>>(values | (bits & vec4<u32>(0x80000000u)));
-}
-
-// The numbers that nibbles stand for.
-fn numbers(nibbles: vec4<u32>) -> vec4<f32> {
-    if TABLED {
-        return vec4<f32>(table[nibbles.x], table[nibbles.y], table[nibbles.z], table[nibbles.w]);
-    }
-    return vec4<f32>(nibbles) - ZERO;
-}
-
-// Four weights; `quad` counts vec4 from the first row on.
-fn weights(quad: u32) -> vec4<f32> {
-    let group = quad / GROUP4;
-    var values: vec4<f32>;
-    if NIBBLES {
-        let part = quad % GROUP4;
-        let word = vec4<u32>(words[group * 4u + part % 4u]);
-        let nibbles = (word >> (vec4<u32>(0u, 8u, 16u, 24u) + part / 4u * 4u)) & vec4<u32>(15u);
-        values = numbers(nibbles);
-    } else if HALVES {
-        return halves(words[2u * quad], words[2u * quad + 1u]);
-    } else if EXPONENT > 0u {
-        return floats(words[quad]);
-    } else {
-        let word = vec4<i32>(bitcast<i32>(words[quad]));
-        values = vec4<f32>((word << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u));
-    }
-    if OFFSETS {
-        return values * scales[2u * group] + scales[2u * group + 1u];
-    }
-    return values * scales[group];
-}
 
 fn write(m: u32, row: u32, sums: vec4<f32>) {
     if m >= params[0] {

@@ -9,8 +9,8 @@ use crate::config::FluxConfig;
 use crate::error::Result;
 use crate::nn::rope::Rope;
 use crate::nn::{
-    Bias, Heads, Linear, attention, gated_residual, gelu_tanh, gelu_tanh_after,
-    modulated_layer_norm, norm_rope,
+    Activations, Bias, Gated, Heads, Linear, Qkv, gated_residual, joint_attention,
+    modulated_activations, modulated_layer_norm,
 };
 use crate::weights::Scope;
 
@@ -48,8 +48,16 @@ pub struct ModulationOut {
 
 impl ModulationOut {
     /// LayerNorm, then this scale and shift.
-    pub fn modulate(&self, x: Tensor<3>) -> Tensor<3> {
-        modulated_layer_norm(x, self.scale.clone(), self.shift.clone(), EPS)
+    pub fn modulate(&self, x: Tensor<3>) -> Activations<3> {
+        modulated_activations(x, self.scale.clone(), self.shift.clone(), EPS)
+    }
+
+    /// `x` and this gate, for what is added to `x`.
+    fn gated(&self, x: Tensor<3>) -> Gated {
+        Gated {
+            residual: x,
+            gate: self.gate.clone(),
+        }
     }
 }
 
@@ -98,50 +106,37 @@ impl QkNorm {
     }
 }
 
-/// Queries, keys and values of one stream, each `[batch, tokens, hidden]`.
-struct Qkv {
-    q: Heads,
-    k: Heads,
-    v: Tensor<3>,
-}
-
-impl Qkv {
-    /// Splits `[batch, tokens, 3 * hidden]`; nothing is copied.
-    fn split(qkv: Tensor<3>, norm: &QkNorm) -> Self {
-        let hidden = qkv.dims()[2] / 3;
-        let part = |index: usize| qkv.clone().narrow(2, index * hidden, hidden);
-        Self {
-            q: Heads {
-                x: part(0),
-                weight: norm.query_norm.clone(),
-            },
-            k: Heads {
-                x: part(1),
-                weight: norm.key_norm.clone(),
-            },
-            v: part(2),
-        }
+/// Splits the projection `[batch, tokens, 3 * hidden]` of one stream; nothing is copied.
+fn split(qkv: Tensor<3>, norm: &QkNorm) -> Qkv {
+    let hidden = qkv.dims()[2] / 3;
+    let part = |index: usize| qkv.clone().narrow(2, index * hidden, hidden);
+    Qkv {
+        q: Heads {
+            x: part(0),
+            weight: norm.query_norm.clone(),
+        },
+        k: Heads {
+            x: part(1),
+            weight: norm.key_norm.clone(),
+        },
+        v: part(2),
     }
 }
 
 /// Norms and rotates queries and keys of the one stream or both, attends and joins the heads:
 /// `[batch, tokens, hidden]`.
-fn attend(qkv: Qkv, more: Option<Qkv>, rope: &Rope) -> Tensor<3> {
-    let (more_q, more_k, v) = match more {
-        Some(more) => {
-            let v = Tensor::cat(vec![qkv.v, more.v], 1);
-            (Some(more.q), Some(more.k), v)
-        }
-        None => (None, None, qkv.v),
-    };
-    let q = norm_rope(qkv.q, more_q, rope.cos.clone(), rope.sin.clone(), EPS);
-    let k = norm_rope(qkv.k, more_k, rope.cos.clone(), rope.sin.clone(), EPS);
-    let [batch, heads, tokens, head_dim] = q.dims();
-    let v = v.reshape([batch, tokens, heads, head_dim]).swap_dims(1, 2); // [batch, heads, tokens, head_dim]
-    let scale = (head_dim as f32).sqrt().recip();
-    attention(q, k, v, None, scale)
-        .swap_dims(1, 2)
-        .reshape([batch, tokens, heads * head_dim])
+fn attend(first: Qkv, more: Option<Qkv>, rope: &Rope) -> Activations<3> {
+    joint_attention(first, more, rope.cos.clone(), rope.sin.clone(), EPS)
+}
+
+/// Whether a block's attentions are kept for its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Attentions {
+    /// They are not, which saves their memory.
+    #[default]
+    Dropped,
+    /// They are, for distillation.
+    Kept,
 }
 
 /// One stream (image or text) of a double block.
@@ -170,18 +165,30 @@ impl Stream {
         })
     }
 
-    /// The second half of a block: the attention's output and the MLP, both gated.
+    fn qkv(&self, x: &Tensor<3>, [first, _]: &[ModulationOut; 2]) -> Qkv {
+        let qkv = self.qkv.forward_activations(first.modulate(x.clone()));
+        split(qkv, &self.norm)
+    }
+
+    /// The second half of a block: the attention's projection and the MLP, both gated. Gives the projection where it
+    /// is kept.
     fn finish(
         &self,
         x: Tensor<3>,
-        attn: Tensor<3>,
+        attn: Activations<3>,
         [first, second]: &[ModulationOut; 2],
-    ) -> Tensor<3> {
-        let x = gated_residual(x, first.gate.clone(), attn);
-        let mlp = self
-            .mlp_out
-            .forward(gelu_tanh(self.mlp_in.forward(second.modulate(x.clone()))));
-        gated_residual(x, second.gate.clone(), mlp)
+        attentions: Attentions,
+    ) -> (Tensor<3>, Option<Tensor<3>>) {
+        let (x, attn) = match attentions {
+            Attentions::Dropped => (self.proj.forward_gated(attn, first.gated(x)), None),
+            Attentions::Kept => {
+                let attn = self.proj.forward_activations(attn);
+                let x = gated_residual(x, first.gate.clone(), attn.clone());
+                (x, Some(attn))
+            }
+        };
+        let mlp = self.mlp_in.forward_gelu(second.modulate(x.clone()));
+        (self.mlp_out.forward_gated(mlp, second.gated(x)), attn)
     }
 }
 
@@ -198,10 +205,10 @@ pub struct DoubleOutput {
     pub img: Tensor<3>,
     /// `[batch, text tokens, hidden]`.
     pub txt: Tensor<3>,
-    /// The image's attention after its projection, before its gate.
-    pub img_attn: Tensor<3>,
-    /// The text's attention after its projection, before its gate.
-    pub txt_attn: Tensor<3>,
+    /// The image's attention after its projection, before its gate, where it is kept.
+    pub img_attn: Option<Tensor<3>>,
+    /// The text's.
+    pub txt_attn: Option<Tensor<3>>,
 }
 
 impl DoubleStreamBlock {
@@ -218,29 +225,23 @@ impl DoubleStreamBlock {
         txt: Tensor<3>,
         vec: Tensor<2>,
         rope: &Rope,
+        attentions: Attentions,
     ) -> DoubleOutput {
         let img_mod = self.img.modulation.forward(vec.clone());
         let txt_mod = self.txt.modulation.forward(vec);
-        let img_qkv = Qkv::split(
-            self.img.qkv.forward(img_mod[0].modulate(img.clone())),
-            &self.img.norm,
-        );
-        let txt_qkv = Qkv::split(
-            self.txt.qkv.forward(txt_mod[0].modulate(txt.clone())),
-            &self.txt.norm,
-        );
+        let img_qkv = self.img.qkv(&img, &img_mod);
+        let txt_qkv = self.txt.qkv(&txt, &txt_mod);
 
         let attn = attend(txt_qkv, Some(img_qkv), rope); // [batch, text + image tokens, hidden]
         let (txt_tokens, img_tokens) = (txt.dims()[1], img.dims()[1]);
-        let txt_attn = self.txt.proj.forward(attn.clone().narrow(1, 0, txt_tokens));
-        let img_attn = self
-            .img
-            .proj
-            .forward(attn.narrow(1, txt_tokens, img_tokens));
+        let of_txt = attn.clone().narrow(1, 0, txt_tokens);
+        let of_img = attn.narrow(1, txt_tokens, img_tokens);
 
+        let (img, img_attn) = self.img.finish(img, of_img, &img_mod, attentions);
+        let (txt, txt_attn) = self.txt.finish(txt, of_txt, &txt_mod, attentions);
         DoubleOutput {
-            img: self.img.finish(img, img_attn.clone(), &img_mod),
-            txt: self.txt.finish(txt, txt_attn.clone(), &txt_mod),
+            img,
+            txt,
             img_attn,
             txt_attn,
         }
@@ -264,8 +265,8 @@ pub struct SingleStreamBlock {
 pub struct SingleOutput {
     /// `[batch, text + image tokens, hidden]`.
     pub x: Tensor<3>,
-    /// The attention before `linear2`.
-    pub attn: Tensor<3>,
+    /// The attention before `linear2`, where it is kept.
+    pub attn: Option<Tensor<3>>,
 }
 
 impl SingleStreamBlock {
@@ -282,16 +283,25 @@ impl SingleStreamBlock {
         })
     }
 
-    pub fn forward(&self, x: Tensor<3>, vec: Tensor<2>, rope: &Rope) -> SingleOutput {
+    pub fn forward(
+        &self,
+        x: Tensor<3>,
+        vec: Tensor<2>,
+        rope: &Rope,
+        attentions: Attentions,
+    ) -> SingleOutput {
         let [modulation] = self.modulation.forward(vec);
         let modulated = modulation.modulate(x.clone());
-        let qkv = self.linear1_qkv.forward(modulated.clone());
-        let attn = attend(Qkv::split(qkv, &self.norm), None, rope);
-        let mlp = self.linear1_mlp.forward(modulated);
-        let out = self.linear2.forward(gelu_tanh_after(attn.clone(), mlp));
+        let qkv = self.linear1_qkv.forward_activations(modulated.clone());
+        let attn = attend(split(qkv, &self.norm), None, rope);
+        let kept = match attentions {
+            Attentions::Dropped => None,
+            Attentions::Kept => Some(attn.clone().to_f32()),
+        };
+        let joined = self.linear1_mlp.forward_gelu_after(attn, modulated);
         SingleOutput {
-            x: gated_residual(x, modulation.gate, out),
-            attn,
+            x: self.linear2.forward_gated(joined, modulation.gated(x)),
+            attn: kept,
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::weights::{Scope, Weights};
 pub(crate) use blocks::FluxBytes;
 use blocks::{Blocks, Resident, Stream};
 pub use first_block_cache::FirstBlockCache;
+pub use layers::Attentions;
 use layers::{
     DoubleOutput, DoubleStreamBlock, LastLayer, MlpEmbedder, SingleOutput, SingleStreamBlock,
 };
@@ -56,6 +57,8 @@ pub struct FluxInput<'a> {
     pub sigma: &'a [f32],
     /// Rotations of all tokens, text first: [`Flux::rope`].
     pub rope: &'a Rope,
+    /// Whether [`BlockOutput`] has the attentions.
+    pub attentions: Attentions,
 }
 
 /// Gives the addition to the image stream after the double block of an index, `[batch, image tokens,
@@ -72,7 +75,7 @@ pub struct Conditions {
 
 /// A finished block or the skipped ones, for progress, cancellation and distillation.
 pub enum BlockOutput<'a> {
-    /// A double block; attentions are after their projection and before their gate.
+    /// A double block; attentions are after their projection and before their gate, where they are kept.
     Double {
         /// Its number, from 0.
         index: usize,
@@ -81,18 +84,18 @@ pub enum BlockOutput<'a> {
         /// `[batch, text tokens, hidden]`.
         txt: &'a Tensor<3>,
         /// `[batch, image tokens, hidden]`.
-        img_attn: &'a Tensor<3>,
+        img_attn: Option<&'a Tensor<3>>,
         /// `[batch, text tokens, hidden]`.
-        txt_attn: &'a Tensor<3>,
+        txt_attn: Option<&'a Tensor<3>>,
     },
-    /// A single block; the attention is before `linear2`, over text and image.
+    /// A single block; the attention is before `linear2`, over text and image, where it is kept.
     Single {
         /// Its number, from 0.
         index: usize,
         /// `[batch, text + image tokens, hidden]`.
         x: &'a Tensor<3>,
         /// `[batch, text + image tokens, hidden]`.
-        attn: &'a Tensor<3>,
+        attn: Option<&'a Tensor<3>>,
     },
     /// All blocks after the first, which a [`FirstBlockCache`] skips.
     Skipped {
@@ -107,8 +110,8 @@ impl BlockOutput<'_> {
             index,
             img: &out.img,
             txt: &out.txt,
-            img_attn: &out.img_attn,
-            txt_attn: &out.txt_attn,
+            img_attn: out.img_attn.as_ref(),
+            txt_attn: out.txt_attn.as_ref(),
         }
     }
 
@@ -116,7 +119,7 @@ impl BlockOutput<'_> {
         BlockOutput::Single {
             index,
             x: &out.x,
-            attn: &out.attn,
+            attn: out.attn.as_ref(),
         }
     }
 
@@ -253,7 +256,10 @@ impl Flux {
         on_block: &mut impl AsyncFnMut(BlockOutput<'_>) -> Result<()>,
     ) -> Result<Tensor<3>> {
         let FluxInput {
-            conditions, rope, ..
+            conditions,
+            rope,
+            attentions,
+            ..
         } = input;
         let vec = self.modulation_vector(conditions, input.sigma);
         let mut img = self.img_in.forward(input.img);
@@ -263,7 +269,7 @@ impl Flux {
             let block = self.double_blocks.get(index, &img).await?;
             let cache = cache.as_mut().filter(|_| index == 0);
             let cached = cache.map(|cache| (cache, img.clone()));
-            let out = block.forward(img, txt, vec.clone(), rope);
+            let out = block.forward(img, txt, vec.clone(), rope, attentions);
             on_block(BlockOutput::double(index, &out)).await?;
             (img, txt) = (out.img, out.txt);
             if let Some((cache, before)) = cached
@@ -282,7 +288,7 @@ impl Flux {
         let mut x = Tensor::cat(vec![txt, img], 1);
         for index in 0..self.single_blocks.len() {
             let block = self.single_blocks.get(index, &x).await?;
-            let out = block.forward(x, vec.clone(), rope);
+            let out = block.forward(x, vec.clone(), rope, attentions);
             on_block(BlockOutput::single(index, &out)).await?;
             x = out.x;
         }

@@ -4,7 +4,10 @@
 use std::ops::Range;
 
 use burn::tensor::{FloatDType, Int, Tensor};
-use x2i_shaders::{linear, qmatmul};
+use x2i_shaders::{
+    Activations, Gated, Weight, gated_residual, gelu_tanh, gelu_tanh_after, linear, product,
+    product_gated, product_gelu, product_gelu_after, qmatmul,
+};
 
 use crate::error::Result;
 use crate::lora::LayerChange;
@@ -89,6 +92,48 @@ impl Linear {
         }; // [rows, output]
         shape[D - 1] = y.dims()[1];
         y.reshape(shape)
+    }
+
+    /// [`forward`](Self::forward) of what another layer gave for this one.
+    pub fn forward_activations<const D: usize>(&self, x: Activations<D>) -> Tensor<D> {
+        match self.alone() {
+            Some(weight) => product(x, weight, self.bias.clone()),
+            None => self.forward(x.to_f32()),
+        }
+    }
+
+    /// GELU of [`forward`](Self::forward), for another layer.
+    pub fn forward_gelu(&self, x: Activations<3>) -> Activations<3> {
+        match (self.alone(), &self.bias) {
+            (Some(weight), Some(bias)) => product_gelu(x, weight, bias.clone()),
+            _ => Activations::new(gelu_tanh(self.forward(x.to_f32()))),
+        }
+    }
+
+    /// The channels of `left`, then those of [`forward_gelu`](Self::forward_gelu).
+    pub fn forward_gelu_after(&self, left: Activations<3>, x: Activations<3>) -> Activations<3> {
+        match (self.alone(), &self.bias) {
+            (Some(weight), Some(bias)) => product_gelu_after(left, x, weight, bias.clone()),
+            _ => Activations::new(gelu_tanh_after(left.to_f32(), self.forward(x.to_f32()))),
+        }
+    }
+
+    /// A stream plus its gate times [`forward`](Self::forward): `[batch, tokens, output]`.
+    pub fn forward_gated(&self, x: Activations<3>, to: Gated) -> Tensor<3> {
+        match (self.alone(), &self.bias) {
+            (Some(weight), Some(bias)) => product_gated(x, weight, bias.clone(), to),
+            _ => gated_residual(to.residual, to.gate, self.forward(x.to_f32())),
+        }
+    }
+
+    /// The matrix, where it is whole and nothing changes it.
+    fn alone(&self) -> Option<Weight<'_>> {
+        match &self.weight {
+            _ if self.change.is_some() => None,
+            Matrix::Dense(weight) => Some(Weight::Dense(weight)),
+            Matrix::Parts(_) => None,
+            Matrix::Quantized(weight) => Some(Weight::Blocks(weight)),
+        }
     }
 
     /// `[rows, input]` -> `[rows, output]` by the matrix itself.

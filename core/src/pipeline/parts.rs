@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::tensor::Device;
 
 use super::meter::LoadMeter;
-use super::plan::{Limit, LoadOptions, Sizes};
+use super::plan::{Limit, LoadOptions, Sizes, activation_bytes};
 use crate::align_net::AlignNet;
 use crate::config::{AlignNetConfig, ModelConfig, VaeConfig};
 use crate::encoders::Encoder;
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::flux::{Flux, FluxBytes};
 use crate::light_control::{GROUPS, LightControl};
 use crate::model::{ModelSource, open_weights, read_tokenizer};
-use crate::nn::InputBits;
+use crate::nn::{InputBits, halves_activations};
 use crate::request::OnProgress;
 use crate::tokenizer::Tokenizer;
 use crate::vae::{Vae, VaeEncoder};
@@ -116,7 +116,13 @@ impl Files {
             flux: FluxBytes::of(&self.config.flux.config, &self.flux, &self.device),
             vae: self.vae.device_len(Vae::DECODER, &self.device),
             control: self.control_bytes(),
+            per_token: activation_bytes(&self.config.flux.config, self.halves_activations()),
         }
+    }
+
+    /// True where activations between products take 16 bits; layers with a LoRA take and give f32.
+    fn halves_activations(&self) -> bool {
+        self.flux.change_len("") == 0 && halves_activations(&self.device)
     }
 
     /// Loads all parts, the transformer's blocks within `limit`.

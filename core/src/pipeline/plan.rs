@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::config::ModelConfig;
+use crate::config::{FluxConfig, ModelConfig};
 use crate::error::{Error, Field, Result};
 use crate::flux::FluxBytes;
 use crate::lora::Lora;
@@ -49,6 +49,8 @@ pub(super) struct Sizes {
     pub flux: FluxBytes,
     pub vae: u64,
     pub control: u64,
+    /// Bytes of activations for each token of the transformer.
+    pub per_token: u64,
 }
 
 impl Sizes {
@@ -96,7 +98,7 @@ impl Plan {
         let limit = Limit {
             bytes,
             asked,
-            per_token: activation_bytes(config),
+            per_token: sizes.per_token,
             vae: sizes.vae,
         };
         let all = limit.beside_others(sizes, default_tokens(config));
@@ -191,13 +193,20 @@ fn refuse(asked: Option<u64>, needed: u64, what: &str) -> Result<()> {
     }
 }
 
-/// The most that a block holds for each token: a single block's input, fused projection, queries,
-/// keys and values before and after their rotation, MLP, and the two joined; all f32.
-fn activation_bytes(config: &ModelConfig) -> u64 {
-    let flux = &config.flux.config;
-    let (hidden, mlp) = (flux.hidden_size(), flux.mlp_size());
-    let numbers = 2 * hidden + (3 * hidden + mlp) + 6 * hidden + 2 * mlp + (hidden + mlp);
-    (numbers * size_of::<f32>()) as u64
+/// The most that a block holds for each token, in bytes; `halves` is true where what products give to products
+/// takes 16 bits.
+///
+/// In f32 it is a single block's input, fused projection, queries, keys and values before and after their rotation,
+/// MLP, and the two joined. Else the input, the projection and the output are f32; the modulated input, queries, keys
+/// and values after their rotation, the attention and the MLP after its GELU take half of that, and nothing is
+/// joined.
+pub(super) fn activation_bytes(config: &FluxConfig, halves: bool) -> u64 {
+    let (hidden, mlp) = (config.hidden_size(), config.mlp_size());
+    let bytes = match halves {
+        false => 4 * (2 * hidden + (3 * hidden + mlp) + 6 * hidden + 2 * mlp + (hidden + mlp)),
+        true => 4 * (hidden + 3 * hidden + hidden) + 2 * (hidden + 3 * hidden + hidden + mlp),
+    };
+    bytes as u64
 }
 
 /// Tokens of a picture where the request says nothing.
@@ -206,4 +215,22 @@ fn default_tokens(config: &ModelConfig) -> usize {
     let side = 2 * config.vae.config.downsampling();
     let text = defaults.padding.map_or(0, |padding| padding.max_length);
     text + (defaults.width / side) * (defaults.height / side)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn activations_of_16_bits_take_a_third_of_the_others_memory() {
+        let config = include_str!("../../configs/flux1-dev.json");
+        let config: FluxConfig = serde_json::from_str(config).expect("a config of the program");
+        let [floats, halves] = [false, true].map(|halves| activation_bytes(&config, halves));
+        assert_eq!((floats, halves), (28 * 4 * 3072, 38 * 3072));
+        // 1024x1024 with 512 tokens of text: 1.5 GiB become 0.5.
+        assert_eq!(
+            [floats, halves].map(|bytes| (bytes * 4608) >> 20),
+            [1512, 513]
+        );
+    }
 }

@@ -163,7 +163,7 @@ impl Weights {
     }
 
     /// The bytes of the LoRAs' changes of the same tensors on a device.
-    pub(super) fn change_len(&self, prefix: &str) -> u64 {
+    pub(crate) fn change_len(&self, prefix: &str) -> u64 {
         self.adapters.device_len(prefix)
     }
 

@@ -1,6 +1,6 @@
 //! A dense layer on a wgpu device that compiles WGSL and has narrow vector units:
 //! `wgsl/linear_narrow.wgsl` where it has subgroups, else `wgsl/linear.wgsl`. On wide units burn's tiled
-//! matmul runs.
+//! matmul runs. Devices with cooperative matrices make products of many rows on them, as of weights in blocks.
 
 use burn::tensor::{DType, Shape};
 use burn_cubecl::CubeBackend;
@@ -8,6 +8,8 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::{LinearOps, composed};
+use crate::cooperative::Matrices;
+use crate::qmatmul::cooperative::{self, Left, Right, Then};
 use crate::units::Units;
 use crate::wgsl::{self, Shader, THREADS};
 
@@ -122,6 +124,13 @@ fn linear(x: CubeTensor, weight: CubeTensor, bias: Option<CubeTensor>) -> CubeTe
         .into_iter()
         .chain(&bias)
         .all(|tensor| tensor.dtype == DType::F32);
+    if let Some(matrices) = Matrices::of(&x).filter(|_| m > cooperative::FEW_ROWS)
+        && all_f32
+        && rows * cols > 0
+    {
+        let (x, weight) = (Left::of(x), Right::dense(weight));
+        return cooperative::product(matrices, x, weight, bias, Then::Nothing);
+    }
     if !wgsl::runs(&x)
         || Units::of(&x) == Units::Wide
         || !all_f32

@@ -12,7 +12,7 @@ use burn_cubecl::tensor::CubeTensor;
 use super::BlockOps;
 use super::block_type::BlockType;
 use super::constants::{constants, of_layout};
-use super::cooperative;
+use super::cooperative::{self, Left, Right, Then};
 use super::device::DeviceLayout;
 use crate::cooperative::Matrices;
 use crate::integer::InputBits;
@@ -28,7 +28,7 @@ const TILE: usize = 64;
 const FEW_WEIGHT_ROWS: usize = 8;
 
 /// Input rows that `qmatvec.wgsl` is compiled for.
-const FEW_ROWS: [usize; 4] = [1, 2, 4, 8];
+const FEW_ROWS: [usize; 4] = [1, 2, 4, cooperative::FEW_ROWS];
 
 /// A shader with the constants of the layout, and one of its own.
 fn shader(
@@ -117,10 +117,11 @@ fn product(inputs: [CubeTensor; 3], bias: Option<CubeTensor>, block_type: BlockT
         let weight = CubeBackend::dequantize_blocks(packed, scales, block_type);
         linear::<CubeBackend>(x, weight, None)
     } else {
-        match Matrices::of(x).filter(|_| m > FEW_ROWS[FEW_ROWS.len() - 1]) {
+        match Matrices::of(x).filter(|_| m > cooperative::FEW_ROWS) {
             Some(matrices) => {
-                let variant = cooperative::Variant::of(matrices, m);
-                return variant.launch(inputs, bias, DeviceLayout::of(block_type));
+                let [x, packed, scales] = inputs;
+                let weight = Right::blocks(packed, scales, block_type);
+                return cooperative::product(matrices, Left::of(x), weight, bias, Then::Nothing);
             }
             None => launch(Units::of(x), inputs, block_type),
         }

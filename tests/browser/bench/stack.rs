@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use serde::Deserialize;
 use wasm_bindgen::prelude::*;
 use x2i_core::config::FluxConfig;
-use x2i_core::flux::{Flux, FluxInput, latents};
+use x2i_core::flux::{Attentions, Flux, FluxInput, latents};
 use x2i_core::nn::rope::Rope;
 use x2i_core::weights::{Component, MemorySource, Weights};
 use x2i_web::device;
@@ -95,6 +95,7 @@ impl Stack {
             conditions: &conditions,
             sigma: &[*sigma],
             rope: &self.rope,
+            attentions: Attentions::Dropped,
         };
         let velocity = self
             .flux

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 use x2i_core::config::FluxConfig;
-use x2i_core::flux::{BlockOutput, FirstBlockCache, Flux, FluxInput};
+use x2i_core::flux::{Attentions, BlockOutput, FirstBlockCache, Flux, FluxInput};
 use x2i_core::sampler::FlowMatchEuler;
 use x2i_core::weights::Component;
 
@@ -75,6 +75,7 @@ impl Painter {
                 conditions: &conditions,
                 sigma: &vec![levels[0]; inputs.guidance.len()],
                 rope: &rope,
+                attentions: Attentions::Dropped,
             };
             let velocity = flux
                 .forward_cached(input, &|_| None, cache.as_mut(), &mut on_block)

@@ -4,7 +4,7 @@
 use burn::tensor::Tensor;
 use x2i_core::InputBits;
 use x2i_core::config::FluxConfig;
-use x2i_core::flux::{BlockOutput, Conditions, Flux, FluxInput};
+use x2i_core::flux::{Attentions, BlockOutput, Conditions, Flux, FluxInput};
 use x2i_core::nn::rope::Rope;
 use x2i_core::weights::{Component, Weights};
 
@@ -39,6 +39,9 @@ pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
     let input = inputs.with(&conditions, &rope);
     let mut outputs = vec![];
     let mut on_block = async |output: BlockOutput<'_>| {
+        let mut keep = |name: String, tensor: Option<&Tensor<3>>| {
+            outputs.push((name, tensor.expect("it is asked for").clone()));
+        };
         match output {
             BlockOutput::Double {
                 index,
@@ -46,16 +49,16 @@ pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
                 txt,
                 img_attn,
                 txt_attn,
-            } => outputs.extend([
-                (format!("out.double.{index}.img"), img.clone()),
-                (format!("out.double.{index}.txt"), txt.clone()),
-                (format!("out.double.{index}.attn.img"), img_attn.clone()),
-                (format!("out.double.{index}.attn.txt"), txt_attn.clone()),
-            ]),
-            BlockOutput::Single { index, x, attn } => outputs.extend([
-                (format!("out.single.{index}"), x.clone()),
-                (format!("out.single.{index}.attn"), attn.clone()),
-            ]),
+            } => {
+                keep(format!("out.double.{index}.img"), Some(img));
+                keep(format!("out.double.{index}.txt"), Some(txt));
+                keep(format!("out.double.{index}.attn.img"), img_attn);
+                keep(format!("out.double.{index}.attn.txt"), txt_attn);
+            }
+            BlockOutput::Single { index, x, attn } => {
+                keep(format!("out.single.{index}"), Some(x));
+                keep(format!("out.single.{index}.attn"), attn);
+            }
             BlockOutput::Skipped { .. } => {}
         }
         Ok(())
@@ -110,6 +113,7 @@ impl Inputs {
             conditions,
             sigma: &self.sigma,
             rope,
+            attentions: Attentions::Kept,
         }
     }
 
@@ -125,7 +129,10 @@ impl Inputs {
         let flux = Flux::load(config, &scope).await?;
         let rope = flux.rope(&self.ids);
         let conditions = flux.embed(self.txt.clone(), self.vec.clone(), &self.guidance);
-        let input = self.with(&conditions, &rope);
+        let input = FluxInput {
+            attentions: Attentions::Dropped, // as a picture does
+            ..self.with(&conditions, &rope)
+        };
         let velocity = flux.forward(input, &mut async |_| Ok(())).await?;
         case.values(velocity).await
     }

@@ -7,7 +7,7 @@ use x2i_core::config::{
     AlignNetConfig, FluxConfig, Padding, PaddingSide, PromptFormat, SchedulerConfig, VaeConfig,
 };
 use x2i_core::encoders::{EncodeOptions, Encoder};
-use x2i_core::flux::{Flux, FluxInput, latents};
+use x2i_core::flux::{Attentions, Flux, FluxInput, latents};
 use x2i_core::request::{Conditioning, Prompt};
 use x2i_core::sampler::FlowMatchEuler;
 use x2i_core::vae::Vae;
@@ -122,6 +122,7 @@ pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
                 conditions: &conditions,
                 sigma: &levels[..1],
                 rope: &rope,
+                attentions: Attentions::Dropped,
             };
             let velocity = flux.forward(input, &mut async |_| Ok(())).await?;
             velocities.extend(case.values(velocity.clone()).await?);
@@ -200,6 +201,7 @@ impl Painting<'_> {
                 conditions: &conditions,
                 sigma: &levels[..1],
                 rope: &rope,
+                attentions: Attentions::Dropped,
             };
             let velocity = flux.forward(input, &mut async |_| Ok(())).await?;
             img = FlowMatchEuler::step(img, velocity, levels[0], levels[1]);

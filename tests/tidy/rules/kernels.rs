@@ -12,8 +12,10 @@ fn breaches(house: &House, shaders: &Package) -> Vec<String> {
         .into_iter()
         .map(|path| (path.clone(), house.source(&path).tokens()))
         .collect();
+    // What stands in a folder below is a part of kernels.
+    let folder = shaders.folder.join("wgsl");
     let kernels = house.files.keys().filter(|path| {
-        path.starts_with(&shaders.folder) && path.extension().is_some_and(|found| found == "wgsl")
+        path.parent() == Some(&folder) && path.extension().is_some_and(|found| found == "wgsl")
     });
     let orphans = kernels.filter_map(|kernel| {
         let name = kernel.file_name()?.to_string_lossy();

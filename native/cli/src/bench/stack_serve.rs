@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use burn::tensor::{Device, Tensor, TensorData};
-use x2i_core::flux::{Flux, FluxInput, latents};
+use x2i_core::flux::{Attentions, Flux, FluxInput, latents};
 use x2i_core::weights::{Component, Weights};
 
 use super::process::serve;
@@ -76,6 +76,7 @@ impl Stack {
             conditions: &conditions,
             sigma: &[self.config.sigma],
             rope: &rope,
+            attentions: Attentions::Dropped,
         };
         let data = pollster::block_on(async {
             let velocity = self.flux.forward(input, &mut async |_| Ok(())).await?;
