@@ -33,7 +33,7 @@ pub use config::ModelConfig;
 pub use error::{Error, Field, Result};
 pub use image::{Background, Image};
 pub use lora::{Lora, LoraConfig};
-pub use nn::{InputBits, Kernels, choose_kernels, kernels_agree};
+pub use nn::{Half, InputBits, Kernels, choose_kernels, kernels_agree, multiplies};
 pub use pipeline::{Encoded, LoadOptions, Memory, Painting, Pipeline, check};
 pub use request::{
     Cache, Conditioning, Control, Init, OnProgress, Part, Phase, Preview, Progress, Prompt,

@@ -6,8 +6,9 @@
 use std::sync::{PoisonError, RwLock};
 
 use burn::backend::DispatchDevice;
-use burn::tensor::{Bytes, Device, Tensor, TensorData};
+use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
 use burn_cubecl::CubeDevice;
+use burn_cubecl::cubecl::ir::{ElemType, FloatKind};
 use burn_cubecl::tensor::CubeTensor;
 
 use crate::{BlockQuantized, BlockType, InputBits, attention, qmatmul};
@@ -18,6 +19,51 @@ pub struct Kernels {
     /// The side of the square matrices of f16 that it multiplies at once, with sums in f32: 8 or 16. Products of
     /// many rows then take inputs and weights of f16. `None` where it has none, or shall compute in f32.
     pub cooperative: Option<u32>,
+    /// The floats in which products and attention run by burn's kernels instead of ours, with sums in f32; `None` for
+    /// f32 there, and for ours where they run.
+    pub library: Option<Half>,
+}
+
+/// A float of 16 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Half {
+    /// 5 bits of exponent, 10 of mantissa.
+    F16,
+    /// 8 bits of exponent, 7 of mantissa.
+    Bf16,
+}
+
+impl Half {
+    pub(crate) fn dtype(self) -> DType {
+        match self {
+            Self::F16 => DType::F16,
+            Self::Bf16 => DType::BF16,
+        }
+    }
+
+    pub(crate) fn element(self) -> ElemType {
+        ElemType::Float(match self {
+            Self::F16 => FloatKind::F16,
+            Self::Bf16 => FloatKind::BF16,
+        })
+    }
+}
+
+/// True for a GPU with matrix units (tensor cores) for such factors and sums in f32, which burn's kernels can use.
+///
+/// Opens the device.
+pub fn multiplies(device: &Device, half: Half) -> bool {
+    let device = device.clone().inner();
+    let DispatchDevice::Cube(device) = device.as_dispatch() else {
+        return false;
+    };
+    let client = device.client();
+    let matmul = &client.properties().features.matmul;
+    let sums = ElemType::Float(FloatKind::F32);
+    matmul.cmma.iter().chain(&matmul.mma).any(|matrices| {
+        let factors = [matrices.a_type, matrices.b_type];
+        factors == [half.element(); 2] && matrices.cd_type == sums
+    })
 }
 
 static CHOSEN: RwLock<Vec<(CubeDevice, Kernels)>> = RwLock::new(Vec::new());

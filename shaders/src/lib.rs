@@ -23,6 +23,8 @@ mod gemm;
 mod group_norm;
 mod integer;
 mod kernels;
+#[cfg(not(target_family = "wasm"))]
+mod library;
 mod linear;
 mod norm;
 mod norm_rope;
@@ -39,7 +41,7 @@ pub use conv2d::{conv2d, upsample_conv2d};
 pub use gelu::{gelu_tanh, gelu_tanh_after};
 pub use group_norm::{Activation, group_moments, group_normalize};
 pub use integer::InputBits;
-pub use kernels::{Kernels, choose_kernels, kernels_agree};
+pub use kernels::{Half, Kernels, choose_kernels, kernels_agree, multiplies};
 pub use linear::{linear, takes_halves};
 pub use norm::{modulated_layer_norm, rms_norm};
 pub use norm_rope::{Heads, norm_rope};
@@ -74,6 +76,11 @@ pub fn runs_wgsl(device: &Device) -> bool {
         DispatchDevice::Cube(device) => device.client().name() == wgsl::CLIENT,
         _ => false,
     }
+}
+
+/// True for a GPU: one that [runs WGSL](runs_wgsl), or burn's kernels alone.
+pub fn is_gpu(device: &Device) -> bool {
+    matches!(device.as_dispatch(), DispatchDevice::Cube(_))
 }
 
 /// Bytes of the largest buffer that a kernel of the device can read; `None` where there is no limit.

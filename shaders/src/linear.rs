@@ -11,6 +11,7 @@ use burn::backend::{Backend, Dispatch, DispatchDevice, backend_extension};
 use burn::tensor::{Device, Tensor};
 
 use crate::autodiff::differentiable;
+use crate::runs_wgsl;
 pub(crate) use wgpu::shaders;
 
 /// `x [m, cols]` times `weight [rows, cols]` transposed, plus `bias [rows]`: `[m, rows]`.
@@ -40,12 +41,20 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tenso
     })
 }
 
-/// True where [`linear`] takes a weight of 16 bits as it is: on the CPU of a native target.
+/// True where [`linear`] takes a weight of 16 bits as it is: on the CPU of a native target, and on a GPU that runs
+/// burn's kernels alone (CUDA).
 ///
 /// False in a browser, where models are small and the kernel would add more bytes to the program than it
 /// saves.
 pub fn takes_halves(device: &Device) -> bool {
-    !cfg!(target_family = "wasm") && matches!(device.as_dispatch(), DispatchDevice::Flex(_))
+    if cfg!(target_family = "wasm") {
+        return false;
+    }
+    match device.as_dispatch() {
+        DispatchDevice::Flex(_) => true,
+        DispatchDevice::Cube(_) => !runs_wgsl(device),
+        _ => false,
+    }
 }
 
 /// What a backend may replace; shapes as in the function above, which checks them.

@@ -5,12 +5,12 @@
 #[cfg(not(target_family = "wasm"))]
 mod autodiff;
 mod block_type;
-mod composed;
+pub(crate) mod composed;
 mod constants;
 pub(crate) mod cooperative;
 mod device;
 mod flex;
-mod floats;
+pub(crate) mod floats;
 mod group;
 mod push;
 mod scaled;
@@ -26,6 +26,7 @@ use crate::integer::InputBits;
 use crate::linear::composed::{add_bias, linear};
 pub use block_type::BlockType;
 pub(crate) use block_type::MOST_GROUPS;
+pub(crate) use device::DeviceLayout;
 pub(crate) use group::{GROUP, Group, Quant};
 pub use weight::{BlockQuantized, QuantError};
 pub(crate) use wgpu::shaders;

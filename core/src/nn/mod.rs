@@ -17,7 +17,7 @@ pub(crate) use conv1d::Conv1d;
 pub(crate) use linear::{Bias, Embedding, Linear};
 pub(crate) use norm::{GroupNorm, LayerNorm, RmsNorm};
 pub(crate) use sinusoid::sinusoid;
+pub use x2i_shaders::{Half, InputBits, Kernels, choose_kernels, kernels_agree, multiplies};
 pub(crate) use x2i_shaders::{
     Heads, attention, gated_residual, gelu_tanh, gelu_tanh_after, modulated_layer_norm, norm_rope,
 };
-pub use x2i_shaders::{InputBits, Kernels, choose_kernels, kernels_agree};

@@ -8,6 +8,8 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::{AttentionOps, composed, cooperative, mask};
 use crate::cooperative::Matrices;
+#[cfg(not(target_family = "wasm"))]
+use crate::library;
 use crate::wgsl::{self, Shader, THREADS, Units};
 
 /// The widest head. The output tile of a wider one would not fit the registers that the shader assumes.
@@ -129,6 +131,10 @@ fn attention(
     mask: Option<CubeTensor>,
     scale: f32,
 ) -> CubeTensor {
+    #[cfg(not(target_family = "wasm"))]
+    if let Some(half) = library::chosen(&q).filter(|_| q.meta.num_elements() > 0) {
+        return library::attention([q, k, v], mask, scale, half);
+    }
     let head_dim = q.meta.shape()[3];
     let one_type = [&k, &v]
         .into_iter()

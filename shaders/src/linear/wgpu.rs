@@ -8,6 +8,8 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::{LinearOps, composed};
+#[cfg(not(target_family = "wasm"))]
+use crate::library;
 use crate::wgsl::{self, Shader, THREADS, Units};
 
 /// The side of the square of outputs of a workgroup.
@@ -115,6 +117,11 @@ impl LinearOps for CubeBackend {
 }
 
 fn linear(x: CubeTensor, weight: CubeTensor, bias: Option<CubeTensor>) -> CubeTensor {
+    #[cfg(not(target_family = "wasm"))]
+    let weight = match library::chosen(&x) {
+        Some(half) => return library::linear(x, weight, bias, half),
+        None => library::widened(weight),
+    };
     let (m, cols) = (x.meta.shape()[0], x.meta.shape()[1]);
     let rows = weight.meta.shape()[0];
     let all_f32 = [&x, &weight]

@@ -16,6 +16,8 @@ use super::cooperative;
 use super::device::DeviceLayout;
 use crate::cooperative::Matrices;
 use crate::integer::InputBits;
+#[cfg(not(target_family = "wasm"))]
+use crate::library;
 use crate::linear::composed::{add_bias, linear};
 use crate::linear::wgpu::Narrow;
 use crate::wgsl::{self, Shader, Units};
@@ -108,6 +110,10 @@ impl BlockOps for CubeBackend {
 
 /// `inputs`: `x [m, cols]`, packed, scales.
 fn product(inputs: [CubeTensor; 3], bias: Option<CubeTensor>, block_type: BlockType) -> CubeTensor {
+    #[cfg(not(target_family = "wasm"))]
+    if let Some(half) = library::chosen(&inputs[0]) {
+        return library::linear_blocks(inputs, bias, block_type, half);
+    }
     let [x, _, scales] = &inputs;
     let (m, cols) = (x.meta.shape()[0], x.meta.shape()[1]);
     let rows = scales.meta.shape()[0];

@@ -42,7 +42,7 @@ pub fn acquire_with(choice: DeviceChoice, precision: Precision) -> Result<OpenDe
         DeviceChoice::Cpu => &entries[0],
         DeviceChoice::Wgpu(index) => find(&entries, DeviceKind::Wgpu, index, choice)?,
         DeviceChoice::Cuda(index) => {
-            cuda::check_built(&entries)?;
+            cuda::check(&entries)?;
             find(&entries, DeviceKind::Cuda, index, choice)?
         }
     };

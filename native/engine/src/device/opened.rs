@@ -1,7 +1,7 @@
 //! An open device, and a guard that turns its failures into errors.
 
 use burn::tensor::Device;
-use x2i_core::{Error, Kernels, Result, choose_kernels, kernels_agree};
+use x2i_core::{Error, Half, Kernels, Result, choose_kernels, kernels_agree};
 
 use super::entry::{DeviceEntry, DeviceKind};
 use super::health::{Health, without_panic_output};
@@ -17,7 +17,7 @@ pub struct OpenDevice {
     pub health: Health,
     /// The wgpu device behind it; `None` for the CPU and CUDA.
     pub wgpu: Option<burn_wgpu::wgpu::Device>,
-    /// In which floats it multiplies: f32 or f16.
+    /// In which floats it multiplies: f32, f16 or bf16.
     pub precision: Precision,
     /// What its user should know: its matrix units gave wrong results and are not used.
     pub warning: Option<String>,
@@ -28,17 +28,23 @@ impl OpenDevice {
     /// product first; where a driver is wrong they are not used, and [`warning`](Self::warning) says so.
     ///
     /// # Errors
-    /// [`Error::Device`] for f16 on a device without matrix units.
+    /// [`Error::Device`] for floats that the device can't multiply.
     pub(super) fn choose(mut self, precision: Precision) -> Result<Self> {
-        let kernels = precision.or_environment()?.kernels(&self.entry)?;
+        let wish = precision.or_environment()?;
+        let kernels = self.guard(|| wish.kernels(&self.entry, &self.device))?;
         choose_kernels(&self.device, kernels);
-        if kernels == Kernels::default() {
+        let half = kernels.cooperative.map(|_| Half::F16).or(kernels.library);
+        let Some(half) = half else {
             return Ok(self);
-        }
+        };
         let device = self.device.clone();
         // A shader that does not compile is no better than one that is wrong.
-        if self.guard(|| Ok(kernels_agree(&device))).unwrap_or(false) {
-            self.precision = Precision::F16;
+        let agree = wish.unchecked || self.guard(|| Ok(kernels_agree(&device))).unwrap_or(false);
+        if agree {
+            self.precision = match half {
+                Half::F16 => Precision::F16,
+                Half::Bf16 => Precision::Bf16,
+            };
         } else {
             choose_kernels(&self.device, Kernels::default());
             self.warning = Some(format!(
