@@ -11,7 +11,7 @@ use burn_cubecl::CubeDevice;
 use burn_cubecl::cubecl::ir::{ElemType, FloatKind};
 use burn_cubecl::tensor::CubeTensor;
 
-use crate::{BlockQuantized, BlockType, InputBits, attention, qmatmul};
+use crate::{BlockQuantized, BlockType, InputBits, attention, linear, qmatmul};
 
 /// What a device may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,6 +22,8 @@ pub struct Kernels {
     /// The floats in which products and attention run by burn's kernels instead of ours, with sums in f32; `None` for
     /// f32 there, and for ours where they run.
     pub library: Option<Half>,
+    /// True where attention without a mask is one kernel of cubek's, in f16 with sums in f32.
+    pub flash: bool,
 }
 
 /// A float of 16 bits.
@@ -89,11 +91,11 @@ pub(crate) fn of(tensor: &CubeTensor) -> Kernels {
 /// How far f16 may be from f32, of the largest value: 11 bits of both factors, over 64 products.
 const TOLERANCE: f32 = 5e-3;
 
-/// True when the kernels that were [chosen](choose_kernels) for a device give what a CPU gives, on a small case of
-/// a product and of attention. A driver may compile a rare instruction wrongly.
+/// True when the kernels that were [chosen](choose_kernels) for a device give what a CPU gives, on small cases of
+/// products and of attention. A driver may compile a rare instruction wrongly.
 pub fn kernels_agree(device: &Device) -> bool {
     let on_cpu = Device::flex();
-    let results = |device: &Device| [product(device), attended(device)];
+    let results = |device: &Device| [product(device), large_product(device), attended(device)];
     let pairs = results(device).into_iter().zip(results(&on_cpu));
     let mut pairs = pairs.map(|(found, expected)| found.zip(expected));
     pairs.all(|pair| pair.is_some_and(|(found, expected)| close(&found, &expected)))
@@ -122,6 +124,12 @@ fn product(device: &Device) -> Option<Vec<f32>> {
     let weight = weight.with_input_bits(InputBits::Sixteen);
     let bias = Some(numbers([shape[0]], device));
     floats(qmatmul(numbers([40, shape[1]], device), &weight, bias))
+}
+
+/// Large enough for the kernels of large products, and no whole number of their tiles.
+fn large_product(device: &Device) -> Option<Vec<f32>> {
+    let weight = numbers([270, 288], device);
+    floats(linear(numbers([300, 288], device), weight, None))
 }
 
 fn attended(device: &Device) -> Option<Vec<f32>> {

@@ -3,8 +3,8 @@
 //! A family of operations is a file and its folder. `gelu.rs` has the public functions, and the trait that
 //! a backend implements; `gelu/composed.rs` has the trait's default bodies, made of burn operations;
 //! `gelu/flex.rs` and `gelu/wgpu.rs` implement it for the CPU and for wgpu devices that compile WGSL. The
-//! default bodies are differentiable and correct on every backend, so that CUDA, SPIR-V and autodiff need no
-//! code of their own. Every kernel has a naive twin in [`mod@reference`], with which the tests compare it.
+//! default bodies are differentiable and correct on every backend, so that SPIR-V and autodiff need no
+//! code of their own. Products and attention of a GPU that runs no WGSL (CUDA) are in `library.rs`. Every kernel has a naive twin in [`mod@reference`], with which the tests compare it.
 //!
 //! A new family needs such a file, and its lines below: `mod`, `pub use`, and one in [`wgsl_modules`] if it
 //! has shaders.
@@ -42,7 +42,7 @@ pub use gelu::{gelu_tanh, gelu_tanh_after};
 pub use group_norm::{Activation, group_moments, group_normalize};
 pub use integer::InputBits;
 pub use kernels::{Half, Kernels, choose_kernels, kernels_agree, multiplies};
-pub use linear::{linear, takes_halves};
+pub use linear::{linear, matmul, takes_halves};
 pub use norm::{modulated_layer_norm, rms_norm};
 pub use norm_rope::{Heads, norm_rope};
 pub use qmatmul::{BlockQuantized, BlockType, QuantError, qmatmul};

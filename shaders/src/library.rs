@@ -1,33 +1,55 @@
-//! Products and attention in f16 or bf16 by burn's own kernels, for GPUs that run none of ours: CUDA.
+//! Products and attention by the kernels of burn and cubek, for GPUs that run none of ours: CUDA.
 //!
-//! The factors of a product become 16 bits, the sums and the result are f32. A weight of that type is read where it
-//! is; any other becomes a copy of 16 bits, of one layer at a time. bf16 has the range of f32. For f16, rows are
-//! divided by powers of two first, and sums are multiplied by them, so that nothing overflows.
+//! A device multiplies in bf16, f16 or f32. The factors of a product become that type, the sums and the result are
+//! f32. A weight of the type is read where it is; any other becomes a copy, of one layer at a time. bf16 has the
+//! range of f32. For f16, rows are divided by powers of two first, and sums are multiplied by them, so that nothing
+//! overflows.
 //!
 //! A wgpu device can be [told](crate::choose_kernels) to run these instead of the shaders, which is how they are
-//! tested. Left out: products in f32, which are burn's as they are; a choice between burn's kernels by measurement,
-//! for which every start would wait.
+//! tested. Left out: a choice between kernels by measurement, for which every start would wait.
 
 mod attention;
 mod dequantize;
+mod multiply;
 mod scaled;
 
 use burn::backend::ops::FloatTensorOps;
 use burn::tensor::{DType, Shape};
 use burn_cubecl::CubeBackend;
-use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
 use burn_cubecl::kernel::{cast, into_contiguous};
 use burn_cubecl::tensor::CubeTensor;
 
 use crate::kernels::{self, Half};
 use crate::linear::composed::add_bias;
 use crate::qmatmul::BlockType;
+use crate::wgsl;
 pub(crate) use attention::attention;
+pub(crate) use multiply::multiply;
 use scaled::Scaled;
 
-/// The floats in which the tensor's device shall multiply by burn's kernels.
-pub(crate) fn chosen(tensor: &CubeTensor) -> Option<Half> {
-    kernels::of(tensor).library
+/// How a device multiplies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Library {
+    /// The type of factors; `None` is f32.
+    half: Option<Half>,
+    /// True where attention without a mask is one kernel.
+    flash: bool,
+}
+
+impl Library {
+    /// For the tensor's device; `None` where the shaders run.
+    pub(crate) fn of(tensor: &CubeTensor) -> Option<Self> {
+        let kernels = kernels::of(tensor);
+        let runs = kernels.library.is_some() || !wgsl::runs(tensor);
+        runs.then_some(Self {
+            half: kernels.library,
+            flash: kernels.flash,
+        })
+    }
+
+    fn dtype(self) -> DType {
+        self.half.map_or(DType::F32, Half::dtype)
+    }
 }
 
 /// `x [m, cols]`, f32, times `weight [rows, cols]` transposed, plus `bias [rows]`: `[m, rows]`, f32.
@@ -35,28 +57,29 @@ pub(crate) fn linear(
     x: CubeTensor,
     weight: CubeTensor,
     bias: Option<CubeTensor>,
-    half: Half,
+    library: Library,
 ) -> CubeTensor {
-    let out = product(Scaled::rows(x, half), Scaled::rows(weight, half));
+    let dtype = library.dtype();
+    let out = product(Scaled::rows(x, dtype), Scaled::rows(weight, dtype));
     match bias {
         Some(bias) => add_bias::<CubeBackend>(out, bias),
         None => out,
     }
 }
 
-/// [`linear`] with a weight in blocks, `packed` and `scales`, of which one copy of 16 bits is made for the product.
+/// [`linear`] with a weight in blocks, `packed` and `scales`, of which one copy is made for the product.
 pub(crate) fn linear_blocks(
     [x, packed, scales]: [CubeTensor; 3],
     bias: Option<CubeTensor>,
     block_type: BlockType,
-    half: Half,
+    library: Library,
 ) -> CubeTensor {
-    let dtype = match half {
-        Half::Bf16 => DType::BF16,
-        Half::F16 => DType::F32, // its rows are scaled by `linear`
+    let dtype = match library.dtype() {
+        DType::F16 => DType::F32, // its rows are scaled by `linear`
+        other => other,
     };
     let weight = dequantize::dequantize(packed, scales, block_type, dtype);
-    linear(x, weight, bias, half)
+    linear(x, weight, bias, library)
 }
 
 /// `left [m, k]` times `right [n, k]` transposed: `[m, n]`, f32.
@@ -76,18 +99,7 @@ fn product(left: Scaled, right: Scaled) -> CubeTensor {
     }
 }
 
-/// `[.., m, k]` times `[.., k, n]`, both of one type of 16 bits: `[.., m, n]`, f32 as its sums.
-fn multiply(left: CubeTensor, right: CubeTensor) -> CubeTensor {
-    let strategy = MatmulStrategy::default();
-    matmul(left, right, None, strategy, DType::F32).expect("burn has a product for every shape")
-}
-
-/// The tensor in f32.
-pub(crate) fn widened(tensor: CubeTensor) -> CubeTensor {
-    cast(tensor, DType::F32)
-}
-
-/// The tensor in `half`, without a scale.
-fn narrowed(tensor: CubeTensor, half: Half) -> CubeTensor {
-    into_contiguous(cast(tensor, half.dtype()))
+/// The tensor in another type of float, without a scale.
+fn converted(tensor: CubeTensor, dtype: DType) -> CubeTensor {
+    into_contiguous(cast(tensor, dtype))
 }

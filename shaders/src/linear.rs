@@ -41,6 +41,21 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tenso
     })
 }
 
+/// `left [batch, m, k]` times `right [batch, k, n]`: `[batch, m, n]`, all f32, on every device.
+///
+/// # Panics
+/// When the shapes do not agree as above.
+pub fn matmul(left: Tensor<3>, right: Tensor<3>) -> Tensor<3> {
+    let ([batch, _, terms], [other, rows, _]) = (left.dims(), right.dims());
+    assert_eq!(
+        (batch, terms),
+        (other, rows),
+        "matmul: the right side's batch and rows must be the left side's batch and columns"
+    );
+    let (left, right) = (left.into_dispatch(), right.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as LinearOps>::matmul(left, right))
+}
+
 /// True where [`linear`] takes a weight of 16 bits as it is: on the CPU of a native target, and on a GPU that runs
 /// burn's kernels alone (CUDA).
 ///
@@ -58,6 +73,8 @@ pub fn takes_halves(device: &Device) -> bool {
 }
 
 /// What a backend may replace; shapes as in the function above, which checks them.
+///
+/// CUDA has a form of its own: [`library`](crate::library).
 #[backend_extension(Cube, Flex, Autodiff: cfg(not(target_family = "wasm")))]
 pub(crate) trait LinearOps: Backend {
     /// [`linear`] without a bias.
@@ -72,6 +89,11 @@ pub(crate) trait LinearOps: Backend {
         bias: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
         composed::linear::<Self>(x, weight, Some(bias))
+    }
+
+    /// [`matmul`].
+    fn matmul(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self> {
+        composed::matmul::<Self>(left, right)
     }
 }
 

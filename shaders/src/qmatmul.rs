@@ -103,7 +103,8 @@ fn dequantize(packed: Tensor<2, Int>, scales: Tensor<2>, block_type: BlockType) 
 
 /// What a backend may replace; shapes as in the functions above, which check them.
 ///
-/// `packed` and `scales` are the arrays of a [`BlockQuantized`].
+/// `packed` and `scales` are the arrays of a [`BlockQuantized`]. CUDA has products of its own:
+/// [`library`](crate::library).
 #[backend_extension(Cube, Flex, Autodiff: cfg(not(target_family = "wasm")))]
 pub(crate) trait BlockOps: Backend {
     /// The whole weight: `[rows, cols]` f32.

@@ -19,5 +19,6 @@ pub(crate) use norm::{GroupNorm, LayerNorm, RmsNorm};
 pub(crate) use sinusoid::sinusoid;
 pub use x2i_shaders::{Half, InputBits, Kernels, choose_kernels, kernels_agree, multiplies};
 pub(crate) use x2i_shaders::{
-    Heads, attention, gated_residual, gelu_tanh, gelu_tanh_after, modulated_layer_norm, norm_rope,
+    Heads, attention, gated_residual, gelu_tanh, gelu_tanh_after, matmul, modulated_layer_norm,
+    norm_rope,
 };

@@ -9,7 +9,7 @@ use burn_cubecl::tensor::CubeTensor;
 use super::{AttentionOps, composed, cooperative, mask};
 use crate::cooperative::Matrices;
 #[cfg(not(target_family = "wasm"))]
-use crate::library;
+use crate::library::{self, Library};
 use crate::wgsl::{self, Shader, THREADS, Units};
 
 /// The widest head. The output tile of a wider one would not fit the registers that the shader assumes.
@@ -132,8 +132,10 @@ fn attention(
     scale: f32,
 ) -> CubeTensor {
     #[cfg(not(target_family = "wasm"))]
-    if let Some(half) = library::chosen(&q).filter(|_| q.meta.num_elements() > 0) {
-        return library::attention([q, k, v], mask, scale, half);
+    if let Some(library) =
+        Library::of(&q).filter(|_| q.dtype == DType::F32 && q.meta.num_elements() > 0)
+    {
+        return library::attention([q, k, v], mask, scale, library);
     }
     let head_dim = q.meta.shape()[3];
     let one_type = [&k, &v]

@@ -11,7 +11,6 @@ use burn_cubecl::cubecl::{self, calculate_cube_count_elemwise};
 use burn_cubecl::kernel::{cast, into_contiguous};
 use burn_cubecl::tensor::CubeTensor;
 
-use crate::kernels::Half;
 use crate::qmatmul::{BlockType, DeviceLayout, composed, floats};
 use crate::wgsl;
 
@@ -138,7 +137,7 @@ pub(super) fn dequantize(
             row_words,
             layout,
             match dtype {
-                DType::BF16 => Half::Bf16.element(),
+                DType::BF16 => ElemType::Float(FloatKind::BF16),
                 _ => ElemType::Float(FloatKind::F32),
             },
         );

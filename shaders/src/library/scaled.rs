@@ -1,13 +1,12 @@
-//! Rows in 16 bits, with powers of two where their numbers would not fit.
+//! Rows in the type of a product, with powers of two where their numbers would not fit.
 
 use burn::backend::ops::{FloatTensorOps, IntTensorOps};
 use burn::tensor::DType;
 use burn_cubecl::CubeBackend;
-use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::kernel::{cast, into_contiguous};
 use burn_cubecl::tensor::CubeTensor;
 
-use super::{narrowed, widened};
-use crate::kernels::Half;
+use super::converted;
 
 /// The exponent's bits of an f32.
 const EXPONENT: i32 = 0x7f80_0000;
@@ -18,34 +17,33 @@ const POWERS: [i32; 2] = [0x0080_0000, 0x7e80_0000];
 /// The sum of the bits of a power of two and of its reciprocal.
 const RECIPROCAL: i32 = 0x7f00_0000;
 
-/// Rows of 16 bits.
+/// Rows in the type of a product.
 pub(super) struct Scaled {
-    /// `[rows, cols]`, f16 or bf16.
+    /// `[rows, cols]`.
     pub(super) numbers: CubeTensor,
     /// `[rows, 1]`: an element is its number times the scale. `None` for ones.
     pub(super) scales: Option<CubeTensor>,
 }
 
 impl Scaled {
-    /// The rows of `x [rows, cols]`, f32 or 16 bits. What is of the type already stays as it is.
-    pub(super) fn rows(x: CubeTensor, half: Half) -> Self {
-        if x.dtype == half.dtype() {
+    /// The rows of `x [rows, cols]` in f32, bf16 or f16, from any of these. What is of the type already stays as it
+    /// is, and only f16 needs scales.
+    pub(super) fn rows(x: CubeTensor, dtype: DType) -> Self {
+        if dtype != DType::F16 || x.dtype == dtype {
+            let numbers = match x.dtype == dtype {
+                true => x,
+                false => converted(x, dtype),
+            };
             return Self {
-                numbers: x,
+                numbers,
                 scales: None,
             };
         }
-        if half == Half::Bf16 {
-            return Self {
-                numbers: narrowed(x, half),
-                scales: None,
-            };
-        }
-        let x = widened(x);
+        let x = cast(x, DType::F32);
         let largest = CubeBackend::float_max_dim(CubeBackend::float_abs(x.clone()), 1);
         let Power { power, reciprocal } = Power::below(largest);
         Self {
-            numbers: narrowed(CubeBackend::float_mul(x, reciprocal), half),
+            numbers: converted(CubeBackend::float_mul(x, reciprocal), dtype),
             scales: Some(power),
         }
     }

@@ -5,7 +5,7 @@ use x2i_core::{Error, Half, Kernels, Result, choose_kernels, kernels_agree};
 
 use super::entry::{DeviceEntry, DeviceKind};
 use super::health::{Health, without_panic_output};
-use super::precision::Precision;
+use super::precision::{Precision, Wish};
 
 /// An open device.
 pub struct OpenDevice {
@@ -32,15 +32,16 @@ impl OpenDevice {
     pub(super) fn choose(mut self, precision: Precision) -> Result<Self> {
         let wish = precision.or_environment()?;
         let kernels = self.guard(|| wish.kernels(&self.entry, &self.device))?;
-        choose_kernels(&self.device, kernels);
         let half = kernels.cooperative.map(|_| Half::F16).or(kernels.library);
         let Some(half) = half else {
+            choose_kernels(&self.device, kernels);
             return Ok(self);
         };
-        let device = self.device.clone();
-        // A shader that does not compile is no better than one that is wrong.
-        let agree = wish.unchecked || self.guard(|| Ok(kernels_agree(&device))).unwrap_or(false);
-        if agree {
+        let without_flash = Kernels {
+            flash: false,
+            ..kernels
+        };
+        if self.agrees(kernels, wish) || kernels.flash && self.agrees(without_flash, wish) {
             self.precision = match half {
                 Half::F16 => Precision::F16,
                 Half::Bf16 => Precision::Bf16,
@@ -53,6 +54,16 @@ impl OpenDevice {
             ));
         }
         Ok(self)
+    }
+
+    /// Takes these kernels, and tells whether they give what the CPU gives.
+    fn agrees(&self, kernels: Kernels, wish: Wish) -> bool {
+        choose_kernels(&self.device, kernels);
+        // A shader that does not compile is no better than one that is wrong.
+        wish.unchecked
+            || self
+                .guard(|| Ok(kernels_agree(&self.device)))
+                .unwrap_or(false)
     }
 
     /// Runs `work` on the device. Failures of a GPU become [`Error::Device`]: those that its driver

@@ -174,6 +174,7 @@ fn cuda(
         )),
         library => Ok(Kernels {
             library,
+            flash: library.is_some(),
             ..Kernels::default()
         }),
     }
