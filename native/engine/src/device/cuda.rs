@@ -34,7 +34,7 @@ pub(super) fn list() -> Vec<DeviceEntry> {
         index,
         name: gpu.name,
         software: false,
-        memory: Some(gpu.memory),
+        memory: gpu.memory,
         gpu: None,
     });
     entries.collect()

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Gpu {
     pub(super) name: String,
-    /// Bytes of its memory.
-    pub(super) memory: u64,
+    /// Bytes of its memory, where they are asked for.
+    pub(super) memory: Option<u64>,
 }
 
 /// The GPUs in the driver's order.
@@ -34,7 +34,7 @@ pub(super) fn gpus() -> Result<Vec<Gpu>, String> {
     use burn::tensor::{Device, DeviceType};
     let gpu = Gpu {
         name: "NVIDIA GPU".into(),
-        memory: u64::MAX,
+        memory: None,
     };
     match Device::enumerate(DeviceType::Cuda).into_vec().len() {
         0 => Err("no driver, or no GPU".into()),
@@ -142,7 +142,7 @@ mod unix {
             let name = unsafe { CStr::from_ptr(name.as_ptr()) };
             Ok(Gpu {
                 name: name.to_string_lossy().into_owned(),
-                memory: memory as u64,
+                memory: Some(memory as u64),
             })
         }
 
