@@ -9,7 +9,7 @@ use burn::tensor::{Tensor, activation};
 use crate::config::{AlignNetConfig, Mix};
 use crate::error::Result;
 use crate::nn::t5::T5Stack;
-use crate::nn::{Bias, LayerNorm, Linear};
+use crate::nn::{Bias, LayerNorm, Linear, matmul};
 use crate::weights::Scope;
 
 /// The conditioning of FLUX.
@@ -148,10 +148,12 @@ fn conv_to_one_channel(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>) -> Tens
         let rows = x
             .clone()
             .narrow(2, row * padded_width, tokens * padded_width);
-        let planes = weights
-            .expand([batch, kernel, layers])
-            .matmul(rows)
-            .reshape([batch, kernel, tokens, padded_width]);
+        let planes = matmul(weights.expand([batch, kernel, layers]), rows).reshape([
+            batch,
+            kernel,
+            tokens,
+            padded_width,
+        ]);
         for column in 0..kernel {
             let plane = planes
                 .clone()

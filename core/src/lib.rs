@@ -34,7 +34,8 @@ pub use error::{Error, Field, Result};
 pub use image::{Background, Image};
 pub use lora::{Lora, LoraConfig};
 pub use nn::{
-    InputBits, KernelCheck, Kernels, Units, check_kernels, choose_kernels, kernels_agree,
+    Half, InputBits, KernelCheck, Kernels, Units, check_kernels, choose_kernels, kernels_agree,
+    multiplies,
 };
 pub use pipeline::{Encoded, LoadOptions, Memory, Painting, Pipeline, check};
 pub use request::{

@@ -73,6 +73,8 @@ fn check_shapes(q: [usize; 4], k: [usize; 4], v: [usize; 4], mask: Option<[usize
 }
 
 /// What a backend may replace; shapes as in the function above, which checks them.
+///
+/// CUDA has a form of its own: [`library`](crate::library).
 #[backend_extension(Cube, Flex, Autodiff: cfg(not(target_family = "wasm")))]
 pub(crate) trait AttentionOps: Backend {
     /// [`attention`] without a mask.

@@ -34,8 +34,9 @@ impl KernelCheck {
 type Operation = fn(&Device) -> Tensor<1>;
 
 /// Those that have kernels of their own, under their names for a reader.
-const OPERATIONS: [(&str, Operation); 14] = [
+const OPERATIONS: [(&str, Operation); 15] = [
     ("product, f32", |device| dense(40, device)),
+    ("large product, f32", large_product),
     ("product, bf16", |device| {
         blocked(40, BlockType::BF16, device)
     }),
@@ -62,7 +63,7 @@ const OPERATIONS: [(&str, Operation); 14] = [
 ];
 
 /// The operations on which the others rest, and that are the hardest to compile.
-const FIRST: [&str; 3] = ["MLP", "attention", "joint attention"];
+const FIRST: [&str; 4] = ["large product, f32", "MLP", "attention", "joint attention"];
 
 /// Runs every operation that has a kernel of its own, on `device` and on the CPU.
 pub fn check_kernels(device: &Device) -> Vec<KernelCheck> {
@@ -134,6 +135,12 @@ fn dense(rows: usize, device: &Device) -> Tensor<1> {
         bias,
     )
     .flatten(0, 1)
+}
+
+/// Large enough for the kernels of large products, and no whole number of their tiles.
+fn large_product(device: &Device) -> Tensor<1> {
+    let weight = numbers([270, 288], device);
+    linear(numbers([300, 288], device), weight, None).flatten(0, 1)
 }
 
 fn blocked(rows: usize, block_type: BlockType, device: &Device) -> Tensor<1> {

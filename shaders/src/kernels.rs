@@ -6,8 +6,9 @@
 use std::sync::{PoisonError, RwLock};
 
 use burn::backend::DispatchDevice;
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 use burn_cubecl::CubeDevice;
+use burn_cubecl::cubecl::ir::{ElemType, FloatKind};
 use burn_cubecl::tensor::CubeTensor;
 
 use crate::units::Units;
@@ -22,6 +23,53 @@ pub struct Kernels {
     pub units: Option<Units>,
     /// Burn's own kernels alone, and none that is written by hand: for a driver that compiles ours wrongly.
     pub composed: bool,
+    /// The floats in which products and attention run by burn's kernels instead of ours, with sums in f32; `None` for
+    /// f32 there, and for ours where they run.
+    pub library: Option<Half>,
+    /// True where attention without a mask is one kernel of cubek's, in f16 with sums in f32.
+    pub flash: bool,
+}
+
+/// A float of 16 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Half {
+    /// 5 bits of exponent, 10 of mantissa.
+    F16,
+    /// 8 bits of exponent, 7 of mantissa.
+    Bf16,
+}
+
+impl Half {
+    pub(crate) fn dtype(self) -> DType {
+        match self {
+            Self::F16 => DType::F16,
+            Self::Bf16 => DType::BF16,
+        }
+    }
+
+    pub(crate) fn element(self) -> ElemType {
+        ElemType::Float(match self {
+            Self::F16 => FloatKind::F16,
+            Self::Bf16 => FloatKind::BF16,
+        })
+    }
+}
+
+/// True for a GPU with matrix units (tensor cores) for such factors and sums in f32, which burn's kernels can use.
+///
+/// Opens the device.
+pub fn multiplies(device: &Device, half: Half) -> bool {
+    let device = device.clone().inner();
+    let DispatchDevice::Cube(device) = device.as_dispatch() else {
+        return false;
+    };
+    let client = device.client();
+    let matmul = &client.properties().features.matmul;
+    let sums = ElemType::Float(FloatKind::F32);
+    matmul.cmma.iter().chain(&matmul.mma).any(|matrices| {
+        let factors = [matrices.a_type, matrices.b_type];
+        factors == [half.element(); 2] && matrices.cd_type == sums
+    })
 }
 
 static CHOSEN: RwLock<Vec<(CubeDevice, Kernels)>> = RwLock::new(Vec::new());

@@ -3,8 +3,9 @@
 //! A family of operations is a file and its folder. `gelu.rs` has the public functions, and the trait that
 //! a backend implements; `gelu/composed.rs` has the trait's default bodies, made of burn operations;
 //! `gelu/flex.rs` and `gelu/wgpu.rs` implement it for the CPU and for wgpu devices that compile WGSL. The
-//! default bodies are differentiable and correct on every backend, so that CUDA, SPIR-V and autodiff need no
-//! code of their own. Every kernel has a naive twin in [`mod@reference`], with which the tests compare it.
+//! default bodies are differentiable and correct on every backend, so that SPIR-V and autodiff need no
+//! code of their own. Products and attention of a GPU that runs no WGSL (CUDA) are in `library.rs`. Every kernel has a
+//! naive twin in [`mod@reference`], with which the tests compare it.
 //!
 //! Two files compose families: `product.rs` has products with what follows them, `joint_attention.rs` the attention of
 //! FLUX's blocks. Where a device multiplies in f16 they run kernels of their own, see `activations.rs`.
@@ -29,6 +30,8 @@ mod group_norm;
 mod integer;
 mod joint_attention;
 mod kernels;
+#[cfg(not(target_family = "wasm"))]
+mod library;
 mod linear;
 mod norm;
 mod norm_rope;
@@ -52,8 +55,8 @@ pub use gelu::{gelu_tanh, gelu_tanh_after};
 pub use group_norm::{Activation, group_moments, group_normalize};
 pub use integer::InputBits;
 pub use joint_attention::{Qkv, joint_attention};
-pub use kernels::{Kernels, choose_kernels};
-pub use linear::{linear, takes_halves};
+pub use kernels::{Half, Kernels, choose_kernels, multiplies};
+pub use linear::{linear, matmul, takes_halves};
 pub use norm::{modulated_layer_norm, rms_norm};
 pub use norm_rope::{Heads, norm_rope};
 pub use product::{
@@ -90,6 +93,11 @@ pub fn runs_wgsl(device: &Device) -> bool {
         DispatchDevice::Cube(device) => device.client().name() == wgsl::CLIENT,
         _ => false,
     }
+}
+
+/// True for a GPU: one that [runs WGSL](runs_wgsl), or burn's kernels alone.
+pub fn is_gpu(device: &Device) -> bool {
+    matches!(device.as_dispatch(), DispatchDevice::Cube(_))
 }
 
 /// Bytes of the largest buffer that a kernel of the device can read; `None` where there is no limit.

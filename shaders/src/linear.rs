@@ -11,6 +11,7 @@ use burn::backend::{Backend, Dispatch, DispatchDevice, backend_extension};
 use burn::tensor::{Device, Tensor};
 
 use crate::autodiff::differentiable;
+use crate::runs_wgsl;
 pub(crate) use wgpu::shaders;
 
 /// `x [m, cols]` times `weight [rows, cols]` transposed, plus `bias [rows]`: `[m, rows]`.
@@ -40,15 +41,40 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tenso
     })
 }
 
-/// True where [`linear`] takes a weight of 16 bits as it is: on the CPU of a native target.
+/// `left [batch, m, k]` times `right [batch, k, n]`: `[batch, m, n]`, all f32, on every device.
+///
+/// # Panics
+/// When the shapes do not agree as above.
+pub fn matmul(left: Tensor<3>, right: Tensor<3>) -> Tensor<3> {
+    let ([batch, _, terms], [other, rows, _]) = (left.dims(), right.dims());
+    assert_eq!(
+        (batch, terms),
+        (other, rows),
+        "matmul: the right side's batch and rows must be the left side's batch and columns"
+    );
+    let (left, right) = (left.into_dispatch(), right.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as LinearOps>::matmul(left, right))
+}
+
+/// True where [`linear`] takes a weight of 16 bits as it is: on the CPU of a native target, and on a GPU that runs
+/// burn's kernels alone (CUDA).
 ///
 /// False in a browser, where models are small and the kernel would add more bytes to the program than it
 /// saves.
 pub fn takes_halves(device: &Device) -> bool {
-    !cfg!(target_family = "wasm") && matches!(device.as_dispatch(), DispatchDevice::Flex(_))
+    if cfg!(target_family = "wasm") {
+        return false;
+    }
+    match device.as_dispatch() {
+        DispatchDevice::Flex(_) => true,
+        DispatchDevice::Cube(_) => !runs_wgsl(device),
+        _ => false,
+    }
 }
 
 /// What a backend may replace; shapes as in the function above, which checks them.
+///
+/// CUDA has a form of its own: [`library`](crate::library).
 #[backend_extension(Cube, Flex, Autodiff: cfg(not(target_family = "wasm")))]
 pub(crate) trait LinearOps: Backend {
     /// [`linear`] without a bias.
@@ -63,6 +89,11 @@ pub(crate) trait LinearOps: Backend {
         bias: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
         composed::linear::<Self>(x, weight, Some(bias))
+    }
+
+    /// [`matmul`].
+    fn matmul(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self> {
+        composed::matmul::<Self>(left, right)
     }
 }
 

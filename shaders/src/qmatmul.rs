@@ -5,12 +5,12 @@
 #[cfg(not(target_family = "wasm"))]
 mod autodiff;
 mod block_type;
-mod composed;
+pub(crate) mod composed;
 mod constants;
 pub(crate) mod cooperative;
 mod device;
 mod flex;
-mod floats;
+pub(crate) mod floats;
 mod group;
 mod push;
 mod scaled;
@@ -27,6 +27,7 @@ use crate::linear::composed::{add_bias, linear};
 use crate::wgsl;
 pub use block_type::BlockType;
 pub(crate) use block_type::MOST_GROUPS;
+pub(crate) use device::DeviceLayout;
 pub(crate) use group::{GROUP, Group, Quant};
 pub use weight::{BlockQuantized, QuantError};
 pub(crate) use wgpu::shaders;
@@ -113,7 +114,8 @@ fn dequantize(packed: Tensor<2, Int>, scales: Tensor<2>, block_type: BlockType) 
 
 /// What a backend may replace; shapes as in the functions above, which check them.
 ///
-/// `packed` and `scales` are the arrays of a [`BlockQuantized`].
+/// `packed` and `scales` are the arrays of a [`BlockQuantized`]. CUDA has products of its own:
+/// [`library`](crate::library).
 #[backend_extension(Cube, Flex, Autodiff: cfg(not(target_family = "wasm")))]
 pub(crate) trait BlockOps: Backend {
     /// The whole weight: `[rows, cols]` f32.

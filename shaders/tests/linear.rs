@@ -5,7 +5,7 @@ mod common;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use common::{Values, assert_close, devices};
 use proptest::prelude::*;
-use x2i_shaders::{linear, reference, takes_halves};
+use x2i_shaders::{linear, matmul, reference, takes_halves};
 
 /// f32 sums over up to 1100 terms in another order.
 const TOLERANCE: f32 = 3e-6;
@@ -200,4 +200,35 @@ fn a_strided_weight_of_16_bits_is_read_right() {
         &reference::linear(&x, &weight, None, 40),
         TOLERANCE,
     );
+}
+
+#[test]
+fn a_product_of_two_activations_is_that_of_their_rows_and_columns() {
+    let (batch, m, terms, n) = (2, 5, 19, 33);
+    let left = Values::new(1).normals(batch * m * terms);
+    let right = Values::new(2).normals(batch * terms * n);
+    let expected: Vec<f32> = (0..batch)
+        .flat_map(|at| {
+            let right = &right[at * terms * n..][..terms * n];
+            let transposed: Vec<f32> = (0..n * terms)
+                .map(|i| right[i % terms * n + i / terms])
+                .collect();
+            reference::linear(
+                &left[at * m * terms..][..m * terms],
+                &transposed,
+                None,
+                terms,
+            )
+        })
+        .collect();
+    for (name, device) in devices() {
+        let tensor = |values: &[f32], shape: [usize; 3]| {
+            Tensor::<3>::from_data(TensorData::new(values.to_vec(), shape), device)
+        };
+        let found = matmul(
+            tensor(&left, [batch, m, terms]),
+            tensor(&right, [batch, terms, n]),
+        );
+        assert_close(name, found, &expected, TOLERANCE);
+    }
 }

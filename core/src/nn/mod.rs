@@ -19,8 +19,9 @@ pub(crate) use norm::{GroupNorm, LayerNorm, RmsNorm};
 pub(crate) use sinusoid::sinusoid;
 pub(crate) use x2i_shaders::{
     Activations, Gated, Heads, Qkv, attention, gated_residual, gelu_tanh, halves_activations,
-    joint_attention, modulated_activations, modulated_layer_norm,
+    joint_attention, matmul, modulated_activations, modulated_layer_norm,
 };
 pub use x2i_shaders::{
-    InputBits, KernelCheck, Kernels, Units, check_kernels, choose_kernels, kernels_agree,
+    Half, InputBits, KernelCheck, Kernels, Units, check_kernels, choose_kernels, kernels_agree,
+    multiplies,
 };

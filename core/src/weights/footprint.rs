@@ -12,8 +12,10 @@ impl Target {
         let as_stored = stored.byte_len(shape).unwrap_or(u64::MAX);
         match (self, stored.as_blocks(shape, self)) {
             (_, Some(block_type)) => self.blocks_len(block_type, shape),
-            (Self::Cpu, None) if stored.is_half() && shape.len() == 2 => as_stored,
-            (Self::Cpu, None) if stored.is_fp8() && shape.len() == 2 => as_stored.saturating_mul(2),
+            (Self::Cpu | Self::Library, None) if shape.len() == 2 && stored.is_half() => as_stored,
+            (Self::Cpu | Self::Library, None) if shape.len() == 2 && stored.is_fp8() => {
+                as_stored.saturating_mul(2)
+            }
             (_, None) => as_f32,
         }
     }
@@ -25,7 +27,7 @@ impl Target {
             Self::Cpu => {
                 (count / block_type.len() as u64).saturating_mul(block_type.bytes() as u64)
             }
-            Self::Gpu | Self::Other => block_type.device_len(count),
+            Self::Gpu | Self::Library | Self::Other => block_type.device_len(count),
         }
     }
 }
@@ -59,6 +61,21 @@ mod tests {
         assert_eq!(both(StoredType::Q3K), [608, 512 + 128], "as bytes");
         assert_eq!(both(StoredType::IQ3S), [576, 512 + 64], "as bytes");
         assert_eq!(both(StoredType::Q2K), [2048, 2048], "read as f32");
+    }
+
+    #[test]
+    fn a_gpu_of_other_kernels_keeps_16_bits_and_blocks() {
+        let bytes = |stored, shape: &[usize]| Target::Library.loaded_len(stored, shape);
+        assert_eq!(bytes(StoredType::BF16, &[2, 256]), 1024);
+        assert_eq!(bytes(StoredType::F16, &[2, 33]), 132, "rows of any length");
+        assert_eq!(
+            bytes(StoredType::Q4_0, &[2, 256]),
+            256 + 64,
+            "words and scales"
+        );
+        assert_eq!(bytes(StoredType::F8E4M3, &[2, 256]), 512);
+        assert_eq!(bytes(StoredType::F8E5M2, &[2, 33]), 132, "as f16");
+        assert_eq!(bytes(StoredType::BF16, &[64]), 256, "vectors are f32");
     }
 
     #[test]

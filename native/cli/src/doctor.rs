@@ -75,6 +75,7 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
             "threads": host::threads(),
             "memory": host::memory(),
             "cuda_built": device::CUDA_BUILT,
+            "no_cuda": device::no_cuda(),
             "auto": chosen,
             "model": need,
             "devices": devices.collect::<Vec<_>>(),
@@ -130,6 +131,16 @@ fn verdict(entry: &DeviceEntry, need: &Need) -> Verdict {
     }
     // A software GPU's memory is the host's.
     let in_host_memory = entry.kind == DeviceKind::Cpu || entry.software;
+    if let (DeviceKind::Cuda, Some(memory)) = (entry.kind, entry.memory) {
+        return match wanted > memory {
+            true => no(format!(
+                "needs {}, it has {}",
+                human_bytes(wanted),
+                human_bytes(memory)
+            )),
+            false => yes(""),
+        };
+    }
     match (in_host_memory, host::memory()) {
         (true, Some(memory)) if wanted > memory.available => no(format!(
             "needs {}, {} are available",
@@ -181,8 +192,8 @@ fn report(
             text.push_str(&columns(&tried.rows()));
         }
     }
-    if !device::CUDA_BUILT {
-        text.push_str("\ncuda: not in this build (cargo feature `cuda`)\n");
+    if let Some(why) = device::no_cuda() {
+        let _ = writeln!(text, "\ncuda: {why}");
     }
     text
 }
@@ -261,10 +272,7 @@ mod tests {
         };
         for entry in &entries {
             let verdict = verdict(entry, &need);
-            assert!(
-                !verdict.can_run || host::memory().is_none() || entry.kind == DeviceKind::Cuda,
-                "{verdict:?}"
-            );
+            assert!(!verdict.can_run || host::memory().is_none(), "{verdict:?}");
         }
     }
 }

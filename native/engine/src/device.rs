@@ -18,6 +18,7 @@ mod wish;
 
 pub use acquire::{acquire, acquire_with, open};
 pub use choice::DeviceChoice;
+pub use cuda::no_cuda;
 pub use entry::{DeviceEntry, DeviceKind};
 pub use facts::GpuFacts;
 pub use health::Health;

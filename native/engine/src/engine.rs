@@ -216,7 +216,7 @@ impl Engine {
             name: self.device.entry.name.clone(),
             exact: self.options.is_exact(),
             precision: match self.device.precision {
-                Precision::F16 => Some(Precision::F16.to_string()),
+                half @ (Precision::F16 | Precision::Bf16) => Some(half.to_string()),
                 Precision::Auto | Precision::F32 => None,
             },
         };

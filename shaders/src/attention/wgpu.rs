@@ -8,6 +8,8 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::{AttentionOps, composed, cooperative, mask};
 use crate::cooperative::Matrices;
+#[cfg(not(target_family = "wasm"))]
+use crate::library::{self, Library};
 use crate::units::{NARROW_LANES, Units};
 use crate::wgsl::{self, Shader, THREADS};
 
@@ -130,6 +132,12 @@ fn attention(
     mask: Option<CubeTensor>,
     scale: f32,
 ) -> CubeTensor {
+    #[cfg(not(target_family = "wasm"))]
+    if let Some(library) =
+        Library::of(&q).filter(|_| q.dtype == DType::F32 && q.meta.num_elements() > 0)
+    {
+        return library::attention([q, k, v], mask, scale, library);
+    }
     let head_dim = q.meta.shape()[3];
     let one_type = [&k, &v]
         .into_iter()

@@ -16,6 +16,11 @@ pub(crate) fn linear<B: Backend>(
     }
 }
 
+/// `left [.., m, k]` times `right [.., k, n]`.
+pub(crate) fn matmul<B: Backend>(left: FloatTensor<B>, right: FloatTensor<B>) -> FloatTensor<B> {
+    B::float_matmul(left, right)
+}
+
 /// `product [m, rows]` plus `bias [rows]`.
 pub(crate) fn add_bias<B: Backend>(
     product: FloatTensor<B>,

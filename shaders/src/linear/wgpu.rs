@@ -9,6 +9,8 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::{LinearOps, composed};
 use crate::cooperative::Matrices;
+#[cfg(not(target_family = "wasm"))]
+use crate::library::{self, Library};
 use crate::qmatmul::cooperative::{self, Left, Right, Then};
 use crate::units::Units;
 use crate::wgsl::{self, Shader, THREADS};
@@ -115,9 +117,25 @@ impl LinearOps for CubeBackend {
     fn linear_bias(x: CubeTensor, weight: CubeTensor, bias: CubeTensor) -> CubeTensor {
         linear(x, weight, Some(bias))
     }
+
+    #[cfg(not(target_family = "wasm"))]
+    fn matmul(left: CubeTensor, right: CubeTensor) -> CubeTensor {
+        match Library::of(&left)
+            .filter(|_| left.meta.num_elements() * right.meta.num_elements() > 0)
+        {
+            Some(_) => library::multiply(left, right),
+            None => composed::matmul::<CubeBackend>(left, right),
+        }
+    }
 }
 
 fn linear(x: CubeTensor, weight: CubeTensor, bias: Option<CubeTensor>) -> CubeTensor {
+    #[cfg(not(target_family = "wasm"))]
+    if let Some(library) =
+        Library::of(&x).filter(|_| x.meta.num_elements() * weight.meta.num_elements() > 0)
+    {
+        return library::linear(x, weight, bias, library);
+    }
     let (m, cols) = (x.meta.shape()[0], x.meta.shape()[1]);
     let rows = weight.meta.shape()[0];
     let all_f32 = [&x, &weight]

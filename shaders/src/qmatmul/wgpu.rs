@@ -16,6 +16,8 @@ use super::cooperative::{self, Left, Right, Then};
 use super::device::DeviceLayout;
 use crate::cooperative::Matrices;
 use crate::integer::InputBits;
+#[cfg(not(target_family = "wasm"))]
+use crate::library::{self, Library};
 use crate::linear::composed::{add_bias, linear};
 use crate::linear::wgpu::Narrow;
 use crate::units::Units;
@@ -109,6 +111,14 @@ impl BlockOps for CubeBackend {
 
 /// `inputs`: `x [m, cols]`, packed, scales.
 fn product(inputs: [CubeTensor; 3], bias: Option<CubeTensor>, block_type: BlockType) -> CubeTensor {
+    #[cfg(not(target_family = "wasm"))]
+    let empty = inputs[..2]
+        .iter()
+        .any(|input| input.meta.num_elements() == 0);
+    #[cfg(not(target_family = "wasm"))]
+    if let Some(library) = Library::of(&inputs[0]).filter(|_| !empty) {
+        return library::linear_blocks(inputs, bias, block_type, library);
+    }
     let [x, _, scales] = &inputs;
     let (m, cols) = (x.meta.shape()[0], x.meta.shape()[1]);
     let rows = scales.meta.shape()[0];

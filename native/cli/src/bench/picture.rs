@@ -58,7 +58,7 @@ pub(super) fn run(args: &BenchPictureArgs) -> Result<()> {
 
 /// One run of the program.
 fn generate(args: &BenchPictureArgs, output: &Path) -> Result<Sample> {
-    let mut command = Command::new(std::env::current_exe()?);
+    let mut command = Command::new(super::process::this_program()?);
     command.args(["generate", &args.prompt, "--json", "--seed", "1"]);
     command.args(["--device", &args.device.to_string(), "-o"]);
     command.arg(output);

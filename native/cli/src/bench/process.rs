@@ -7,6 +7,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
@@ -17,6 +18,15 @@ use serde_json::json;
 
 use super::folder::write_floats;
 use x2i_engine::host;
+
+/// What starts this program again. The program itself cannot know where it was started by a loader of its own
+/// (`scripts/build-cuda`), which sets `X2I_PROGRAM`.
+pub(super) fn this_program() -> std::io::Result<PathBuf> {
+    match std::env::var_os("X2I_PROGRAM") {
+        Some(path) => Ok(path.into()),
+        None => std::env::current_exe(),
+    }
+}
 
 /// The cost of one pass.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

@@ -62,7 +62,7 @@ impl Side<'_> {
 }
 
 fn ours(args: &BenchStackArgs, quantize: Quantize, device: DeviceChoice) -> Result<Command> {
-    let mut command = Command::new(std::env::current_exe()?);
+    let mut command = Command::new(super::process::this_program()?);
     command.args(["bench", "stack-serve", "--variant", &value_name(quantize)]);
     command.args(["--device", &device.to_string()]);
     if let Some(threads) = args.sides.threads {

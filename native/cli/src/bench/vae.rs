@@ -47,7 +47,7 @@ pub(super) fn warm(args: &BenchVaeArgs) -> Result<()> {
 }
 
 fn ours(args: &BenchVaeArgs, device: DeviceChoice) -> Result<Process> {
-    let mut command = Command::new(std::env::current_exe()?);
+    let mut command = Command::new(super::process::this_program()?);
     command.args(["bench", "vae-serve", "--device", &device.to_string()]);
     if let Some(threads) = args.sides.threads {
         command.env("RAYON_NUM_THREADS", threads.to_string());

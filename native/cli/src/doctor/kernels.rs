@@ -21,6 +21,7 @@ pub(super) fn on(entry: &DeviceEntry) -> Vec<Tried> {
         .is_some_and(|gpu| gpu.matrix_side.is_some());
     let precisions = match (entry.kind, matrices) {
         (DeviceKind::Cpu, _) => &[][..],
+        (DeviceKind::Cuda, _) => &[Precision::F32, Precision::F16, Precision::Bf16],
         (_, false) => &[Precision::F32],
         (_, true) => &[Precision::F32, Precision::F16],
     };

@@ -27,8 +27,9 @@ pub struct EngineArgs {
     /// Round the inputs of quantized layers on the CPU to 16 bits instead of 8: slower, more exact
     #[arg(long)]
     pub exact: bool,
-    /// The floats in which a GPU multiplies: `auto` is f16 where it has matrix units (tensor cores), else f32
-    #[arg(long, value_name = "auto|f32|f16")]
+    /// The floats in which a GPU multiplies: `auto` is bf16 (CUDA) or f16 where it has matrix units (tensor
+    /// cores), else f32
+    #[arg(long, value_name = "auto|f32|f16|bf16")]
     pub precision: Option<Precision>,
     /// Hash the model's files and compare them with model.json, even if that was done before (default: when
     /// a file is new or has changed)

@@ -42,7 +42,7 @@ pub fn acquire_with(choice: DeviceChoice, precision: Precision) -> Result<OpenDe
         DeviceChoice::Cpu => &entries[0],
         DeviceChoice::Wgpu(index) => find(&entries, DeviceKind::Wgpu, index, choice)?,
         DeviceChoice::Cuda(index) => {
-            cuda::check_built(&entries)?;
+            cuda::check(&entries)?;
             find(&entries, DeviceKind::Cuda, index, choice)?
         }
     };
@@ -70,7 +70,7 @@ fn find(
 /// The CPU, which has one precision; the environment's words are for GPUs.
 fn open_cpu(precision: Precision) -> Result<OpenDevice> {
     let entry = cpu();
-    precision.kernels(&entry)?;
+    precision.kernels(&entry, |_| false)?;
     Ok(OpenDevice {
         device: Device::flex(),
         entry,

@@ -17,7 +17,7 @@ pub struct OpenDevice {
     pub health: Health,
     /// The wgpu device behind it; `None` for the CPU and CUDA.
     pub wgpu: Option<burn_wgpu::wgpu::Device>,
-    /// In which floats it multiplies: f32 or f16.
+    /// In which floats it multiplies: f32, f16 or bf16.
     pub precision: Precision,
     /// What its user should know: it failed with the kernels that it should have, and others are used.
     pub warning: Option<String>,

@@ -4,7 +4,9 @@
 //! small product and a small attention before anything runs on it; where it fails, it is opened once more, with
 //! simpler kernels: a device that has failed once is not used again.
 
-use x2i_core::{Error, KernelCheck, Kernels, Result, check_kernels, choose_kernels, kernels_agree};
+use x2i_core::{
+    Error, KernelCheck, Kernels, Result, check_kernels, choose_kernels, kernels_agree, multiplies,
+};
 
 use super::entry::{DeviceEntry, DeviceKind};
 use super::opened::OpenDevice;
@@ -18,10 +20,26 @@ use super::{cuda, gpu};
 /// [`Error::Device`] where it can't be opened, does not have the precision, or is wrong whatever is tried.
 pub(super) fn open(entry: &DeviceEntry, precision: Precision) -> Result<OpenDevice> {
     let wish = Wish::of_environment(&entry.id)?;
-    let chosen = wish.kernels(wish.precision(precision).kernels(entry)?);
-    let (mut opened, warning) = first_right(chosen, |kernels| open_with(entry, kernels))?;
+    let chosen = wish.kernels(chosen(entry, wish.precision(precision))?);
+    let (mut opened, warning) = first_right(chosen, |kernels| {
+        let opened = open_with(entry, kernels)?;
+        match wish.checks() {
+            true => checked(opened),
+            false => Ok(opened),
+        }
+    })?;
     opened.warning = warning.map(|warning| format!("{}: {warning}", entry.id));
     Ok(opened)
+}
+
+/// The kernels for a precision.
+fn chosen(entry: &DeviceEntry, precision: Precision) -> Result<Kernels> {
+    if entry.kind != DeviceKind::Cuda {
+        return precision.kernels(entry, |_| false);
+    }
+    // What tensor cores multiply is known once the device is open, and one that does not open panics.
+    let opened = cuda::open(entry)?;
+    opened.guard(|| precision.kernels(entry, |half| multiplies(&opened.device, half)))
 }
 
 /// What `attempt` gives with the first kernels that it does not refuse, and what is lost with them.
@@ -55,24 +73,32 @@ pub fn check(entry: &DeviceEntry, precision: Precision) -> Result<Vec<KernelChec
 
 /// What a user misses with `kernels` instead of those that were chosen.
 fn lost(chosen: Kernels, kernels: Kernels) -> Option<&'static str> {
-    match kernels.composed {
+    match (kernels.composed, Precision::of(kernels)) {
         _ if kernels == chosen => None,
-        false => Some("the driver's matrix units can't be used, x2i computes in f32 there"),
-        true => Some("x2i's kernels can't be used there, burn's are"),
+        (true, _) => Some("x2i's kernels can't be used there, burn's are"),
+        (_, Precision::F32) => {
+            Some("the driver's matrix units can't be used, x2i computes in f32 there")
+        }
+        _ => Some("attention in one kernel can't be used there, it is slower"),
     }
 }
 
 /// These kernels, then those that are easier to compile.
 fn simpler(kernels: Kernels) -> Vec<Kernels> {
+    let two_products = Kernels {
+        flash: false,
+        ..kernels
+    };
     let f32 = Kernels {
         cooperative: None,
-        ..kernels
+        library: None,
+        ..two_products
     };
     let composed = Kernels {
         composed: true,
         ..f32
     };
-    let mut all = vec![kernels, f32, composed];
+    let mut all = vec![kernels, two_products, f32, composed];
     all.dedup();
     all
 }
@@ -83,19 +109,24 @@ fn open_with(entry: &DeviceEntry, kernels: Kernels) -> Result<OpenDevice> {
         _ => gpu::open(entry, kernels.cooperative.is_some())?,
     };
     choose_kernels(&opened.device, kernels);
-    if kernels.cooperative.is_some() {
-        opened.precision = Precision::F16;
-    }
+    opened.precision = Precision::of(kernels);
+    Ok(opened)
+}
+
+/// The device, if its kernels are right on small cases.
+fn checked(opened: OpenDevice) -> Result<OpenDevice> {
     let device = opened.device.clone();
     match opened.guard(|| Ok(kernels_agree(&device))) {
         Ok(true) => Ok(opened),
-        Ok(false) => Err(Error::device(entry.id.clone(), "gives wrong results")),
+        Ok(false) => Err(Error::device(opened.entry.id, "gives wrong results")),
         Err(error) => Err(error),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use x2i_core::Half;
+
     use super::*;
 
     #[test]
@@ -110,6 +141,17 @@ mod tests {
         };
         let tried = simpler(matrices);
         assert_eq!(tried, [matrices, Kernels::default(), composed]);
+        let library = Kernels {
+            library: Some(Half::Bf16),
+            flash: true,
+            ..Kernels::default()
+        };
+        let two_products = Kernels {
+            flash: false,
+            ..library
+        };
+        let expected = [library, two_products, Kernels::default(), composed];
+        assert_eq!(simpler(library), expected);
         assert_eq!(simpler(composed), [composed]);
         assert_eq!(lost(matrices, matrices), None);
         assert!(

@@ -4,7 +4,7 @@
 
 use std::str::FromStr;
 
-use x2i_core::{Error, Kernels, Result, Units};
+use x2i_core::{Error, Half, Kernels, Result, Units};
 
 use super::precision::Precision;
 
@@ -18,6 +18,10 @@ pub(super) struct Wish {
     precision: Precision,
     units: Option<Units>,
     composed: bool,
+    /// On a wgpu device, the products and attention that CUDA runs.
+    library: bool,
+    /// Kernels are not tried first: for a driver that computes nothing.
+    unchecked: bool,
 }
 
 impl FromStr for Wish {
@@ -34,10 +38,12 @@ impl FromStr for Wish {
                 "wide" => wish.units = Some(Units::Wide),
                 "narrow" => wish.units = Some(Units::Narrow),
                 "burn" => wish.composed = true,
+                "library" => wish.library = true,
+                "unchecked" => wish.unchecked = true,
                 _ => {
                     wish.precision = word.parse().map_err(|_| {
                         let precisions = Precision::FORMS;
-                        format!("has `{word}`, expected {precisions}, wide, narrow or burn, with commas between")
+                        format!("has `{word}`, expected {precisions}; wide, narrow or burn; with commas between")
                     })?;
                 }
             }
@@ -65,11 +71,22 @@ impl Wish {
         }
     }
 
+    /// True where kernels are to be tried first.
+    pub(super) fn checks(self) -> bool {
+        !self.unchecked
+    }
+
     /// `kernels` with what is asked for.
     pub(super) fn kernels(self, kernels: Kernels) -> Kernels {
+        let library = match (self.library, kernels.cooperative) {
+            (true, Some(_)) => Some(Half::F16),
+            _ => kernels.library,
+        };
         Kernels {
+            cooperative: kernels.cooperative.filter(|_| !self.library),
             units: self.units,
             composed: self.composed,
+            library,
             ..kernels
         }
     }
@@ -86,6 +103,7 @@ mod tests {
             precision: Precision::F32,
             units: Some(Units::Wide),
             composed: true,
+            ..Wish::default()
         };
         assert_eq!(wish, expected);
         assert_eq!("".parse(), Ok(Wish::default()));

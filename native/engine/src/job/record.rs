@@ -235,10 +235,9 @@ impl Record {
 
     /// The floats in which the image was made.
     pub fn precision(&self) -> Precision {
-        match self.metadata.device.precision.as_deref() {
-            Some(_) => Precision::F16,
-            None => Precision::F32,
-        }
+        let recorded = self.metadata.device.precision.as_deref();
+        let known = recorded.and_then(|text| text.parse().ok());
+        known.unwrap_or(Precision::F32)
     }
 
     /// A warning that names the model's files that differ from the recorded ones.
