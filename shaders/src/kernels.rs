@@ -10,7 +10,7 @@ use burn::tensor::{Bytes, Device, Tensor, TensorData};
 use burn_cubecl::CubeDevice;
 use burn_cubecl::tensor::CubeTensor;
 
-use crate::{BlockQuantized, BlockType, InputBits, attention, qmatmul};
+use crate::{BlockQuantized, BlockType, InputBits, attention, conv2d, qmatmul};
 
 /// What a device may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,14 +40,14 @@ pub(crate) fn of(tensor: &CubeTensor) -> Kernels {
     found.map_or_else(Kernels::default, |(_, kernels)| *kernels)
 }
 
-/// How far f16 may be from f32, of the largest value: 11 bits of both factors, over 64 products.
+/// How far f16 may be from f32, of the largest value: 11 bits of both factors, over 64 products and more.
 const TOLERANCE: f32 = 5e-3;
 
 /// True when the kernels that were [chosen](choose_kernels) for a device give what a CPU gives, on a small case of
-/// a product and of attention. A driver may compile a rare instruction wrongly.
+/// a product, of attention and of a convolution. A driver may compile a rare instruction wrongly.
 pub fn kernels_agree(device: &Device) -> bool {
     let on_cpu = Device::flex();
-    let results = |device: &Device| [product(device), attended(device)];
+    let results = |device: &Device| [product(device), attended(device), convolved(device)];
     let pairs = results(device).into_iter().zip(results(&on_cpu));
     let mut pairs = pairs.map(|(found, expected)| found.zip(expected));
     pairs.all(|pair| pair.is_some_and(|(found, expected)| close(&found, &expected)))
@@ -82,6 +82,14 @@ fn attended(device: &Device) -> Option<Vec<f32>> {
     let [q, k, v] =
         [[1, 4, 21, 64], [1, 2, 45, 64], [1, 2, 45, 64]].map(|shape| numbers(shape, device));
     floats(attention(q, k, v, None, 0.5))
+}
+
+fn convolved(device: &Device) -> Option<Vec<f32>> {
+    let (x, weight) = (
+        numbers([1, 20, 11, 19], device),
+        numbers([24, 20, 3, 3], device),
+    );
+    floats(conv2d(x, weight, numbers([24], device)))
 }
 
 fn floats<const D: usize>(tensor: Tensor<D>) -> Option<Vec<f32>> {

@@ -35,7 +35,7 @@ mod vectorize;
 mod wgsl;
 
 pub use attention::attention;
-pub use conv2d::{conv2d, upsample_conv2d};
+pub use conv2d::{conv2d, halving_conv2d, upsample_conv2d};
 pub use gelu::{gelu_tanh, gelu_tanh_after};
 pub use group_norm::{Activation, group_moments, group_normalize};
 pub use integer::InputBits;
@@ -55,6 +55,7 @@ use burn::tensor::Device;
 /// The name is the file's stem and the values of its constants; no two modules share one.
 pub fn wgsl_modules() -> impl Iterator<Item = (String, String)> {
     attention::shaders()
+        .chain(conv2d::shaders())
         .chain(cooperative::shaders())
         .chain(gelu::shaders())
         .chain(group_norm::shaders())
