@@ -63,7 +63,13 @@ const OPERATIONS: [(&str, Operation); 15] = [
 ];
 
 /// The operations on which the others rest, and that are the hardest to compile.
-const FIRST: [&str; 4] = ["large product, f32", "MLP", "attention", "joint attention"];
+const FIRST: [&str; 5] = [
+    "large product, f32",
+    "MLP",
+    "attention",
+    "joint attention",
+    "convolution",
+];
 
 /// Runs every operation that has a kernel of its own, on `device` and on the CPU.
 pub fn check_kernels(device: &Device) -> Vec<KernelCheck> {
@@ -249,13 +255,11 @@ fn group_normed(device: &Device) -> Tensor<1> {
 }
 
 fn convolved(device: &Device) -> Tensor<1> {
-    let weight = numbers([16, 16, 3, 3], device);
-    conv2d(
-        numbers([1, 16, 10, 9], device),
-        weight,
-        numbers([16], device),
-    )
-    .flatten(0, 3)
+    let (x, weight) = (
+        numbers([1, 20, 11, 19], device),
+        numbers([24, 20, 3, 3], device),
+    );
+    conv2d(x, weight, numbers([24], device)).flatten(0, 3)
 }
 
 #[cfg(test)]

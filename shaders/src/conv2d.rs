@@ -1,20 +1,22 @@
-//! Convolutions that keep the size of the picture or double it.
+//! Convolutions that keep the size of the picture, double it or halve it.
 //!
-//! On the CPU a 3x3 kernel runs as Winograd's F(4x4, 3x3), with a quarter of the multiplications, and the
-//! doubled picture is never stored. Other devices run burn's convolution. Left out: strides, dilation and
-//! groups, which no decoder has.
+//! On the CPU a 3x3 kernel runs as Winograd's F(4x4, 3x3), with a quarter of the multiplications. On cooperative
+//! matrices it is a product. In both the doubled picture is never stored. Other devices run burn's convolution, and
+//! the CPU where it halves. Left out: other strides, dilation and groups, which no autoencoder has.
 
 mod composed;
+mod cooperative;
 mod flex;
 mod transform;
+mod wgpu;
 mod winograd;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
-use burn_cubecl::CubeBackend;
 
 use crate::autodiff::differentiable;
+use crate::wgsl::Shader;
 
 /// `x [batch, in, height, width]` convolved with `weight [out, in, kernel, kernel]`, plus `bias [out]`:
 /// `[batch, out, height, width]`, all f32.
@@ -42,13 +44,46 @@ pub fn upsample_conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>) -> Tens
     Tensor::from_dispatch(out)
 }
 
+/// [`conv2d`] at every second place of the picture with `zeros` before it and behind it, along both axes:
+/// `[batch, out, (height + zeros - kernel) / 2 + 1, ..]`, f32.
+///
+/// # Panics
+/// As [`conv2d`], but the kernel may be even; when it is larger than the picture with its zeros.
+pub fn halving_conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Tensor<1>,
+    zeros: [usize; 2],
+) -> Tensor<4> {
+    check_channels(&x, &weight, &bias);
+    let [_, _, height, width] = x.dims();
+    let [_, _, kernel, _] = weight.dims();
+    assert!(
+        height.min(width) + zeros[0] + zeros[1] >= kernel,
+        "conv2d: the picture is smaller than the kernel"
+    );
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+    let out = <Dispatch as ConvOps>::halving_conv2d(x, weight, bias.into_dispatch(), zeros);
+    Tensor::from_dispatch(out)
+}
+
+/// Every shader for convolutions.
+pub(crate) fn shaders() -> impl Iterator<Item = Shader> {
+    cooperative::shaders()
+}
+
 fn check(x: &Tensor<4>, weight: &Tensor<4>, bias: &Tensor<1>) {
+    check_channels(x, weight, bias);
+    assert!(
+        weight.dims()[2] % 2 == 1,
+        "conv2d: the kernel has no middle"
+    );
+}
+
+fn check_channels(x: &Tensor<4>, weight: &Tensor<4>, bias: &Tensor<1>) {
     let [out, input, kernel, kernel_width] = weight.dims();
     assert_eq!(x.dims()[1], input, "conv2d: the input's channels");
-    assert!(
-        kernel == kernel_width && kernel % 2 == 1,
-        "conv2d: the kernel is a square with a middle"
-    );
+    assert_eq!(kernel, kernel_width, "conv2d: the kernel is no square");
     assert_eq!(bias.dims(), [out], "conv2d: the bias's channels");
 }
 
@@ -72,8 +107,16 @@ pub(crate) trait ConvOps: Backend {
     ) -> FloatTensor<Self> {
         composed::upsample_conv2d::<Self>(x, weight, bias)
     }
+
+    /// [`halving_conv2d`].
+    fn halving_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        zeros: [usize; 2],
+    ) -> FloatTensor<Self> {
+        composed::halving_conv2d::<Self>(x, weight, bias, zeros)
+    }
 }
 
 differentiable!(ConvOps);
-
-impl ConvOps for CubeBackend {}

@@ -48,7 +48,7 @@ mod wgsl;
 pub use activations::{Activations, halves_activations};
 pub use attention::attention;
 pub use check::{KernelCheck, check_kernels, kernels_agree};
-pub use conv2d::{conv2d, upsample_conv2d};
+pub use conv2d::{conv2d, halving_conv2d, upsample_conv2d};
 #[doc(hidden)]
 pub use cooperative::assume_subgroups;
 pub use gelu::{gelu_tanh, gelu_tanh_after};
@@ -74,6 +74,7 @@ use burn::tensor::Device;
 /// The name is the file's stem and the values of its constants; no two modules share one.
 pub fn wgsl_modules() -> impl Iterator<Item = (String, String)> {
     attention::shaders()
+        .chain(conv2d::shaders())
         .chain(cooperative::shaders())
         .chain(gelu::shaders())
         .chain(group_norm::shaders())

@@ -1,14 +1,26 @@
 //! Convolutions on every device against the naive oracle.
 
 mod common;
+#[path = "common/matrices.rs"]
+mod matrices;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use common::{Values, assert_close, devices};
+use common::{Values, assert_close};
 use proptest::prelude::*;
-use x2i_shaders::{conv2d, reference, upsample_conv2d};
+use x2i_shaders::{conv2d, halving_conv2d, reference, upsample_conv2d};
 
 /// Winograd's F(4x4, 3x3) in f32: 3e-6 root mean square of the largest output, at most 1e-5 seen.
 const TOLERANCE: f32 = 2e-5;
+
+/// On cooperative matrices both factors are rounded to 11 bits: 5e-4 of each product at most, less of a sum.
+const HALF_TOLERANCE: f32 = 2e-3;
+
+/// The devices of every test, one with cooperative matrices among them where there is one; and what each is allowed.
+fn devices() -> impl Iterator<Item = (&'static str, &'static Device, f32)> {
+    let plain = common::devices().iter();
+    let plain = plain.map(|(name, device)| (*name, device, TOLERANCE));
+    plain.chain(matrices::device().map(|device| ("matrices", device, HALF_TOLERANCE)))
+}
 
 /// Sizes of a case: channels in and out, height, width, kernel.
 #[derive(Debug, Clone, Copy)]
@@ -52,20 +64,20 @@ fn check(case: Case) {
     let expected = reference::conv2d(&x, &weight, &bias, [height, width], kernel);
     let doubled = reference::twice(&x, width);
     let doubled = reference::conv2d(&doubled, &weight, &bias, [2 * height, 2 * width], kernel);
-    for (name, device) in devices() {
+    for (name, device, tolerance) in devices() {
         let x = tensor(&x, [1, input, height, width], device);
         let weight = tensor(&weight, [output, input, kernel, kernel], device);
         let bias = tensor(&bias, [output], device);
         let found = conv2d(x.clone(), weight.clone(), bias.clone());
         assert_eq!(found.dims(), [1, output, height, width]);
-        assert_close(&format!("{case:?} on {name}"), found, &expected, TOLERANCE);
+        assert_close(&format!("{case:?} on {name}"), found, &expected, tolerance);
         let found = upsample_conv2d(x, weight, bias);
         assert_eq!(found.dims(), [1, output, 2 * height, 2 * width]);
         assert_close(
             &format!("{case:?} twice on {name}"),
             found,
             &doubled,
-            TOLERANCE,
+            tolerance,
         );
     }
 }
@@ -86,6 +98,91 @@ fn pictures_wider_than_a_segment_and_higher_than_a_band_have_no_seams() {
     check(Case::new([2, 3], [5, 261], 3));
     check(Case::new([3, 2], [70, 68], 3));
     check(Case::new([65, 40], [20, 24], 3));
+    check(Case::new([40, 130], [9, 17], 3));
+}
+
+#[test]
+fn every_second_place_matches_the_reference() {
+    let sizes = [([1, 1], [2, 2]), ([3, 70], [9, 34]), ([37, 5], [16, 33])];
+    for ([input, output], [height, width]) in sizes {
+        let x = Values::new(1).normals(input * height * width);
+        let bias = Values::new(2).normals(output);
+        for (kernel, zeros) in [(3, [0, 1]), (3, [1, 1]), (2, [0, 0]), (1, [0, 0])] {
+            let weight = Values::new(3).normals(output * input * kernel * kernel);
+            let size = [height, width];
+            let expected = reference::halving_conv2d(&x, &weight, &bias, size, kernel, zeros);
+            for (name, device, tolerance) in devices() {
+                let weight = tensor(&weight, [output, input, kernel, kernel], device);
+                let x = tensor(&x, [1, input, height, width], device);
+                let found = halving_conv2d(x, weight, tensor(&bias, [output], device), zeros);
+                let [out_height, out_width] =
+                    size.map(|length| (length + zeros[0] + zeros[1] - kernel) / 2 + 1);
+                assert_eq!(found.dims(), [1, output, out_height, out_width]);
+                let case = format!("{input} of {size:?}, kernel {kernel}, {zeros:?}, on {name}");
+                assert_close(&case, found, &expected, tolerance);
+            }
+        }
+    }
+}
+
+#[test]
+fn channels_of_rising_magnitude_stay_finite() {
+    let (input, output, size) = (90, 6, [5, 21]);
+    let pixels = size[0] * size[1];
+    for steps in [1, 3, 40] {
+        // From 1e-20 on, in so many steps up to 1e20; the channels after them are small again.
+        let magnitude = |channel: usize| match channel * steps / 80 {
+            step if step <= steps => 10f32.powf(40.0 * step as f32 / steps as f32 - 20.0),
+            _ => 1e-3,
+        };
+        let mut x = Values::new(1).normals(input * pixels);
+        for (channel, x) in x.chunks_exact_mut(pixels).enumerate() {
+            x.iter_mut().for_each(|x| *x *= magnitude(channel));
+        }
+        let weight = Values::new(2).normals(output * input * 9);
+        let bias = Values::new(3).normals(output);
+        let expected = reference::conv2d(&x, &weight, &bias, size, 3);
+        for (name, device, tolerance) in devices() {
+            let weight = tensor(&weight, [output, input, 3, 3], device);
+            let x = tensor(&x, [1, input, size[0], size[1]], device);
+            let found = conv2d(x, weight, tensor(&bias, [output], device));
+            assert_close(
+                &format!("{steps} steps on {name}"),
+                found,
+                &expected,
+                tolerance,
+            );
+        }
+    }
+}
+
+#[test]
+fn a_pixel_that_is_not_finite_is_seen_by_its_neighbours_alone() {
+    let Some(device) = matrices::device() else {
+        return;
+    };
+    let (channels, [height, width]) = (20, [11, 19]);
+    for poison in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut x = Values::new(1).normals(channels * height * width);
+        x[(3 * height + 5) * width + 7] = poison;
+        let weight = tensor(
+            &Values::new(2).normals(4 * channels * 9),
+            [4, channels, 3, 3],
+            device,
+        );
+        let x = tensor(&x, [1, channels, height, width], device);
+        let found = conv2d(x, weight, tensor(&[0.0; 4], [4], device));
+        let found: Vec<f32> = found.into_data().try_to_vec().expect("f32 data");
+        for (i, found) in found.into_iter().enumerate() {
+            let (y, column) = (i / width % height, i % width);
+            let near = y.abs_diff(5) <= 1 && column.abs_diff(7) <= 1;
+            assert_eq!(
+                found.is_finite(),
+                !near,
+                "{poison}: row {y}, column {column}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -107,7 +204,7 @@ fn pictures_of_a_batch_are_convolved_apart_and_strided_views_are_followed() {
         let expected: Vec<f32> = (x.chunks_exact(3 * plane))
             .flat_map(|x| reference::conv2d(x, weight, &bias, size, kernel))
             .collect();
-        for (name, device) in devices() {
+        for (name, device, tolerance) in devices() {
             let weight = tensor(weight, [4, 3, kernel, kernel], device);
             let x = tensor(&x, [2, 3, 6, 10], device);
             let transposed = (x.clone().swap_dims(2, 3) * 1.0).swap_dims(2, 3);
@@ -116,7 +213,7 @@ fn pictures_of_a_batch_are_convolved_apart_and_strided_views_are_followed() {
             for (view, x) in [("plain", x), ("transposed", transposed), ("sliced", sliced)] {
                 let found = conv2d(x, weight.clone(), tensor(&bias, [4], device));
                 let case = format!("{view}, kernel {kernel}, on {name}");
-                assert_close(&case, found, &expected, TOLERANCE);
+                assert_close(&case, found, &expected, tolerance);
             }
         }
     }

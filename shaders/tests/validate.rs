@@ -101,5 +101,5 @@ fn the_files_are_valid_as_they_are() {
         );
         files += 1;
     }
-    assert_eq!(files, 16);
+    assert_eq!(files, 17);
 }

@@ -1,8 +1,7 @@
 //! 2-D convolution.
 
 use burn::tensor::Tensor;
-use burn::tensor::ops::ConvOptions;
-use x2i_shaders::{conv2d, upsample_conv2d};
+use x2i_shaders::{conv2d, halving_conv2d, upsample_conv2d};
 
 use crate::error::Result;
 use crate::weights::Scope;
@@ -46,14 +45,11 @@ impl Conv2d {
     /// Every second place, with so many zeros around the image:
     /// `[batch, output, (height + 2 zeros - kernel) / 2 + 1, ..]`.
     pub fn forward_halved(&self, x: Tensor<4>, zeros: usize) -> Tensor<4> {
-        let options = ConvOptions::new([2, 2], [zeros, zeros], [1, 1], 1);
-        burn::tensor::module::conv2d(x, self.weight.clone(), Some(self.bias.clone()), options)
+        halving_conv2d(x, self.weight.clone(), self.bias.clone(), [zeros; 2])
     }
 
     /// Every second place, zeros beyond the right and the bottom edge only: half the size, up.
     pub fn forward_downsampled(&self, x: Tensor<4>) -> Tensor<4> {
-        let options = ConvOptions::new([2, 2], [0, 0], [1, 1], 1);
-        let (x, bias) = (x.pad((0, 1, 0, 1), 0.0), Some(self.bias.clone()));
-        burn::tensor::module::conv2d(x, self.weight.clone(), bias, options)
+        halving_conv2d(x, self.weight.clone(), self.bias.clone(), [0, 1])
     }
 }

@@ -23,6 +23,33 @@ pub(crate) fn upsample_conv2d<B: Backend>(
     conv2d::<B>(twice::<B>(x), weight, bias)
 }
 
+pub(crate) fn halving_conv2d<B: Backend>(
+    x: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    bias: FloatTensor<B>,
+    [before, behind]: [usize; 2],
+) -> FloatTensor<B> {
+    let (x, around) = match before == behind {
+        true => (x, before),
+        false => (
+            padded::<B>(padded::<B>(x, 2, [before, behind]), 3, [before, behind]),
+            0,
+        ),
+    };
+    let options = ConvOptions::new([2, 2], [around; 2], [1, 1], 1);
+    B::conv2d(x, weight, Some(bias), options)
+}
+
+/// Zeros before and behind an axis.
+fn padded<B: Backend>(x: FloatTensor<B>, axis: usize, zeros: [usize; 2]) -> FloatTensor<B> {
+    let [before, behind] = zeros.map(|count| {
+        let mut shape = x.shape();
+        shape[axis] = count;
+        B::float_zeros(shape, &x.device(), x.dtype().into())
+    });
+    B::float_cat(vec![before, x, behind], axis)
+}
+
 /// Each pixel becomes 2 x 2.
 fn twice<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
     let shape = x.shape();

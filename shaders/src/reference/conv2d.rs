@@ -11,28 +11,55 @@ pub fn conv2d(
     x: &[f32],
     weight: &[f32],
     bias: &[f32],
-    [height, width]: [usize; 2],
+    size: [usize; 2],
     kernel: usize,
+) -> Vec<f32> {
+    let around = [kernel / 2, kernel - 1 - kernel / 2];
+    strided(x, weight, bias, (size, kernel), (around, 1))
+}
+
+/// [`conv2d`] at every second place, with `zeros` before the picture and behind it along both axes:
+/// `[out, (height + zeros - kernel) / 2 + 1, ..]`.
+///
+/// # Panics
+/// As [`conv2d`].
+pub fn halving_conv2d(
+    x: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    size: [usize; 2],
+    kernel: usize,
+    zeros: [usize; 2],
+) -> Vec<f32> {
+    strided(x, weight, bias, (size, kernel), (zeros, 2))
+}
+
+fn strided(
+    x: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    ([height, width], kernel): ([usize; 2], usize),
+    (zeros, stride): ([usize; 2], usize),
 ) -> Vec<f32> {
     assert!(x.len().is_multiple_of(height * width));
     let channels = x.len() / (height * width);
     assert_eq!(weight.len(), bias.len() * channels * kernel * kernel);
+    let [rows, columns] =
+        [height, width].map(|length| (length + zeros[0] + zeros[1] - kernel) / stride + 1);
     let mut out = Vec::new();
     for (weight, &bias) in weight.chunks_exact(channels * kernel * kernel).zip(bias) {
-        for y in 0..height {
-            for column in 0..width {
-                let mut sum = f64::from(bias);
-                for (index, &weight) in weight.iter().enumerate() {
-                    let (channel, tap) = (index / (kernel * kernel), index % (kernel * kernel));
-                    let y = (y + tap / kernel).wrapping_sub(kernel / 2);
-                    let column = (column + tap % kernel).wrapping_sub(kernel / 2);
-                    if y < height && column < width {
-                        let x = x[(channel * height + y) * width + column];
-                        sum += f64::from(x) * f64::from(weight);
-                    }
+        for (y, column) in (0..rows * columns).map(|i| (i / columns, i % columns)) {
+            let mut sum = f64::from(bias);
+            for (index, &weight) in weight.iter().enumerate() {
+                let (channel, tap) = (index / (kernel * kernel), index % (kernel * kernel));
+                let y = (y * stride + tap / kernel).wrapping_sub(zeros[0]);
+                let column = (column * stride + tap % kernel).wrapping_sub(zeros[0]);
+                if y < height && column < width {
+                    let x = x[(channel * height + y) * width + column];
+                    sum += f64::from(x) * f64::from(weight);
                 }
-                out.push(sum as f32);
             }
+            out.push(sum as f32);
         }
     }
     out
@@ -72,6 +99,16 @@ mod tests {
             conv2d(&x, &above, &[0.0], [2, 3], 3),
             [0.0, 0.0, 0.0, 2.0, 4.0, 6.0]
         );
+    }
+
+    #[test]
+    fn every_second_place_is_taken() {
+        let x = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]; // 2 x 3
+        let mut middle = [0.0; 9];
+        middle[4] = 1.0;
+        let halved = |zeros| halving_conv2d(&x, &middle, &[0.5], [2, 3], 3, zeros);
+        assert_eq!(halved([1, 1]), [1.5, 3.5]);
+        assert_eq!(halved([0, 1]), [5.5]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod qmatmul;
 mod residual;
 
 pub use attention::{AttentionShape, attention};
-pub use conv2d::{conv2d, twice};
+pub use conv2d::{conv2d, halving_conv2d, twice};
 pub use cooperative::halves;
 pub use gelu::gelu_tanh;
 pub use group_norm::{group_moments, group_norm};
