@@ -1,6 +1,5 @@
 //! The same bytes for any number of CPU threads: a seed promises its image, whatever the machine.
 
-#[allow(dead_code, reason = "this test compares bits, on the CPU alone")]
 mod common;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};

@@ -65,6 +65,10 @@ async fn open() -> Option<Device> {
     };
     let device = Device::wgpu_options().setup(setup).init().ok()?;
     let cooperative = Some(side);
-    choose_kernels(&device, Kernels { cooperative });
+    let kernels = Kernels {
+        cooperative,
+        ..Kernels::default()
+    };
+    choose_kernels(&device, kernels);
     Some(device)
 }
