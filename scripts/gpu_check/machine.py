@@ -146,15 +146,16 @@ def vulkan_environment(bundle, work):
     return environment, done
 
 
-def place_for_files(wanted):
-    """A folder for `wanted` bytes: in memory where that is plentiful, else the temporary one."""
-    shared = Path("/dev/shm")
+def place_for_files(wanted, other):
+    """A folder for `wanted` bytes: in memory where that is plentiful, else the temporary one, or one with more room."""
+    shared, temporary = Path("/dev/shm"), Path(tempfile.gettempdir())
     try:
-        free = shutil.disk_usage(shared).free
-        fits = free > wanted and available_memory() > 2.5 * wanted
+        if shutil.disk_usage(shared).free > wanted and available_memory() > 2.5 * wanted:
+            return shared
     except OSError:
-        fits = False
-    return shared if fits else Path(tempfile.gettempdir())
+        pass  # no such folder
+    free = {folder: shutil.disk_usage(folder).free for folder in (temporary, other)}
+    return other if free[temporary] < wanted and free[other] > free[temporary] else temporary
 
 
 def available_memory():

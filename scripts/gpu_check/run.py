@@ -102,7 +102,7 @@ class Check:
             "complete": False,
         }
         self.out.mkdir(parents=True, exist_ok=True)
-        self.work = machine.place_for_files(sum(BYTES.values())) / ("x2i-gpu-check-%d" % os.getuid())
+        self.work = machine.place_for_files(sum(BYTES.values()), self.out) / ("x2i-gpu-check-%d" % os.getuid())
         self.work.mkdir(mode=0o700, exist_ok=True)
         self.lock = open(self.work / "lock", "w")
         try:
