@@ -108,8 +108,8 @@ class Process:
         self.kill()
 
 
-def output(command, deadline, environment=None, label=None):
-    """The standard output of a command that has to succeed."""
+def output(command, deadline, environment=None, label=None, must_succeed=True):
+    """The standard output of a command."""
     with Process(command, environment, label=label) as process:
         found = []
         while True:
@@ -117,7 +117,7 @@ def output(command, deadline, environment=None, label=None):
             if line is None:
                 break
             found.append(line[1])
-        if process.end(deadline) != 0:
+        if process.end(deadline) != 0 and must_succeed:
             raise Failed("%s: exit status %s%s" % (process.label, process.child.returncode, process.complaint()))
         return "\n".join(found)
 

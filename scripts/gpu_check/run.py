@@ -35,6 +35,7 @@ from process import Failed, Late, Process, kill_all, output  # noqa: E402
 # Large files are made meanwhile, so that the tests, whose times mean nothing, come first.
 PARTS = [
     ("doctor", 30),
+    ("doctor kernels", 15),
     ("kernels vulkan", 35),
     ("kernels cuda", 25),
     ("parity vulkan f32", 25),
@@ -42,7 +43,7 @@ PARTS = [
     ("parity cuda f32", 25),
     ("parity cuda half", 25),
     ("stack", 130),
-    ("painting", 150),
+    ("painting", 135),
 ]
 assert sum(seconds for _, seconds in PARTS) <= 470  # ten more for the start and the end
 
@@ -131,7 +132,10 @@ class Check:
 
     # The parts.
 
-    def doctor(self, _, entry, deadline):
+    def doctor(self, words, entry, deadline):
+        """The devices; or, as `doctor kernels`, every kernel of ours on them against the CPU."""
+        if words:
+            return self.doctor_kernels(entry, deadline)
         text = output(self.program("doctor", "--json"), deadline, self.environment, "x2i doctor")
         doctor = json.loads(text)
         devices = entry["devices"] = [found["device"] for found in doctor["devices"]]
@@ -148,6 +152,28 @@ class Check:
                 self.backends.append(Backend(name, chosen[0], self.half(chosen[0], deadline)))
         entry["backends"] = {backend.name: [backend.id, backend.half] for backend in self.backends}
         self.torch(entry, deadline)
+
+    def doctor_kernels(self, entry, deadline):
+        if not self.backends:
+            raise NotRun("; ".join(self.missing.values()))
+        command = self.program("doctor", "--kernels", "--json")
+        # It ends with an error where a kernel is wrong.
+        text = output(command, deadline, self.environment, "x2i doctor --kernels", must_succeed=False)
+        entry.update(passed=0, failures=[])
+        wanted = [backend.id for backend in self.backends]
+        for found in json.loads(text)["devices"]:
+            if found["device"]["id"] not in wanted:
+                continue
+            tried = entry.setdefault("kernels", {})[found["device"]["id"]] = found["kernels"]
+            for precision in tried:
+                if "error" in precision:
+                    entry["failures"].append({"test": precision["precision"], "failure": precision["error"]})
+                for check in precision.get("checks", []):
+                    if check["agrees"]:
+                        entry["passed"] += 1
+                    else:
+                        name = "%s in %s" % (check["operation"], precision["precision"])
+                        entry["failures"].append({"test": name, "failure": "off by %s" % check["error"]})
 
     def half(self, device, deadline):
         """The 16 bits that a device multiplies in, as `--precision` takes them; f32 where it has none."""
