@@ -118,13 +118,20 @@ def vulkan_environment(bundle, work):
     environment, done = dict(os.environ), []
     environment.setdefault("NODEVICE_SELECT", "1")
     own = bundle / "lib" / "vulkan"
-    if own.is_dir():
-        needed = [name for name in ("libvulkan.so.1", "libX11.so.6", "libXext.so.6") if not loads(name, environment)]
-        if needed:
-            # At the end: the machine's own libraries come first.
-            before = environment.get("LD_LIBRARY_PATH", "")
-            environment["LD_LIBRARY_PATH"] = ":".join(filter(None, [before, str(own)]))
-            done.append("took %s from the bundle" % ", ".join(needed))
+    needed = [path for path in sorted(own.glob("*.so*")) if not loads(path.name, environment)]
+    if needed:
+        # Two ways to them: a program with a loader of its own looks into lib, others into this folder.
+        folder = work / "lib"
+        folder.mkdir(exist_ok=True)
+        for path in needed:
+            for place in (folder, bundle / "lib"):
+                try:
+                    shutil.copy2(path, place / path.name)
+                except OSError:
+                    pass  # a bundle that can't be written to
+        before = environment.get("LD_LIBRARY_PATH", "")
+        environment["LD_LIBRARY_PATH"] = ":".join(filter(None, [before, str(folder)]))
+        done.append("took %s from the bundle" % ", ".join(path.name for path in needed))
     chosen = [name for name in ("VK_ICD_FILENAMES", "VK_DRIVER_FILES") if name in os.environ]
     described = [path for folder in ICD_FOLDERS for path in glob.glob(folder + "/*nvidia*.json")]
     if chosen or described:
