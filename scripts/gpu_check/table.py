@@ -58,12 +58,14 @@ def outcome(part):
         said.append("%d did not run" % part["left"])
     if "failed" in part:
         said.append(short(part["failed"]))
+    if "seconds" not in part:
+        said.append("cut")
     return "; ".join(said) or "done"
 
 
 def tests(found):
     parts = [part for part in found["parts"] if part["part"] not in ("stack", "painting")]
-    return rows(["what", "result", "s"], [[part["part"], outcome(part), "%.1f" % part["seconds"]] for part in parts])
+    return rows(["what", "result", "s"], [[part["part"], outcome(part), number(part.get("seconds"), "%.1f")] for part in parts])
 
 
 def stack_table(part):
