@@ -90,7 +90,7 @@ class Check:
     def __init__(self, arguments):
         self.bundle, self.small = BUNDLE, arguments.small
         self.sizes = SMALL if self.small else FULL
-        self.out = arguments.out
+        self.out = arguments.out.resolve()
         self.backends, self.files, self.compiling = [], None, None
         self.python, self.torch_device = sys.executable, None
         self.began = time.monotonic()
