@@ -6,21 +6,29 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 /// Files of `shaders/tests` that run on a device.
-const FILES: [&str; 11] = [
+const FILES: [&str; 15] = [
+    "activations",
     "attention",
     "conv2d",
     "cooperative",
     "floats",
     "gelu",
     "group_norm",
+    "joint_attention",
     "linear",
     "norm",
     "norm_rope",
+    "product",
     "qmatmul",
     "residual",
+    "varying",
 ];
 /// The modules that they share, and their files in `common`.
-const SHARED: [(&str, &str); 2] = [("common", "mod.rs"), ("views", "views.rs")];
+const SHARED: [(&str, &str); 3] = [
+    ("common", "mod.rs"),
+    ("matrices", "matrices.rs"),
+    ("views", "views.rs"),
+];
 
 fn main() -> io::Result<()> {
     let tests = Path::new("../../shaders/tests");
@@ -54,10 +62,15 @@ fn main() -> io::Result<()> {
 /// A test file without attributes for the harness, and with the table `TESTS`.
 fn with_table(file: &str, text: &str) -> String {
     // Each test file has its own copies of the shared modules; here there is one of each.
-    let text = text
-        .replace("#[path = \"common/views.rs\"]\n", "")
-        .replace("mod common;\n", "use super::common;\n")
-        .replace("mod views;\n", "use super::views;\n");
+    let mut text = text.to_owned();
+    for (module, shared) in SHARED {
+        text = text
+            .replace(&format!("#[path = \"common/{shared}\"]\n"), "")
+            .replace(
+                &format!("\nmod {module};\n"),
+                &format!("\nuse super::{module};\n"),
+            );
+    }
     let (mut kept, mut rows) = (String::new(), String::new());
     let (mut is_test, mut panics) = (false, "None".to_owned());
     for line in text.lines() {
