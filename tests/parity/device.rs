@@ -9,6 +9,8 @@ const GPU_TOLERANCE: f32 = 1e-3;
 /// The same where matrices are multiplied in f16: each factor has 11 bits, 5e-4, and a forward has tens of
 /// products one after the other.
 pub(crate) const F16_TOLERANCE: f32 = 5e-3;
+/// The same in bf16, whose factors have 8 bits: three fewer.
+const BF16_TOLERANCE: f32 = 8.0 * F16_TOLERANCE;
 
 /// A device that cases run on.
 pub struct TestDevice {
@@ -54,6 +56,14 @@ impl TestDevice {
     pub fn gpu_f16(label: &'static str, device: Device) -> Self {
         Self {
             tolerance: F16_TOLERANCE,
+            ..Self::gpu(label, device)
+        }
+    }
+
+    /// A GPU that multiplies in bf16.
+    pub fn gpu_bf16(label: &'static str, device: Device) -> Self {
+        Self {
+            tolerance: BF16_TOLERANCE,
             ..Self::gpu(label, device)
         }
     }

@@ -10,6 +10,7 @@ pub mod generate;
 pub mod inspect;
 mod jobs;
 mod painter;
+pub mod program;
 pub mod terminal;
 mod weights_report;
 pub mod words;

@@ -64,9 +64,8 @@ async fn open() -> Option<Device> {
         queue,
     };
     let device = Device::wgpu_options().setup(setup).init().ok()?;
-    let cooperative = Some(side);
     let kernels = Kernels {
-        cooperative,
+        cooperative: Some(side),
         ..Kernels::default()
     };
     choose_kernels(&device, kernels);

@@ -14,7 +14,7 @@ use super::comparison::{Report, Row, exact_result, in_turn};
 use super::process::{Pass, Process};
 use super::stack_files::{StackConfig, StackFiles, value_name};
 use crate::flags::{BenchStackArgs, Peer, Quantize};
-use x2i_engine::device::DeviceChoice;
+use x2i_engine::device::{DeviceChoice, Precision};
 use x2i_engine::host;
 
 /// One measured process: ours with one weight type, or a peer.
@@ -37,7 +37,9 @@ impl Side<'_> {
 
     fn command(&self, args: &BenchStackArgs) -> Result<Command> {
         let (mut command, variant) = match self {
-            Self::Ours(quantize) => return ours(args, *quantize, args.sides.device),
+            Self::Ours(quantize) => {
+                return ours(args, *quantize, (args.sides.device, args.precision));
+            }
             Self::Theirs(peer) => (
                 Command::new(peer.program(&args.sides.peers, "")?),
                 &peer.variant,
@@ -61,10 +63,15 @@ impl Side<'_> {
     }
 }
 
-fn ours(args: &BenchStackArgs, quantize: Quantize, device: DeviceChoice) -> Result<Command> {
+fn ours(
+    args: &BenchStackArgs,
+    quantize: Quantize,
+    (device, precision): (DeviceChoice, Precision),
+) -> Result<Command> {
     let mut command = Command::new(super::process::this_program()?);
     command.args(["bench", "stack-serve", "--variant", &value_name(quantize)]);
     command.args(["--device", &device.to_string()]);
+    command.args(["--precision", &precision.to_string()]);
     if let Some(threads) = args.sides.threads {
         command.env("RAYON_NUM_THREADS", threads.to_string());
     }
@@ -83,7 +90,8 @@ fn prepare(args: &BenchStackArgs) -> Result<(StackFiles, Vec<Side<'_>>)> {
     let sides: Vec<_> = ours
         .chain(args.sides.compare.iter().map(Side::Theirs))
         .collect();
-    let files = StackFiles::create(&args.weights, StackConfig::flux())?;
+    let config = StackConfig::flux(args.double_blocks.into(), args.single_blocks.into());
+    let files = StackFiles::create(&args.weights, config)?;
     files.need_inputs(args.size)?;
     for side in &sides {
         files.need_weights(side.weights())?;
@@ -97,10 +105,13 @@ fn prepare(args: &BenchStackArgs) -> Result<(StackFiles, Vec<Side<'_>>)> {
 /// When a file can't be written, or a process fails.
 pub(super) fn warm(args: &BenchStackArgs) -> Result<()> {
     let (files, sides) = prepare(args)?;
+    if args.prepare {
+        return Ok(());
+    }
     let name = format!("velocity-{}.f32", args.size);
     let exact = exact_result(&files.path(&name), || {
         files.need_weights(Quantize::None)?;
-        let mut command = ours(args, Quantize::None, DeviceChoice::Cpu)?;
+        let mut command = ours(args, Quantize::None, (DeviceChoice::Cpu, Precision::Auto))?;
         Process::start("x2i bench stack-serve none", &mut command)
     })?;
     let starts = sides.iter().map(|side| side.start(args));
@@ -115,6 +126,9 @@ pub(super) fn warm(args: &BenchStackArgs) -> Result<()> {
 /// As [`warm`].
 pub(super) fn cold(args: &BenchStackArgs) -> Result<()> {
     let (files, sides) = prepare(args)?;
+    if args.prepare {
+        return Ok(());
+    }
     for side in &sides {
         let path = files.weights(side.weights());
         let mut file = File::open(&path).with_context(|| path.display().to_string())?;

@@ -26,14 +26,14 @@ pub(super) struct StackConfig {
 }
 
 impl StackConfig {
-    /// A stack of FLUX's width with a fraction of its depth.
-    pub fn flux() -> Self {
+    /// A stack of FLUX's width with so many blocks.
+    pub fn flux(double_blocks: usize, single_blocks: usize) -> Self {
         Self {
             numbers: 1,
             transformer: FluxConfig {
                 in_channels: 64,
-                num_layers: 2,
-                num_single_layers: 4,
+                num_layers: double_blocks,
+                num_single_layers: single_blocks,
                 attention_head_dim: 128,
                 num_attention_heads: 24,
                 joint_attention_dim: 4096,
@@ -187,11 +187,9 @@ mod tests {
 
     /// A stack that is small enough for a test.
     fn tiny() -> StackConfig {
-        let mut config = StackConfig::flux();
+        let mut config = StackConfig::flux(1, 1);
         config.transformer.num_attention_heads = 1;
         config.transformer.joint_attention_dim = 32;
-        config.transformer.num_single_layers = 1;
-        config.transformer.num_layers = 1;
         config
     }
 
@@ -199,7 +197,7 @@ mod tests {
     fn work_is_counted_as_by_hand() {
         // The sums over the matrix shapes at these sizes, counted tensor by tensor.
         for (pixels, gflop) in [(256, 722.5), (512, 1868.0)] {
-            let counted = StackConfig::flux().gflop(pixels);
+            let counted = StackConfig::flux(2, 4).gflop(pixels);
             assert!((counted / gflop - 1.0).abs() < 1e-3, "{pixels}: {counted}");
         }
     }

@@ -19,9 +19,10 @@ use x2i_engine::models::MappedFile;
 /// When the files do not exist, the device fails, or standard output is closed.
 pub(super) fn run(args: &BenchServeArgs) -> Result<()> {
     let files = StackFiles::open(&args.weights)?;
-    let opened = device::acquire(args.device)?;
+    let opened = device::acquire_with(args.device, args.precision)?;
     let stack = Stack::load(&files, args, &opened.device)?;
-    let label = format!("{}, {}", value_name(args.variant), opened.entry);
+    let (weights, precision) = (value_name(args.variant), opened.precision);
+    let label = format!("{weights}, {}, {precision}", opened.entry);
     serve(&label, || Ok(opened.guard(|| stack.forward())?))
 }
 

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use rayon::prelude::*;
 use serde_json::json;
 use x2i_core::config::FluxConfig;
 use x2i_core::weights::{LocalBoxFuture, StoredType, WeightSource, quant};
@@ -86,7 +87,8 @@ impl SyntheticSource {
                 .tensors
                 .get(after)
                 .map_or(range.end, |(first, _)| range.end.min(*first));
-            values.extend((next..end).map(|index| mean + deviation * normal(index)));
+            let numbers = (next as usize..end as usize).into_par_iter();
+            values.par_extend(numbers.map(|index| mean + deviation * normal(index as u64)));
             next = end;
         }
         values

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::values::{ByteSize, Quantize, Size};
 use x2i_core::Cache;
-use x2i_engine::device::DeviceChoice;
+use x2i_engine::device::{DeviceChoice, Precision};
 
 /// `x2i bench`.
 #[derive(Debug, Args)]
@@ -34,8 +34,8 @@ pub enum BenchCommand {
     Cache(BenchCacheArgs),
     /// One decode by a VAE of FLUX's shape: 128 to 512 channels, 16 latent channels
     Vae(BenchVaeArgs),
-    /// Write a model folder of FLUX.1-schnell's shape with generated weights in q4_0 (7 GB), to measure
-    /// memory with x2i generate --model DIR
+    /// Write a model folder of FLUX.1-schnell's shape with generated weights in q4_0 (7 GB) or bf16 (24 GB),
+    /// to measure memory with x2i generate --model DIR
     MakeModel(BenchModelArgs),
     /// Our side of stack and cold, in a process of its own
     #[command(hide = true)]
@@ -101,6 +101,18 @@ pub struct BenchStackArgs {
     /// The folder for weights and inputs, which are written once: up to 5 GB
     #[arg(long, value_name = "DIR", default_value = "target/bench/stack")]
     pub weights: PathBuf,
+    /// As in generate
+    #[arg(long, value_name = "auto|f32|f16", default_value = "auto")]
+    pub precision: Precision,
+    /// Write the files and measure nothing
+    #[arg(long)]
+    pub prepare: bool,
+    /// Number of double blocks
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub double_blocks: u16,
+    /// Number of single blocks
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub single_blocks: u16,
     /// How both sides run.
     #[command(flatten)]
     pub sides: SidesArgs,
@@ -208,12 +220,26 @@ pub struct BenchModelArgs {
     /// The folder to make
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
+    /// The type of the transformer's matrices
+    #[arg(long, value_enum, default_value_t)]
+    pub weights: MadeWeights,
     /// Number of double blocks (default: 19, as in FLUX.1)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub double_blocks: Option<u16>,
     /// Number of single blocks (default: 38, as in FLUX.1)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub single_blocks: Option<u16>,
+}
+
+/// The type of the matrices that `x2i bench make-model` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum MadeWeights {
+    /// Blocks of 4 bits.
+    #[default]
+    #[value(name = "q4_0")]
+    Q4_0,
+    /// 16 bits.
+    Bf16,
 }
 
 /// `x2i bench stack-serve`.
@@ -231,6 +257,9 @@ pub struct BenchServeArgs {
     /// As in generate
     #[arg(long)]
     pub device: DeviceChoice,
+    /// As in generate
+    #[arg(long, default_value = "auto")]
+    pub precision: Precision,
 }
 
 /// Pixels along a side: a multiple of 16, up to 4096.
