@@ -290,8 +290,9 @@ impl Pipeline {
             Preview::On => Some(self.parts.vae(on_progress).await?),
         };
         let text_tokens = txt.dims()[1];
-        let flux = self.flux(request, vae.is_some(), text_tokens, on_progress);
-        let flux = flux.await?;
+        let flux = self
+            .flux(request, vae.is_some(), text_tokens, on_progress)
+            .await?;
         let control = self.control(request, on_progress).await?;
         let [height, width] = self.latent_size(request);
         let rope = flux.rope(&latents::ids(text_tokens, height, width));

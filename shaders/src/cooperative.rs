@@ -72,7 +72,8 @@ impl Matrices {
         if cfg!(target_family = "wasm") {
             return None;
         }
-        let side = kernels::of(device).cooperative?;
+        let chosen = kernels::of(device);
+        let side = chosen.cooperative.filter(|_| !chosen.composed)?;
         let assumed = *ASSUMED.read().unwrap_or_else(PoisonError::into_inner);
         let [least, most] = assumed.unwrap_or([hardware.plane_size_min, hardware.plane_size_max]);
         let matrices = Self::new(side, least, most / least.max(1));

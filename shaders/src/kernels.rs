@@ -6,13 +6,11 @@
 use std::sync::{PoisonError, RwLock};
 
 use burn::backend::DispatchDevice;
-use burn::tensor::{Bytes, Device, Tensor, TensorData};
+use burn::tensor::Device;
 use burn_cubecl::CubeDevice;
+use burn_cubecl::tensor::CubeTensor;
 
-use crate::{
-    Activations, BlockQuantized, BlockType, Gated, Heads, InputBits, Qkv, Weight, attention,
-    joint_attention, product_gated, product_gelu,
-};
+use crate::units::Units;
 
 /// What a device may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -20,6 +18,10 @@ pub struct Kernels {
     /// The side of the square matrices of f16 that it multiplies at once, with sums in f32: 8 or 16. Products of
     /// many rows then take inputs and weights of f16. `None` where it has none, or shall compute in f32.
     pub cooperative: Option<u32>,
+    /// Which vector units the kernels shall be for. `None` for those that the device has.
+    pub units: Option<Units>,
+    /// Burn's own kernels alone, and none that is written by hand: for a driver that compiles ours wrongly.
+    pub composed: bool,
 }
 
 static CHOSEN: RwLock<Vec<(CubeDevice, Kernels)>> = RwLock::new(Vec::new());
@@ -42,82 +44,11 @@ pub(crate) fn of(device: &CubeDevice) -> Kernels {
     found.map_or_else(Kernels::default, |(_, kernels)| *kernels)
 }
 
-/// How far f16 may be from f32, of the largest value: 11 bits of both factors, over 64 products.
-const TOLERANCE: f32 = 5e-3;
-
-/// True when the kernels that were [chosen](choose_kernels) for a device give what a CPU gives, on a small case of
-/// an MLP and of attention, alone and between products. A driver may compile a rare instruction wrongly.
-pub fn kernels_agree(device: &Device) -> bool {
-    let on_cpu = Device::flex();
-    let results = |device: &Device| [multiplied(device), attended(device), joined(device)];
-    let pairs = results(device).into_iter().zip(results(&on_cpu));
-    let mut pairs = pairs.map(|(found, expected)| found.zip(expected));
-    pairs.all(|pair| pair.is_some_and(|(found, expected)| close(&found, &expected)))
-}
-
-/// Numbers between -1 and 1, always the same.
-fn numbers<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
-    let mut state = 1_u32;
-    let uniform = move |_| {
-        state = state.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
-        (state >> 8) as f32 / 8_388_608.0 - 1.0
-    };
-    let values: Vec<f32> = (0..shape.iter().product()).map(uniform).collect();
-    Tensor::from_data(TensorData::new(values, shape), device)
-}
-
-fn multiplied(device: &Device) -> Option<Vec<f32>> {
-    let weight = |[rows, cols]: [usize; 2]| {
-        // Blocks of an f16, 2^-7, and 32 numbers.
-        let blocks = (0..rows * cols / 32).flat_map(|block| {
-            let number = move |i: usize| ((block * 32 + i) * 37 % 255) as u8;
-            [0x00, 0x20].into_iter().chain((0..32).map(number))
-        });
-        let bytes = Bytes::from_bytes_vec(blocks.collect());
-        BlockQuantized::from_ggml(bytes, BlockType::Q8_0, [rows, cols], device).ok()
-    };
-    let (inner, outer, tokens) = (96, 70, 40);
-    let first = weight([inner, 64])?.with_input_bits(InputBits::Sixteen);
-    let second = weight([outer, inner])?.with_input_bits(InputBits::Sixteen);
-    let x = Activations::new(numbers([1, tokens, 64], device));
-    let hidden = product_gelu(x, Weight::Blocks(&first), numbers([inner], device));
-    let to = Gated {
-        residual: numbers([1, tokens, outer], device),
-        gate: numbers([1, 1, outer], device),
-    };
-    let bias = numbers([outer], device);
-    floats(product_gated(hidden, Weight::Blocks(&second), bias, to))
-}
-
-fn joined(device: &Device) -> Option<Vec<f32>> {
-    let (tokens, head_dim) = (45, 64);
-    let width = 2 * head_dim;
-    let heads = || Heads {
-        x: numbers([1, tokens, width], device),
-        weight: numbers([head_dim], device),
-    };
-    let qkv = Qkv {
-        q: heads(),
-        k: heads(),
-        v: numbers([1, tokens, width], device),
-    };
-    let [cos, sin] = [0, 1].map(|_| numbers([tokens, head_dim], device));
-    floats(joint_attention(qkv, None, cos, sin, 1e-6).to_f32())
-}
-
-fn attended(device: &Device) -> Option<Vec<f32>> {
-    let [q, k, v] =
-        [[1, 4, 21, 64], [1, 2, 45, 64], [1, 2, 45, 64]].map(|shape| numbers(shape, device));
-    floats(attention(q, k, v, None, 0.5))
-}
-
-fn floats<const D: usize>(tensor: Tensor<D>) -> Option<Vec<f32>> {
-    tensor.into_data().try_to_vec().ok()
-}
-
-fn close(found: &[f32], expected: &[f32]) -> bool {
-    let largest = expected.iter().fold(0.0, |max: f32, x| max.max(x.abs()));
-    let mut pairs = found.iter().zip(expected);
-    found.len() == expected.len()
-        && pairs.all(|(found, expected)| (found - expected).abs() <= TOLERANCE * largest)
+impl Units {
+    /// Those that were [chosen](choose_kernels) for the tensor's device, else those that it has.
+    pub(crate) fn of(tensor: &CubeTensor) -> Self {
+        of(&tensor.device)
+            .units
+            .unwrap_or_else(|| Self::of_adapter(tensor))
+    }
 }

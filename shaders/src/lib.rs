@@ -19,6 +19,7 @@
 mod activations;
 mod attention;
 mod autodiff;
+mod check;
 mod conv2d;
 mod cooperative;
 mod cpu;
@@ -35,6 +36,7 @@ mod product;
 mod qmatmul;
 pub mod reference;
 mod residual;
+mod units;
 #[cfg(test)]
 mod variants;
 mod vectorize;
@@ -42,6 +44,7 @@ mod wgsl;
 
 pub use activations::{Activations, halves_activations};
 pub use attention::attention;
+pub use check::{KernelCheck, check_kernels, kernels_agree};
 pub use conv2d::{conv2d, upsample_conv2d};
 #[doc(hidden)]
 pub use cooperative::assume_subgroups;
@@ -49,7 +52,7 @@ pub use gelu::{gelu_tanh, gelu_tanh_after};
 pub use group_norm::{Activation, group_moments, group_normalize};
 pub use integer::InputBits;
 pub use joint_attention::{Qkv, joint_attention};
-pub use kernels::{Kernels, choose_kernels, kernels_agree};
+pub use kernels::{Kernels, choose_kernels};
 pub use linear::{linear, takes_halves};
 pub use norm::{modulated_layer_norm, rms_norm};
 pub use norm_rope::{Heads, norm_rope};
@@ -58,7 +61,7 @@ pub use product::{
 };
 pub use qmatmul::{BlockQuantized, BlockType, QuantError, qmatmul};
 pub use residual::gated_residual;
-pub use wgsl::tell_subgroups;
+pub use units::{Units, tell_subgroups};
 
 use burn::backend::DispatchDevice;
 use burn::tensor::Device;

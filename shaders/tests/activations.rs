@@ -1,6 +1,7 @@
 //! The memory that a block's activations take, by the device's own account. In a file of its own, because tests beside
 //! it would take memory too.
 
+#[allow(dead_code, reason = "this test compares bytes, not numbers")]
 mod common;
 #[path = "common/matrices.rs"]
 mod matrices;

@@ -1,6 +1,7 @@
 //! Products on cooperative matrices where the driver chooses among sizes of subgroups, as AMD's do: a subgroup does
 //! the work of two.
 
+#[allow(dead_code, reason = "this test has a device of its own")]
 mod common;
 #[path = "common/matrices.rs"]
 mod matrices;

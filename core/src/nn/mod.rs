@@ -21,4 +21,6 @@ pub(crate) use x2i_shaders::{
     Activations, Gated, Heads, Qkv, attention, gated_residual, gelu_tanh, halves_activations,
     joint_attention, modulated_activations, modulated_layer_norm,
 };
-pub use x2i_shaders::{InputBits, Kernels, choose_kernels, kernels_agree};
+pub use x2i_shaders::{
+    InputBits, KernelCheck, Kernels, Units, check_kernels, choose_kernels, kernels_agree,
+};

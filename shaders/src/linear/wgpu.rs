@@ -10,7 +10,8 @@ use burn_cubecl::tensor::CubeTensor;
 use super::{LinearOps, composed};
 use crate::cooperative::Matrices;
 use crate::qmatmul::cooperative::{self, Left, Right, Then};
-use crate::wgsl::{self, Shader, THREADS, Units};
+use crate::units::Units;
+use crate::wgsl::{self, Shader, THREADS};
 
 /// The side of the square of outputs of a workgroup.
 const TILE: usize = 64;

@@ -65,6 +65,12 @@ async fn open() -> Option<Device> {
     };
     let device = Device::wgpu_options().setup(setup).init().ok()?;
     let cooperative = Some(side);
-    choose_kernels(&device, Kernels { cooperative });
+    choose_kernels(
+        &device,
+        Kernels {
+            cooperative,
+            ..Kernels::default()
+        },
+    );
     Some(device)
 }

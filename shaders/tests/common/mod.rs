@@ -1,10 +1,5 @@
 //! The devices that a test runs on, and one comparison for all of them.
 
-#![allow(
-    dead_code,
-    reason = "every test file compiles its own copy and uses a part"
-)]
-
 use std::io::{Write, stderr};
 use std::sync::OnceLock;
 

@@ -24,16 +24,10 @@ pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
 
     let inputs = Inputs::read(case).await?;
     let rope = flux.rope(&inputs.ids);
-    report.close(
-        "out.rope.cos",
-        &case.values(rope.cos.clone()).await?,
-        &case.golden.f32("out.rope.cos").await?.0,
-    );
-    report.close(
-        "out.rope.sin",
-        &case.values(rope.sin.clone()).await?,
-        &case.golden.f32("out.rope.sin").await?.0,
-    );
+    for (name, table) in [("out.rope.cos", &rope.cos), ("out.rope.sin", &rope.sin)] {
+        let golden = case.golden.f32(name).await?.0;
+        report.close(name, &case.values(table.clone()).await?, &golden);
+    }
 
     let conditions = flux.embed(inputs.txt.clone(), inputs.vec.clone(), &inputs.guidance);
     let input = inputs.with(&conditions, &rope);
@@ -50,10 +44,11 @@ pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
                 img_attn,
                 txt_attn,
             } => {
-                keep(format!("out.double.{index}.img"), Some(img));
-                keep(format!("out.double.{index}.txt"), Some(txt));
-                keep(format!("out.double.{index}.attn.img"), img_attn);
-                keep(format!("out.double.{index}.attn.txt"), txt_attn);
+                let parts = [("img", Some(img)), ("txt", Some(txt))];
+                let attns = [("attn.img", img_attn), ("attn.txt", txt_attn)];
+                for (part, tensor) in parts.into_iter().chain(attns) {
+                    keep(format!("out.double.{index}.{part}"), tensor);
+                }
             }
             BlockOutput::Single { index, x, attn } => {
                 keep(format!("out.single.{index}"), Some(x));
