@@ -48,7 +48,8 @@ fn main() -> ExitCode {
         acquire(DeviceChoice::Wgpu(None))
             .ok()
             .map(|opened| match opened.precision {
-                Precision::F16 | Precision::Bf16 => TestDevice::gpu_f16("wgpu f16", opened.device),
+                Precision::F16 => TestDevice::gpu_f16("wgpu f16", opened.device),
+                Precision::Bf16 => TestDevice::gpu_bf16("wgpu bf16", opened.device),
                 Precision::Auto | Precision::F32 => TestDevice::gpu("wgpu", opened.device),
             }),
     ];

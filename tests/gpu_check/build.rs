@@ -5,7 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
-/// Files of `shaders/tests` that run on a device.
+/// Files of `shaders/tests` that run on a device. Not here: `library`, which tells the device of all tests to run burn's
+/// kernels, and `threads` and `validate`, which need no device.
 const FILES: [&str; 15] = [
     "activations",
     "attention",

@@ -31,8 +31,8 @@ pub fn run(choice: DeviceChoice, precision: Precision, folder: &Path) -> Result<
     let device = match (opened.entry.kind, opened.precision) {
         (DeviceKind::Cpu, _) => TestDevice::cpu("cpu", opened.device),
         (_, Precision::F32 | Precision::Auto) => TestDevice::gpu("gpu", opened.device),
-        (DeviceKind::Wgpu, _) => TestDevice::gpu_f16("gpu, f16", opened.device),
-        (DeviceKind::Cuda, _) => TestDevice::gpu_bf16("gpu, bf16", opened.device),
+        (_, Precision::F16) => TestDevice::gpu_f16("gpu, f16", opened.device),
+        (_, Precision::Bf16) => TestDevice::gpu_bf16("gpu, bf16", opened.device),
     };
     let mut passed = !cases.is_empty();
     for name in cases {

@@ -102,7 +102,7 @@ pub struct BenchStackArgs {
     #[arg(long, value_name = "DIR", default_value = "target/bench/stack")]
     pub weights: PathBuf,
     /// As in generate
-    #[arg(long, value_name = "auto|f32|f16", default_value = "auto")]
+    #[arg(long, value_name = "auto|f32|f16|bf16", default_value = "auto")]
     pub precision: Precision,
     /// Write the files and measure nothing
     #[arg(long)]
