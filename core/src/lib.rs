@@ -34,7 +34,9 @@ pub use error::{Error, Field, Result};
 pub use image::{Background, Image};
 pub use lora::{Lora, LoraConfig};
 pub use nn::{InputBits, Kernels, choose_kernels, kernels_agree};
-pub use pipeline::{Encoded, LoadOptions, Memory, Painting, Pipeline, check};
+pub use pipeline::{
+    Encoded, Layout, LoadOptions, Memory, OtherDevice, Painting, Pipeline, Share, check, layout,
+};
 pub use request::{
     Cache, Conditioning, Control, Init, OnProgress, Part, Phase, Preview, Progress, Prompt,
     PromptTokens, Request, Steps, Turn,
