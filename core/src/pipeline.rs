@@ -346,11 +346,8 @@ impl Pipeline {
             };
             ended.tell(on_progress).await?;
         }
-        Ok(Denoised {
-            latents: latents::unpack(img, height, width),
-            skipped_steps: cache.map_or(0, |cache| cache.skipped_steps()),
-            devices: flux.devices_used(),
-        })
+        let latents = latents::unpack(img, height, width);
+        Ok(Denoised::of(latents, cache.as_ref(), &flux))
     }
 
     /// Bytes that a request's cache keeps.
@@ -425,6 +422,16 @@ struct Denoised {
     skipped_steps: usize,
     /// The numbers of the devices that have blocks, and the first.
     devices: Vec<usize>,
+}
+
+impl Denoised {
+    fn of(latents: Tensor<4>, cache: Option<&FirstBlockCache>, flux: &Flux) -> Self {
+        Self {
+            latents,
+            skipped_steps: cache.map_or(0, FirstBlockCache::skipped_steps),
+            devices: flux.devices_used(),
+        }
+    }
 }
 
 /// Latents of one image to the image.

@@ -16,6 +16,8 @@ pub struct TestDevice {
     pub label: &'static str,
     /// The burn device.
     pub device: Device,
+    /// Another device, which gets the second half of a transformer's blocks.
+    pub second: Option<Device>,
     pub(crate) tolerance: f32,
     pub(crate) effort: Effort,
 }
@@ -35,6 +37,7 @@ impl TestDevice {
         Self {
             label,
             device,
+            second: None,
             tolerance: CPU_TOLERANCE,
             effort: Effort::Whole,
         }
@@ -45,6 +48,7 @@ impl TestDevice {
         Self {
             label,
             device,
+            second: None,
             tolerance: GPU_TOLERANCE,
             effort: Effort::Whole,
         }
@@ -56,6 +60,11 @@ impl TestDevice {
             tolerance: F16_TOLERANCE,
             ..Self::gpu(label, device)
         }
+    }
+
+    /// The same, whose transformers have the second half of their blocks on another device.
+    pub fn split_with(self, second: Option<Device>) -> Self {
+        Self { second, ..self }
     }
 
     /// For a device on which a whole case takes many minutes, such as a GPU emulated by a browser.

@@ -27,7 +27,8 @@ pub use first_block_cache::FirstBlockCache;
 use layers::{
     DoubleOutput, DoubleStreamBlock, LastLayer, MlpEmbedder, SingleOutput, SingleStreamBlock,
 };
-pub use placement::{FluxBytes, Placement};
+pub(crate) use placement::FluxBytes;
+pub use placement::Placement;
 
 /// Channels of a timestep's sines and cosines.
 const TIME_CHANNELS: usize = 256;
@@ -146,8 +147,9 @@ impl Flux {
         Self::read(config, std::slice::from_ref(scope), &all, None).await
     }
 
-    /// Reads what a placement keeps under `scopes`, of one device each and all the root of `weights`; the
-    /// other blocks are read from `weights` in every call, to the first device. What is computed is the same.
+    /// Reads what a placement keeps under `scopes`, of one device each and all the root of the same weights. The
+    /// other blocks are read from `streamed`, those weights, in every call, to the first device; without it
+    /// the placement has to keep all. What is computed is the same.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -157,16 +159,16 @@ impl Flux {
     pub async fn load_placed(
         placement: &Placement,
         config: &FluxConfig,
-        weights: &Arc<Weights>,
+        streamed: Option<&Arc<Weights>>,
         scopes: &[Scope<'_>],
     ) -> Result<Self> {
-        let stream = Stream {
+        let stream = streamed.map(|weights| Stream {
             weights: weights.clone(),
             device: scopes[0].device().clone(),
             config: config.clone(),
             input_bits: scopes[0].input_bits(),
-        };
-        Self::read(config, scopes, placement, Some(&stream)).await
+        });
+        Self::read(config, scopes, placement, stream.as_ref()).await
     }
 
     async fn read(

@@ -61,10 +61,10 @@ impl Layout {
         }
     }
 
-    /// True when the first device holds all of the model, so that the others could hold copies.
+    /// True when the first device has all blocks, and none is streamed.
     pub fn is_whole(&self) -> bool {
         let mut others = self.shares.iter().skip(1);
-        self.stays && self.streamed == 0 && others.all(|share| share.bytes == 0)
+        self.streamed == 0 && others.all(|share| share.bytes == 0)
     }
 }
 

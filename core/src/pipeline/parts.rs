@@ -166,7 +166,7 @@ impl Files {
         let devices = std::iter::once(&self.device).chain(&self.others);
         let scope = |device| self.scope_on(device, &self.flux, heard_by);
         let scopes: Vec<Scope<'_>> = devices.map(scope).collect();
-        Flux::load_placed(&placement, config, &self.flux, &scopes).await
+        Flux::load_placed(&placement, config, Some(&self.flux), &scopes).await
     }
 
     /// What the transformer takes on the devices.
