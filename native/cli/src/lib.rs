@@ -10,6 +10,7 @@ pub mod generate;
 pub mod inspect;
 mod jobs;
 mod painter;
+mod spread;
 pub mod terminal;
 mod weights_report;
 pub mod words;

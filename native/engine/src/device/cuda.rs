@@ -21,6 +21,7 @@ pub(super) fn list() -> Vec<DeviceEntry> {
         name: "NVIDIA GPU".into(),
         software: false,
         memory: None,
+        free: None,
         gpu: None,
     };
     (0..devices.len()).map(entry).collect()
