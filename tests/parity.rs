@@ -2,7 +2,8 @@
 //!
 //! Golden folders are those under `X2I_GOLDENS`; by default those under `tests/goldens`, and beside
 //! the repository, in `../shared/goldens`, the larger ones that it does not hold. A folder that no
-//! code knows is listed as skipped, by name. Arguments filter cases by substring; `--verbose` prints every
+//! code knows is listed as skipped, by name. `X2I_SPLIT` names another device, which then gets the second
+//! half of every transformer's blocks: `cpu`, or `wgpu:0`, which is opened a second time. Arguments filter cases by substring; `--verbose` prints every
 //! tensor.
 
 use std::path::PathBuf;
@@ -43,6 +44,13 @@ fn main() -> ExitCode {
     });
     println!("goldens: {}", root.display());
 
+    let second = match second_device() {
+        Ok(second) => second,
+        Err(reason) => {
+            eprintln!("error: X2I_SPLIT: {reason}");
+            return ExitCode::FAILURE;
+        }
+    };
     let devices = [
         Some(TestDevice::cpu("cpu", Device::flex())),
         acquire(DeviceChoice::Wgpu(None))
@@ -54,8 +62,9 @@ fn main() -> ExitCode {
             }),
     ];
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    for device in &devices {
-        let Some(device) = device else {
+    for device in devices {
+        let split = |device: TestDevice| device.split_with(second.clone());
+        let Some(device) = &device.map(split) else {
             println!("SKIPPED device wgpu: no adapter found (Debian: mesa-vulkan-drivers)");
             skipped += 1;
             continue;
@@ -90,4 +99,13 @@ fn main() -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// The device that `X2I_SPLIT` names.
+fn second_device() -> std::result::Result<Option<Device>, String> {
+    let Ok(name) = std::env::var("X2I_SPLIT") else {
+        return Ok(None);
+    };
+    let opened = acquire(name.parse()?).map_err(|error| error.to_string())?;
+    Ok(Some(opened.device))
 }

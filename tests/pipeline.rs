@@ -169,6 +169,7 @@ const TIGHT: LoadOptions = LoadOptions {
     input_bits: InputBits::AsWeights,
     loras: Vec::new(),
     control: None,
+    others: Vec::new(),
 };
 
 #[test]

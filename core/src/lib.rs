@@ -37,7 +37,9 @@ pub use nn::{
     Half, InputBits, KernelCheck, Kernels, Units, check_kernels, choose_kernels, kernels_agree,
     multiplies,
 };
-pub use pipeline::{Encoded, LoadOptions, Memory, Painting, Pipeline, check};
+pub use pipeline::{
+    Encoded, Layout, LoadOptions, Memory, OtherDevice, Painting, Pipeline, Share, check, layout,
+};
 pub use request::{
     Cache, Conditioning, Control, Init, OnProgress, Part, Phase, Preview, Progress, Prompt,
     PromptTokens, Request, Steps, Turn,

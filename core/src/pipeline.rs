@@ -1,6 +1,7 @@
 //! The pipeline of one request: prompt, hidden states, conditioning, latents, image.
 
 mod check;
+mod layout;
 mod meter;
 mod parts;
 mod plan;
@@ -23,9 +24,10 @@ use crate::request::{
 use crate::sampler::FlowMatchEuler;
 use crate::vae::{Bands, OnPart, Vae};
 pub use check::check;
+pub use layout::{Layout, Share, layout};
 use parts::{Files, Held, Parts};
 use plan::{Limit, Plan, Residency};
-pub use plan::{LoadOptions, Memory};
+pub use plan::{LoadOptions, Memory, OtherDevice};
 
 /// A model on a device, ready to paint.
 pub struct Pipeline {
@@ -48,6 +50,8 @@ pub struct Painting {
     pub prompt_tokens: PromptTokens,
     /// The steps that ran their first block alone ([`crate::Cache`]).
     pub skipped_steps: usize,
+    /// The numbers of the devices that painted it, 0 for the first.
+    pub devices: Vec<usize>,
 }
 
 /// What a prompt becomes before the transformer.
@@ -94,7 +98,9 @@ impl Pipeline {
         files.check().await?;
         let plan = Plan::of(options, &config, &files.sizes())?;
         let parts = match plan.residency {
-            Residency::All => Parts::Resident(Box::pin(files.load(plan.limit, on_progress)).await?),
+            Residency::All => {
+                Parts::Resident(Box::pin(files.load(&plan.limit, on_progress)).await?)
+            }
             Residency::OneByOne => Parts::OneByOne(files),
         };
         Ok(Self {
@@ -129,7 +135,8 @@ impl Pipeline {
             );
         }
         let tokens = self.image_tokens(request);
-        self.parts.check(self.limit, tokens, self.cached(request))?;
+        self.parts
+            .check(&self.limit, tokens, self.cached(request))?;
 
         // Boxed, so that a future holds one stage's state at a time.
         let begin = Box::pin(self.begin(request, on_progress)).await?;
@@ -138,14 +145,19 @@ impl Pipeline {
             answer,
             prompt_tokens,
         } = Box::pin(self.conditioning(request, on_progress)).await?;
-        let (latents, skipped_steps) =
-            Box::pin(self.denoise(request, begin, conditioning, on_progress)).await?;
+        let denoised = Box::pin(self.denoise(request, begin, conditioning, on_progress)).await?;
+        let Denoised {
+            latents,
+            skipped_steps,
+            devices,
+        } = denoised;
         Ok(Painting {
             image: Box::pin(self.decode(latents.clone(), on_progress)).await?,
             latents,
             answer,
             prompt_tokens,
             skipped_steps,
+            devices,
         })
     }
 
@@ -276,15 +288,14 @@ impl Pipeline {
         }))
     }
 
-    /// Noisy latents to clean ones, `[1, channels, height/8, width/8]`, and how many steps the cache
-    /// skipped.
+    /// Noisy latents to clean ones.
     async fn denoise(
         &self,
         request: &Request,
         Begin { latents, sigmas }: Begin,
         Conditioning { txt, vec }: Conditioning,
         on_progress: &mut impl OnProgress,
-    ) -> Result<(Tensor<4>, usize)> {
+    ) -> Result<Denoised> {
         let vae = match request.preview {
             Preview::Off => None,
             Preview::On => Some(self.parts.vae(on_progress).await?),
@@ -336,8 +347,8 @@ impl Pipeline {
             };
             ended.tell(on_progress).await?;
         }
-        let skipped_steps = cache.map_or(0, |cache| cache.skipped_steps());
-        Ok((latents::unpack(img, height, width), skipped_steps))
+        let latents = latents::unpack(img, height, width);
+        Ok(Denoised::of(latents, cache.as_ref(), &flux))
     }
 
     /// Bytes that a request's cache keeps.
@@ -363,7 +374,7 @@ impl Pipeline {
         let nets = nets.and_then(|_| self.parts.control_beside()).unwrap_or(0);
         let limit = self.limit.beside(beside_vae, tokens).less(nets);
         let limit = limit.less(self.cached(request));
-        self.parts.flux(limit, on_progress).await
+        self.parts.flux(&limit, on_progress).await
     }
 
     /// The image of `latents`, shrunk first.
@@ -402,6 +413,26 @@ struct Begin {
     latents: Tensor<4>,
     /// From there to 0.
     sigmas: Vec<f32>,
+}
+
+/// What the transformer gives.
+struct Denoised {
+    /// `[1, channels, height/8, width/8]`.
+    latents: Tensor<4>,
+    /// The steps that the cache skipped.
+    skipped_steps: usize,
+    /// The numbers of the devices that have blocks, and the first.
+    devices: Vec<usize>,
+}
+
+impl Denoised {
+    fn of(latents: Tensor<4>, cache: Option<&FirstBlockCache>, flux: &Flux) -> Self {
+        Self {
+            latents,
+            skipped_steps: cache.map_or(0, FirstBlockCache::skipped_steps),
+            devices: flux.devices_used(),
+        }
+    }
 }
 
 /// Latents of one image to the image.

@@ -6,11 +6,14 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::Value;
-use x2i_core::Image;
+use x2i_core::config::FluxConfig;
+use x2i_core::flux::{Flux, Placement};
 use x2i_core::model::{self, ModelSource};
 use x2i_core::weights::{
-    Component, HostTensor, LocalBoxFuture, StoredType, WeightFile, WeightSource, Weights, quant,
+    Component, HostTensor, LocalBoxFuture, Scope, StoredType, WeightFile, WeightSource, Weights,
+    quant,
 };
+use x2i_core::{Image, InputBits};
 
 use crate::device::{Effort, TestDevice};
 use crate::goldens::{GOLDEN, Goldens};
@@ -27,6 +30,7 @@ pub struct Case<'a> {
     goldens: &'a Goldens<'a>,
     pub golden: Golden,
     pub device: Device,
+    second: Option<Device>,
     pub effort: Effort,
 }
 
@@ -45,6 +49,7 @@ impl<'a> Case<'a> {
             goldens,
             golden,
             device: device.device.clone(),
+            second: device.second.clone(),
             effort: device.effort,
         })
     }
@@ -85,8 +90,31 @@ impl<'a> Case<'a> {
             goldens: self.goldens,
             golden,
             device: self.device.clone(),
+            second: self.second.clone(),
             effort: self.effort,
         })
+    }
+
+    /// The transformer of these weights; where the case has a second device, that has the second half of the
+    /// blocks.
+    pub async fn flux(
+        &self,
+        config: &FluxConfig,
+        weights: &Weights,
+        input_bits: InputBits,
+    ) -> Fallible<Flux> {
+        let devices = std::iter::once(&self.device).chain(&self.second);
+        let scopes: Vec<Scope<'_>> = devices
+            .map(|device| weights.scope(device).with_input_bits(input_bits))
+            .collect();
+        let (doubles, singles) = (config.num_layers, config.num_single_layers);
+        let half = (doubles + singles) / scopes.len();
+        let double = half.min(doubles);
+        let placement = Placement {
+            double: vec![double, doubles - double],
+            single: vec![half - double, singles - (half - double)],
+        };
+        Ok(Flux::load_placed(&placement, config, None, &scopes).await?)
     }
 
     /// The bytes of a file of the case.

@@ -18,6 +18,8 @@ pub struct TestDevice {
     pub label: &'static str,
     /// The burn device.
     pub device: Device,
+    /// Another device, which gets the second half of a transformer's blocks.
+    pub second: Option<Device>,
     pub(crate) tolerance: f32,
     pub(crate) effort: Effort,
 }
@@ -37,6 +39,7 @@ impl TestDevice {
         Self {
             label,
             device,
+            second: None,
             tolerance: CPU_TOLERANCE,
             effort: Effort::Whole,
         }
@@ -47,6 +50,7 @@ impl TestDevice {
         Self {
             label,
             device,
+            second: None,
             tolerance: GPU_TOLERANCE,
             effort: Effort::Whole,
         }
@@ -66,6 +70,11 @@ impl TestDevice {
             tolerance: BF16_TOLERANCE,
             ..Self::gpu(label, device)
         }
+    }
+
+    /// The same, whose transformers have the second half of their blocks on another device.
+    pub fn split_with(self, second: Option<Device>) -> Self {
+        Self { second, ..self }
     }
 
     /// For a device on which a whole case takes many minutes, such as a GPU emulated by a browser.

@@ -1,9 +1,9 @@
-//! A transformer's blocks: kept on the device, or read for every call.
+//! A transformer's blocks: kept on the devices, or read for every call.
 //!
-//! A model larger than its device keeps as many blocks there as fit; the others are read when their
+//! A model larger than its devices keeps as many blocks there as fit; the others are read when their
 //! turn comes and dropped after it. The device still computes one block while the next one is read,
-//! so that at most two streamed blocks are on the device. Not here: how much memory there is, and
-//! how it is divided (`pipeline`).
+//! so that at most two streamed blocks are on the device. Not here: which block lies where
+//! (`placement`), and how much memory there is (`pipeline`).
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -65,30 +65,43 @@ pub(super) struct Stream {
 pub(super) struct Blocks<B> {
     /// The first ones.
     resident: Vec<B>,
-    /// The rest.
+    /// The numbers of their devices.
+    pub homes: Vec<usize>,
+    /// The rest, on the first device.
     streamed: Option<(Range<usize>, Stream)>,
 }
 
 impl<B: Block> Blocks<B> {
-    /// Reads the first `resident` blocks under `scope`; the others, if any, are read from `stream`.
+    /// Reads as many blocks as `counts` says of each device, whose scopes are `scopes`; the others, if any,
+    /// are read from `stream`.
     pub async fn load(
-        scope: &Scope<'_>,
+        scopes: &[Scope<'_>],
         config: &FluxConfig,
-        resident: usize,
+        counts: &[usize],
         stream: Option<&Stream>,
     ) -> Result<Self> {
-        let mut blocks = Vec::with_capacity(resident);
-        for index in 0..resident {
-            blocks.push(B::read(&scope.child(B::PREFIX).child(index), config).await?);
+        let (mut resident, mut homes) = (vec![], vec![]);
+        for (home, (scope, &count)) in scopes.iter().zip(counts).enumerate() {
+            for _ in 0..count {
+                let scope = scope.child(B::PREFIX).child(resident.len());
+                resident.push(B::read(&scope, config).await?);
+                homes.push(home);
+            }
         }
-        let rest = resident..B::count(config);
+        let rest = resident.len()..B::count(config);
         Ok(Self {
-            resident: blocks,
+            resident,
+            homes,
             streamed: stream
                 .filter(|_| !rest.is_empty())
                 .cloned()
                 .map(|from| (rest, from)),
         })
+    }
+
+    /// The number of the device that computes block `index`.
+    pub fn home(&self, index: usize) -> usize {
+        self.homes.get(index).copied().unwrap_or(0)
     }
 
     /// The number of blocks.
@@ -115,111 +128,5 @@ impl<B: Block> Blocks<B> {
         let block = B::read(&scope.child(B::PREFIX).child(index), &from.config).await?;
         computed(x).await?;
         Ok(Cow::Owned(block))
-    }
-}
-
-/// Numbers of blocks that stay on a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Resident {
-    pub double: usize,
-    pub single: usize,
-}
-
-/// Bytes that a transformer's parts take on a device.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FluxBytes {
-    /// Everything that is no block.
-    embedders: u64,
-    double: Vec<u64>,
-    single: Vec<u64>,
-}
-
-impl FluxBytes {
-    /// Counted from the headers, for `device`.
-    pub fn of(config: &FluxConfig, weights: &Weights, device: &Device) -> Self {
-        let blocks = |prefix: &str, count| -> Vec<u64> {
-            let block = |index| weights.device_len(&format!("{prefix}.{index}."), device);
-            (0..count).map(block).collect()
-        };
-        let double = blocks(DoubleStreamBlock::PREFIX, config.num_layers);
-        let single = blocks(SingleStreamBlock::PREFIX, config.num_single_layers);
-        let in_blocks: u64 = double.iter().chain(&single).sum();
-        Self {
-            embedders: weights.device_len("", device).saturating_sub(in_blocks),
-            double,
-            single,
-        }
-    }
-
-    /// Bytes of all parts.
-    pub fn total(&self) -> u64 {
-        self.embedders + self.double.iter().chain(&self.single).sum::<u64>()
-    }
-
-    /// The least with which an image can be painted: all but the blocks, and two of those.
-    pub fn least(&self) -> u64 {
-        let largest = self.double.iter().chain(&self.single).max();
-        self.embedders + 2 * largest.copied().unwrap_or(0)
-    }
-
-    /// Bytes of `weights` that are read to load what fits into `budget`.
-    pub fn read_within(&self, budget: u64, weights: &Weights) -> u64 {
-        let Resident { double, single } = self.resident(budget);
-        let kinds = [
-            (DoubleStreamBlock::PREFIX, double..self.double.len()),
-            (SingleStreamBlock::PREFIX, single..self.single.len()),
-        ];
-        let streamed = kinds.into_iter().flat_map(|(prefix, rest)| {
-            rest.map(move |index| weights.byte_len(&format!("{prefix}.{index}.")))
-        });
-        weights.byte_len("").saturating_sub(streamed.sum())
-    }
-
-    /// The blocks that stay within `budget` bytes, the first ones first; beside them there is
-    /// place for two that are streamed.
-    pub(super) fn resident(&self, budget: u64) -> Resident {
-        if self.total() <= budget {
-            return Resident {
-                double: self.double.len(),
-                single: self.single.len(),
-            };
-        }
-        let mut left = budget.saturating_sub(self.least());
-        let mut fit = |blocks: &[u64]| {
-            let taken = blocks.iter().take_while(|&&bytes| {
-                let fits = bytes <= left;
-                left -= if fits { bytes } else { 0 };
-                fits
-            });
-            taken.count()
-        };
-        Resident {
-            double: fit(&self.double),
-            single: fit(&self.single),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn as_many_blocks_stay_as_fit_beside_two_streamed_ones() {
-        let bytes = FluxBytes {
-            embedders: 100,
-            double: vec![20, 20],
-            single: vec![10, 10, 10],
-        };
-        let resident = |budget| {
-            let Resident { double, single } = bytes.resident(budget);
-            (double, single)
-        };
-        assert_eq!((bytes.total(), bytes.least()), (170, 140));
-        assert_eq!(resident(170), (2, 3));
-        assert_eq!(resident(169), (1, 0));
-        assert_eq!(resident(159), (0, 1));
-        assert_eq!(resident(140), (0, 0));
-        assert_eq!(resident(0), (0, 0));
     }
 }

@@ -5,10 +5,12 @@
 //! and text encoders, which AlignNet replaces.
 
 mod blocks;
+mod border;
 mod first_block_cache;
 pub mod latents;
 mod layers;
 pub mod noise;
+mod placement;
 
 use std::sync::Arc;
 
@@ -19,13 +21,15 @@ use crate::error::Result;
 use crate::nn::rope::Rope;
 use crate::nn::{Bias, Linear, sinusoid};
 use crate::weights::{Scope, Weights};
-pub(crate) use blocks::FluxBytes;
-use blocks::{Blocks, Resident, Stream};
+use blocks::{Blocks, Stream};
+use border::{Known, Place, moved};
 pub use first_block_cache::FirstBlockCache;
 pub use layers::Attentions;
 use layers::{
     DoubleOutput, DoubleStreamBlock, LastLayer, MlpEmbedder, SingleOutput, SingleStreamBlock,
 };
+pub(crate) use placement::FluxBytes;
+pub use placement::Placement;
 
 /// Channels of a timestep's sines and cosines.
 const TIME_CHANNELS: usize = 256;
@@ -44,7 +48,8 @@ pub struct Flux {
     single_blocks: Blocks<SingleStreamBlock>,
     final_layer: LastLayer,
     config: FluxConfig,
-    device: Device,
+    /// The first one has all but the blocks.
+    devices: Vec<Device>,
 }
 
 /// One call of the transformer.
@@ -138,40 +143,44 @@ impl Flux {
     /// # Errors
     /// [`crate::Error::MissingTensor`] or [`crate::Error::Shape`].
     pub async fn load(config: &FluxConfig, scope: &Scope<'_>) -> Result<Self> {
-        let all = Resident {
-            double: config.num_layers,
-            single: config.num_single_layers,
+        let all = Placement {
+            double: vec![config.num_layers],
+            single: vec![config.num_single_layers],
         };
-        Self::read(config, scope, all, None).await
+        Self::read(config, std::slice::from_ref(scope), &all, None).await
     }
 
-    /// Reads what fits into `budget` bytes under `scope`, which is the root of `weights`; the
-    /// blocks that do not fit are read from `weights` in every call. What is computed is the same.
+    /// Reads what a placement keeps under `scopes`, of one device each and all the root of the same weights. The
+    /// other blocks are read from `streamed`, those weights, in every call, to the first device; without it
+    /// the placement has to keep all. What is computed is the same.
     ///
     /// # Errors
     /// As [`load`](Self::load).
-    pub async fn load_within(
-        budget: u64,
+    ///
+    /// # Panics
+    /// Without a scope.
+    pub async fn load_placed(
+        placement: &Placement,
         config: &FluxConfig,
-        weights: &Arc<Weights>,
-        scope: &Scope<'_>,
+        streamed: Option<&Arc<Weights>>,
+        scopes: &[Scope<'_>],
     ) -> Result<Self> {
-        let stream = Stream {
+        let stream = streamed.map(|weights| Stream {
             weights: weights.clone(),
-            device: scope.device().clone(),
+            device: scopes[0].device().clone(),
             config: config.clone(),
-            input_bits: scope.input_bits(),
-        };
-        let resident = FluxBytes::of(config, weights, scope.device()).resident(budget);
-        Self::read(config, scope, resident, Some(&stream)).await
+            input_bits: scopes[0].input_bits(),
+        });
+        Self::read(config, scopes, placement, stream.as_ref()).await
     }
 
     async fn read(
         config: &FluxConfig,
-        scope: &Scope<'_>,
-        resident: Resident,
+        scopes: &[Scope<'_>],
+        placement: &Placement,
         stream: Option<&Stream>,
     ) -> Result<Self> {
+        let scope = &scopes[0];
         let hidden = config.hidden_size();
         let guidance_in = match config.guidance_embeds {
             true => {
@@ -179,8 +188,8 @@ impl Flux {
             }
             false => None,
         };
-        let double_blocks = Blocks::load(scope, config, resident.double, stream).await?;
-        let single_blocks = Blocks::load(scope, config, resident.single, stream).await?;
+        let double_blocks = Blocks::load(scopes, config, &placement.double, stream).await?;
+        let single_blocks = Blocks::load(scopes, config, &placement.single, stream).await?;
         Ok(Self {
             img_in: Linear::load(
                 &scope.child("img_in"),
@@ -208,13 +217,22 @@ impl Flux {
             single_blocks,
             final_layer: LastLayer::load(&scope.child("final_layer"), config).await?,
             config: config.clone(),
-            device: scope.device().clone(),
+            devices: scopes.iter().map(|scope| scope.device().clone()).collect(),
         })
     }
 
     /// Blocks of one call.
     pub fn blocks(&self) -> usize {
         self.double_blocks.len() + self.single_blocks.len()
+    }
+
+    /// The numbers of the devices that compute a call: the first, and those of the blocks.
+    pub fn devices_used(&self) -> Vec<usize> {
+        let has_blocks = |device: &usize| {
+            let [double, single] = [&self.double_blocks.homes, &self.single_blocks.homes];
+            *device == 0 || double.contains(device) || single.contains(device)
+        };
+        (0..self.devices.len()).filter(has_blocks).collect()
     }
 
     /// The velocity `[batch, image tokens, in_channels]`; `on_block` hears every block and may stop.
@@ -264,23 +282,28 @@ impl Flux {
         let vec = self.modulation_vector(conditions, input.sigma);
         let mut img = self.img_in.forward(input.img);
         let mut txt = conditions.txt.clone();
+        let (known, rope) = (vec.clone(), rope.clone());
+        let mut place = Place::first(&self.devices, Known { vec: known, rope });
 
         for index in 0..self.double_blocks.len() {
             let block = self.double_blocks.get(index, &img).await?;
             let cache = cache.as_mut().filter(|_| index == 0);
             let cached = cache.map(|cache| (cache, img.clone()));
-            let out = block.forward(img, txt, vec.clone(), rope, attentions);
+            let home = self.double_blocks.home(index);
+            let known = place.go(home, &mut [&mut img, &mut txt]).await?;
+            let out = block.forward(img, txt, known.vec.clone(), &known.rope, attentions);
             on_block(BlockOutput::double(index, &out)).await?;
             (img, txt) = (out.img, out.txt);
-            if let Some((cache, before)) = cached
-                && let Some(img) = cache.skip(before, &img).await?
-            {
-                let blocks = self.blocks() - 1;
-                on_block(BlockOutput::Skipped { blocks }).await?;
-                return Ok(self.final_layer.forward(img, vec));
+            if let Some((cache, before)) = cached {
+                let after = moved(img.clone(), &self.devices[0]).await?;
+                if let Some(img) = cache.skip(before, &after).await? {
+                    let blocks = self.blocks() - 1;
+                    on_block(BlockOutput::Skipped { blocks }).await?;
+                    return Ok(self.final_layer.forward(img, vec));
+                }
             }
             if let Some(control) = control(index) {
-                img = img + control;
+                img = img + moved(control, &self.devices[home]).await?;
             }
         }
 
@@ -288,12 +311,14 @@ impl Flux {
         let mut x = Tensor::cat(vec![txt, img], 1);
         for index in 0..self.single_blocks.len() {
             let block = self.single_blocks.get(index, &x).await?;
-            let out = block.forward(x, vec.clone(), rope, attentions);
+            let home = self.single_blocks.home(index);
+            let known = place.go(home, &mut [&mut x]).await?;
+            let out = block.forward(x, known.vec.clone(), &known.rope, attentions);
             on_block(BlockOutput::single(index, &out)).await?;
             x = out.x;
         }
 
-        let img = x.narrow(1, txt_tokens, img_tokens);
+        let img = moved(x.narrow(1, txt_tokens, img_tokens), &self.devices[0]).await?;
         if let Some(cache) = cache {
             cache.keep(img.clone());
         }
@@ -323,12 +348,12 @@ impl Flux {
     }
 
     fn sinusoid(&self, values: &[f32]) -> Tensor<2> {
-        sinusoid(values, TIME_CHANNELS, &self.device)
+        sinusoid(values, TIME_CHANNELS, &self.devices[0])
     }
 
     /// Rotations of tokens with these ids (text first); one table serves all steps.
     pub fn rope(&self, ids: &[[f32; 3]]) -> Rope {
-        rope_table(&self.config, ids, &self.device)
+        rope_table(&self.config, ids, &self.devices[0])
     }
 }
 

@@ -31,6 +31,8 @@ pub(super) struct Files {
     pub vae: Weights,
     pub control: Option<Arc<Weights>>,
     pub device: Device,
+    /// The devices beside it, for blocks of the transformer.
+    others: Vec<Device>,
     input_bits: InputBits,
 }
 
@@ -99,6 +101,11 @@ impl Files {
             vae,
             control: options.control.clone(),
             device: device.clone(),
+            others: options
+                .others
+                .iter()
+                .map(|other| other.device.clone())
+                .collect(),
             input_bits: options.input_bits,
         })
     }
@@ -113,7 +120,7 @@ impl Files {
         Sizes {
             encoder: self.encoder.device_len("", &self.device),
             align_net: self.align_net.device_len("", &self.device),
-            flux: FluxBytes::of(&self.config.flux.config, &self.flux, &self.device),
+            flux: self.flux_sizes(),
             vae: self.vae.device_len(Vae::DECODER, &self.device),
             control: self.control_bytes(),
             per_token: activation_bytes(&self.config.flux.config, self.halves_activations()),
@@ -126,7 +133,7 @@ impl Files {
     }
 
     /// Loads all parts, the transformer's blocks within `limit`.
-    pub async fn load(self, limit: Limit, on_progress: &mut impl OnProgress) -> Result<Models> {
+    pub async fn load(self, limit: &Limit, on_progress: &mut impl OnProgress) -> Result<Models> {
         let total = self.encoder.byte_len("")
             + self.align_net.byte_len("")
             + self.flux_bytes(limit)
@@ -159,16 +166,25 @@ impl Files {
         AlignNet::load(&self.align_config, &scope).await
     }
 
-    async fn flux(&self, limit: Limit, heard_by: &dyn OnRead) -> Result<Flux> {
+    async fn flux(&self, limit: &Limit, heard_by: &dyn OnRead) -> Result<Flux> {
         let config = &self.config.flux.config;
-        let scope = self.scope(&self.flux, heard_by);
-        Flux::load_within(limit.flux_weights(), config, &self.flux, &scope).await
+        let placement = self.flux_sizes().place(limit.flux_weights());
+        let devices = std::iter::once(&self.device).chain(&self.others);
+        let scope = |device| self.scope_on(device, &self.flux, heard_by);
+        let scopes: Vec<Scope<'_>> = devices.map(scope).collect();
+        Flux::load_placed(&placement, config, Some(&self.flux), &scopes).await
+    }
+
+    /// What the transformer takes on the devices.
+    fn flux_sizes(&self) -> FluxBytes {
+        let config = &self.config.flux.config;
+        FluxBytes::of(config, &self.flux, &self.device, &self.others)
     }
 
     /// Bytes that loading the transformer reads.
-    fn flux_bytes(&self, limit: Limit) -> u64 {
-        let bytes = FluxBytes::of(&self.config.flux.config, &self.flux, &self.device);
-        bytes.read_within(limit.flux_weights(), &self.flux)
+    fn flux_bytes(&self, limit: &Limit) -> u64 {
+        self.flux_sizes()
+            .read_within(limit.flux_weights(), &self.flux)
     }
 
     async fn vae(&self, heard_by: &dyn OnRead) -> Result<Vae> {
@@ -198,7 +214,16 @@ impl Files {
     }
 
     fn scope<'a>(&'a self, weights: &'a Weights, heard_by: &'a dyn OnRead) -> Scope<'a> {
-        let scope = weights.scope(&self.device).heard_by(heard_by);
+        self.scope_on(&self.device, weights, heard_by)
+    }
+
+    fn scope_on<'a>(
+        &self,
+        device: &'a Device,
+        weights: &'a Weights,
+        heard_by: &'a dyn OnRead,
+    ) -> Scope<'a> {
+        let scope = weights.scope(device).heard_by(heard_by);
         scope.with_input_bits(self.input_bits)
     }
 }
@@ -206,7 +231,7 @@ impl Files {
 impl Parts {
     /// Before the long work: the transformer can paint so many tokens within `limit`, beside what a
     /// picture keeps, in bytes.
-    pub fn check(&self, limit: Limit, image_tokens: usize, kept: u64) -> Result<()> {
+    pub fn check(&self, limit: &Limit, image_tokens: usize, kept: u64) -> Result<()> {
         match self {
             Self::Resident(_) => Ok(()),
             Self::OneByOne(files) => limit.check_picture(&files.sizes().flux, image_tokens, kept),
@@ -242,7 +267,7 @@ impl Parts {
     /// The transformer; its blocks within `limit`, where it is loaded now.
     pub async fn flux(
         &self,
-        limit: Limit,
+        limit: &Limit,
         on_progress: &mut impl OnProgress,
     ) -> Result<Held<'_, Flux>> {
         let files = match self {

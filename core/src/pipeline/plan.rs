@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use burn::tensor::Device;
+
 use crate::config::{FluxConfig, ModelConfig};
 use crate::error::{Error, Field, Result};
 use crate::flux::FluxBytes;
@@ -26,6 +28,17 @@ pub struct LoadOptions {
     pub loras: Vec<Arc<Lora>>,
     /// LightControl's nets, for requests with a control.
     pub control: Option<Arc<Weights>>,
+    /// Devices beside the first one, for transformer blocks that do not fit there.
+    pub others: Vec<OtherDevice>,
+}
+
+/// A device for transformer blocks that do not fit on the first one.
+#[derive(Debug, Clone)]
+pub struct OtherDevice {
+    /// The device.
+    pub device: Device,
+    /// The most bytes of blocks and activations there; none is no limit.
+    pub memory: Option<u64>,
 }
 
 /// Which parts of a model stay on the device.
@@ -55,8 +68,13 @@ pub(super) struct Sizes {
 
 impl Sizes {
     /// All but the transformer.
-    fn others(&self) -> u64 {
+    pub fn others(&self) -> u64 {
         self.encoder + self.align_net + self.vae + self.control
+    }
+
+    /// The largest part but the transformer.
+    pub fn largest_other(&self) -> u64 {
+        self.encoder.max(self.align_net).max(self.vae)
     }
 }
 
@@ -68,17 +86,17 @@ pub(super) enum Residency {
 }
 
 /// What follows from the options for one model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Plan {
     pub residency: Residency,
     pub limit: Limit,
 }
 
 /// Place for the transformer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Limit {
-    /// What the transformer may take; without a limit nothing is streamed.
-    bytes: Option<u64>,
+    /// What the transformer may take on each device, in bytes; `u64::MAX` is no limit.
+    bytes: Vec<u64>,
     /// What was asked for, where it was: it is kept, or the picture refused.
     asked: Option<u64>,
     /// Bytes of activations for each token.
@@ -95,25 +113,31 @@ impl Plan {
             Memory::Fit(available) => Some(asked.map_or(available, |most| most.min(available))),
             Memory::High | Memory::Low => asked,
         };
+        let others = options.others.iter();
         let limit = Limit {
-            bytes,
+            bytes: std::iter::once(bytes)
+                .chain(others.map(|other| other.memory))
+                .map(|bytes| bytes.unwrap_or(u64::MAX))
+                .collect(),
             asked,
             per_token: sizes.per_token,
             vae: sizes.vae,
         };
         let all = limit.beside_others(sizes, default_tokens(config));
+        let fits = sizes.flux.fits(all.flux_weights());
         let residency = match options.memory {
             Memory::High => Residency::All,
             Memory::Low => Residency::OneByOne,
-            Memory::Fit(_) if sizes.flux.total() <= all.flux_weights() => Residency::All,
+            Memory::Fit(_) if fits => Residency::All,
             Memory::Fit(_) => Residency::OneByOne,
         };
         let (needed, what) = match residency {
+            Residency::All if fits => (0, ""),
             Residency::All => (
                 sizes.others() + sizes.flux.least(),
                 "all parts with two transformer blocks at a time",
             ),
-            Residency::OneByOne => largest(sizes),
+            Residency::OneByOne => largest(sizes, limit.flux_weights()),
         };
         refuse(asked, needed, what)?;
         Ok(Self {
@@ -129,30 +153,37 @@ impl Plan {
 impl Limit {
     /// What is left to the transformer's weights where `tokens` are painted and, for previews, the
     /// VAE is there too.
-    pub fn beside(self, vae: bool, tokens: usize) -> Self {
-        let taken = self.per_token * tokens as u64 + if vae { self.vae } else { 0 };
-        self.less(taken)
-    }
-
-    fn beside_others(self, sizes: &Sizes, tokens: usize) -> Self {
-        self.less(sizes.others() + self.per_token * tokens as u64)
-    }
-
-    /// What is left where so many bytes are taken besides.
-    pub fn less(self, taken: u64) -> Self {
+    pub fn beside(&self, vae: bool, tokens: usize) -> Self {
+        let activations = self.per_token * tokens as u64;
+        let limit = self.less(if vae { self.vae } else { 0 });
+        let left = limit.bytes.iter().map(|&bytes| minus(bytes, activations));
         Self {
-            bytes: self.bytes.map(|bytes| bytes.saturating_sub(taken)),
-            ..self
+            bytes: left.collect(),
+            ..limit
         }
     }
 
-    /// Bytes for the transformer's weights.
-    pub fn flux_weights(self) -> u64 {
-        self.bytes.unwrap_or(u64::MAX)
+    fn beside_others(&self, sizes: &Sizes, tokens: usize) -> Self {
+        self.less(sizes.others()).beside(false, tokens)
+    }
+
+    /// What is left where so many bytes of the first device are taken besides.
+    pub fn less(&self, taken: u64) -> Self {
+        let mut less = self.clone();
+        less.bytes[0] = minus(less.bytes[0], taken);
+        less
+    }
+
+    /// Bytes for the transformer's weights on each device.
+    pub fn flux_weights(&self) -> &[u64] {
+        &self.bytes
     }
 
     /// Refuses a picture whose activations and what it keeps leave no place for two blocks.
-    pub fn check_picture(self, flux: &FluxBytes, tokens: usize, kept: u64) -> Result<()> {
+    pub fn check_picture(&self, flux: &FluxBytes, tokens: usize, kept: u64) -> Result<()> {
+        if flux.fits(self.less(kept).beside(false, tokens).flux_weights()) {
+            return Ok(());
+        }
         let needed = flux.least() + self.per_token * tokens as u64 + kept;
         refuse(
             self.asked,
@@ -162,16 +193,25 @@ impl Limit {
     }
 }
 
+/// What is left of a limit.
+fn minus(limit: u64, taken: u64) -> u64 {
+    match limit {
+        u64::MAX => limit,
+        limit => limit.saturating_sub(taken),
+    }
+}
+
 /// The part that decides whether a model can be loaded one part after the other.
-fn largest(sizes: &Sizes) -> (u64, &'static str) {
+fn largest(sizes: &Sizes, flux_weights: &[u64]) -> (u64, &'static str) {
+    let streamed = match sizes.flux.fits(flux_weights) {
+        true => 0,
+        false => sizes.flux.least(),
+    };
     let parts = [
         (sizes.encoder, "the encoder"),
         (sizes.align_net, "AlignNet"),
         (sizes.vae, "the VAE"),
-        (
-            sizes.flux.least(),
-            "the transformer with two blocks at a time",
-        ),
+        (streamed, "the transformer with two blocks at a time"),
     ];
     let largest = parts.into_iter().max_by_key(|(bytes, _)| *bytes);
     largest.unwrap_or((0, ""))
@@ -210,7 +250,7 @@ pub(super) fn activation_bytes(config: &FluxConfig, halves: bool) -> u64 {
 }
 
 /// Tokens of a picture where the request says nothing.
-fn default_tokens(config: &ModelConfig) -> usize {
+pub(super) fn default_tokens(config: &ModelConfig) -> usize {
     let defaults = &config.defaults;
     let side = 2 * config.vae.config.downsampling();
     let text = defaults.padding.map_or(0, |padding| padding.max_length);

@@ -3,6 +3,7 @@
 
 mod kernels;
 mod need;
+mod shares;
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -14,6 +15,7 @@ use x2i_core::png::Versions;
 
 use self::kernels::Tried;
 use self::need::Need;
+use self::shares::Shares;
 use crate::flags::{DoctorArgs, verify};
 use crate::terminal::table::{columns, row};
 use crate::terminal::{Checking, Display, Interrupt};
@@ -41,13 +43,18 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
     let interrupt = Interrupt::listen()?;
     let entries = device::list();
     let chosen = device::choose(&entries).id.clone();
-    let need = match (&args.model, EmbeddedSource::new()) {
-        (None, None) => None,
+    let (need, shares) = match (&args.model, EmbeddedSource::new()) {
+        (None, None) => (None, None),
         (model, _) => {
             let files = ModelFiles::find(model.as_deref())?;
             Display::Lines.warn(files.warning());
             let checking = Checking::new(Display::choose(false, args.json), interrupt);
-            Some(Need::of(&files, verify(args.verify), &checking)?)
+            let need = Need::of(&files, verify(args.verify), &checking)?;
+            let shares = match need.problems.is_empty() {
+                true => Shares::of(&files, args)?,
+                false => None,
+            };
+            (Some(need), shares)
         }
     };
     let verdicts: Vec<Option<Verdict>> = entries
@@ -79,10 +86,12 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
             "auto": chosen,
             "model": need,
             "devices": devices.collect::<Vec<_>>(),
+            "shares": shares,
         });
         format!("{facts:#}\n")
     } else {
-        report(&entries, &chosen, need.as_ref(), &verdicts, &tried)
+        let shares = shares.map_or_else(String::new, |shares| shares.report());
+        report(&entries, &chosen, need.as_ref(), &verdicts, &tried) + &shares
     };
     let text = match args.json {
         true => printable_json(&text),
@@ -130,7 +139,6 @@ fn verdict(entry: &DeviceEntry, need: &Need) -> Verdict {
         }
     }
     // A software GPU's memory is the host's.
-    let in_host_memory = entry.kind == DeviceKind::Cpu || entry.software;
     if let (DeviceKind::Cuda, Some(memory)) = (entry.kind, entry.memory) {
         return match wanted > memory {
             true => no(format!(
@@ -141,6 +149,7 @@ fn verdict(entry: &DeviceEntry, need: &Need) -> Verdict {
             false => yes(""),
         };
     }
+    let in_host_memory = entry.is_in_host_memory();
     match (in_host_memory, host::memory()) {
         (true, Some(memory)) if wanted > memory.available => no(format!(
             "needs {}, {} are available",
@@ -149,6 +158,12 @@ fn verdict(entry: &DeviceEntry, need: &Need) -> Verdict {
         )),
         _ if entry.software => yes("slowly: it is emulated on the CPU"),
         (true, Some(_)) => yes(""),
+        (false, _) if entry.free.is_some_and(|free| wanted > free) => yes(&format!(
+            "in parts: the whole needs {}, {} are free",
+            human_bytes(wanted),
+            human_bytes(entry.free.unwrap_or(0))
+        )),
+        (false, _) if entry.free.is_some() => yes(""),
         _ => yes("if it has the memory, which its driver does not report"),
     }
 }

@@ -1,14 +1,15 @@
 //! `x2i generate`: plans the jobs, loads the model, generates and writes the images.
 
 use anyhow::Result;
-use x2i_engine::Record;
 use x2i_engine::files::Trust;
 use x2i_engine::format::QUALITY;
+use x2i_engine::{Record, Sharing};
 
 use crate::flags::GenerateArgs;
 use crate::jobs;
 use crate::painter::{self, Painter};
-use crate::terminal::{Display, Interrupt, tell, tell_skipped};
+use crate::spread::Spread;
+use crate::terminal::{Display, Interrupt, Reporter, tell, tell_skipped};
 
 /// Runs `x2i generate`.
 ///
@@ -33,8 +34,24 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         return Ok(());
     }
     let requests = plan.requests();
-    let mut painter = Painter::open(&args.engine, model, record.as_ref(), &requests, terminal)?;
-    painter.quality = args.quality.unwrap_or(QUALITY);
+    let devices = painter::ready(&args.engine, &model, record.as_ref(), &requests, display)?;
+    let quality = args.quality.unwrap_or(QUALITY);
+    let devices = match Sharing::of(&model, devices, &options, plan.len())? {
+        Sharing::Blocks(devices) => devices,
+        Sharing::Pictures(devices) => {
+            let spread = Spread {
+                model: &model,
+                record: record.as_ref(),
+                quality,
+                display,
+                interrupt,
+            };
+            return spread.paint(plan, devices);
+        }
+    };
+    let reporter = Reporter::new(display, terminal.1);
+    let mut painter = Painter::on(devices, model, &options, reporter, (1, plan.len()))?;
+    painter.quality = quality;
     for index in 0..plan.len() {
         let count = plan.len();
         let job = plan.job(index, painter.engine.model(), &cancelled)?;

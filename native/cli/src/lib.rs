@@ -11,6 +11,7 @@ pub mod inspect;
 mod jobs;
 mod painter;
 pub mod program;
+mod spread;
 pub mod terminal;
 mod weights_report;
 pub mod words;

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result};
 use x2i_core::{InputBits, Request};
-use x2i_engine::device::{self, DeviceChoice};
+use x2i_engine::device::{self, DeviceChoice, DeviceList};
 use x2i_engine::format::QUALITY;
 use x2i_engine::job::check_memory;
 use x2i_engine::models::ModelFiles;
@@ -38,22 +38,49 @@ pub fn model(engine: &EngineArgs, args: &AdapterArgs, record: Option<&Record>) -
     Ok(model.with_adapters(&spec::adapters(args, recorded))?)
 }
 
-/// The device of the flags, else the recorded one if this machine has it.
+/// The devices of the flags, else the recorded ones if this machine has them.
 ///
 /// # Errors
 /// When there is no such device or it can't be opened.
-pub fn device(args: &EngineArgs, record: Option<&Record>) -> Result<OpenDevice> {
+pub fn devices(args: &EngineArgs, record: Option<&Record>) -> Result<Vec<OpenDevice>> {
     let precision = args.precision.unwrap_or_default();
-    let (None, Some(record)) = (args.device, record) else {
-        return Ok(device::acquire_with(
-            args.device.unwrap_or_default(),
-            precision,
-        )?);
+    let (None, Some(record)) = (&args.device, record) else {
+        let chosen = args.device.clone().unwrap_or_default();
+        return Ok(device::acquire_all(&chosen, precision)?);
     };
-    let recorded = record.metadata().device.id.parse().unwrap_or_default();
+    let recorded: DeviceList = record.metadata().device.id.parse().unwrap_or_default();
     let precision = args.precision.unwrap_or_else(|| record.precision());
-    let opened = device::acquire_with(recorded, precision);
-    Ok(opened.or_else(|_| device::acquire(DeviceChoice::Auto))?)
+    let opened = device::acquire_all(&recorded, precision);
+    Ok(match opened {
+        Ok(devices) => devices,
+        Err(_) => vec![device::acquire(DeviceChoice::Auto)?],
+    })
+}
+
+/// The devices for these requests; warns of what their user should know.
+///
+/// # Errors
+/// As [`devices`], and for a request that does not fit into memory.
+pub fn ready(
+    args: &EngineArgs,
+    model: &Model,
+    record: Option<&Record>,
+    requests: &[&Request],
+    display: Display,
+) -> Result<Vec<OpenDevice>> {
+    let devices = devices(args, record)?;
+    for request in requests {
+        check_memory(request, model.config(), &devices[0].entry)?;
+    }
+    display.warn(model.files().warning());
+    display.warn(model.notices().iter().cloned());
+    display.warn(model.config().warnings.clone());
+    display.warn(model.warnings());
+    if let Some(record) = record {
+        display.warn(record.device_warnings(&devices));
+    }
+    display.warn(devices.iter().filter_map(|device| device.warning.clone()));
+    Ok(devices)
 }
 
 /// The engine's options of the flags and of the record.
@@ -65,7 +92,11 @@ pub fn options(args: &EngineArgs, record: Option<&Record>) -> EngineOptions {
             MemoryChoice::Low => MemoryPolicy::Low,
             MemoryChoice::High => MemoryPolicy::High,
         },
-        max_device_memory: args.max_device_memory.map(|ByteSize(bytes)| bytes),
+        max_device_memory: args
+            .max_device_memory
+            .iter()
+            .map(|ByteSize(bytes)| *bytes)
+            .collect(),
         input_bits: match exact {
             true => InputBits::Sixteen,
             false => InputBits::AsWeights,
@@ -98,28 +129,31 @@ impl Painter {
         requests: &[&Request],
         (display, interrupt): (Display, Interrupt),
     ) -> Result<Self> {
-        let device = device(args, record)?;
-        for request in requests {
-            check_memory(request, model.config(), &device.entry)?;
-        }
-        display.warn(model.files().warning());
-        display.warn(model.notices().iter().cloned());
-        display.warn(model.config().warnings.clone());
-        display.warn(model.warnings());
-        if let Some(record) = record {
-            display.warn(record.device_warnings(&device));
-        }
-        display.warn(device.warning.clone());
-        let mut reporter = Reporter::new(display, interrupt);
-        reporter.begin_picture(1, requests.len());
+        let devices = ready(args, &model, record, requests, display)?;
+        let reporter = Reporter::new(display, interrupt);
         let options = options(args, record);
-        let engine = Engine::open(model, device, &options, &mut |progress| {
+        Self::on(devices, model, &options, reporter, (1, requests.len()))
+    }
+
+    /// Loads a model onto devices for an image, its number and the number of all.
+    ///
+    /// # Errors
+    /// As [`Engine::open_on`].
+    pub fn on(
+        devices: Vec<OpenDevice>,
+        model: Model,
+        options: &EngineOptions,
+        mut reporter: Reporter,
+        (number, count): (usize, usize),
+    ) -> Result<Self> {
+        reporter.begin_picture(number, count);
+        let engine = Engine::open_on(model, devices, options, &mut |progress| {
             reporter.hear(progress)
         });
         Ok(Self {
             engine: engine.inspect_err(|_| reporter.clear())?,
+            display: reporter.display(),
             reporter,
-            display,
             quality: QUALITY,
         })
     }

@@ -1,4 +1,4 @@
-//! The engine: a model on a device, which generates images with their metadata.
+//! The engine: a model on a device or several, which generates images with their metadata.
 
 use std::ops::ControlFlow;
 
@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use x2i_core::png::{self, DeviceRecord, Metadata, ModelRecord};
 use x2i_core::{Error, Image, ModelConfig, Painting, Pipeline, Progress, PromptTokens, Result};
 
-use crate::device::{OpenDevice, Precision};
+use crate::device::{OpenDevice, Precision, guard, ids, names};
 use crate::format::Format;
 use crate::job::{Job, check_memory};
 use crate::models::{Hashes, Model, ModelHashes, Verify};
@@ -25,10 +25,11 @@ pub fn ignore_progress(_: Progress) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-/// A model on a device, ready to generate images.
+/// A model on a device or several, ready to generate images.
 pub struct Engine {
     model: Model,
-    device: OpenDevice,
+    /// The first one has all but some of the transformer's blocks.
+    devices: Vec<OpenDevice>,
     options: EngineOptions,
     hashes: ModelHashes,
     pipeline: Pipeline,
@@ -106,20 +107,37 @@ impl Engine {
         options: &EngineOptions,
         on_progress: &mut impl OnProgress,
     ) -> Result<Self> {
+        Self::open_on(model, vec![device], options, on_progress)
+    }
+
+    /// Loads a model onto several devices: transformer blocks that do not fit on the first one go to the
+    /// others in their order.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`Error::Request`] for [`x2i_core::Field::MaxDeviceMemory`] when there are other
+    /// numbers of limits than devices.
+    ///
+    /// # Panics
+    /// Without a device.
+    pub fn open_on(
+        model: Model,
+        devices: Vec<OpenDevice>,
+        options: &EngineOptions,
+        on_progress: &mut impl OnProgress,
+    ) -> Result<Self> {
+        assert!(!devices.is_empty(), "an engine has a device");
         let hashes = ModelHashes::begin(model.files(), model.config(), options.verify)?;
-        let load = model
-            .adapters()
-            .added_to(options.load_options(&device.entry));
-        let pipeline = device.guard(|| {
-            let mut hear = hear(&device, on_progress);
-            let (files, device) = (model.files(), &device.device);
+        let load = model.adapters().added_to(options.load_options(&devices)?);
+        let pipeline = guard(&devices, || {
+            let mut hear = hear(&devices, on_progress);
+            let (files, device) = (model.files(), &devices[0].device);
             pollster::block_on(Pipeline::load_with(&load, files, device, &mut hear))
         });
         check_uncut()?; // first: zeros in place of weights may be another error's cause
         let pipeline = pipeline?;
         Ok(Self {
             model,
-            device,
+            devices,
             options: options.clone(),
             hashes,
             pipeline,
@@ -136,9 +154,14 @@ impl Engine {
         self.model.config()
     }
 
-    /// The device.
+    /// The device; of several, the first.
     pub fn device(&self) -> &OpenDevice {
-        &self.device
+        &self.devices[0]
+    }
+
+    /// All its devices, the first one first.
+    pub fn devices(&self) -> &[OpenDevice] {
+        &self.devices
     }
 
     /// Generates one image. The caller writes it to the job's output.
@@ -148,10 +171,10 @@ impl Engine {
     /// [`Error::Format`] for a file that is not the one that `model.json` records; [`Error::Device`]
     /// when the device fails; [`Error::Cancelled`] when `on_progress` breaks.
     pub fn paint(&mut self, job: &Job, on_progress: &mut impl OnProgress) -> Result<Painted> {
-        check_memory(job.request(), self.config(), &self.device.entry)?;
+        check_memory(job.request(), self.config(), &self.device().entry)?;
         self.hashes.verified()?;
-        let painting = self.device.guard(|| {
-            let mut hear = hear(&self.device, on_progress);
+        let painting = guard(&self.devices, || {
+            let mut hear = hear(&self.devices, on_progress);
             pollster::block_on(self.pipeline.generate(job.request(), &mut hear))
         });
         check_uncut()?;
@@ -181,8 +204,8 @@ impl Engine {
     /// As [`paint`](Self::paint).
     pub fn encode(&mut self, job: &Job, on_progress: &mut impl OnProgress) -> Result<Conditioned> {
         self.hashes.verified()?;
-        let conditioned = self.device.guard(|| {
-            let mut hear = hear(&self.device, on_progress);
+        let conditioned = guard(&self.devices, || {
+            let mut hear = hear(&self.devices, on_progress);
             pollster::block_on(async {
                 let encoded = self.pipeline.encode(job.request(), &mut hear).await?;
                 Ok(Conditioned {
@@ -211,11 +234,12 @@ impl Engine {
             place: self.model.files().place(),
             files: self.hashes.get()?.clone(),
         };
+        let painters = painting.devices.iter().map(|&device| &self.devices[device]);
         let device = DeviceRecord {
-            id: self.device.entry.id.clone(),
-            name: self.device.entry.name.clone(),
+            id: ids(painters.clone()),
+            name: names(painters),
             exact: self.options.is_exact(),
-            precision: match self.device.precision {
+            precision: match self.device().precision {
                 half @ (Precision::F16 | Precision::Bf16) => Some(half.to_string()),
                 Precision::Auto | Precision::F32 => None,
             },
@@ -234,11 +258,14 @@ impl Engine {
 
 /// The caller's callback as one for the pipeline; a failed device stops the work too.
 fn hear(
-    device: &OpenDevice,
+    devices: &[OpenDevice],
     on_progress: &mut impl OnProgress,
 ) -> impl AsyncFnMut(Progress) -> ControlFlow<()> {
-    async |progress| match device.health.failure() {
-        Some(_) => ControlFlow::Break(()),
-        None => on_progress(progress),
+    async |progress| match devices
+        .iter()
+        .any(|device| device.health.failure().is_some())
+    {
+        true => ControlFlow::Break(()),
+        false => on_progress(progress),
     }
 }

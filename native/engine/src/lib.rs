@@ -55,6 +55,13 @@
 #![doc = include_str!("../examples/several.rs")]
 //! ```
 //!
+//! # Several devices
+//!
+//! [`device::acquire_all`] opens a list of devices. [`Sharing::of`] says whether each of them holds the
+//! whole model, so that every one can have an engine of its own and paint other pictures, or whether
+//! [`Engine::open_on`] shall split the transformer's blocks between them. [`layout_on`] tells which block
+//! would lie where.
+//!
 //! # Adapters
 //!
 //! [`Model::with_adapters`] opens LoRAs and LightControl's weights; the engine loads them with the
@@ -92,10 +99,11 @@ pub mod media;
 pub mod models;
 mod options;
 pub mod output;
+mod sharing;
 pub mod stack;
 
 pub use adapters::{AdapterSpec, Adapters, LoraSpec};
-pub use device::{DeviceChoice, OpenDevice};
+pub use device::{DeviceChoice, DeviceList, OpenDevice};
 pub use engine::{Array, Conditioned, Engine, OnProgress, Painted, ignore_progress};
 pub use files::NamedFile;
 pub use format::Format;
@@ -104,7 +112,8 @@ pub use media::Kind;
 pub use models::Model;
 pub use options::{EngineOptions, MemoryPolicy};
 pub use output::Output;
-pub use x2i_core::{Error, Field, Progress, Result};
+pub use sharing::{Sharing, layout_on};
+pub use x2i_core::{Error, Field, Layout, Progress, Result};
 
 #[cfg(test)]
 mod tests {

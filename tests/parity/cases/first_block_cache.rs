@@ -1,6 +1,7 @@
 //! First-block caching: which steps of whole pictures are skipped, and the velocity of every step.
 
 use burn::tensor::Tensor;
+use x2i_core::InputBits;
 use x2i_core::config::FluxConfig;
 use x2i_core::flux::{Attentions, BlockOutput, FirstBlockCache, Flux, FluxInput};
 use x2i_core::sampler::FlowMatchEuler;
@@ -19,7 +20,7 @@ pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
     let files = ["diffusion_pytorch_model.safetensors"];
     let weights = model.weights(Component::Flux, &files).await?;
     let painter = Painter {
-        flux: Flux::load(&config, &weights.scope(&case.device)).await?,
+        flux: case.flux(&config, &weights, InputBits::default()).await?,
         inputs: Inputs::read(&model).await?,
         sigmas: case.golden.f32("in.sigmas").await?.0,
     };

@@ -4,7 +4,7 @@
 use burn::tensor::Tensor;
 use x2i_core::InputBits;
 use x2i_core::config::FluxConfig;
-use x2i_core::flux::{Attentions, BlockOutput, Conditions, Flux, FluxInput};
+use x2i_core::flux::{Attentions, BlockOutput, Conditions, FluxInput};
 use x2i_core::nn::rope::Rope;
 use x2i_core::weights::{Component, Weights};
 
@@ -20,7 +20,7 @@ pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
     let weights = case
         .weights(Component::Flux, &["diffusion_pytorch_model.safetensors"])
         .await?;
-    let flux = Flux::load(&config, &weights.scope(&case.device)).await?;
+    let flux = case.flux(&config, &weights, InputBits::default()).await?;
 
     let inputs = Inputs::read(case).await?;
     let rope = flux.rope(&inputs.ids);
@@ -125,8 +125,7 @@ impl Inputs {
         weights: &Weights,
         input_bits: InputBits,
     ) -> Fallible<Vec<f32>> {
-        let scope = weights.scope(&case.device).with_input_bits(input_bits);
-        let flux = Flux::load(config, &scope).await?;
+        let flux = case.flux(config, weights, input_bits).await?;
         let rope = flux.rope(&self.ids);
         let conditions = flux.embed(self.txt.clone(), self.vec.clone(), &self.guidance);
         let input = FluxInput {

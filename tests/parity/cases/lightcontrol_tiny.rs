@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use serde_json::Value;
+use x2i_core::InputBits;
 use x2i_core::config::FluxConfig;
 use x2i_core::flux::{AfterDouble, BlockOutput, FirstBlockCache, Flux};
 use x2i_core::light_control::{GROUPS, LightControl};
@@ -22,7 +23,7 @@ pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
     let weights = case
         .weights(Component::Flux, &[&format!("transformer/{WEIGHTS}")])
         .await?;
-    let flux = Flux::load(&config, &weights.scope(&case.device)).await?;
+    let flux = case.flux(&config, &weights, InputBits::default()).await?;
 
     let nets = state_dict(case, report).await?;
     let groups: Vec<usize> =

@@ -12,7 +12,7 @@ use x2i_core::request::{Conditioning, Prompt};
 use x2i_core::sampler::FlowMatchEuler;
 use x2i_core::vae::Vae;
 use x2i_core::weights::Component;
-use x2i_core::{image, model};
+use x2i_core::{InputBits, image, model};
 
 use crate::case::{Case, Fallible, Outcome};
 use crate::quantized::{self, Quantized, quantize};
@@ -72,7 +72,9 @@ pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
         )
         .await?;
     let flux_config = config;
-    let flux = Flux::load(&flux_config, &flux_weights.scope(&case.device)).await?;
+    let flux = case
+        .flux(&flux_config, &flux_weights, InputBits::default())
+        .await?;
     let config: VaeConfig = serde_json::from_value(case.json("flux/vae/config.json").await?)?;
     let weights = case
         .weights(
@@ -162,7 +164,9 @@ pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
         for &stored in quantized::types(case.effort) {
             let both = quantize(&flux_weights, Component::Flux, stored).await?;
             if let Some(Quantized { blocks, .. }) = both {
-                let flux = Flux::load(&flux_config, &blocks.scope(&case.device)).await?;
+                let flux = case
+                    .flux(&flux_config, &blocks, InputBits::default())
+                    .await?;
                 let psnr = painting.psnr(case, &flux, &vae).await?;
                 report.note(format!(
                     "{tag}: {psnr:.1} dB from the golden picture with {stored} weights"

@@ -2,7 +2,10 @@
 
 use clap::Args;
 
+use x2i_engine::DeviceList;
+
 use super::paths;
+use super::values::ByteSize;
 
 /// `x2i doctor`.
 #[derive(Debug, Args)]
@@ -10,6 +13,18 @@ pub struct DoctorArgs {
     /// A model: check it, and which devices can run it
     #[arg(long, short, value_name = "DIR|NAME", value_parser = paths::place)]
     pub model: Option<String>,
+    /// Devices as `generate` takes them: tell which part of the model each of them would have
+    #[arg(long, value_name = "DEVICE[,DEVICE...]")]
+    pub device: Option<DeviceList>,
+    /// The most memory of the model on each device, as `generate` takes it
+    #[arg(
+        long,
+        value_name = "SIZE[,SIZE...]",
+        value_delimiter = ',',
+        requires = "device",
+        allow_hyphen_values = true
+    )]
+    pub max_device_memory: Vec<ByteSize>,
     /// Read every number of the model, and hash its files even if that was done before
     #[arg(long)]
     pub verify: bool,

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::paths;
 use super::values::{ByteSize, MemoryChoice};
-use x2i_engine::device::{DeviceChoice, Precision};
+use x2i_engine::device::{DeviceList, Precision};
 use x2i_engine::models::Verify;
 
 /// A model on a device.
@@ -13,17 +13,24 @@ pub struct EngineArgs {
     /// A model folder, or the name of the embedded model (default: emoji)
     #[arg(long, short, value_name = "DIR|NAME", value_parser = paths::place)]
     pub model: Option<String>,
-    /// `auto`, `cpu`, `wgpu[:INDEX]` or `cuda[:INDEX]`; auto takes the best hardware GPU, else the CPU
-    #[arg(long)]
-    pub device: Option<DeviceChoice>,
+    /// `auto`, `cpu`, `wgpu[:INDEX]` or `cuda[:INDEX]`; auto takes the best hardware GPU, else the CPU. A list
+    /// (`wgpu:0,wgpu:1` or `wgpu:0,cpu`) splits a model that is too large for the first between all; several
+    /// images are spread over GPUs that each hold the model
+    #[arg(long, value_name = "DEVICE[,DEVICE...]")]
+    pub device: Option<DeviceList>,
     /// Components of the model on the device: `high` keeps all, `low` loads one after the other for each
     /// image, `auto` keeps all if they fit into the free memory
     #[arg(long, value_enum, default_value_t)]
     pub memory: MemoryChoice,
-    /// The most memory of the model on the device: 3GiB, 3G, 3000M or bytes; transformer blocks that do
-    /// not fit are read from the file in every step
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
-    pub max_device_memory: Option<ByteSize>,
+    /// The most memory of the model on each device: 3GiB, 3G, 3000M or bytes, or a list with one for each
+    /// (`20G,8G`); transformer blocks that fit on none are read from the file in every step
+    #[arg(
+        long,
+        value_name = "SIZE[,SIZE...]",
+        value_delimiter = ',',
+        allow_hyphen_values = true
+    )]
+    pub max_device_memory: Vec<ByteSize>,
     /// Round the inputs of quantized layers on the CPU to 16 bits instead of 8: slower, more exact
     #[arg(long)]
     pub exact: bool,

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use x2i_core::{Phase, Progress, PromptTokens, Steps};
 
@@ -19,6 +19,8 @@ pub struct Reporter {
     display: Display,
     interrupt: Interrupt,
     bar: ProgressBar,
+    /// The bars of several devices, which share the terminal.
+    bars: Option<MultiProgress>,
     /// `(2, 4)` for the second of four images; `None` for a single one.
     picture: Option<(usize, usize)>,
     phase: Option<Phase>,
@@ -40,6 +42,7 @@ impl Reporter {
             display,
             interrupt,
             bar: ProgressBar::hidden(),
+            bars: None,
             picture: None,
             phase: None,
             step: 0,
@@ -49,6 +52,19 @@ impl Reporter {
             says_answers: false,
             has_warned: false,
         }
+    }
+
+    /// The same with its bar among those of other devices.
+    pub fn among(self, bars: &MultiProgress) -> Self {
+        Self {
+            bars: Some(bars.clone()),
+            ..self
+        }
+    }
+
+    /// How progress is shown.
+    pub fn display(&self) -> Display {
+        self.display
     }
 
     /// From now on, prints the LLM's answers to standard output as soon as they are complete.
@@ -63,6 +79,9 @@ impl Reporter {
         self.picture = (count > 1).then_some((number, count));
         self.bar.finish_and_clear();
         self.bar = bar(self.display); // a finished bar can't be used again
+        if let (Display::Bar, Some(bars)) = (self.display, &self.bars) {
+            self.bar = bars.add(self.bar.clone());
+        }
         self.seconds = Seconds {
             load: self.seconds.load,
             ..Seconds::default()

@@ -36,23 +36,31 @@ pub fn acquire_with(choice: DeviceChoice, precision: Precision) -> Result<OpenDe
     if choice == DeviceChoice::Cpu {
         return open_cpu(precision); // listing GPUs would cost the start-up time of their drivers
     }
-    let entries = list();
-    let entry = match choice {
-        DeviceChoice::Auto => choose(&entries),
-        DeviceChoice::Cpu => &entries[0],
-        DeviceChoice::Wgpu(index) => find(&entries, DeviceKind::Wgpu, index, choice)?,
-        DeviceChoice::Cuda(index) => {
-            cuda::check(&entries)?;
-            find(&entries, DeviceKind::Cuda, index, choice)?
-        }
-    };
+    open_entry(find(&list(), choice)?, precision)
+}
+
+/// Opens a listed device that multiplies in a precision.
+pub(super) fn open_entry(entry: &DeviceEntry, precision: Precision) -> Result<OpenDevice> {
     match entry.kind {
         DeviceKind::Cpu => open_cpu(precision),
         DeviceKind::Wgpu | DeviceKind::Cuda => tried::open(entry, precision),
     }
 }
 
-fn find(
+/// The chosen one of all devices of this machine.
+pub(super) fn find(entries: &[DeviceEntry], choice: DeviceChoice) -> Result<&DeviceEntry> {
+    match choice {
+        DeviceChoice::Auto => Ok(choose(entries)),
+        DeviceChoice::Cpu => Ok(&entries[0]),
+        DeviceChoice::Wgpu(index) => nth(entries, DeviceKind::Wgpu, index, choice),
+        DeviceChoice::Cuda(index) => {
+            cuda::check(entries)?;
+            nth(entries, DeviceKind::Cuda, index, choice)
+        }
+    }
+}
+
+fn nth(
     entries: &[DeviceEntry],
     kind: DeviceKind,
     index: Option<usize>,

@@ -35,6 +35,7 @@ pub(super) fn list() -> Vec<DeviceEntry> {
         name: gpu.name,
         software: false,
         memory: gpu.memory,
+        free: None,
         gpu: None,
     });
     entries.collect()

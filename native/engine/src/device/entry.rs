@@ -33,8 +33,17 @@ pub struct DeviceEntry {
     pub software: bool,
     /// Bytes of memory, where known.
     pub memory: Option<u64>,
+    /// Bytes of a GPU's own memory that are free now, where known.
+    pub free: Option<u64>,
     /// Facts from the driver; `None` for the CPU.
     pub gpu: Option<GpuFacts>,
+}
+
+impl DeviceEntry {
+    /// True for the CPU, and for a GPU that it emulates.
+    pub fn is_in_host_memory(&self) -> bool {
+        self.kind == DeviceKind::Cpu || self.software
+    }
 }
 
 impl fmt::Display for DeviceEntry {

@@ -18,6 +18,7 @@ use super::facts::GpuFacts;
 use super::health::Health;
 use super::opened::OpenDevice;
 use super::precision::Precision;
+use super::vram;
 
 /// Adapters with these words in their names run on the CPU, even when they report another type.
 const SOFTWARE_NAMES: [&str; 5] = [
@@ -163,6 +164,7 @@ fn entry(index: usize, adapter: &Adapter) -> DeviceEntry {
     let limits = adapter.limits();
     let features = adapter.features();
     let software = is_software(&info);
+    let memory = vram::memory(adapter).filter(|_| !software);
     let gpu = GpuFacts {
         api: info.backend.to_str().to_owned(),
         class: match info.device_type {
@@ -191,12 +193,29 @@ fn entry(index: usize, adapter: &Adapter) -> DeviceEntry {
         index,
         name: info.name,
         software,
-        // wgpu does not report it; a software adapter uses the host's memory.
-        memory: if software {
-            crate::host::memory().map(|memory| memory.total)
-        } else {
-            None
+        memory: match software {
+            true => crate::host::memory().map(|memory| memory.total),
+            false => memory.map(|memory| memory.total),
         },
+        free: memory.map(|memory| memory.free),
         gpu: Some(gpu),
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vulkan_adapter_tells_its_memory() {
+        let adapters = adapters();
+        if adapters.is_empty() {
+            eprintln!("skipped: this machine has no wgpu adapter");
+        }
+        for adapter in adapters {
+            let memory = vram::memory(&adapter).expect("the adapters of Linux are Vulkan's");
+            assert!(memory.total >= 1 << 27, "{memory:?}");
+            assert!((1..=memory.total).contains(&memory.free), "{memory:?}");
+        }
     }
 }

@@ -34,6 +34,7 @@ pub(super) fn cpu() -> DeviceEntry {
         name: crate::host::cpu_name().unwrap_or_else(|| std::env::consts::ARCH.into()),
         software: false,
         memory: crate::host::memory().map(|memory| memory.total),
+        free: None,
         gpu: None,
     }
 }
@@ -51,6 +52,7 @@ mod tests {
             name: "test".into(),
             software,
             memory: None,
+            free: None,
             gpu: None,
         }
     }

@@ -138,6 +138,7 @@ mod tests {
             name: "test".into(),
             software: false,
             memory: None,
+            free: None,
             gpu: None,
         }
     }

@@ -8,7 +8,7 @@ use x2i_core::{Error, Field, ModelConfig, Request, Result};
 use super::settings::Settings;
 use super::spec::{ControlSpec, InitSpec, JobSpec, PartSpec};
 use crate::adapters::{AdapterSpec, LoraSpec};
-use crate::device::{OpenDevice, Precision};
+use crate::device::{self, OpenDevice, Precision, ids};
 use crate::files::{NamedFile, Place, Trust, find, folder_of, open_regular, outside};
 use crate::format;
 use crate::media::Kind;
@@ -202,21 +202,22 @@ impl Record {
         Err(Error::request(Field::Record, reason).mended_by(Field::Model))
     }
 
-    /// Warnings about differences to the recorded device and versions, one sentence each.
-    pub fn device_warnings(&self, device: &OpenDevice) -> Vec<String> {
-        let entry = &device.entry;
+    /// Warnings about differences to the recorded devices and versions, one sentence each.
+    pub fn device_warnings(&self, devices: &[OpenDevice]) -> Vec<String> {
+        let (ids, names) = (ids(devices), device::names(devices));
         let mut warnings = vec![];
         let Self {
             image, metadata, ..
         } = self;
         let recorded = &metadata.device;
-        if (&entry.id, &entry.name) != (&recorded.id, &recorded.name) {
+        if (&ids, &names) != (&recorded.id, &recorded.name) {
             warnings.push(format!(
-                "{image} was made on {} ({}), this is {} ({}): pixels may differ slightly",
-                recorded.id, recorded.name, entry.id, entry.name
+                "{image} was made on {} ({}), this is {ids} ({names}): pixels may differ slightly",
+                recorded.id, recorded.name
             ));
         }
-        if device.precision != self.precision() {
+        let other = devices.first();
+        if let Some(device) = other.filter(|device| device.precision != self.precision()) {
             warnings.push(format!(
                 "{image} was made in {}, this device multiplies in {}: pixels may differ slightly",
                 self.precision(),
