@@ -33,7 +33,9 @@ pub use config::ModelConfig;
 pub use error::{Error, Field, Result};
 pub use image::{Background, Image};
 pub use lora::{Lora, LoraConfig};
-pub use nn::{InputBits, Kernels, choose_kernels, kernels_agree};
+pub use nn::{
+    InputBits, KernelCheck, Kernels, Units, check_kernels, choose_kernels, kernels_agree,
+};
 pub use pipeline::{Encoded, LoadOptions, Memory, Painting, Pipeline, check};
 pub use request::{
     Cache, Conditioning, Control, Init, OnProgress, Part, Phase, Preview, Progress, Prompt,

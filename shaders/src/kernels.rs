@@ -6,11 +6,11 @@
 use std::sync::{PoisonError, RwLock};
 
 use burn::backend::DispatchDevice;
-use burn::tensor::{Bytes, Device, Tensor, TensorData};
+use burn::tensor::Device;
 use burn_cubecl::CubeDevice;
 use burn_cubecl::tensor::CubeTensor;
 
-use crate::{BlockQuantized, BlockType, InputBits, attention, conv2d, qmatmul};
+use crate::units::Units;
 
 /// What a device may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -18,6 +18,10 @@ pub struct Kernels {
     /// The side of the square matrices of f16 that it multiplies at once, with sums in f32: 8 or 16. Products of
     /// many rows then take inputs and weights of f16. `None` where it has none, or shall compute in f32.
     pub cooperative: Option<u32>,
+    /// Which vector units the kernels shall be for. `None` for those that the device has.
+    pub units: Option<Units>,
+    /// Burn's own kernels alone, and none that is written by hand: for a driver that compiles ours wrongly.
+    pub composed: bool,
 }
 
 static CHOSEN: RwLock<Vec<(CubeDevice, Kernels)>> = RwLock::new(Vec::new());
@@ -40,65 +44,19 @@ pub(crate) fn of(tensor: &CubeTensor) -> Kernels {
     found.map_or_else(Kernels::default, |(_, kernels)| *kernels)
 }
 
-/// How far f16 may be from f32, of the largest value: 11 bits of both factors, over 64 products and more.
-const TOLERANCE: f32 = 5e-3;
-
-/// True when the kernels that were [chosen](choose_kernels) for a device give what a CPU gives, on a small case of
-/// a product, of attention and of a convolution. A driver may compile a rare instruction wrongly.
-pub fn kernels_agree(device: &Device) -> bool {
-    let on_cpu = Device::flex();
-    let results = |device: &Device| [product(device), attended(device), convolved(device)];
-    let pairs = results(device).into_iter().zip(results(&on_cpu));
-    let mut pairs = pairs.map(|(found, expected)| found.zip(expected));
-    pairs.all(|pair| pair.is_some_and(|(found, expected)| close(&found, &expected)))
-}
-
-/// Numbers between -1 and 1, always the same.
-fn numbers<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
-    let mut state = 1_u32;
-    let uniform = move |_| {
-        state = state.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
-        (state >> 8) as f32 / 8_388_608.0 - 1.0
+/// True when `device` [shall use](choose_kernels) cooperative matrices.
+pub(crate) fn are_cooperative(device: &Device) -> bool {
+    let DispatchDevice::Cube(device) = device.as_dispatch() else {
+        return false;
     };
-    let values: Vec<f32> = (0..shape.iter().product()).map(uniform).collect();
-    Tensor::from_data(TensorData::new(values, shape), device)
+    let chosen = CHOSEN.read().unwrap_or_else(PoisonError::into_inner);
+    let mut chosen = chosen.iter().filter(|(other, _)| other == device);
+    chosen.any(|(_, kernels)| kernels.cooperative.is_some())
 }
 
-fn product(device: &Device) -> Option<Vec<f32>> {
-    let shape = [70, 96];
-    // Blocks of an f16, 2^-7, and 32 numbers.
-    let blocks = (0..shape[0] * shape[1] / 32).flat_map(|block| {
-        let number = move |i: usize| ((block * 32 + i) * 37 % 255) as u8;
-        [0x00, 0x20].into_iter().chain((0..32).map(number))
-    });
-    let bytes = Bytes::from_bytes_vec(blocks.collect());
-    let weight = BlockQuantized::from_ggml(bytes, BlockType::Q8_0, shape, device).ok()?;
-    let weight = weight.with_input_bits(InputBits::Sixteen);
-    let bias = Some(numbers([shape[0]], device));
-    floats(qmatmul(numbers([40, shape[1]], device), &weight, bias))
-}
-
-fn attended(device: &Device) -> Option<Vec<f32>> {
-    let [q, k, v] =
-        [[1, 4, 21, 64], [1, 2, 45, 64], [1, 2, 45, 64]].map(|shape| numbers(shape, device));
-    floats(attention(q, k, v, None, 0.5))
-}
-
-fn convolved(device: &Device) -> Option<Vec<f32>> {
-    let (x, weight) = (
-        numbers([1, 20, 11, 19], device),
-        numbers([24, 20, 3, 3], device),
-    );
-    floats(conv2d(x, weight, numbers([24], device)))
-}
-
-fn floats<const D: usize>(tensor: Tensor<D>) -> Option<Vec<f32>> {
-    tensor.into_data().try_to_vec().ok()
-}
-
-fn close(found: &[f32], expected: &[f32]) -> bool {
-    let largest = expected.iter().fold(0.0, |max: f32, x| max.max(x.abs()));
-    let mut pairs = found.iter().zip(expected);
-    found.len() == expected.len()
-        && pairs.all(|(found, expected)| (found - expected).abs() <= TOLERANCE * largest)
+impl Units {
+    /// Those that were [chosen](choose_kernels) for the tensor's device, else those that it has.
+    pub(crate) fn of(tensor: &CubeTensor) -> Self {
+        of(tensor).units.unwrap_or_else(|| Self::of_adapter(tensor))
+    }
 }

@@ -15,6 +15,7 @@
 
 mod attention;
 mod autodiff;
+mod check;
 mod conv2d;
 mod cooperative;
 mod cpu;
@@ -29,23 +30,25 @@ mod norm_rope;
 mod qmatmul;
 pub mod reference;
 mod residual;
+mod units;
 #[cfg(test)]
 mod variants;
 mod vectorize;
 mod wgsl;
 
 pub use attention::attention;
+pub use check::{KernelCheck, check_kernels, kernels_agree};
 pub use conv2d::{conv2d, halving_conv2d, upsample_conv2d};
 pub use gelu::{gelu_tanh, gelu_tanh_after};
 pub use group_norm::{Activation, group_moments, group_normalize};
 pub use integer::InputBits;
-pub use kernels::{Kernels, choose_kernels, kernels_agree};
+pub use kernels::{Kernels, choose_kernels};
 pub use linear::{linear, takes_halves};
 pub use norm::{modulated_layer_norm, rms_norm};
 pub use norm_rope::{Heads, norm_rope};
 pub use qmatmul::{BlockQuantized, BlockType, QuantError, qmatmul};
 pub use residual::gated_residual;
-pub use wgsl::tell_subgroups;
+pub use units::{Units, tell_subgroups};
 
 use burn::backend::DispatchDevice;
 use burn::tensor::Device;

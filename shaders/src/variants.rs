@@ -7,7 +7,7 @@ use burn_cubecl::tensor::CubeTensor;
 use crate::attention::wgpu::{Variant, launch};
 use crate::qmatmul::wgpu::launch as launch_blocks;
 use crate::reference::{self, AttentionShape};
-use crate::wgsl::Units;
+use crate::units::Units;
 use crate::{BlockQuantized, BlockType};
 
 /// f32 sums over at most 512 terms in another order, relative to the largest value.

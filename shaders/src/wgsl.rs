@@ -3,10 +3,9 @@
 //! A shader file is valid WGSL by itself. What a launch decides at compile time stands in a line
 //! `const NAME: type = value;` or `alias NAME = type;`, whose value [`Shader::render`] replaces.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::cell::RefCell;
 
 use burn::tensor::{DType, Shape};
-use burn_cubecl::cubecl::ir::features::Plane;
 use burn_cubecl::cubecl::ir::{ElemType, FloatKind};
 use burn_cubecl::cubecl::prelude::KernelId;
 use burn_cubecl::cubecl::server::KernelArguments;
@@ -14,6 +13,8 @@ use burn_cubecl::cubecl::{CubeCount, CubeDim};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::template::{KernelSource, SourceKernel, SourceTemplate};
 use burn_cubecl::tensor::CubeTensor;
+
+use crate::kernels;
 
 /// The name that cubecl gives a wgpu client that compiles WGSL.
 pub(crate) const CLIENT: &str = "wgpu<wgsl>";
@@ -91,69 +92,15 @@ impl KernelSource for Shader {
     }
 }
 
-/// True when the device of the tensor compiles WGSL.
+/// True when the device of the tensor compiles WGSL, and shall run ours.
 pub(crate) fn runs(tensor: &CubeTensor) -> bool {
-    tensor.client.name() == CLIENT
+    tensor.client.name() == CLIENT && !kernels::of(tensor).composed
 }
 
 /// True when the device of the tensor has f16 in its shaders; elsewhere cubecl makes no f16 tensors.
 pub(crate) fn has_f16(tensor: &CubeTensor) -> bool {
     let f16 = ElemType::Float(FloatKind::F16);
     tensor.client.properties().supports_type(f16)
-}
-
-/// Lanes of a vector unit up to which kernels that share memory between threads are slower.
-const NARROW: u32 = 8;
-
-/// Sizes of a subgroup that the kernels for narrow units support.
-pub(crate) const NARROW_LANES: [u32; 2] = [4, 8];
-
-/// What [`tell_subgroups`] was told.
-static SUBGROUPS: AtomicBool = AtomicBool::new(false);
-
-/// Tells whether the wgpu device of this process has subgroups where wgpu can't tell: in a browser
-/// (<https://github.com/gfx-rs/wgpu/issues/10146>).
-///
-/// Call it before the first launch: shaders that are compiled stay as they are.
-pub fn tell_subgroups(has: bool) {
-    SUBGROUPS.store(has, Ordering::Relaxed);
-}
-
-/// What is known of the vector units of an adapter. Variants of kernels are chosen by it: by a rule, so that
-/// no first run waits for an autotuner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Units {
-    /// Subgroups of 16 threads or more, and workgroup memory that is faster than the caches.
-    Wide,
-    /// Smaller subgroups: a software adapter (4 threads in SwiftShader, 8 in lavapipe), or a GPU such as Mali,
-    /// whose workgroup memory is part of its cache.
-    Narrow,
-    /// As [`Units::Narrow`], with subgroup operations. The value is the one size of all subgroups.
-    NarrowSubgroups(u32),
-}
-
-impl Units {
-    /// The units of a tensor's device.
-    ///
-    /// cubecl hides the subgroups of software adapters. llvmpipe has them in all versions that tell a size; for
-    /// a browser's device [`tell_subgroups`] knows.
-    pub(crate) fn of(tensor: &CubeTensor) -> Self {
-        let properties = tensor.client.properties();
-        let [least, most] = [
-            properties.hardware.plane_size_min,
-            properties.hardware.plane_size_max,
-        ];
-        let subgroups = properties.features.plane.contains(Plane::Ops)
-            || properties.identity.name.starts_with("llvmpipe")
-            || SUBGROUPS.load(Ordering::Relaxed);
-        match most {
-            _ if most > NARROW => Self::Wide,
-            lanes if subgroups && least == most && NARROW_LANES.contains(&lanes) => {
-                Self::NarrowSubgroups(lanes)
-            }
-            _ => Self::Narrow,
-        }
-    }
 }
 
 /// `tensor [batch, tokens, width]` as equally spaced rows, and the elements from one row to the next. A slice
@@ -223,6 +170,11 @@ pub(crate) fn run(
     groups: u32,
     threads: u32,
 ) {
+    RUN.with_borrow_mut(|run| {
+        if let Some(run) = run {
+            run.push(shader.name);
+        }
+    });
     let client = buffers[0].client.clone();
     let params = client.create_from_slice(bytemuck::cast_slice(params));
     let mut bindings: Vec<_> = buffers
@@ -236,4 +188,16 @@ pub(crate) fn run(
         CubeCount::Static(groups.div_ceil(lines), lines, 1),
         KernelArguments::new().with_buffers(bindings),
     );
+}
+
+thread_local! {
+    /// What this thread has launched, while [`recorded`] asks for it.
+    static RUN: RefCell<Option<Vec<&'static str>>> = const { RefCell::new(None) };
+}
+
+/// What `work` gives, and the names of the shaders that it launched on this thread.
+pub(crate) fn recorded<T>(work: impl FnOnce() -> T) -> (T, Vec<&'static str>) {
+    RUN.set(Some(Vec::new()));
+    let given = work();
+    (given, RUN.take().unwrap_or_default())
 }

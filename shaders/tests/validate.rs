@@ -21,8 +21,9 @@ fn check(name: &str, source: &str) {
         .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(source)));
     // No capability beyond the base, but in the variants for devices that have it.
     let mut capabilities = Capabilities::empty();
-    capabilities.set(Capabilities::SUBGROUP, name.contains("_narrow"));
     let cooperative = name.contains("_coop");
+    let subgroups = cooperative || name.contains("_narrow");
+    capabilities.set(Capabilities::SUBGROUP, subgroups);
     let halves = cooperative || name.contains("Element=f16") || name.contains("halves");
     capabilities.set(Capabilities::SHADER_FLOAT16, halves);
     capabilities.set(Capabilities::COOPERATIVE_MATRIX, cooperative);

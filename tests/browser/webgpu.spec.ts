@@ -5,7 +5,9 @@
 
 import { expect, test } from './support/browser.ts';
 import { largeModel } from './support/large-model.ts';
-import { decodePng, largestDifference, openPage, paintNatively, replayNatively, serveRuntime } from './support/runtime.ts';
+import {
+  convertedTo, decodePng, largestDifference, openPage, paintNatively, psnr, replayNatively, serveRuntime,
+} from './support/runtime.ts';
 import type { Server } from './support/server.ts';
 
 /** A GPU's `exp` and summation order differ from the CPU's. */
@@ -106,6 +108,35 @@ test('an adapter that is too small is refused by the name and value of its limit
   });
   expect(refusals[0]).toMatch(/^device-limit: .*maxComputeWorkgroupStorageSize is 8192/);
   expect(refusals[1]).toMatch(/^device-limit: .*\.gguf: tensor `.*maxStorageBufferBindingSize is 100000/);
+});
+
+test('weights of f16 take half of the GPU memory of f32, and paint the same picture', async ({ page }) => {
+  const loaded = [];
+  for (const precision of ['f32', 'f16']) {
+    const served = await serveRuntime([], { '/converted/': convertedTo(precision) });
+    await openPage(page, served);
+    const { bytes, png } = await page.evaluate(async (prompt) => {
+      const { createPipeline } = await import('/x2i/index.js');
+      const channel = new BroadcastChannel('x2i-test');
+      const count = new Promise<{ bytes: number }>((resolve) => {
+        channel.onmessage = ({ data }) => resolve(data);
+      });
+      const x2i = await createPipeline({
+        model: '/converted/', device: 'webgpu', cache: 'none', workerUrl: '/workers/patched.js?gpu-buffers',
+      });
+      channel.postMessage('count');
+      const { bytes } = await count;
+      const { png } = await x2i.generate({ prompt, seed: 7, preview: false }).result;
+      return { bytes, png: Array.from(new Uint8Array(await png.arrayBuffer())) };
+    }, PROMPTS.en);
+    await served.close();
+    loaded.push({ bytes, picture: decodePng(Uint8Array.from(png)) });
+  }
+  const [full, half] = loaded as [typeof loaded[0], typeof loaded[0]];
+  const decibels = psnr(full.picture, half.picture);
+  console.log(`weights on the GPU: f32 ${full.bytes}, f16 ${half.bytes} bytes; ${decibels.toFixed(1)} dB`);
+  expect(half.bytes).toBeLessThan(0.6 * full.bytes);
+  expect(decibels).toBeGreaterThan(40);
 });
 
 test('twenty pictures in a row leave no GPU buffers behind', async ({ page }) => {

@@ -20,4 +20,6 @@ pub(crate) use sinusoid::sinusoid;
 pub(crate) use x2i_shaders::{
     Heads, attention, gated_residual, gelu_tanh, gelu_tanh_after, modulated_layer_norm, norm_rope,
 };
-pub use x2i_shaders::{InputBits, Kernels, choose_kernels, kernels_agree};
+pub use x2i_shaders::{
+    InputBits, KernelCheck, Kernels, Units, check_kernels, choose_kernels, kernels_agree,
+};

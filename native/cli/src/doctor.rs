@@ -1,6 +1,7 @@
 //! `x2i doctor`: lists this machine's devices and their features, checks a model folder, and tells
 //! which devices can run it.
 
+mod kernels;
 mod need;
 
 use std::fmt::Write as _;
@@ -11,6 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 use x2i_core::png::Versions;
 
+use self::kernels::Tried;
 use self::need::Need;
 use crate::flags::{DoctorArgs, verify};
 use crate::terminal::table::{columns, row};
@@ -33,7 +35,8 @@ struct Verdict {
 /// Runs `x2i doctor`.
 ///
 /// # Errors
-/// When the model that `--model` names can't be read; [`x2i_core::Error::Cancelled`] on Ctrl-C.
+/// When the model that `--model` names can't be read, or a kernel that `--kernels` tries is wrong;
+/// [`x2i_core::Error::Cancelled`] on Ctrl-C.
 pub fn run(args: &DoctorArgs) -> Result<()> {
     let interrupt = Interrupt::listen()?;
     let entries = device::list();
@@ -51,11 +54,19 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
         .iter()
         .map(|entry| need.as_ref().map(|need| verdict(entry, need)))
         .collect();
+    let tried: Vec<Vec<Tried>> = match args.kernels {
+        true => entries.iter().map(kernels::on).collect(),
+        false => entries.iter().map(|_| Vec::new()).collect(),
+    };
     let text = if args.json {
-        let devices = entries
-            .iter()
-            .zip(&verdicts)
-            .map(|(entry, verdict)| json!({"device": entry, "verdict": verdict}));
+        let devices = entries.iter().zip(&verdicts).zip(&tried);
+        let devices = devices.map(|((entry, verdict), tried)| {
+            let mut facts = json!({"device": entry, "verdict": verdict});
+            if args.kernels {
+                facts["kernels"] = tried.iter().map(Tried::json).collect();
+            }
+            facts
+        });
         let facts = json!({
             "versions": Versions::current(),
             "cpu": host::cpu_name(),
@@ -70,13 +81,17 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
         });
         format!("{facts:#}\n")
     } else {
-        report(&entries, &chosen, need.as_ref(), &verdicts)
+        report(&entries, &chosen, need.as_ref(), &verdicts, &tried)
     };
     let text = match args.json {
         true => printable_json(&text),
         false => printable_lines(&text),
     };
     std::io::stdout().write_all(text.as_bytes())?;
+    let wrong: usize = tried.iter().flatten().map(Tried::problems).sum();
+    if wrong > 0 {
+        bail!("--kernels: {wrong} of the kernels are wrong on this machine's GPUs, see above");
+    }
     match need.as_ref().map_or(0, |need| need.problems.len()) {
         0 => Ok(()),
         1 => bail!("--model: 1 file or component is missing or broken, see above"),
@@ -132,6 +147,7 @@ fn report(
     chosen: &str,
     need: Option<&Need>,
     verdicts: &[Option<Verdict>],
+    tried: &[Vec<Tried>],
 ) -> String {
     let versions = Versions::current();
     let mut text = format!("x2i {}, burn {}\n", versions.x2i, versions.burn);
@@ -140,7 +156,7 @@ fn report(
         Some(need) => text.push_str(&need.report()),
         None => text.push_str("\nmodel: none (give one with --model DIR)\n"),
     }
-    for (entry, verdict) in entries.iter().zip(verdicts) {
+    for ((entry, verdict), tried) in entries.iter().zip(verdicts).zip(tried) {
         let auto = if entry.id == chosen {
             "  <- auto takes this"
         } else {
@@ -161,6 +177,9 @@ fn report(
             ]));
         }
         text.push_str(&columns(&rows));
+        for tried in tried {
+            text.push_str(&columns(&tried.rows()));
+        }
     }
     if !device::CUDA_BUILT {
         text.push_str("\ncuda: not in this build (cargo feature `cuda`)\n");

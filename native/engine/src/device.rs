@@ -13,6 +13,8 @@ mod health;
 mod list;
 mod opened;
 mod precision;
+mod tried;
+mod wish;
 
 pub use acquire::{acquire, acquire_with, open};
 pub use choice::DeviceChoice;
@@ -22,6 +24,7 @@ pub use health::Health;
 pub use list::{choose, list};
 pub use opened::OpenDevice;
 pub use precision::Precision;
+pub use tried::check;
 
 /// True when this build has burn's CUDA backend (cargo feature `cuda`).
 pub const CUDA_BUILT: bool = cfg!(feature = "cuda");

@@ -8,7 +8,8 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::{AttentionOps, composed, cooperative, mask};
 use crate::cooperative::Matrices;
-use crate::wgsl::{self, Shader, THREADS, Units};
+use crate::units::{NARROW_LANES, Units};
+use crate::wgsl::{self, Shader, THREADS};
 
 /// The widest head. The output tile of a wider one would not fit the registers that the shader assumes.
 const MAX_HEAD_DIM: usize = 256;
@@ -96,7 +97,7 @@ impl Variant {
 /// Every variant of the shaders.
 pub(crate) fn shaders() -> impl Iterator<Item = Shader> {
     let tiled = ROW_GROUPS.map(Variant::Tiled).into_iter();
-    let variants = tiled.chain(wgsl::NARROW_LANES.map(Variant::Narrow));
+    let variants = tiled.chain(NARROW_LANES.map(Variant::Narrow));
     let own = variants.flat_map(|variant| {
         (4..=MAX_HEAD_DIM).step_by(4).flat_map(move |head_dim| {
             [("f32", false), ("f32", true), ("f16", false), ("f16", true)]

@@ -8,7 +8,8 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::{LinearOps, composed};
-use crate::wgsl::{self, Shader, THREADS, Units};
+use crate::units::Units;
+use crate::wgsl::{self, Shader, THREADS};
 
 /// The side of the square of outputs of a workgroup.
 const TILE: usize = 64;

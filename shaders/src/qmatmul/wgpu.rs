@@ -18,7 +18,8 @@ use crate::cooperative::Matrices;
 use crate::integer::InputBits;
 use crate::linear::composed::{add_bias, linear};
 use crate::linear::wgpu::Narrow;
-use crate::wgsl::{self, Shader, Units};
+use crate::units::Units;
+use crate::wgsl::{self, Shader};
 
 /// The side of the square of outputs of a workgroup of `qmatmul.wgsl`.
 const TILE: usize = 64;

@@ -64,7 +64,10 @@ async fn open() -> Option<Device> {
         queue,
     };
     let device = Device::wgpu_options().setup(setup).init().ok()?;
-    let cooperative = Some(side);
-    choose_kernels(&device, Kernels { cooperative });
+    let kernels = Kernels {
+        cooperative: Some(side),
+        ..Kernels::default()
+    };
+    choose_kernels(&device, kernels);
     Some(device)
 }

@@ -50,6 +50,13 @@ export function variantOf(change: (config: { name: string; defaults: Record<stri
   return folder;
 }
 
+/** A folder with the embedded model, whose weights are of this type. */
+export function convertedTo(type: string): string {
+  const folder = join(mkdtempSync(join(tmpdir(), 'x2i-model-')), type);
+  execFileSync(nativeProgram(), ['convert', EMOJI, folder, '--quantize', type, '-q']);
+  return folder;
+}
+
 /** What the embedded model reads. */
 export function modalities(): string[] {
   return JSON.parse(readFileSync(join(EMOJI, 'model.json'), 'utf8')).defaults.modalities;
@@ -76,6 +83,12 @@ export function rgbOf(rgba: Uint8Array): Uint8Array {
 export function largestDifference(a: Picture, b: Picture): number {
   if (a.width !== b.width || a.height !== b.height) return Infinity;
   return a.rgb.reduce((worst, value, index) => Math.max(worst, Math.abs(value - (b.rgb[index] as number))), 0);
+}
+
+/** Peak signal-to-noise ratio of two pictures of one size, in decibels; infinite where they are equal. */
+export function psnr(a: Picture, b: Picture): number {
+  const squares = a.rgb.reduce((sum, value, index) => sum + (value - (b.rgb[index] as number)) ** 2, 0);
+  return 10 * Math.log10(255 ** 2 * a.rgb.length / squares);
 }
 
 /** The native program; `X2I` names another. */

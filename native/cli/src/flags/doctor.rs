@@ -13,6 +13,9 @@ pub struct DoctorArgs {
     /// Read every number of the model, and hash its files even if that was done before
     #[arg(long)]
     pub verify: bool,
+    /// Run every kernel on each GPU, and compare its numbers with the CPU's
+    #[arg(long)]
+    pub kernels: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -9,7 +9,7 @@ use super::health::Health;
 use super::list::{choose, cpu, list};
 use super::opened::OpenDevice;
 use super::precision::Precision;
-use super::{cuda, gpu};
+use super::{cuda, tried};
 
 /// Opens a device and returns burn's handle of it.
 ///
@@ -34,7 +34,7 @@ pub fn acquire(choice: DeviceChoice) -> Result<OpenDevice> {
 /// be opened, or when it does not have the precision.
 pub fn acquire_with(choice: DeviceChoice, precision: Precision) -> Result<OpenDevice> {
     if choice == DeviceChoice::Cpu {
-        return open_cpu().choose(precision); // listing GPUs would cost the start-up time of their drivers
+        return open_cpu(precision); // listing GPUs would cost the start-up time of their drivers
     }
     let entries = list();
     let entry = match choice {
@@ -46,12 +46,10 @@ pub fn acquire_with(choice: DeviceChoice, precision: Precision) -> Result<OpenDe
             find(&entries, DeviceKind::Cuda, index, choice)?
         }
     };
-    let opened = match entry.kind {
-        DeviceKind::Cpu => open_cpu(),
-        DeviceKind::Wgpu => gpu::open(entry)?,
-        DeviceKind::Cuda => cuda::open(entry)?,
-    };
-    opened.choose(precision)
+    match entry.kind {
+        DeviceKind::Cpu => open_cpu(precision),
+        DeviceKind::Wgpu | DeviceKind::Cuda => tried::open(entry, precision),
+    }
 }
 
 fn find(
@@ -69,15 +67,18 @@ fn find(
     })
 }
 
-fn open_cpu() -> OpenDevice {
-    OpenDevice {
+/// The CPU, which has one precision; the environment's words are for GPUs.
+fn open_cpu(precision: Precision) -> Result<OpenDevice> {
+    let entry = cpu();
+    precision.kernels(&entry)?;
+    Ok(OpenDevice {
         device: Device::flex(),
-        entry: cpu(),
+        entry,
         health: Health::default(),
         wgpu: None,
         precision: Precision::F32,
         warning: None,
-    }
+    })
 }
 
 #[cfg(test)]

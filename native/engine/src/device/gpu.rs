@@ -36,15 +36,17 @@ pub(super) fn list() -> Vec<DeviceEntry> {
         .collect()
 }
 
-pub(super) fn open(entry: &DeviceEntry) -> Result<OpenDevice> {
+/// Opens an adapter, with cooperative matrices or without.
+pub(super) fn open(entry: &DeviceEntry, matrices: bool) -> Result<OpenDevice> {
     let failed = |reason: String| Error::device(entry.id.clone(), reason);
     // `adapters` gives the same order while the process runs.
     let adapter = adapters()
         .into_iter()
         .nth(entry.index)
         .ok_or_else(|| failed("is gone".into()))?;
-    let (device, queue) = pollster::block_on(adapter.request_device(&descriptor(&adapter)))
-        .map_err(|error| failed(format!("can't be opened: {error}")))?;
+    let (device, queue) =
+        pollster::block_on(adapter.request_device(&descriptor(&adapter, matrices)))
+            .map_err(|error| failed(format!("can't be opened: {error}")))?;
     let setup = WgpuSetup {
         instance: instance().clone(),
         backend: adapter.get_info().backend,
@@ -73,8 +75,7 @@ pub(super) fn open(entry: &DeviceEntry) -> Result<OpenDevice> {
 
 /// cubecl's own descriptor (`cubecl-wgpu/src/backend/wgsl.rs`): all limits and features of the
 /// adapter. Of the experimental ones it asks for cooperative matrices alone.
-fn descriptor(adapter: &Adapter) -> DeviceDescriptor<'static> {
-    let matrices = matrix_side(adapter).is_some();
+fn descriptor(adapter: &Adapter, matrices: bool) -> DeviceDescriptor<'static> {
     // This feature puts every buffer of a discrete GPU into host memory.
     let unwanted = Features::MAPPABLE_PRIMARY_BUFFERS | Features::all_experimental_mask();
     let mut required_features = adapter.features().difference(unwanted);

@@ -1,7 +1,7 @@
 //! An open device, and a guard that turns its failures into errors.
 
 use burn::tensor::Device;
-use x2i_core::{Error, Kernels, Result, choose_kernels, kernels_agree};
+use x2i_core::{Error, Result};
 
 use super::entry::{DeviceEntry, DeviceKind};
 use super::health::{Health, without_panic_output};
@@ -19,36 +19,11 @@ pub struct OpenDevice {
     pub wgpu: Option<burn_wgpu::wgpu::Device>,
     /// In which floats it multiplies: f32 or f16.
     pub precision: Precision,
-    /// What its user should know: its matrix units gave wrong results and are not used.
+    /// What its user should know: it failed with the kernels that it should have, and others are used.
     pub warning: Option<String>,
 }
 
 impl OpenDevice {
-    /// Chooses the kernels for a precision, before the device has run any. Matrix units are tried on a small
-    /// product first; where a driver is wrong they are not used, and [`warning`](Self::warning) says so.
-    ///
-    /// # Errors
-    /// [`Error::Device`] for f16 on a device without matrix units.
-    pub(super) fn choose(mut self, precision: Precision) -> Result<Self> {
-        let kernels = precision.or_environment()?.kernels(&self.entry)?;
-        choose_kernels(&self.device, kernels);
-        if kernels == Kernels::default() {
-            return Ok(self);
-        }
-        let device = self.device.clone();
-        // A shader that does not compile is no better than one that is wrong.
-        if self.guard(|| Ok(kernels_agree(&device))).unwrap_or(false) {
-            self.precision = Precision::F16;
-        } else {
-            choose_kernels(&self.device, Kernels::default());
-            self.warning = Some(format!(
-                "{}: the driver's matrix units give wrong results; x2i computes in f32 there",
-                self.entry.id
-            ));
-        }
-        Ok(self)
-    }
-
     /// Runs `work` on the device. Failures of a GPU become [`Error::Device`]: those that its driver
     /// reports, and panics inside the libraries.
     ///

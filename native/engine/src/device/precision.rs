@@ -7,9 +7,6 @@ use x2i_core::{Error, Kernels, Result};
 
 use super::entry::DeviceEntry;
 
-/// The environment variable that overrides [`Precision::Auto`], for tests and for drivers that are wrong.
-const OVERRIDE: &str = "X2I_KERNELS";
-
 /// In which floats a device multiplies matrices. Sums, norms, softmax and the sampler are f32 always.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
@@ -22,9 +19,6 @@ pub enum Precision {
     F16,
 }
 
-/// The accepted forms, for help and messages.
-const FORMS: &str = "auto, f32 or f16";
-
 impl FromStr for Precision {
     type Err = String;
 
@@ -33,7 +27,7 @@ impl FromStr for Precision {
             "auto" => Ok(Self::Auto),
             "f32" => Ok(Self::F32),
             "f16" => Ok(Self::F16),
-            _ => Err(format!("expected {FORMS}")),
+            _ => Err(format!("expected one of {}", Self::FORMS)),
         }
     }
 }
@@ -49,18 +43,8 @@ impl fmt::Display for Precision {
 }
 
 impl Precision {
-    /// What the environment asks for where the caller has no wish.
-    ///
-    /// # Errors
-    /// [`Error::Device`] for a value that is none.
-    pub(super) fn or_environment(self) -> Result<Self> {
-        let set = std::env::var(OVERRIDE).unwrap_or_default();
-        if set.is_empty() || self != Self::Auto {
-            return Ok(self);
-        }
-        set.parse()
-            .map_err(|expected| Error::device(OVERRIDE, format!("is `{set}`, {expected}")))
-    }
+    /// The accepted forms, for help and messages.
+    pub(super) const FORMS: &str = "auto, f32, f16";
 
     /// The kernels of a device for this precision.
     ///
@@ -81,6 +65,9 @@ impl Precision {
                 ));
             }
         };
-        Ok(Kernels { cooperative })
+        Ok(Kernels {
+            cooperative,
+            ..Kernels::default()
+        })
     }
 }

@@ -1,0 +1,121 @@
+//! Opens a GPU with kernels that give the right numbers there.
+//!
+//! A driver may refuse a feature that it offers, or compile a rare instruction wrongly. So a device is tried on a
+//! small product and a small attention before anything runs on it; where it fails, it is opened once more, with
+//! simpler kernels: a device that has failed once is not used again.
+
+use x2i_core::{Error, KernelCheck, Kernels, Result, check_kernels, choose_kernels, kernels_agree};
+
+use super::entry::{DeviceEntry, DeviceKind};
+use super::opened::OpenDevice;
+use super::precision::Precision;
+use super::wish::Wish;
+use super::{cuda, gpu};
+
+/// Opens a GPU for a precision. Where it can't have the kernels for it, [`OpenDevice::warning`] says so.
+///
+/// # Errors
+/// [`Error::Device`] where it can't be opened, does not have the precision, or is wrong whatever is tried.
+pub(super) fn open(entry: &DeviceEntry, precision: Precision) -> Result<OpenDevice> {
+    let wish = Wish::of_environment(&entry.id)?;
+    let chosen = wish.kernels(wish.precision(precision).kernels(entry)?);
+    let (mut opened, warning) = first_right(chosen, |kernels| open_with(entry, kernels))?;
+    opened.warning = warning.map(|warning| format!("{}: {warning}", entry.id));
+    Ok(opened)
+}
+
+/// What `attempt` gives with the first kernels that it does not refuse, and what is lost with them.
+fn first_right<T>(
+    chosen: Kernels,
+    mut attempt: impl FnMut(Kernels) -> Result<T>,
+) -> Result<(T, Option<String>)> {
+    let mut refused: Option<Error> = None;
+    for kernels in simpler(chosen) {
+        match attempt(kernels) {
+            Ok(given) => {
+                let reason = refused.map_or(String::new(), |error| format!(" ({error})"));
+                let warning = lost(chosen, kernels).map(|lost| format!("{lost}{reason}"));
+                return Ok((given, warning));
+            }
+            Err(error) => refused = Some(error),
+        }
+    }
+    Err(refused.expect("at least one was tried"))
+}
+
+/// Opens a GPU and tries every operation that has a kernel of its own.
+///
+/// # Errors
+/// As [`acquire_with`](super::acquire_with), and [`Error::Device`] where the device fails.
+pub fn check(entry: &DeviceEntry, precision: Precision) -> Result<Vec<KernelCheck>> {
+    let opened = open(entry, precision)?;
+    let device = opened.device.clone();
+    opened.guard(|| Ok(check_kernels(&device)))
+}
+
+/// What a user misses with `kernels` instead of those that were chosen.
+fn lost(chosen: Kernels, kernels: Kernels) -> Option<&'static str> {
+    match kernels.composed {
+        _ if kernels == chosen => None,
+        false => Some("the driver's matrix units can't be used, x2i computes in f32 there"),
+        true => Some("x2i's kernels can't be used there, burn's are"),
+    }
+}
+
+/// These kernels, then those that are easier to compile.
+fn simpler(kernels: Kernels) -> Vec<Kernels> {
+    let f32 = Kernels {
+        cooperative: None,
+        ..kernels
+    };
+    let composed = Kernels {
+        composed: true,
+        ..f32
+    };
+    let mut all = vec![kernels, f32, composed];
+    all.dedup();
+    all
+}
+
+fn open_with(entry: &DeviceEntry, kernels: Kernels) -> Result<OpenDevice> {
+    let mut opened = match entry.kind {
+        DeviceKind::Cuda => cuda::open(entry)?,
+        _ => gpu::open(entry, kernels.cooperative.is_some())?,
+    };
+    choose_kernels(&opened.device, kernels);
+    if kernels.cooperative.is_some() {
+        opened.precision = Precision::F16;
+    }
+    let device = opened.device.clone();
+    match opened.guard(|| Ok(kernels_agree(&device))) {
+        Ok(true) => Ok(opened),
+        Ok(false) => Err(Error::device(entry.id.clone(), "gives wrong results")),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kernel_that_is_tried_is_simpler_than_the_last() {
+        let matrices = Kernels {
+            cooperative: Some(16),
+            ..Kernels::default()
+        };
+        let composed = Kernels {
+            composed: true,
+            ..Kernels::default()
+        };
+        let tried = simpler(matrices);
+        assert_eq!(tried, [matrices, Kernels::default(), composed]);
+        assert_eq!(simpler(composed), [composed]);
+        assert_eq!(lost(matrices, matrices), None);
+        assert!(
+            tried[1..]
+                .iter()
+                .all(|kernels| lost(matrices, *kernels).is_some())
+        );
+    }
+}

@@ -1,0 +1,109 @@
+//! The environment variable `X2I_KERNELS`: which kernels to run instead of those chosen by a device's facts.
+//!
+//! For tests, and for drivers that are wrong. Words, separated by commas, in any order.
+
+use std::str::FromStr;
+
+use x2i_core::{Error, Kernels, Result, Units};
+
+use super::precision::Precision;
+
+/// The variable's name.
+const VARIABLE: &str = "X2I_KERNELS";
+
+/// What the environment asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Wish {
+    /// A precision, for callers that have no wish of their own.
+    precision: Precision,
+    units: Option<Units>,
+    composed: bool,
+}
+
+impl FromStr for Wish {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut wish = Self::default();
+        for word in text
+            .split(',')
+            .map(str::trim)
+            .filter(|word| !word.is_empty())
+        {
+            match word {
+                "wide" => wish.units = Some(Units::Wide),
+                "narrow" => wish.units = Some(Units::Narrow),
+                "burn" => wish.composed = true,
+                _ => {
+                    wish.precision = word.parse().map_err(|_| {
+                        let precisions = Precision::FORMS;
+                        format!("has `{word}`, expected {precisions}, wide, narrow or burn, with commas between")
+                    })?;
+                }
+            }
+        }
+        Ok(wish)
+    }
+}
+
+impl Wish {
+    /// That of this process's environment.
+    ///
+    /// # Errors
+    /// [`Error::Device`] for words that are none.
+    pub(super) fn of_environment(device: &str) -> Result<Self> {
+        let text = std::env::var(VARIABLE).unwrap_or_default();
+        text.parse()
+            .map_err(|reason| Error::device(device, format!("{VARIABLE} {reason}")))
+    }
+
+    /// The caller's precision, or this one where the caller has no wish.
+    pub(super) fn precision(self, callers: Precision) -> Precision {
+        match callers {
+            Precision::Auto => self.precision,
+            _ => callers,
+        }
+    }
+
+    /// `kernels` with what is asked for.
+    pub(super) fn kernels(self, kernels: Kernels) -> Kernels {
+        Kernels {
+            units: self.units,
+            composed: self.composed,
+            ..kernels
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_stand_in_any_order() {
+        let wish: Wish = "burn, f32,wide".parse().expect("three words");
+        let expected = Wish {
+            precision: Precision::F32,
+            units: Some(Units::Wide),
+            composed: true,
+        };
+        assert_eq!(wish, expected);
+        assert_eq!("".parse(), Ok(Wish::default()));
+    }
+
+    #[test]
+    fn another_word_is_named() {
+        let message = "f32,fast".parse::<Wish>().unwrap_err();
+        assert!(
+            message.starts_with("has `fast`, expected auto"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn the_callers_precision_comes_first() {
+        let wish: Wish = "f32".parse().expect("a word");
+        assert_eq!(wish.precision(Precision::F16), Precision::F16);
+        assert_eq!(wish.precision(Precision::Auto), Precision::F32);
+    }
+}

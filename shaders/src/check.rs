@@ -1,0 +1,251 @@
+//! Compares a device's kernels with the CPU's, on small cases: a driver may compile a rare instruction wrongly.
+
+use burn::tensor::{Bytes, Device, Tensor, TensorData};
+
+use crate::kernels;
+use crate::wgsl::recorded;
+use crate::{
+    Activation, BlockQuantized, BlockType, Heads, InputBits, attention, conv2d, gated_residual,
+    gelu_tanh, group_moments, group_normalize, linear, modulated_layer_norm, norm_rope, qmatmul,
+    rms_norm,
+};
+
+/// How far a kernel may be from the CPU's, of the largest value: f16 has 11 bits, in both factors of 96 products.
+const TOLERANCE: f32 = 5e-3;
+
+/// What became of one operation on a device.
+#[derive(Debug, Clone)]
+pub struct KernelCheck {
+    /// The operation.
+    pub operation: &'static str,
+    /// Files of `wgsl/` that ran, without their ending; none where burn's own kernels did.
+    pub shaders: Vec<&'static str>,
+    /// The largest difference from the CPU's numbers, of the largest of those; infinite where the device gave no numbers.
+    pub error: f32,
+}
+
+impl KernelCheck {
+    /// True when the device's numbers are the CPU's, but for rounding.
+    pub fn agrees(&self) -> bool {
+        self.error <= TOLERANCE
+    }
+}
+
+/// An operation on small numbers, always the same.
+type Operation = fn(&Device) -> Tensor<1>;
+
+/// Those that have kernels of their own, under their names for a reader.
+const OPERATIONS: [(&str, Operation); 12] = [
+    ("product, f32", |device| dense(40, device)),
+    ("product, bf16", |device| {
+        blocked(40, BlockType::BF16, device)
+    }),
+    ("product, q8_0", |device| {
+        blocked(40, BlockType::Q8_0, device)
+    }),
+    ("product, q8_0, one row", |device| {
+        blocked(1, BlockType::Q8_0, device)
+    }),
+    ("attention", attended),
+    ("layer norm", layer_normed),
+    ("RMS norm", |device| {
+        rms_norm(numbers([3, 8, 64], device), numbers([64], device), 1e-6).flatten(0, 2)
+    }),
+    ("norm and rotation", rotated),
+    ("GELU", |device| {
+        gelu_tanh(numbers([3, 8, 64], device)).flatten(0, 2)
+    }),
+    ("gated residual", gated),
+    ("group norm", group_normed),
+    ("convolution", convolved),
+];
+
+/// The operations on which the others rest, and that are the hardest to compile.
+const FIRST: [&str; 2] = ["product, q8_0", "attention"];
+
+/// The one that is hard to compile on cooperative matrices alone; elsewhere it is burn's.
+const FIRST_ON_MATRICES: &str = "convolution";
+
+/// Runs every operation that has a kernel of its own, on `device` and on the CPU.
+pub fn check_kernels(device: &Device) -> Vec<KernelCheck> {
+    OPERATIONS
+        .into_iter()
+        .map(|operation| check(operation, device))
+        .collect()
+}
+
+/// True when a product and attention give on `device` what they give on the CPU, and a convolution where it runs on
+/// cooperative matrices: the part of [`check_kernels`] that is fast enough for every start.
+pub fn kernels_agree(device: &Device) -> bool {
+    let on_matrices = kernels::are_cooperative(device).then_some(FIRST_ON_MATRICES);
+    let is_first = |name| FIRST.contains(&name) || on_matrices == Some(name);
+    let mut first = OPERATIONS.into_iter().filter(|(name, _)| is_first(*name));
+    first.all(|operation| check(operation, device).agrees())
+}
+
+fn check((name, operation): (&'static str, Operation), device: &Device) -> KernelCheck {
+    let floats = |device: &Device| {
+        operation(device)
+            .into_data()
+            .try_to_vec::<f32>()
+            .unwrap_or_default()
+    };
+    let (found, shaders) = recorded(|| floats(device));
+    KernelCheck {
+        operation: name,
+        shaders,
+        error: error(&found, &floats(&Device::flex())),
+    }
+}
+
+/// The largest difference, of the largest number expected.
+fn error(found: &[f32], expected: &[f32]) -> f32 {
+    let largest = expected.iter().fold(0.0, |max: f32, x| max.max(x.abs()));
+    let differences = found
+        .iter()
+        .zip(expected)
+        .map(|(found, expected)| (found - expected).abs());
+    // `max` would ignore a NaN.
+    let worst = differences.fold(0.0, |max, x| if x <= max { max } else { x });
+    match found.len() == expected.len() && worst.is_finite() {
+        true => worst / largest,
+        false => f32::INFINITY,
+    }
+}
+
+/// Numbers between -1 and 1, always the same.
+fn numbers<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
+    let mut state = 1_u32;
+    let uniform = move |_| {
+        state = state.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
+        (state >> 8) as f32 / 8_388_608.0 - 1.0
+    };
+    let values: Vec<f32> = (0..shape.iter().product()).map(uniform).collect();
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// Outputs and inputs of a layer.
+const LAYER: [usize; 2] = [70, 96];
+
+fn dense(rows: usize, device: &Device) -> Tensor<1> {
+    let [outputs, inputs] = LAYER;
+    let bias = Some(numbers([outputs], device));
+    linear(
+        numbers([rows, inputs], device),
+        numbers(LAYER, device),
+        bias,
+    )
+    .flatten(0, 1)
+}
+
+fn blocked(rows: usize, block_type: BlockType, device: &Device) -> Tensor<1> {
+    let [outputs, inputs] = LAYER;
+    let count = outputs * inputs;
+    let bytes: Vec<u8> = match block_type {
+        // The upper halves of f32s: plus or minus 0.5 to 1.
+        BlockType::BF16 => (0..count)
+            .flat_map(|i| [(i * 37 % 128) as u8, 0x3f | ((i % 2) as u8) << 7])
+            .collect(),
+        // Blocks of an f16, 2^-7, and 32 numbers.
+        _ => (0..count / 32)
+            .flat_map(|block| {
+                let number = move |i: usize| ((block * 32 + i) * 37 % 255) as u8;
+                [0x00, 0x20].into_iter().chain((0..32).map(number))
+            })
+            .collect(),
+    };
+    let bytes = Bytes::from_bytes_vec(bytes);
+    let weight =
+        BlockQuantized::from_ggml(bytes, block_type, LAYER, device).expect("as long as its shape");
+    let weight = weight.with_input_bits(InputBits::Sixteen);
+    let bias = Some(numbers([outputs], device));
+    qmatmul(numbers([rows, inputs], device), &weight, bias).flatten(0, 1)
+}
+
+/// Grouped queries; neither number of tokens fills a tile.
+fn attended(device: &Device) -> Tensor<1> {
+    let [q, k, v] =
+        [[1, 4, 21, 64], [1, 2, 45, 64], [1, 2, 45, 64]].map(|shape| numbers(shape, device));
+    attention(q, k, v, None, 0.5).flatten(0, 3)
+}
+
+fn layer_normed(device: &Device) -> Tensor<1> {
+    let [scale, shift] = [
+        numbers([2, 1, 64], device),
+        numbers([2, 1, 64], device) + 0.5,
+    ];
+    modulated_layer_norm(numbers([2, 9, 64], device), scale, shift, 1e-6).flatten(0, 2)
+}
+
+fn rotated(device: &Device) -> Tensor<1> {
+    let heads = Heads {
+        x: numbers([1, 9, 128], device),
+        weight: numbers([64], device),
+    };
+    let [cos, sin] = [numbers([9, 64], device), numbers([9, 64], device) * 0.5];
+    norm_rope(heads, None, cos, sin, 1e-6).flatten(0, 3)
+}
+
+fn gated(device: &Device) -> Tensor<1> {
+    let y = numbers([2, 9, 64], device) * 0.5;
+    gated_residual(numbers([2, 9, 64], device), numbers([2, 1, 64], device), y).flatten(0, 2)
+}
+
+fn group_normed(device: &Device) -> Tensor<1> {
+    let x = || numbers([1, 16, 8, 8], device);
+    let [weight, bias] = [numbers([16], device), numbers([16], device) * 0.5];
+    group_normalize(
+        x(),
+        group_moments(x(), 4),
+        weight,
+        bias,
+        1e-6,
+        Activation::Silu,
+    )
+    .flatten(0, 3)
+}
+
+fn convolved(device: &Device) -> Tensor<1> {
+    let weight = numbers([16, 16, 3, 3], device);
+    conv2d(
+        numbers([1, 16, 10, 9], device),
+        weight,
+        numbers([16], device),
+    )
+    .flatten(0, 3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_relative_and_no_numbers_are_infinitely_wrong() {
+        assert_eq!(error(&[1.0, 3.0], &[1.0, 4.0]), 0.25);
+        assert_eq!(error(&[1.0, 4.0], &[1.0, 4.0]), 0.0);
+        for found in [
+            &[1.0][..],
+            &[],
+            &[f32::NAN, 4.0],
+            &[1.0, f32::NAN],
+            &[f32::INFINITY, 4.0],
+        ] {
+            assert_eq!(error(found, &[1.0, 4.0]), f32::INFINITY, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn the_cpu_agrees_with_itself_and_runs_no_shader() {
+        for check in check_kernels(&Device::flex()) {
+            assert!(check.agrees() && check.shaders.is_empty(), "{check:?}");
+            assert!(check.error == 0.0);
+        }
+    }
+
+    #[test]
+    fn the_first_operations_are_among_all() {
+        for first in FIRST.into_iter().chain([FIRST_ON_MATRICES]) {
+            assert!(OPERATIONS.iter().any(|(name, _)| *name == first), "{first}");
+        }
+    }
+}
