@@ -1,6 +1,7 @@
 // A convolution as a product on cooperative matrices: tensor cores, or what a driver has for them. Pixels and
 // weights are f16, sums f32. A workgroup of eight subgroups makes ROWS by SIDE pixels of OUTPUTS channels, a
-// subgroup DOWN by ACROSS matrices of them. A matrix has SIDE pixels of a row and SIDE channels.
+// subgroup DOWN by ACROSS matrices of them. A matrix has SIDE pixels of a row and SIDE channels. Where the driver
+// chooses among sizes of subgroups, one finds out by itself whose work it has to do.
 //
 // The window of the picture that these pixels see lies in workgroup memory, CHUNK channels at a time. All taps of
 // the kernel read it there: a tap's matrix begins at another pixel. The weights of a row of the kernel lie beside
@@ -20,7 +21,8 @@ const KERNEL: u32 = 3u; // rows and columns of the kernel
 const STEP: u32 = 1u; // from an output to the next one
 const DOUBLINGS: u32 = 0u; // 1 where each pixel becomes 2 x 2 first
 const CHUNK: u32 = 16u; // channels at a time
-const LANES: u32 = 32u; // of a subgroup, of which all have the same number
+const LANES: u32 = 32u; // of the smallest subgroup
+const ROLES: u32 = 1u; // lanes of the largest subgroup / LANES: a larger one does the work of several
 const SIDE: u32 = 16u; // of a matrix, of which CHUNK is a multiple
 alias Left = coop_mat16x16<f16, A>;
 alias Right = coop_mat16x16<f16, B>;
@@ -59,6 +61,7 @@ struct Params {
     tiles_across: u32,
     output_tiles: u32,
     tiles: u32,
+    roles: u32, // of a subgroup here
 }
 
 @group(0) @binding(0) var<storage, read_write> x: array<f32>; // [batch, channels, height, width]
@@ -102,11 +105,14 @@ fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
+    @builtin(subgroup_id) subgroup: u32,
+    @builtin(num_subgroups) subgroups: u32,
 ) {
     if thread == 0u {
         shared_params = Params(
             params[0], params[1], params[2], params[3], params[4], params[5],
             params[6], params[7], params[8], params[9], params[10], params[11],
+            SUBGROUPS / subgroups,
         );
         atomicStore(&risen, 0u);
     }
@@ -120,11 +126,9 @@ fn main(
     let first_x = picture_tile % p.tiles_across * SIDE;
     let first_y = picture_tile / p.tiles_across % p.tiles_down * ROWS;
     let batch = picture_tile / p.tiles_across / p.tiles_down;
-    let subgroup = thread / LANES;
+    // LANES threads finish what one subgroup, or a role of one, has summed up.
+    let finisher = thread / LANES;
     let lane = thread % LANES;
-    let sub_y = subgroup / SUBGROUPS_ACROSS * DOWN;
-    let sub_output = subgroup % SUBGROUPS_ACROSS * ACROSS * SIDE;
-    let own = subgroup * SIDE * SIDE;
 
     // Where this thread's part of the window lies. Above the picture and left of it places wrap to large ones.
     var places: array<u32, OWN_PIXELS>;
@@ -151,7 +155,7 @@ fn main(
     atomicMax(&risen, largest(next_pixels));
     exponent = max(exponent, workgroupUniformLoad(&risen) >> 23u);
 
-    var sums: array<Sums, DOWN * ACROSS>;
+    var sums: array<Sums, ROLES * DOWN * ACROSS>;
     for (var chunk = 0u; chunk < p.chunks; chunk++) {
         let inverse = bitcast<f32>((263u - exponent) << 23u);
         for (var i = 0u; i < OWN_PIXELS; i++) {
@@ -188,18 +192,25 @@ fn main(
                     next_pixels[i] = pixels(p, places[i], channel);
                 }
             }
-            for (var dx = 0u; dx < KERNEL; dx++) {
-                for (var k = 0u; k < CHUNK; k += SIDE) {
+            for (var role = 0u; role < ROLES; role++) {
+                if ROLES > 1u && role >= p.roles {
+                    break;
+                }
+                let part = subgroup + role * subgroups;
+                let part_y = part / SUBGROUPS_ACROSS * DOWN;
+                let part_output = part % SUBGROUPS_ACROSS * ACROSS * SIDE;
+                for (var k = 0u; k < KERNEL * CHUNK; k += SIDE) {
                     var right: array<Right, ACROSS>;
                     for (var a = 0u; a < ACROSS; a++) {
-                        let at = (sub_output + a * SIDE) * WEIGHT_STRIDE + dx * CHUNK + k;
+                        let at = (part_output + a * SIDE) * WEIGHT_STRIDE + k;
                         right[a] = coopLoad<Right>(&weight_tile[at], WEIGHT_STRIDE);
                     }
                     for (var d = 0u; d < DOWN; d++) {
-                        let at = (((sub_y + d) * STEP + dy) * WINDOW_WIDTH + dx) * STRIDE + k;
-                        let left = coopLoadT<Left>(&window[at], STEP * STRIDE);
+                        let pixel = ((part_y + d) * STEP + dy) * WINDOW_WIDTH + k / CHUNK;
+                        let left = coopLoadT<Left>(&window[pixel * STRIDE + k % CHUNK], STEP * STRIDE);
                         for (var a = 0u; a < ACROSS; a++) {
-                            sums[d * ACROSS + a] = coopMultiplyAdd(left, right[a], sums[d * ACROSS + a]);
+                            let at = (role * DOWN + d) * ACROSS + a;
+                            sums[at] = coopMultiplyAdd(left, right[a], sums[at]);
                         }
                     }
                 }
@@ -213,15 +224,16 @@ fn main(
         if rise != 0u {
             let shrink = bitcast<f32>((127u - min((rise >> 23u) - exponent, 126u)) << 23u);
             exponent = rise >> 23u;
-            for (var s = 0u; s < DOWN * ACROSS; s++) {
+            for (var s = 0u; s < ROLES * DOWN * ACROSS; s++) {
+                let place = (subgroup + s / (DOWN * ACROSS) * subgroups) % SUBGROUPS * SIDE * SIDE;
                 workgroupBarrier();
-                coopStore(sums[s], &finished[own], SIDE);
+                coopStore(sums[s], &finished[place], SIDE);
                 workgroupBarrier();
                 for (var i = lane; i < SIDE * SIDE; i += LANES) {
-                    finished[own + i] *= shrink;
+                    finished[finisher * SIDE * SIDE + i] *= shrink;
                 }
                 workgroupBarrier();
-                sums[s] = coopLoad<Sums>(&finished[own], SIDE);
+                sums[s] = coopLoad<Sums>(&finished[place], SIDE);
             }
         }
     }
@@ -230,14 +242,20 @@ fn main(
     for (var d = 0u; d < DOWN; d++) {
         for (var a = 0u; a < ACROSS; a++) {
             workgroupBarrier();
-            coopStore(sums[d * ACROSS + a], &finished[own], SIDE);
+            for (var role = 0u; role < ROLES; role++) {
+                if ROLES > 1u && role >= p.roles {
+                    break;
+                }
+                let place = (subgroup + role * subgroups) * SIDE * SIDE;
+                coopStore(sums[(role * DOWN + d) * ACROSS + a], &finished[place], SIDE);
+            }
             workgroupBarrier();
             for (var i = lane; i < SIDE * SIDE; i += LANES) {
-                let output = first_output + sub_output + a * SIDE + i / SIDE;
-                let y = first_y + sub_y + d;
+                let output = first_output + (finisher % SUBGROUPS_ACROSS * ACROSS + a) * SIDE + i / SIDE;
+                let y = first_y + finisher / SUBGROUPS_ACROSS * DOWN + d;
                 let column = first_x + i % SIDE;
                 if output < p.outputs && y < p.out_height && column < p.out_width {
-                    let value = finished[own + i] * scales[output] * scale + bias[output];
+                    let value = finished[finisher * SIDE * SIDE + i] * scales[output] * scale + bias[output];
                     out[((batch * p.outputs + output) * p.out_height + y) * p.out_width + column] = value;
                 }
             }
