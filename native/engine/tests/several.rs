@@ -129,7 +129,7 @@ fn a_split_of_parts_that_do_not_stay_is_that_of_the_picture() {
 fn blocks_that_fit_on_no_device_are_streamed_and_the_picture_is_the_same() {
     let Some(devices) = wgpu(2) else { return };
     let streams = |layout: &Layout| layout.streamed > 0 && !layout.shares[1].single.is_empty();
-    let seconds = [4_000_000, 4_500_000, 5_000_000, 5_500_000];
+    let seconds = [1_000_000, 1_500_000, 2_000_000];
     let options = limits_for(&devices, MemoryPolicy::High, &seconds, streams);
     let streamed = paint(devices, &options, Cache::Off, 64);
     let expected = paint(wgpu(2).unwrap(), &plenty(), Cache::Off, 64);
