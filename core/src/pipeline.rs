@@ -290,9 +290,8 @@ impl Pipeline {
             Preview::On => Some(self.parts.vae(on_progress).await?),
         };
         let text_tokens = txt.dims()[1];
-        let flux = self
-            .flux(request, vae.is_some(), text_tokens, on_progress)
-            .await?;
+        let flux = self.flux(request, vae.is_some(), text_tokens, on_progress);
+        let flux = flux.await?;
         let control = self.control(request, on_progress).await?;
         let [height, width] = self.latent_size(request);
         let rope = flux.rope(&latents::ids(text_tokens, height, width));
@@ -314,9 +313,8 @@ impl Pipeline {
                 at.progress().tell(on_progress).await
             };
             let steer = |index| control.as_ref()?.after(index, &levels[..1]);
-            let velocity = flux
-                .forward_cached(input, &steer, cache.as_mut(), &mut on_block)
-                .await?;
+            let velocity = flux.forward_cached(input, &steer, cache.as_mut(), &mut on_block);
+            let velocity = velocity.await?;
             let next = FlowMatchEuler::step(img.clone(), velocity.clone(), levels[0], levels[1]);
             // Once a step, so that progress is true and memory bounded.
             computed(&next).await?;
