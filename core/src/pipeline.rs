@@ -324,9 +324,8 @@ impl Pipeline {
                 at.progress().tell(on_progress).await
             };
             let steer = |index| control.as_ref()?.after(index, &levels[..1]);
-            let velocity = flux
-                .forward_cached(input, &steer, cache.as_mut(), &mut on_block)
-                .await?;
+            let velocity = flux.forward_cached(input, &steer, cache.as_mut(), &mut on_block);
+            let velocity = velocity.await?;
             let next = FlowMatchEuler::step(img.clone(), velocity.clone(), levels[0], levels[1]);
             // Once a step, so that progress is true and memory bounded.
             computed(&next).await?;
