@@ -26,6 +26,7 @@ mod cooperative;
 mod cpu;
 mod gelu;
 mod gemm;
+mod gpu;
 mod group_norm;
 mod integer;
 mod joint_attention;
@@ -52,6 +53,7 @@ pub use conv2d::{conv2d, halving_conv2d, upsample_conv2d};
 #[doc(hidden)]
 pub use cooperative::assume_subgroups;
 pub use gelu::{gelu_tanh, gelu_tanh_after};
+pub use gpu::{is_gpu, largest_buffer, runs_wgsl};
 pub use group_norm::{Activation, group_moments, group_normalize};
 pub use integer::InputBits;
 pub use joint_attention::{Qkv, joint_attention};
@@ -65,9 +67,6 @@ pub use product::{
 pub use qmatmul::{BlockQuantized, BlockType, QuantError, qmatmul};
 pub use residual::gated_residual;
 pub use units::{Units, tell_subgroups};
-
-use burn::backend::DispatchDevice;
-use burn::tensor::Device;
 
 /// Every WGSL module that this crate may launch, as `(name, source)`: for validation without a device.
 ///
@@ -84,29 +83,4 @@ pub fn wgsl_modules() -> impl Iterator<Item = (String, String)> {
         .chain(qmatmul::shaders())
         .chain(residual::shaders())
         .map(|shader| (shader.label(), shader.render()))
-}
-
-/// True where hand-written WGSL runs: on a wgpu device whose shader compiler takes WGSL.
-///
-/// Opens the device. False for SPIR-V, Metal, CUDA and the CPU.
-pub fn runs_wgsl(device: &Device) -> bool {
-    match device.clone().inner().as_dispatch() {
-        DispatchDevice::Cube(device) => device.client().name() == wgsl::CLIENT,
-        _ => false,
-    }
-}
-
-/// True for a GPU: one that [runs WGSL](runs_wgsl), or burn's kernels alone.
-pub fn is_gpu(device: &Device) -> bool {
-    matches!(device.as_dispatch(), DispatchDevice::Cube(_))
-}
-
-/// Bytes of the largest buffer that a kernel of the device can read; `None` where there is no limit.
-///
-/// Opens the device.
-pub fn largest_buffer(device: &Device) -> Option<u64> {
-    match device.clone().inner().as_dispatch() {
-        DispatchDevice::Cube(device) => Some(device.client().properties().memory.max_page_size),
-        _ => None,
-    }
 }

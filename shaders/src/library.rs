@@ -16,7 +16,6 @@ mod scaled;
 use burn::backend::ops::FloatTensorOps;
 use burn::tensor::{DType, Shape};
 use burn_cubecl::CubeBackend;
-use burn_cubecl::kernel::{cast, into_contiguous};
 use burn_cubecl::tensor::CubeTensor;
 
 use crate::kernels::{self, Half};
@@ -25,7 +24,7 @@ use crate::qmatmul::BlockType;
 use crate::wgsl;
 pub(crate) use attention::attention;
 pub(crate) use multiply::multiply;
-use scaled::Scaled;
+use scaled::{Scaled, converted};
 
 /// How a device multiplies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,9 +96,4 @@ fn product(left: Scaled, right: Scaled) -> CubeTensor {
         }
         None => out,
     }
-}
-
-/// The tensor in another type of float, without a scale.
-fn converted(tensor: CubeTensor, dtype: DType) -> CubeTensor {
-    into_contiguous(cast(tensor, dtype))
 }

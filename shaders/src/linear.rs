@@ -11,7 +11,7 @@ use burn::backend::{Backend, Dispatch, DispatchDevice, backend_extension};
 use burn::tensor::{Device, Tensor};
 
 use crate::autodiff::differentiable;
-use crate::runs_wgsl;
+use crate::gpu::runs_wgsl;
 pub(crate) use wgpu::shaders;
 
 /// `x [m, cols]` times `weight [rows, cols]` transposed, plus `bias [rows]`: `[m, rows]`.

@@ -5,12 +5,13 @@ mod kernels;
 mod need;
 mod shares;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write;
 
 use anyhow::{Result, bail};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use x2i_core::png::Versions;
 
 use self::kernels::Tried;
@@ -65,37 +66,17 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
         true => entries.iter().map(kernels::on).collect(),
         false => entries.iter().map(|_| Vec::new()).collect(),
     };
-    let text = if args.json {
-        let devices = entries.iter().zip(&verdicts).zip(&tried);
-        let devices = devices.map(|((entry, verdict), tried)| {
-            let mut facts = json!({"device": entry, "verdict": verdict});
-            if args.kernels {
-                facts["kernels"] = tried.iter().map(Tried::json).collect();
-            }
-            facts
-        });
-        let facts = json!({
-            "versions": Versions::current(),
-            "cpu": host::cpu_name(),
-            "cpu_features": host::cpu_features().into_iter().collect::<std::collections::BTreeMap<_, _>>(),
-            "matmul": host::matmul_kernels(),
-            "threads": host::threads(),
-            "memory": host::memory(),
-            "cuda_built": device::CUDA_BUILT,
-            "no_cuda": device::no_cuda(),
-            "auto": chosen,
-            "model": need,
-            "devices": devices.collect::<Vec<_>>(),
-            "shares": shares,
-        });
-        format!("{facts:#}\n")
-    } else {
-        let shares = shares.map_or_else(String::new, |shares| shares.report());
-        report(&entries, &chosen, need.as_ref(), &verdicts, &tried) + &shares
-    };
     let text = match args.json {
-        true => printable_json(&text),
-        false => printable_lines(&text),
+        true => {
+            let devices = devices(&entries, &verdicts, args.kernels.then_some(&tried));
+            let facts = facts(&chosen, need.as_ref(), devices, shares);
+            printable_json(&format!("{facts:#}\n"))
+        }
+        false => {
+            let shares = shares.map_or_else(String::new, |shares| shares.report());
+            let report = report(&entries, &chosen, need.as_ref(), &verdicts, &tried);
+            printable_lines(&(report + &shares))
+        }
     };
     std::io::stdout().write_all(text.as_bytes())?;
     let wrong: usize = tried.iter().flatten().map(Tried::problems).sum();
@@ -107,6 +88,41 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
         1 => bail!("--model: 1 file or component is missing or broken, see above"),
         n => bail!("--model: {n} files or components are missing or broken, see above"),
     }
+}
+
+/// Every device as JSON, with its kernels where they were tried.
+fn devices(
+    entries: &[DeviceEntry],
+    verdicts: &[Option<Verdict>],
+    tried: Option<&Vec<Vec<Tried>>>,
+) -> Vec<Value> {
+    let devices = entries.iter().zip(verdicts).enumerate();
+    let devices = devices.map(|(index, (entry, verdict))| {
+        let mut facts = json!({"device": entry, "verdict": verdict});
+        if let Some(tried) = tried {
+            facts["kernels"] = tried[index].iter().map(Tried::json).collect();
+        }
+        facts
+    });
+    devices.collect()
+}
+
+/// All that `--json` prints.
+fn facts(chosen: &str, need: Option<&Need>, devices: Vec<Value>, shares: Option<Shares>) -> Value {
+    json!({
+        "versions": Versions::current(),
+        "cpu": host::cpu_name(),
+        "cpu_features": host::cpu_features().into_iter().collect::<BTreeMap<_, _>>(),
+        "matmul": host::matmul_kernels(),
+        "threads": host::threads(),
+        "memory": host::memory(),
+        "cuda_built": device::CUDA_BUILT,
+        "no_cuda": device::no_cuda(),
+        "auto": chosen,
+        "model": need,
+        "devices": devices,
+        "shares": shares,
+    })
 }
 
 fn verdict(entry: &DeviceEntry, need: &Need) -> Verdict {

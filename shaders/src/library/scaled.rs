@@ -6,8 +6,6 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::{cast, into_contiguous};
 use burn_cubecl::tensor::CubeTensor;
 
-use super::converted;
-
 /// The exponent's bits of an f32.
 const EXPONENT: i32 = 0x7f80_0000;
 
@@ -74,4 +72,9 @@ impl Power {
 /// The same bits as numbers of another type of the same size.
 fn as_type(tensor: CubeTensor, dtype: DType) -> CubeTensor {
     CubeTensor { dtype, ..tensor }
+}
+
+/// The tensor in another type of float, without a scale.
+pub(super) fn converted(tensor: CubeTensor, dtype: DType) -> CubeTensor {
+    into_contiguous(cast(tensor, dtype))
 }

@@ -130,6 +130,21 @@ enum Finish {
 }
 
 impl Finish {
+    /// What follows a product with a bias or without, of inputs in one part or two.
+    ///
+    /// # Panics
+    /// Where no shader does that.
+    fn of(then: &Then, biased: bool, joined: bool) -> Self {
+        match (then, biased, joined) {
+            (Then::Nothing, false, false) => Self::Plain,
+            (Then::Nothing, true, false) => Self::Biased,
+            (Then::Gelu, true, false) => Self::Gelu,
+            (Then::Gated { .. }, true, false) => Self::Gated,
+            (Then::Gated { .. }, true, true) => Self::GatedJoined,
+            _ => panic!("a product that no shader makes"),
+        }
+    }
+
     const ALL: [Self; 5] = [
         Self::Plain,
         Self::Biased,
@@ -248,14 +263,7 @@ pub(crate) fn product(
         "{cols} columns are no whole chunks"
     );
     let rows = weight.scales.meta.shape()[0];
-    let finish = match (&then, &bias, &x.right) {
-        (Then::Nothing, None, None) => Finish::Plain,
-        (Then::Nothing, Some(_), None) => Finish::Biased,
-        (Then::Gelu, Some(_), None) => Finish::Gelu,
-        (Then::Gated { .. }, Some(_), None) => Finish::Gated,
-        (Then::Gated { .. }, Some(_), Some(_)) => Finish::GatedJoined,
-        _ => panic!("a product that no shader makes"),
-    };
+    let finish = Finish::of(&then, bias.is_some(), x.right.is_some());
     let hardware = &weight.scales.client.properties().hardware;
     let variant = Variant::of(matrices, [m, rows], hardware);
     let row_tiles = rows.div_ceil(variant.weight_rows());
