@@ -216,7 +216,7 @@ async fn adapted_velocities(
         adapted.adapt(&[lora::file(config, weights, naming).await?])?;
         let ours = inputs.velocity(case, config, &adapted, sixteen).await?;
         let name = format!("{naming:?} LoRA velocity");
-        report.close_share(&name, &ours, &exact, lora::TOLERANCE);
+        report.close_forwards(&name, &ours, &exact, lora::TOLERANCE);
         if relative_error(&exact, &plain) < 100.0 * lora::TOLERANCE {
             report.fail(format!("{name}: the changes are too small to be seen"));
         }
