@@ -264,7 +264,9 @@ mod tests {
     #[test]
     fn activations_of_16_bits_take_a_third_of_the_others_memory() {
         let config = include_str!("../../configs/flux1-dev.json");
-        let config: FluxConfig = serde_json::from_str(config).expect("a config of the program");
+        let mut parts: serde_json::Value = serde_json::from_str(config).expect("JSON");
+        let config: FluxConfig =
+            serde_json::from_value(parts["transformer"].take()).expect("a config of the program");
         let [floats, halves] = [false, true].map(|halves| activation_bytes(&config, halves));
         assert_eq!((floats, halves), (28 * 4 * 3072, 38 * 3072));
         // 1024x1024 with 512 tokens of text: 1.5 GiB become 0.5.
