@@ -6,7 +6,9 @@
 use std::sync::{PoisonError, RwLock};
 
 use burn::backend::DispatchDevice;
-use burn::tensor::{DType, Device};
+#[cfg(not(target_family = "wasm"))]
+use burn::tensor::DType;
+use burn::tensor::Device;
 use burn_cubecl::CubeDevice;
 use burn_cubecl::cubecl::ir::{ElemType, FloatKind};
 use burn_cubecl::tensor::CubeTensor;
@@ -40,6 +42,7 @@ pub enum Half {
 }
 
 impl Half {
+    #[cfg(not(target_family = "wasm"))]
     pub(crate) fn dtype(self) -> DType {
         match self {
             Self::F16 => DType::F16,

@@ -66,9 +66,8 @@ pub fn takes_halves(device: &Device) -> bool {
         return false;
     }
     match device.as_dispatch() {
-        DispatchDevice::Flex(_) => true,
         DispatchDevice::Cube(_) => !runs_wgsl(device),
-        _ => false,
+        other => matches!(other, DispatchDevice::Flex(_)),
     }
 }
 

@@ -27,6 +27,7 @@ use crate::linear::composed::{add_bias, linear};
 use crate::wgsl;
 pub use block_type::BlockType;
 pub(crate) use block_type::MOST_GROUPS;
+#[cfg(not(target_family = "wasm"))]
 pub(crate) use device::DeviceLayout;
 pub(crate) use group::{GROUP, Group, Quant};
 pub use weight::{BlockQuantized, QuantError};
