@@ -2,7 +2,7 @@
 
 use burn::tensor::{Bytes, Device, Tensor, TensorData};
 
-use crate::kernels;
+use crate::cooperative::Matrices;
 use crate::wgsl::recorded;
 use crate::{
     Activation, Activations, BlockQuantized, BlockType, Gated, Heads, InputBits, Qkv, Weight,
@@ -80,7 +80,7 @@ pub fn check_kernels(device: &Device) -> Vec<KernelCheck> {
 /// True when a product and attention give on `device` what they give on the CPU, and a convolution where it runs on
 /// cooperative matrices: the part of [`check_kernels`] that is fast enough for every start.
 pub fn kernels_agree(device: &Device) -> bool {
-    let on_matrices = kernels::are_cooperative(device).then_some(FIRST_ON_MATRICES);
+    let on_matrices = Matrices::on(device).map(|_| FIRST_ON_MATRICES);
     let is_first = |name| FIRST.contains(&name) || on_matrices == Some(name);
     let mut first = OPERATIONS.into_iter().filter(|(name, _)| is_first(*name));
     first.all(|operation| check(operation, device).agrees())

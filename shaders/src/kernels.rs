@@ -95,16 +95,6 @@ pub(crate) fn of(device: &CubeDevice) -> Kernels {
     found.map_or_else(Kernels::default, |(_, kernels)| *kernels)
 }
 
-/// True when `device` [shall use](choose_kernels) cooperative matrices.
-pub(crate) fn are_cooperative(device: &Device) -> bool {
-    let DispatchDevice::Cube(device) = device.as_dispatch() else {
-        return false;
-    };
-    let chosen = CHOSEN.read().unwrap_or_else(PoisonError::into_inner);
-    let mut chosen = chosen.iter().filter(|(other, _)| other == device);
-    chosen.any(|(_, kernels)| kernels.cooperative.is_some())
-}
-
 impl Units {
     /// Those that were [chosen](choose_kernels) for the tensor's device, else those that it has.
     pub(crate) fn of(tensor: &CubeTensor) -> Self {

@@ -4,8 +4,8 @@ mod common;
 #[path = "common/matrices.rs"]
 mod matrices;
 
-use burn::tensor::{Device, Tensor, TensorData};
-use common::{Values, assert_close};
+use burn::tensor::{Device, Tensor};
+use common::{Values, assert_close, tensor};
 use proptest::prelude::*;
 use x2i_shaders::{conv2d, halving_conv2d, reference, upsample_conv2d};
 
@@ -45,10 +45,6 @@ impl Case {
             magnitude: 1.0,
         }
     }
-}
-
-fn tensor<const D: usize>(data: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(data.to_vec(), shape), device)
 }
 
 #[track_caller]

@@ -4,34 +4,14 @@ mod common;
 #[path = "common/matrices.rs"]
 mod matrices;
 
-use burn::tensor::{Bytes, Device, Tensor, TensorData};
-use common::{Values, assert_close, devices};
+use burn::tensor::Bytes;
+use common::{Values, assert_close, blocks, devices, tensor};
 use matrices::device;
 use x2i_shaders::reference::{self, AttentionShape};
 use x2i_shaders::{BlockQuantized, BlockType, attention, kernels_agree, linear, qmatmul};
 
 /// Both factors are rounded to 11 bits: 5e-4 of each product at most, less of a sum.
 const TOLERANCE: f32 = 2e-3;
-
-fn tensor<const D: usize>(data: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(data.to_vec(), shape), device)
-}
-
-/// Random blocks whose factors are of moderate size, as f16 needs weights to be: the upper bits of their exponents
-/// are clear.
-fn blocks(block_type: BlockType, [rows, cols]: [usize; 2]) -> Vec<u8> {
-    let mut values = Values::new((rows * cols) as u64);
-    let bytes = rows * cols / block_type.len() * block_type.bytes();
-    let mut bytes: Vec<u8> = (0..bytes)
-        .map(|_| (values.bits() >> 24) as u8 & 0xbf)
-        .collect();
-    if block_type == BlockType::MXFP4 {
-        for block in bytes.chunks_exact_mut(block_type.bytes()) {
-            block[0] = 116 + block[0] % 12; // an exponent of 8 bits
-        }
-    }
-    bytes
-}
 
 fn check_product(block_type: BlockType, m: usize, shape: [usize; 2], magnitude: f32) {
     let Some(device) = device() else { return };

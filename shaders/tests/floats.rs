@@ -3,7 +3,7 @@
 mod common;
 
 use burn::tensor::{Bytes, Device, Int, Tensor, TensorData};
-use common::{Values, assert_close, devices};
+use common::{Values, assert_close, devices, tensor};
 use x2i_shaders::{BlockQuantized, BlockType, qmatmul, reference};
 
 /// f32 sums of 160 terms in another order, and a scale before or after the sum.
@@ -26,10 +26,6 @@ fn weight(bytes: &[u8], block_type: BlockType, scales: &[f32], device: &Device) 
     let bytes = Bytes::from_bytes_vec(bytes.to_vec());
     let weight = BlockQuantized::from_ggml(bytes, block_type, SHAPE, device).expect("whole blocks");
     weight.with_row_scales(scales)
-}
-
-fn tensor<const D: usize>(data: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(data.to_vec(), shape), device)
 }
 
 /// The weight as f32.

@@ -2,8 +2,8 @@
 
 mod common;
 
-use burn::tensor::{Device, Tensor, TensorData};
-use common::{Values, assert_close, devices};
+use burn::tensor::{Device, Tensor};
+use common::{Values, assert_close, devices, tensor};
 use proptest::prelude::*;
 use x2i_shaders::{Activation, group_moments, group_normalize, reference};
 
@@ -14,10 +14,6 @@ const EPS: f32 = 1e-6;
 
 /// Sizes of a case: batch, channels, height, width, and groups.
 type Case = ([usize; 4], usize);
-
-fn tensor<const D: usize>(data: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(data.to_vec(), shape), device)
-}
 
 fn norm(
     x: Tensor<4>,

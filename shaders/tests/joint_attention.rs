@@ -5,8 +5,8 @@ mod common;
 #[path = "common/matrices.rs"]
 mod matrices;
 
-use burn::tensor::{Device, Tensor, TensorData};
-use common::{Values, assert_close, devices};
+use burn::tensor::Device;
+use common::{Values, assert_close, devices, tensor};
 use x2i_shaders::reference::{self, AttentionShape};
 use x2i_shaders::{Heads, Qkv, halves_activations, joint_attention};
 
@@ -69,10 +69,6 @@ impl Stream {
             v: part(2),
         }
     }
-}
-
-fn tensor<const D: usize>(data: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(data.to_vec(), shape), device)
 }
 
 /// A third of all streams, `[batch, heads, tokens, head_dim]`, normed unless it is that of the values.

@@ -6,8 +6,8 @@ mod common;
 use std::io::{Write, stderr};
 use std::sync::OnceLock;
 
-use burn::tensor::{Bytes, DType, Device, FloatDType, Tensor, TensorData};
-use common::{Values, assert_close, devices};
+use burn::tensor::{Bytes, DType, Device, FloatDType, Tensor};
+use common::{Values, assert_close, blocks, devices, tensor};
 use x2i_shaders::reference::{self, AttentionShape};
 use x2i_shaders::{
     BlockQuantized, BlockType, Half, Kernels, attention, choose_kernels, kernels_agree, linear,
@@ -36,10 +36,6 @@ fn device() -> Option<&'static Device> {
         Some(device.clone())
     });
     opened.as_ref()
-}
-
-fn tensor<const D: usize>(data: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(data.to_vec(), shape), device)
 }
 
 fn scaled(values: Vec<f32>, magnitude: f32) -> Vec<f32> {
@@ -87,21 +83,6 @@ fn numbers_beyond_f16_lose_no_more_than_others() {
         check_product([40, 40, 128], magnitude, 1.0);
         check_product([40, 40, 128], 1.0, magnitude);
     }
-}
-
-/// Random blocks whose factors are of moderate size: the upper bits of their exponents are clear.
-fn blocks(block_type: BlockType, [rows, cols]: [usize; 2]) -> Vec<u8> {
-    let mut values = Values::new((rows * cols) as u64);
-    let bytes = rows * cols / block_type.len() * block_type.bytes();
-    let mut bytes: Vec<u8> = (0..bytes)
-        .map(|_| (values.bits() >> 24) as u8 & 0xbf)
-        .collect();
-    if block_type == BlockType::MXFP4 {
-        for block in bytes.chunks_exact_mut(block_type.bytes()) {
-            block[0] = 116 + block[0] % 12; // an exponent of 8 bits
-        }
-    }
-    bytes
 }
 
 #[test]

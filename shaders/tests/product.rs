@@ -5,8 +5,8 @@ mod common;
 #[path = "common/matrices.rs"]
 mod matrices;
 
-use burn::tensor::{Bytes, Device, Tensor, TensorData};
-use common::{Values, assert_close, devices};
+use burn::tensor::{Bytes, Device, Tensor};
+use common::{Values, assert_close, devices, tensor};
 use x2i_shaders::{
     Activations, BlockQuantized, BlockType, Gated, Weight, gated_residual, halves_activations,
     linear, modulated_activations, product, product_gated, product_gelu, product_gelu_after,
@@ -25,10 +25,6 @@ fn all() -> impl Iterator<Item = (&'static str, &'static Device, f32)> {
     let floats = floats.map(|(name, device)| (*name, device, TOLERANCE));
     let halves = matrices::device().map(|device| ("matrices", device, HALF_TOLERANCE));
     floats.chain(halves)
-}
-
-fn tensor<const D: usize>(data: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(data.to_vec(), shape), device)
 }
 
 fn floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {

@@ -8,8 +8,9 @@
 
 mod devices;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor, TensorData};
 pub use devices::devices;
+use x2i_shaders::BlockType;
 
 /// Asserts that `found` is `expected` within `tolerance` times the largest expected magnitude.
 #[track_caller]
@@ -55,4 +56,24 @@ impl Values {
     pub fn normals(&mut self, n: usize) -> Vec<f32> {
         (0..n).map(|_| self.normal()).collect()
     }
+}
+
+/// A tensor of f32.
+pub fn tensor<const D: usize>(data: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(data.to_vec(), shape), device)
+}
+
+/// Random blocks whose factors are of moderate size: the upper bits of their exponents are clear.
+pub fn blocks(block_type: BlockType, [rows, cols]: [usize; 2]) -> Vec<u8> {
+    let mut values = Values::new((rows * cols) as u64);
+    let bytes = rows * cols / block_type.len() * block_type.bytes();
+    let mut bytes: Vec<u8> = (0..bytes)
+        .map(|_| (values.bits() >> 24) as u8 & 0xbf)
+        .collect();
+    if block_type == BlockType::MXFP4 {
+        for block in bytes.chunks_exact_mut(block_type.bytes()) {
+            block[0] = 116 + block[0] % 12; // an exponent of 8 bits
+        }
+    }
+    bytes
 }

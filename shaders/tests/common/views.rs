@@ -5,18 +5,15 @@
     reason = "every test file compiles its own copy and uses a part"
 )]
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Tensor;
 
 use crate::common::Values;
+pub use crate::common::tensor;
 
 /// f32 sums over at most 3072 terms and a root, relative to the largest value.
 pub const TOLERANCE: f32 = 3e-6;
 /// What FLUX adds below the root.
 pub const EPS: f32 = 1e-6;
-
-pub fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
-}
 
 /// The middle third of a tensor three times as wide: rows that do not follow each other.
 pub fn sliced(x: Tensor<3>) -> Tensor<3> {

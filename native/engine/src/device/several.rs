@@ -7,7 +7,7 @@ use x2i_core::{Error, Result};
 
 use super::acquire::{acquire_with, find, open_entry};
 use super::choice::DeviceChoice;
-use super::entry::DeviceKind;
+use super::entry::{DeviceEntry, DeviceKind};
 use super::list::list;
 use super::opened::OpenDevice;
 use super::precision::Precision;
@@ -66,22 +66,20 @@ pub fn acquire_all(devices: &DeviceList, precision: Precision) -> Result<Vec<Ope
     if let [choice] = devices.0[..] {
         return Ok(vec![acquire_with(choice, precision)?]);
     }
-    let (entries, mut chosen) = (list(), vec![]);
+    let entries = list();
+    let mut chosen: Vec<&DeviceEntry> = vec![];
     for &choice in &devices.0 {
         let entry = find(&entries, choice)?;
-        if chosen
-            .iter()
-            .any(|(known, _): &(&str, _)| *known == entry.id)
-        {
+        if chosen.iter().any(|known| known.id == entry.id) {
             return Err(Error::device(devices.to_string(), twice(&entry.id)));
         }
-        chosen.push((entry.id.as_str(), entry));
+        chosen.push(entry);
     }
-    let open = |(_, entry): (&str, _)| open_entry(entry, precision_beside(entry, precision));
+    let open = |entry| open_entry(entry, precision_beside(entry, precision));
     chosen.into_iter().map(open).collect()
 }
 
-fn precision_beside(entry: &super::DeviceEntry, precision: Precision) -> Precision {
+fn precision_beside(entry: &DeviceEntry, precision: Precision) -> Precision {
     match entry.kind {
         DeviceKind::Cpu => Precision::F32,
         DeviceKind::Wgpu | DeviceKind::Cuda => precision,

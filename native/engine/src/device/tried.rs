@@ -160,4 +160,37 @@ mod tests {
                 .all(|kernels| lost(matrices, *kernels).is_some())
         );
     }
+
+    /// What becomes of kernels on matrix units, on a device that is right with those that `right` names.
+    fn on_a_device(right: fn(Kernels) -> bool) -> Result<(Kernels, Option<String>)> {
+        let chosen = Kernels {
+            cooperative: Some(16),
+            ..Kernels::default()
+        };
+        first_right(chosen, |kernels| match right(kernels) {
+            true => Ok(kernels),
+            false => Err(Error::device("wgpu:0", "gives wrong results")),
+        })
+    }
+
+    #[test]
+    fn a_device_that_is_wrong_gets_simpler_kernels_and_a_warning() {
+        let (kernels, warning) = on_a_device(|_| true).expect("it is right");
+        assert_eq!((kernels.cooperative, warning), (Some(16), None));
+
+        let in_f32 = on_a_device(|kernels| kernels.cooperative.is_none());
+        let (kernels, warning) = in_f32.expect("it is right in f32");
+        assert_eq!(kernels, Kernels::default());
+        let warning = warning.unwrap_or_default();
+        assert!(
+            warning.contains("computes in f32") && warning.contains("gives wrong results"),
+            "{warning}"
+        );
+
+        let (kernels, warning) = on_a_device(|kernels| kernels.composed).expect("burn is right");
+        assert!(kernels.composed && warning.unwrap_or_default().contains("burn's are"));
+
+        let error = on_a_device(|_| false).unwrap_err();
+        assert!(error.to_string().contains("gives wrong results"), "{error}");
+    }
 }

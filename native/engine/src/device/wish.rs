@@ -43,7 +43,7 @@ impl FromStr for Wish {
                 _ => {
                     wish.precision = word.parse().map_err(|_| {
                         let precisions = Precision::FORMS;
-                        format!("has `{word}`, expected {precisions}; wide, narrow or burn; with commas between")
+                        format!("has `{word}`, expected {precisions}; wide, narrow, burn, library or unchecked; with commas between")
                     })?;
                 }
             }
