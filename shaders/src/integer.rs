@@ -35,7 +35,7 @@ const STRIPE: usize = 1 << 20;
 const MAX_TASK_ROWS: usize = 128;
 
 /// Weights along a row from which on weights of 8 bits take inputs of 8 bits.
-pub(crate) const WIDE: usize = 1024;
+const WIDE: usize = 1024;
 
 /// To how many bits the CPU rounds the inputs of a product of many rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

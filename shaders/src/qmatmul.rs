@@ -9,7 +9,6 @@ pub(crate) mod composed;
 mod constants;
 pub(crate) mod cooperative;
 mod device;
-pub(crate) mod dot4;
 mod flex;
 pub(crate) mod floats;
 mod group;

@@ -5,9 +5,6 @@ use burn::tensor::{Bytes, DType, Device, DeviceType, Tensor, TensorData};
 use burn_cubecl::tensor::CubeTensor;
 
 use crate::attention::wgpu::{Variant, launch};
-use crate::integer::InputBits;
-use crate::linear::wgpu::Narrow;
-use crate::qmatmul::dot4;
 use crate::qmatmul::wgpu::launch as launch_blocks;
 use crate::reference::{self, AttentionShape};
 use crate::units::Units;
@@ -147,7 +144,12 @@ fn every_variant_of_the_quantized_product_matches_the_dense_one() {
     let Some(device) = adapter() else { return };
     for block_type in BlockType::ALL {
         for [m, rows, cols] in [[1, 70, 256], [3, 9, 512], [5, 130, 256], [70, 75, 512]] {
-            let weight = some_blocks(block_type, [rows, cols], &device);
+            let bytes = rows * cols / block_type.len() * block_type.bytes();
+            // Scales of moderate size: an f16's upper exponent bits are clear.
+            let bytes: Vec<u8> = (0..bytes).map(|i| ((i * 7919) >> 3) as u8 & 0xbf).collect();
+            let bytes = Bytes::from_bytes_vec(bytes);
+            let weight = BlockQuantized::from_ggml(bytes, block_type, [rows, cols], &device)
+                .expect("the length fits the shape");
             let x = values(m, m * cols);
             let dense: Vec<f32> = weight.dequantize().into_data().try_to_vec().expect("f32");
             let expected = reference::linear(&x, &dense, None, cols);
@@ -159,94 +161,25 @@ fn every_variant_of_the_quantized_product_matches_the_dense_one() {
     }
 }
 
-/// Blocks with scales of moderate size: an f16's upper exponent bits are clear.
-fn some_blocks(block_type: BlockType, shape: [usize; 2], device: &Device) -> BlockQuantized {
-    let bytes = shape[0] * shape[1] / block_type.len() * block_type.bytes();
-    let bytes: Vec<u8> = (0..bytes).map(|i| ((i * 7919) >> 3) as u8 & 0xbf).collect();
-    let bytes = Bytes::from_bytes_vec(bytes);
-    BlockQuantized::from_ggml(bytes, block_type, shape, device).expect("the length fits the shape")
-}
-
-/// `x [m, cols]` and the arrays of the weight.
-fn inputs(x: &[f32], weight: &BlockQuantized, device: &Device) -> [CubeTensor; 3] {
-    let cols = weight.shape()[1];
-    let x = TensorData::new(x.to_vec(), [x.len() / cols, cols]);
-    let x = cube(Tensor::<2>::from_data(x, device));
-    let (packed, scales) = weight.arrays();
-    let packed = match packed.into_dispatch().kind {
-        DispatchTensorKind::Cube(tensor) => tensor.int(),
-        _ => panic!("a wgpu device has cubecl's tensors"),
-    };
-    [x, packed, cube(scales)]
-}
-
 /// What every variant for the `units` gives for `x [m, cols]`.
 fn products(x: &[f32], weight: &BlockQuantized, device: &Device) -> Vec<(Units, Vec<f32>)> {
-    let inputs = || inputs(x, weight, device);
+    let cols = weight.shape()[1];
+    let inputs = || {
+        let x = TensorData::new(x.to_vec(), [x.len() / cols, cols]);
+        let x = cube(Tensor::<2>::from_data(x, device));
+        let (packed, scales) = weight.arrays();
+        let packed = match packed.into_dispatch().kind {
+            DispatchTensorKind::Cube(tensor) => tensor.int(),
+            _ => panic!("a wgpu device has cubecl's tensors"),
+        };
+        [x, packed, cube(scales)]
+    };
     let units = [Units::Wide, Units::Narrow, Units::of(&inputs()[0])];
     let product = |units| {
         let found = launch_blocks(units, inputs(), weight.block_type());
         (units, floats(found))
     };
     units.map(product).to_vec()
-}
-
-#[test]
-fn products_of_whole_numbers_are_those_of_the_rounded_inputs() {
-    let Some(device) = adapter() else { return };
-    let ones = cube(Tensor::<1>::ones([1], &device));
-    for block_type in BlockType::ALL {
-        for [m, rows, cols] in [[17, 70, 1024], [40, 9, 1280], [70, 130, 2048]] {
-            let narrow = Narrow::of(Units::of(&ones), m);
-            let takes = dot4::takes([m, cols], block_type, InputBits::AsWeights);
-            let Some(narrow) = narrow.filter(|_| takes && cols % block_type.len() == 0) else {
-                continue;
-            };
-            let weight = some_blocks(block_type, [rows, cols], &device);
-            let dense: Vec<f32> = weight.dequantize().into_data().try_to_vec().expect("f32");
-            // Groups far apart in size.
-            let size = |group: usize| 10f32.powi((group % 5) as i32 * 7 - 14);
-            let x = values(m, m * cols).into_iter().enumerate();
-            let x: Vec<f32> = x.map(|(i, x)| x * size(i / 32 + i / cols)).collect();
-            for x in [x, values(m, m * cols)] {
-                let expected = reference::linear(&reference::bytes(&x), &dense, None, cols);
-                let found = floats(dot4::launch(
-                    narrow,
-                    inputs(&x, &weight, &device),
-                    block_type,
-                ));
-                let case = format!("{narrow:?} {block_type:?} {m}x{cols}x{rows}");
-                assert_close(&case, &found, &expected, TOLERANCE);
-            }
-        }
-    }
-}
-
-#[test]
-fn rounding_to_bytes_hides_no_number_that_is_not_finite() {
-    let Some(device) = adapter() else { return };
-    let ones = cube(Tensor::<1>::ones([1], &device));
-    let Some(narrow) = Narrow::of(Units::of(&ones), 20) else {
-        return;
-    };
-    let (rows, cols) = (9, 1024);
-    let weight = some_blocks(BlockType::Q8_0, [rows, cols], &device);
-    let mut x = values(3, 20 * cols);
-    (x[2 * cols + 70], x[5 * cols]) = (f32::NAN, f32::INFINITY);
-    x[7 * cols..8 * cols].fill(0.0);
-    let found = floats(dot4::launch(
-        narrow,
-        inputs(&x, &weight, &device),
-        BlockType::Q8_0,
-    ));
-    for (row, found) in found.chunks(rows).enumerate() {
-        let fits = match row {
-            2 | 5 => found.iter().all(|x| x.is_nan()),
-            7 => found.iter().all(|&x| x == 0.0),
-            _ => found.iter().all(|x| x.is_finite()),
-        };
-        assert!(fits, "row {row}: {found:?}");
-    }
 }
 
 #[test]
@@ -326,34 +259,5 @@ fn halves_are_the_numbers_of_rows_rounded_to_a_power_of_two_each() {
             .map(|i| numbers[i] * scales[i / cols])
             .collect();
         assert_eq!(found, reference::halves(&x, cols), "{rows} rows of {cols}");
-    }
-}
-
-#[test]
-#[ignore]
-fn speed_of_dot4() {
-    let Some(device) = adapter() else { return };
-    let ones = cube(Tensor::<1>::ones([1], &device));
-    let (m, rows, cols) = (64, 1024, 1024);
-    let narrow = Narrow::of(Units::of(&ones), m).expect("narrow");
-    println!("{narrow:?} {}", ones.client.properties().identity.name);
-    let x = values(3, m * cols);
-    for block_type in [BlockType::Q8_0, BlockType::Q4_0] {
-        let weight = some_blocks(block_type, [rows, cols], &device);
-        let mut best = [f64::MAX; 2];
-        for _ in 0..4 {
-            for (at, best) in best.iter_mut().enumerate() {
-                let given = inputs(&x, &weight, &device);
-                floats(cube(Tensor::<1>::ones([1], &device)));
-                let start = std::time::Instant::now();
-                let out = match at {
-                    0 => launch_blocks(Units::of(&ones), given, block_type),
-                    _ => dot4::launch(narrow, given, block_type),
-                };
-                floats(out);
-                *best = best.min(start.elapsed().as_secs_f64());
-            }
-        }
-        println!("{block_type:?} f32 {:.1} ms, dot4 {:.1} ms", best[0] * 1e3, best[1] * 1e3);
     }
 }

@@ -41,8 +41,7 @@ pub(crate) fn shaders() -> impl Iterator<Item = Shader> {
     })
 }
 
-/// A variant of `wgsl/linear_narrow.wgsl`, which takes dense weights and weights in blocks, and of
-/// `wgsl/qmatmul_dot4.wgsl`.
+/// A variant of `wgsl/linear_narrow.wgsl`, which takes dense weights and weights in blocks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Narrow {
     /// Lanes of a subgroup.
@@ -74,29 +73,13 @@ impl Narrow {
             .map(|(lanes, rows)| Self { lanes, rows })
     }
 
-    /// The constants of the variant.
-    pub(crate) fn constants(self) -> Vec<(&'static str, String)> {
-        vec![
-            ("LANES", format!("{}u", self.lanes)),
-            ("FAR", (self.rows == 32).to_string()),
-        ]
-    }
-
-    /// The number of tiles along the weight rows, and of all tiles; each is a subgroup's.
-    pub(crate) fn tiles(self, m: usize, rows: usize) -> (usize, usize) {
-        let row_tiles = rows.div_ceil(Self::GROUP * self.lanes as usize);
-        (row_tiles, row_tiles * m.div_ceil(self.rows))
-    }
-
-    /// Workgroups for so many tiles.
-    pub(crate) fn workgroups(self, tiles: usize) -> u32 {
-        (tiles as u32).div_ceil(THREADS / self.lanes)
-    }
-
     /// `quads`: vectors of four weights in a vector of four words.
     pub(crate) fn shader(self, quads: usize, own: Vec<(&'static str, String)>) -> Shader {
-        let mut constants = self.constants();
-        constants.push(("QUADS", format!("{quads}u")));
+        let mut constants = vec![
+            ("LANES", format!("{}u", self.lanes)),
+            ("QUADS", format!("{quads}u")),
+            ("FAR", (self.rows == 32).to_string()),
+        ];
         constants.extend(own);
         Shader {
             name: "linear_narrow",
@@ -117,11 +100,12 @@ impl Narrow {
         inputs: [CubeTensor; 3],
         [m, rows, cols]: [usize; 3],
     ) -> CubeTensor {
-        let (row_tiles, tiles) = self.tiles(m, rows);
+        let row_tiles = rows.div_ceil(Self::GROUP * self.lanes as usize);
+        let tiles = row_tiles * m.div_ceil(self.rows);
         let params = [m, rows, cols / 4, row_tiles, tiles, quads].map(|value| value as u32);
+        let groups = (tiles as u32).div_ceil(THREADS / self.lanes);
         let inputs = inputs.map(into_contiguous).to_vec();
-        let shape = Shape::new([m, rows]);
-        wgsl::launch(shader, inputs, shape, &params, self.workgroups(tiles))
+        wgsl::launch(shader, inputs, Shape::new([m, rows]), &params, groups)
     }
 }
 

@@ -14,7 +14,6 @@ use super::block_type::BlockType;
 use super::constants::{constants, of_layout};
 use super::cooperative::{self, Left, Right, Then};
 use super::device::DeviceLayout;
-use super::dot4;
 use crate::cooperative::Matrices;
 use crate::integer::InputBits;
 #[cfg(not(target_family = "wasm"))]
@@ -84,7 +83,7 @@ pub(crate) fn shaders() -> impl Iterator<Item = Shader> {
         let wide = few.into_iter().chain([many_rows(layout)]);
         wide.chain(direct).chain(narrow)
     });
-    blocked.chain(cooperative::shaders()).chain(dot4::shaders())
+    blocked.chain(cooperative::shaders())
 }
 
 impl BlockOps for CubeBackend {
@@ -93,9 +92,9 @@ impl BlockOps for CubeBackend {
         packed: CubeTensor,
         scales: CubeTensor,
         block_type: BlockType,
-        input_bits: InputBits,
+        _: InputBits,
     ) -> CubeTensor {
-        product([x, packed, scales], None, block_type, input_bits)
+        product([x, packed, scales], None, block_type)
     }
 
     fn matmul_blocks_bias(
@@ -104,19 +103,14 @@ impl BlockOps for CubeBackend {
         scales: CubeTensor,
         bias: CubeTensor,
         block_type: BlockType,
-        input_bits: InputBits,
+        _: InputBits,
     ) -> CubeTensor {
-        product([x, packed, scales], Some(bias), block_type, input_bits)
+        product([x, packed, scales], Some(bias), block_type)
     }
 }
 
 /// `inputs`: `x [m, cols]`, packed, scales.
-fn product(
-    inputs: [CubeTensor; 3],
-    bias: Option<CubeTensor>,
-    block_type: BlockType,
-    input_bits: InputBits,
-) -> CubeTensor {
+fn product(inputs: [CubeTensor; 3], bias: Option<CubeTensor>, block_type: BlockType) -> CubeTensor {
     #[cfg(not(target_family = "wasm"))]
     let empty = inputs[..2]
         .iter()
@@ -139,14 +133,7 @@ fn product(
                 let weight = Right::blocks(packed, scales, block_type);
                 return cooperative::product(matrices, Left::of(x), weight, bias, Then::Nothing);
             }
-            None => {
-                let units = Units::of(x);
-                let whole = dot4::takes([m, cols], block_type, input_bits);
-                match Narrow::of(units, m).filter(|_| whole) {
-                    Some(narrow) => dot4::launch(narrow, inputs, block_type),
-                    None => launch(units, inputs, block_type),
-                }
-            }
+            None => launch(Units::of(x), inputs, block_type),
         }
     };
     match bias {

@@ -21,5 +21,5 @@ pub use group_norm::{group_moments, group_norm};
 pub use linear::linear;
 pub use norm::{modulated_layer_norm, rms_norm};
 pub use norm_rope::rotate_neighbours;
-pub use qmatmul::{bytes, dequantize, qmatmul};
+pub use qmatmul::{dequantize, qmatmul};
 pub use residual::gated_residual;

@@ -31,21 +31,6 @@ pub fn dequantize(bytes: &[u8], block_type: BlockType) -> Vec<f32> {
         .collect()
 }
 
-/// What the inputs of a product of whole numbers become: each number rounded to a 127th of the largest magnitude of
-/// its 32. Groups of finite numbers that are not all zeros.
-pub fn bytes(x: &[f32]) -> Vec<f32> {
-    let groups = x.chunks_exact(32);
-    groups
-        .flat_map(|group| {
-            let largest = group.iter().fold(0f32, |max, x| max.max(x.abs()));
-            let number = move |x: f32| (x * (127.0 / largest)).round_ties_even();
-            group
-                .iter()
-                .map(move |&x| (f64::from(number(x)) * f64::from(largest) / 127.0) as f32)
-        })
-        .collect()
-}
-
 /// Element `i` of a block.
 fn element(block: &[u8], i: usize, block_type: BlockType) -> f32 {
     let half = |at: usize| f16::from_le_bytes([block[at], block[at + 1]]).to_f32();
