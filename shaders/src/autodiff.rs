@@ -1,10 +1,11 @@
 //! Gradients through the operations; on native targets alone, because a browser does not train.
+//!
+//! Most operations are one node of the tape, with a backward pass of their own: it keeps the inputs alone and computes
+//! the rest again. Each has a trait of gradients beside its trait of operations, whose default bodies are made of burn
+//! operations; the CPU has kernels.
 
 /// Implements an operation trait for `Autodiff` by its default bodies, which are made of differentiable
 /// burn operations.
-///
-/// Every operation trait needs this impl, and only the name of the trait differs. `qmatmul` writes its own,
-/// because its weight is not differentiable.
 macro_rules! differentiable {
     ($operations:ident) => {
         #[cfg(not(target_family = "wasm"))]
@@ -18,3 +19,78 @@ macro_rules! differentiable {
 }
 
 pub(crate) use differentiable;
+
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use node::{Gradients, Strategy, record};
+
+#[cfg(not(target_family = "wasm"))]
+mod node {
+    use std::fmt::Debug;
+    use std::marker::PhantomData;
+
+    use burn::backend::autodiff::checkpoint::base::Checkpointer;
+    pub(crate) use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy as Strategy;
+    use burn::backend::autodiff::grads::Gradients as Tape;
+    use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+    use burn::backend::tensor::FloatTensor;
+    use burn::backend::{Autodiff, Backend};
+
+    /// The backward pass of an operation of `N` inputs.
+    pub(crate) trait Gradients<B: Backend, const N: usize>:
+        Debug + Clone + Send + 'static
+    {
+        /// The gradients of the inputs, from that of the output; `None` for those that are not `wanted`.
+        ///
+        /// # Panics
+        /// Where an input that is a constant is wanted.
+        fn gradients(
+            self,
+            inputs: [FloatTensor<B>; N],
+            gradient: FloatTensor<B>,
+            wanted: [bool; N],
+        ) -> [Option<FloatTensor<B>>; N];
+    }
+
+    /// A node of the tape.
+    #[derive(Debug)]
+    struct Node<G>(PhantomData<G>);
+
+    impl<B: Backend, G: Gradients<B, N>, const N: usize> Backward<B, N> for Node<G> {
+        type State = (G, [FloatTensor<B>; N]);
+
+        fn backward(self, ops: Ops<Self::State, N>, tape: &mut Tape, _: &mut Checkpointer) {
+            let gradient = tape.consume::<B>(&ops.node);
+            let (operation, inputs) = ops.state;
+            let wanted = ops.parents.each_ref().map(Option::is_some);
+            let found = operation.gradients(inputs, gradient, wanted);
+            for (parent, found) in ops.parents.into_iter().zip(found) {
+                if let (Some(parent), Some(found)) = (parent, found) {
+                    tape.register::<B>(parent.id, found);
+                }
+            }
+        }
+    }
+
+    /// Runs `forward` on the inputs as one node, whose backward pass is that of `operation`.
+    pub(crate) fn record<B, C, G, const N: usize>(
+        operation: G,
+        inputs: [FloatTensor<Autodiff<B, C>>; N],
+        forward: impl FnOnce([FloatTensor<B>; N]) -> FloatTensor<B>,
+    ) -> FloatTensor<Autodiff<B, C>>
+    where
+        B: Backend,
+        C: Strategy,
+        G: Gradients<B, N>,
+    {
+        let nodes = inputs.each_ref().map(|input| input.node());
+        let inputs = inputs.map(|input| input.into_primitive());
+        let node = Node(PhantomData).prepare::<C>(nodes).compute_bound();
+        match node.stateful() {
+            OpsKind::Tracked(node) => {
+                let out = forward(inputs.clone());
+                node.finish((operation, inputs), out)
+            }
+            OpsKind::UnTracked(node) => node.finish(forward(inputs)),
+        }
+    }
+}

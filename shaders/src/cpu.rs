@@ -98,3 +98,35 @@ pub(crate) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
         DType::F32,
     )
 }
+
+/// Sums over the tokens of each batch: `[batch, width]`. `add(row, sums)` adds one row, counted over all batches.
+///
+/// Groups of rows are summed in parallel, then in order: the same numbers for any number of threads.
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn sum_rows(
+    [batch, tokens, width]: [usize; 3],
+    add: impl Fn(usize, &mut [f32]) + Sync,
+) -> Vec<f32> {
+    /// Rows of a group.
+    const GROUP: usize = 32;
+    let groups = tokens.div_ceil(GROUP);
+    let parts: Vec<Vec<f32>> = (0..batch * groups)
+        .into_par_iter()
+        .map(|task| {
+            let (batch, first) = (task / groups, task % groups * GROUP);
+            let mut sums = vec![0.0; width];
+            for token in first..tokens.min(first + GROUP) {
+                add(batch * tokens + token, &mut sums);
+            }
+            sums
+        })
+        .collect();
+    let mut out = vec![0.0; batch * width];
+    for (task, part) in parts.into_iter().enumerate() {
+        let out = &mut out[task / groups * width..][..width];
+        out.iter_mut()
+            .zip(part)
+            .for_each(|(out, part)| *out += part);
+    }
+    out
+}

@@ -3,6 +3,8 @@
 //! [`gelu_tanh_after`] also puts the channels of another tensor before the result, as a single block of
 //! FLUX needs it: the concatenation costs no pass of its own.
 
+#[cfg(not(target_family = "wasm"))]
+mod backward;
 mod composed;
 mod flex;
 mod wgpu;
@@ -11,7 +13,6 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 
-use crate::autodiff::differentiable;
 pub(crate) use wgpu::shaders;
 
 /// GELU of every element, `x/2 · (1 + tanh(sqrt(2/π) · (x + 0.044715 x³)))`: any shape, f32, the same
@@ -52,5 +53,3 @@ pub(crate) trait GeluOps: Backend {
         composed::gelu_tanh_after::<Self>(left, right)
     }
 }
-
-differentiable!(GeluOps);

@@ -1,5 +1,7 @@
 //! LayerNorm with a modulation (FLUX) and RMSNorm with a weight (Qwen, T5).
 
+#[cfg(not(target_family = "wasm"))]
+pub(crate) mod backward;
 pub(crate) mod composed;
 mod flex;
 pub(crate) mod wgpu;
@@ -8,7 +10,6 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 
-use crate::autodiff::differentiable;
 pub(crate) use wgpu::shaders;
 
 /// LayerNorm over the last axis without weights, then `· (1 + scale) + shift`: `[batch, tokens, hidden]`.
@@ -79,5 +80,3 @@ pub(crate) trait NormOps: Backend {
         composed::rms_norm::<Self>(x, weight, eps)
     }
 }
-
-differentiable!(NormOps);

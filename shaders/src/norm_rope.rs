@@ -4,6 +4,8 @@
 //! The embedding rotates pairs of neighbouring channels (FLUX). Qwen's rotates the two halves of a head
 //! and has no norm before it: it stays composed, in x2i-core.
 
+#[cfg(not(target_family = "wasm"))]
+mod backward;
 mod composed;
 mod flex;
 pub(crate) mod wgpu;
@@ -12,7 +14,6 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 
-use crate::autodiff::differentiable;
 pub(crate) use wgpu::shaders;
 
 /// Queries or keys of one stream, as the projection returns them.
@@ -96,5 +97,3 @@ pub(crate) trait NormRopeOps: Backend {
         composed::norm_rope::<Self>(vec![(x, weight), (more, more_weight)], cos, sin, eps)
     }
 }
-
-differentiable!(NormRopeOps);

@@ -19,8 +19,8 @@ const BLOCK_SCORES: usize = 512 * 1024;
 
 /// Rows of a block. With more rows the GEMM packs the keys less often; with fewer rows there are enough
 /// blocks for all cores.
-const MAX_ROWS: usize = 128;
-const MIN_ROWS: usize = 16;
+pub(super) const MAX_ROWS: usize = 128;
+pub(super) const MIN_ROWS: usize = 16;
 
 impl AttentionOps for Flex {
     fn flash_attention(q: FlexTensor, k: FlexTensor, v: FlexTensor, scale: f32) -> FlexTensor {
@@ -121,7 +121,7 @@ fn tasks(out: &mut [f32], [heads, q_tokens, head_dim]: [usize; 3], rows: usize) 
 }
 
 /// A view of `[rows, columns]` from `[batch, head, token]` on.
-fn matrix(tensor: &FlexTensor, start: [usize; 3], shape: [usize; 2]) -> FlexTensor {
+pub(super) fn matrix(tensor: &FlexTensor, start: [usize; 3], shape: [usize; 2]) -> FlexTensor {
     let strides = tensor.layout().strides();
     let offset: isize = start
         .iter()
@@ -134,13 +134,13 @@ fn matrix(tensor: &FlexTensor, start: [usize; 3], shape: [usize; 2]) -> FlexTens
 }
 
 /// A contiguous mask. The stride of a broadcast axis is zero.
-struct Mask {
+pub(super) struct Mask {
     tensor: FlexTensor,
     strides: [usize; 3],
 }
 
 impl Mask {
-    fn new(tensor: FlexTensor) -> Self {
+    pub(super) fn new(tensor: FlexTensor) -> Self {
         let tensor = tensor.to_contiguous();
         let shape = tensor.layout().shape();
         let (batch, heads, q_tokens, kv_tokens) = (shape[0], shape[1], shape[2], shape[3]);
@@ -157,7 +157,7 @@ impl Mask {
     }
 
     /// The rows of a head from query `token` on.
-    fn rows(&self, batch: usize, head: usize, token: usize) -> &[f32] {
+    pub(super) fn rows(&self, batch: usize, head: usize, token: usize) -> &[f32] {
         let [batch_stride, head_stride, kv_tokens] = self.strides;
         let start = batch * batch_stride + head * head_stride + token * kv_tokens;
         &self.tensor.storage::<f32>()[start..]
@@ -165,14 +165,14 @@ impl Mask {
 }
 
 /// Replaces every row of scores by `exp(score · scale + mask - max)`, and stores the sum of each row.
-struct Exponentials<'a> {
+pub(super) struct Exponentials<'a> {
     /// `[rows, kv_tokens]`
-    scores: &'a mut [f32],
+    pub(super) scores: &'a mut [f32],
     /// At least `[rows, kv_tokens]`
-    masks: Option<&'a [f32]>,
+    pub(super) masks: Option<&'a [f32]>,
     /// `[rows]`
-    sums: &'a mut [f32],
-    scale: f32,
+    pub(super) sums: &'a mut [f32],
+    pub(super) scale: f32,
 }
 
 impl Kernel for Exponentials<'_> {

@@ -2,6 +2,8 @@
 //! of its rows at a time.
 
 use burn::backend::ops::FloatTensorOps;
+#[cfg(not(target_family = "wasm"))]
+use burn::tensor::Slice;
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
 
@@ -38,5 +40,29 @@ pub(crate) fn add_products(
                 *out += product;
             }
         }
+    }
+}
+
+/// Adds `x [m, rows]` times a weight of `cols` columns to `out [m, cols]`, as the backward pass of a product wants it.
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn add_transposed(
+    x: &FlexTensor,
+    cols: usize,
+    widen: impl Fn(usize, &mut [f32]) + Sync,
+    out: &mut [f32],
+) {
+    let rows = x.layout().shape()[1];
+    let stripe_rows = (STRIPE / cols).max(1);
+    let task_rows = TASK_WEIGHTS.div_ceil(cols);
+    for first in (0..rows).step_by(stripe_rows) {
+        let width = stripe_rows.min(rows - first);
+        let mut stripe = vec![0.0; width * cols];
+        let tasks = stripe.par_chunks_mut(task_rows * cols).enumerate();
+        tasks.for_each(|(task, out)| widen(first + task * task_rows, out));
+        let columns = Slice::new(first as isize, Some((first + width) as isize), 1);
+        let columns = Flex::float_slice(x.clone(), &[Slice::new(0, None, 1), columns]);
+        let products = gemm::matmul(columns, tensor(stripe, [width, cols]));
+        let products = products.storage::<f32>();
+        out.iter_mut().zip(products).for_each(|(out, x)| *out += x);
     }
 }

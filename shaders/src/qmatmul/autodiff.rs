@@ -1,14 +1,80 @@
-//! Gradients through the matmul: with respect to the inputs and the bias, not the weight.
+//! Gradients of the matmul: of the inputs and the bias. The weight is frozen.
 
-use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Autodiff, AutodiffBackend};
+use burn::backend::{Autodiff, AutodiffBackend, Backend};
+use burn_cubecl::CubeBackend;
+use burn_flex::{Flex, FlexTensor};
 
-use super::{BlockOps, BlockType};
+use super::{BlockOps, BlockType, flex};
+use crate::autodiff::{Gradients, Strategy, record};
+use crate::integer::InputBits;
+use crate::linear::backward::bias_backward;
 
-/// The product inherits the differentiable default body. The quantized weight is frozen: the inner backend
-/// dequantizes it, and it enters the graph as a constant.
-impl<B: BlockOps, C: CheckpointStrategy> BlockOps for Autodiff<B, C> {
+/// What a backend may replace.
+pub(crate) trait BlockGradients: BlockOps {
+    /// That of the input: `gradient [m, rows]` times the weight.
+    fn matmul_blocks_backward(
+        packed: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        block_type: BlockType,
+    ) -> FloatTensor<Self> {
+        let weight = Self::dequantize_blocks(packed, scales, block_type);
+        Self::float_matmul(gradient, weight)
+    }
+}
+
+impl BlockGradients for CubeBackend {}
+
+impl BlockGradients for Flex {
+    fn matmul_blocks_backward(
+        packed: FlexTensor,
+        scales: FlexTensor,
+        gradient: FlexTensor,
+        block_type: BlockType,
+    ) -> FlexTensor {
+        flex::backward(packed, scales, gradient, block_type)
+    }
+}
+
+/// The product, with its weight.
+#[derive(Debug, Clone)]
+struct Product<B: Backend> {
+    packed: IntTensor<B>,
+    scales: FloatTensor<B>,
+    block_type: BlockType,
+}
+
+impl<B: BlockGradients> Product<B> {
+    fn of_x(self, gradient: FloatTensor<B>) -> FloatTensor<B> {
+        B::matmul_blocks_backward(self.packed, self.scales, gradient, self.block_type)
+    }
+}
+
+impl<B: BlockGradients> Gradients<B, 1> for Product<B> {
+    fn gradients(
+        self,
+        _: [FloatTensor<B>; 1],
+        gradient: FloatTensor<B>,
+        _: [bool; 1],
+    ) -> [Option<FloatTensor<B>>; 1] {
+        [Some(self.of_x(gradient))]
+    }
+}
+
+impl<B: BlockGradients> Gradients<B, 2> for Product<B> {
+    fn gradients(
+        self,
+        _: [FloatTensor<B>; 2],
+        gradient: FloatTensor<B>,
+        wanted: [bool; 2],
+    ) -> [Option<FloatTensor<B>>; 2] {
+        let of_bias = wanted[1].then(|| bias_backward::<B>(gradient.clone()));
+        [wanted[0].then(|| self.of_x(gradient)), of_bias]
+    }
+}
+
+impl<B: BlockGradients, C: Strategy> BlockOps for Autodiff<B, C> {
     fn dequantize_blocks(
         packed: IntTensor<Self>,
         scales: FloatTensor<Self>,
@@ -17,5 +83,42 @@ impl<B: BlockOps, C: CheckpointStrategy> BlockOps for Autodiff<B, C> {
         let scales = <Self as AutodiffBackend>::inner(scales);
         let weight = B::dequantize_blocks(packed, scales, block_type);
         <Self as AutodiffBackend>::from_inner(weight)
+    }
+
+    fn matmul_blocks(
+        x: FloatTensor<Self>,
+        packed: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        block_type: BlockType,
+        input_bits: InputBits,
+    ) -> FloatTensor<Self> {
+        let product = Product::<B> {
+            packed: packed.clone(),
+            scales: <Self as AutodiffBackend>::inner(scales),
+            block_type,
+        };
+        let scales = product.scales.clone();
+        record::<B, C, _, _>(product, [x], |[x]| {
+            B::matmul_blocks(x, packed, scales, block_type, input_bits)
+        })
+    }
+
+    fn matmul_blocks_bias(
+        x: FloatTensor<Self>,
+        packed: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        block_type: BlockType,
+        input_bits: InputBits,
+    ) -> FloatTensor<Self> {
+        let product = Product::<B> {
+            packed: packed.clone(),
+            scales: <Self as AutodiffBackend>::inner(scales),
+            block_type,
+        };
+        let scales = product.scales.clone();
+        record::<B, C, _, _>(product, [x, bias], |[x, bias]| {
+            B::matmul_blocks_bias(x, packed, scales, bias, block_type, input_bits)
+        })
     }
 }

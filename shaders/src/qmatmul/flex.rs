@@ -229,6 +229,32 @@ fn float_product(
     out
 }
 
+/// `gradient [m, rows]` times the weight: `[m, cols]`.
+#[cfg(not(target_family = "wasm"))]
+pub(super) fn backward(
+    packed: FlexTensor,
+    scales: FlexTensor,
+    gradient: FlexTensor,
+    block_type: BlockType,
+) -> FlexTensor {
+    let (packed, scales) = (packed.to_contiguous(), scales.to_contiguous());
+    let (weights, scales) = (weights(&packed, block_type), row_scales(&scales));
+    let shape = [gradient.layout().shape()[0], weights.cols()];
+    let mut out = vec![0.0; shape[0] * shape[1]];
+    let widen = |first, out: &mut [f32]| {
+        vectorize(Expand {
+            weights,
+            scales,
+            first,
+            out,
+        });
+    };
+    if !out.is_empty() {
+        stripes::add_transposed(&gradient, shape[1], widen, &mut out);
+    }
+    tensor(out, shape)
+}
+
 fn dot_products(x: &[f32], weights: &Weights, scales: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
     let (cols, rows) = (weights.cols(), weights.rows());
     let m = x.len() / cols;

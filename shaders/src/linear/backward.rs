@@ -1,0 +1,107 @@
+//! Gradients of a dense layer. A weight of 16 bits is a constant, which the CPU widens a stripe at a time.
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, TensorMetadata};
+use burn::tensor::Shape;
+use burn_cubecl::CubeBackend;
+use burn_flex::{Flex, FlexTensor};
+use half::{bf16, f16};
+
+use super::halves::{Half, is_half};
+use super::{LinearOps, stripes};
+use crate::autodiff::{Gradients, Strategy, record};
+use crate::cpu::tensor;
+
+/// What a backend may replace.
+pub(crate) trait LinearGradients: Backend {
+    /// That of the input: `gradient [m, rows]` times `weight [rows, cols]`.
+    fn linear_backward(
+        weight: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        Self::float_matmul(gradient, weight)
+    }
+}
+
+impl LinearGradients for CubeBackend {}
+
+impl LinearGradients for Flex {
+    fn linear_backward(weight: FlexTensor, gradient: FlexTensor) -> FlexTensor {
+        if !is_half(&weight) {
+            return crate::gemm::matmul(gradient, weight);
+        }
+        match weight.dtype() {
+            burn::tensor::DType::BF16 => halves::<bf16>(weight, gradient),
+            _ => halves::<f16>(weight, gradient),
+        }
+    }
+}
+
+fn halves<H: Half>(weight: FlexTensor, gradient: FlexTensor) -> FlexTensor {
+    let weight = weight.to_contiguous();
+    let shape = [gradient.layout().shape()[0], weight.layout().shape()[1]];
+    let cols = shape[1];
+    let halves = weight.storage::<H>();
+    let widen = |first: usize, out: &mut [f32]| H::widen(&halves[first * cols..][..out.len()], out);
+    let mut out = vec![0.0; shape[0] * cols];
+    stripes::add_transposed(&gradient, cols, widen, &mut out);
+    tensor(out, shape)
+}
+
+/// The sums of the rows of `gradient [m, rows]`: the gradient of a bias, `[rows]`.
+pub(crate) fn bias_backward<B: Backend>(gradient: FloatTensor<B>) -> FloatTensor<B> {
+    let rows = gradient.shape()[1];
+    B::float_reshape(B::float_sum_dim(gradient, 0), Shape::new([rows]))
+}
+
+fn weight_backward<B: Backend>(x: FloatTensor<B>, gradient: FloatTensor<B>) -> FloatTensor<B> {
+    B::float_matmul(B::float_transpose(gradient), x)
+}
+
+#[derive(Debug, Clone)]
+struct Linear;
+
+impl<B: LinearGradients> Gradients<B, 2> for Linear {
+    fn gradients(
+        self,
+        [x, weight]: [FloatTensor<B>; 2],
+        gradient: FloatTensor<B>,
+        wanted: [bool; 2],
+    ) -> [Option<FloatTensor<B>>; 2] {
+        let of_weight = wanted[1].then(|| weight_backward::<B>(x, gradient.clone()));
+        let of_x = wanted[0].then(|| B::linear_backward(weight, gradient));
+        [of_x, of_weight]
+    }
+}
+
+impl<B: LinearGradients> Gradients<B, 3> for Linear {
+    fn gradients(
+        self,
+        [x, weight, _]: [FloatTensor<B>; 3],
+        gradient: FloatTensor<B>,
+        wanted: [bool; 3],
+    ) -> [Option<FloatTensor<B>>; 3] {
+        let of_bias = wanted[2].then(|| bias_backward::<B>(gradient.clone()));
+        let of_weight = wanted[1].then(|| weight_backward::<B>(x, gradient.clone()));
+        let of_x = wanted[0].then(|| B::linear_backward(weight, gradient));
+        [of_x, of_weight, of_bias]
+    }
+}
+
+impl<B: LinearOps + LinearGradients, C: Strategy> LinearOps for Autodiff<B, C> {
+    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        record::<B, C, _, _>(Linear, [x, weight], |[x, weight]| {
+            <B as LinearOps>::linear(x, weight)
+        })
+    }
+
+    fn linear_bias(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        record::<B, C, _, _>(Linear, [x, weight, bias], |[x, weight, bias]| {
+            B::linear_bias(x, weight, bias)
+        })
+    }
+}
