@@ -24,6 +24,8 @@ pub mod prompt;
 pub mod request;
 pub mod sampler;
 pub mod tokenizer;
+#[cfg(not(target_family = "wasm"))]
+pub mod training;
 pub mod vae;
 pub mod video;
 pub mod weights;

@@ -1,5 +1,7 @@
 //! A dense layer, `x Wᵀ + b`.
 
+#[cfg(not(target_family = "wasm"))]
+pub(crate) mod autodiff;
 pub(crate) mod composed;
 mod flex;
 mod halves;
@@ -10,7 +12,6 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, DispatchDevice, backend_extension};
 use burn::tensor::{Device, Tensor};
 
-use crate::autodiff::differentiable;
 use crate::gpu::runs_wgsl;
 pub(crate) use wgpu::shaders;
 
@@ -95,5 +96,3 @@ pub(crate) trait LinearOps: Backend {
         composed::matmul::<Self>(left, right)
     }
 }
-
-differentiable!(LinearOps);

@@ -12,6 +12,8 @@ mod qwen2_5_vl_tiny;
 mod scheduler;
 mod tokenizer_qwen_real;
 mod torch_randn;
+#[cfg(not(target_family = "wasm"))]
+mod training;
 mod vae;
 
 use x2i_core::weights::LocalBoxFuture;
@@ -28,6 +30,8 @@ pub fn for_folder(name: &str) -> Option<Run> {
         "alignnet" => |case, report| Box::pin(align_net::run(case, report)),
         "alignnet_real_dims" => |case, report| Box::pin(align_net::run_real_dims(case, report)),
         "first_block_cache" => |case, report| Box::pin(first_block_cache::run(case, report)),
+        #[cfg(not(target_family = "wasm"))]
+        "distillation_loss" => |case, report| Box::pin(training::distillation::run(case, report)),
         "flux_dev_tiny" | "flux_schnell_tiny" => |case, report| Box::pin(flux::run(case, report)),
         "lightcontrol_tiny" => |case, report| Box::pin(lightcontrol_tiny::run(case, report)),
         "internvl2_5_tiny" => |case, report| Box::pin(internvl2_5_tiny::run(case, report)),
@@ -38,6 +42,12 @@ pub fn for_folder(name: &str) -> Option<Run> {
         "scheduler" => |case, report| Box::pin(scheduler::run(case, report)),
         "tokenizer_qwen_real" => |case, report| Box::pin(tokenizer_qwen_real::run(case, report)),
         "torch_randn" => |case, report| Box::pin(torch_randn::run(case, report)),
+        #[cfg(not(target_family = "wasm"))]
+        "train_alignnet_trace" => |case, report| Box::pin(training::align::run(case, report)),
+        #[cfg(not(target_family = "wasm"))]
+        "train_lightcontrol_trace" => |case, report| Box::pin(training::control::run(case, report)),
+        #[cfg(not(target_family = "wasm"))]
+        "train_lora_trace" => |case, report| Box::pin(training::lora::run(case, report)),
         "vae_tiny" => |case, report| Box::pin(vae::run(case, report)),
         _ => return None,
     };
