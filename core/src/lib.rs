@@ -23,6 +23,7 @@ pub mod png;
 pub mod prompt;
 pub mod request;
 pub mod sampler;
+pub mod teacher;
 pub mod tokenizer;
 pub mod vae;
 pub mod video;
