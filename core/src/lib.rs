@@ -23,6 +23,7 @@ pub mod png;
 pub mod prompt;
 pub mod request;
 pub mod sampler;
+pub mod teacher;
 pub mod tokenizer;
 #[cfg(not(target_family = "wasm"))]
 pub mod training;

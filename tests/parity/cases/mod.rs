@@ -10,6 +10,7 @@ mod pipeline;
 mod prompt_strings;
 mod qwen2_5_vl_tiny;
 mod scheduler;
+mod teacher;
 mod tokenizer_qwen_real;
 mod torch_randn;
 #[cfg(not(target_family = "wasm"))]
@@ -29,6 +30,7 @@ pub fn for_folder(name: &str) -> Option<Run> {
     let run: Run = match name {
         "alignnet" => |case, report| Box::pin(align_net::run(case, report)),
         "alignnet_real_dims" => |case, report| Box::pin(align_net::run_real_dims(case, report)),
+        "clip_tiny" => |case, report| Box::pin(teacher::run_clip(case, report)),
         "first_block_cache" => |case, report| Box::pin(first_block_cache::run(case, report)),
         #[cfg(not(target_family = "wasm"))]
         "distillation_loss" => |case, report| Box::pin(training::distillation::run(case, report)),
@@ -40,6 +42,8 @@ pub fn for_folder(name: &str) -> Option<Run> {
         "prompt_strings" => |case, report| Box::pin(prompt_strings::run(case, report)),
         "qwen2_5_vl_tiny" => |case, report| Box::pin(qwen2_5_vl_tiny::run(case, report)),
         "scheduler" => |case, report| Box::pin(scheduler::run(case, report)),
+        "t5_tiny" => |case, report| Box::pin(teacher::run_t5(case, report)),
+        "teacher_tokenizers" => |case, report| Box::pin(teacher::run_tokenizers(case, report)),
         "tokenizer_qwen_real" => |case, report| Box::pin(tokenizer_qwen_real::run(case, report)),
         "torch_randn" => |case, report| Box::pin(torch_randn::run(case, report)),
         #[cfg(not(target_family = "wasm"))]
