@@ -1,5 +1,7 @@
 //! Scaled dot-product attention with an additive mask and grouped queries.
 
+#[cfg(not(target_family = "wasm"))]
+mod autodiff;
 mod composed;
 pub(crate) mod cooperative;
 mod flex;
@@ -10,7 +12,6 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 
-use crate::autodiff::differentiable;
 pub(crate) use wgpu::shaders;
 
 /// `softmax(q kᵀ · scale + mask) v`: `[batch, heads, q_tokens, head_dim]`.
@@ -98,5 +99,3 @@ pub(crate) trait AttentionOps: Backend {
         composed::attention::<Self>(q, k, v, Some(mask), scale)
     }
 }
-
-differentiable!(AttentionOps);

@@ -197,7 +197,10 @@ impl<'a> Scope<'a> {
             return Ok(asked.zeros([count]));
         }
         if let Some(leaf) = self.leaf(name, [length])? {
-            return Ok(leaf.slice([rows]));
+            return Ok(match rows == (0..length) {
+                true => leaf, // a slice would be a step of one tape
+                false => leaf.slice([rows]),
+            });
         }
         self.floats(name, &[length], rows, [count]).await
     }
@@ -230,8 +233,7 @@ impl<'a> Scope<'a> {
             return Ok(Matrix::Dense(asked.zeros([rows.len(), shape[1]])));
         }
         if let Some(leaf) = self.leaf(name, shape)? {
-            let whole = rows == (0..shape[0]);
-            return Ok(Matrix::Dense(match whole {
+            return Ok(Matrix::Dense(match rows == (0..shape[0]) {
                 true => leaf,
                 false => leaf.slice([rows]),
             }));

@@ -125,7 +125,7 @@ fn label(text: &str) -> String {
 }
 
 /// A golden's rows of ids.
-async fn rows(case: &Case<'_>, name: &str) -> Fallible<Vec<Vec<u32>>> {
+pub(super) async fn rows(case: &Case<'_>, name: &str) -> Fallible<Vec<Vec<u32>>> {
     let (ids, shape) = case.golden.i64(name).await?;
     let tokens = *shape.last().ok_or("ids have no axis")?;
     let rows = ids.chunks_exact(tokens);

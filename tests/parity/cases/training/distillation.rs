@@ -4,7 +4,8 @@ use burn::tensor::Tensor;
 use serde_json::Value;
 use x2i_core::InputBits;
 use x2i_core::align_net::{AlignNet, Conditioning};
-use x2i_core::config::{AlignNetConfig, FluxConfig};
+use x2i_core::config::{AlignNetConfig, ClipTextConfig, FluxConfig, T5Config};
+use x2i_core::teacher::{ClipText, T5Encoder};
 use x2i_core::training::align::{self, Distillation};
 use x2i_core::training::loss::attention_divergence;
 use x2i_core::training::optimizer::{AdamW, Optimizer, Rule};
@@ -13,6 +14,7 @@ use x2i_core::weights::Component;
 
 use super::align::sample;
 use crate::case::{Case, Fallible, Outcome};
+use crate::cases::teacher::rows;
 use crate::report::Report;
 
 /// Of a loss.
@@ -123,10 +125,7 @@ async fn steps(case: &Case<'_>, json: &Value, report: &mut Report) -> Outcome {
     let own = case.json("proj/config.json").await?;
     let config = AlignNetConfig::from_shapes(file, Some(&own), |name| weights.shape(name))?;
 
-    let teacher = Conditioning {
-        txt: case.tensor("out.step.teacher.prompt_embeds").await?,
-        vec: case.tensor("out.step.teacher.pooled").await?,
-    };
+    let teacher = teacher(case, report).await?;
     let sigma = case.golden.f32("out.step.timestep").await?.0[0] / 1000.0;
     let noise: Tensor<4> = case.tensor("in.step.latents").await?;
     let states: Tensor<4> = case.tensor("in.step.text_embeddings").await?;
@@ -221,6 +220,37 @@ async fn steps(case: &Case<'_>, json: &Value, report: &mut Report) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// What T5 and CLIP say.
+async fn teacher(case: &Case<'_>, report: &mut Report) -> Fallible<Conditioning> {
+    let json = case.json("text_encoder_2/config.json").await?;
+    let file = "text_encoder_2/model.safetensors";
+    let weights = case.weights(Component::T5, &[file]).await?;
+    let config = T5Config::from_shapes(file, Some(("config.json", &json)), |name| {
+        weights.shape(name)
+    })?;
+    let t5 = T5Encoder::load(&config, &weights.scope(&case.device)).await?;
+    let json = case.json("text_encoder/config.json").await?;
+    let config = ClipTextConfig::read("config.json", json, &mut vec![])?;
+    let weights = case
+        .weights(Component::ClipText, &["text_encoder/model.safetensors"])
+        .await?;
+    let clip = ClipText::load(&config, &weights.scope(&case.device)).await?;
+    let txt = t5.forward(&rows(case, "in.step.t5_ids").await?);
+    let vec = clip
+        .forward(&rows(case, "in.step.clip_ids").await?)
+        .pooler_output;
+    for (name, ours) in [
+        (
+            "out.step.teacher.prompt_embeds",
+            case.values(txt.clone()).await?,
+        ),
+        ("out.step.teacher.pooled", case.values(vec.clone()).await?),
+    ] {
+        report.close(name, &ours, &case.golden.f32(name).await?.0);
+    }
+    Ok(Conditioning { txt, vec })
 }
 
 /// Where Adam makes steps of rounding noise.
