@@ -23,7 +23,10 @@ pub mod png;
 pub mod prompt;
 pub mod request;
 pub mod sampler;
+pub mod teacher;
 pub mod tokenizer;
+#[cfg(not(target_family = "wasm"))]
+pub mod training;
 pub mod vae;
 pub mod video;
 pub mod weights;

@@ -16,6 +16,7 @@ mod painting;
 mod quantization;
 mod source;
 mod survey;
+mod teacher;
 mod tokenizer;
 mod weight_name;
 
@@ -28,6 +29,7 @@ pub use llm::read_encoder;
 use source::read_optional;
 pub use source::{ModelSource, read};
 pub use survey::{FoundPart, Survey, SurveyedPart, survey};
+pub use teacher::{ClipTokenizerFiles, TeacherParts, TeacherPlaces, TokenizerFiles, read_teacher};
 pub use tokenizer::{read_tokenizer, tokenizer_json};
 
 /// Reads what a model folder holds: `model.json`, or Hugging Face's configs.

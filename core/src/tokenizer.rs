@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use crate::config::{parse, plain_json};
 use crate::error::{Error, Result};
 use crate::weights::WeightFile;
-use merges::read_merges;
+pub(crate) use merges::read_merges;
 
 pub use added::AddedFiles;
 pub use chat::{ChatTemplate, Content, Message, VisionIds};

@@ -230,6 +230,16 @@ impl Golden {
         ))
     }
 
+    pub async fn f64(&self, name: &str) -> Fallible<Vec<f64>> {
+        let tensor = self.read(name).await?;
+        if tensor.stored != StoredType::F64 {
+            return Err(format!("{name} is {:?}, not F64", tensor.stored).into());
+        }
+        let values = tensor.bytes.chunks_exact(8);
+        let values = values.map(|bytes| f64::from_le_bytes(bytes.try_into().unwrap_or_default()));
+        Ok(values.collect())
+    }
+
     pub async fn i64(&self, name: &str) -> Fallible<(Vec<i64>, Vec<usize>)> {
         let tensor = self.read(name).await?;
         if tensor.stored != StoredType::I64 {

@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 
 /// Largest error on the CPU in f32, as a share of the golden tensor's largest value.
-const CPU_TOLERANCE: f32 = 1e-4;
+pub(crate) const CPU_TOLERANCE: f32 = 1e-4;
 /// The same on a GPU, whose `exp`, `sin` and summation order differ.
 const GPU_TOLERANCE: f32 = 1e-3;
 /// The same where matrices are multiplied in f16: each factor has 11 bits, 5e-4, and a forward has tens of

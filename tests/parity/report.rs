@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::device::F16_TOLERANCE;
+use crate::device::{CPU_TOLERANCE, F16_TOLERANCE};
 
 struct Line {
     name: String,
@@ -86,6 +86,15 @@ impl Report {
         tolerance: f32,
     ) {
         self.compare(name, ours, golden, 1.0, tolerance);
+    }
+
+    /// A tolerance of the CPU's, on a GPU `factor` times as wide; where matrices are multiplied in f16 as wide as all is.
+    pub(crate) fn widened(&self, tolerance: f32, factor: f32) -> f32 {
+        match self.tolerance {
+            exact if exact <= CPU_TOLERANCE => tolerance,
+            coarse if coarse >= F16_TOLERANCE => coarse.max(tolerance),
+            _ => factor * tolerance,
+        }
     }
 
     /// Compares exactly.

@@ -120,7 +120,7 @@ impl AlignNetConfig {
             text_dim,
             norm_eps: published.map_or(default_eps(), |published| published.norm_eps),
             mix,
-            t5: t5_from_shapes(file, &shape)?,
+            t5: T5StackConfig::from_shapes(file, "t5stack", &shape)?,
         };
         config.validate(file)?;
         if let Some(published) = published {
@@ -271,41 +271,41 @@ fn mix_from_shapes(
     }
 }
 
-/// The T5 stack's sizes, where `t5stack.` tensors exist.
-fn t5_from_shapes(
-    file: &str,
-    shape: &impl Fn(&str) -> Option<Vec<usize>>,
-) -> Result<Option<T5StackConfig>> {
-    let bias = "t5stack.block.0.layer.0.SelfAttention.relative_attention_bias.weight";
-    let Some(&[num_buckets, num_heads]) = shape(bias).as_deref() else {
-        return Ok(None);
-    };
-    let wide = |name: &str| shape(name).and_then(|shape| shape.first().copied());
-    let (Some(inner), Some(feed_forward_size)) = (
-        wide("t5stack.block.0.layer.0.SelfAttention.q.weight"),
-        wide("t5stack.block.0.layer.1.DenseReluDense.wi_0.weight"),
-    ) else {
-        return Err(Error::config(
-            file,
-            "the T5 stack's first block is incomplete",
-        ));
-    };
-    check(file, num_heads > 0 && inner % num_heads == 0, || {
-        format!("{inner} T5 channels can't be split into {num_heads} heads")
-    })?;
-    let num_layers = (0..)
-        .take_while(|index| {
-            shape(&format!(
-                "t5stack.block.{index}.layer.0.SelfAttention.q.weight"
-            ))
-            .is_some()
-        })
-        .count();
-    Ok(Some(T5StackConfig {
-        num_layers,
-        num_heads,
-        head_dim: inner / num_heads,
-        feed_forward_size,
-        num_buckets,
-    }))
+impl T5StackConfig {
+    /// The sizes of a stack whose tensors begin with `prefix`; none where there are no such tensors.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when its tensors can't be a stack's.
+    pub(super) fn from_shapes(
+        file: &str,
+        prefix: &str,
+        shape: &impl Fn(&str) -> Option<Vec<usize>>,
+    ) -> Result<Option<Self>> {
+        let named = |block: usize, name: &str| shape(&format!("{prefix}.block.{block}.{name}"));
+        let bias = named(0, "layer.0.SelfAttention.relative_attention_bias.weight");
+        let Some(&[num_buckets, num_heads]) = bias.as_deref() else {
+            return Ok(None);
+        };
+        let q = |block| named(block, "layer.0.SelfAttention.q.weight");
+        let wide = |shape: Option<Vec<usize>>| shape.and_then(|shape| shape.first().copied());
+        let (Some(inner), Some(feed_forward_size)) = (
+            wide(q(0)),
+            wide(named(0, "layer.1.DenseReluDense.wi_0.weight")),
+        ) else {
+            return Err(Error::config(
+                file,
+                "the T5 stack's first block is incomplete",
+            ));
+        };
+        check(file, num_heads > 0 && inner % num_heads == 0, || {
+            format!("{inner} T5 channels can't be split into {num_heads} heads")
+        })?;
+        Ok(Some(Self {
+            num_layers: (0..).take_while(|&block| q(block).is_some()).count(),
+            num_heads,
+            head_dim: inner / num_heads,
+            feed_forward_size,
+            num_buckets,
+        }))
+    }
 }

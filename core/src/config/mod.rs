@@ -23,6 +23,7 @@ mod qwen2_5_vl;
 mod qwen2_5_vl_gguf;
 mod rope;
 mod scheduler;
+mod teacher;
 mod transformers;
 mod vae;
 
@@ -37,6 +38,7 @@ pub use processing::{GenerationConfig, PreprocessorConfig};
 pub use qwen2::Qwen2Config;
 pub use qwen2_5_vl::{Qwen2_5VlConfig, RopeScaling, VisionConfig};
 pub use scheduler::SchedulerConfig;
+pub use teacher::{ClipTextConfig, T5Config};
 pub use vae::VaeConfig;
 
 pub(crate) use checks::{from_value, parse};

@@ -15,7 +15,7 @@ use super::layers::{DoubleStreamBlock, SingleStreamBlock};
 use crate::config::FluxConfig;
 use crate::error::Result;
 use crate::nn::{InputBits, computed};
-use crate::weights::{Scope, Weights};
+use crate::weights::{Leaves, Scope, Weights};
 
 /// A kind of block, as checkpoints number them.
 pub(super) trait Block: Clone + Sized {
@@ -58,6 +58,7 @@ pub(super) struct Stream {
     pub device: Device,
     pub config: FluxConfig,
     pub input_bits: InputBits,
+    pub leaves: Option<Leaves>,
 }
 
 /// All blocks of one kind.
@@ -125,6 +126,10 @@ impl<B: Block> Blocks<B> {
             .weights
             .scope(&from.device)
             .with_input_bits(from.input_bits);
+        let scope = match &from.leaves {
+            Some(leaves) => scope.with_leaves(leaves),
+            None => scope,
+        };
         let block = B::read(&scope.child(B::PREFIX).child(index), &from.config).await?;
         computed(x).await?;
         Ok(Cow::Owned(block))

@@ -6,6 +6,7 @@
 
 mod blocks;
 mod border;
+mod chain;
 mod first_block_cache;
 pub mod latents;
 mod layers;
@@ -23,6 +24,7 @@ use crate::nn::{Bias, Linear, sinusoid};
 use crate::weights::{Scope, Weights};
 use blocks::{Blocks, Stream};
 use border::{Known, Place, moved};
+pub use chain::{BlockAttentions, Streams};
 pub use first_block_cache::FirstBlockCache;
 pub use layers::Attentions;
 use layers::{
@@ -170,6 +172,7 @@ impl Flux {
             device: scopes[0].device().clone(),
             config: config.clone(),
             input_bits: scopes[0].input_bits(),
+            leaves: scopes[0].leaves().cloned(),
         });
         Self::read(config, scopes, placement, stream.as_ref()).await
     }

@@ -48,6 +48,11 @@ impl TorchRng {
         self.draw(count, 8, round_bf16, normal_group_bf16)
     }
 
+    /// `torch.rand(count)`: uniform numbers in 0..1.
+    pub fn uniforms(&mut self, count: usize) -> Vec<f32> {
+        (0..count).map(|_| self.uniform(24)).collect()
+    }
+
     /// Normals of a type whose uniforms have `bits` bits; `normal` turns a group of uniforms into
     /// normals.
     fn draw(

@@ -11,14 +11,17 @@ use x2i_shaders::{largest_buffer, linear};
 use crate::weights::rows_at_once;
 
 use super::factors::{Factors, Kron, LowRank, Right};
+use super::trained::{self, TrainedPair};
 
 /// The changes of one layer's matrix on the device, their strengths included.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct LayerChange {
     low_rank: Option<Pair>,
     terms: Vec<Term>,
     /// What the matrix's own outputs are multiplied by, `[out]`.
     row_scale: Option<Tensor<1>>,
+    /// Those that are trained, in the order of their rows.
+    trained: Vec<TrainedPair>,
 }
 
 /// All low-rank changes together.
@@ -50,10 +53,17 @@ enum Product {
 }
 
 impl LayerChange {
+    /// Adds a change that is trained.
+    pub fn train(&mut self, pair: TrainedPair) {
+        self.trained.push(pair);
+        self.trained.sort_by_key(TrainedPair::start);
+    }
+
     /// The change of some rows of the layer's matrix.
     pub fn rows(self, rows: Range<usize>) -> Self {
-        let terms = self.terms.into_iter();
+        let (terms, trained) = (self.terms.into_iter(), self.trained.into_iter());
         Self {
+            trained: trained.filter_map(|pair| pair.rows_of(&rows)).collect(),
             low_rank: self.low_rank.map(|pair| Pair {
                 up: pair.up.slice([rows.clone()]),
                 ..pair
@@ -69,7 +79,20 @@ impl LayerChange {
         &self,
         x: Tensor<2>,
         bias: Option<Tensor<1>>,
-        product: impl FnOnce(Tensor<2>, Option<Tensor<1>>) -> Tensor<2>,
+        product: impl Fn(Tensor<2>, Option<Tensor<1>>) -> Tensor<2>,
+    ) -> Tensor<2> {
+        if !self.trained.is_empty() {
+            let frozen = |x, bias| self.apply_frozen(x, bias, &product);
+            return trained::apply(&self.trained, x, bias, frozen);
+        }
+        self.apply_frozen(x, bias, &product)
+    }
+
+    fn apply_frozen(
+        &self,
+        x: Tensor<2>,
+        bias: Option<Tensor<1>>,
+        product: &impl Fn(Tensor<2>, Option<Tensor<1>>) -> Tensor<2>,
     ) -> Tensor<2> {
         let low_rank = self.low_rank.as_ref().map(|pair| {
             let down = linear(x.clone(), pair.down.clone(), None);
@@ -309,6 +332,7 @@ impl<'a> Sum<'a> {
             row_scale: self
                 .row_scale
                 .map(|scale| Tensor::from_data(scale.as_slice(), device)),
+            trained: vec![],
         }
     }
 }

@@ -15,11 +15,13 @@ mod kinds;
 mod layer;
 mod message;
 mod open;
+mod trained;
 
 pub(crate) use adapters::Adapters;
 pub use config::LoraConfig;
 pub(crate) use dora::Base;
 pub(crate) use layer::LayerChange;
+pub(crate) use trained::TrainedPair;
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! A stack of T5 encoder blocks (v1.1: gated `gelu_new`, relative position bias, no biases).
 //!
-//! Source: transformers' `T5Stack`. AlignNet's optional stack uses it. No attention mask: X2I and
-//! FLUX give none. Not here: a token embedding.
+//! Source: transformers' `T5Stack`. AlignNet's optional stack and the teacher's text encoder use it. No
+//! attention mask: X2I and FLUX give none. Not here: a token embedding.
 
 use burn::tensor::{Tensor, TensorData};
 
@@ -105,9 +105,16 @@ impl T5Stack {
 
     /// `[batch, tokens, width]`, same shape out.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        self.forward_with(x, |_| {})
+    }
+
+    /// [`forward`](Self::forward), which shows what every block gives.
+    pub fn forward_with(&self, x: Tensor<3>, mut on_block: impl FnMut(&Tensor<3>)) -> Tensor<3> {
         let position_bias = self.position_bias(x.dims()[1]);
         let x = self.blocks.iter().fold(x, |x, block| {
-            block.forward(x, position_bias.clone(), self.config.num_heads)
+            let x = block.forward(x, position_bias.clone(), self.config.num_heads);
+            on_block(&x);
+            x
         });
         self.final_layer_norm.forward(x)
     }

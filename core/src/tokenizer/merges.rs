@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// [`Error::Config`] for a line that is not two tokens.
-pub(super) fn read_merges(file: &str, merges: &[u8]) -> Result<Vec<[String; 2]>> {
+pub(crate) fn read_merges(file: &str, merges: &[u8]) -> Result<Vec<[String; 2]>> {
     let text = std::str::from_utf8(merges).map_err(|_| Error::config(file, "is not UTF-8"))?;
     text.lines()
         .enumerate()

@@ -3,7 +3,11 @@
 //! Source: the format section of the safetensors README. As there, entries must cover the data
 //! completely, without holes or overlaps, and the header is at most 100 MB. A tensor of a dtype that
 //! nothing here computes with (`F4`, `F8_E8M0`, `C64`) is refused when it is asked for, since it may
-//! belong to another part. Left out: writing.
+//! belong to another part. `write` makes such files.
+
+mod write;
+
+pub use write::{OutTensor, encode, header, sort};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -15,6 +15,8 @@ use super::asked::Asked;
 use super::blocks::Blocks;
 use super::file::HostTensor;
 use super::footprint::rows_at_once;
+use super::held::Held;
+use super::leaves::Leaves;
 use super::set::Weights;
 use super::stored::StoredType;
 use super::target::Target;
@@ -54,6 +56,8 @@ pub struct Scope<'a> {
     on_read: Option<&'a dyn OnRead>,
     input_bits: InputBits,
     reads: Reads<'a>,
+    leaves: Option<&'a Leaves>,
+    held: Option<&'a Held>,
 }
 
 /// What is read of a tensor.
@@ -75,6 +79,8 @@ impl Weights {
             on_read: None,
             input_bits: InputBits::default(),
             reads: Reads::Values,
+            leaves: None,
+            held: None,
         }
     }
 }
@@ -100,6 +106,27 @@ impl<'a> Scope<'a> {
             reads: Reads::Header(asked),
             ..self
         }
+    }
+
+    /// The same, which gives these leaves in place of tensors of their names, and their changes of layers.
+    pub fn with_leaves(self, leaves: &'a Leaves) -> Self {
+        Self {
+            leaves: Some(leaves),
+            ..self
+        }
+    }
+
+    /// The same, which reads a tensor once: after that it gives what `held` keeps on this scope's device.
+    pub fn held_by(self, held: &'a Held) -> Self {
+        Self {
+            held: Some(held),
+            ..self
+        }
+    }
+
+    /// What stands in place of tensors.
+    pub(crate) fn leaves(&self) -> Option<&'a Leaves> {
+        self.leaves
     }
 
     /// How quantized layers round their inputs on the CPU.
@@ -144,9 +171,11 @@ impl<'a> Scope<'a> {
             self.check_header(asked, name, &shape)?;
             return Ok(asked.zeros(shape));
         }
+        if let Some(leaf) = self.leaf(name, shape)? {
+            return Ok(leaf);
+        }
         let rows = 0..shape.first().copied().unwrap_or(1);
-        let data = TensorData::new(self.values(name, &shape, rows).await?, shape);
-        Ok(Tensor::from_data(data, (self.device, DType::F32)))
+        self.floats(name, &shape, rows, shape).await
     }
 
     /// Some `rows` of a vector of `length`, as f32 `[rows]`.
@@ -167,8 +196,13 @@ impl<'a> Scope<'a> {
             self.check_header(asked, name, &[length])?;
             return Ok(asked.zeros([count]));
         }
-        let data = TensorData::new(self.values(name, &[length], rows).await?, [count]);
-        Ok(Tensor::from_data(data, (self.device, DType::F32)))
+        if let Some(leaf) = self.leaf(name, [length])? {
+            return Ok(match rows == (0..length) {
+                true => leaf, // a slice would be a step of one tape
+                false => leaf.slice([rows]),
+            });
+        }
+        self.floats(name, &[length], rows, [count]).await
     }
 
     /// Reads a linear layer's weight `[out, in]`: blocks stay blocks, floats of 8 and 4 bits and whole numbers
@@ -198,6 +232,29 @@ impl<'a> Scope<'a> {
             self.check_header(asked, name, &shape)?;
             return Ok(Matrix::Dense(asked.zeros([rows.len(), shape[1]])));
         }
+        if let Some(leaf) = self.leaf(name, shape)? {
+            return Ok(Matrix::Dense(match rows == (0..shape[0]) {
+                true => leaf,
+                false => leaf.slice([rows]),
+            }));
+        }
+        let full_name = self.full_name(name);
+        if let Some(matrix) = self.held.and_then(|held| held.matrix(&full_name, &rows)) {
+            return Ok(matrix);
+        }
+        let matrix = self.read_matrix(name, shape, rows.clone()).await?;
+        if let Some(held) = self.held {
+            held.keep_matrix(&full_name, &rows, &matrix);
+        }
+        Ok(matrix)
+    }
+
+    async fn read_matrix(
+        &self,
+        name: &str,
+        shape: [usize; 2],
+        rows: Range<usize>,
+    ) -> Result<Matrix> {
         let full_name = self.full_name(name);
         if let Some(block_type) = self.weights.as_blocks(&full_name, Target::of(self.device)) {
             let words = block_type.words_len(rows.len() as u64 * shape[1] as u64);
@@ -226,9 +283,52 @@ impl<'a> Scope<'a> {
     /// What reading the LoRA's file gives.
     pub(crate) async fn change(&self) -> Result<Option<LayerChange>> {
         match self.reads {
-            Reads::Values => self.weights.change(&self.prefix, self.device).await,
+            Reads::Values => {
+                let change = self.weights.change(&self.prefix, self.device).await?;
+                Ok(match self.leaves {
+                    Some(leaves) => leaves.change(&self.prefix, change),
+                    None => change,
+                })
+            }
             Reads::Header(_) => Ok(None),
         }
+    }
+
+    /// The leaf that stands in place of a tensor.
+    fn leaf<const D: usize>(&self, name: &str, expected: [usize; D]) -> Result<Option<Tensor<D>>> {
+        let Some(leaves) = self.leaves else {
+            return Ok(None);
+        };
+        let name = self.full_name(name);
+        match leaves.shape(&name) {
+            Some(found) if found != expected => Err(Error::Shape {
+                file: self.weights.label().to_owned(),
+                found: found.to_vec(),
+                expected: expected.to_vec(),
+                name,
+            }),
+            _ => Ok(leaves.get(&name)),
+        }
+    }
+
+    /// Some `rows` of a tensor as f32 on the device, which are a tensor of shape `part`.
+    async fn floats<const D: usize>(
+        &self,
+        name: &str,
+        shape: &[usize],
+        rows: Range<usize>,
+        part: [usize; D],
+    ) -> Result<Tensor<D>> {
+        let full_name = self.full_name(name);
+        if let Some(tensor) = self.held.and_then(|held| held.tensor(&full_name, &rows)) {
+            return Ok(tensor);
+        }
+        let data = TensorData::new(self.values(name, shape, rows.clone()).await?, part);
+        let tensor = Tensor::from_data(data, (self.device, DType::F32));
+        if let Some(held) = self.held {
+            held.keep_tensor(&full_name, &rows, &tensor);
+        }
+        Ok(tensor)
     }
 
     /// Rows of a matrix in the blocks that a device takes.

@@ -377,6 +377,16 @@ fn a_tensor_that_nothing_reads_is_refused_by_name() {
             "0.mid_convs.1.bias",
             "0.mid_convs.2.bias",
         ),
+        (
+            Component::T5,
+            "encoder.final_layer_norm.weight",
+            "encoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight",
+        ),
+        (
+            Component::ClipText,
+            "text_model.final_layer_norm.bias",
+            "text_model.pre_layrnorm.bias",
+        ),
     ] {
         let own = f32s(own, &[1.0]);
         let message = refusal(component, &[own.clone(), f32s(stranger, &[1.0])]);

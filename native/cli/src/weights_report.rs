@@ -210,7 +210,7 @@ pub fn describe(config: &ModelConfig, component: Component) -> String {
             )
         }
         Component::AlignNet => "AlignNet".into(),
-        Component::LightControl => "LightControl".into(),
+        Component::LightControl | Component::T5 | Component::ClipText => component.to_string(),
         Component::Flux => {
             let flux = &config.flux.config;
             format!(

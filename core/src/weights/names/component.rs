@@ -19,6 +19,10 @@ pub enum Component {
     InternVl2_5,
     /// The MiniCPM-o language, vision and audio model.
     MiniCpmO,
+    /// The T5 text encoder of FLUX, which teaches AlignNet.
+    T5,
+    /// The CLIP text encoder of FLUX, which teaches AlignNet.
+    ClipText,
 }
 
 impl fmt::Display for Component {
@@ -31,6 +35,8 @@ impl fmt::Display for Component {
             Self::LightControl => "LightControl",
             Self::InternVl2_5 => "InternVL2.5 model",
             Self::MiniCpmO => "MiniCPM-o model",
+            Self::T5 => "T5 encoder",
+            Self::ClipText => "CLIP text model",
         })
     }
 }

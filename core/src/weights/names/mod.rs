@@ -5,7 +5,7 @@
 //! the VAE (also the names of attention before diffusers 0.15), `transformers` 4.52's for
 //! Qwen2.5-VL and its own form of InternVL (`-hf`), llama.cpp's for Qwen's language model and its vision
 //! file (`mmproj`), and the prefixes that all-in-one files, data-parallel training and PEFT put in front.
-//! ComfyUI's GGUF files of FLUX have BFL's names. llama.cpp permutes no rows of Qwen's q and k, as it does
+//! ComfyUI's GGUF files of FLUX have BFL's names, those of T5 llama.cpp's. llama.cpp permutes no rows of Qwen's q and k, as it does
 //! for Llama.
 //!
 //! Names in LoRA files are read in `lora`, by the same tables.
@@ -14,6 +14,7 @@ mod component;
 pub(crate) mod lora;
 mod own;
 mod tables;
+mod teacher;
 
 pub use component::Component;
 use tables::{
@@ -56,6 +57,8 @@ pub(super) struct Translator {
     wrapped: bool,
     /// How many `decoder.up_blocks` a diffusers VAE has.
     up_blocks: usize,
+    /// Whether T5's embedding is there under a name of its own.
+    embedded: bool,
 }
 
 impl Translator {
@@ -67,10 +70,12 @@ impl Translator {
             rest.split('.').next()?.parse::<usize>().ok()
         };
         let last = names.iter().filter_map(up_block).max();
+        let embedding = |name: &&str| teacher::T5_EMBEDDING.contains(&strip(component, name));
         let mut translator = Self {
             component,
             wrapped: false,
             up_blocks: last.map_or(0, |last| last.saturating_add(1)),
+            embedded: component == Component::T5 && names.iter().any(embedding),
         };
         let bare = |name: &str| strip(component, name).len() == name.len();
         let own_and_bare = |&name: &&str| bare(name) && translator.translate(name).is_some();
@@ -83,7 +88,8 @@ impl Translator {
     pub(super) fn may_own(&self, foreign: &str) -> bool {
         let name = strip(self.component, foreign);
         let bare = self.wrapped && name.len() == foreign.len();
-        !bare && !own::is_foreign(self.component, name) && !own::is_harmless(name)
+        let again = self.embedded && name == teacher::T5_TIED;
+        !bare && !again && !own::is_foreign(self.component, name) && !own::is_harmless(name)
     }
 
     /// Which other model a name of no part of ours tells.
@@ -100,6 +106,8 @@ impl Translator {
             Component::AlignNet => self.own(&[own::ALIGN_NET], name),
             Component::Qwen2_5Vl => self.qwen2_5_vl(name),
             Component::LightControl => self.own(&[own::LIGHT_CONTROL], name),
+            Component::T5 => self.t5(name),
+            Component::ClipText => self.own(&[teacher::CLIP_TEXT], name),
             Component::InternVl2_5 => self.intern_vl(name),
             Component::MiniCpmO => {
                 let llm = name.strip_prefix("llm.");
@@ -113,6 +121,16 @@ impl Translator {
         let mut patterns = tables.iter().copied().flatten();
         let known = patterns.any(|pattern| self.matches(pattern, name).is_some());
         known.then(|| whole(name.to_owned(), name))
+    }
+
+    fn t5(&self, name: &str) -> Option<Target> {
+        let ours = match self.look_up(teacher::T5_GGUF, name) {
+            Some((row, wild)) => wild.fill(row.1),
+            None if name == teacher::T5_TIED => teacher::T5_EMBEDDING[0].to_owned(),
+            None => name.to_owned(),
+        };
+        self.own(&[teacher::T5], &ours)?;
+        Some(whole(ours, name))
     }
 
     /// A published name of InternVL2.5 or MiniCPM-o, which is ours: of its decoder, there called
@@ -326,6 +344,8 @@ fn strip(component: Component, name: &str) -> &str {
             &["module.", "base_model.model."]
         }
         Component::AlignNet | Component::LightControl => &["module."],
+        Component::T5 => teacher::T5_PREFIXES,
+        Component::ClipText => teacher::CLIP_PREFIXES,
     };
     let mut name = name;
     while let Some(rest) = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)) {

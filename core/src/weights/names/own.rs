@@ -2,6 +2,7 @@
 //! that they change nothing, or whose they are.
 
 use super::component::Component;
+use super::teacher;
 
 /// A decoder of Qwen2's kind.
 pub(super) const QWEN2: &[&str] = &[
@@ -174,9 +175,14 @@ pub(super) fn is_foreign(component: Component, name: &str) -> bool {
             "loss.",
         ],
         Component::MiniCpmO => &["tts."],
+        Component::T5 => teacher::BESIDE_T5,
+        Component::ClipText => teacher::BESIDE_CLIP,
         _ => &[],
     };
     let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
+    if matches!(component, Component::T5 | Component::ClipText) {
+        return begins(others);
+    }
     begins(others) || begins(FOREIGN)
 }
 

@@ -102,6 +102,8 @@ pub(crate) fn metadata(component: Component, model: &str) -> Vec<(String, MetaVa
         // llama.cpp stores these models in two files and can't read our single file.
         Component::InternVl2_5 => "internvl_chat",
         Component::MiniCpmO => "minicpmo",
+        Component::T5 => "t5encoder",
+        Component::ClipText => "clip_text",
     };
     vec![
         ("general.architecture".into(), architecture.into()),

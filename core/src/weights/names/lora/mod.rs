@@ -184,6 +184,37 @@ pub(crate) fn place(module: &str) -> Option<Place> {
     Some(Place { layer, rows })
 }
 
+/// All modules of a transformer whose weight is a matrix, by their names in diffusers without a prefix; `shape` says what
+/// shape one of our tensors has. Left out: the last modulation, whose halves diffusers swaps.
+pub(crate) fn modules(shape: impl Fn(&str) -> Option<Vec<usize>>) -> Vec<(String, Place)> {
+    let rows = FLUX.iter().map(|row| row.0);
+    let joined = FLUX_JOINED
+        .iter()
+        .flat_map(|(pieces, _)| pieces.iter().copied());
+    let mut modules = vec![];
+    for pattern in rows.chain(joined) {
+        let Some(module) = pattern.strip_suffix(".*") else {
+            continue; // a norm
+        };
+        for number in 0.. {
+            let name = module.replace(".N.", &format!(".{number}."));
+            let found = place(&name).filter(|place| {
+                let shape = shape(&place.weight());
+                shape.is_some_and(|shape| shape.len() == 2) && place.rows != Rows::HalvesSwapped
+            });
+            let Some(place) = found else {
+                break;
+            };
+            let is_numbered = name != module;
+            modules.push((name, place));
+            if !is_numbered {
+                break;
+            }
+        }
+    }
+    modules
+}
+
 /// The module of a flat name, which may name the transformer once more.
 fn unflatten(flat: &str) -> Option<String> {
     let flat = flat.trim_matches('_');
