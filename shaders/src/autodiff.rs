@@ -21,10 +21,11 @@ macro_rules! differentiable {
 pub(crate) use differentiable;
 
 #[cfg(not(target_family = "wasm"))]
-pub(crate) use node::{Gradients, Strategy, record};
+pub(crate) use node::{Gradients, Strategy, kept, record};
 
 #[cfg(not(target_family = "wasm"))]
 mod node {
+    use std::array::from_fn;
     use std::fmt::Debug;
     use std::marker::PhantomData;
 
@@ -39,13 +40,15 @@ mod node {
     pub(crate) trait Gradients<B: Backend, const N: usize>:
         Debug + Clone + Send + 'static
     {
-        /// The gradients of the inputs, from that of the output; `None` for those that are not `wanted`.
-        ///
-        /// # Panics
-        /// Where an input that is a constant is wanted.
+        /// Which inputs the backward pass reads; the others are not kept.
+        fn reads(&self, _tracked: [bool; N]) -> [bool; N] {
+            [true; N]
+        }
+
+        /// The gradients of the inputs, from that of the output; perhaps `None` for those that are not `wanted`.
         fn gradients(
             self,
-            inputs: [FloatTensor<B>; N],
+            inputs: [Option<FloatTensor<B>>; N],
             gradient: FloatTensor<B>,
             wanted: [bool; N],
         ) -> [Option<FloatTensor<B>>; N];
@@ -56,7 +59,7 @@ mod node {
     struct Node<G>(PhantomData<G>);
 
     impl<B: Backend, G: Gradients<B, N>, const N: usize> Backward<B, N> for Node<G> {
-        type State = (G, [FloatTensor<B>; N]);
+        type State = (G, [Option<FloatTensor<B>>; N]);
 
         fn backward(self, ops: Ops<Self::State, N>, tape: &mut Tape, _: &mut Checkpointer) {
             let gradient = tape.consume::<B>(&ops.node);
@@ -71,6 +74,11 @@ mod node {
         }
     }
 
+    /// Inputs that are all kept.
+    pub(crate) fn kept<T, const N: usize>(inputs: [Option<T>; N]) -> [T; N] {
+        inputs.map(|input| input.expect("the backward pass reads it"))
+    }
+
     /// Runs `forward` on the inputs as one node, whose backward pass is that of `operation`.
     pub(crate) fn record<B, C, G, const N: usize>(
         operation: G,
@@ -83,12 +91,14 @@ mod node {
         G: Gradients<B, N>,
     {
         let nodes = inputs.each_ref().map(|input| input.node());
+        let reads = operation.reads(inputs.each_ref().map(|input| input.is_tracked()));
         let inputs = inputs.map(|input| input.into_primitive());
         let node = Node(PhantomData).prepare::<C>(nodes).compute_bound();
         match node.stateful() {
             OpsKind::Tracked(node) => {
-                let out = forward(inputs.clone());
-                node.finish((operation, inputs), out)
+                let kept = from_fn(|at| reads[at].then(|| inputs[at].clone()));
+                let out = forward(inputs);
+                node.finish((operation, kept), out)
             }
             OpsKind::UnTracked(node) => node.finish(forward(inputs)),
         }

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 
 use super::AttentionOps;
 use super::flex::{Exponentials, MAX_ROWS, MIN_ROWS, Mask, matrix};
-use crate::autodiff::{Gradients, Strategy, record};
+use crate::autodiff::{Gradients, Strategy, kept, record};
 use crate::cpu::{all_f32, tensor};
 use crate::gemm::matmul;
 use crate::vectorize::{Kernel, dot, vectorize};
@@ -226,10 +226,11 @@ struct Attention {
 impl<B: AttentionGradients> Gradients<B, 3> for Attention {
     fn gradients(
         self,
-        qkv: [FloatTensor<B>; 3],
+        inputs: [Option<FloatTensor<B>>; 3],
         gradient: FloatTensor<B>,
         _: [bool; 3],
     ) -> [Option<FloatTensor<B>>; 3] {
+        let qkv = kept(inputs);
         let (found, _) = B::attention_backward(qkv, None, gradient, self.scale, false);
         found.map(Some)
     }
@@ -238,10 +239,11 @@ impl<B: AttentionGradients> Gradients<B, 3> for Attention {
 impl<B: AttentionGradients> Gradients<B, 4> for Attention {
     fn gradients(
         self,
-        [q, k, v, mask]: [FloatTensor<B>; 4],
+        inputs: [Option<FloatTensor<B>>; 4],
         gradient: FloatTensor<B>,
         wanted: [bool; 4],
     ) -> [Option<FloatTensor<B>>; 4] {
+        let [q, k, v, mask] = kept(inputs);
         let (found, mask) =
             B::attention_backward([q, k, v], Some(mask), gradient, self.scale, wanted[3]);
         let [q, k, v] = found.map(Some);

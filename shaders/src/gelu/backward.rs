@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::GeluOps;
 use super::composed::{CUBIC, TWICE_SQRT_2_OVER_PI};
-use crate::autodiff::{Gradients, Strategy, record};
+use crate::autodiff::{Gradients, Strategy, kept, record};
 use crate::cpu::{TASK, all_f32};
 use crate::vectorize::{Kernel, multiply_add, sigmoid, vectorize};
 
@@ -75,10 +75,11 @@ struct Gelu;
 impl<B: GeluGradients> Gradients<B, 1> for Gelu {
     fn gradients(
         self,
-        [x]: [FloatTensor<B>; 1],
+        inputs: [Option<FloatTensor<B>>; 1],
         gradient: FloatTensor<B>,
         _: [bool; 1],
     ) -> [Option<FloatTensor<B>>; 1] {
+        let [x] = kept(inputs);
         [Some(B::gelu_tanh_backward(x, gradient))]
     }
 }
@@ -89,10 +90,11 @@ struct GeluAfter;
 impl<B: GeluGradients> Gradients<B, 2> for GeluAfter {
     fn gradients(
         self,
-        [left, right]: [FloatTensor<B>; 2],
+        inputs: [Option<FloatTensor<B>>; 2],
         gradient: FloatTensor<B>,
         wanted: [bool; 2],
     ) -> [Option<FloatTensor<B>>; 2] {
+        let [left, right] = kept(inputs);
         let width = left.shape()[2] as isize;
         let columns = |slice| {
             let all = Slice::new(0, None, 1);

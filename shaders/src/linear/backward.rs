@@ -58,32 +58,43 @@ fn weight_backward<B: Backend>(x: FloatTensor<B>, gradient: FloatTensor<B>) -> F
     B::float_matmul(B::float_transpose(gradient), x)
 }
 
+/// The product. Of a frozen weight it keeps no input, of an input without a gradient no weight.
 #[derive(Debug, Clone)]
 struct Linear;
 
 impl<B: LinearGradients> Gradients<B, 2> for Linear {
+    fn reads(&self, [x, weight]: [bool; 2]) -> [bool; 2] {
+        [weight, x]
+    }
+
     fn gradients(
         self,
-        [x, weight]: [FloatTensor<B>; 2],
+        [x, weight]: [Option<FloatTensor<B>>; 2],
         gradient: FloatTensor<B>,
-        wanted: [bool; 2],
+        _: [bool; 2],
     ) -> [Option<FloatTensor<B>>; 2] {
-        let of_weight = wanted[1].then(|| weight_backward::<B>(x, gradient.clone()));
-        let of_x = wanted[0].then(|| B::linear_backward(weight, gradient));
-        [of_x, of_weight]
+        let of_weight = x.map(|x| weight_backward::<B>(x, gradient.clone()));
+        [
+            weight.map(|weight| B::linear_backward(weight, gradient)),
+            of_weight,
+        ]
     }
 }
 
 impl<B: LinearGradients> Gradients<B, 3> for Linear {
+    fn reads(&self, [x, weight, _]: [bool; 3]) -> [bool; 3] {
+        [weight, x, false]
+    }
+
     fn gradients(
         self,
-        [x, weight, _]: [FloatTensor<B>; 3],
+        [x, weight, _]: [Option<FloatTensor<B>>; 3],
         gradient: FloatTensor<B>,
         wanted: [bool; 3],
     ) -> [Option<FloatTensor<B>>; 3] {
         let of_bias = wanted[2].then(|| bias_backward::<B>(gradient.clone()));
-        let of_weight = wanted[1].then(|| weight_backward::<B>(x, gradient.clone()));
-        let of_x = wanted[0].then(|| B::linear_backward(weight, gradient));
+        let of_weight = x.map(|x| weight_backward::<B>(x, gradient.clone()));
+        let of_x = weight.map(|weight| B::linear_backward(weight, gradient));
         [of_x, of_weight, of_bias]
     }
 }

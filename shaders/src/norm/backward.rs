@@ -9,7 +9,7 @@ use burn_cubecl::CubeBackend;
 use burn_flex::{Flex, FlexTensor};
 
 use super::NormOps;
-use crate::autodiff::{Gradients, Strategy, record};
+use crate::autodiff::{Gradients, Strategy, kept, record};
 use crate::cpu::{Rows, all_f32, each_row, sum_rows, tensor};
 use crate::vectorize::{Kernel, dot, fold, inverse_root_mean_square, multiply_add, vectorize};
 
@@ -276,12 +276,18 @@ struct LayerNorm {
 }
 
 impl<B: NormGradients> Gradients<B, 3> for LayerNorm {
+    fn reads(&self, _: [bool; 3]) -> [bool; 3] {
+        [true, true, false]
+    }
+
     fn gradients(
         self,
-        [x, scale, _]: [FloatTensor<B>; 3],
+        inputs: [Option<FloatTensor<B>>; 3],
         gradient: FloatTensor<B>,
         _: [bool; 3],
     ) -> [Option<FloatTensor<B>>; 3] {
+        let [x, scale, _] = inputs;
+        let [x, scale] = kept([x, scale]);
         B::modulated_layer_norm_backward([x, scale], gradient, self.eps).map(Some)
     }
 }
@@ -294,10 +300,11 @@ struct RmsNorm {
 impl<B: NormGradients> Gradients<B, 2> for RmsNorm {
     fn gradients(
         self,
-        inputs: [FloatTensor<B>; 2],
+        inputs: [Option<FloatTensor<B>>; 2],
         gradient: FloatTensor<B>,
         wanted: [bool; 2],
     ) -> [Option<FloatTensor<B>>; 2] {
+        let inputs = kept(inputs);
         let (x, weight) = B::rms_norm_backward(inputs, gradient, self.eps, wanted[1]);
         [Some(x), weight]
     }

@@ -7,7 +7,7 @@ use burn_cubecl::CubeBackend;
 use burn_flex::{Flex, FlexTensor};
 
 use super::NormRopeOps;
-use crate::autodiff::{Gradients, Strategy, record};
+use crate::autodiff::{Gradients, Strategy, kept, record};
 use crate::cpu::{Rows, all_f32, each_row, sum_rows, tensor};
 use crate::norm::backward::{AddWeight, RmsNormBackward, norm_backward, normed};
 use crate::vectorize::{Kernel, vectorize};
@@ -202,10 +202,11 @@ struct NormRope {
 impl<B: NormRopeGradients> Gradients<B, 4> for NormRope {
     fn gradients(
         self,
-        [x, weight, cos, sin]: [FloatTensor<B>; 4],
+        inputs: [Option<FloatTensor<B>>; 4],
         gradient: FloatTensor<B>,
         wanted: [bool; 4],
     ) -> [Option<FloatTensor<B>>; 4] {
+        let [x, weight, cos, sin] = kept(inputs);
         let parts = vec![(x, weight)];
         let found = B::norm_rope_backward(parts, [cos, sin], gradient, self.eps, wanted[1]);
         let mut found = found.into_iter();
@@ -217,10 +218,11 @@ impl<B: NormRopeGradients> Gradients<B, 4> for NormRope {
 impl<B: NormRopeGradients> Gradients<B, 6> for NormRope {
     fn gradients(
         self,
-        [x, weight, more, more_weight, cos, sin]: [FloatTensor<B>; 6],
+        inputs: [Option<FloatTensor<B>>; 6],
         gradient: FloatTensor<B>,
         wanted: [bool; 6],
     ) -> [Option<FloatTensor<B>>; 6] {
+        let [x, weight, more, more_weight, cos, sin] = kept(inputs);
         let parts = vec![(x, weight), (more, more_weight)];
         let weights = wanted[1] || wanted[3];
         let found = B::norm_rope_backward(parts, [cos, sin], gradient, self.eps, weights);

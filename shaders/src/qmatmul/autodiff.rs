@@ -52,9 +52,13 @@ impl<B: BlockGradients> Product<B> {
 }
 
 impl<B: BlockGradients> Gradients<B, 1> for Product<B> {
+    fn reads(&self, _: [bool; 1]) -> [bool; 1] {
+        [false; 1]
+    }
+
     fn gradients(
         self,
-        _: [FloatTensor<B>; 1],
+        _: [Option<FloatTensor<B>>; 1],
         gradient: FloatTensor<B>,
         _: [bool; 1],
     ) -> [Option<FloatTensor<B>>; 1] {
@@ -63,9 +67,13 @@ impl<B: BlockGradients> Gradients<B, 1> for Product<B> {
 }
 
 impl<B: BlockGradients> Gradients<B, 2> for Product<B> {
+    fn reads(&self, _: [bool; 2]) -> [bool; 2] {
+        [false; 2]
+    }
+
     fn gradients(
         self,
-        _: [FloatTensor<B>; 2],
+        _: [Option<FloatTensor<B>>; 2],
         gradient: FloatTensor<B>,
         wanted: [bool; 2],
     ) -> [Option<FloatTensor<B>>; 2] {

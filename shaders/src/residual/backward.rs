@@ -6,7 +6,7 @@ use burn_cubecl::CubeBackend;
 use burn_flex::{Flex, FlexTensor};
 
 use super::ResidualOps;
-use crate::autodiff::{Gradients, Strategy, record};
+use crate::autodiff::{Gradients, Strategy, kept, record};
 use crate::cpu::{Rows, all_f32, each_row, sum_rows, tensor};
 use crate::vectorize::{Kernel, multiply_add, vectorize};
 
@@ -74,12 +74,18 @@ impl Kernel for AddProducts<'_> {
 struct GatedResidual;
 
 impl<B: ResidualGradients> Gradients<B, 3> for GatedResidual {
+    fn reads(&self, _: [bool; 3]) -> [bool; 3] {
+        [false, true, true]
+    }
+
     fn gradients(
         self,
-        [_, gate, y]: [FloatTensor<B>; 3],
+        inputs: [Option<FloatTensor<B>>; 3],
         gradient: FloatTensor<B>,
         wanted: [bool; 3],
     ) -> [Option<FloatTensor<B>>; 3] {
+        let [_, gate, y] = inputs;
+        let [gate, y] = kept([gate, y]);
         let more =
             (wanted[1] || wanted[2]).then(|| B::gated_residual_backward(gate, y, gradient.clone()));
         let [gate, y] = more.map_or([None, None], |more| more.map(Some));

@@ -1,0 +1,515 @@
+//! The settings of a run: one TOML file, every key of which a caller may replace.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+use x2i_core::training::optimizer::{AdamW, Muon, Rule};
+use x2i_core::training::schedule::{Schedule, Shape};
+use x2i_core::{Error, Result};
+
+/// What a run trains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum What {
+    /// AlignNet, by distillation.
+    Align,
+    /// LightControl.
+    Control,
+    /// A LoRA of the transformer.
+    Lora,
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Align => "align",
+            Self::Control => "control",
+            Self::Lora => "lora",
+        })
+    }
+}
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum $name { $($(#[$variant_doc])* $variant),+ }
+    };
+}
+
+words! {
+    /// What changes the parameters.
+    OptimizerKind {
+        /// AdamW with f32 moments.
+        #[default]
+        Adamw,
+        /// AdamW with moments of 8 bits.
+        Adamw8bit,
+        /// Muon for matrices, AdamW for the rest.
+        Muon,
+    }
+}
+
+words! {
+    /// How the learning rate changes.
+    ScheduleKind {
+        /// It does not.
+        Constant,
+        /// It rises, and stays.
+        ConstantWithWarmup,
+        /// It rises, and falls on a line to 0.
+        Linear,
+        /// It rises, and falls on half a cosine to 0.
+        #[default]
+        Cosine,
+        /// It rises, stays, and falls on a line.
+        Trapezoid,
+    }
+}
+
+words! {
+    /// How a fresh AlignNet or LightControl begins.
+    StartKind {
+        /// With random numbers.
+        #[default]
+        Fresh,
+        /// With the model's own.
+        Model,
+    }
+}
+
+words! {
+    /// How attention outputs are compared.
+    LossKind {
+        /// The reference's divergence of softmaxes.
+        #[default]
+        Divergence,
+        /// The mean square of the differences over that of the teacher's.
+        Relative,
+    }
+}
+
+words! {
+    /// Which tokens are compared.
+    TokensKind {
+        /// All.
+        #[default]
+        All,
+        /// Those of the image.
+        Image,
+    }
+}
+
+words! {
+    /// Noise levels at which AlignNet is trained.
+    NoiseLevel {
+        /// Pure noise, as in the reference.
+        #[default]
+        One,
+        /// All alike; needs pictures.
+        Uniform,
+    }
+}
+
+words! {
+    /// What the student's language model reads.
+    PromptKind {
+        /// What generate makes of a prompt: the model's own form.
+        #[default]
+        Inference,
+        /// X2I's dictionary of its training.
+        Training,
+    }
+}
+
+words! {
+    /// Whose hidden states condition the transformer.
+    ConditioningKind {
+        /// The model's own choice.
+        #[default]
+        Model,
+        /// The prompt's.
+        Prompt,
+        /// Those of the language model's answer.
+        Answer,
+    }
+}
+
+/// All settings, under the names of the file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Settings {
+    /// The model: a folder, or the name of the embedded one.
+    pub model: Option<String>,
+    /// The device, as `generate` names them.
+    pub device: String,
+    /// The folder of the run.
+    pub out: PathBuf,
+    /// Shards, folders and JSONL files.
+    pub data: Vec<String>,
+    /// The same, not trained on.
+    pub validation_data: Vec<String>,
+    /// The most samples of it.
+    pub validation_samples: usize,
+    /// The field of the caption.
+    pub caption_key: Option<String>,
+    /// Updates of the run.
+    pub updates: u64,
+    /// Samples of a micro-batch.
+    pub batch: usize,
+    /// Micro-batches of an update.
+    pub accumulation: usize,
+    /// What the order of samples, noise and the start follow from.
+    pub seed: u64,
+    /// What changes the parameters.
+    pub optimizer: OptimizerKind,
+    /// AdamW's rate.
+    pub learning_rate: f64,
+    /// Muon's rate.
+    pub muon_learning_rate: f64,
+    /// Decays of AdamW's moments.
+    pub betas: [f64; 2],
+    /// AdamW's addition to the root.
+    pub eps: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// The most norm of all gradients together; 0 for any.
+    pub clip: f64,
+    /// How rates change.
+    pub schedule: ScheduleKind,
+    /// Updates until the rate is full.
+    pub warmup: u64,
+    /// A trapezoid's part of the run in which it falls.
+    pub decay: f64,
+    /// A trapezoid's least factor.
+    pub floor: f64,
+    /// The decay of the moving average that is saved and shown; 0 for none.
+    pub ema: f64,
+    /// Updates between checkpoints.
+    pub checkpoint_every: u64,
+    /// Checkpoints that are kept.
+    pub keep: usize,
+    /// Updates between validations.
+    pub validate_every: u64,
+    /// Updates between samples.
+    pub sample_every: u64,
+    /// Prompts of the samples.
+    pub sample_prompts: Vec<String>,
+    /// Their steps.
+    pub sample_steps: Option<usize>,
+    /// The seed of the first; each next one has the next.
+    pub sample_seed: u64,
+    /// Updates without a finite gradient, one after the other, that end the run.
+    pub nan_limit: u64,
+    /// Blocks that are recorded together: fewer take less memory; 0 for all.
+    pub recorded_blocks: usize,
+    /// A folder for states that are computed once.
+    pub cache: Option<PathBuf>,
+    /// The most bytes of it, in GiB.
+    pub cache_limit: f64,
+    /// The folder of T5 and CLIP; without one, beside the model's transformer.
+    pub teacher: Option<String>,
+    /// Width of the pictures.
+    pub width: Option<usize>,
+    /// Height of the pictures.
+    pub height: Option<usize>,
+    /// The guidance that is fed in.
+    pub guidance: f32,
+    /// How the parameters begin.
+    pub start: StartKind,
+    /// How attentions are compared.
+    pub loss: LossKind,
+    /// The divergence's temperature.
+    pub temperature: f32,
+    /// Which tokens are compared.
+    pub tokens: TokensKind,
+    /// The mean of all attentions' terms, not their sum.
+    pub mean: bool,
+    /// The weight of the velocities' difference.
+    pub velocity: f32,
+    /// The weight of the pooled conditioning's.
+    pub pooled: f32,
+    /// Noise levels.
+    pub noise_level: NoiseLevel,
+    /// What the student reads.
+    pub prompt_format: PromptKind,
+    /// Whose states condition the transformer.
+    pub conditioning: ConditioningKind,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            model: None,
+            device: "auto".to_owned(),
+            out: PathBuf::from("run"),
+            data: vec![],
+            validation_data: vec![],
+            validation_samples: 16,
+            caption_key: None,
+            updates: 10_000,
+            batch: 1,
+            accumulation: 1,
+            seed: 0,
+            optimizer: OptimizerKind::default(),
+            learning_rate: 1e-4,
+            muon_learning_rate: 1e-2,
+            betas: [0.9, 0.999],
+            eps: 1e-8,
+            weight_decay: 0.01,
+            clip: 1.0,
+            schedule: ScheduleKind::default(),
+            warmup: 100,
+            decay: 0.6,
+            floor: 0.02,
+            ema: 0.0,
+            checkpoint_every: 500,
+            keep: 3,
+            validate_every: 500,
+            sample_every: 500,
+            sample_prompts: vec![],
+            sample_steps: None,
+            sample_seed: 42,
+            nan_limit: 20,
+            recorded_blocks: 1,
+            cache: None,
+            cache_limit: 50.0,
+            teacher: None,
+            width: None,
+            height: None,
+            guidance: 3.5,
+            start: StartKind::default(),
+            loss: LossKind::default(),
+            temperature: 3.0,
+            tokens: TokensKind::default(),
+            mean: false,
+            velocity: 0.0,
+            pooled: 0.0,
+            noise_level: NoiseLevel::default(),
+            prompt_format: PromptKind::default(),
+            conditioning: ConditioningKind::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// Every key with its default.
+    ///
+    /// # Panics
+    /// Never: the defaults are a table.
+    pub fn table(&self) -> Table {
+        Table::try_from(self).expect("settings are a table")
+    }
+
+    /// The names of all keys.
+    pub fn keys() -> Vec<String> {
+        let all = Self {
+            model: Some(String::new()),
+            caption_key: Some(String::new()),
+            sample_steps: Some(0),
+            cache: Some(PathBuf::new()),
+            teacher: Some(String::new()),
+            width: Some(0),
+            height: Some(0),
+            ..Self::default()
+        };
+        all.table().keys().cloned().collect()
+    }
+
+    /// Reads a file's text, `file` its name for messages, and replaces what `given` holds.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for what is no TOML, an unknown key, or a value that can't be.
+    pub fn read(file: &str, text: &str, given: Table) -> Result<Self> {
+        let mut table: Table = text
+            .parse()
+            .map_err(|error: toml::de::Error| Error::config(file, error.to_string().trim_end()))?;
+        for key in table.keys() {
+            check_key(file, key)?;
+        }
+        table.extend(given);
+        // The value that is wrong is named by its key.
+        for (key, value) in &table {
+            let one = Table::from_iter([(key.clone(), value.clone())]);
+            if let Err(error) = Self::deserialize(Value::Table(one)) {
+                let reason = format!("`{key}` is {value}: {}", error.message());
+                return Err(Error::config(file, reason));
+            }
+        }
+        let settings = Self::deserialize(Value::Table(table))
+            .map_err(|error| Error::config(file, error.message()))?;
+        settings.check(file)?;
+        Ok(settings)
+    }
+
+    fn check(&self, file: &str) -> Result<()> {
+        let refuse = |reason: String| Err(Error::config(file, reason));
+        if self.data.is_empty() {
+            return refuse("`data` names no shards, folder or file".to_owned());
+        }
+        let at_least_one = [
+            ("updates", self.updates),
+            ("batch", self.batch as u64),
+            ("accumulation", self.accumulation as u64),
+            ("checkpoint-every", self.checkpoint_every),
+            ("keep", self.keep as u64),
+            ("validate-every", self.validate_every),
+            ("sample-every", self.sample_every),
+        ];
+        if let Some((key, _)) = at_least_one.into_iter().find(|(_, value)| *value == 0) {
+            return refuse(format!("`{key}` is 0; at least 1 is needed"));
+        }
+        let parts = [
+            ("ema", self.ema),
+            ("betas", self.betas[0]),
+            ("betas", self.betas[1]),
+        ];
+        if let Some((key, value)) = parts.into_iter().find(|(_, x)| !(0.0..1.0).contains(x)) {
+            return refuse(format!("`{key}` is {value}; it must be at least 0 and below 1"));
+        }
+        let numbers = [
+            ("learning-rate", self.learning_rate),
+            ("muon-learning-rate", self.muon_learning_rate),
+            ("eps", self.eps),
+            ("weight-decay", self.weight_decay),
+            ("clip", self.clip),
+            ("floor", self.floor),
+            ("cache-limit", self.cache_limit),
+            ("guidance", f64::from(self.guidance)),
+            ("velocity", f64::from(self.velocity)),
+            ("pooled", f64::from(self.pooled)),
+        ];
+        let wrong = |x: &f64| !x.is_finite() || *x < 0.0;
+        if let Some((key, value)) = numbers.into_iter().find(|(_, x)| wrong(x)) {
+            return refuse(format!("`{key}` is {value}; it must be a number of at least 0"));
+        }
+        let positive = [
+            ("temperature", f64::from(self.temperature)),
+            ("decay", self.decay),
+        ];
+        if let Some((key, value)) = positive.into_iter().find(|(_, x)| wrong(x) || *x == 0.0) {
+            return refuse(format!("`{key}` is {value}; it must be above 0"));
+        }
+        Ok(())
+    }
+
+    /// The optimizer.
+    pub fn rule(&self) -> Rule {
+        let adamw = AdamW {
+            rate: self.learning_rate,
+            betas: self.betas,
+            eps: self.eps,
+            weight_decay: self.weight_decay,
+        };
+        match self.optimizer {
+            OptimizerKind::Adamw => Rule::AdamW(adamw),
+            OptimizerKind::Adamw8bit => Rule::AdamW8(adamw),
+            OptimizerKind::Muon => Rule::Muon(
+                Muon {
+                    rate: self.muon_learning_rate,
+                    ..Muon::default()
+                },
+                adamw,
+            ),
+        }
+    }
+
+    /// The schedule of rates.
+    pub fn schedule(&self) -> Schedule {
+        let shape = match self.schedule {
+            ScheduleKind::Constant => Shape::Constant,
+            ScheduleKind::ConstantWithWarmup => Shape::ConstantWithWarmup,
+            ScheduleKind::Linear => Shape::Linear,
+            ScheduleKind::Cosine => Shape::Cosine,
+            ScheduleKind::Trapezoid => Shape::Trapezoid {
+                decay: self.decay,
+                floor: self.floor,
+            },
+        };
+        Schedule {
+            shape,
+            warmup: self.warmup,
+            total: self.updates,
+        }
+    }
+
+    /// What differs from the settings of a run that goes on and changes its numbers, by key: `[then, now]`.
+    pub fn differences(&self, then: &Self) -> BTreeMap<String, [String; 2]> {
+        /// Keys that say where and how often, not what is computed; `updates` may grow.
+        const FREE: [&str; 14] = [
+            "out", "device", "updates", "checkpoint-every", "keep", "validate-every",
+            "sample-every", "sample-prompts", "sample-steps", "sample-seed", "nan-limit",
+            "recorded-blocks", "cache", "cache-limit",
+        ];
+        let (now, then) = (self.table(), then.table());
+        let keys = Self::keys().into_iter();
+        let keys = keys.filter(|key| !FREE.contains(&key.as_str()));
+        let shown = |value: Option<&Value>| value.map_or("none".to_owned(), Value::to_string);
+        keys.filter(|key| now.get(key) != then.get(key))
+            .map(|key| {
+                let both = [shown(then.get(&key)), shown(now.get(&key))];
+                (key, both)
+            })
+            .collect()
+    }
+}
+
+/// Refuses a key that is none, and names the one that was meant perhaps.
+fn check_key(file: &str, key: &str) -> Result<()> {
+    let keys = Settings::keys();
+    if keys.iter().any(|known| known == key) {
+        return Ok(());
+    }
+    let near = keys
+        .iter()
+        .map(|known| (strsim::jaro(known, key), known))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .filter(|(score, _)| *score > 0.8);
+    let hint = near.map_or(String::new(), |(_, known)| format!("; perhaps `{known}`"));
+    Err(Error::config(file, format!("unknown key `{key}`{hint}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Settings> {
+        Settings::read("run.toml", text, Table::new())
+    }
+
+    #[test]
+    fn a_file_and_what_is_given_become_settings() {
+        let mut given = Table::new();
+        given.insert("updates".to_owned(), Value::Integer(7));
+        let text = "data = ['a.tar']\nupdates = 5\nlearning-rate = 1e-3\noptimizer = 'adamw8bit'\n";
+        let settings = Settings::read("run.toml", text, given).unwrap();
+        assert_eq!(settings.updates, 7);
+        assert_eq!(settings.learning_rate, 1e-3);
+        assert_eq!(settings.optimizer, OptimizerKind::Adamw8bit);
+        // What is written is read again.
+        let text = settings.table().to_string();
+        assert_eq!(read(&text).unwrap(), settings);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let message = |text: &str| read(text).unwrap_err().to_string();
+        for (text, expected) in [
+            ("lerning-rate = 1.0", "run.toml: unknown key `lerning-rate`; perhaps `learning-rate`"),
+            ("xyz = 1", "run.toml: unknown key `xyz`"),
+            ("", "run.toml: `data` names no shards, folder or file"),
+            ("data = ['a']\nbatch = 0", "run.toml: `batch` is 0; at least 1 is needed"),
+            ("data = ['a']\nema = 1.0", "run.toml: `ema` is 1; it must be at least 0 and below 1"),
+            ("data = ['a']\nclip = nan", "run.toml: `clip` is NaN; it must be a number of at least 0"),
+        ] {
+            assert_eq!(message(text), expected);
+        }
+        assert!(message("data = 'a'").starts_with("run.toml: `data` is \"a\": invalid type"));
+        assert!(message("optimizer = 'sgd'").contains("unknown variant `sgd`"));
+        assert!(message("a b").contains("run.toml"));
+    }
+}
