@@ -129,6 +129,25 @@ impl AlignNetConfig {
         Ok(config)
     }
 
+    /// The config that X2I writes beside its weights.
+    pub fn published(&self) -> serde_json::Value {
+        let kernel = match self.mix {
+            Mix::Conv { kernel } => Some(kernel),
+            Mix::Scale | Mix::Mean => None,
+        };
+        serde_json::json!({
+            "in_channels": self.in_channels,
+            "kernel_size": kernel.unwrap_or(5),
+            "input_dim": self.input_dim,
+            "output_dim0": self.pooled_dim,
+            "output_dim1": self.text_dim,
+            "norm_eps": self.norm_eps,
+            "use_t5": self.t5.is_some(),
+            "use_scale": matches!(self.mix, Mix::Scale),
+            "use_cnn": kernel.is_some(),
+        })
+    }
+
     /// Fails where the config beside the tensors says other numbers than they have: it is another
     /// AlignNet's, or they are.
     fn check_published(&self, file: &str, said: Published) -> Result<()> {

@@ -12,6 +12,7 @@ mod inspect;
 mod parts;
 pub mod paths;
 mod settings;
+mod train;
 mod typed;
 mod values;
 
@@ -31,6 +32,7 @@ pub use generate::{Alpha, GenerateArgs};
 pub use inspect::InspectArgs;
 pub use parts::{Given, PartArgs};
 pub use settings::SettingsArgs;
+pub use train::{SettingFlags, TrainArgs, TrainCommand};
 pub use typed::{arguments, flag_of};
 pub use values::{ByteSize, MemoryChoice, Quantize, Seed, Size};
 
@@ -56,6 +58,9 @@ pub enum Command {
     Inspect(InspectArgs),
     /// List this machine's devices and what each can run
     Doctor(DoctorArgs),
+    /// Train a part of a model
+    #[command(subcommand)]
+    Train(TrainCommand),
     /// Convert a Hugging Face style folder to a model folder (model.json and GGUF)
     Convert(ConvertArgs),
     /// Measure speed and memory

@@ -13,5 +13,6 @@ mod painter;
 pub mod program;
 mod spread;
 pub mod terminal;
+mod train;
 mod weights_report;
 pub mod words;

@@ -10,7 +10,7 @@ use x2i_engine::{allocator, output, stack};
 use crate::flags::{Cli, Command, arguments};
 use crate::terminal::{EXIT_CANCELLED, printable};
 use crate::words::{cut, one_line};
-use crate::{bench, chat, convert, doctor, gallery, generate, inspect};
+use crate::{bench, chat, convert, doctor, gallery, generate, inspect, train};
 
 /// Runs the command of this process's arguments; the first thing that a program does, before it starts threads.
 pub fn main() -> ExitCode {
@@ -33,6 +33,7 @@ fn program() -> ExitCode {
         Command::Inspect(args) => inspect::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Convert(args) => convert::run(args),
+        Command::Train(command) => train::run(command),
         Command::Bench(args) => bench::run(args),
     };
     let Err(error) = outcome else {

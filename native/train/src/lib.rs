@@ -6,5 +6,10 @@
 //!
 //! Left out: the mathematics of training (`x2i-core`), flags, and the terminal.
 
+pub mod align;
 pub mod cache;
 pub mod data;
+mod paint;
+mod parts;
+pub mod run;
+mod states;

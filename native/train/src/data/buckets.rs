@@ -60,6 +60,17 @@ impl Buckets {
         Ok(buckets)
     }
 
+    /// This width and height alone.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), of either side.
+    pub fn one(size: [usize; 2]) -> Result<Self> {
+        for side in size {
+            Self::new(side, STEP)?;
+        }
+        Ok(Self { sizes: vec![size] })
+    }
+
     /// Width and height of every bucket, in pixels.
     pub fn sizes(&self) -> &[[usize; 2]] {
         &self.sizes

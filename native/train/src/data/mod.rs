@@ -20,6 +20,7 @@ mod problem;
 mod random;
 mod sample;
 mod shard;
+mod source;
 mod tar;
 mod text;
 
@@ -31,3 +32,4 @@ pub use order::Order;
 pub use problem::{Note, Problem};
 pub use random::SplitMix64;
 pub use sample::{Picture, Pictures, Sample, Task};
+pub use source::source;

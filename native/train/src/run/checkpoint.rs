@@ -12,7 +12,7 @@ use x2i_core::weights::{StoredType, WeightFile};
 use x2i_core::{Error, Result};
 use x2i_engine::Output;
 use x2i_engine::files::io_error;
-use x2i_engine::models::mapped::MappedFile;
+use x2i_engine::models::MappedFile;
 
 /// The parameters.
 const MODEL: &str = "model.safetensors";
@@ -73,7 +73,8 @@ impl Checkpoint {
     }
 
     fn write_into(&self, folder: &Path) -> Result<()> {
-        fs::create_dir_all(folder).map_err(|error| io_error(&folder.display().to_string(), error))?;
+        fs::create_dir_all(folder)
+            .map_err(|error| io_error(&folder.display().to_string(), error))?;
         let write = |file: &str, bytes: &[u8]| Output::File(folder.join(file)).write(bytes);
         let parameters =
             |parameters: &Parameters| encode(published::plain(parameters), &Default::default());
@@ -143,17 +144,15 @@ fn stored(tensor: StateTensor) -> OutTensor {
 }
 
 fn open(path: &Path) -> Result<WeightFile> {
-    let name = path.display().to_string();
-    let file = MappedFile::open(path).map_err(|error| io_error(&name, error))?;
-    pollster::block_on(WeightFile::open(&name, Arc::new(file)))
+    let file = MappedFile::open(path)?;
+    pollster::block_on(WeightFile::open(Arc::new(file)))
 }
 
 fn read_parameters(path: &Path, like: &Parameters) -> Result<Parameters> {
     let file = open(path)?;
     let mut read = Parameters::default();
     for (name, expected) in like.iter() {
-        let info = file.tensors().find(|(key, _)| *key == name);
-        let Some((_, info)) = info else {
+        let Some(info) = file.tensors().get(name) else {
             return Err(Error::MissingTensor {
                 file: file.name().to_owned(),
                 name: name.to_owned(),
@@ -175,14 +174,16 @@ fn read_parameters(path: &Path, like: &Parameters) -> Result<Parameters> {
 
 fn read_states(path: &Path) -> Result<Vec<StateTensor>> {
     let file = open(path)?;
-    let names: Vec<String> = file.tensors().map(|(name, _)| name.to_owned()).collect();
-    let states = names.into_iter().map(|name| {
-        let tensor = pollster::block_on(file.read(&name))?;
+    let states = file.tensors().keys().map(|name| {
+        let tensor = pollster::block_on(file.read(name))?;
         let values = match tensor.stored {
             StoredType::U8 => StateValues::Bytes(tensor.bytes.to_vec()),
             _ => StateValues::Floats(tensor.to_f32()),
         };
-        Ok(StateTensor { name, values })
+        Ok(StateTensor {
+            name: name.clone(),
+            values,
+        })
     });
     states.collect()
 }

@@ -325,9 +325,9 @@ impl Settings {
     /// # Errors
     /// [`Error::Config`] for what is no TOML, an unknown key, or a value that can't be.
     pub fn read(file: &str, text: &str, given: Table) -> Result<Self> {
-        let mut table: Table = text
-            .parse()
-            .map_err(|error: toml::de::Error| Error::config(file, error.to_string().trim_end()))?;
+        let mut table: Table = text.parse().map_err(|error: toml::de::Error| {
+            Error::config(file, error.to_string().trim_end().to_owned())
+        })?;
         for key in table.keys() {
             check_key(file, key)?;
         }
@@ -341,7 +341,7 @@ impl Settings {
             }
         }
         let settings = Self::deserialize(Value::Table(table))
-            .map_err(|error| Error::config(file, error.message()))?;
+            .map_err(|error| Error::config(file, error.message().to_owned()))?;
         settings.check(file)?;
         Ok(settings)
     }
@@ -369,7 +369,9 @@ impl Settings {
             ("betas", self.betas[1]),
         ];
         if let Some((key, value)) = parts.into_iter().find(|(_, x)| !(0.0..1.0).contains(x)) {
-            return refuse(format!("`{key}` is {value}; it must be at least 0 and below 1"));
+            return refuse(format!(
+                "`{key}` is {value}; it must be at least 0 and below 1"
+            ));
         }
         let numbers = [
             ("learning-rate", self.learning_rate),
@@ -385,7 +387,9 @@ impl Settings {
         ];
         let wrong = |x: &f64| !x.is_finite() || *x < 0.0;
         if let Some((key, value)) = numbers.into_iter().find(|(_, x)| wrong(x)) {
-            return refuse(format!("`{key}` is {value}; it must be a number of at least 0"));
+            return refuse(format!(
+                "`{key}` is {value}; it must be a number of at least 0"
+            ));
         }
         let positive = [
             ("temperature", f64::from(self.temperature)),
@@ -441,9 +445,20 @@ impl Settings {
     pub fn differences(&self, then: &Self) -> BTreeMap<String, [String; 2]> {
         /// Keys that say where and how often, not what is computed; `updates` may grow.
         const FREE: [&str; 14] = [
-            "out", "device", "updates", "checkpoint-every", "keep", "validate-every",
-            "sample-every", "sample-prompts", "sample-steps", "sample-seed", "nan-limit",
-            "recorded-blocks", "cache", "cache-limit",
+            "out",
+            "device",
+            "updates",
+            "checkpoint-every",
+            "keep",
+            "validate-every",
+            "sample-every",
+            "sample-prompts",
+            "sample-steps",
+            "sample-seed",
+            "nan-limit",
+            "recorded-blocks",
+            "cache",
+            "cache-limit",
         ];
         let (now, then) = (self.table(), then.table());
         let keys = Self::keys().into_iter();
@@ -499,12 +514,24 @@ mod tests {
     fn what_is_wrong_is_named() {
         let message = |text: &str| read(text).unwrap_err().to_string();
         for (text, expected) in [
-            ("lerning-rate = 1.0", "run.toml: unknown key `lerning-rate`; perhaps `learning-rate`"),
+            (
+                "lerning-rate = 1.0",
+                "run.toml: unknown key `lerning-rate`; perhaps `learning-rate`",
+            ),
             ("xyz = 1", "run.toml: unknown key `xyz`"),
             ("", "run.toml: `data` names no shards, folder or file"),
-            ("data = ['a']\nbatch = 0", "run.toml: `batch` is 0; at least 1 is needed"),
-            ("data = ['a']\nema = 1.0", "run.toml: `ema` is 1; it must be at least 0 and below 1"),
-            ("data = ['a']\nclip = nan", "run.toml: `clip` is NaN; it must be a number of at least 0"),
+            (
+                "data = ['a']\nbatch = 0",
+                "run.toml: `batch` is 0; at least 1 is needed",
+            ),
+            (
+                "data = ['a']\nema = 1.0",
+                "run.toml: `ema` is 1; it must be at least 0 and below 1",
+            ),
+            (
+                "data = ['a']\nclip = nan",
+                "run.toml: `clip` is NaN; it must be a number of at least 0",
+            ),
         ] {
             assert_eq!(message(text), expected);
         }

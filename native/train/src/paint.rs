@@ -1,0 +1,68 @@
+//! A picture of a conditioning, for samples: as `generate` paints it.
+
+use burn::tensor::Tensor;
+use x2i_core::align_net::Conditioning;
+use x2i_core::flux::{Attentions, BlockOutput, Flux, FluxInput, latents};
+use x2i_core::image::to_rgb8;
+use x2i_core::sampler::FlowMatchEuler;
+use x2i_core::vae::{Bands, Vae};
+use x2i_core::{Error, Image, Result};
+
+use crate::parts::Parts;
+
+/// How a sample is painted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sampling {
+    /// Width and height of the picture in pixels.
+    pub(crate) size: [usize; 2],
+    pub(crate) steps: usize,
+    pub(crate) guidance: f32,
+    pub(crate) seed: u64,
+}
+
+/// Rows and columns of packed latents for a picture of this width and height.
+pub(crate) fn token_grid(parts: &Parts<'_>, [width, height]: [usize; 2]) -> [usize; 2] {
+    let side = parts.config().vae.config.downsampling() * latents::PACK;
+    [height / side, width / side]
+}
+
+/// Paints the first picture of the conditioning.
+pub(crate) fn paint(
+    parts: &Parts<'_>,
+    (flux, vae): (&Flux, &Vae),
+    conditioning: Conditioning,
+    sampling: Sampling,
+) -> Result<Image> {
+    let [rows, columns] = token_grid(parts, sampling.size);
+    let [height, width] = [rows, columns].map(|side| side * latents::PACK);
+    let config = &parts.config().vae.config;
+    let shape = [config.latent_channels, height, width];
+    let sampler = FlowMatchEuler::new(parts.config().scheduler.clone());
+    let sigmas = sampler.schedule(sampling.steps, rows * columns).sigmas;
+    let ids = [
+        latents::text_ids(conditioning.txt.dims()[1]),
+        latents::image_ids(rows, columns),
+    ];
+    let rope = flux.rope(&ids.concat());
+    let conditions = flux.embed(conditioning.txt, conditioning.vec, &[sampling.guidance]);
+    let mut img: Tensor<3> = latents::pack(latents::noise(sampling.seed, shape, &parts.device));
+    pollster::block_on(async {
+        for levels in sigmas.windows(2) {
+            let input = FluxInput {
+                img: img.clone(),
+                conditions: &conditions,
+                sigma: &levels[..1],
+                rope: &rope,
+                attentions: Attentions::Dropped,
+            };
+            let mut on_block = async |_: BlockOutput<'_>| Ok(());
+            let velocity = flux.forward(input, &mut on_block).await?;
+            img = FlowMatchEuler::step(img, velocity, levels[0], levels[1]);
+        }
+        let latents = latents::unpack(img, height, width);
+        let mut on_part = async |_: &str, _: &Bands| Ok(());
+        let decoded = vae.decode(vae.unscale(latents), &mut on_part).await?;
+        let image = to_rgb8(decoded).await?.pop();
+        image.ok_or_else(|| Error::device("readback", "the picture came back empty"))
+    })
+}

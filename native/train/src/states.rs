@@ -1,0 +1,253 @@
+//! What the frozen encoders say of a caption: the language model's hidden states, and T5's and CLIP's. Both are kept on
+//! disk where the run has a cache.
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use x2i_core::align_net::Conditioning;
+use x2i_core::config::{self, PromptFormat};
+use x2i_core::encoders::{EncodeOptions, Encoder};
+use x2i_core::flux::latents;
+use x2i_core::model::{ModelSource, TeacherPlaces, open_weights, read_teacher};
+use x2i_core::request::Prompt;
+use x2i_core::teacher::Teacher;
+use x2i_core::vae::{Bands, VaeEncoder};
+use x2i_core::weights::Component;
+use x2i_core::{Error, Progress, Result, prompt};
+use x2i_engine::Model;
+use x2i_engine::files::hash_file;
+use x2i_engine::models::{FolderSource, ModelHashes, Verify};
+
+use crate::cache::{Array, Cache, Encoding, Key};
+use crate::data::{Buckets, Sample};
+use crate::parts::Parts;
+use crate::run::Settings;
+use crate::run::settings::{ConditioningKind, PromptKind};
+
+/// Bytes of a GiB.
+const GIB: f64 = (1u64 << 30) as f64;
+
+/// The student's language model.
+pub(crate) struct Student {
+    encoder: Encoder,
+    options: EncodeOptions,
+    form: PromptKind,
+}
+
+impl Student {
+    pub(crate) fn load(parts: &Parts<'_>, settings: &Settings) -> Result<Self> {
+        let defaults = &parts.config().defaults;
+        let conditioning = match settings.conditioning {
+            ConditioningKind::Model => defaults.conditioning,
+            ConditioningKind::Prompt => config::Conditioning::Prompt,
+            ConditioningKind::Answer => config::Conditioning::Answer,
+        };
+        let mut options = EncodeOptions::of(defaults, conditioning, settings.seed);
+        if settings.prompt_format == PromptKind::Training {
+            options.prompt_format = PromptFormat::Plain;
+        }
+        Ok(Self {
+            encoder: parts.encoder()?,
+            options,
+            form: settings.prompt_format,
+        })
+    }
+
+    /// The hidden states `[1, layers + 1, tokens, width]` of a caption.
+    pub(crate) fn states(&self, caption: &str) -> Result<Tensor<4>> {
+        let words = match self.form {
+            PromptKind::Training => prompt::training(caption),
+            PromptKind::Inference => caption.to_owned(),
+        };
+        let mut ignore = async |_: Progress| ControlFlow::Continue(());
+        let prompt = Prompt::text(words);
+        let encoded = self.encoder.encode(&prompt, &self.options, &mut ignore);
+        Ok(pollster::block_on(encoded)?.hidden_states)
+    }
+
+    /// What the states follow from beside the caption.
+    fn says(&self) -> String {
+        format!("{:?} {:?}", self.form, self.options)
+    }
+}
+
+/// Where T5 and CLIP are: a folder of their own, or beside the model's transformer.
+fn teacher_source<'a>(
+    model: &'a Model,
+    folder: Option<&'a FolderSource>,
+) -> (&'a dyn ModelSource, TeacherPlaces) {
+    match folder {
+        Some(folder) => (folder, TeacherPlaces::of_flux("")),
+        None => (model.files(), TeacherPlaces::of_flux("flux")),
+    }
+}
+
+/// Encoders with their cache.
+pub(crate) struct States {
+    student: Student,
+    teacher: Teacher,
+    teacher_bytes: u64,
+    cache: Option<Cache>,
+    /// Loaded for the first picture.
+    vae: OnceCell<Result<VaeEncoder>>,
+    device: Device,
+}
+
+impl States {
+    pub(crate) fn load(model: &Model, parts: &Parts<'_>, settings: &Settings) -> Result<Self> {
+        let folder = settings
+            .teacher
+            .as_ref()
+            .map(FolderSource::open)
+            .transpose()?;
+        let (source, places) = teacher_source(model, folder.as_ref());
+        let found = pollster::block_on(read_teacher(source, &places)).map_err(|error| {
+            match (error, &folder) {
+                (Error::MissingFile { file }, None) => {
+                    let reason = format!(
+                        "has no {file}: T5 and CLIP, which AlignNet learns from; name their folder as `teacher`"
+                    );
+                    Error::config(model.files().place(), reason)
+                }
+                (error, _) => error,
+            }
+        })?;
+        let teacher_bytes = pollster::block_on(async {
+            let t5 = open_weights(source, Component::T5, &found.t5.weights).await?;
+            let clip = open_weights(source, Component::ClipText, &found.clip.weights).await?;
+            Ok::<_, Error>(t5.device_len("", &parts.device) + clip.device_len("", &parts.device))
+        })?;
+        let teacher = pollster::block_on(Teacher::load(source, &found, &parts.device))?;
+        let cache = match &settings.cache {
+            None => None,
+            Some(path) => {
+                let mut models = model_hashes(model)?;
+                for file in found.t5.weights.iter().chain(&found.clip.weights) {
+                    let hash = match &folder {
+                        Some(folder) => hash_file(&folder.path(file))?,
+                        None => file.clone(), // its hash is the model's
+                    };
+                    models.insert(format!("teacher {file}"), hash);
+                }
+                Some(Cache::open(
+                    path,
+                    &models,
+                    (settings.cache_limit * GIB) as u64,
+                )?)
+            }
+        };
+        Ok(Self {
+            student: Student::load(parts, settings)?,
+            teacher,
+            teacher_bytes,
+            cache,
+            vae: OnceCell::new(),
+            device: parts.device.clone(),
+        })
+    }
+
+    /// Bytes of T5 and CLIP on the device.
+    pub(crate) fn teacher_bytes(&self) -> u64 {
+        self.teacher_bytes
+    }
+
+    pub(crate) fn student(&self) -> &Student {
+        &self.student
+    }
+
+    /// The language model's hidden states of a caption.
+    pub(crate) fn hidden(&self, caption: &str) -> Result<Tensor<4>> {
+        let key = Key::of("hidden states")
+            .with("form", &self.student.says())
+            .content(caption.as_bytes());
+        let mut kept = self.kept(&key, Encoding::Q8, || {
+            Ok(vec![array("states", self.student.states(caption)?)?])
+        })?;
+        self.tensor(kept.remove(0))
+    }
+
+    /// T5's and CLIP's conditioning of a caption.
+    pub(crate) fn teacher(&self, caption: &str) -> Result<Conditioning> {
+        let key = Key::of("teacher").content(caption.as_bytes());
+        let mut kept = self.kept(&key, Encoding::Bf16, || {
+            let Conditioning { txt, vec } = self.teacher.encode(caption)?;
+            Ok(vec![array("txt", txt)?, array("vec", vec)?])
+        })?;
+        let vec = self.tensor(kept.remove(1))?;
+        let txt = self.tensor(kept.remove(0))?;
+        Ok(Conditioning { txt, vec })
+    }
+
+    /// The scaled latents of a sample's picture, packed: `[1, tokens, channels]`.
+    pub(crate) fn latents(
+        &self,
+        parts: &Parts<'_>,
+        sample: &Sample,
+        size: [usize; 2],
+    ) -> Result<Tensor<3>> {
+        let picture = sample
+            .picture
+            .as_ref()
+            .map_or(&[][..], |picture| &picture.bytes);
+        let key = Key::of("latents")
+            .with("size", &format!("{size:?}"))
+            .content(picture);
+        let mut kept = self.kept(&key, Encoding::F16, || {
+            let pictures = sample.decode().map_err(|problem| {
+                Error::format(format!("sample {}", sample.key), problem.to_string())
+            })?;
+            let image = Buckets::one(size)?.fit(&pictures.target)?.image;
+            let encoder = self.vae.get_or_init(|| parts.vae_encoder());
+            let encoder = encoder
+                .as_ref()
+                .map_err(|error| Error::config("VAE", error.to_string()))?;
+            let mut on_part = async |_: &str, _: &Bands| Ok(());
+            let encoded = encoder.encode(image.to_tensor(&self.device), &mut on_part);
+            let mean = encoder.scale(pollster::block_on(encoded)?.mean);
+            Ok(vec![array("latents", latents::pack(mean))?])
+        })?;
+        self.tensor(kept.remove(0))
+    }
+
+    /// The entry of a key, or what `make` makes, which is then kept; the first use gives what later ones give.
+    fn kept(
+        &self,
+        key: &Key,
+        encoding: Encoding,
+        make: impl FnOnce() -> Result<Vec<Array>>,
+    ) -> Result<Vec<Array>> {
+        let Some(cache) = &self.cache else {
+            return make();
+        };
+        if let Some(arrays) = cache.get(key)? {
+            return Ok(arrays);
+        }
+        let arrays = make()?;
+        cache.put(key, &arrays, encoding)?;
+        Ok(cache.get(key)?.unwrap_or(arrays))
+    }
+
+    fn tensor<const D: usize>(&self, array: Array) -> Result<Tensor<D>> {
+        let data = TensorData::new(array.values, array.shape);
+        Ok(Tensor::from_data(data, &self.device))
+    }
+}
+
+/// The hashes of a model's files.
+fn model_hashes(model: &Model) -> Result<BTreeMap<String, String>> {
+    let mut hashes = ModelHashes::begin(model.files(), model.config(), Verify::WhenNew)?;
+    Ok(hashes.get()?.clone())
+}
+
+fn array<const D: usize>(name: &str, tensor: Tensor<D>) -> Result<Array> {
+    let shape = tensor.dims().to_vec();
+    let data = pollster::block_on(tensor.into_data_async())?;
+    let values = data.try_to_vec();
+    Ok(Array {
+        name: name.to_owned(),
+        shape,
+        values: values.map_err(|error| Error::device("readback", format!("{error:?}")))?,
+    })
+}
