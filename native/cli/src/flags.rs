@@ -47,6 +47,7 @@ pub struct Cli {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "a process has one")]
 pub enum Command {
     /// Generate an image from a prompt
     Generate(GenerateArgs),
