@@ -4,8 +4,10 @@
 //! Only URLs that a user named are asked for. curl is given no shell, no config file and no other
 //! protocol than HTTP and HTTPS, also after a redirect.
 
+use std::collections::VecDeque;
 use std::io::Read;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use x2i_core::{Error, Result};
 
@@ -14,10 +16,17 @@ const TRIES: u32 = 3;
 /// Seconds without a byte after which a try ends.
 const PATIENCE: &str = "30";
 
+/// Bytes of a range that is asked for when a file is gone through.
+pub(super) const STRIDE: u64 = 1 << 20;
+/// Ranges that are kept: a sample's text stands before or behind its picture.
+const KEPT: usize = 8;
+
 /// A file at a URL.
 pub(super) struct Remote {
     url: String,
     len: u64,
+    /// The last large ranges, by their first byte.
+    kept: Mutex<VecDeque<(u64, Vec<u8>)>>,
 }
 
 /// A range that came.
@@ -37,6 +46,7 @@ impl Remote {
         Ok(Self {
             url: url.to_owned(),
             len: answer.whole,
+            kept: Mutex::default(),
         })
     }
 
@@ -56,6 +66,9 @@ impl Remote {
         if size == 0 {
             return Ok(vec![]);
         }
+        if let Some(bytes) = self.kept(at, size) {
+            return Ok(bytes);
+        }
         let answer = ask(&self.url, at, size)?;
         if answer.whole != self.len {
             let reason = format!(
@@ -64,7 +77,22 @@ impl Remote {
             );
             return Err(Error::format(&self.url, reason));
         }
+        if size == STRIDE || (size < STRIDE && at + size == self.len) {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.truncate(KEPT - 1);
+            kept.push_front((at, answer.bytes.clone()));
+        }
         Ok(answer.bytes)
+    }
+
+    /// A range that came as a part of another one.
+    fn kept(&self, at: u64, size: u64) -> Option<Vec<u8>> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter().find_map(|(start, bytes)| {
+            let from = usize::try_from(at.checked_sub(*start)?).ok()?;
+            let bytes = bytes.get(from..from.checked_add(size as usize)?)?;
+            Some(bytes.to_vec())
+        })
     }
 }
 
