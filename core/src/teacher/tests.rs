@@ -167,7 +167,7 @@ const PIECES: [(&str, f32, u64); 9] = [
     ("a", -2.0, 1),
     ("b", -2.5, 1),
     ("\u{2581}a", -3.0, 1),
-    ("ab", -3.5, 1),
+    ("ab", -3.4, 1),
     ("\u{2581}aba", -4.0, 1),
 ];
 
@@ -377,7 +377,7 @@ fn parts_that_do_not_fit_are_named() {
         files.0.remove("f/text_encoder/config.json");
     });
     assert!(
-        said.contains("token_embedding.weight` has shape [520, 8]"),
+        said.ends_with("has shape [8], the config asks for [768]"),
         "{said}"
     );
     let said = message(&|files| {
@@ -416,8 +416,8 @@ fn from_json(json: &Value) -> Result<T5Tokenizer> {
 fn the_best_pieces_are_found_and_the_end_stays() {
     let tokenizer = from_json(&tokenizer_json()).unwrap();
     let ids = |text: &str, tokens| tokenizer.encode(text, tokens).unwrap();
-    // `▁aba` scores better than its parts, `ab` better than `a` and `b`.
-    assert_eq!(ids("aba ab", 6), [8, 6, 5, 1, 0, 0]);
+    // `▁aba` scores better than its parts, `▁` and `ab` better than `▁a` and `b`.
+    assert_eq!(ids("aba ab", 6), [8, 3, 7, 1, 0, 0]);
     assert_eq!(ids("", 2), [1, 0]);
     assert_eq!(ids("x", 4), [3, 2, 1, 0]);
     // A token's text is the token.
