@@ -4,8 +4,10 @@
 //! Only URLs that a user named are asked for. curl is given no shell, no config file and no other
 //! protocol than HTTP and HTTPS, also after a redirect.
 
+use std::collections::VecDeque;
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use x2i_core::{Error, Result};
 
@@ -14,10 +16,17 @@ const TRIES: u32 = 3;
 /// Seconds without a byte after which a try ends.
 const PATIENCE: &str = "30";
 
+/// Bytes of a range that is asked for when a file is gone through.
+pub(super) const STRIDE: u64 = 1 << 20;
+/// Ranges that are kept: a sample's text stands before or behind its picture.
+const KEPT: usize = 8;
+
 /// A file at a URL.
 pub(super) struct Remote {
     url: String,
     len: u64,
+    /// The last large ranges, by their first byte.
+    kept: Mutex<VecDeque<(u64, Vec<u8>)>>,
 }
 
 /// A range that came.
@@ -37,6 +46,7 @@ impl Remote {
         Ok(Self {
             url: url.to_owned(),
             len: answer.whole,
+            kept: Mutex::default(),
         })
     }
 
@@ -56,6 +66,9 @@ impl Remote {
         if size == 0 {
             return Ok(vec![]);
         }
+        if let Some(bytes) = self.kept(at, size) {
+            return Ok(bytes);
+        }
         let answer = ask(&self.url, at, size)?;
         if answer.whole != self.len {
             let reason = format!(
@@ -64,7 +77,22 @@ impl Remote {
             );
             return Err(Error::format(&self.url, reason));
         }
+        if size == STRIDE || (size < STRIDE && at + size == self.len) {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.truncate(KEPT - 1);
+            kept.push_front((at, answer.bytes.clone()));
+        }
         Ok(answer.bytes)
+    }
+
+    /// A range that came as a part of another one.
+    fn kept(&self, at: u64, size: u64) -> Option<Vec<u8>> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter().find_map(|(start, bytes)| {
+            let from = usize::try_from(at.checked_sub(*start)?).ok()?;
+            let bytes = bytes.get(from..from.checked_add(size as usize)?)?;
+            Some(bytes.to_vec())
+        })
     }
 }
 
@@ -88,18 +116,13 @@ enum Failure {
     Final(String),
 }
 
-fn ask_once(url: &str, at: u64, size: u64) -> Result<Answer, Failure> {
-    let last = at + size - 1;
-    let mut child = Command::new("curl")
+/// Starts curl for a range.
+fn start(url: &str, at: u64, last: u64) -> std::io::Result<Child> {
+    Command::new("curl")
         .args(["-q", "--silent", "--show-error", "--fail", "--globoff"])
         .args(["--proto", "=http,https", "--proto-redir", "=http,https"])
-        .args([
-            "--location",
-            "--max-redirs",
-            "5",
-            "--connect-timeout",
-            PATIENCE,
-        ])
+        .args(["--location", "--max-redirs", "5"])
+        .args(["--connect-timeout", PATIENCE])
         .args(["--speed-limit", "1", "--speed-time", PATIENCE])
         .args(["--range", &format!("{at}-{last}")])
         .args([
@@ -111,43 +134,42 @@ fn ask_once(url: &str, at: u64, size: u64) -> Result<Answer, Failure> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|error| {
-            let reason =
-                format!("can't be read: curl does not run ({error}); install it, or save the file");
-            Failure::Final(reason)
-        })?;
+}
+
+fn ask_once(url: &str, at: u64, size: u64) -> Result<Answer, Failure> {
+    let no_ranges = || {
+        let reason = "its server gives no ranges of files; save the file, and name it";
+        Failure::Final(reason.into())
+    };
+    let unread = |reason: String| Failure::Passing(format!("can't be read: {reason}"));
+    let mut child = start(url, at, at + size - 1).map_err(|error| {
+        let reason =
+            format!("can't be read: curl does not run ({error}); install it, or save the file");
+        Failure::Final(reason)
+    })?;
     let mut bytes = vec![];
     if let Some(output) = child.stdout.take() {
         // A server that gives the whole file is not waited for.
         let read = output.take(size + 1).read_to_end(&mut bytes);
-        read.map_err(|error| Failure::Passing(format!("can't be read: {error}")))?;
+        read.map_err(|error| unread(error.to_string()))?;
     }
     if bytes.len() as u64 > size {
         let _ = child.kill();
         let _ = child.wait();
-        return Err(Failure::Final(
-            "its server gives no ranges of files; save the file, and name it".into(),
-        ));
+        return Err(no_ranges());
     }
-    let done = child
-        .wait_with_output()
-        .map_err(|error| Failure::Passing(format!("can't be read: {error}")))?;
+    let done = child.wait_with_output();
+    let done = done.map_err(|error| unread(error.to_string()))?;
     let said = String::from_utf8_lossy(&done.stderr);
     let (reason, status) = said.trim_end().rsplit_once('\n').unwrap_or(("", &said));
     if !done.status.success() {
-        let reason: String = reason.trim().escape_debug().take(200).collect();
-        return Err(Failure::Passing(format!("can't be read: {reason}")));
+        return Err(unread(reason.trim().escape_debug().take(200).collect()));
     }
-    let whole = status
-        .rsplit_once('/')
-        .and_then(|(_, whole)| whole.trim().parse().ok());
+    let whole = status.rsplit_once('/');
+    let whole = whole.and_then(|(_, whole)| whole.trim().parse().ok());
     match whole {
         Some(whole) if bytes.len() as u64 == size => Ok(Answer { bytes, whole }),
-        Some(_) => Err(Failure::Passing(
-            "gives fewer bytes than were asked for".into(),
-        )),
-        None => Err(Failure::Final(
-            "its server gives no ranges of files; save the file, and name it".into(),
-        )),
+        Some(_) => Err(unread("fewer bytes came than were asked for".into())),
+        None => Err(no_ranges()),
     }
 }

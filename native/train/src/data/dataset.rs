@@ -149,11 +149,26 @@ impl Dataset {
     }
 
     fn add_shard(&mut self, file: DataFile, source: u32, on_file: &mut OnFile<'_>) -> Result<()> {
-        let shard = shard::read(&file, self.files.len() as u32, source)?;
+        let number = self.files.len() as u32;
         let name = file.name().to_owned();
+        let mut found = Found {
+            name: &name,
+            entries: vec![],
+            notes: vec![],
+        };
         self.files.push(file);
-        self.notes.extend(shard.notes);
-        self.check(&name, shard.entries)?;
+        let file = &self.files[number as usize];
+        let (task, files, sources) = (self.task, &self.files, &self.sources);
+        let notes = shard::read(file, number, source, &mut |entry| {
+            found.check(task, files, sources, entry)
+        })?;
+        let Found {
+            entries,
+            notes: others,
+            ..
+        } = found;
+        self.entries.extend(entries);
+        self.notes.extend(notes.into_iter().chain(others));
         match on_file(&name, self.entries.len()) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(Error::Cancelled),
@@ -161,29 +176,17 @@ impl Dataset {
     }
 
     /// Keeps the samples that the task can use, and notes the others.
-    fn check(&mut self, file: &str, entries: Vec<Entry>) -> Result<()> {
+    fn check(&mut self, name: &str, entries: Vec<Entry>) -> Result<()> {
+        let mut found = Found {
+            name,
+            entries: vec![],
+            notes: vec![],
+        };
         for entry in entries {
-            let mut note = |problem| {
-                self.notes.push(Note {
-                    file: file.to_owned(),
-                    key: Some(entry.key.clone()),
-                    byte: None,
-                    problem,
-                });
-            };
-            let used = usable(self.task, &self.files, &self.sources, &entry)?;
-            match used {
-                Ok(texts) => {
-                    let words = texts.caption.as_deref().unwrap_or_default();
-                    let words = words.split_whitespace().count();
-                    if words > LONG_CAPTION {
-                        note(Problem::LongCaption(words));
-                    }
-                    self.entries.push(entry);
-                }
-                Err(problem) => note(problem),
-            }
+            found.check(self.task, &self.files, &self.sources, entry)?;
         }
+        self.entries.extend(found.entries);
+        self.notes.extend(found.notes);
         Ok(())
     }
 
@@ -283,6 +286,52 @@ impl Dataset {
     }
 }
 
+/// The samples of a file that can be used, and what was noticed of the others.
+struct Found<'a> {
+    name: &'a str,
+    entries: Vec<Entry>,
+    notes: Vec<Note>,
+}
+
+impl Found<'_> {
+    fn check(
+        &mut self,
+        task: Task,
+        files: &[DataFile],
+        sources: &[Source],
+        mut entry: Entry,
+    ) -> Result<()> {
+        let mut note = |problem| {
+            self.notes.push(Note {
+                file: self.name.to_owned(),
+                key: Some(entry.key.clone()),
+                byte: None,
+                problem,
+            });
+        };
+        match usable(task, files, sources, &entry)? {
+            Ok(texts) => {
+                let words = texts.caption.as_deref().unwrap_or_default();
+                let words = words.split_whitespace().count();
+                if words > LONG_CAPTION {
+                    note(Problem::LongCaption(words));
+                }
+                // A network is not asked for a text again.
+                for place in [&mut entry.json, &mut entry.txt].into_iter().flatten() {
+                    if let Place::Range { file, at, size } = *place
+                        && files[file as usize].is_remote()
+                    {
+                        *place = Place::Memory(files[file as usize].read(at, size)?.into());
+                    }
+                }
+                self.entries.push(entry);
+            }
+            Err(problem) => note(problem),
+        }
+        Ok(())
+    }
+}
+
 impl Source {
     fn of(spec: &DataSpec) -> Self {
         let form = match spec.source {
@@ -335,7 +384,7 @@ fn usable(
     let pair = texts.instruction.is_some() && entry.edited.is_some();
     let there = |place: &Place| match place {
         Place::Path(path) => path.is_file(),
-        Place::Range { .. } | Place::Text(_) => true,
+        Place::Range { .. } | Place::Memory(_) => true,
     };
     let picture = chosen(task, entry, pair).is_some_and(there);
     let edited = !pair || entry.edited.as_ref().is_some_and(there);
@@ -382,6 +431,6 @@ fn read(files: &[DataFile], place: &Place, most: u64) -> Result<Result<Vec<u8>, 
                 len => file.read(0, len).map(Ok),
             }
         }
-        Place::Text(text) => Ok(Ok(text.clone().into_bytes())),
+        Place::Memory(bytes) => Ok(Ok(bytes.to_vec())),
     }
 }

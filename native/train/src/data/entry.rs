@@ -1,6 +1,7 @@
 //! Where the parts of a sample are.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// The place of some bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,8 +10,8 @@ pub(super) enum Place {
     Range { file: u32, at: u64, size: u64 },
     /// A file of its own.
     Path(PathBuf),
-    /// In memory: a caption that the user gave for a whole folder.
-    Text(String),
+    /// In memory: a caption that the user gave for a whole folder, or a text from a network.
+    Memory(Arc<[u8]>),
 }
 
 /// The form of a data set, as far as names in it differ.

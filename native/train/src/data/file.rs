@@ -61,11 +61,17 @@ impl DataFile {
         }
     }
 
-    /// The bytes that are read at once when a file is gone through.
+    /// Whether it is read over a network.
+    pub(super) fn is_remote(&self) -> bool {
+        matches!(self, Self::Remote(_))
+    }
+
+    /// The bytes that are read at once when a file is gone through: headers stand between pictures, which
+    /// are jumped over.
     fn stride(&self) -> u64 {
         match self {
-            Self::Local { .. } => 1 << 16,
-            Self::Remote(_) => 4 << 20,
+            Self::Local { .. } => 1 << 13,
+            Self::Remote(_) => super::curl::STRIDE,
         }
     }
 

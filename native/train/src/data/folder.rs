@@ -26,7 +26,7 @@ pub(super) fn read(folder: &Path, caption: Option<&str>, source: u32) -> Result<
         entry.json = beside("json").map(Place::Path);
         entry.txt = beside("txt")
             .map(Place::Path)
-            .or_else(|| Some(Place::Text(caption?.to_owned())));
+            .or_else(|| Some(Place::Memory(caption?.as_bytes().into())));
         entry.picture = Some(Place::Path(path.to_owned()));
         entries.push(entry);
     })?;

@@ -8,19 +8,18 @@ use super::name::{Named, parse};
 use super::problem::{Note, Problem};
 use super::tar::{Member, Members, Stop};
 
-/// What a shard holds.
-#[derive(Debug, Default)]
-pub(super) struct Shard {
-    pub(super) entries: Vec<Entry>,
-    pub(super) notes: Vec<Note>,
-}
-
-/// Goes through a shard; `number` is its place among the data set's files.
+/// Goes through a shard and hands over every sample as soon as it is whole; gives what is wrong with the
+/// shard. `number` is its place among the data set's files.
 ///
 /// # Errors
-/// When the file can't be read. A broken tar is a note.
-pub(super) fn read(file: &DataFile, number: u32, source: u32) -> Result<Shard> {
-    let mut shard = Shard::default();
+/// When the file can't be read, and what `on_entry` gives. A broken tar is a note.
+pub(super) fn read(
+    file: &DataFile,
+    number: u32,
+    source: u32,
+    on_entry: &mut dyn FnMut(Entry) -> Result<()>,
+) -> Result<Vec<Note>> {
+    let mut notes = vec![];
     let mut members = Members::of(file);
     let mut group: Option<Entry> = None;
     let note = |key, byte, problem| Note {
@@ -36,14 +35,12 @@ pub(super) fn read(file: &DataFile, number: u32, source: u32) -> Result<Shard> {
                     continue;
                 };
                 if group.as_ref().is_none_or(|group| group.key != part.key) {
-                    shard.entries.extend(group.take());
+                    group.take().map_or(Ok(()), &mut *on_entry)?;
                 }
                 let group = group.get_or_insert(part);
                 if !add(group, &ext, place(number, &member)) {
                     let key = Some(group.key.clone());
-                    shard
-                        .notes
-                        .push(note(key, None, Problem::DuplicateMember(ext)));
+                    notes.push(note(key, None, Problem::DuplicateMember(ext)));
                 }
             }
             Ok(None) => break,
@@ -57,14 +54,14 @@ pub(super) fn read(file: &DataFile, number: u32, source: u32) -> Result<Shard> {
                 // The sample of a member that is cut is not whole.
                 let cut = group.take_if(|group| Some(&group.key) == key.as_ref());
                 let key = key.or(cut.map(|cut| cut.key));
-                shard.notes.push(note(key, Some(byte), problem));
+                notes.push(note(key, Some(byte), problem));
                 break;
             }
             Err(Stop::Unread(error)) => return Err(error),
         }
     }
-    shard.entries.extend(group);
-    Ok(shard)
+    group.map_or(Ok(()), on_entry)?;
+    Ok(notes)
 }
 
 /// The sample that a name belongs to, empty, and the name's ending.

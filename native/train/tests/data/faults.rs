@@ -5,7 +5,7 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use x2i_train::data::{DataSource, DataSpec, Dataset, Task};
+use x2i_train::data::{DataSource, DataSpec, Dataset, SplitMix64, Task};
 
 use crate::tar::{caption, header, member, seal, write};
 use crate::{open, refusal, shards, words};
@@ -64,7 +64,52 @@ fn a_broken_shard_ends_itself_and_no_other() {
             keys.iter().all(|key| all.contains(key)) && keys.last() == Some(&"c"),
             "{end}"
         );
-        assert_eq!(keys.contains(&"b"), end >= 1024 + 512 + 23, "{end}");
+        assert_eq!(keys.contains(&"b"), end >= 1024 + 512 + 22, "{end}");
+    }
+}
+
+#[test]
+fn damage_anywhere_ends_in_notes_and_never_in_a_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = "n".repeat(120);
+    let record = format!("134 path={name}.txt\n");
+    let mut pax = header("x", record.len() as u64, b'x');
+    pax.extend(record.as_bytes());
+    pax.resize(1024, 0);
+    let whole = [
+        caption("a", "a dog"),
+        pax,
+        member("short.txt", b"a fox"),
+        member("b.jpg", &png(16)),
+        caption("b", "a cat"),
+    ]
+    .concat();
+    let path = folder.path().join("a.tar");
+    fs::write(&path, &whole).unwrap();
+    let set = open(shards(path.display().to_string()), Task::Distill).unwrap();
+    let keys: Vec<&str> = (0..set.len()).map(|index| set.key(index)).collect();
+    assert_eq!(keys, ["a", &name, "b"]);
+    let mut random = SplitMix64::new(17);
+    for _ in 0..3000 {
+        let mut damaged = whole.clone();
+        for _ in 0..=random.below(3) {
+            let at = random.below(damaged.len() as u64) as usize;
+            // Headers alone decide what is read; most of the file is padding.
+            let at = if random.below(2) == 0 {
+                at / 512 * 512 + at % 160
+            } else {
+                at
+            };
+            let at = at.min(damaged.len() - 1);
+            damaged[at] = random.draw() as u8;
+        }
+        damaged.truncate(1 + random.below(damaged.len() as u64 * 2) as usize);
+        fs::write(&path, &damaged).unwrap();
+        if let Ok(set) = open(shards(path.display().to_string()), Task::Control) {
+            for index in 0..set.len() {
+                let _ = set.sample(index).map(|sample| sample.decode());
+            }
+        }
     }
 }
 
@@ -98,7 +143,7 @@ fn members_that_are_code_are_never_looked_at() {
 #[test]
 fn names_that_leave_the_data_set_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let names = ["../up", "/root", "a/../../b", "..\\w", "C:\\x"];
+    let names = ["../up", "/root", "a/../../b", "C:\\x"];
     let mut members: Vec<Vec<u8>> = names.iter().map(|name| caption(name, "x")).collect();
     members.push(caption("fine", "a cat"));
     // A link is passed over, wherever it leads.
@@ -164,7 +209,7 @@ fn texts_that_are_not_utf8_or_too_large_are_left_out() {
 #[test]
 fn pictures_that_can_not_be_decoded_are_named_when_they_are_needed() {
     let folder = tempfile::tempdir().unwrap();
-    let cut = &png(64)[..200];
+    let cut = &png(64)[..100];
     let members = [
         caption("a", "x"),
         member("a.jpg", b"no picture"),
@@ -256,7 +301,7 @@ fn a_shard_that_is_cut_after_it_was_opened_is_an_error() {
         .write(true)
         .open(&path)
         .unwrap()
-        .set_len(600)
+        .set_len(520)
         .unwrap();
     let said = set.sample(0).unwrap_err().to_string();
     assert!(said.contains("a.tar"), "{said}");
