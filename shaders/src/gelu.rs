@@ -3,6 +3,8 @@
 //! [`gelu_tanh_after`] also puts the channels of another tensor before the result, as a single block of
 //! FLUX needs it: the concatenation costs no pass of its own.
 
+#[cfg(not(target_family = "wasm"))]
+mod autodiff;
 mod composed;
 mod flex;
 mod wgpu;
@@ -11,7 +13,6 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 
-use crate::autodiff::differentiable;
 pub(crate) use wgpu::shaders;
 
 /// GELU of every element, `x/2 · (1 + tanh(sqrt(2/π) · (x + 0.044715 x³)))`: any shape, f32, the same
@@ -51,6 +52,9 @@ pub(crate) trait GeluOps: Backend {
     fn gelu_tanh_after(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self> {
         composed::gelu_tanh_after::<Self>(left, right)
     }
-}
 
-differentiable!(GeluOps);
+    /// The gradient of [`gelu_tanh`]'s input, of that input and the output's gradient.
+    fn gelu_tanh_gradient(x: FloatTensor<Self>, gradient: FloatTensor<Self>) -> FloatTensor<Self> {
+        composed::gelu_tanh_gradient::<Self>(x, gradient)
+    }
+}

@@ -1,5 +1,7 @@
 //! LayerNorm with a modulation (FLUX) and RMSNorm with a weight (Qwen, T5).
 
+#[cfg(not(target_family = "wasm"))]
+mod autodiff;
 pub(crate) mod composed;
 mod flex;
 pub(crate) mod wgpu;
@@ -8,7 +10,6 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 
-use crate::autodiff::differentiable;
 pub(crate) use wgpu::shaders;
 
 /// LayerNorm over the last axis without weights, then `· (1 + scale) + shift`: `[batch, tokens, hidden]`.
@@ -74,10 +75,18 @@ pub(crate) trait NormOps: Backend {
         composed::modulated_layer_norm::<Self>(x, scale, shift, eps)
     }
 
+    /// The gradient of [`modulated_layer_norm`]'s `x`, of its inputs and the output's gradient.
+    fn modulated_layer_norm_gradient(
+        x: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self> {
+        composed::modulated_layer_norm_gradient::<Self>(x, scale, gradient, eps)
+    }
+
     /// [`rms_norm`] of `x [1, rows, width]`.
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f32) -> FloatTensor<Self> {
         composed::rms_norm::<Self>(x, weight, eps)
     }
 }
-
-differentiable!(NormOps);

@@ -4,6 +4,8 @@
 //! The embedding rotates pairs of neighbouring channels (FLUX). Qwen's rotates the two halves of a head
 //! and has no norm before it: it stays composed, in x2i-core.
 
+#[cfg(not(target_family = "wasm"))]
+mod autodiff;
 mod composed;
 mod flex;
 pub(crate) mod wgpu;
@@ -12,7 +14,6 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 
-use crate::autodiff::differentiable;
 pub(crate) use wgpu::shaders;
 
 /// Queries or keys of one stream, as the projection returns them.
@@ -95,6 +96,17 @@ pub(crate) trait NormRopeOps: Backend {
     ) -> FloatTensor<Self> {
         composed::norm_rope::<Self>(vec![(x, weight), (more, more_weight)], cos, sin, eps)
     }
-}
 
-differentiable!(NormRopeOps);
+    /// The gradient of one stream's `x`, of its inputs and the output's gradient for its tokens; `cos` and `sin` are
+    /// those of its tokens.
+    fn norm_rope_gradient(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self> {
+        composed::norm_rope_gradient::<Self>(x, weight, cos, sin, gradient, eps)
+    }
+}

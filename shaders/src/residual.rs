@@ -1,5 +1,7 @@
 //! The gated residual, `x + gate · y`, by which a block of FLUX adds its result to its stream.
 
+#[cfg(not(target_family = "wasm"))]
+mod autodiff;
 mod composed;
 mod flex;
 mod wgpu;
@@ -8,7 +10,6 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 
-use crate::autodiff::differentiable;
 pub(crate) use wgpu::shaders;
 
 /// `x + gate · y`, f32, in place where `x` or `y` has no other owner.
@@ -45,5 +46,3 @@ pub(crate) trait ResidualOps: Backend {
         composed::gated_residual::<Self>(x, gate, y)
     }
 }
-
-differentiable!(ResidualOps);

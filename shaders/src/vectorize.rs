@@ -67,6 +67,21 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     lanes.into_iter().sum::<f32>() + rest.sum::<f32>()
 }
 
+/// The sum of the products of three slices of one length, in independent lanes.
+#[inline(always)]
+pub(crate) fn dot_of_three(a: &[f32], b: &[f32], c: &[f32]) -> f32 {
+    let mut lanes = [0.0; LANES];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    let (c, c_rest) = c.as_chunks::<LANES>();
+    for ((a, b), c) in a.iter().zip(b).zip(c) {
+        for (lane, ((&a, &b), &c)) in lanes.iter_mut().zip(a.iter().zip(b).zip(c)) {
+            *lane = multiply_add(a * b, c, *lane);
+        }
+    }
+    let rest = a_rest.iter().zip(b_rest).zip(c_rest);
+    lanes.into_iter().sum::<f32>() + rest.map(|((a, b), c)| a * b * c).sum::<f32>()
+}
+
 /// `1 / sqrt(mean(x²) + eps)`.
 #[inline(always)]
 pub(crate) fn inverse_root_mean_square(x: &[f32], eps: f32) -> f32 {

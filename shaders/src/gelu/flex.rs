@@ -40,6 +40,39 @@ impl GeluOps for Flex {
         });
         tensor(out, shape)
     }
+
+    fn gelu_tanh_gradient(x: FlexTensor, gradient: FlexTensor) -> FlexTensor {
+        if cfg!(target_family = "wasm") || !all_f32([&x, &gradient]) {
+            return composed::gelu_tanh_gradient::<Self>(x, gradient);
+        }
+        let (x, mut gradient) = (x.to_contiguous(), contiguous(gradient));
+        let inputs = x.storage::<f32>().par_chunks(TASK);
+        let gradients = gradient.storage_mut::<f32>().par_chunks_mut(TASK);
+        let tasks = gradients.zip(inputs);
+        tasks.for_each(|(gradient, x)| vectorize(Slope { x, gradient }));
+        gradient
+    }
+}
+
+/// Multiplies gradients by the slope at `x`.
+struct Slope<'a> {
+    x: &'a [f32],
+    gradient: &'a mut [f32],
+}
+
+impl Kernel for Slope<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        const CUBE: f32 = TWICE_SQRT_2_OVER_PI * CUBIC;
+        for (gradient, &x) in self.gradient.iter_mut().zip(self.x) {
+            let square = x * x;
+            let gate = sigmoid(x * multiply_add(square, CUBE, TWICE_SQRT_2_OVER_PI));
+            let line = multiply_add(square, 3.0 * CUBE, TWICE_SQRT_2_OVER_PI);
+            *gradient *= gate * multiply_add(x * (1.0 - gate), line, 1.0);
+        }
+    }
 }
 
 struct Gelu<'a> {

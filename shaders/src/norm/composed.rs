@@ -37,3 +37,23 @@ pub(crate) fn over_root_mean_square<B: Backend>(x: FloatTensor<B>, eps: f32) -> 
     let root = B::float_sqrt(B::float_add_scalar(mean, eps.into()));
     B::float_mul(x, B::float_recip(root))
 }
+
+/// The gradient of the input of [`modulated_layer_norm`], of the output's.
+pub(crate) fn modulated_layer_norm_gradient<B: Backend>(
+    x: FloatTensor<B>,
+    scale: FloatTensor<B>,
+    gradient: FloatTensor<B>,
+    eps: f32,
+) -> FloatTensor<B> {
+    let mean = B::float_mean_dim(x.clone(), 2);
+    let centred = B::float_sub(x, mean);
+    let square = B::float_mean_dim(B::float_mul(centred.clone(), centred.clone()), 2);
+    let root = B::float_recip(B::float_sqrt(B::float_add_scalar(square, eps.into())));
+    let normed = B::float_mul(centred, root.clone());
+    let scale = B::float_add_scalar(scale, 1f32.into());
+    let gradient = B::float_mul(gradient, scale);
+    let along = B::float_mean_dim(B::float_mul(gradient.clone(), normed.clone()), 2);
+    let mean = B::float_mean_dim(gradient.clone(), 2);
+    let gradient = B::float_sub(B::float_sub(gradient, mean), B::float_mul(normed, along));
+    B::float_mul(gradient, root)
+}

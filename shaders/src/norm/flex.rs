@@ -4,7 +4,9 @@ use burn_flex::{Flex, FlexTensor};
 
 use super::{NormOps, composed};
 use crate::cpu::{Rows, all_f32, each_row, tensor};
-use crate::vectorize::{Kernel, fold, inverse_root_mean_square, multiply_add, vectorize};
+use crate::vectorize::{
+    Kernel, dot, dot_of_three, fold, inverse_root_mean_square, multiply_add, vectorize,
+};
 
 impl NormOps for Flex {
     fn modulated_layer_norm(
@@ -25,6 +27,30 @@ impl NormOps for Flex {
                 x: x.at(row),
                 scale: scale.row(batch, 0),
                 shift: shift.row(batch, 0),
+                eps,
+                out,
+            });
+        });
+        tensor(out, shape)
+    }
+
+    fn modulated_layer_norm_gradient(
+        x: FlexTensor,
+        scale: FlexTensor,
+        gradient: FlexTensor,
+        eps: f32,
+    ) -> FlexTensor {
+        let shape = x.layout().shape().clone();
+        let usual = all_f32([&x, &scale, &gradient]) && shape.num_elements() > 0;
+        if cfg!(target_family = "wasm") || !usual {
+            return composed::modulated_layer_norm_gradient::<Self>(x, scale, gradient, eps);
+        }
+        let (x, scale, gradient) = (Rows::new(x), Rows::new(scale), Rows::new(gradient));
+        let out = each_row(shape[0] * shape[1], x.width(), |row, out| {
+            vectorize(LayerNormGradient {
+                x: x.at(row),
+                scale: scale.row(row / x.tokens(), 0),
+                gradient: gradient.at(row),
                 eps,
                 out,
             });
@@ -72,6 +98,38 @@ impl Kernel for LayerNorm<'_> {
         let modulation = self.scale.iter().zip(self.shift);
         for (out, (scale, shift)) in self.out.iter_mut().zip(modulation) {
             *out = multiply_add(*out * root, 1.0 + scale, *shift);
+        }
+    }
+}
+
+struct LayerNormGradient<'a> {
+    x: &'a [f32],
+    scale: &'a [f32],
+    gradient: &'a [f32],
+    eps: f32,
+    out: &'a mut [f32],
+}
+
+impl Kernel for LayerNormGradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let width = self.x.len() as f32;
+        let mean = fold(self.x, 0.0, |a, b| a + b) / width;
+        for (out, x) in self.out.iter_mut().zip(self.x) {
+            *out = x - mean;
+        }
+        let root = inverse_root_mean_square(self.out, self.eps);
+        // Sums over the gradient of the normed input, `gradient (1 + scale)`.
+        let sum = fold(self.gradient, 0.0, |a, b| a + b) + dot(self.gradient, self.scale);
+        let along =
+            dot(self.gradient, self.out) + dot_of_three(self.gradient, self.scale, self.out);
+        let (sum, along) = (sum / width, along * root * root / width);
+        let inputs = self.gradient.iter().zip(self.scale);
+        for (out, (gradient, scale)) in self.out.iter_mut().zip(inputs) {
+            let gradient = multiply_add(*gradient, *scale, *gradient) - sum;
+            *out = (gradient - *out * along) * root;
         }
     }
 }

@@ -5,8 +5,8 @@ use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
 
 use super::{NormRopeOps, composed};
-use crate::cpu::{Rows, all_f32, tensor};
-use crate::vectorize::{Kernel, inverse_root_mean_square, vectorize};
+use crate::cpu::{Rows, all_f32, each_row, tensor};
+use crate::vectorize::{Kernel, dot, inverse_root_mean_square, vectorize};
 
 impl NormRopeOps for Flex {
     fn norm_rope(
@@ -29,6 +29,80 @@ impl NormRopeOps for Flex {
         eps: f32,
     ) -> FlexTensor {
         norm_rope(vec![(x, weight), (more, more_weight)], cos, sin, eps)
+    }
+
+    fn norm_rope_gradient(
+        x: FlexTensor,
+        weight: FlexTensor,
+        cos: FlexTensor,
+        sin: FlexTensor,
+        gradient: FlexTensor,
+        eps: f32,
+    ) -> FlexTensor {
+        let usual = all_f32([&x, &weight, &cos, &sin, &gradient]);
+        let shape = x.layout().shape().clone();
+        if cfg!(target_family = "wasm") || !usual || shape.num_elements() == 0 {
+            return composed::norm_rope_gradient::<Self>(x, weight, cos, sin, gradient, eps);
+        }
+        gradients(Rows::new(x), [weight, cos, sin, gradient], shape, eps)
+    }
+}
+
+/// The gradient of `x`, of weight, cosines, sines and the output's gradient.
+fn gradients(x: Rows, others: [FlexTensor; 4], shape: Shape, eps: f32) -> FlexTensor {
+    let others = others.map(|tensor| tensor.to_contiguous());
+    let [weight, cos, sin, gradient] = others.each_ref().map(|tensor| tensor.storage::<f32>());
+    let (head_dim, tokens) = (weight.len(), x.tokens());
+    let heads = x.width() / head_dim;
+    let out = each_row(shape[0] * tokens, x.width(), |row, out| {
+        let (batch, token) = (row / tokens, row % tokens);
+        let inputs = x.at(row).chunks_exact(head_dim);
+        for (head, (out, x)) in out.chunks_exact_mut(head_dim).zip(inputs).enumerate() {
+            let place = ((batch * heads + head) * tokens + token) * head_dim;
+            vectorize(Gradient {
+                x,
+                weight,
+                cos: &cos[token * head_dim..][..head_dim],
+                sin: &sin[token * head_dim..][..head_dim],
+                gradient: &gradient[place..][..head_dim],
+                eps,
+                out,
+            });
+        }
+    });
+    tensor(out, shape)
+}
+
+/// One head of one token; all slices `[head_dim]`.
+struct Gradient<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    cos: &'a [f32],
+    sin: &'a [f32],
+    gradient: &'a [f32],
+    eps: f32,
+    out: &'a mut [f32],
+}
+
+impl Kernel for Gradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let gradient = self.gradient.as_chunks::<2>().0.iter();
+        let weight = self.weight.as_chunks::<2>().0;
+        let (cos, sin) = (self.cos.as_chunks::<2>().0, self.sin.as_chunks::<2>().0);
+        let inputs = gradient.zip(weight).zip(cos.iter().zip(sin));
+        let out = self.out.as_chunks_mut::<2>().0.iter_mut();
+        for (out, ((gradient, weight), (cos, sin))) in out.zip(inputs) {
+            out[0] = (gradient[0] * cos[0] + gradient[1] * sin[1]) * weight[0];
+            out[1] = (gradient[1] * cos[1] - gradient[0] * sin[0]) * weight[1];
+        }
+        let root = inverse_root_mean_square(self.x, self.eps);
+        let along = dot(self.out, self.x) * root * root / self.x.len() as f32;
+        for (out, x) in self.out.iter_mut().zip(self.x) {
+            *out = (*out - x * along) * root;
+        }
     }
 }
 
