@@ -18,8 +18,8 @@ pub(crate) use linear::{Bias, Embedding, Linear};
 pub(crate) use norm::{GroupNorm, LayerNorm, RmsNorm};
 pub(crate) use sinusoid::sinusoid;
 pub(crate) use x2i_shaders::{
-    Activations, Gated, Heads, Qkv, attention, divergence, gated_residual, gelu_tanh,
-    halves_activations, joint_attention, matmul, modulated_activations, modulated_layer_norm,
+    Activations, Gated, Heads, Qkv, attention, gated_residual, gelu_tanh, halves_activations,
+    joint_attention, matmul, modulated_activations, modulated_layer_norm,
 };
 pub use x2i_shaders::{
     Half, InputBits, KernelCheck, Kernels, Units, check_kernels, choose_kernels, kernels_agree,

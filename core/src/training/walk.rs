@@ -66,6 +66,8 @@ pub(super) struct Walk<'a> {
     pub rope: &'a Rope,
     /// `[batch, hidden]`, not recorded.
     pub vec: Tensor<2>,
+    /// Whether what `vec` is made of learns.
+    pub learns_vec: bool,
     pub checkpoints: Checkpoints,
     /// What learns inside of the transformer.
     pub leaves: Option<&'a Leaves>,
@@ -183,7 +185,10 @@ impl Walk<'_> {
         gradients: &mut Gradients,
     ) -> Result<(Cotangents, Option<Tensor<2>>)> {
         let inputs = start.map(leaf);
-        let vec = leaf(self.vec.clone());
+        let vec = match self.learns_vec {
+            true => leaf(self.vec.clone()),
+            false => self.vec.clone(),
+        };
         let rope = Rope {
             cos: self.rope.cos.clone().autodiff(),
             sin: self.rope.sin.clone().autodiff(),

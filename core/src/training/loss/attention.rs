@@ -5,8 +5,7 @@
 //! as target. Everything is f32.
 
 use burn::tensor::Tensor;
-
-use crate::nn::divergence;
+use x2i_shaders::divergence;
 
 /// The sum over tokens of KL(student ‖ teacher), divided by the batch: a number. Both are `[batch, tokens, features]`;
 /// the gradient flows to the student alone.
