@@ -54,7 +54,7 @@ fn offset(unit: u32) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// A map whose one rule makes `b` an `a`: the root's children are at 256, the value of `b` at 512.

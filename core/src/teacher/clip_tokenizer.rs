@@ -58,7 +58,8 @@ impl ClipTokenizer {
             "unk_token": END,
             "end_of_word_suffix": END_OF_WORD,
         });
-        let model: BPE = serde_json::from_value(model)
+        // From a text: the crate wants to borrow its strings.
+        let model: BPE = serde_json::from_str(&model.to_string())
             .map_err(|error| bad(format!("is no vocabulary of CLIP: {error}")))?;
         let id = |token: &str| {
             let id = model.token_to_id(token);
@@ -223,7 +224,7 @@ mod tests {
     #[test]
     fn a_text_stands_between_start_and_end_and_is_filled_up() {
         let tokenizer = tokenizer();
-        let [th, the, start, end] = [512, 513, 514, 515];
+        let [the, start, end] = [513, 514, 515];
         assert_eq!(
             tokenizer.encode("The", 5).unwrap(),
             [start, the, end, end, end]
@@ -240,7 +241,6 @@ mod tests {
         let h = 256 + u32::from(b'h');
         assert_eq!(said[..2], [start, u32::from(b't')]);
         assert_eq!(said[2..], [h, end, the, start, end]);
-        let _ = th;
     }
 
     #[test]

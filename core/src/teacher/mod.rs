@@ -11,6 +11,8 @@ mod clip_tokenizer;
 mod sentencepiece;
 mod t5;
 mod t5_tokenizer;
+#[cfg(test)]
+mod tests;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
