@@ -13,9 +13,6 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 
-/// Added to the standard deviation.
-pub(crate) const EPS: f32 = 1e-7;
-
 /// The divergence of every row: `[batch, tokens, 1]`, f32.
 ///
 /// `student` and `teacher` are `[batch, tokens, features]`, f32; the gradient flows to the student alone. A row of one

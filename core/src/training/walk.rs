@@ -222,25 +222,45 @@ impl Walk<'_> {
                 dots.reduce(|sum, dot| sum + dot)
             }
         };
-        let inputs: Vec<Tensor<3>> = inputs.tensors().into_iter().cloned().collect();
-        let Some(loss) = add(loss, behind) else {
-            return Ok((vec![None; inputs.len()], None));
+        let recorded = Recorded {
+            inputs: inputs.tensors().into_iter().cloned().collect(),
+            vec,
+            controls,
         };
+        match add(loss, behind) {
+            Some(loss) => self.back(loss, recorded, objective, gradients).await,
+            None => Ok((vec![None; recorded.inputs.len()], None)),
+        }
+    }
+
+    /// Goes back from a number: the gradients of what was recorded.
+    async fn back(
+        &self,
+        loss: Tensor<1>,
+        recorded: Recorded,
+        objective: &mut impl Objective,
+        gradients: &mut Gradients,
+    ) -> Result<(Cotangents, Option<Tensor<2>>)> {
         let mut tape = loss.backward();
         if let Some(leaves) = self.leaves {
             gradients.collect(leaves, &mut tape).await?;
         }
-        for (index, control) in controls {
+        for (index, control) in recorded.controls {
             if let Some(gradient) = control.grad_remove(&mut tape) {
                 objective.control_gradient(index, gradient).await?;
             }
         }
-        let of_inputs = inputs
-            .iter()
-            .map(|input| input.grad_remove(&mut tape))
-            .collect();
-        Ok((of_inputs, vec.grad_remove(&mut tape)))
+        let inputs = recorded.inputs.iter();
+        let of_inputs = inputs.map(|input| input.grad_remove(&mut tape)).collect();
+        Ok((of_inputs, recorded.vec.grad_remove(&mut tape)))
     }
+}
+
+/// The leaves of a tape.
+struct Recorded {
+    inputs: Vec<Tensor<3>>,
+    vec: Tensor<2>,
+    controls: Vec<(usize, Tensor<3>)>,
 }
 
 /// Streams with an addition to the image.

@@ -3,7 +3,8 @@
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata};
 
-use super::EPS;
+/// Added to the standard deviation.
+pub(crate) const EPS: f32 = 1e-7;
 
 /// A row's centred features, its deviation, and the logarithm of its distribution.
 struct Softened<B: Backend> {

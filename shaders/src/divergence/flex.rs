@@ -2,7 +2,8 @@
 
 use burn_flex::{Flex, FlexTensor};
 
-use super::{DivergenceOps, EPS, composed};
+use super::DivergenceOps;
+use super::composed::{self, EPS};
 use crate::cpu::{Rows, all_f32, each_row, tensor};
 use crate::vectorize::{Kernel, dot, exp, fold, vectorize};
 
