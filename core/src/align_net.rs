@@ -137,8 +137,8 @@ fn conv_to_one_channel(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>) -> Tens
     let x = x
         .pad((pad, pad, pad, pad), 0.0)
         .reshape([batch, layers, padded_tokens * padded_width]);
-    let mut sum: Option<Tensor<3>> = None;
-    for row in 0..kernel {
+    // All rows of the kernel shift a column alike: their planes are summed first.
+    let planes = (0..kernel).map(|row| {
         let weights = weight
             .clone()
             .narrow(2, row, 1)
@@ -148,24 +148,21 @@ fn conv_to_one_channel(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>) -> Tens
         let rows = x
             .clone()
             .narrow(2, row * padded_width, tokens * padded_width);
-        let planes = matmul(weights.expand([batch, kernel, layers]), rows).reshape([
-            batch,
-            kernel,
-            tokens,
-            padded_width,
-        ]);
-        for column in 0..kernel {
-            let plane = planes
+        matmul(weights.expand([batch, kernel, layers]), rows)
+    });
+    let planes = planes.reduce(|sum, planes| sum + planes);
+    let planes = planes.map(|planes| planes.reshape([batch, kernel, tokens, padded_width]));
+    let columns = planes.into_iter().flat_map(|planes| {
+        (0..kernel).map(move |column| {
+            planes
                 .clone()
                 .narrow(1, column, 1)
                 .narrow(3, column, width)
-                .reshape([batch, tokens, width]);
-            sum = Some(match sum {
-                Some(sum) => sum + plane,
-                None => plane + bias.clone().reshape([1, 1, 1]),
-            });
-        }
-    }
+                .reshape([batch, tokens, width])
+        })
+    });
+    let bias = bias.reshape([1, 1, 1]);
+    let sum = columns.reduce(|sum, plane| sum + plane);
     // A kernel has at least one element, checked by the config.
-    sum.unwrap_or_else(|| Tensor::zeros([batch, tokens, width], &bias.device()))
+    sum.unwrap_or_else(|| Tensor::zeros([batch, tokens, width], &bias.device())) + bias
 }

@@ -24,6 +24,7 @@ mod check;
 mod conv2d;
 mod cooperative;
 mod cpu;
+mod divergence;
 mod gelu;
 mod gemm;
 mod gpu;
@@ -52,6 +53,7 @@ pub use check::{KernelCheck, check_kernels, kernels_agree};
 pub use conv2d::{conv2d, halving_conv2d, upsample_conv2d};
 #[doc(hidden)]
 pub use cooperative::assume_subgroups;
+pub use divergence::divergence;
 pub use gelu::{gelu_tanh, gelu_tanh_after};
 pub use gpu::{is_gpu, largest_buffer, runs_wgsl};
 pub use group_norm::{Activation, group_moments, group_normalize};

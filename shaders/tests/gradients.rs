@@ -2,12 +2,12 @@
 
 mod common;
 
-use burn::tensor::activation::softmax;
+use burn::tensor::activation::{log_softmax, softmax};
 use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
 use common::{Values, assert_close, blocks, devices, tensor};
 use x2i_shaders::{
-    BlockQuantized, BlockType, Heads, attention, gated_residual, gelu_tanh, gelu_tanh_after,
-    linear, modulated_layer_norm, norm_rope, qmatmul, rms_norm, takes_halves,
+    BlockQuantized, BlockType, Heads, attention, divergence, gated_residual, gelu_tanh,
+    gelu_tanh_after, linear, modulated_layer_norm, norm_rope, qmatmul, rms_norm, takes_halves,
 };
 
 /// Two sums of f32 in another order, of up to some hundred terms.
@@ -415,5 +415,51 @@ fn of_a_product_with_weights_in_blocks() {
                 (input(x).matmul(dense.transpose()) + bias).flatten(0, 1)
             },
         );
+    }
+}
+
+/// The logarithms of softened features.
+fn softened(x: Tensor<3>) -> Tensor<3> {
+    let features = x.dims()[2] as f32;
+    let centred = x.clone() - x.mean_dim(2);
+    let deviation = (centred.clone().square().sum_dim(2) / (features - 1.0)).sqrt();
+    log_softmax(centred / (deviation + 1e-7) / 3.0, 2)
+}
+
+#[test]
+fn of_the_divergence_from_a_teacher() {
+    let shape = [2, 3, 50];
+    let its = Values::new(5).normals(300);
+    let teacher = |x: &Tensor<1>| tensor::<3>(&its, shape, &x.device());
+    let mine = |x: &[Tensor<1>]| x[0].clone().reshape(shape);
+    check(
+        "divergence",
+        &[300],
+        &|x| divergence(mine(x), teacher(&x[0]), 3.0).flatten(0, 2),
+        &|x| {
+            let (mine, its) = (softened(mine(x)), softened(teacher(&x[0])));
+            (mine.clone().exp() * (mine - its)).sum_dim(2).flatten(0, 2)
+        },
+    );
+}
+
+#[test]
+fn of_the_divergence_of_a_student_of_one_value_and_of_equals() {
+    for (name, device) in devices() {
+        let teacher: Tensor<3> = tensor(&Values::new(3).normals(24), [1, 1, 24], device);
+        let student = Tensor::<3>::full([1, 1, 24], 1.25, device);
+        let student = student.autodiff().require_grad();
+        let tape = divergence(student.clone(), teacher.clone(), 3.0)
+            .sum()
+            .backward();
+        let found = student.grad(&tape).expect("it takes part");
+        let found: Vec<f32> = found.into_data().try_to_vec().expect("f32");
+        assert!(found.iter().all(|x| x.is_finite()), "{name}: {found:?}");
+        assert!(found.iter().any(|x| x.abs() > 1e3), "{name}: {found:?}");
+
+        let student = teacher.clone().autodiff().require_grad();
+        let equal = divergence(student, teacher, 3.0).sum();
+        let found: Vec<f32> = equal.inner().into_data().try_to_vec().expect("f32");
+        assert!(found[0].abs() < 1e-6, "{name}: {found:?}");
     }
 }

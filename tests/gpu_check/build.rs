@@ -7,13 +7,14 @@ use std::{env, fs, io};
 
 /// Files of `shaders/tests` that run on a device. Not here: `library`, which tells the device of all tests to run burn's
 /// kernels, and `threads` and `validate`, which need no device.
-const FILES: [&str; 15] = [
+const FILES: [&str; 16] = [
     "activations",
     "attention",
     "conv2d",
     "cooperative",
     "floats",
     "gelu",
+    "gradients",
     "group_norm",
     "joint_attention",
     "linear",

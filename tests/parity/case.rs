@@ -230,6 +230,7 @@ impl Golden {
         ))
     }
 
+    #[cfg(not(target_family = "wasm"))]
     pub async fn f64(&self, name: &str) -> Fallible<Vec<f64>> {
         let tensor = self.read(name).await?;
         if tensor.stored != StoredType::F64 {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::device::{CPU_TOLERANCE, F16_TOLERANCE};
+use crate::device::F16_TOLERANCE;
 
 struct Line {
     name: String,
@@ -89,9 +89,10 @@ impl Report {
     }
 
     /// A tolerance of the CPU's, on a GPU `factor` times as wide; where matrices are multiplied in f16 as wide as all is.
+    #[cfg(not(target_family = "wasm"))]
     pub(crate) fn widened(&self, tolerance: f32, factor: f32) -> f32 {
         match self.tolerance {
-            exact if exact <= CPU_TOLERANCE => tolerance,
+            exact if exact <= crate::device::CPU_TOLERANCE => tolerance,
             coarse if coarse >= F16_TOLERANCE => coarse.max(tolerance),
             _ => factor * tolerance,
         }

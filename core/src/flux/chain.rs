@@ -83,12 +83,17 @@ impl Flux {
 
     /// What the first block takes, of packed latents `img` `[batch, image tokens, in_channels]`, and `vec` `[batch,
     /// hidden]`, which every block takes.
+    ///
+    /// # Panics
+    /// When blocks lie on several devices, over which nothing is recorded.
     pub fn enter(
         &self,
         img: Tensor<3>,
         conditions: &Conditions,
         sigma: &[f32],
     ) -> (Streams, Tensor<2>) {
+        let devices = self.devices_used().len();
+        assert_eq!(devices, 1, "blocks are walked on one device");
         let streams = Streams::Double {
             img: self.img_in.forward(img),
             txt: conditions.txt.clone(),
@@ -97,8 +102,6 @@ impl Flux {
     }
 
     /// Block `index` of all blocks, the double ones first; gives its attention outputs where they are kept.
-    ///
-    /// On the first device alone: see [`devices_used`](Self::devices_used).
     ///
     /// # Errors
     /// What reading a streamed block gives.

@@ -131,6 +131,7 @@ pub async fn step(
         learning: flux,
         rope: &rope,
         vec: vec.clone().inner(),
+        learns_vec: true,
         checkpoints,
         leaves: None,
     };

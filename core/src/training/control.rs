@@ -80,6 +80,7 @@ pub(super) async fn walk(
         learning,
         rope: &rope,
         vec: vec.clone().inner(),
+        learns_vec: vec.is_tracked(),
         checkpoints,
         leaves,
     };

@@ -66,6 +66,8 @@ pub(super) struct Walk<'a> {
     pub rope: &'a Rope,
     /// `[batch, hidden]`, not recorded.
     pub vec: Tensor<2>,
+    /// Whether what `vec` is made of learns.
+    pub learns_vec: bool,
     pub checkpoints: Checkpoints,
     /// What learns inside of the transformer.
     pub leaves: Option<&'a Leaves>,
@@ -183,7 +185,10 @@ impl Walk<'_> {
         gradients: &mut Gradients,
     ) -> Result<(Cotangents, Option<Tensor<2>>)> {
         let inputs = start.map(leaf);
-        let vec = leaf(self.vec.clone());
+        let vec = match self.learns_vec {
+            true => leaf(self.vec.clone()),
+            false => self.vec.clone(),
+        };
         let rope = Rope {
             cos: self.rope.cos.clone().autodiff(),
             sin: self.rope.sin.clone().autodiff(),
@@ -217,25 +222,45 @@ impl Walk<'_> {
                 dots.reduce(|sum, dot| sum + dot)
             }
         };
-        let inputs: Vec<Tensor<3>> = inputs.tensors().into_iter().cloned().collect();
-        let Some(loss) = add(loss, behind) else {
-            return Ok((vec![None; inputs.len()], None));
+        let recorded = Recorded {
+            inputs: inputs.tensors().into_iter().cloned().collect(),
+            vec,
+            controls,
         };
+        match add(loss, behind) {
+            Some(loss) => self.back(loss, recorded, objective, gradients).await,
+            None => Ok((vec![None; recorded.inputs.len()], None)),
+        }
+    }
+
+    /// Goes back from a number: the gradients of what was recorded.
+    async fn back(
+        &self,
+        loss: Tensor<1>,
+        recorded: Recorded,
+        objective: &mut impl Objective,
+        gradients: &mut Gradients,
+    ) -> Result<(Cotangents, Option<Tensor<2>>)> {
         let mut tape = loss.backward();
         if let Some(leaves) = self.leaves {
             gradients.collect(leaves, &mut tape).await?;
         }
-        for (index, control) in controls {
+        for (index, control) in recorded.controls {
             if let Some(gradient) = control.grad_remove(&mut tape) {
                 objective.control_gradient(index, gradient).await?;
             }
         }
-        let of_inputs = inputs
-            .iter()
-            .map(|input| input.grad_remove(&mut tape))
-            .collect();
-        Ok((of_inputs, vec.grad_remove(&mut tape)))
+        let inputs = recorded.inputs.iter();
+        let of_inputs = inputs.map(|input| input.grad_remove(&mut tape)).collect();
+        Ok((of_inputs, recorded.vec.grad_remove(&mut tape)))
     }
+}
+
+/// The leaves of a tape.
+struct Recorded {
+    inputs: Vec<Tensor<3>>,
+    vec: Tensor<2>,
+    controls: Vec<(usize, Tensor<3>)>,
 }
 
 /// Streams with an addition to the image.

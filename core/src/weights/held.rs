@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use burn::backend::DispatchTensor;
 use burn::tensor::Tensor;
 
-use super::Matrix;
+use super::matrix::Matrix;
 
 /// What was read through a [`Scope`](super::Scope) [with it](super::Scope::held_by), by name and rows.
 #[derive(Debug, Default)]

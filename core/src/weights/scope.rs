@@ -17,26 +17,11 @@ use super::file::HostTensor;
 use super::footprint::rows_at_once;
 use super::held::Held;
 use super::leaves::Leaves;
+use super::matrix::Matrix;
 use super::set::Weights;
 use super::stored::StoredType;
 use super::target::Target;
 use super::{LocalBoxFuture, memory_len, quant};
-
-/// A linear layer's weight, `[out, in]`.
-#[derive(Debug, Clone)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "both are handles that live inside a layer; a box would only add a hop per product"
-)]
-pub enum Matrix {
-    /// f32, or 16 bits where the file has 8 or 16 and products take them ([`takes_halves`]).
-    Dense(Tensor<2>),
-    /// The same cut between rows, where the device can't bind the whole.
-    Parts(Vec<Tensor<2>>),
-    /// Blocks on the device: ggml's, floats of 8 or 4 bits, or whole numbers of other libraries. They are
-    /// dequantized inside the matrix product.
-    Quantized(BlockQuantized),
-}
 
 /// Hears every tensor that was read, and may stop the reading.
 pub trait OnRead {

@@ -299,6 +299,11 @@ fn align_losses(
     let losses = match gradients {
         Some(gradients) => {
             let both = (&align_net, &leaves);
+            // A model serves all micro-batches of an update: what it was loaded with is on no tape that ends.
+            let first = Checkpoints::NONE;
+            let mut other = Gradients::default();
+            let step = align::step(&flux, both, &sample, distillation, first, &mut other);
+            block_on(step).expect("the CPU does not fail");
             let checkpoints = Checkpoints {
                 segment: 2,
                 tape: 1,

@@ -1,7 +1,6 @@
 //! AlignNet's distillation: updates of two kinds of it, and schedules.
 
 use burn::tensor::Tensor;
-use x2i_core::InputBits;
 use x2i_core::align_net::{AlignNet, Conditioning};
 use x2i_core::config::{AlignNetConfig, FluxConfig};
 use x2i_core::flux::{Flux, latents};
@@ -23,7 +22,7 @@ pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
     let config: FluxConfig = serde_json::from_value(case.json("transformer/config.json").await?)?;
     let file = format!("transformer/{WEIGHTS}");
     let weights = case.weights(Component::Flux, &[&file]).await?;
-    let flux = case.flux(&config, &weights, InputBits::default()).await?;
+    let flux = Flux::load(&config, &weights.scope(&case.device)).await?;
     let guidance = json["guidance"].as_f64().ok_or("no guidance")? as f32;
     let sigma = json["timestep"].as_f64().ok_or("no timestep")? as f32 / 1000.0;
     let runs = json["runs"].as_object().ok_or("no runs")?;

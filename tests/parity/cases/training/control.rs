@@ -1,7 +1,6 @@
 //! LightControl's updates under a frozen transformer.
 
 use burn::tensor::Tensor;
-use x2i_core::InputBits;
 use x2i_core::align_net::Conditioning;
 use x2i_core::config::FluxConfig;
 use x2i_core::flux::{Flux, latents};
@@ -24,7 +23,7 @@ pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
     let settings: Settings = serde_json::from_value(json.clone())?;
     let config: FluxConfig = serde_json::from_value(case.json("transformer/config.json").await?)?;
     let weights = case.weights(Component::Flux, &[WEIGHTS]).await?;
-    let flux = case.flux(&config, &weights, InputBits::default()).await?;
+    let flux = Flux::load(&config, &weights.scope(&case.device)).await?;
     let sizes = case.json("control_config.json").await?;
     let nets = case
         .weights(Component::LightControl, &["control.safetensors"])

@@ -2,9 +2,9 @@
 
 use burn::tensor::Tensor;
 use serde_json::Value;
-use x2i_core::InputBits;
 use x2i_core::align_net::{AlignNet, Conditioning};
 use x2i_core::config::{AlignNetConfig, ClipTextConfig, FluxConfig, T5Config};
+use x2i_core::flux::Flux;
 use x2i_core::teacher::{ClipText, T5Encoder};
 use x2i_core::training::align::{self, Distillation};
 use x2i_core::training::loss::attention_divergence;
@@ -119,7 +119,7 @@ async fn steps(case: &Case<'_>, json: &Value, report: &mut Report) -> Outcome {
     let config: FluxConfig = serde_json::from_value(case.json("transformer/config.json").await?)?;
     let file = "transformer/diffusion_pytorch_model.safetensors";
     let weights = case.weights(Component::Flux, &[file]).await?;
-    let flux = case.flux(&config, &weights, InputBits::default()).await?;
+    let flux = Flux::load(&config, &weights.scope(&case.device)).await?;
     let file = "proj/diffusion_pytorch_model.bin";
     let weights = case.weights(Component::AlignNet, &[file]).await?;
     let own = case.json("proj/config.json").await?;

@@ -186,6 +186,7 @@ pub(crate) fn place(module: &str) -> Option<Place> {
 
 /// All modules of a transformer whose weight is a matrix, by their names in diffusers without a prefix; `shape` says what
 /// shape one of our tensors has. Left out: the last modulation, whose halves diffusers swaps.
+#[cfg(not(target_family = "wasm"))]
 pub(crate) fn modules(shape: impl Fn(&str) -> Option<Vec<usize>>) -> Vec<(String, Place)> {
     let rows = FLUX.iter().map(|row| row.0);
     let joined = FLUX_JOINED
