@@ -46,29 +46,71 @@ fn settings(args: &TrainArgs) -> Result<Settings> {
 }
 
 fn align(args: &TrainArgs) -> Result<()> {
+    let world = world(args.mpi)?;
+    let outcome = align_in(args, world.as_ref());
+    if let Err(error) = &outcome
+        && world.size() > 1
+        && !matches!(
+            error.downcast_ref().map(Error::root),
+            Some(Error::Cancelled)
+        )
+    {
+        say(&format!("error: process {}: {error:#}", world.rank()))?;
+        world.end_all();
+    }
+    outcome
+}
+
+/// The processes of the run.
+#[cfg(feature = "mpi")]
+fn world(several: bool) -> Result<Box<dyn World>> {
+    Ok(match several {
+        true => Box::new(x2i_train::run::Processes::join()?),
+        false => Box::new(Alone),
+    })
+}
+
+/// The processes of the run.
+#[cfg(not(feature = "mpi"))]
+fn world(several: bool) -> Result<Box<dyn World>> {
+    anyhow::ensure!(
+        !several,
+        "this x2i was built without MPI; build it with `--features mpi`"
+    );
+    Ok(Box::new(Alone))
+}
+
+fn align_in(args: &TrainArgs, world: &dyn World) -> Result<()> {
     let settings = settings(args)?;
     let interrupt = Interrupt::listen()?;
     interrupt.stay(); // an update is finished and saved first
     let model = Model::from_files(ModelFiles::find(settings.model.as_deref())?)?;
     let choice: DeviceChoice = settings.device.parse().map_err(anyhow::Error::msg)?;
     let opened = device::acquire(choice)?;
-    let world = Alone;
     let place = [world.size(), world.rank()];
-    let mut warn = |line: String| drop(writeln!(std::io::stderr(), "warning: {line}"));
+    let mut warn = |line: String| {
+        if world.writes() {
+            drop(writeln!(std::io::stderr(), "warning: {line}"));
+        }
+    };
     let subject =
         opened.guard(|| Align::open(&settings, &model, &opened.device, place, &mut warn))?;
     if args.dry_run {
-        return dry_run(&settings, &subject, &opened);
+        return match world.writes() {
+            true => dry_run(&settings, &subject, &opened, world),
+            false => Ok(()),
+        };
     }
-    let trainer = || {
+    let mut trainer = opened.guard(|| {
         let device = opened.device.clone();
         Trainer::open(&settings, What::Align, subject, world, device)
-    };
-    let mut trainer = opened.guard(trainer)?;
+    })?;
     let mut terminal = Terminal::new(args.json, settings.updates);
     let ended = opened.guard(|| {
         trainer.run(&mut |event| {
-            terminal.tell(&event);
+            if world.writes() {
+                terminal.tell(&event);
+            }
             match interrupt.is_set() {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
@@ -77,9 +119,12 @@ fn align(args: &TrainArgs) -> Result<()> {
     })?;
     let out = settings.out.display();
     match ended {
-        true => say(&format!("the run has ended: {out}")),
+        true if world.writes() => say(&format!("the run has ended: {out}")),
+        true => Ok(()),
         false => {
-            say(&format!("saved in {out}; the same command goes on"))?;
+            if world.writes() {
+                say(&format!("saved in {out}; the same command goes on"))?;
+            }
             Err(Error::Cancelled.into())
         }
     }
@@ -90,11 +135,17 @@ fn say(line: &str) -> Result<()> {
 }
 
 /// Prints what a run would do and need.
-fn dry_run(settings: &Settings, subject: &Align<'_>, opened: &OpenDevice) -> Result<()> {
+fn dry_run(
+    settings: &Settings,
+    subject: &Align<'_>,
+    opened: &OpenDevice,
+    world: &dyn World,
+) -> Result<()> {
     let per_update = settings.batch * settings.accumulation;
     let mut rows = vec![
         ("device", opened.entry.name.clone()),
-        ("samples", subject.epoch_len().to_string()),
+        ("processes", world.size().to_string()),
+        ("samples of each", subject.epoch_len().to_string()),
         ("batch", settings.batch.to_string()),
         ("accumulation", settings.accumulation.to_string()),
         ("updates", settings.updates.to_string()),

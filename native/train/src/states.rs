@@ -119,7 +119,7 @@ impl States {
             let clip = open_weights(source, Component::ClipText, &found.clip.weights).await?;
             Ok::<_, Error>(t5.device_len("", &parts.device) + clip.device_len("", &parts.device))
         })?;
-        let teacher = pollster::block_on(Teacher::load(source, &found, &parts.device))?;
+        let teacher = pollster::block_on(Teacher::load(source, &found, &parts.device, None))?;
         let cache = match &settings.cache {
             None => None,
             Some(path) => {

@@ -24,6 +24,9 @@ pub struct TrainArgs {
     /// Print one JSON object a line instead of progress
     #[arg(long)]
     pub json: bool,
+    /// Train in all processes that `mpirun` or Slurm has started (a build with the feature `mpi`)
+    #[arg(long)]
+    pub mpi: bool,
     /// What replaces the file's keys.
     #[command(flatten)]
     pub settings: SettingFlags,

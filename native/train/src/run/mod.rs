@@ -20,4 +20,6 @@ pub use journal::Line;
 pub use settings::{Settings, What};
 pub use subject::{Micro, Shown, Subject};
 pub use trainer::{Control, Event, Trainer};
+#[cfg(feature = "mpi")]
+pub use world::Processes;
 pub use world::{Alone, World};

@@ -161,19 +161,25 @@ fn plot(title: &str, curves: &[(&[[f64; 2]], &str)]) -> String {
         );
     }
     for (points, class) in curves {
-        let step = points.len().div_ceil(POINTS).max(1);
-        let mut path = String::new();
-        for points in points.chunks(step) {
-            let finite: Vec<&[f64; 2]> = points.iter().filter(|[_, y]| y.is_finite()).collect();
-            let Some(last) = finite.last() else { continue };
-            let mean = finite.iter().map(|[_, y]| y).sum::<f64>() / finite.len() as f64;
-            let [across, down] = place(&[last[0], mean]);
-            let command = if path.is_empty() { 'M' } else { 'L' };
-            let _ = write!(path, "{command}{across:.1} {down:.1}");
-        }
+        let path = path(points, place);
         let _ = write!(svg, "<path class=\"{class}\" d=\"{path}\"/>");
     }
     svg + "</svg>\n"
+}
+
+/// A curve through the means of neighbouring points.
+fn path(points: &[[f64; 2]], place: impl Fn(&[f64; 2]) -> [f64; 2]) -> String {
+    let step = points.len().div_ceil(POINTS).max(1);
+    let mut path = String::new();
+    for points in points.chunks(step) {
+        let finite: Vec<&[f64; 2]> = points.iter().filter(|[_, y]| y.is_finite()).collect();
+        let Some(last) = finite.last() else { continue };
+        let mean = finite.iter().map(|[_, y]| y).sum::<f64>() / finite.len() as f64;
+        let [across, down] = place(&[last[0], mean]);
+        let command = if path.is_empty() { 'M' } else { 'L' };
+        let _ = write!(path, "{command}{across:.1} {down:.1}");
+    }
+    path
 }
 
 /// A row for each prompt: untrained, then a few of the updates, the last one always.

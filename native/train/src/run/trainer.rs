@@ -50,11 +50,11 @@ pub enum Event<'a> {
 pub type Control<'a> = &'a mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
 
 /// A run.
-pub struct Trainer<'a, S, W> {
+pub struct Trainer<'a, S> {
     settings: &'a Settings,
     what: What,
     subject: S,
-    world: W,
+    world: &'a dyn World,
     device: Device,
     /// Of the process that writes.
     desk: Option<Desk>,
@@ -77,10 +77,12 @@ struct State {
     optimizer: Optimizer,
     /// Updates without a finite gradient, one after the other.
     lost: u64,
+    /// The caller of this process wants to end; the others hear it with the next update.
+    wish: bool,
     since: Instant,
 }
 
-impl<'a, S: Subject, W: World> Trainer<'a, S, W> {
+impl<'a, S: Subject> Trainer<'a, S> {
     /// Opens the run's folder in the process that writes.
     ///
     /// # Errors
@@ -89,7 +91,7 @@ impl<'a, S: Subject, W: World> Trainer<'a, S, W> {
         settings: &'a Settings,
         what: What,
         subject: S,
-        world: W,
+        world: &'a dyn World,
         device: Device,
     ) -> Result<Self> {
         let desk = match world.writes() {
@@ -119,9 +121,11 @@ impl<'a, S: Subject, W: World> Trainer<'a, S, W> {
             numbers: state.parameters.numbers(),
             epoch: self.subject.epoch_len(),
         };
-        let mut flow = control(begun);
+        let flow = control(begun);
+        let mut flow = self.agreed(&mut state, flow);
         if state.position.updates == 0 && flow.is_continue() {
-            flow = self.look(&state, control)?;
+            let looked = self.look_at(&state, true, true, control)?;
+            flow = self.agreed(&mut state, looked);
         }
         while state.position.updates < self.settings.updates && flow.is_continue() {
             flow = self.update(&mut state, control)?;
@@ -133,7 +137,8 @@ impl<'a, S: Subject, W: World> Trainer<'a, S, W> {
             let shows = last || now.is_multiple_of(self.settings.sample_every);
             let validates = last || now.is_multiple_of(self.settings.validate_every);
             if flow.is_continue() && (shows || validates) {
-                flow = self.look_at(&state, shows, validates, control)?;
+                let looked = self.look_at(&state, shows, validates, control)?;
+                flow = self.agreed(&mut state, looked);
             }
         }
         let ended = state.position.updates >= self.settings.updates;
@@ -170,6 +175,7 @@ impl<'a, S: Subject, W: World> Trainer<'a, S, W> {
             average,
             optimizer,
             lost: 0,
+            wish: false,
             since: Instant::now(),
         })
     }
@@ -189,7 +195,7 @@ impl<'a, S: Subject, W: World> Trainer<'a, S, W> {
                 .micro_batch(&state.parameters, samples, &mut gradients);
             micros.push(found?);
         }
-        let mut line = self.gather(&mut gradients, micros)?;
+        let (mut line, ends) = self.gather(&mut gradients, micros, state.wish)?;
         gradients.scale(1.0 / (accumulation * world) as f32);
         let factor = self.settings.schedule().factor(state.position.updates);
         let norm = gradients.norm();
@@ -232,11 +238,30 @@ impl<'a, S: Subject, W: World> Trainer<'a, S, W> {
             );
             return Err(Error::config("training", reason));
         }
-        Ok(control(Event::Updated(&line)))
+        let flow = control(Event::Updated(&line));
+        Ok(match ends {
+            true => ControlFlow::Break(()),
+            false => self.agreed(state, flow),
+        })
     }
 
-    /// The mean of the micro-batches of all processes; gradients become the sum.
-    fn gather(&self, gradients: &mut Gradients, micros: Vec<Micro>) -> Result<Line> {
+    /// What all processes do: one that is alone does what its caller says; of several each makes one more update, with
+    /// which the others hear of the wish.
+    fn agreed(&self, state: &mut State, flow: ControlFlow<()>) -> ControlFlow<()> {
+        if self.world.size() == 1 {
+            return flow;
+        }
+        state.wish |= flow.is_break();
+        ControlFlow::Continue(())
+    }
+
+    /// The mean of the micro-batches of all processes, and whether one of them wants to end; gradients become the sum.
+    fn gather(
+        &self,
+        gradients: &mut Gradients,
+        micros: Vec<Micro>,
+        wish: bool,
+    ) -> Result<(Line, bool)> {
         let count = micros.len() as f64;
         let mut names: Vec<String> = vec![];
         for micro in &micros {
@@ -248,6 +273,7 @@ impl<'a, S: Subject, W: World> Trainer<'a, S, W> {
         let mut numbers = vec![
             mean(&|micro| micro.loss),
             mean(&|micro| micro.left_out as f64) * count,
+            f64::from(u8::from(wish)),
         ];
         for name in &names {
             numbers.push(mean(&|micro| micro.parts.get(name).copied().unwrap_or(0.0)));
@@ -255,18 +281,19 @@ impl<'a, S: Subject, W: World> Trainer<'a, S, W> {
         let world = self.world.size() as f64;
         self.world.sum(gradients)?;
         self.world.sum_numbers(&mut numbers)?;
-        let [loss, left_out, parts @ ..] = &numbers[..] else {
-            unreachable!("there are two numbers at least");
+        let [loss, left_out, wishes, parts @ ..] = &numbers[..] else {
+            unreachable!("there are three numbers at least");
         };
         let parts = names.into_iter().zip(parts.iter().map(|part| part / world));
         let note = (*left_out > 0.0)
             .then(|| format!("{left_out} terms were no finite numbers and were left out"));
-        Ok(Line {
+        let line = Line {
             loss: Some(loss / world),
             parts: parts.collect(),
             note,
             ..Line::default()
-        })
+        };
+        Ok((line, *wishes > 0.0))
     }
 
     /// The parameters that are saved for inference and shown.
@@ -290,11 +317,6 @@ impl<'a, S: Subject, W: World> Trainer<'a, S, W> {
             let _ = control(Event::Saved(place));
         }
         self.world.wait()
-    }
-
-    /// Samples and the validation before the first update.
-    fn look(&mut self, state: &State, control: Control<'_>) -> Result<ControlFlow<()>> {
-        self.look_at(state, true, true, control)
     }
 
     fn look_at(

@@ -1,7 +1,13 @@
 //! The processes of a run: gradients are summed over them, one of them writes.
 
+#[cfg(feature = "mpi")]
+mod processes;
+
 use x2i_core::Result;
 use x2i_core::training::Gradients;
+
+#[cfg(feature = "mpi")]
+pub use processes::Processes;
 
 /// All processes of a run, as one of them sees them.
 pub trait World {
@@ -33,6 +39,9 @@ pub trait World {
     fn writes(&self) -> bool {
         self.rank() == 0
     }
+
+    /// Ends all processes, for this one has failed; one that is alone goes on.
+    fn end_all(&self) {}
 }
 
 /// One process.

@@ -58,7 +58,7 @@ impl Place {
         let subject = Align::open(settings, &model, &device, [1, 0], &mut |line| {
             warned.push(line)
         })?;
-        let mut trainer = Trainer::open(settings, What::Align, subject, Alone, device)?;
+        let mut trainer = Trainer::open(settings, What::Align, subject, &Alone, device)?;
         let mut losses = vec![];
         let ended = trainer.run(&mut |event| {
             if let Event::Updated(line) = event {
