@@ -13,7 +13,7 @@ use pulp::cast;
 
 use super::groups::{InputGroup, SPAN, WeightGroup};
 use crate::integer::rounding::{ROWS, Sums};
-use crate::integer::vnni::has_vnni;
+use crate::processor::CpuUnit;
 
 /// Adds the products to `sums`. Returns false and does nothing on a machine without AVX-512 VNNI.
 pub(super) fn add_products(
@@ -22,7 +22,7 @@ pub(super) fn add_products(
     weights: &[WeightGroup],
     sums: &mut Sums,
 ) -> bool {
-    if !has_vnni() {
+    if !CpuUnit::Avx512Vnni.is_here() {
         return false;
     }
     // SAFETY: `tile` needs AVX-512 VNNI, and the machine has it.

@@ -9,7 +9,7 @@ use pulp::cast;
 
 use super::groups::{InputGroup, WeightGroup};
 use crate::integer::rounding::{ROWS, Sums};
-use crate::integer::vnni::has_vnni;
+use crate::processor::CpuUnit;
 
 /// Adds the products to `sums`. Returns false and does nothing on a machine without AVX-512 VNNI.
 pub(super) fn add_products(
@@ -18,7 +18,7 @@ pub(super) fn add_products(
     input_scales: &[f32; ROWS],
     sums: &mut Sums,
 ) -> bool {
-    if !has_vnni() {
+    if !CpuUnit::Avx512Vnni.is_here() {
         return false;
     }
     // SAFETY: `tile` needs AVX-512 VNNI, and the machine has it.
