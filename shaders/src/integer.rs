@@ -6,13 +6,15 @@
 //! 8 ([`Bytes`]), where the weights lose as much themselves, or a tenth of it.
 //!
 //! After Goto and van de Geijn (2008), like [`crate::gemm`]: both sides are packed in the order in which
-//! [`Rounding::add_products`] reads them. Weights are unpacked a [`STRIPE`] at a time, once for all inputs;
+//! [`Rounding::add_products`] reads them. Weights are unpacked a [stripe](tasks) at a time, once for all inputs;
 //! the other weights stay in their blocks.
 
+mod blocks;
 mod bytes;
 mod inputs;
 mod interleave;
 mod rounding;
+mod tasks;
 #[cfg(target_arch = "x86_64")]
 mod tiles;
 mod weights;
@@ -23,17 +25,12 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::qmatmul::BlockType;
+pub(crate) use blocks::Weights;
 use bytes::Bytes;
 use inputs::Inputs;
 use rounding::{CHUNK, COLUMNS, ROWS, Rounding, Sums};
-pub(crate) use weights::Weights;
+use tasks::{STRIPE, share_of_rows, write};
 use words::Words;
-
-/// Weights unpacked at a time: 2 MB of words.
-const STRIPE: usize = 1 << 20;
-
-/// Most input rows of a task. Each task reads all panels of a stripe.
-const MAX_TASK_ROWS: usize = 128;
 
 /// Weights along a row from which on weights of 8 bits take inputs of 8 bits.
 const WIDE: usize = 1024;
@@ -110,11 +107,6 @@ fn rounded_product<R: Rounding>(
     out
 }
 
-/// Input rows of a task: each thread has one at least.
-fn share_of_rows(m: usize) -> usize {
-    m.div_ceil(rayon::current_num_threads()).min(MAX_TASK_ROWS)
-}
-
 /// Input rows times one panel of weight rows.
 fn panel_products<R: Rounding>(
     rounding: &R,
@@ -131,16 +123,4 @@ fn panel_products<R: Rounding>(
         }
     }
     sums
-}
-
-fn write(out: &mut [f32], sums: &[f32; COLUMNS], bias: Option<&[f32]>) {
-    // Each output is written once and never read: it is in no cache yet.
-    match bias {
-        Some(bias) => {
-            for ((out, sum), bias) in out.iter_mut().zip(sums).zip(bias) {
-                *out = sum + bias;
-            }
-        }
-        None => out.copy_from_slice(&sums[..out.len()]),
-    }
 }

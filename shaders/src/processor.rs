@@ -7,84 +7,19 @@
 #[cfg(target_arch = "x86_64")]
 mod amx;
 mod table;
+mod unit;
+mod variant;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use table::CPU_VARIANTS;
-
-/// Instructions beyond those that every processor of its kind has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CpuUnit {
-    /// Vectors of 256 bits, with fused multiplications and additions.
-    Avx2,
-    /// Vectors of 512 bits.
-    Avx512,
-    /// Products of bytes and of words with their sums, in vectors of 256 bits.
-    AvxVnni,
-    /// The same in vectors of 512 bits.
-    Avx512Vnni,
-    /// Products of bf16 with their sums in f32, in vectors of 512 bits.
-    Avx512Bf16,
-    /// Tiles of bytes and of bf16.
-    Amx,
-}
-
-impl CpuUnit {
-    const fn bit(self) -> u32 {
-        1 << self as u32
-    }
-
-    /// True where the processor has it and the system lets programs use it.
-    #[cfg(target_arch = "x86_64")]
-    pub(crate) fn is_here(self) -> bool {
-        use std::arch::is_x86_feature_detected as has;
-        match self {
-            Self::Avx2 => pulp::x86::V3::try_new().is_some(),
-            Self::Avx512 => pulp::x86::V4::try_new().is_some(),
-            Self::AvxVnni => has!("avxvnni"),
-            Self::Avx512Vnni => has!("avx512f") && has!("avx512vnni"),
-            Self::Avx512Bf16 => has!("avx512f") && has!("avx512bf16"),
-            Self::Amx => amx::is_here(),
-        }
-    }
-
-    #[cfg(not(target_arch = "x86_64"))]
-    pub(crate) fn is_here(self) -> bool {
-        false
-    }
-}
-
-/// A row of [`CPU_VARIANTS`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CpuVariant {
-    /// Its word in `X2I_KERNELS`.
-    pub name: &'static str,
-    /// The instruction that multiplies whole numbers.
-    pub integers: &'static str,
-    /// The instruction that multiplies bf16, or how bf16 is multiplied.
-    pub halves: &'static str,
-    units: &'static [CpuUnit],
-}
+pub use unit::CpuUnit;
+pub use variant::CpuVariant;
 
 impl CpuVariant {
     /// The variant of this name.
     pub fn named(name: &str) -> Option<&'static Self> {
         CPU_VARIANTS.iter().find(|variant| variant.name == name)
-    }
-
-    /// True where this machine can run it.
-    pub fn is_here(&self) -> bool {
-        self.units.iter().all(|unit| unit.is_here())
-    }
-
-    /// The units as a set.
-    const fn bits(&self) -> u32 {
-        let (mut bits, mut i) = (0, 0);
-        while i < self.units.len() {
-            bits |= self.units[i].bit();
-            i += 1;
-        }
-        bits
     }
 
     /// The variant that runs: the last that this machine has, or the one that was [chosen](choose_cpu).

@@ -68,17 +68,11 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
         true => entries.iter().map(kernels::on).collect(),
         false => entries.iter().map(|_| Vec::new()).collect(),
     };
-    let tried_cpu = match args.kernels {
-        true => check_cpu(),
-        false => Vec::new(),
-    };
+    let tried_cpu = args.kernels.then(check_cpu).unwrap_or_default();
     let text = match args.json {
         true => {
             let devices = devices(&entries, &verdicts, args.kernels.then_some(&tried));
-            let mut facts = facts(&chosen, need.as_ref(), devices, shares);
-            if args.kernels {
-                facts["cpu_kernels"] = processor::json(&tried_cpu);
-            }
+            let facts = facts(&chosen, need.as_ref(), devices, (shares, &tried_cpu));
             printable_json(&format!("{facts:#}\n"))
         }
         false => {
@@ -124,13 +118,19 @@ fn devices(
 }
 
 /// All that `--json` prints.
-fn facts(chosen: &str, need: Option<&Need>, devices: Vec<Value>, shares: Option<Shares>) -> Value {
+fn facts(
+    chosen: &str,
+    need: Option<&Need>,
+    devices: Vec<Value>,
+    (shares, tried_cpu): (Option<Shares>, &[CpuCheck]),
+) -> Value {
     json!({
         "versions": Versions::current(),
         "cpu": host::cpu_name(),
         "cpu_features": host::cpu_features().into_iter().collect::<BTreeMap<_, _>>(),
         "matmul": host::matmul_kernels(),
         "cpu_variants": processor::table(),
+        "cpu_kernels": processor::json(tried_cpu),
         "threads": host::threads(),
         "memory": host::memory(),
         "cuda_built": device::CUDA_BUILT,

@@ -19,11 +19,11 @@ mod vnni;
 #[cfg(target_arch = "x86_64")]
 use std::ops::Range;
 
+#[cfg(target_arch = "x86_64")]
+use super::blocks::Weights;
 use super::inputs::scale;
 use super::interleave::interleave;
 use super::rounding::{COLUMNS, Panels, ROWS, Rounding, Sums};
-#[cfg(target_arch = "x86_64")]
-use super::weights::Weights;
 #[cfg(target_arch = "x86_64")]
 use crate::processor::{CpuUnit, uses};
 use crate::qmatmul::{BlockType, GROUP, Group};

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::weights::Weights;
+use super::blocks::Weights;
 use crate::qmatmul::{GROUP, Group, Quant};
 
 /// Groups along the inner dimension that are multiplied at a time: 512 numbers. So much of a panel of

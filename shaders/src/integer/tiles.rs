@@ -18,9 +18,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::blocks::Weights;
 use super::rounding::{CHUNK, COLUMNS};
-use super::weights::Weights;
-use super::{STRIPE, share_of_rows, write};
+use super::tasks::{STRIPE, share_of_rows, write};
 use crate::qmatmul::GROUP;
 use crate::vectorize::{Kernel, vectorize};
 use amx::Amx;

@@ -1,7 +1,7 @@
 //! The table: a line for each variant, the plainest first.
 
-use super::CpuUnit::{Amx, Avx2, Avx512, Avx512Bf16, Avx512Vnni, AvxVnni};
-use super::CpuVariant;
+use super::unit::CpuUnit::{Amx, Avx2, Avx512, Avx512Bf16, Avx512Vnni, AvxVnni};
+use super::variant::CpuVariant;
 
 const WIDENED: &str = "widened to f32";
 

@@ -76,7 +76,7 @@ mod tests {
     fn short_ways_give_what_groups_give() {
         for block_type in [BlockType::Q8_0, BlockType::Q4_0] {
             let count = 3 * block_type.bytes();
-            let row: Vec<u8> = (0..count).map(|i| (i * 7919 >> 3) as u8 & 0xbf).collect();
+            let row: Vec<u8> = (0..count).map(|i| ((i * 7919) >> 3) as u8 & 0xbf).collect();
             let (mut found, mut expected) = (vec![1.0; 3 * GROUP], vec![2.0; 3 * GROUP]);
             expand_row(&row, block_type, &mut found);
             expand_groups(&row, block_type, &mut expected);

@@ -14,8 +14,8 @@ use std::arch::x86_64::{
 use std::ops::Range;
 
 use super::groups::{QUADS, WeightGroup};
+use crate::integer::blocks::{Weights, prefetch};
 use crate::integer::rounding::COLUMNS;
-use crate::integer::weights::{Weights, prefetch};
 use crate::processor::CpuUnit;
 use crate::qmatmul::BlockType;
 
@@ -213,7 +213,7 @@ mod tests {
                 (17, 2, 0..17),
             ] {
                 let count = rows * groups * block_type.bytes();
-                let bytes: Vec<u8> = (0..count).map(|i| (i * 7919 >> 3) as u8).collect();
+                let bytes: Vec<u8> = (0..count).map(|i| ((i * 7919) >> 3) as u8).collect();
                 let weights = Weights {
                     bytes: &bytes,
                     block_type,

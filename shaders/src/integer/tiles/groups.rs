@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
+use crate::integer::blocks::Weights;
 use crate::integer::bytes::{self, Sign};
 use crate::integer::inputs::scale;
 use crate::integer::interleave::interleave;
 use crate::integer::rounding::{COLUMNS, Panels, ROWS as WEIGHT_ROWS};
-use crate::integer::weights::Weights;
 use crate::qmatmul::{BlockType, GROUP, Group};
 use crate::vectorize::{Kernel, ROUND};
 
