@@ -24,7 +24,6 @@ use super::blocks::Weights;
 use super::inputs::scale;
 use super::interleave::interleave;
 use super::rounding::{COLUMNS, Panels, ROWS, Rounding, Sums};
-#[cfg(target_arch = "x86_64")]
 use crate::processor::{CpuUnit, uses};
 use crate::qmatmul::{BlockType, GROUP, Group};
 use crate::vectorize::ROUND;
@@ -37,35 +36,28 @@ pub(super) use panels::{Sign, unpack as unpack_panel};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Instruction {
     /// `vpdpbusd` in vectors of 512 bits.
-    #[cfg(target_arch = "x86_64")]
     Vnni,
     /// `vpdpbusd` in vectors of 256 bits.
-    #[cfg(target_arch = "x86_64")]
     AvxVnni,
     /// `vpmaddubsw`.
-    #[cfg(target_arch = "x86_64")]
     Avx2,
 }
 
 impl Instruction {
     /// That of the [processor's variant](crate::processor) that runs.
     fn of_processor() -> Option<Self> {
-        #[cfg(target_arch = "x86_64")]
-        return [
+        let instructions = [
             (CpuUnit::Avx512Vnni, Self::Vnni),
             (CpuUnit::AvxVnni, Self::AvxVnni),
             (CpuUnit::Avx2, Self::Avx2),
-        ]
-        .into_iter()
-        .find_map(|(unit, instruction)| uses(unit).then_some(instruction));
-        #[cfg(not(target_arch = "x86_64"))]
-        None
+        ];
+        let mut instructions = instructions.into_iter();
+        instructions.find_map(|(unit, instruction)| uses(unit).then_some(instruction))
     }
 
     /// The largest input beside quants up to this one.
     fn largest_input(self, quant: i16) -> i16 {
         match self {
-            #[cfg(target_arch = "x86_64")]
             Self::Avx2 => {
                 let products = match Widen::of(quant) {
                     Widen::Group => GROUP as i16 / 2,
@@ -73,7 +65,6 @@ impl Instruction {
                 };
                 (i16::MAX / (products * quant)).min(i16::from(i8::MAX))
             }
-            #[cfg(target_arch = "x86_64")]
             Self::Vnni | Self::AvxVnni => i16::from(i8::MAX),
         }
     }

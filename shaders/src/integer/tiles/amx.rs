@@ -29,7 +29,7 @@ struct Shapes {
 }
 
 /// Tiles 0 to 3 are sums, 4 and 6 inputs, 5 and 7 weights.
-const SHAPES: Shapes = {
+static SHAPES: Shapes = {
     let (mut row_bytes, mut rows) = ([0; 16], [0; 16]);
     let mut tile = 0;
     while tile < 8 {
@@ -54,7 +54,7 @@ impl TileMachine for Amx {
     fn take() -> Self {
         assert!(CpuUnit::Amx.is_here(), "this machine has no AMX");
         // SAFETY: the machine has AMX and the system lets this process use it; the shapes are 64 bytes, and valid.
-        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const SHAPES_IN_MEMORY, options(nostack)) };
+        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const SHAPES, options(nostack)) };
         Self(PhantomData)
     }
 
@@ -99,8 +99,6 @@ impl Drop for Amx {
         unsafe { asm!("tilerelease", options(nostack, nomem)) };
     }
 }
-
-static SHAPES_IN_MEMORY: Shapes = SHAPES;
 
 /// Bytes from a row of a group's weights to the next.
 const WEIGHT_STRIDE: usize = 4 * COLUMNS;
