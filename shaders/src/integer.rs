@@ -6,14 +6,17 @@
 //! 8 ([`Bytes`]), where the weights lose as much themselves, or a tenth of it.
 //!
 //! After Goto and van de Geijn (2008), like [`crate::gemm`]: both sides are packed in the order in which
-//! [`Rounding::add_products`] reads them. Weights are unpacked a [`STRIPE`] at a time, once for all inputs;
+//! [`Rounding::add_products`] reads them. Weights are unpacked a [stripe](tasks) at a time, once for all inputs;
 //! the other weights stay in their blocks.
 
+mod blocks;
 mod bytes;
 mod inputs;
 mod interleave;
 mod rounding;
-mod vnni;
+mod tasks;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 mod weights;
 mod words;
 
@@ -22,17 +25,12 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::qmatmul::BlockType;
+pub(crate) use blocks::Weights;
 use bytes::Bytes;
 use inputs::Inputs;
 use rounding::{CHUNK, COLUMNS, ROWS, Rounding, Sums};
-pub(crate) use weights::Weights;
+use tasks::{STRIPE, share_of_rows, write};
 use words::Words;
-
-/// Weights unpacked at a time: 2 MB of words.
-const STRIPE: usize = 1 << 20;
-
-/// Most input rows of a task. Each task reads all panels of a stripe.
-const MAX_TASK_ROWS: usize = 128;
 
 /// Weights along a row from which on weights of 8 bits take inputs of 8 bits.
 const WIDE: usize = 1024;
@@ -41,7 +39,7 @@ const WIDE: usize = 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum InputBits {
     /// 8 bits beside weights of 4 or 5 bits, and beside weights of 8 bits in rows of 1024 and more, as large
-    /// models have them (there 7 bits without AVX-512 VNNI). Else 16 bits: a small model is fast with them
+    /// models have them (there 7 bits on AVX2). Else 16 bits: a small model is fast with them
     /// too, and then paints the same picture on all devices.
     #[default]
     AsWeights,
@@ -64,6 +62,12 @@ pub(crate) fn product(
         InputBits::AsWeights => of_eight_bits && weights.cols() < WIDE,
         InputBits::Sixteen => true,
     };
+    #[cfg(target_arch = "x86_64")]
+    if let Some(format) = tiles::Signed::new(weights.block_type)
+        .filter(|_| !exact && crate::processor::uses(crate::CpuUnit::Amx))
+    {
+        return tiles::product(&format, x, weights, bias);
+    }
     match Bytes::new(weights.block_type).filter(|_| !exact) {
         Some(bytes) => rounded_product(&bytes, x, weights, bias),
         None => rounded_product(&Words::new(weights.block_type), x, weights, bias),
@@ -80,8 +84,7 @@ fn rounded_product<R: Rounding>(
     let inputs = Inputs::new(rounding, x, weights.cols());
     let mut out = vec![0.0; m * rows];
     let stripe_rows = (STRIPE / weights.cols()).next_multiple_of(COLUMNS);
-    let share = m.div_ceil(rayon::current_num_threads());
-    let task_rows = share.min(MAX_TASK_ROWS).next_multiple_of(ROWS);
+    let task_rows = share_of_rows(m).next_multiple_of(ROWS);
     let mut stripe = Vec::new();
     for first in (0..rows).step_by(stripe_rows) {
         let columns = first..rows.min(first + stripe_rows);
@@ -120,11 +123,4 @@ fn panel_products<R: Rounding>(
         }
     }
     sums
-}
-
-fn write(out: &mut [f32], sums: &[f32; COLUMNS], bias: Option<&[f32]>) {
-    out.copy_from_slice(&sums[..out.len()]);
-    for (out, bias) in out.iter_mut().zip(bias.unwrap_or_default()) {
-        *out += bias;
-    }
 }

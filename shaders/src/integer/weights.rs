@@ -1,48 +1,17 @@
-//! The right side: the blocks of a file, unpacked to panels of whole numbers.
+//! The right side: blocks, unpacked to panels of whole numbers.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::rounding::{COLUMNS, ROWS, Rounding};
-use crate::qmatmul::{BlockType, GROUP, Group, MOST_GROUPS};
+use super::blocks::{Weights, prefetch};
+use super::rounding::{COLUMNS, Panels, ROWS};
+use crate::qmatmul::{Group, MOST_GROUPS};
 use crate::vectorize::{Kernel, vectorize};
 
-/// Rows of blocks in memory.
-#[derive(Clone, Copy)]
-pub(crate) struct Weights<'a> {
-    /// `[rows, bytes of a row]`
-    pub(crate) bytes: &'a [u8],
-    pub(crate) block_type: BlockType,
-    pub(crate) cols: usize,
-}
-
-impl<'a> Weights<'a> {
-    pub(crate) fn rows(&self) -> usize {
-        self.bytes.len() / self.row_bytes()
-    }
-
-    pub(crate) fn cols(&self) -> usize {
-        self.cols
-    }
-
-    /// Groups along a row.
-    pub(super) fn groups(&self) -> usize {
-        self.cols / GROUP
-    }
-
-    /// The blocks of a row.
-    #[inline(always)]
-    pub(crate) fn row(&self, row: usize) -> &'a [u8] {
-        &self.bytes[row * self.row_bytes()..][..self.row_bytes()]
-    }
-
-    fn row_bytes(&self) -> usize {
-        self.cols / self.block_type.len() * self.block_type.bytes()
-    }
-
+impl Weights<'_> {
     /// Unpacks rows to `[panels, groups]`.
-    pub(super) fn unpack<R: Rounding>(
+    pub(super) fn unpack<R: Panels>(
         &self,
         rounding: &R,
         rows: Range<usize>,
@@ -53,39 +22,38 @@ impl<'a> Weights<'a> {
         let panels = panels.par_chunks_exact_mut(groups).enumerate();
         panels.for_each(|(index, panel)| {
             let first = rows.start + index * COLUMNS;
-            vectorize(Unpack {
-                rounding,
-                weights: *self,
-                rows: first..rows.end.min(first + COLUMNS),
-                panel,
-            });
+            let rows = first..rows.end.min(first + COLUMNS);
+            if !rounding.unpack_panel(self, rows.clone(), panel) {
+                self.unpack_plainly(rounding, rows, panel);
+            }
+        });
+    }
+
+    /// Unpacks the rows of one panel.
+    pub(super) fn unpack_plainly<R: Panels>(
+        &self,
+        rounding: &R,
+        rows: Range<usize>,
+        panel: &mut [R::WeightGroup],
+    ) {
+        vectorize(Unpack {
+            rounding,
+            weights: *self,
+            rows,
+            panel,
         });
     }
 }
 
-/// Prefetches the cache line at `place`, which may be any address. The next rows lie in other pages of
-/// memory, which the hardware does not prefetch: with q8_0 a tenth of the time was spent waiting for them.
-#[inline(always)]
-fn prefetch(place: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch is a hint. It reads nothing, and a bad address has no effect.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(place.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = place;
-}
-
 /// The rows of one panel.
-struct Unpack<'a, R: Rounding> {
+struct Unpack<'a, R: Panels> {
     rounding: &'a R,
     weights: Weights<'a>,
     rows: Range<usize>,
     panel: &'a mut [R::WeightGroup],
 }
 
-impl<R: Rounding> Kernel for Unpack<'_, R> {
+impl<R: Panels> Kernel for Unpack<'_, R> {
     type Output = ();
 
     #[inline(always)]

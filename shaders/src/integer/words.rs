@@ -13,7 +13,9 @@ mod wasm;
 
 use super::inputs::scale;
 use super::interleave::interleave;
-use super::rounding::{COLUMNS, ROWS, Rounding, Sums};
+use super::rounding::{COLUMNS, Panels, ROWS, Rounding, Sums};
+#[cfg(target_arch = "x86_64")]
+use crate::processor::{CpuUnit, uses};
 use crate::qmatmul::{BlockType, GROUP, Group};
 use crate::vectorize::ROUND;
 use groups::{InputGroup, PAIRS, WeightGroup};
@@ -35,19 +37,38 @@ impl Words {
     }
 }
 
-impl Rounding for Words {
-    type InputGroup = InputGroup;
+impl Panels for Words {
     type Quant = i16;
     type WeightGroup = WeightGroup;
 
-    const NO_INPUTS: InputGroup = InputGroup {
-        pairs: [[0; ROWS]; PAIRS],
-        sums: [0.0; ROWS],
-    };
     const NO_WEIGHTS: WeightGroup = WeightGroup {
         pairs: [[0; COLUMNS]; PAIRS],
         scales: [0.0; COLUMNS],
         offsets: None,
+    };
+
+    #[inline(always)]
+    fn pack_weights(&self, rows: [&Group; ROWS], first: usize, out: &mut WeightGroup) {
+        let [a, b, c, d] = rows;
+        interleave(
+            &[a.quants, b.quants, c.quants, d.quants],
+            first,
+            &mut out.pairs,
+        );
+        out.scales[first..][..ROWS].copy_from_slice(&[a.scale, b.scale, c.scale, d.scale]);
+        if self.has_offsets {
+            let offsets = out.offsets.get_or_insert([0.0; COLUMNS]);
+            offsets[first..][..ROWS].copy_from_slice(&[a.offset, b.offset, c.offset, d.offset]);
+        }
+    }
+}
+
+impl Rounding for Words {
+    type InputGroup = InputGroup;
+
+    const NO_INPUTS: InputGroup = InputGroup {
+        pairs: [[0; ROWS]; PAIRS],
+        sums: [0.0; ROWS],
     };
 
     #[inline(always)]
@@ -71,21 +92,6 @@ impl Rounding for Words {
         scales
     }
 
-    #[inline(always)]
-    fn pack_weights(&self, rows: [&Group; ROWS], first: usize, out: &mut WeightGroup) {
-        let [a, b, c, d] = rows;
-        interleave(
-            &[a.quants, b.quants, c.quants, d.quants],
-            first,
-            &mut out.pairs,
-        );
-        out.scales[first..][..ROWS].copy_from_slice(&[a.scale, b.scale, c.scale, d.scale]);
-        if self.has_offsets {
-            let offsets = out.offsets.get_or_insert([0.0; COLUMNS]);
-            offsets[first..][..ROWS].copy_from_slice(&[a.offset, b.offset, c.offset, d.offset]);
-        }
-    }
-
     #[inline]
     fn add_products(
         &self,
@@ -95,8 +101,8 @@ impl Rounding for Words {
         sums: &mut Sums,
     ) {
         #[cfg(target_arch = "x86_64")]
-        if vnni::add_products(inputs, weights, input_scales, sums)
-            || avx2::add_products(inputs, weights, input_scales, sums)
+        if uses(CpuUnit::Avx512Vnni) && vnni::add_products(inputs, weights, input_scales, sums)
+            || uses(CpuUnit::Avx2) && avx2::add_products(inputs, weights, input_scales, sums)
         {
             return;
         }
