@@ -5,7 +5,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData, activation};
 
-use super::ids_tensor;
+use super::ids::ids_tensor;
 use crate::config::ClipTextConfig;
 use crate::error::Result;
 use crate::nn::{Bias, Embedding, LayerNorm, Linear, attention};

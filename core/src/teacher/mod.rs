@@ -8,18 +8,19 @@
 mod charsmap;
 mod clip;
 mod clip_tokenizer;
+mod ids;
 mod sentencepiece;
 mod t5;
 mod t5_tokenizer;
 #[cfg(test)]
 mod tests;
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::Device;
 
 use crate::align_net::Conditioning;
 use crate::error::Result;
 use crate::model::{self, ModelSource, TeacherParts, TokenizerFiles};
-use crate::weights::{Component, WeightFile};
+use crate::weights::{Component, OnRead, Scope, WeightFile, Weights};
 
 pub use clip::{ClipOutput, ClipText};
 pub use clip_tokenizer::ClipTokenizer;
@@ -39,7 +40,8 @@ pub struct Teacher {
 }
 
 impl Teacher {
-    /// Loads all parts onto `device`; [`model::read_teacher`] finds them.
+    /// Loads all parts onto `device`; [`model::read_teacher`] finds them. `on_read` hears of every tensor,
+    /// and may end it.
     ///
     /// # Errors
     /// [`crate::Error::MissingFile`], [`crate::Error::MissingTensor`] or [`crate::Error::Shape`];
@@ -48,16 +50,17 @@ impl Teacher {
         source: &dyn ModelSource,
         parts: &TeacherParts,
         device: &Device,
+        on_read: Option<&dyn OnRead>,
     ) -> Result<Self> {
         let (t5_tokenizer, clip_tokenizer) = read_tokenizers(source, parts).await?;
         let t5 = model::open_weights(source, Component::T5, &parts.t5.weights).await?;
         let config = parts.t5_config(&t5)?;
         t5_tokenizer.check_rows(config.vocab_size)?;
-        let t5 = T5Encoder::load(&config, &t5.scope(device)).await?;
+        let t5 = T5Encoder::load(&config, &scope(&t5, device, on_read)).await?;
         let config = &parts.clip.config;
         clip_tokenizer.check_rows(config.vocab_size)?;
         let clip = model::open_weights(source, Component::ClipText, &parts.clip.weights).await?;
-        let clip = ClipText::load(config, &clip.scope(device)).await?;
+        let clip = ClipText::load(config, &scope(&clip, device, on_read)).await?;
         Ok(Self {
             t5,
             t5_tokenizer,
@@ -109,6 +112,18 @@ impl Teacher {
     }
 }
 
+fn scope<'a>(
+    weights: &'a Weights,
+    device: &'a Device,
+    on_read: Option<&'a dyn OnRead>,
+) -> Scope<'a> {
+    let scope = weights.scope(device);
+    match on_read {
+        Some(on_read) => scope.heard_by(on_read),
+        None => scope,
+    }
+}
+
 /// The tokenizers of T5 and CLIP.
 ///
 /// # Errors
@@ -132,12 +147,4 @@ pub async fn read_tokenizers(
     let files = parts.clip_tokenizer(source).await?;
     let clip = ClipTokenizer::new(&files.name, &files.vocab, &files.merges)?;
     Ok((t5, clip))
-}
-
-/// Rows of ids of one length as a tensor `[rows, tokens]`.
-fn ids_tensor(rows: &[Vec<u32>], device: &Device) -> Tensor<2, Int> {
-    let tokens = rows.first().map_or(0, Vec::len);
-    let ids = rows.iter().flatten().map(|&id| id as i32);
-    let data = TensorData::new(ids.collect::<Vec<i32>>(), [rows.len(), tokens]);
-    Tensor::from_data(data, device)
 }

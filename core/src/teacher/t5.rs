@@ -5,7 +5,7 @@
 
 use burn::tensor::{Device, Tensor};
 
-use super::ids_tensor;
+use super::ids::ids_tensor;
 use crate::config::T5Config;
 use crate::error::Result;
 use crate::nn::Embedding;

@@ -167,7 +167,7 @@ const PIECES: [(&str, f32, u64); 9] = [
     ("a", -2.0, 1),
     ("b", -2.5, 1),
     ("\u{2581}a", -3.0, 1),
-    ("ab", -3.5, 1),
+    ("ab", -3.4, 1),
     ("\u{2581}aba", -4.0, 1),
 ];
 
@@ -228,7 +228,7 @@ fn diffusers() -> Files {
 fn load(files: &Files, places: &TeacherPlaces) -> Result<Teacher> {
     pollster::block_on(async {
         let parts = read_teacher(files, places).await?;
-        Teacher::load(files, &parts, &Device::flex()).await
+        Teacher::load(files, &parts, &Device::flex(), None).await
     })
 }
 
@@ -377,7 +377,7 @@ fn parts_that_do_not_fit_are_named() {
         files.0.remove("f/text_encoder/config.json");
     });
     assert!(
-        said.contains("token_embedding.weight` has shape [520, 8]"),
+        said.ends_with("has shape [8], the config asks for [768]"),
         "{said}"
     );
     let said = message(&|files| {
@@ -416,8 +416,8 @@ fn from_json(json: &Value) -> Result<T5Tokenizer> {
 fn the_best_pieces_are_found_and_the_end_stays() {
     let tokenizer = from_json(&tokenizer_json()).unwrap();
     let ids = |text: &str, tokens| tokenizer.encode(text, tokens).unwrap();
-    // `▁aba` scores better than its parts, `ab` better than `a` and `b`.
-    assert_eq!(ids("aba ab", 6), [8, 6, 5, 1, 0, 0]);
+    // `▁aba` scores better than its parts, `▁` and `ab` better than `▁a` and `b`.
+    assert_eq!(ids("aba ab", 6), [8, 3, 7, 1, 0, 0]);
     assert_eq!(ids("", 2), [1, 0]);
     assert_eq!(ids("x", 4), [3, 2, 1, 0]);
     // A token's text is the token.
@@ -561,4 +561,30 @@ fn tokenizers_that_the_crate_would_trip_over_are_refused() {
         error.contains("holds no tokenizer of T5; put a tokenizer.json"),
         "{error}"
     );
+}
+
+#[test]
+fn a_damaged_model_file_is_refused_or_read_and_never_a_panic() {
+    let whole = spiece(&PIECES, &b_to_a());
+    let mut state = 7u64;
+    let mut random = |below: usize| {
+        state = state
+            .wrapping_mul(0x5851_F42D_4C95_7F2D)
+            .wrapping_add(0x1405_7B7E_F767_814F);
+        (state >> 33) as usize % below
+    };
+    let mut read = 0;
+    for _ in 0..2000 {
+        let mut damaged = whole.clone();
+        let at = random(damaged.len());
+        damaged[at] = random(256) as u8;
+        if let Ok(tokenizer) = T5Tokenizer::from_sentencepiece("s.model", &damaged, None) {
+            read += 1;
+            let ids = tokenizer
+                .encode("ab ba\u{FB01} e\u{301} \u{1F418} b", 24)
+                .unwrap();
+            assert_eq!(ids.len(), 24);
+        }
+    }
+    assert!(read > 100, "{read}");
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use burn::tensor::{Device, Tensor, TensorData};
 use x2i_core::weights::gguf::GgufWriter;
 use x2i_core::weights::{MemorySource, StoredType, WeightFile, quant};
 use x2i_core::{Error, Result};
@@ -20,6 +21,39 @@ pub struct Array {
     pub shape: Vec<usize>,
     /// The numbers.
     pub values: Vec<f32>,
+}
+
+impl Array {
+    /// The numbers of a tensor, read from its device.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device failed.
+    pub fn of<const D: usize>(name: &str, tensor: Tensor<D>) -> Result<Self> {
+        let shape = tensor.dims().to_vec();
+        let data = pollster::block_on(tensor.into_data_async())?;
+        let values = data
+            .try_to_vec_as::<f32>()
+            .map_err(|error| Error::format(name, format!("{error:?}")))?;
+        let name = name.to_owned();
+        Ok(Self {
+            name,
+            shape,
+            values,
+        })
+    }
+
+    /// A tensor of the numbers.
+    ///
+    /// # Errors
+    /// [`Error::Format`] when it has another number of axes.
+    pub fn to_tensor<const D: usize>(&self, device: &Device) -> Result<Tensor<D>> {
+        if self.shape.len() != D {
+            let reason = format!("has the shape {:?}, {D} axes are wanted", self.shape);
+            return Err(Error::format(format!("array `{}`", self.name), reason));
+        }
+        let data = TensorData::new(self.values.clone(), self.shape.clone());
+        Ok(Tensor::from_data(data, device))
+    }
 }
 
 /// How numbers are kept.
@@ -154,6 +188,16 @@ mod tests {
         // 8 bits and a scale for 32 numbers.
         let q8 = encode(&[array("h", &[37, 2048])], Encoding::Q8).unwrap();
         assert!(q8.len() < 37 * 2048 * 34 / 32 + 200);
+    }
+
+    #[test]
+    fn tensors_become_arrays_and_come_back() {
+        let given = array("txt", &[2, 3, 4]);
+        let tensor = given.to_tensor::<3>(&Device::flex()).unwrap();
+        assert_eq!(Array::of("txt", tensor).unwrap(), given);
+        let error = given.to_tensor::<2>(&Device::flex()).unwrap_err();
+        let said = "array `txt`: has the shape [2, 3, 4], 2 axes are wanted";
+        assert_eq!(error.to_string(), said);
     }
 
     #[test]

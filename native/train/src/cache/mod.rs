@@ -121,7 +121,10 @@ impl Cache {
     /// # Errors
     /// [`Error::Io`] when the disk can't be written; [`Error::Format`] for arrays that can't be encoded.
     pub fn put(&self, key: &Key, arrays: &[Array], encoding: Encoding) -> Result<Put> {
-        let bytes = entry::encode(arrays, encoding)?;
+        self.put_bytes(key, &entry::encode(arrays, encoding)?)
+    }
+
+    fn put_bytes(&self, key: &Key, bytes: &[u8]) -> Result<Put> {
         let length = bytes.len() as u64;
         let path = self.path(key);
         let old = path.metadata().map_or(0, |found| found.len());
@@ -132,10 +135,32 @@ impl Cache {
             let name = folder.display().to_string();
             fs::create_dir_all(folder).map_err(|error| io_error(&name, error))?;
         }
-        Output::File(path).write(&bytes)?;
+        Output::File(path).write(bytes)?;
         self.used.fetch_add(length, Ordering::Relaxed);
         self.used.fetch_sub(old.min(self.used()), Ordering::Relaxed);
         Ok(Put::Kept)
+    }
+
+    /// An entry, computed and put where it is not there. What is given back has been through the encoding in
+    /// any case: a run's numbers do not depend on what an earlier run has kept.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get) and [`put`](Self::put), and what `compute` gives.
+    pub fn through(
+        &self,
+        key: &Key,
+        encoding: Encoding,
+        compute: impl FnOnce() -> Result<Vec<Array>>,
+    ) -> Result<Vec<Array>> {
+        if let Some(found) = self.get(key)? {
+            return Ok(found);
+        }
+        let arrays = compute()?;
+        let bytes = entry::encode(&arrays, encoding)?;
+        self.put_bytes(key, &bytes)?;
+        let name = self.path(key).display().to_string();
+        entry::decode(&name, &bytes)
+            .ok_or_else(|| Error::format(name, "is an entry that can't be read back"))
     }
 
     /// `ab/abcd….x2i`: hexadecimal digits alone.

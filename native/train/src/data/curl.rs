@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use x2i_core::{Error, Result};
@@ -116,18 +116,13 @@ enum Failure {
     Final(String),
 }
 
-fn ask_once(url: &str, at: u64, size: u64) -> Result<Answer, Failure> {
-    let last = at + size - 1;
-    let mut child = Command::new("curl")
+/// Starts curl for a range.
+fn start(url: &str, at: u64, last: u64) -> std::io::Result<Child> {
+    Command::new("curl")
         .args(["-q", "--silent", "--show-error", "--fail", "--globoff"])
         .args(["--proto", "=http,https", "--proto-redir", "=http,https"])
-        .args([
-            "--location",
-            "--max-redirs",
-            "5",
-            "--connect-timeout",
-            PATIENCE,
-        ])
+        .args(["--location", "--max-redirs", "5"])
+        .args(["--connect-timeout", PATIENCE])
         .args(["--speed-limit", "1", "--speed-time", PATIENCE])
         .args(["--range", &format!("{at}-{last}")])
         .args([
@@ -139,43 +134,42 @@ fn ask_once(url: &str, at: u64, size: u64) -> Result<Answer, Failure> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|error| {
-            let reason =
-                format!("can't be read: curl does not run ({error}); install it, or save the file");
-            Failure::Final(reason)
-        })?;
+}
+
+fn ask_once(url: &str, at: u64, size: u64) -> Result<Answer, Failure> {
+    let no_ranges = || {
+        let reason = "its server gives no ranges of files; save the file, and name it";
+        Failure::Final(reason.into())
+    };
+    let unread = |reason: String| Failure::Passing(format!("can't be read: {reason}"));
+    let mut child = start(url, at, at + size - 1).map_err(|error| {
+        let reason =
+            format!("can't be read: curl does not run ({error}); install it, or save the file");
+        Failure::Final(reason)
+    })?;
     let mut bytes = vec![];
     if let Some(output) = child.stdout.take() {
         // A server that gives the whole file is not waited for.
         let read = output.take(size + 1).read_to_end(&mut bytes);
-        read.map_err(|error| Failure::Passing(format!("can't be read: {error}")))?;
+        read.map_err(|error| unread(error.to_string()))?;
     }
     if bytes.len() as u64 > size {
         let _ = child.kill();
         let _ = child.wait();
-        return Err(Failure::Final(
-            "its server gives no ranges of files; save the file, and name it".into(),
-        ));
+        return Err(no_ranges());
     }
-    let done = child
-        .wait_with_output()
-        .map_err(|error| Failure::Passing(format!("can't be read: {error}")))?;
+    let done = child.wait_with_output();
+    let done = done.map_err(|error| unread(error.to_string()))?;
     let said = String::from_utf8_lossy(&done.stderr);
     let (reason, status) = said.trim_end().rsplit_once('\n').unwrap_or(("", &said));
     if !done.status.success() {
-        let reason: String = reason.trim().escape_debug().take(200).collect();
-        return Err(Failure::Passing(format!("can't be read: {reason}")));
+        return Err(unread(reason.trim().escape_debug().take(200).collect()));
     }
-    let whole = status
-        .rsplit_once('/')
-        .and_then(|(_, whole)| whole.trim().parse().ok());
+    let whole = status.rsplit_once('/');
+    let whole = whole.and_then(|(_, whole)| whole.trim().parse().ok());
     match whole {
         Some(whole) if bytes.len() as u64 == size => Ok(Answer { bytes, whole }),
-        Some(_) => Err(Failure::Passing(
-            "gives fewer bytes than were asked for".into(),
-        )),
-        None => Err(Failure::Final(
-            "its server gives no ranges of files; save the file, and name it".into(),
-        )),
+        Some(_) => Err(unread("fewer bytes came than were asked for".into())),
+        None => Err(no_ranges()),
     }
 }

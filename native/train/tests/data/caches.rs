@@ -136,3 +136,24 @@ fn what_a_killed_run_has_left_is_removed() {
     let cache = Cache::open(folder.path(), &models("aa"), 1 << 20).unwrap();
     assert!(!left.exists() && cache.used() == used);
 }
+
+#[test]
+fn what_is_computed_is_the_same_whether_it_was_kept_or_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |limit| Cache::open(folder.path(), &models("aa"), limit).unwrap();
+    let third = || {
+        let mut arrays = array(64);
+        arrays[0].values.iter_mut().for_each(|value| *value /= 3.0);
+        Ok(arrays)
+    };
+    let through = |cache: &Cache| cache.through(&key("a"), Encoding::Bf16, third).unwrap();
+    // A full cache keeps nothing, and gives the same numbers.
+    let full = through(&open(0));
+    assert_eq!(open(1).used(), 0);
+    let cache = open(1 << 20);
+    let first = through(&cache);
+    let again = cache.through(&key("a"), Encoding::Bf16, || panic!("it is there"));
+    assert_eq!(first, again.unwrap());
+    assert_eq!(first, full);
+    assert_ne!(first, third().unwrap());
+}

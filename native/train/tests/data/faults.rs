@@ -5,7 +5,7 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use x2i_train::data::{DataSource, DataSpec, Dataset, Task};
+use x2i_train::data::{DataSource, DataSpec, Dataset, SplitMix64, Task};
 
 use crate::tar::{caption, header, member, seal, write};
 use crate::{open, refusal, shards, words};
@@ -65,6 +65,51 @@ fn a_broken_shard_ends_itself_and_no_other() {
             "{end}"
         );
         assert_eq!(keys.contains(&"b"), end >= 1024 + 512 + 22, "{end}");
+    }
+}
+
+#[test]
+fn damage_anywhere_ends_in_notes_and_never_in_a_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = "n".repeat(120);
+    let record = format!("134 path={name}.txt\n");
+    let mut pax = header("x", record.len() as u64, b'x');
+    pax.extend(record.as_bytes());
+    pax.resize(1024, 0);
+    let whole = [
+        caption("a", "a dog"),
+        pax,
+        member("short.txt", b"a fox"),
+        member("b.jpg", &png(16)),
+        caption("b", "a cat"),
+    ]
+    .concat();
+    let path = folder.path().join("a.tar");
+    fs::write(&path, &whole).unwrap();
+    let set = open(shards(path.display().to_string()), Task::Distill).unwrap();
+    let keys: Vec<&str> = (0..set.len()).map(|index| set.key(index)).collect();
+    assert_eq!(keys, ["a", &name, "b"]);
+    let mut random = SplitMix64::new(17);
+    for _ in 0..3000 {
+        let mut damaged = whole.clone();
+        for _ in 0..=random.below(3) {
+            let at = random.below(damaged.len() as u64) as usize;
+            // Headers alone decide what is read; most of the file is padding.
+            let at = if random.below(2) == 0 {
+                at / 512 * 512 + at % 160
+            } else {
+                at
+            };
+            let at = at.min(damaged.len() - 1);
+            damaged[at] = random.draw() as u8;
+        }
+        damaged.truncate(1 + random.below(damaged.len() as u64 * 2) as usize);
+        fs::write(&path, &damaged).unwrap();
+        if let Ok(set) = open(shards(path.display().to_string()), Task::Control) {
+            for index in 0..set.len() {
+                let _ = set.sample(index).map(|sample| sample.decode());
+            }
+        }
     }
 }
 

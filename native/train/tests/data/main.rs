@@ -4,6 +4,7 @@ mod caches;
 mod faults;
 mod golden;
 mod remote;
+mod speed;
 mod tar;
 
 use std::ops::ControlFlow;
