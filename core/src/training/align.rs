@@ -10,7 +10,7 @@ use burn::tensor::Tensor;
 
 use super::gradients::{Gradients, host};
 use super::loss::{attention_divergence, relative_error};
-use super::walk::{self, Checkpoints, Objective, Walk, parts};
+use super::walk::{self, Checkpoints, Learns, Objective, Walk, parts};
 use crate::align_net::{AlignNet, Conditioning};
 use crate::error::Result;
 use crate::flux::{Attentions, BlockAttentions, Flux, Streams};
@@ -131,7 +131,7 @@ pub async fn step(
         learning: flux,
         rope: &rope,
         vec: vec.clone().inner(),
-        learns_vec: true,
+        learns: Learns::of(&entry, &vec),
         checkpoints,
         leaves: None,
     };

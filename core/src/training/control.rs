@@ -10,7 +10,7 @@ use burn::tensor::Tensor;
 use super::gradients::{Gradients, host};
 use super::loss::{Weighting, flow_matching_loss};
 use super::noise::Sample;
-use super::walk::{Checkpoints, Objective, Walk, controlled, dot};
+use super::walk::{Checkpoints, Learns, Objective, Walk, controlled, dot};
 use crate::align_net::Conditioning;
 use crate::error::Result;
 use crate::flux::{Attentions, BlockAttentions, Flux};
@@ -80,7 +80,7 @@ pub(super) async fn walk(
         learning,
         rope: &rope,
         vec: vec.clone().inner(),
-        learns_vec: vec.is_tracked(),
+        learns: Learns::of(&entry, &vec),
         checkpoints,
         leaves,
     };

@@ -31,6 +31,39 @@ pub fn plain(parameters: &Parameters) -> Vec<OutTensor> {
     tensors.collect()
 }
 
+/// Takes the scales of layers into AlignNet's mix: parameters that were trained on hidden states divided by `scales`, one
+/// for each layer of the language model, become those for the states as they are. The first and the last layer's
+/// states may be hundreds of times smaller than the others, and would be drowned by them.
+///
+/// # Errors
+/// [`Error::Shape`] for another number of layers; [`Error::MissingTensor`] for a mix without weights.
+pub fn fold_layer_scales(parameters: &mut Parameters, scales: &[f32]) -> Result<()> {
+    let mut mixes = parameters
+        .iter_mut()
+        .filter(|(name, _)| ["conv.weight", "cha_scale"].contains(name));
+    let Some((name, mix)) = mixes.next() else {
+        return Err(Error::MissingTensor {
+            file: "AlignNet".to_owned(),
+            name: "conv.weight".to_owned(),
+        });
+    };
+    if mix.shape.get(1) != Some(&scales.len()) {
+        let mut expected = mix.shape.clone();
+        expected[1] = scales.len();
+        return Err(Error::Shape {
+            file: "AlignNet".to_owned(),
+            name: name.to_owned(),
+            expected,
+            found: mix.shape.clone(),
+        });
+    }
+    let layer = (mix.values.len() / scales.len().max(1)).max(1);
+    for (values, scale) in mix.values.chunks_exact_mut(layer).zip(scales) {
+        values.iter_mut().for_each(|value| *value /= scale);
+    }
+    Ok(())
+}
+
 /// A LoRA with diffusers' keys.
 pub fn diffusers(parameters: &Parameters) -> Vec<OutTensor> {
     let mut tensors = plain(parameters);
@@ -220,4 +253,22 @@ pub fn kohya_metadata(adapter: &Adapter, about: &About) -> Metadata {
         metadata.insert("ss_sd_model_name".to_owned(), base.clone());
     }
     metadata
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scales_of_layers_divide_their_part_of_the_mix() {
+        let mut parameters = Parameters::default();
+        parameters.insert("conv.weight", vec![1, 2, 1, 2], vec![1.0, 2.0, 3.0, 4.0]);
+        parameters.insert("mlp.fc.1.bias", vec![1], vec![5.0]);
+        fold_layer_scales(&mut parameters, &[2.0, 4.0]).expect("two layers");
+        let values = |name| parameters.get(name).map(|found| found.values.as_slice());
+        assert_eq!(values("conv.weight"), Some(&[0.5, 1.0, 0.75, 1.0][..]));
+        assert_eq!(values("mlp.fc.1.bias"), Some(&[5.0][..]));
+        assert!(fold_layer_scales(&mut parameters.clone(), &[1.0; 3]).is_err());
+        assert!(fold_layer_scales(&mut Parameters::default(), &[]).is_err());
+    }
 }

@@ -66,11 +66,31 @@ pub(super) struct Walk<'a> {
     pub rope: &'a Rope,
     /// `[batch, hidden]`, not recorded.
     pub vec: Tensor<2>,
-    /// Whether what `vec` is made of learns.
-    pub learns_vec: bool,
+    /// What the first block takes and learns.
+    pub learns: Learns,
     pub checkpoints: Checkpoints,
     /// What learns inside of the transformer.
     pub leaves: Option<&'a Leaves>,
+}
+
+/// What the first block takes, by whether anything that it is made of learns.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Learns {
+    pub img: bool,
+    pub txt: bool,
+    pub vec: bool,
+}
+
+impl Learns {
+    /// As the tensors say, which may be on a tape.
+    pub fn of(entry: &Streams, vec: &Tensor<2>) -> Self {
+        let streams: Vec<bool> = entry.tensors().iter().map(|x| x.is_tracked()).collect();
+        Self {
+            img: streams.first().is_some_and(|&learns| learns),
+            txt: streams.get(1).is_some_and(|&learns| learns),
+            vec: vec.is_tracked(),
+        }
+    }
 }
 
 /// Gradients of what the first block takes; `None` where nothing depends on it.
@@ -184,8 +204,8 @@ impl Walk<'_> {
         objective: &mut impl Objective,
         gradients: &mut Gradients,
     ) -> Result<(Cotangents, Option<Tensor<2>>)> {
-        let inputs = start.map(leaf);
-        let vec = match self.learns_vec {
+        let inputs = self.inputs(blocks.start, start);
+        let vec = match self.learns.vec {
             true => leaf(self.vec.clone()),
             false => self.vec.clone(),
         };
@@ -227,10 +247,20 @@ impl Walk<'_> {
             vec,
             controls,
         };
-        match add(loss, behind) {
+        match add(loss, behind).filter(Tensor::is_tracked) {
             Some(loss) => self.back(loss, recorded, objective, gradients).await,
             None => Ok((vec![None; recorded.inputs.len()], None)),
         }
+    }
+
+    /// The streams of a tape: leaves, but for those of the first block behind which nothing learns.
+    fn inputs(&self, first: usize, start: Streams) -> Streams {
+        let mut learns = [self.learns.img, self.learns.txt].into_iter();
+        start.map(|stream| match first > 0 || learns.next() == Some(true) {
+            true => leaf(stream),
+            // Beside what is recorded, so that no kernel of inference alone takes it.
+            false => stream.inner().autodiff(),
+        })
     }
 
     /// Goes back from a number: the gradients of what was recorded.
