@@ -34,8 +34,8 @@ const STRIPE: usize = 1 << 20;
 /// Most input rows of a task. Each task reads all panels of a stripe.
 const MAX_TASK_ROWS: usize = 128;
 
-/// Weights along a row from which on weights of 8 bits take inputs of 8 bits.
-const WIDE: usize = 1024;
+/// Weights along a row from which on weights of 8 bits take inputs of 8 bits, and weights in bf16 inputs in bf16.
+pub(crate) const WIDE: usize = 1024;
 
 /// To how many bits the CPU rounds the inputs of a product of many rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,9 +43,11 @@ pub enum InputBits {
     /// 8 bits beside weights of 4 or 5 bits, and beside weights of 8 bits in rows of 1024 and more, as large
     /// models have them (there 7 bits without AVX-512 VNNI). Else 16 bits: a small model is fast with them
     /// too, and then paints the same picture on all devices.
+    ///
+    /// Dense weights in bf16 in such rows take inputs in bf16, where the processor multiplies them.
     #[default]
     AsWeights,
-    /// 16 bits: the error is 1e-5 of the largest input.
+    /// 16 bits: the error is 1e-5 of the largest input. Dense weights take inputs in f32.
     Sixteen,
 }
 

@@ -31,6 +31,7 @@ mod group_norm;
 mod integer;
 mod joint_attention;
 mod kernels;
+mod lanes;
 #[cfg(not(target_family = "wasm"))]
 mod library;
 mod linear;
@@ -45,6 +46,7 @@ mod units;
 mod variants;
 mod vectorize;
 mod wgsl;
+mod widen;
 
 pub use activations::{Activations, halves_activations};
 pub use attention::attention;
@@ -58,7 +60,7 @@ pub use group_norm::{Activation, group_moments, group_normalize};
 pub use integer::InputBits;
 pub use joint_attention::{Qkv, joint_attention};
 pub use kernels::{Half, Kernels, choose_kernels, multiplies};
-pub use linear::{linear, matmul, takes_halves};
+pub use linear::{linear, linear_rounded, matmul, takes_halves};
 pub use norm::{modulated_layer_norm, rms_norm};
 pub use norm_rope::{Heads, norm_rope};
 pub use product::{

@@ -1,0 +1,60 @@
+//! `vdpbf16ps` multiplies 16 lanes of pairs and adds both products to sums in f32.
+//!
+//! With two groups of inputs a tile has 24 sums: enough to hide the latency of an addition, and they leave registers
+//! for the inputs.
+
+use std::arch::x86_64::{__m512, __m512bh, _mm512_dpbf16_ps, _mm512_set1_epi32};
+use std::array::from_fn;
+
+use pulp::cast;
+
+use super::{Bfloat, LANES, Lanes, Pair, Unit};
+
+const ROWS: usize = Bfloat::ROWS;
+
+/// True on a machine with AVX512-BF16.
+pub(super) fn runs() -> bool {
+    std::arch::is_x86_feature_detected!("avx512f")
+        && std::arch::is_x86_feature_detected!("avx512bf16")
+}
+
+/// [`Unit::add`].
+#[inline]
+pub(super) fn add<const V: usize>(
+    weights: &[Pair],
+    stride: usize,
+    inputs: [&[Lanes<Pair>]; V],
+    sums: [&mut [Lanes<f32>]; V],
+) {
+    debug_assert!(runs(), "a `Bfloat` is made where it runs");
+    // SAFETY: `tile` needs AVX512-BF16. Only `Bfloat::new` makes the unit that calls this, on a machine that has it.
+    unsafe { tile(weights, stride, inputs, sums) };
+}
+
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn tile<const V: usize>(
+    weights: &[Pair],
+    stride: usize,
+    inputs: [&[Lanes<Pair>]; V],
+    sums: [&mut [Lanes<f32>]; V],
+) {
+    let steps = inputs[0].len();
+    let rows: [&[Pair]; ROWS] = from_fn(|row| &weights[row * stride..][..steps]);
+    let inputs: [&[Lanes<Pair>]; V] = from_fn(|group| &inputs[group][..steps]);
+    let sums = sums.map(|sums| <&mut [Lanes<f32>; ROWS]>::try_from(sums).expect("a tile of sums"));
+    let mut out: [[__m512; V]; ROWS] = from_fn(|row| from_fn(|group| cast(sums[group][row].0)));
+    for step in 0..steps {
+        let inputs: [__m512bh; V] = from_fn(|group| cast(inputs[group][step].0));
+        for (out, row) in out.iter_mut().zip(&rows) {
+            let weight: __m512bh = cast(_mm512_set1_epi32(row[step].cast_signed()));
+            for (out, &inputs) in out.iter_mut().zip(&inputs) {
+                *out = _mm512_dpbf16_ps(*out, inputs, weight);
+            }
+        }
+    }
+    for (row, out) in out.into_iter().enumerate() {
+        for (group, out) in out.into_iter().enumerate() {
+            sums[group][row] = Lanes(cast::<__m512, [f32; LANES]>(out));
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! AVX2: a tile of 6 weight rows and one group has 12 sums of 8 lanes, which leave registers for two halves of the
+//! inputs. Two groups are two tiles.
+
+use std::arch::x86_64::{__m256, _mm256_fmadd_ps, _mm256_set1_ps};
+use std::array::from_fn;
+
+use pulp::cast;
+
+use super::{LANES, Lanes, Narrow, Unit};
+
+const ROWS: usize = Narrow::ROWS;
+
+/// Vectors of a group.
+const VECTORS: usize = LANES / 8;
+
+/// True on a machine with AVX2 and FMA.
+pub(super) fn runs() -> bool {
+    std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
+}
+
+/// [`Unit::add`].
+#[inline]
+pub(super) fn add<const V: usize>(
+    weights: &[f32],
+    stride: usize,
+    inputs: [&[Lanes<f32>]; V],
+    sums: [&mut [Lanes<f32>]; V],
+) {
+    debug_assert!(runs(), "a `Narrow` is made where it runs");
+    for (inputs, sums) in inputs.into_iter().zip(sums) {
+        // SAFETY: `tile` needs AVX2 and FMA. Only `Narrow::new` makes the unit that calls this, on a machine that has
+        // them.
+        unsafe { tile(weights, stride, inputs, sums) };
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn tile(weights: &[f32], stride: usize, inputs: &[Lanes<f32>], sums: &mut [Lanes<f32>]) {
+    let steps = inputs.len();
+    let rows: [&[f32]; ROWS] = from_fn(|row| &weights[row * stride..][..steps]);
+    let sums = <&mut [Lanes<f32>; ROWS]>::try_from(sums).expect("a tile of sums");
+    let mut out: [[__m256; VECTORS]; ROWS] = from_fn(|row| cast(sums[row].0));
+    for (step, inputs) in inputs.iter().enumerate() {
+        let inputs: [__m256; VECTORS] = cast(inputs.0);
+        for (out, row) in out.iter_mut().zip(&rows) {
+            let weight = _mm256_set1_ps(row[step]);
+            for (out, &inputs) in out.iter_mut().zip(&inputs) {
+                *out = _mm256_fmadd_ps(inputs, weight, *out);
+            }
+        }
+    }
+    for (sums, out) in sums.iter_mut().zip(out) {
+        *sums = Lanes(cast::<[__m256; VECTORS], [f32; LANES]>(out));
+    }
+}

@@ -1,0 +1,56 @@
+//! AVX-512: a tile of 12 weight rows and two groups has 24 sums.
+
+use std::arch::x86_64::{__m512, _mm512_fmadd_ps, _mm512_set1_ps};
+use std::array::from_fn;
+
+use pulp::cast;
+
+use super::{LANES, Lanes, Unit, Wide};
+
+const ROWS: usize = Wide::ROWS;
+
+/// True on a machine with AVX-512.
+pub(super) fn runs() -> bool {
+    std::arch::is_x86_feature_detected!("avx512f")
+}
+
+/// [`Unit::add`].
+#[inline]
+pub(super) fn add<const V: usize>(
+    weights: &[f32],
+    stride: usize,
+    inputs: [&[Lanes<f32>]; V],
+    sums: [&mut [Lanes<f32>]; V],
+) {
+    debug_assert!(runs(), "a `Wide` is made where it runs");
+    // SAFETY: `tile` needs AVX-512. Only `Wide::new` makes the unit that calls this, on a machine that has it.
+    unsafe { tile(weights, stride, inputs, sums) };
+}
+
+#[target_feature(enable = "avx512f")]
+fn tile<const V: usize>(
+    weights: &[f32],
+    stride: usize,
+    inputs: [&[Lanes<f32>]; V],
+    sums: [&mut [Lanes<f32>]; V],
+) {
+    let steps = inputs[0].len();
+    let rows: [&[f32]; ROWS] = from_fn(|row| &weights[row * stride..][..steps]);
+    let inputs: [&[Lanes<f32>]; V] = from_fn(|group| &inputs[group][..steps]);
+    let sums = sums.map(|sums| <&mut [Lanes<f32>; ROWS]>::try_from(sums).expect("a tile of sums"));
+    let mut out: [[__m512; V]; ROWS] = from_fn(|row| from_fn(|group| cast(sums[group][row].0)));
+    for step in 0..steps {
+        let inputs: [__m512; V] = from_fn(|group| cast(inputs[group][step].0));
+        for (out, row) in out.iter_mut().zip(&rows) {
+            let weight = _mm512_set1_ps(row[step]);
+            for (out, &inputs) in out.iter_mut().zip(&inputs) {
+                *out = _mm512_fmadd_ps(inputs, weight, *out);
+            }
+        }
+    }
+    for (row, out) in out.into_iter().enumerate() {
+        for (group, out) in out.into_iter().enumerate() {
+            sums[group][row] = Lanes(cast::<__m512, [f32; LANES]>(out));
+        }
+    }
+}
