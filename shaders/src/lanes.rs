@@ -44,7 +44,7 @@ const TASKS: usize = 4;
 pub(crate) fn product<U: Unit>(
     unit: U,
     x: &[f32],
-    weight: &impl WeightRows<U::Step>,
+    weight: &(impl WeightRows<U::Step> + ?Sized),
     [rows, cols]: [usize; 2],
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
@@ -115,7 +115,7 @@ impl<S> Default for Scratch<S> {
 fn add_products<U: Unit>(
     unit: U,
     inputs: &Inputs<U::Step>,
-    weight: &impl WeightRows<U::Step>,
+    weight: &(impl WeightRows<U::Step> + ?Sized),
     task: &Task<'_>,
     scratch: &mut Scratch<U::Step>,
 ) {

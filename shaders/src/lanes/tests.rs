@@ -118,7 +118,10 @@ fn a_weight_at_an_odd_place_gives_the_same() {
     let x = values(m * cols, 1);
     let numbers = values(rows * cols + 1, 2).into_iter().map(bf16::from_f32);
     let numbers: Vec<bf16> = numbers.collect();
-    let shifted: Vec<bf16> = [bf16::ZERO].into_iter().chain(numbers.iter().copied()).collect();
+    let shifted: Vec<bf16> = [bf16::ZERO]
+        .into_iter()
+        .chain(numbers.iter().copied())
+        .collect();
     let [found, expected] = [&shifted[1..], &numbers].map(|weight| {
         let weight = &weight[..rows * cols];
         product(unit, &x, &Pairs { weight, cols }, [rows, cols], None)
@@ -129,8 +132,19 @@ fn a_weight_at_an_odd_place_gives_the_same() {
 #[test]
 fn inputs_are_rounded_to_the_nearest_bf16() {
     let numbers = [
-        1.0, -1.0, 0.1, -0.0, 1e30, -3e38, f32::MAX, 1e-38, 1e-40, 1.003_906_25, 1.011_718_75,
-        f32::INFINITY, f32::NEG_INFINITY,
+        1.0,
+        -1.0,
+        0.1,
+        -0.0,
+        1e30,
+        -3e38,
+        f32::MAX,
+        1e-38,
+        1e-40,
+        1.003_906_25,
+        1.011_718_75,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
     ];
     let mut out = [0; 8];
     round(&numbers, &mut out);
@@ -145,13 +159,28 @@ fn inputs_are_rounded_to_the_nearest_bf16() {
 }
 
 /// Rows of one number each, so that each product is a sum of its own.
-fn extremes<U: Unit>(unit: U, weight: &dyn WeightRows<U::Step>, x: &[f32], cols: usize) -> Vec<f32> {
+fn extremes<U: Unit>(
+    unit: U,
+    weight: &dyn WeightRows<U::Step>,
+    x: &[f32],
+    cols: usize,
+) -> Vec<f32> {
     product(unit, x, weight, [1, cols], None)
 }
 
 #[test]
 fn extreme_numbers_keep_their_values() {
-    let big = [1e30, -1e30, 3e38, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e-30, 1e-37, 0.0];
+    let big = [
+        1e30,
+        -1e30,
+        3e38,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        f32::NAN,
+        1e-30,
+        1e-37,
+        0.0,
+    ];
     let x: Vec<f32> = big.iter().flat_map(|&x| [x, 1.0, 0.0]).collect();
     let weight = [bf16::ONE, bf16::from_f32(0.5), bf16::ONE];
     let wide: Vec<f32> = weight.iter().map(|w| w.to_f32()).collect();
@@ -161,14 +190,28 @@ fn extreme_numbers_keep_their_values() {
         for (found, expected) in found.into_iter().zip(expected) {
             let same = found.is_nan() == expected.is_nan();
             let close = found == expected || (found - expected).abs() <= 1e-6 * expected.abs();
-            assert!(same && (close || found.is_nan()), "{name}: {found} {expected}");
+            assert!(
+                same && (close || found.is_nan()),
+                "{name}: {found} {expected}"
+            );
         }
     };
     if let Some(unit) = Bfloat::new() {
-        let found = extremes(unit, &Pairs { weight: &weight, cols: 3 }, &x, 3);
+        let found = extremes(
+            unit,
+            &Pairs {
+                weight: &weight,
+                cols: 3,
+            },
+            &x,
+            3,
+        );
         compare("bf16", found, &numbers);
     }
-    let floats = Floats { weight: &wide, cols: 3 };
+    let floats = Floats {
+        weight: &wide,
+        cols: 3,
+    };
     if let Some(unit) = Wide::new() {
         compare("AVX-512", extremes(unit, &floats, &x, 3), &x);
     }
@@ -183,11 +226,27 @@ fn subnormal_numbers_are_zeros_in_bf16_alone() {
     let x = vec![1e-40, 1.0];
     let weight = [bf16::ONE, bf16::from_f32(1e-39)];
     if let Some(unit) = Bfloat::new() {
-        let found = extremes(unit, &Pairs { weight: &weight, cols: 2 }, &x, 2);
+        let found = extremes(
+            unit,
+            &Pairs {
+                weight: &weight,
+                cols: 2,
+            },
+            &x,
+            2,
+        );
         assert_eq!(found, [0.0]);
     }
     if let Some(unit) = Wide::new() {
-        let found = extremes(unit, &Widened { weight: &weight, cols: 2 }, &x, 2);
+        let found = extremes(
+            unit,
+            &Widened {
+                weight: &weight,
+                cols: 2,
+            },
+            &x,
+            2,
+        );
         assert_eq!(found, [1e-40 + weight[1].to_f32()]);
     }
 }

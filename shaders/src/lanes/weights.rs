@@ -39,7 +39,7 @@ pub(super) struct Block<'a, S> {
 impl<'a, S: Pod> Block<'a, S> {
     /// The block in place, or in `buffer` where it is not whole tiles.
     pub(super) fn read<U: Unit<Step = S>>(
-        weight: &'a impl WeightRows<S>,
+        weight: &'a (impl WeightRows<S> + ?Sized),
         rows: Range<usize>,
         steps: Range<usize>,
         buffer: &'a mut Vec<S>,
