@@ -1,5 +1,9 @@
 //! Compares a device's kernels with the CPU's, on small cases: a driver may compile a rare instruction wrongly.
 
+mod cpu;
+
+pub use cpu::{CpuCheck, check_cpu};
+
 use burn::tensor::{Bytes, Device, Tensor, TensorData};
 
 use crate::cooperative::Matrices;
@@ -22,12 +26,14 @@ pub struct KernelCheck {
     pub shaders: Vec<&'static str>,
     /// The largest difference from the CPU's numbers, of the largest of those; infinite where the device gave no numbers.
     pub error: f32,
+    /// How large the error may be.
+    pub tolerance: f32,
 }
 
 impl KernelCheck {
     /// True when the device's numbers are the CPU's, but for rounding.
     pub fn agrees(&self) -> bool {
-        self.error <= TOLERANCE
+        self.error <= self.tolerance
     }
 }
 
@@ -87,18 +93,18 @@ pub fn kernels_agree(device: &Device) -> bool {
 }
 
 fn check((name, operation): (&'static str, Operation), device: &Device) -> KernelCheck {
-    let floats = |device: &Device| {
-        operation(device)
-            .into_data()
-            .try_to_vec::<f32>()
-            .unwrap_or_default()
-    };
-    let (found, shaders) = recorded(|| floats(device));
+    let (found, shaders) = recorded(|| floats(operation, device));
     KernelCheck {
         operation: name,
         shaders,
-        error: error(&found, &floats(&Device::flex())),
+        error: error(&found, &floats(operation, &Device::flex())),
+        tolerance: TOLERANCE,
     }
+}
+
+fn floats(operation: Operation, device: &Device) -> Vec<f32> {
+    let numbers = operation(device).into_data();
+    numbers.try_to_vec::<f32>().unwrap_or_default()
 }
 
 /// The largest difference, of the largest number expected.
@@ -161,11 +167,14 @@ fn quantized(block_type: BlockType, shape: [usize; 2], device: &Device) -> Block
         BlockType::BF16 => (0..count)
             .flat_map(|i| [(i * 37 % 128) as u8, 0x3f | ((i % 2) as u8) << 7])
             .collect(),
-        // Blocks of an f16, 2^-7, and 32 numbers.
+        // Blocks of 32 numbers: an f16 of 2^-7 or two, and 32 bytes or half of them.
         _ => (0..count / 32)
             .flat_map(|block| {
                 let number = move |i: usize| ((block * 32 + i) * 37 % 255) as u8;
-                [0x00, 0x20].into_iter().chain((0..32).map(number))
+                let numbers = block_type.bytes() / 16 * 16;
+                let head = [0x00, 0x20].into_iter().cycle();
+                let head = head.take(block_type.bytes() - numbers);
+                head.chain((0..numbers).map(number))
             })
             .collect(),
     };

@@ -13,7 +13,6 @@ mod bytes;
 mod inputs;
 mod interleave;
 mod rounding;
-mod vnni;
 mod weights;
 mod words;
 

@@ -37,6 +37,7 @@ mod library;
 mod linear;
 mod norm;
 mod norm_rope;
+mod processor;
 mod product;
 mod qmatmul;
 pub mod reference;
@@ -50,7 +51,7 @@ mod widen;
 
 pub use activations::{Activations, halves_activations};
 pub use attention::attention;
-pub use check::{KernelCheck, check_kernels, kernels_agree};
+pub use check::{CpuCheck, KernelCheck, check_cpu, check_kernels, kernels_agree};
 pub use conv2d::{conv2d, halving_conv2d, upsample_conv2d};
 #[doc(hidden)]
 pub use cooperative::assume_subgroups;
@@ -63,6 +64,7 @@ pub use kernels::{Half, Kernels, choose_kernels, multiplies};
 pub use linear::{linear, linear_rounded, matmul, takes_halves};
 pub use norm::{modulated_layer_norm, rms_norm};
 pub use norm_rope::{Heads, norm_rope};
+pub use processor::{CPU_VARIANTS, CpuUnit, CpuVariant, choose_cpu};
 pub use product::{
     Gated, Weight, modulated_activations, product, product_gated, product_gelu, product_gelu_after,
 };

@@ -13,16 +13,17 @@ pub(crate) const ROUND: f32 = 12_582_912.0;
 /// the wider unit. A closure may not be inlined, because `vectorize` calls it in three places.
 pub(crate) use pulp::NullaryFnOnce as Kernel;
 
-/// Runs `kernel`, compiled for the widest vector unit that is found at run time.
+/// Runs `kernel`, compiled for the widest vector unit of the [processor's variant](crate::processor) that runs.
 #[inline]
 pub(crate) fn vectorize<K: Kernel>(kernel: K) -> K::Output {
     #[cfg(target_arch = "x86_64")]
     {
+        use crate::processor::{CpuUnit, uses};
         use pulp::x86::{V3, V4};
-        if let Some(v4) = V4::try_new() {
+        if let Some(v4) = V4::try_new().filter(|_| uses(CpuUnit::Avx512)) {
             return v4.vectorize(kernel);
         }
-        if let Some(v3) = V3::try_new() {
+        if let Some(v3) = V3::try_new().filter(|_| uses(CpuUnit::Avx2)) {
             return v3.vectorize(kernel);
         }
     }

@@ -3,6 +3,7 @@
 
 mod kernels;
 mod need;
+mod processor;
 mod shares;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 use serde_json::{Value, json};
 use x2i_core::png::Versions;
+use x2i_core::{CpuCheck, check_cpu};
 
 use self::kernels::Tried;
 use self::need::Need;
@@ -66,22 +68,36 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
         true => entries.iter().map(kernels::on).collect(),
         false => entries.iter().map(|_| Vec::new()).collect(),
     };
+    let tried_cpu = match args.kernels {
+        true => check_cpu(),
+        false => Vec::new(),
+    };
     let text = match args.json {
         true => {
             let devices = devices(&entries, &verdicts, args.kernels.then_some(&tried));
-            let facts = facts(&chosen, need.as_ref(), devices, shares);
+            let mut facts = facts(&chosen, need.as_ref(), devices, shares);
+            if args.kernels {
+                facts["cpu_kernels"] = processor::json(&tried_cpu);
+            }
             printable_json(&format!("{facts:#}\n"))
         }
         false => {
             let shares = shares.map_or_else(String::new, |shares| shares.report());
-            let report = report(&entries, &chosen, need.as_ref(), &verdicts, &tried);
+            let report = report(
+                &entries,
+                &chosen,
+                need.as_ref(),
+                &verdicts,
+                (&tried, &tried_cpu),
+            );
             printable_lines(&(report + &shares))
         }
     };
     std::io::stdout().write_all(text.as_bytes())?;
     let wrong: usize = tried.iter().flatten().map(Tried::problems).sum();
+    let wrong = wrong + processor::problems(&tried_cpu);
     if wrong > 0 {
-        bail!("--kernels: {wrong} of the kernels are wrong on this machine's GPUs, see above");
+        bail!("--kernels: {wrong} of the kernels are wrong on this machine, see above");
     }
     match need.as_ref().map_or(0, |need| need.problems.len()) {
         0 => Ok(()),
@@ -114,6 +130,7 @@ fn facts(chosen: &str, need: Option<&Need>, devices: Vec<Value>, shares: Option<
         "cpu": host::cpu_name(),
         "cpu_features": host::cpu_features().into_iter().collect::<BTreeMap<_, _>>(),
         "matmul": host::matmul_kernels(),
+        "cpu_variants": processor::table(),
         "threads": host::threads(),
         "memory": host::memory(),
         "cuda_built": device::CUDA_BUILT,
@@ -189,7 +206,7 @@ fn report(
     chosen: &str,
     need: Option<&Need>,
     verdicts: &[Option<Verdict>],
-    tried: &[Vec<Tried>],
+    (tried, tried_cpu): (&[Vec<Tried>], &[CpuCheck]),
 ) -> String {
     let versions = Versions::current();
     let mut text = format!("x2i {}, burn {}\n", versions.x2i, versions.burn);
@@ -218,6 +235,9 @@ fn report(
                 &format!("{answer}{comma}{}", verdict.why),
             ]));
         }
+        if entry.kind == DeviceKind::Cpu {
+            rows.extend(processor::rows(tried_cpu));
+        }
         text.push_str(&columns(&rows));
         for tried in tried {
             text.push_str(&columns(&tried.rows()));
@@ -229,7 +249,7 @@ fn report(
     text
 }
 
-fn machine_rows() -> [Vec<String>; 5] {
+fn machine_rows() -> [Vec<String>; 6] {
     let features = host::cpu_features().into_iter();
     let features: Vec<&str> = features
         .filter_map(|(name, has)| has.then_some(name))
@@ -244,6 +264,7 @@ fn machine_rows() -> [Vec<String>; 5] {
         row(["threads", &host::threads().to_string()]),
         row(["features", &features.join(" ")]),
         row(["matmul", host::matmul_kernels()]),
+        row(["kernels", &processor::chosen()]),
         row(["memory", &memory]),
     ]
 }

@@ -1,4 +1,4 @@
-//! Which kernels run on a GPU: `doctor --kernels`, and the environment that overrides them.
+//! Which kernels run on a GPU and on the CPU: `doctor --kernels`, and the environment that overrides them.
 
 mod program;
 
@@ -56,14 +56,53 @@ fn the_environment_chooses_the_kernels() {
 }
 
 #[test]
+fn every_variant_of_the_cpus_kernels_agrees_with_plain_rust() {
+    let run = doctor(&Program::new(), "", &["--json"]).succeeded();
+    let facts: Value = serde_json::from_str(&run.stdout).expect("JSON");
+    let (table, tried) = (&facts["cpu_variants"], &facts["cpu_kernels"]);
+    let variants = tried.as_array().expect("a list");
+    assert_eq!(variants[0]["variant"], "plain");
+    for (variant, row) in variants.iter().zip(table.as_array().expect("a list")) {
+        assert_eq!(variant["variant"], row["name"]);
+        match variant["checks"].as_array() {
+            None => {
+                assert_eq!(row["here"], false);
+                println!("not run: this machine has no {}", row["name"]);
+            }
+            Some(checks) => {
+                let wrong = checks.iter().find(|check| check["agrees"] != true);
+                assert_eq!(wrong, None, "{}", row["name"]);
+                assert!(checks.len() > 10);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_environment_chooses_the_cpus_variant() {
+    let program = Program::new();
+    let chosen = |kernels: &str| {
+        let mut command = program.command(&["doctor", "--json"]);
+        let output = command.env("X2I_KERNELS", kernels).output();
+        let run = Run::new(output.expect("x2i runs")).succeeded();
+        let facts: Value = serde_json::from_str(&run.stdout).expect("JSON");
+        let rows = facts["cpu_variants"].as_array().expect("a list").clone();
+        let chosen = rows.iter().find(|row| row["chosen"] == true);
+        let here = rows.iter().rfind(|row| row["here"] == true);
+        [chosen, here].map(|row| row.expect("one is").clone())
+    };
+    assert_eq!(chosen("plain")[0]["name"], "plain");
+    let [taken, last] = chosen("");
+    assert_eq!(taken, last);
+}
+
+#[test]
 fn a_word_that_is_none_is_named() {
     let program = Program::new();
-    if !checks(&program, "").is_empty() {
-        let run = doctor(&program, "f32,fast", &[]).refused(&["--kernels"]);
-        assert!(
-            run.stdout.contains("X2I_KERNELS has `fast`"),
-            "{}",
-            run.stdout
-        );
-    }
+    let run = doctor(&program, "f32,fast", &[]).refused(&["--kernels"]);
+    assert!(
+        run.stdout.contains("X2I_KERNELS has `fast`"),
+        "{}",
+        run.stdout
+    );
 }

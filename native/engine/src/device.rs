@@ -18,7 +18,7 @@ mod tried;
 mod vram;
 mod wish;
 
-pub use acquire::{acquire, acquire_with, open};
+pub use acquire::{acquire, acquire_with, cpu_variant, open};
 pub use choice::DeviceChoice;
 pub use cuda::no_cuda;
 pub use entry::{DeviceEntry, DeviceKind};

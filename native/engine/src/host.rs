@@ -82,6 +82,7 @@ pub fn cpu_features() -> Vec<(&'static str, bool)> {
             ("avx512f", is_x86_feature_detected!("avx512f")),
             ("avx512_bf16", is_x86_feature_detected!("avx512bf16")),
             ("avx512_vnni", is_x86_feature_detected!("avx512vnni")),
+            ("avx_vnni", is_x86_feature_detected!("avxvnni")),
         ]
     }
     #[cfg(target_arch = "aarch64")]

@@ -15,7 +15,7 @@ mod vnni;
 use super::inputs::scale;
 use super::interleave::interleave;
 use super::rounding::{COLUMNS, ROWS, Rounding, Sums};
-use super::vnni::has_vnni;
+use crate::processor::{CpuUnit, uses};
 use crate::qmatmul::{BlockType, GROUP, Group};
 use crate::vectorize::ROUND;
 use groups::{InputGroup, QUADS, SPAN, WeightGroup, Widen};
@@ -36,6 +36,8 @@ pub(super) struct Bytes {
         allow(dead_code, reason = "plain Rust sums in 32 bits")
     )]
     widen: Widen,
+    /// Products by VNNI, else by AVX2.
+    vnni: bool,
 }
 
 impl Bytes {
@@ -57,7 +59,8 @@ impl Bytes {
             Widen::Group => GROUP as i16 / 2,
             Widen::Pair => 2,
         };
-        let largest = match has_vnni() {
+        let vnni = uses(CpuUnit::Avx512Vnni);
+        let largest = match vnni {
             true => i16::from(i8::MAX),
             false => i16::MAX / (products * largest_quant),
         };
@@ -66,16 +69,10 @@ impl Bytes {
             zero: block_type.zero(),
             has_offsets: block_type.has_offsets(),
             widen,
+            vnni,
         };
-        has_byte_products().then_some(bytes)
+        uses(CpuUnit::Avx2).then_some(bytes)
     }
-}
-
-fn has_byte_products() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return pulp::x86::V3::try_new().is_some();
-    #[cfg(not(target_arch = "x86_64"))]
-    false
 }
 
 impl Rounding for Bytes {
@@ -97,7 +94,7 @@ impl Rounding for Bytes {
 
     #[inline(always)]
     fn pack_inputs(&self, rows: [&[f32]; ROWS], out: &mut [InputGroup]) -> [f32; ROWS] {
-        let span = if has_vnni() { SPAN } else { 1 };
+        let span = if self.vnni { SPAN } else { 1 };
         for (index, groups) in out.chunks_mut(span).enumerate() {
             let (first, length) = (index * span * GROUP, groups.len() * GROUP);
             let (mut scales, mut inverses) = ([0.0; ROWS], [0.0; ROWS]);
@@ -140,7 +137,7 @@ impl Rounding for Bytes {
         sums: &mut Sums,
     ) {
         #[cfg(target_arch = "x86_64")]
-        if vnni::add_products(self.has_offsets, inputs, weights, sums)
+        if self.vnni && vnni::add_products(self.has_offsets, inputs, weights, sums)
             || avx2::add_products(self.widen, inputs, weights, sums)
         {
             return;
@@ -219,6 +216,7 @@ mod tests {
                 zero: 0,
                 has_offsets: true,
                 widen,
+                vnni: uses(CpuUnit::Avx512Vnni),
             };
             let units: &[Unit] = &[
                 #[cfg(target_arch = "x86_64")]

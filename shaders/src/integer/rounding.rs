@@ -6,11 +6,19 @@ use crate::qmatmul::{GROUP, Group, Quant};
 /// weights stays in the first-level cache.
 pub(crate) const CHUNK: usize = 512 / GROUP;
 
-/// Input rows of a tile. The sums of a tile, [`ROWS`] by [`COLUMNS`], fill half of the vector registers.
+/// Input rows of a tile.
 pub(crate) const ROWS: usize = 4;
 
-/// Weight rows of a tile, and of a panel.
-pub(crate) const COLUMNS: usize = if cfg!(target_family = "wasm") { 8 } else { 16 };
+/// Weight rows of a tile, and of a panel. On x86-64 they are two vectors of AVX-512, whose sums, with [`ROWS`], fill a
+/// quarter of its registers: each input is loaded for two products, which is 1.3 times as fast as for one. AVX2 takes
+/// half of them at a time.
+pub(crate) const COLUMNS: usize = if cfg!(target_family = "wasm") {
+    8
+} else if cfg!(target_arch = "x86_64") {
+    32
+} else {
+    16
+};
 
 /// The sums of a tile: `[input rows, weight rows]`.
 pub(crate) type Sums = [[f32; COLUMNS]; ROWS];

@@ -14,6 +14,8 @@ mod wasm;
 use super::inputs::scale;
 use super::interleave::interleave;
 use super::rounding::{COLUMNS, ROWS, Rounding, Sums};
+#[cfg(target_arch = "x86_64")]
+use crate::processor::{CpuUnit, uses};
 use crate::qmatmul::{BlockType, GROUP, Group};
 use crate::vectorize::ROUND;
 use groups::{InputGroup, PAIRS, WeightGroup};
@@ -95,8 +97,8 @@ impl Rounding for Words {
         sums: &mut Sums,
     ) {
         #[cfg(target_arch = "x86_64")]
-        if vnni::add_products(inputs, weights, input_scales, sums)
-            || avx2::add_products(inputs, weights, input_scales, sums)
+        if uses(CpuUnit::Avx512Vnni) && vnni::add_products(inputs, weights, input_scales, sums)
+            || uses(CpuUnit::Avx2) && avx2::add_products(inputs, weights, input_scales, sums)
         {
             return;
         }

@@ -1,4 +1,5 @@
-//! Which kernels a GPU runs, and whether they are right there: `x2i doctor --kernels`.
+//! Which kernels a GPU runs, and whether they are right there: `x2i doctor --kernels`. Those of the processor are in
+//! `processor`.
 
 use serde_json::{Value, json};
 use x2i_core::{KernelCheck, Result};
@@ -96,6 +97,7 @@ mod tests {
             operation,
             shaders: vec!["qmatmul"],
             error,
+            tolerance: 1e-3,
         };
         let tried = Tried {
             precision: Precision::F32,

@@ -28,7 +28,8 @@ pub struct DoctorArgs {
     /// Read every number of the model, and hash its files even if that was done before
     #[arg(long)]
     pub verify: bool,
-    /// Run every kernel on each GPU, and compare its numbers with the CPU's
+    /// Run every kernel on each GPU, and every variant of the CPU's, and compare their numbers with the CPU's in plain
+    /// Rust
     #[arg(long)]
     pub kernels: bool,
     /// Print JSON

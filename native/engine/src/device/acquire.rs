@@ -1,7 +1,7 @@
 //! Opens the chosen device.
 
 use burn::tensor::Device;
-use x2i_core::{Error, Result};
+use x2i_core::{CpuVariant, Error, Result, choose_cpu};
 
 use super::choice::DeviceChoice;
 use super::entry::{DeviceEntry, DeviceKind, names};
@@ -9,6 +9,7 @@ use super::health::Health;
 use super::list::{choose, cpu, list};
 use super::opened::OpenDevice;
 use super::precision::Precision;
+use super::wish::Wish;
 use super::{cuda, tried};
 
 /// Opens a device and returns burn's handle of it.
@@ -75,10 +76,11 @@ fn nth(
     })
 }
 
-/// The CPU, which has one precision; the environment's words are for GPUs.
+/// The CPU, which has one precision, with the variant of its kernels that the environment names.
 fn open_cpu(precision: Precision) -> Result<OpenDevice> {
     let entry = cpu();
     precision.kernels(&entry, |_| false)?;
+    choose_cpu(cpu_variant()?);
     Ok(OpenDevice {
         device: Device::flex(),
         entry,
@@ -87,6 +89,15 @@ fn open_cpu(precision: Precision) -> Result<OpenDevice> {
         precision: Precision::F32,
         warning: None,
     })
+}
+
+/// The variant of the processor's kernels that runs: the one that the environment names, else the fastest.
+///
+/// # Errors
+/// [`Error::Device`] for words that are none, or a variant that this machine can't run.
+pub fn cpu_variant() -> Result<&'static CpuVariant> {
+    let asked = Wish::of_environment(&cpu().id)?.cpu()?;
+    Ok(asked.unwrap_or_else(CpuVariant::current))
 }
 
 #[cfg(test)]

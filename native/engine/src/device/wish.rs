@@ -1,10 +1,11 @@
-//! The environment variable `X2I_KERNELS`: which kernels to run instead of those chosen by a device's facts.
+//! The environment variable `X2I_KERNELS`: which kernels to run instead of those chosen by a device's facts, and which
+//! variant of the processor's.
 //!
 //! For tests, and for drivers that are wrong. Words, separated by commas, in any order.
 
 use std::str::FromStr;
 
-use x2i_core::{Error, Half, Kernels, Result, Units};
+use x2i_core::{CPU_VARIANTS, CpuVariant, Error, Half, Kernels, Result, Units};
 
 use super::precision::Precision;
 
@@ -22,6 +23,8 @@ pub(super) struct Wish {
     library: bool,
     /// Kernels are not tried first: for a driver that computes nothing.
     unchecked: bool,
+    /// On the CPU.
+    cpu: Option<&'static CpuVariant>,
 }
 
 impl FromStr for Wish {
@@ -40,16 +43,30 @@ impl FromStr for Wish {
                 "burn" => wish.composed = true,
                 "library" => wish.library = true,
                 "unchecked" => wish.unchecked = true,
-                _ => {
-                    wish.precision = word.parse().map_err(|_| {
-                        let precisions = Precision::FORMS;
-                        format!("has `{word}`, expected {precisions}; wide, narrow, burn, library or unchecked; with commas between")
-                    })?;
-                }
+                _ => match CpuVariant::named(word) {
+                    Some(variant) => wish.cpu = Some(variant),
+                    None => wish.precision = word.parse().map_err(|_| unknown(word))?,
+                },
             }
         }
         Ok(wish)
     }
+}
+
+/// The words that there are.
+fn unknown(word: &str) -> String {
+    let (precisions, variants) = (Precision::FORMS, names(|_| true));
+    format!(
+        "has `{word}`, expected {precisions}; wide, narrow, burn, library or unchecked; on the CPU {variants}; with \
+         commas between"
+    )
+}
+
+/// The names of some of the processor's variants.
+fn names(which: impl Fn(&CpuVariant) -> bool) -> String {
+    let variants = CPU_VARIANTS.iter().filter(|variant| which(variant));
+    let names: Vec<&str> = variants.map(|variant| variant.name).collect();
+    names.join(", ")
 }
 
 impl Wish {
@@ -68,6 +85,24 @@ impl Wish {
         match callers {
             Precision::Auto => self.precision,
             _ => callers,
+        }
+    }
+
+    /// The variant of the processor's kernels that is asked for.
+    ///
+    /// # Errors
+    /// [`Error::Device`] for one that this machine can't run.
+    pub(super) fn cpu(self) -> Result<Option<&'static CpuVariant>> {
+        match self.cpu {
+            Some(variant) if !variant.is_here() => Err(Error::device(
+                "cpu",
+                format!(
+                    "{VARIABLE} asks for {}, which this processor has not; it has {}",
+                    variant.name,
+                    names(CpuVariant::is_here)
+                ),
+            )),
+            variant => Ok(variant),
         }
     }
 
@@ -107,6 +142,24 @@ mod tests {
         };
         assert_eq!(wish, expected);
         assert_eq!("".parse(), Ok(Wish::default()));
+    }
+
+    #[test]
+    fn a_variant_of_the_processor_is_a_word() {
+        let wish: Wish = "plain,f32".parse().expect("two words");
+        assert_eq!(
+            wish.cpu().expect("every machine has it"),
+            Some(&CPU_VARIANTS[0])
+        );
+        for variant in CPU_VARIANTS.iter().filter(|variant| !variant.is_here()) {
+            let wish: Wish = variant.name.parse().expect("a word");
+            let message = wish.cpu().unwrap_err().to_string();
+            let start = format!(
+                "device cpu: X2I_KERNELS asks for {}, which this",
+                variant.name
+            );
+            assert!(message.starts_with(&start), "{message}");
+        }
     }
 
     #[test]

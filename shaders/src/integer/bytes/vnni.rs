@@ -1,19 +1,22 @@
 //! AVX-512 VNNI: `vpdpbusd` multiplies 64 bytes and adds the products, four at a time, to sums of 32 bits.
 //!
-//! The 16 columns of a tile are one vector, and its four rows are four independent sums. The same units
+//! The columns of a tile are two vectors, and its four rows make them eight independent sums. The same units
 //! multiply bytes and floats, so that each float operation takes the time of a product of bytes: one of nine
 //! operations here. For this reason inputs share a scale along a [`SPAN`].
 
 use std::arch::x86_64::{
-    __m512, __m512i, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_set1_epi32,
-    _mm512_set1_ps, _mm512_setzero_ps,
+    __m512, __m512i, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_loadu_si512, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
 };
 
 use pulp::cast;
 
-use super::groups::{InputGroup, SPAN, WeightGroup};
-use crate::integer::rounding::{ROWS, Sums};
-use crate::integer::vnni::has_vnni;
+use super::groups::{InputGroup, Quad, SPAN, WeightGroup};
+use crate::integer::rounding::{COLUMNS, ROWS, Sums};
+use crate::processor::CpuUnit;
+
+/// Vectors of a tile's columns.
+const VECTORS: usize = COLUMNS / 16;
 
 /// Adds the products to `sums`. Returns false and does nothing on a machine without AVX-512 VNNI.
 pub(super) fn add_products(
@@ -22,7 +25,7 @@ pub(super) fn add_products(
     weights: &[WeightGroup],
     sums: &mut Sums,
 ) -> bool {
-    if !has_vnni() {
+    if !CpuUnit::Avx512Vnni.is_here() {
         return false;
     }
     // SAFETY: `tile` needs AVX-512 VNNI, and the machine has it.
@@ -35,33 +38,77 @@ pub(super) fn add_products(
     true
 }
 
+/// A tile. Loops over indices, not iterators: with those the compiler finishes rows one after the other, and their sums
+/// leave the registers.
 #[target_feature(enable = "avx512f,avx512vnni")]
 fn tile<const OFFSETS: bool>(inputs: &[InputGroup], weights: &[WeightGroup], sums: &mut Sums) {
-    let mut out: [__m512; ROWS] = cast(*sums);
+    let mut out = [[_mm512_setzero_ps(); VECTORS]; ROWS];
+    for (row, sums) in sums.iter().enumerate() {
+        out[row] = floats(sums);
+    }
     for (inputs, weights) in inputs.chunks(SPAN).zip(weights.chunks(SPAN)) {
-        let mut unscaled = [_mm512_setzero_ps(); ROWS];
+        let mut unscaled = [[_mm512_setzero_ps(); VECTORS]; ROWS];
         for (inputs, weights) in inputs.iter().zip(weights) {
-            let mut products = inputs.starts.map(|start| _mm512_set1_epi32(start));
-            for (inputs, weights) in inputs.quads.iter().zip(&weights.quads) {
-                let weights: __m512i = cast(*weights);
-                for (product, &input) in products.iter_mut().zip(inputs) {
-                    *product = _mm512_dpbusd_epi32(*product, weights, _mm512_set1_epi32(input));
-                }
-            }
-            let scales: __m512 = cast(weights.scales);
-            for (out, product) in unscaled.iter_mut().zip(products) {
-                *out = _mm512_fmadd_ps(_mm512_cvtepi32_ps(product), scales, *out);
-            }
-            if OFFSETS {
-                let offsets: __m512 = cast(weights.offsets);
-                for (out, sum) in unscaled.iter_mut().zip(inputs.sums) {
-                    *out = _mm512_fmadd_ps(_mm512_set1_ps(sum), offsets, *out);
-                }
-            }
+            add_group::<OFFSETS>(inputs, weights, &mut unscaled);
         }
-        for ((out, unscaled), scale) in out.iter_mut().zip(unscaled).zip(inputs[0].scales) {
-            *out = _mm512_fmadd_ps(unscaled, _mm512_set1_ps(scale), *out);
+        for row in 0..ROWS {
+            let scale = _mm512_set1_ps(inputs[0].scales[row]);
+            for v in 0..VECTORS {
+                out[row][v] = _mm512_fmadd_ps(unscaled[row][v], scale, out[row][v]);
+            }
         }
     }
-    *sums = cast(out);
+    for (sums, out) in sums.iter_mut().zip(out) {
+        *sums = cast(out);
+    }
+}
+
+/// A group, without the scales of its inputs.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn add_group<const OFFSETS: bool>(
+    inputs: &InputGroup,
+    weights: &WeightGroup,
+    out: &mut [[__m512; VECTORS]; ROWS],
+) {
+    let mut products = [[_mm512_setzero_si512(); VECTORS]; ROWS];
+    for row in 0..ROWS {
+        products[row] = [_mm512_set1_epi32(inputs.starts[row]); VECTORS];
+    }
+    for (inputs, weights) in inputs.quads.iter().zip(&weights.quads) {
+        let weights = whole(weights);
+        for row in 0..ROWS {
+            let input = _mm512_set1_epi32(inputs[row]);
+            for v in 0..VECTORS {
+                products[row][v] = _mm512_dpbusd_epi32(products[row][v], weights[v], input);
+            }
+        }
+    }
+    let (scales, offsets) = (floats(&weights.scales), floats(&weights.offsets));
+    for v in 0..VECTORS {
+        for row in 0..ROWS {
+            let product = _mm512_cvtepi32_ps(products[row][v]);
+            out[row][v] = _mm512_fmadd_ps(product, scales[v], out[row][v]);
+            if OFFSETS {
+                let sum = _mm512_set1_ps(inputs.sums[row]);
+                out[row][v] = _mm512_fmadd_ps(sum, offsets[v], out[row][v]);
+            }
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn floats(values: &[f32; COLUMNS]) -> [__m512; VECTORS] {
+    let vectors = values.as_chunks::<16>().0;
+    // SAFETY: each chunk has the 16 numbers that are read.
+    std::array::from_fn(|v| unsafe { _mm512_loadu_ps(vectors[v].as_ptr()) })
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn whole(values: &[Quad; COLUMNS]) -> [__m512i; VECTORS] {
+    let vectors = values.as_chunks::<16>().0;
+    // SAFETY: each chunk has the 16 numbers that are read.
+    std::array::from_fn(|v| unsafe { _mm512_loadu_si512(vectors[v].as_ptr().cast()) })
 }

@@ -6,8 +6,11 @@ use std::arch::x86_64::{__m256, __m256i};
 use super::groups::{InputGroup, WeightGroup};
 use crate::integer::rounding::{COLUMNS, ROWS, Sums};
 
-/// Vectors of a tile's columns.
-const VECTORS: usize = COLUMNS / 8;
+/// Columns that are multiplied at a time: their sums fill half of the registers.
+const PART: usize = 16;
+
+/// Vectors of a part.
+const VECTORS: usize = PART / 8;
 
 /// Adds the products to `sums`. Returns false and does nothing on a machine without AVX2 and FMA.
 pub(super) fn add_products(
@@ -19,18 +22,22 @@ pub(super) fn add_products(
     let Some(simd) = V3::try_new() else {
         return false;
     };
-    simd.vectorize(Avx2 {
-        simd,
-        inputs,
-        weights,
-        input_scales,
-        sums,
-    });
+    for part in 0..COLUMNS / PART {
+        simd.vectorize(Avx2 {
+            simd,
+            part,
+            inputs,
+            weights,
+            input_scales,
+            sums,
+        });
+    }
     true
 }
 
 struct Avx2<'a> {
     simd: V3,
+    part: usize,
     inputs: &'a [InputGroup],
     weights: &'a [WeightGroup],
     input_scales: &'a [f32; ROWS],
@@ -43,11 +50,12 @@ impl NullaryFnOnce for Avx2<'_> {
     #[inline(always)]
     fn call(self) {
         let V3 { avx, avx2, fma, .. } = self.simd;
+        let part = self.part;
         let mut out = [[avx._mm256_setzero_ps(); VECTORS]; ROWS];
         for (inputs, weights) in self.inputs.iter().zip(self.weights) {
             let mut products = [[avx._mm256_setzero_si256(); VECTORS]; ROWS];
             for (inputs, weights) in inputs.pairs.iter().zip(&weights.pairs) {
-                let weights: [__m256i; VECTORS] = cast(*weights);
+                let weights: [__m256i; VECTORS] = cast(weights.as_chunks::<PART>().0[part]);
                 for (products, &input) in products.iter_mut().zip(inputs) {
                     let input = avx._mm256_set1_epi32(input);
                     for (product, weight) in products.iter_mut().zip(weights) {
@@ -56,7 +64,7 @@ impl NullaryFnOnce for Avx2<'_> {
                     }
                 }
             }
-            let scales: [__m256; VECTORS] = cast(weights.scales);
+            let scales: [__m256; VECTORS] = cast(weights.scales.as_chunks::<PART>().0[part]);
             for (out, products) in out.iter_mut().zip(products) {
                 for ((out, product), scale) in out.iter_mut().zip(products).zip(scales) {
                     *out = fma._mm256_fmadd_ps(avx._mm256_cvtepi32_ps(product), scale, *out);
@@ -65,7 +73,7 @@ impl NullaryFnOnce for Avx2<'_> {
             let Some(offsets) = weights.offsets else {
                 continue;
             };
-            let offsets: [__m256; VECTORS] = cast(offsets);
+            let offsets: [__m256; VECTORS] = cast(offsets.as_chunks::<PART>().0[part]);
             for (out, &sum) in out.iter_mut().zip(&inputs.sums) {
                 let sum = avx._mm256_set1_ps(sum);
                 for (out, offset) in out.iter_mut().zip(offsets) {
@@ -75,6 +83,7 @@ impl NullaryFnOnce for Avx2<'_> {
         }
         for ((sums, out), &scale) in self.sums.iter_mut().zip(out).zip(self.input_scales) {
             let scale = avx._mm256_set1_ps(scale);
+            let sums = &mut sums.as_chunks_mut::<PART>().0[part];
             let mut vectors: [__m256; VECTORS] = cast(*sums);
             for (sum, out) in vectors.iter_mut().zip(out) {
                 *sum = fma._mm256_fmadd_ps(out, scale, *sum);
