@@ -24,15 +24,14 @@ use rayon::prelude::*;
 use crate::gemm::interleave;
 use inputs::Inputs;
 pub(crate) use unit::{LANES, Lanes, Unit};
-use weights::Block;
-pub(crate) use weights::{Floats, Pairs, WeightRows, Widened};
+pub(crate) use weights::{Floats, Pairs, Rows, WeightRows, Widened};
 
 /// Weight rows of a task: a multiple of every unit's rows. Of one chunk they are 200 kB, which stay in the
 /// second-level cache for all inputs of the task.
 const BLOCK: usize = 96;
 
 /// Steps along a row that a tile adds at a time: 64 kB of inputs, which all tiles of a block read one after the other.
-const CHUNK: usize = 512;
+pub(crate) const CHUNK: usize = 512;
 
 /// Most input rows of a task, whose sums are 200 kB.
 const MOST_ROWS: usize = 512;
@@ -128,42 +127,51 @@ fn add_products<U: Unit>(
         .resize(groups.len() * BLOCK, Lanes([0.0; LANES]));
     for start in (0..inputs.steps()).step_by(CHUNK) {
         let steps = start..inputs.steps().min(start + CHUNK);
-        let block = Block::read::<U>(weight, rows.clone(), steps.clone(), &mut scratch.weights);
+        let block = Rows::read::<U>(weight, rows.clone(), steps.clone(), &mut scratch.weights);
         let mut sums = scratch.sums.chunks_mut(2 * BLOCK);
         for group in groups.clone().step_by(2) {
             let sums = sums.next().expect("sums of every group");
-            let group = group..groups.end.min(group + 2);
-            add_groups(unit, inputs, group, steps.clone(), block, sums);
+            let first = inputs.group(group, steps.clone());
+            match group + 1 < groups.end {
+                true => {
+                    let second = inputs.group(group + 1, steps.clone());
+                    add_groups(unit, block, &[first, second], sums);
+                }
+                false => add_groups(unit, block, &[first], sums),
+            }
         }
     }
 }
 
-/// Adds the products of one group or two with a block of weights.
-fn add_groups<U: Unit>(
+/// Adds the products of weight rows with one group of inputs or two to `sums [groups, rows]`, where more than `rows`
+/// may lie between the groups.
+pub(crate) fn add_groups<U: Unit>(
     unit: U,
-    inputs: &Inputs<U::Step>,
-    groups: Range<usize>,
-    steps: Range<usize>,
-    block: Block<'_, U::Step>,
+    weights: Rows<'_, U::Step>,
+    inputs: &[&[Lanes<U::Step>]],
     sums: &mut [Lanes<f32>],
 ) {
-    let first = inputs.group(groups.start, steps.clone());
-    let tiles = (0..block.rows)
-        .step_by(U::ROWS)
-        .map(|row| row..row + U::ROWS);
-    if groups.len() == 1 {
-        return tiles.for_each(|tile| {
-            let weights = &block.weights[tile.start * block.stride..];
-            unit.add(weights, block.stride, [first], [&mut sums[tile]]);
-        });
+    let Rows {
+        weights,
+        stride,
+        rows,
+    } = weights;
+    let tiles = (0..rows).step_by(U::ROWS).map(|row| row..row + U::ROWS);
+    match *inputs {
+        [first, second] => {
+            let (sums, more) = sums.split_at_mut(sums.len() / 2);
+            tiles.for_each(|tile| {
+                let weights = &weights[tile.start * stride..];
+                let sums = [&mut sums[tile.clone()], &mut more[tile]];
+                unit.add(weights, stride, [first, second], sums);
+            });
+        }
+        [first] => tiles.for_each(|tile| {
+            let weights = &weights[tile.start * stride..];
+            unit.add(weights, stride, [first], [&mut sums[tile]]);
+        }),
+        _ => unreachable!("a tile has one group of inputs or two"),
     }
-    let second = inputs.group(groups.start + 1, steps);
-    let (sums, more) = sums.split_at_mut(BLOCK);
-    tiles.for_each(|tile| {
-        let weights = &block.weights[tile.start * block.stride..];
-        let sums = [&mut sums[tile.clone()], &mut more[tile]];
-        unit.add(weights, block.stride, [first, second], sums);
-    });
 }
 
 /// Writes sums, a row of lanes for each column, to the columns of each row.

@@ -4,6 +4,7 @@
 //! bf16 already. The instruction takes numbers below 1.2e-38 for zeros.
 
 use super::unit::{LANES, Lanes, Unit};
+use crate::processor::{CpuUnit, uses};
 use crate::vectorize::{Kernel, vectorize};
 
 #[cfg(target_arch = "x86_64")]
@@ -17,12 +18,14 @@ pub(crate) type Pair = u32;
 pub(crate) struct Bfloat(());
 
 impl Bfloat {
-    /// `None` on a machine that does not multiply bf16. The standard library caches the answer.
+    /// `None` where the [processor's variant](crate::processor) does not multiply bf16.
     pub(crate) fn new() -> Option<Self> {
-        #[cfg(target_arch = "x86_64")]
-        return avx512::runs().then_some(Self(()));
-        #[cfg(not(target_arch = "x86_64"))]
-        None
+        Self::here().filter(|_| uses(CpuUnit::Avx512Bf16))
+    }
+
+    /// `None` on a machine that does not multiply bf16.
+    pub(crate) fn here() -> Option<Self> {
+        CpuUnit::Avx512Bf16.is_here().then_some(Self(()))
     }
 }
 

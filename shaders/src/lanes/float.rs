@@ -2,6 +2,7 @@
 
 use super::unit::{LANES, Lanes, Unit};
 use super::weights::WeightRows;
+use crate::processor::{CpuUnit, uses};
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -17,22 +18,26 @@ pub(crate) struct Wide(());
 pub(crate) struct Narrow(());
 
 impl Wide {
-    /// `None` on a machine without AVX-512.
+    /// `None` where the [processor's variant](crate::processor) does not use it.
     pub(crate) fn new() -> Option<Self> {
-        #[cfg(target_arch = "x86_64")]
-        return avx512::runs().then_some(Self(()));
-        #[cfg(not(target_arch = "x86_64"))]
-        None
+        Self::here().filter(|_| uses(CpuUnit::Avx512))
+    }
+
+    /// `None` on a machine without AVX-512.
+    pub(crate) fn here() -> Option<Self> {
+        CpuUnit::Avx512.is_here().then_some(Self(()))
     }
 }
 
 impl Narrow {
-    /// `None` on a machine without AVX2 or FMA.
+    /// `None` where the [processor's variant](crate::processor) does not use it.
     pub(crate) fn new() -> Option<Self> {
-        #[cfg(target_arch = "x86_64")]
-        return avx2::runs().then_some(Self(()));
-        #[cfg(not(target_arch = "x86_64"))]
-        None
+        Self::here().filter(|_| uses(CpuUnit::Avx2))
+    }
+
+    /// `None` on a machine without AVX2 or FMA.
+    pub(crate) fn here() -> Option<Self> {
+        CpuUnit::Avx2.is_here().then_some(Self(()))
     }
 }
 

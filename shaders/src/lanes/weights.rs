@@ -27,16 +27,16 @@ pub(crate) struct Placed<'a, S> {
 
 /// Some steps of some weight rows.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Block<'a, S> {
+pub(crate) struct Rows<'a, S> {
     /// From the first of the steps of the first row on.
-    pub(super) weights: &'a [S],
+    pub(crate) weights: &'a [S],
     /// Steps from a row to the next.
-    pub(super) stride: usize,
+    pub(crate) stride: usize,
     /// A multiple of the unit's rows.
-    pub(super) rows: usize,
+    pub(crate) rows: usize,
 }
 
-impl<'a, S: Pod> Block<'a, S> {
+impl<'a, S: Pod> Rows<'a, S> {
     /// The block in place, or in `buffer` where it is not whole tiles.
     pub(super) fn read<U: Unit<Step = S>>(
         weight: &'a (impl WeightRows<S> + ?Sized),

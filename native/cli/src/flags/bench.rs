@@ -92,7 +92,7 @@ pub struct SidesArgs {
 /// `x2i bench stack` and `x2i bench cold`.
 #[derive(Debug, Args)]
 pub struct BenchStackArgs {
-    /// Types of our weights; several are measured in turn. `none` is bf16, computed in f32
+    /// Types of our weights; several are measured in turn. `none` is bf16
     #[arg(long, value_enum, value_delimiter = ',', default_value = "none")]
     pub quantize: Vec<Quantize>,
     /// Width and height of the image in pixels, a multiple of 16
@@ -254,6 +254,9 @@ pub struct BenchServeArgs {
     /// Width and height of the image in pixels
     #[arg(long, value_parser = pixels)]
     pub size: usize,
+    /// As in generate
+    #[arg(long)]
+    pub exact: bool,
     /// As in generate
     #[arg(long)]
     pub device: DeviceChoice,

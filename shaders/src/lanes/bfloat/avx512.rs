@@ -12,12 +12,6 @@ use super::{Bfloat, LANES, Lanes, Pair, Unit};
 
 const ROWS: usize = Bfloat::ROWS;
 
-/// True on a machine with AVX512-BF16.
-pub(super) fn runs() -> bool {
-    std::arch::is_x86_feature_detected!("avx512f")
-        && std::arch::is_x86_feature_detected!("avx512bf16")
-}
-
 /// [`Unit::add`].
 #[inline]
 pub(super) fn add<const V: usize>(
@@ -26,8 +20,7 @@ pub(super) fn add<const V: usize>(
     inputs: [&[Lanes<Pair>]; V],
     sums: [&mut [Lanes<f32>]; V],
 ) {
-    debug_assert!(runs(), "a `Bfloat` is made where it runs");
-    // SAFETY: `tile` needs AVX512-BF16. Only `Bfloat::new` makes the unit that calls this, on a machine that has it.
+    // SAFETY: `tile` needs AVX512-BF16. Only `Bfloat::here` makes the unit that calls this, on a machine that has it.
     unsafe { tile(weights, stride, inputs, sums) };
 }
 

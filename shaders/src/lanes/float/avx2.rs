@@ -13,11 +13,6 @@ const ROWS: usize = Narrow::ROWS;
 /// Vectors of a group.
 const VECTORS: usize = LANES / 8;
 
-/// True on a machine with AVX2 and FMA.
-pub(super) fn runs() -> bool {
-    std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
-}
-
 /// [`Unit::add`].
 #[inline]
 pub(super) fn add<const V: usize>(
@@ -26,9 +21,8 @@ pub(super) fn add<const V: usize>(
     inputs: [&[Lanes<f32>]; V],
     sums: [&mut [Lanes<f32>]; V],
 ) {
-    debug_assert!(runs(), "a `Narrow` is made where it runs");
     for (inputs, sums) in inputs.into_iter().zip(sums) {
-        // SAFETY: `tile` needs AVX2 and FMA. Only `Narrow::new` makes the unit that calls this, on a machine that has
+        // SAFETY: `tile` needs AVX2 and FMA. Only `Narrow::here` makes the unit that calls this, on a machine that has
         // them.
         unsafe { tile(weights, stride, inputs, sums) };
     }

@@ -9,11 +9,6 @@ use super::{LANES, Lanes, Unit, Wide};
 
 const ROWS: usize = Wide::ROWS;
 
-/// True on a machine with AVX-512.
-pub(super) fn runs() -> bool {
-    std::arch::is_x86_feature_detected!("avx512f")
-}
-
 /// [`Unit::add`].
 #[inline]
 pub(super) fn add<const V: usize>(
@@ -22,8 +17,7 @@ pub(super) fn add<const V: usize>(
     inputs: [&[Lanes<f32>]; V],
     sums: [&mut [Lanes<f32>]; V],
 ) {
-    debug_assert!(runs(), "a `Wide` is made where it runs");
-    // SAFETY: `tile` needs AVX-512. Only `Wide::new` makes the unit that calls this, on a machine that has it.
+    // SAFETY: `tile` needs AVX-512. Only `Wide::here` makes the unit that calls this, on a machine that has it.
     unsafe { tile(weights, stride, inputs, sums) };
 }
 
