@@ -17,8 +17,6 @@ mod weights;
 #[cfg(test)]
 mod tests;
 
-use std::ops::Range;
-
 use rayon::prelude::*;
 
 use crate::gemm::interleave;

@@ -93,7 +93,6 @@ struct Sides {
     /// Values transposed: `[head_dim, steps of keys]`
     values: Vec<Pair>,
     tokens: usize,
-    head_dim: usize,
     /// Pairs along a key.
     key_steps: usize,
     /// Pairs along a channel of the values.
@@ -123,7 +122,6 @@ impl Sides {
             keys,
             values,
             tokens,
-            head_dim,
             key_steps,
             value_steps,
         }
