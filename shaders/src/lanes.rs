@@ -11,6 +11,7 @@
 pub(crate) mod bfloat;
 pub(crate) mod float;
 mod inputs;
+pub(crate) mod tiles;
 mod unit;
 mod weights;
 
@@ -116,6 +117,7 @@ fn add_products<U: Unit>(
     task: &Task<'_>,
     scratch: &mut Scratch<U::Step>,
 ) {
+    let ready = unit.begin();
     let rows = task.first_column..task.first_column + task.out[0].len();
     let first = task.first_row / LANES;
     let groups = first..first + task.out.len().div_ceil(LANES);
@@ -133,9 +135,9 @@ fn add_products<U: Unit>(
             match group + 1 < groups.end {
                 true => {
                     let second = inputs.group(group + 1, steps.clone());
-                    add_groups(unit, block, &[first, second], sums);
+                    add_groups::<U>(&ready, block, &[first, second], sums);
                 }
-                false => add_groups(unit, block, &[first], sums),
+                false => add_groups::<U>(&ready, block, &[first], sums),
             }
         }
     }
@@ -144,7 +146,7 @@ fn add_products<U: Unit>(
 /// Adds the products of weight rows with one group of inputs or two to `sums [groups, rows]`, where more than `rows`
 /// may lie between the groups.
 pub(crate) fn add_groups<U: Unit>(
-    unit: U,
+    ready: &U::Ready,
     weights: Rows<'_, U::Step>,
     inputs: &[&[Lanes<U::Step>]],
     sums: &mut [Lanes<f32>],
@@ -161,12 +163,12 @@ pub(crate) fn add_groups<U: Unit>(
             tiles.for_each(|tile| {
                 let weights = &weights[tile.start * stride..];
                 let sums = [&mut sums[tile.clone()], &mut more[tile]];
-                unit.add(weights, stride, [first, second], sums);
+                U::add(ready, weights, stride, [first, second], sums);
             });
         }
         [first] => tiles.for_each(|tile| {
             let weights = &weights[tile.start * stride..];
-            unit.add(weights, stride, [first], [&mut sums[tile]]);
+            U::add(ready, weights, stride, [first], [&mut sums[tile]]);
         }),
         _ => unreachable!("a tile has one group of inputs or two"),
     }

@@ -64,7 +64,7 @@ pub use kernels::{Half, Kernels, choose_kernels, multiplies};
 pub use linear::{linear, linear_rounded, matmul, takes_halves};
 pub use norm::{modulated_layer_norm, rms_norm};
 pub use norm_rope::{Heads, norm_rope};
-pub use processor::{CPU_VARIANTS, CpuUnit, CpuVariant, choose_cpu};
+pub use processor::{CPU_VARIANTS, CpuUnit, CpuVariant, PEAKS, Peak, choose_cpu};
 pub use product::{
     Gated, Weight, modulated_activations, product, product_gated, product_gelu, product_gelu_after,
 };

@@ -6,10 +6,12 @@
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
+mod peak;
 mod table;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+pub use peak::{PEAKS, Peak};
 pub use table::CPU_VARIANTS;
 
 /// Instructions beyond those that every processor of its kind has.

@@ -47,9 +47,10 @@ pub(super) fn attention<U: Unit<Step = Pair>>(
             let queries = Head::new(q, batch * heads + head);
             let sides = &sides[batch * kv_heads + head / (heads / kv_heads)];
             scratch.read(unit, &queries, first..first + out.len(), sides);
-            scratch.score(unit, sides);
+            let ready = unit.begin();
+            scratch.score::<U>(&ready, sides);
             scratch.weigh(scale, sides);
-            scratch.mix(unit, sides);
+            scratch.mix::<U>(&ready, sides);
             scratch.write(out);
         });
     let out = tensor(out, [shape[0], q_tokens, heads, head_dim]);
@@ -200,7 +201,7 @@ impl Scratch {
     }
 
     /// Makes the scores of all keys.
-    fn score<U: Unit<Step = Pair>>(&mut self, unit: U, sides: &Sides) {
+    fn score<U: Unit<Step = Pair>>(&mut self, ready: &U::Ready, sides: &Sides) {
         let rows = sides.keys.len() / sides.key_steps;
         zero(&mut self.scores, self.groups * rows);
         let inputs: Vec<_> = self.queries.chunks_exact(sides.key_steps).collect();
@@ -209,7 +210,7 @@ impl Scratch {
             stride: sides.key_steps,
             rows,
         };
-        add_groups(unit, keys, &inputs, &mut self.scores);
+        add_groups::<U>(ready, keys, &inputs, &mut self.scores);
     }
 
     /// Makes weights of the scores.
@@ -229,7 +230,7 @@ impl Scratch {
     }
 
     /// Mixes the values.
-    fn mix<U: Unit<Step = Pair>>(&mut self, unit: U, sides: &Sides) {
+    fn mix<U: Unit<Step = Pair>>(&mut self, ready: &U::Ready, sides: &Sides) {
         let rows = sides.values.len() / sides.value_steps;
         zero(&mut self.mixed, self.groups * rows);
         for start in (0..sides.value_steps).step_by(CHUNK) {
@@ -241,7 +242,7 @@ impl Scratch {
                 stride: sides.value_steps,
                 rows,
             };
-            add_groups(unit, values, &inputs, &mut self.mixed);
+            add_groups::<U>(ready, values, &inputs, &mut self.mixed);
         }
     }
 

@@ -15,6 +15,7 @@ use crate::cpu::{all_f32, tensor};
 use crate::gemm::matmul;
 use crate::integer::{InputBits, WIDE};
 use crate::lanes::bfloat::Bfloat;
+use crate::lanes::tiles::Amx;
 use crate::vectorize::{Kernel, exp, fold, multiply_add, vectorize};
 
 /// Scores of a block: 2 MB, which fit the second- or third-level cache.
@@ -37,9 +38,11 @@ impl AttentionOps for Flex {
         input_bits: InputBits,
     ) -> FlexTensor {
         let tensors = [&q, &k, &v];
-        match Bfloat::new().filter(|_| rounds(tensors, input_bits)) {
-            Some(unit) => bfloat::attention(unit, tensors, scale),
-            None => attention(q, k, v, None, scale),
+        let rounds = rounds(tensors, input_bits);
+        match (Amx::new(), Bfloat::new()) {
+            (Some(unit), _) if rounds => bfloat::attention(unit, tensors, scale),
+            (_, Some(unit)) if rounds => bfloat::attention(unit, tensors, scale),
+            _ => attention(q, k, v, None, scale),
         }
     }
 

@@ -3,7 +3,9 @@
 //! An input is rounded to the nearest bf16, as PyTorch's inputs in bf16 are: an error of 2^-9 of each. Weights are
 //! bf16 already. The instruction takes numbers below 1.2e-38 for zeros.
 
+use super::tiles::Amx;
 use super::unit::{LANES, Lanes, Unit};
+use super::weights::WeightRows;
 use crate::processor::{CpuUnit, uses};
 use crate::vectorize::{Kernel, vectorize};
 
@@ -31,6 +33,7 @@ impl Bfloat {
 
 impl Unit for Bfloat {
     type Step = Pair;
+    type Ready = Self;
     const NUMBERS: usize = 2;
     const ROWS: usize = 12;
     const DEPTH: usize = 1;
@@ -39,9 +42,13 @@ impl Unit for Bfloat {
         round(x, out);
     }
 
+    fn begin(self) -> Self {
+        self
+    }
+
     #[inline]
     fn add<const V: usize>(
-        self,
+        _: &Self,
         weights: &[Pair],
         stride: usize,
         inputs: [&[Lanes<Pair>]; V],
@@ -51,6 +58,21 @@ impl Unit for Bfloat {
         avx512::add(weights, stride, inputs, sums);
         #[cfg(not(target_arch = "x86_64"))]
         unreachable!("no other machine has this unit");
+    }
+}
+
+/// [`super::product`] by the fastest unit for bf16 of the [processor's variant](crate::processor); `None` where it has
+/// none.
+pub(crate) fn product(
+    x: &[f32],
+    weight: &impl WeightRows<Pair>,
+    shape: [usize; 2],
+    bias: Option<&[f32]>,
+) -> Option<Vec<f32>> {
+    match (Amx::new(), Bfloat::new()) {
+        (Some(unit), _) => Some(super::product(unit, x, weight, shape, bias)),
+        (_, Some(unit)) => Some(super::product(unit, x, weight, shape, bias)),
+        (None, None) => None,
     }
 }
 

@@ -60,6 +60,7 @@ macro_rules! unit {
     ($unit:ident, $module:ident, $rows:literal) => {
         impl Unit for $unit {
             type Step = f32;
+            type Ready = Self;
             const NUMBERS: usize = 1;
             const ROWS: usize = $rows;
             const DEPTH: usize = 1;
@@ -68,9 +69,13 @@ macro_rules! unit {
                 out.copy_from_slice(x);
             }
 
+            fn begin(self) -> Self {
+                self
+            }
+
             #[inline]
             fn add<const V: usize>(
-                self,
+                _: &Self,
                 weights: &[f32],
                 stride: usize,
                 inputs: [&[Lanes<f32>]; V],

@@ -4,6 +4,7 @@ use half::{bf16, f16};
 
 use super::bfloat::{Bfloat, round};
 use super::float::{Narrow, Wide};
+use super::tiles::{Amx, Software};
 use super::*;
 use crate::reference;
 use crate::widen::Half;
@@ -75,6 +76,17 @@ fn check<U: Unit, H: Half>(
 #[test]
 fn pairs_give_the_products_of_the_rounded_inputs() {
     check(Bfloat::here(), bf16::from_f32, rounded, |weight, cols| {
+        Box::new(Pairs { weight, cols })
+    });
+    check(Amx::here(), bf16::from_f32, rounded, |weight, cols| {
+        Box::new(Pairs { weight, cols })
+    });
+}
+
+/// Where there is no AMX, too: packing, rests and strides are those of the machine's tiles.
+#[test]
+fn tiles_in_software_give_the_products_of_the_rounded_inputs() {
+    check(Some(Software), bf16::from_f32, rounded, |weight, cols| {
         Box::new(Pairs { weight, cols })
     });
 }
@@ -196,18 +208,17 @@ fn extreme_numbers_keep_their_values() {
             );
         }
     };
+    let pairs = Pairs {
+        weight: &weight,
+        cols: 3,
+    };
     if let Some(unit) = Bfloat::here() {
-        let found = extremes(
-            unit,
-            &Pairs {
-                weight: &weight,
-                cols: 3,
-            },
-            &x,
-            3,
-        );
-        compare("bf16", found, &numbers);
+        compare("vdpbf16ps", extremes(unit, &pairs, &x, 3), &numbers);
     }
+    if let Some(unit) = Amx::here() {
+        compare("tdpbf16ps", extremes(unit, &pairs, &x, 3), &numbers);
+    }
+    compare("tiles", extremes(Software, &pairs, &x, 3), &numbers);
     let floats = Floats {
         weight: &wide,
         cols: 3,

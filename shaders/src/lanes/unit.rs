@@ -20,6 +20,8 @@ impl<T> AsMut<[T]> for Lanes<T> {
 pub(crate) trait Unit: Copy + Send + Sync {
     /// What it multiplies at once along a row: an f32, or two bf16.
     type Step: Pod + Send + Sync;
+    /// It on a thread that is ready for it.
+    type Ready;
     /// Numbers of a step.
     const NUMBERS: usize;
     /// Weight rows of a tile.
@@ -30,10 +32,13 @@ pub(crate) trait Unit: Copy + Send + Sync {
     /// Rounds an input row. Whole steps are filled up with zeros.
     fn round(self, x: &[f32], out: &mut [Self::Step]);
 
+    /// Readies this thread.
+    fn begin(self) -> Self::Ready;
+
     /// Adds the products of [`ROWS`](Self::ROWS) weight rows, which lie `stride` steps apart, with `V` groups (one or
     /// two) of inputs to `sums`, as long as the inputs.
     fn add<const V: usize>(
-        self,
+        ready: &Self::Ready,
         weights: &[Self::Step],
         stride: usize,
         inputs: [&[Lanes<Self::Step>]; V],

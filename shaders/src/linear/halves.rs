@@ -12,8 +12,7 @@ use rayon::prelude::*;
 use super::stripes::{self, TASK_WEIGHTS};
 use crate::cpu::tensor;
 use crate::integer::{InputBits, WIDE};
-use crate::lanes::bfloat::Bfloat;
-use crate::lanes::{self, Pairs, Widened, float};
+use crate::lanes::{Pairs, Widened, bfloat, float};
 use crate::vectorize::{Kernel, dot, vectorize};
 use crate::widen::Half;
 
@@ -73,11 +72,11 @@ fn many_rows<H: Half>(
     let (m, cols) = (x.layout().shape()[0], x.layout().shape()[1]);
     let rows = weight.len() / cols;
     let rounds = input_bits == InputBits::AsWeights && cols >= WIDE;
-    if let Some(unit) = Bfloat::new().filter(|_| rounds)
-        && let Some(weight) = H::bf16(weight)
-    {
+    if let Some(weight) = H::bf16(weight).filter(|_| rounds) {
         let weight = Pairs { weight, cols };
-        return lanes::product(unit, x.storage(), &weight, [rows, cols], bias);
+        if let Some(out) = bfloat::product(x.storage(), &weight, [rows, cols], bias) {
+            return out;
+        }
     }
     let widened = Widened { weight, cols };
     float::product(x.storage(), &widened, [rows, cols], bias).unwrap_or_else(|| {
