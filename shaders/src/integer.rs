@@ -124,8 +124,13 @@ fn panel_products<R: Rounding>(
 }
 
 fn write(out: &mut [f32], sums: &[f32; COLUMNS], bias: Option<&[f32]>) {
-    out.copy_from_slice(&sums[..out.len()]);
-    for (out, bias) in out.iter_mut().zip(bias.unwrap_or_default()) {
-        *out += bias;
+    // Each output is written once and never read: it is in no cache yet.
+    match bias {
+        Some(bias) => {
+            for ((out, sum), bias) in out.iter_mut().zip(sums).zip(bias) {
+                *out = sum + bias;
+            }
+        }
+        None => out.copy_from_slice(&sums[..out.len()]),
     }
 }

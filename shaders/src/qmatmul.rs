@@ -9,6 +9,7 @@ pub(crate) mod composed;
 mod constants;
 pub(crate) mod cooperative;
 mod device;
+mod expand;
 mod flex;
 pub(crate) mod floats;
 mod group;

@@ -10,11 +10,18 @@
 mod avx2;
 mod groups;
 #[cfg(target_arch = "x86_64")]
+mod panels;
+#[cfg(target_arch = "x86_64")]
 mod vnni;
+
+#[cfg(target_arch = "x86_64")]
+use std::ops::Range;
 
 use super::inputs::scale;
 use super::interleave::interleave;
 use super::rounding::{COLUMNS, ROWS, Rounding, Sums};
+#[cfg(target_arch = "x86_64")]
+use super::weights::Weights;
 use crate::processor::{CpuUnit, uses};
 use crate::qmatmul::{BlockType, GROUP, Group};
 use crate::vectorize::ROUND;
@@ -117,6 +124,16 @@ impl Rounding for Bytes {
             }
         }
         [1.0; ROWS]
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn unpack_panel(
+        &self,
+        weights: &Weights<'_>,
+        rows: Range<usize>,
+        panel: &mut [WeightGroup],
+    ) -> bool {
+        self.vnni && panels::unpack(weights, rows, panel)
     }
 
     #[inline(always)]

@@ -1,5 +1,8 @@
 //! How inputs are rounded to whole numbers, and the shape of the tiles that are multiplied.
 
+use std::ops::Range;
+
+use super::weights::Weights;
 use crate::qmatmul::{GROUP, Group, Quant};
 
 /// Groups along the inner dimension that are multiplied at a time: 512 numbers. So much of a panel of
@@ -38,6 +41,17 @@ pub(crate) trait Rounding: Sync {
 
     /// Rounds and packs a chunk of all rows. Returns the scale of each row.
     fn pack_inputs(&self, rows: [&[f32]; ROWS], out: &mut [Self::InputGroup]) -> [f32; ROWS];
+
+    /// Unpacks and packs all rows of a panel at once, in a way that the format and the machine have in common. Returns
+    /// false and does nothing where there is none; a row is then unpacked and packed after the other.
+    fn unpack_panel(
+        &self,
+        _weights: &Weights<'_>,
+        _rows: Range<usize>,
+        _panel: &mut [Self::WeightGroup],
+    ) -> bool {
+        false
+    }
 
     /// Packs [`ROWS`] weight rows into `out`, the first of them as row `first`.
     fn pack_weights(

@@ -9,9 +9,8 @@ use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
 
 use super::BlockOps;
-use super::block_type::{BlockType, MOST_GROUPS};
-use super::floats::widen_row;
-use super::group::{GROUP, Group};
+use super::block_type::BlockType;
+use super::expand::expand_row;
 use crate::cpu::tensor;
 use crate::integer::{self, InputBits, Weights};
 use crate::linear::stripes;
@@ -79,28 +78,7 @@ fn task_rows(weights: &Weights) -> usize {
 /// Dequantizes one row, without its scale.
 #[inline(always)]
 fn expand(weights: &Weights, row: usize, out: &mut [f32]) {
-    let block_type = weights.block_type;
-    if block_type.is_float() {
-        return widen_row(weights.row(row), block_type, out);
-    }
-    let mut groups = [Group::<i16>::ZERO; MOST_GROUPS];
-    let groups = &mut groups[..block_type.groups()];
-    let blocks = weights.row(row).chunks_exact(block_type.bytes());
-    for (block, out) in blocks.zip(out.chunks_exact_mut(block_type.len())) {
-        block_type.unpack(block, groups);
-        for (group, out) in groups.iter().zip(out.as_chunks_mut::<GROUP>().0) {
-            let Group {
-                quants,
-                scale,
-                offset,
-            } = *group;
-            let mut weights = [0.0; GROUP];
-            for (weight, quant) in weights.iter_mut().zip(quants) {
-                *weight = scale * f32::from(quant) + offset;
-            }
-            *out = weights;
-        }
-    }
+    expand_row(weights.row(row), weights.block_type, out);
 }
 
 /// Dequantizes the rows from `first` on into `out [rows, cols]`.

@@ -1,0 +1,82 @@
+//! A row of blocks as f32.
+
+use super::block_type::{BlockType, MOST_GROUPS};
+use super::floats::widen_row;
+use super::group::{GROUP, Group, half};
+
+/// Writes the weights of a row, without the row's own scale.
+///
+/// The two commonest formats go straight from bytes to floats. Through a [`Group`] a number is stored as 16 bits and read
+/// again at once in wider vectors, for which the processor waits: a product of one row takes twice as long.
+#[inline(always)]
+pub(super) fn expand_row(row: &[u8], block_type: BlockType, out: &mut [f32]) {
+    match block_type {
+        BlockType::Q8_0 => expand_q8_0(row, out),
+        BlockType::Q4_0 => expand_q4_0(row, out),
+        _ if block_type.is_float() => widen_row(row, block_type, out),
+        _ => expand_groups(row, block_type, out),
+    }
+}
+
+#[inline(always)]
+fn expand_q8_0(row: &[u8], out: &mut [f32]) {
+    let blocks = row.as_chunks::<34>().0.iter();
+    for (block, out) in blocks.zip(out.as_chunks_mut::<GROUP>().0) {
+        let scale = half(block, 0);
+        for (out, &quant) in out.iter_mut().zip(&block[2..]) {
+            *out = scale * f32::from(quant as i8);
+        }
+    }
+}
+
+#[inline(always)]
+fn expand_q4_0(row: &[u8], out: &mut [f32]) {
+    let blocks = row.as_chunks::<18>().0.iter();
+    for (block, out) in blocks.zip(out.as_chunks_mut::<GROUP>().0) {
+        let scale = half(block, 0);
+        let (first, last) = out.split_at_mut(GROUP / 2);
+        for ((first, last), &byte) in first.iter_mut().zip(last).zip(&block[2..]) {
+            *first = scale * f32::from((byte & 15) as i8 - 8);
+            *last = scale * f32::from((byte >> 4) as i8 - 8);
+        }
+    }
+}
+
+#[inline(always)]
+fn expand_groups(row: &[u8], block_type: BlockType, out: &mut [f32]) {
+    let mut groups = [Group::<i16>::ZERO; MOST_GROUPS];
+    let groups = &mut groups[..block_type.groups()];
+    let blocks = row.chunks_exact(block_type.bytes());
+    for (block, out) in blocks.zip(out.chunks_exact_mut(block_type.len())) {
+        block_type.unpack(block, groups);
+        for (group, out) in groups.iter().zip(out.as_chunks_mut::<GROUP>().0) {
+            let Group {
+                quants,
+                scale,
+                offset,
+            } = *group;
+            let mut weights = [0.0; GROUP];
+            for (weight, quant) in weights.iter_mut().zip(quants) {
+                *weight = scale * f32::from(quant) + offset;
+            }
+            *out = weights;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_ways_give_what_groups_give() {
+        for block_type in [BlockType::Q8_0, BlockType::Q4_0] {
+            let count = 3 * block_type.bytes();
+            let row: Vec<u8> = (0..count).map(|i| (i * 7919 >> 3) as u8 & 0xbf).collect();
+            let (mut found, mut expected) = (vec![1.0; 3 * GROUP], vec![2.0; 3 * GROUP]);
+            expand_row(&row, block_type, &mut found);
+            expand_groups(&row, block_type, &mut expected);
+            assert_eq!(found, expected, "{block_type:?}");
+        }
+    }
+}
