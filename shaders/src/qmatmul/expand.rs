@@ -2,7 +2,7 @@
 
 use super::block_type::{BlockType, MOST_GROUPS};
 use super::floats::widen_row;
-use super::group::{GROUP, Group, half};
+use super::group::{GROUP, Group, half, nibbles, part};
 
 /// Writes the weights of a row, without the row's own scale.
 ///
@@ -23,9 +23,8 @@ fn expand_q8_0(row: &[u8], out: &mut [f32]) {
     let blocks = row.as_chunks::<34>().0.iter();
     for (block, out) in blocks.zip(out.as_chunks_mut::<GROUP>().0) {
         let scale = half(block, 0);
-        for (out, &quant) in out.iter_mut().zip(&block[2..]) {
-            *out = scale * f32::from(quant as i8);
-        }
+        let quants: [u8; GROUP] = *part(block, 2);
+        *out = quants.map(|quant| scale * f32::from(quant as i8));
     }
 }
 
@@ -34,11 +33,8 @@ fn expand_q4_0(row: &[u8], out: &mut [f32]) {
     let blocks = row.as_chunks::<18>().0.iter();
     for (block, out) in blocks.zip(out.as_chunks_mut::<GROUP>().0) {
         let scale = half(block, 0);
-        let (first, last) = out.split_at_mut(GROUP / 2);
-        for ((first, last), &byte) in first.iter_mut().zip(last).zip(&block[2..]) {
-            *first = scale * f32::from((byte & 15) as i8 - 8);
-            *last = scale * f32::from((byte >> 4) as i8 - 8);
-        }
+        let quants = nibbles(part(block, 2));
+        *out = quants.map(|quant| scale * f32::from(quant as i8 - 8));
     }
 }
 

@@ -49,19 +49,18 @@ pub(super) fn unpack(weights: &Weights, rows: Range<usize>, panel: &mut [WeightG
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn q8_0(rows: &[&[u8]; LANES], first: usize, panel: &mut [WeightGroup]) {
     let zero = _mm512_set1_epi8(BlockType::Q8_0.zero() as i8);
-    let rows = rows.map(|row| row.as_chunks::<34>().0);
+    let rows = blocks::<34>(rows);
     for (index, out) in panel.iter_mut().enumerate() {
-        let blocks = rows.map(|row| &row[index]);
         let mut lines = [zero; QUADS];
         for (i, line) in lines.iter_mut().enumerate() {
-            let (upper, lower) = (&blocks[i][2..], &blocks[i + LANES / 2][2..]);
+            let (upper, lower) = (&rows[i][index][2..], &rows[i + LANES / 2][index][2..]);
             // SAFETY: 32 bytes follow the two of the scale.
             let [upper, lower] =
                 unsafe { [upper, lower].map(|bytes| _mm256_loadu_si256(bytes.as_ptr().cast())) };
             let both = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(upper), lower);
             *line = _mm512_xor_si512(both, zero);
         }
-        store(lines, blocks.map(|block| [block[0], block[1]]), first, out);
+        store(lines, scales(&rows, index), first, out);
         fetch_ahead(&rows, index);
     }
 }
@@ -71,24 +70,48 @@ fn q8_0(rows: &[&[u8]; LANES], first: usize, panel: &mut [WeightGroup]) {
 fn q4_0(rows: &[&[u8]; LANES], first: usize, panel: &mut [WeightGroup]) {
     let low = _mm512_set1_epi8(15);
     let shifts = _mm512_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4, 0, 0, 0, 0, 4, 4, 4, 4);
-    let rows = rows.map(|row| row.as_chunks::<18>().0);
+    let rows = blocks::<18>(rows);
     for (index, out) in panel.iter_mut().enumerate() {
-        let blocks = rows.map(|row| &row[index]);
         let mut lines = [low; QUADS];
         for (i, line) in lines.iter_mut().enumerate() {
-            let (upper, lower) = (&blocks[i][2..], &blocks[i + LANES / 2][2..]);
+            let (upper, lower) = (&rows[i][index][2..], &rows[i + LANES / 2][index][2..]);
             // SAFETY: 16 bytes follow the two of the scale.
-            let [upper, lower] = unsafe {
-                [upper, lower].map(|bytes| {
-                    _mm256_broadcastsi128_si256(_mm_loadu_si128(bytes.as_ptr().cast()))
-                })
+            let (upper, lower) = unsafe {
+                (
+                    _mm_loadu_si128(upper.as_ptr().cast()),
+                    _mm_loadu_si128(lower.as_ptr().cast()),
+                )
             };
+            let (upper, lower) = (
+                _mm256_broadcastsi128_si256(upper),
+                _mm256_broadcastsi128_si256(lower),
+            );
             let both = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(upper), lower);
             *line = _mm512_and_si512(_mm512_srlv_epi32(both, shifts), low);
         }
-        store(lines, blocks.map(|block| [block[0], block[1]]), first, out);
+        store(lines, scales(&rows, index), first, out);
         fetch_ahead(&rows, index);
     }
+}
+
+/// The rows as blocks.
+#[inline(always)]
+fn blocks<'a, const BYTES: usize>(rows: &[&'a [u8]; LANES]) -> [&'a [[u8; BYTES]]; LANES] {
+    let mut out: [&[[u8; BYTES]]; LANES] = [&[]; LANES];
+    for (out, row) in out.iter_mut().zip(rows) {
+        *out = row.as_chunks().0;
+    }
+    out
+}
+
+/// The scales of a block of each row, in f16.
+#[inline(always)]
+fn scales<const BYTES: usize>(rows: &[&[[u8; BYTES]]; LANES], index: usize) -> [[u8; 2]; LANES] {
+    let mut out = [[0; 2]; LANES];
+    for (out, row) in out.iter_mut().zip(rows) {
+        *out = [row[index][0], row[index][1]];
+    }
+    out
 }
 
 /// Writes 16 rows, of which line `i` has the quads of row `i` and row `8 + i`, with their scales in f16.
@@ -112,17 +135,6 @@ fn store(lines: [__m512i; QUADS], scales: [[u8; 2]; LANES], first: usize, out: &
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn transposed(lines: [__m512i; QUADS]) -> [__m512i; QUADS] {
-    // Four rows and four quads in each quarter of a vector.
-    let square = |[a, b, c, d]: [__m512i; 4]| {
-        let (low, high) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
-        let (low_2, high_2) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
-        [
-            _mm512_unpacklo_epi64(low, low_2),
-            _mm512_unpackhi_epi64(low, low_2),
-            _mm512_unpacklo_epi64(high, high_2),
-            _mm512_unpackhi_epi64(high, high_2),
-        ]
-    };
     let [a, b, c, d, e, f, g, h] = lines;
     let (upper, lower) = (square([a, b, c, d]), square([e, f, g, h]));
     let even = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13);
@@ -133,6 +145,20 @@ fn transposed(lines: [__m512i; QUADS]) -> [__m512i; QUADS] {
         out[i + QUADS / 2] = _mm512_permutex2var_epi64(upper[i], odd, lower[i]);
     }
     out
+}
+
+/// Transposes four rows and four quads in each quarter of the vectors.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn square([a, b, c, d]: [__m512i; 4]) -> [__m512i; 4] {
+    let (low, high) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    let (low_2, high_2) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+    [
+        _mm512_unpacklo_epi64(low, low_2),
+        _mm512_unpackhi_epi64(low, low_2),
+        _mm512_unpacklo_epi64(high, high_2),
+        _mm512_unpackhi_epi64(high, high_2),
+    ]
 }
 
 /// Fetches what comes in a while: of the same rows, and at their ends of the rows that come after them.
