@@ -13,6 +13,8 @@ mod bytes;
 mod inputs;
 mod interleave;
 mod rounding;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 mod weights;
 mod words;
 
@@ -65,6 +67,12 @@ pub(crate) fn product(
         InputBits::AsWeights => of_eight_bits && weights.cols() < WIDE,
         InputBits::Sixteen => true,
     };
+    #[cfg(target_arch = "x86_64")]
+    if let Some(format) = tiles::Signed::new(weights.block_type)
+        .filter(|_| !exact && crate::processor::uses(crate::CpuUnit::Amx))
+    {
+        return tiles::product(&format, x, weights, bias);
+    }
     match Bytes::new(weights.block_type).filter(|_| !exact) {
         Some(bytes) => rounded_product(&bytes, x, weights, bias),
         None => rounded_product(&Words::new(weights.block_type), x, weights, bias),
@@ -81,8 +89,7 @@ fn rounded_product<R: Rounding>(
     let inputs = Inputs::new(rounding, x, weights.cols());
     let mut out = vec![0.0; m * rows];
     let stripe_rows = (STRIPE / weights.cols()).next_multiple_of(COLUMNS);
-    let share = m.div_ceil(rayon::current_num_threads());
-    let task_rows = share.min(MAX_TASK_ROWS).next_multiple_of(ROWS);
+    let task_rows = share_of_rows(m).next_multiple_of(ROWS);
     let mut stripe = Vec::new();
     for first in (0..rows).step_by(stripe_rows) {
         let columns = first..rows.min(first + stripe_rows);
@@ -103,6 +110,11 @@ fn rounded_product<R: Rounding>(
         });
     }
     out
+}
+
+/// Input rows of a task: each thread has one at least.
+fn share_of_rows(m: usize) -> usize {
+    m.div_ceil(rayon::current_num_threads()).min(MAX_TASK_ROWS)
 }
 
 /// Input rows times one panel of weight rows.

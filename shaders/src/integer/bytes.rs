@@ -1,4 +1,4 @@
-//! Inputs of 7 or 8 bits, with one scale for every 32 or [128](SPAN) of them, and weights of 4, 5 or 8 bits.
+//! Inputs of 7 or 8 bits, with one scale for every [128](SPAN) of them, and weights of 4, 5 or 8 bits.
 //!
 //! The instructions multiply unsigned by signed bytes; therefore quants are made unsigned. VNNI adds four
 //! products to a sum of 32 bits. `pmaddubsw` (AVX2) adds two products to a sum of 16 bits. With weights of 4
@@ -8,6 +8,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx_vnni;
 mod groups;
 #[cfg(target_arch = "x86_64")]
 mod panels;
@@ -19,13 +21,89 @@ use std::ops::Range;
 
 use super::inputs::scale;
 use super::interleave::interleave;
-use super::rounding::{COLUMNS, ROWS, Rounding, Sums};
+use super::rounding::{COLUMNS, Panels, ROWS, Rounding, Sums};
 #[cfg(target_arch = "x86_64")]
 use super::weights::Weights;
+#[cfg(target_arch = "x86_64")]
 use crate::processor::{CpuUnit, uses};
 use crate::qmatmul::{BlockType, GROUP, Group};
 use crate::vectorize::ROUND;
-use groups::{InputGroup, QUADS, SPAN, WeightGroup, Widen};
+use groups::{InputGroup, Widen};
+pub(super) use groups::{QUADS, SPAN, WeightGroup};
+#[cfg(target_arch = "x86_64")]
+pub(super) use panels::{Sign, unpack as unpack_panel};
+
+/// The instruction that multiplies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Instruction {
+    /// `vpdpbusd` in vectors of 512 bits.
+    #[cfg(target_arch = "x86_64")]
+    Vnni,
+    /// `vpdpbusd` in vectors of 256 bits.
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni,
+    /// `vpmaddubsw`.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+}
+
+impl Instruction {
+    /// That of the [processor's variant](crate::processor) that runs.
+    fn of_processor() -> Option<Self> {
+        #[cfg(target_arch = "x86_64")]
+        return [
+            (CpuUnit::Avx512Vnni, Self::Vnni),
+            (CpuUnit::AvxVnni, Self::AvxVnni),
+            (CpuUnit::Avx2, Self::Avx2),
+        ]
+        .into_iter()
+        .find_map(|(unit, instruction)| uses(unit).then_some(instruction));
+        #[cfg(not(target_arch = "x86_64"))]
+        None
+    }
+
+    /// The largest input beside quants up to this one.
+    fn largest_input(self, quant: i16) -> i16 {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => {
+                let products = match Widen::of(quant) {
+                    Widen::Group => GROUP as i16 / 2,
+                    Widen::Pair => 2,
+                };
+                (i16::MAX / (products * quant)).min(i16::from(i8::MAX))
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Vnni | Self::AvxVnni => i16::from(i8::MAX),
+        }
+    }
+}
+
+impl Widen {
+    /// For quants up to this one.
+    fn of(quant: i16) -> Self {
+        match quant {
+            0..=31 => Self::Group,
+            _ => Self::Pair,
+        }
+    }
+}
+
+/// The largest quant as a format stores it. `None` for Q6_K and `Int8Halves`, whose quants contain their scales and do
+/// not fit a byte, and for floats.
+pub(super) fn largest_quant(block_type: BlockType) -> Option<i16> {
+    match block_type {
+        BlockType::Q4_0 | BlockType::Q4_1 | BlockType::Q4K => Some(15),
+        BlockType::Int4 | BlockType::Int4Zero => Some(15),
+        BlockType::Q5_0 | BlockType::Q5_1 | BlockType::Q5K => Some(31),
+        BlockType::MXFP4 => Some(24),
+        BlockType::IQ4NL | BlockType::IQ4XS => Some(241),
+        BlockType::Q8_0 | BlockType::Int8 | BlockType::Int8Zero => Some(255),
+        BlockType::Q6K | BlockType::Int8Halves => None,
+        BlockType::F8E4M3 | BlockType::F8E5M2 | BlockType::NF4 | BlockType::FP4 => None,
+        BlockType::F16 | BlockType::BF16 => None,
+    }
+}
 
 /// The rounding of inputs to up to 8 bits, for weights of one format.
 pub(super) struct Bytes {
@@ -43,49 +121,64 @@ pub(super) struct Bytes {
         allow(dead_code, reason = "plain Rust sums in 32 bits")
     )]
     widen: Widen,
-    /// Products by VNNI, else by AVX2.
-    vnni: bool,
+    /// `None` for plain Rust, in tests.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        allow(dead_code, reason = "there is none")
+    )]
+    instruction: Option<Instruction>,
 }
 
 impl Bytes {
-    /// `None` for Q6_K and `Int8Halves`, whose quants contain their scales and do not fit a byte, for floats, and
-    /// on a machine without such an instruction.
+    /// `None` for a format whose quants do not fit a byte, and on a machine without such an instruction.
     pub(super) fn new(block_type: BlockType) -> Option<Self> {
-        let (largest_quant, widen) = match block_type {
-            BlockType::Q4_0 | BlockType::Q4_1 | BlockType::Q4K => (15, Widen::Group),
-            BlockType::Int4 | BlockType::Int4Zero => (15, Widen::Group),
-            BlockType::Q5_0 | BlockType::Q5_1 | BlockType::Q5K => (31, Widen::Group),
-            BlockType::MXFP4 => (24, Widen::Group),
-            BlockType::IQ4NL | BlockType::IQ4XS => (241, Widen::Pair),
-            BlockType::Q8_0 | BlockType::Int8 | BlockType::Int8Zero => (255, Widen::Pair),
-            BlockType::Q6K | BlockType::Int8Halves => return None,
-            BlockType::F8E4M3 | BlockType::F8E5M2 | BlockType::NF4 | BlockType::FP4 => return None,
-            BlockType::F16 | BlockType::BF16 => return None,
-        };
-        let products = match widen {
-            Widen::Group => GROUP as i16 / 2,
-            Widen::Pair => 2,
-        };
-        let vnni = uses(CpuUnit::Avx512Vnni);
-        let largest = match vnni {
-            true => i16::from(i8::MAX),
-            false => i16::MAX / (products * largest_quant),
-        };
-        let bytes = Self {
-            largest: f32::from(largest.min(i16::from(i8::MAX))),
+        let quant = largest_quant(block_type)?;
+        let instruction = Instruction::of_processor()?;
+        Some(Self {
+            largest: f32::from(instruction.largest_input(quant)),
             zero: block_type.zero(),
             has_offsets: block_type.has_offsets(),
-            widen,
-            vnni,
-        };
-        uses(CpuUnit::Avx2).then_some(bytes)
+            widen: Widen::of(quant),
+            instruction: Some(instruction),
+        })
+    }
+}
+
+/// An empty group, which packing fills.
+pub(super) const NO_WEIGHTS: WeightGroup = WeightGroup {
+    quads: [[0; COLUMNS]; QUADS],
+    scales: [0.0; COLUMNS],
+    offsets: [0.0; COLUMNS],
+};
+
+impl Panels for Bytes {
+    type Quant = u8;
+    type WeightGroup = WeightGroup;
+
+    const NO_WEIGHTS: WeightGroup = NO_WEIGHTS;
+
+    #[cfg(target_arch = "x86_64")]
+    fn unpack_panel(
+        &self,
+        weights: &Weights<'_>,
+        rows: Range<usize>,
+        panel: &mut [WeightGroup],
+    ) -> bool {
+        uses(CpuUnit::Avx512) && panels::unpack(weights, rows, Sign::Unsigned, panel)
+    }
+
+    #[inline(always)]
+    fn pack_weights(&self, rows: [&Group<u8>; ROWS], first: usize, out: &mut WeightGroup) {
+        for (row, group) in rows.into_iter().enumerate() {
+            out.scales[first + row] = group.scale;
+            out.offsets[first + row] = group.offset;
+        }
+        interleave(&rows.map(|group| group.quants), first, &mut out.quads);
     }
 }
 
 impl Rounding for Bytes {
     type InputGroup = InputGroup;
-    type Quant = u8;
-    type WeightGroup = WeightGroup;
 
     const NO_INPUTS: InputGroup = InputGroup {
         quads: [[0; ROWS]; QUADS],
@@ -93,17 +186,11 @@ impl Rounding for Bytes {
         starts: [0; ROWS],
         sums: [0.0; ROWS],
     };
-    const NO_WEIGHTS: WeightGroup = WeightGroup {
-        quads: [[0; COLUMNS]; QUADS],
-        scales: [0.0; COLUMNS],
-        offsets: [0.0; COLUMNS],
-    };
 
     #[inline(always)]
     fn pack_inputs(&self, rows: [&[f32]; ROWS], out: &mut [InputGroup]) -> [f32; ROWS] {
-        let span = if self.vnni { SPAN } else { 1 };
-        for (index, groups) in out.chunks_mut(span).enumerate() {
-            let (first, length) = (index * span * GROUP, groups.len() * GROUP);
+        for (index, groups) in out.chunks_mut(SPAN).enumerate() {
+            let (first, length) = (index * SPAN * GROUP, groups.len() * GROUP);
             let (mut scales, mut inverses) = ([0.0; ROWS], [0.0; ROWS]);
             for ((x, out), inverse) in rows.iter().zip(&mut scales).zip(&mut inverses) {
                 (*out, *inverse) = scale(&x[first..][..length], self.largest);
@@ -126,25 +213,6 @@ impl Rounding for Bytes {
         [1.0; ROWS]
     }
 
-    #[cfg(target_arch = "x86_64")]
-    fn unpack_panel(
-        &self,
-        weights: &Weights<'_>,
-        rows: Range<usize>,
-        panel: &mut [WeightGroup],
-    ) -> bool {
-        self.vnni && panels::unpack(weights, rows, panel)
-    }
-
-    #[inline(always)]
-    fn pack_weights(&self, rows: [&Group<u8>; ROWS], first: usize, out: &mut WeightGroup) {
-        for (row, group) in rows.into_iter().enumerate() {
-            out.scales[first + row] = group.scale;
-            out.offsets[first + row] = group.offset;
-        }
-        interleave(&rows.map(|group| group.quants), first, &mut out.quads);
-    }
-
     #[inline]
     fn add_products(
         &self,
@@ -154,9 +222,14 @@ impl Rounding for Bytes {
         sums: &mut Sums,
     ) {
         #[cfg(target_arch = "x86_64")]
-        if self.vnni && vnni::add_products(self.has_offsets, inputs, weights, sums)
-            || avx2::add_products(self.widen, inputs, weights, sums)
-        {
+        if let Some(instruction) = self.instruction {
+            let offsets = self.has_offsets;
+            let added = match instruction {
+                Instruction::Vnni => vnni::add_products(offsets, inputs, weights, sums),
+                Instruction::AvxVnni => avx_vnni::add_products(offsets, inputs, weights, sums),
+                Instruction::Avx2 => avx2::add_products(offsets, self.widen, inputs, weights, sums),
+            };
+            assert!(added, "the machine has {instruction:?}");
             return;
         }
         portable(inputs, weights, sums);
@@ -233,12 +306,16 @@ mod tests {
                 zero: 0,
                 has_offsets: true,
                 widen,
-                vnni: uses(CpuUnit::Avx512Vnni),
+                instruction: Instruction::of_processor(),
             };
             let units: &[Unit] = &[
                 #[cfg(target_arch = "x86_64")]
                 ("AVX2", &|sums| {
-                    avx2::add_products(widen, &inputs, &weights, sums)
+                    avx2::add_products(true, widen, &inputs, &weights, sums)
+                }),
+                #[cfg(target_arch = "x86_64")]
+                ("AVX-VNNI", &|sums| {
+                    avx_vnni::add_products(true, &inputs, &weights, sums)
                 }),
                 #[cfg(target_arch = "x86_64")]
                 ("VNNI", &|sums| {

@@ -26,24 +26,17 @@ pub(crate) const COLUMNS: usize = if cfg!(target_family = "wasm") {
 /// The sums of a tile: `[input rows, weight rows]`.
 pub(crate) type Sums = [[f32; COLUMNS]; ROWS];
 
-/// A format of rounded inputs. It determines how both sides are packed and multiplied.
-pub(crate) trait Rounding: Sync {
-    /// 32 numbers of each of [`ROWS`] input rows.
-    type InputGroup: Copy + Send + Sync;
+/// How weights are unpacked to panels of [`COLUMNS`] rows.
+pub(crate) trait Panels: Sync {
     /// The type of unpacked quants.
     type Quant: Quant;
     /// 32 weights of each of [`COLUMNS`] weight rows.
     type WeightGroup: Copy + Send + Sync;
     /// An empty group, which packing fills.
-    const NO_INPUTS: Self::InputGroup;
-    /// An empty group, which packing fills.
     const NO_WEIGHTS: Self::WeightGroup;
 
-    /// Rounds and packs a chunk of all rows. Returns the scale of each row.
-    fn pack_inputs(&self, rows: [&[f32]; ROWS], out: &mut [Self::InputGroup]) -> [f32; ROWS];
-
     /// Unpacks and packs all rows of a panel at once, in a way that the format and the machine have in common. Returns
-    /// false and does nothing where there is none; a row is then unpacked and packed after the other.
+    /// false and does nothing where there is none; [`ROWS`] of them are then unpacked and packed at a time.
     fn unpack_panel(
         &self,
         _weights: &Weights<'_>,
@@ -60,6 +53,17 @@ pub(crate) trait Rounding: Sync {
         first: usize,
         out: &mut Self::WeightGroup,
     );
+}
+
+/// A format of rounded inputs. It determines how both sides are packed and multiplied.
+pub(crate) trait Rounding: Panels {
+    /// 32 numbers of each of [`ROWS`] input rows.
+    type InputGroup: Copy + Send + Sync;
+    /// An empty group, which packing fills.
+    const NO_INPUTS: Self::InputGroup;
+
+    /// Rounds and packs a chunk of all rows. Returns the scale of each row.
+    fn pack_inputs(&self, rows: [&[f32]; ROWS], out: &mut [Self::InputGroup]) -> [f32; ROWS];
 
     /// Adds the products of a chunk to `sums`, those of each input row times its scale.
     fn add_products(

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::rounding::{COLUMNS, ROWS, Rounding};
+use super::rounding::{COLUMNS, Panels, ROWS};
 use crate::qmatmul::{BlockType, GROUP, Group, MOST_GROUPS};
 use crate::vectorize::{Kernel, vectorize};
 
@@ -42,7 +42,7 @@ impl<'a> Weights<'a> {
     }
 
     /// Unpacks rows to `[panels, groups]`.
-    pub(super) fn unpack<R: Rounding>(
+    pub(super) fn unpack<R: Panels>(
         &self,
         rounding: &R,
         rows: Range<usize>,
@@ -61,7 +61,7 @@ impl<'a> Weights<'a> {
     }
 
     /// Unpacks the rows of one panel.
-    pub(super) fn unpack_plainly<R: Rounding>(
+    pub(super) fn unpack_plainly<R: Panels>(
         &self,
         rounding: &R,
         rows: Range<usize>,
@@ -91,14 +91,14 @@ pub(super) fn prefetch(place: *const u8) {
 }
 
 /// The rows of one panel.
-struct Unpack<'a, R: Rounding> {
+struct Unpack<'a, R: Panels> {
     rounding: &'a R,
     weights: Weights<'a>,
     rows: Range<usize>,
     panel: &'a mut [R::WeightGroup],
 }
 
-impl<R: Rounding> Kernel for Unpack<'_, R> {
+impl<R: Panels> Kernel for Unpack<'_, R> {
     type Output = ();
 
     #[inline(always)]

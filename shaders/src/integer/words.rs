@@ -13,7 +13,7 @@ mod wasm;
 
 use super::inputs::scale;
 use super::interleave::interleave;
-use super::rounding::{COLUMNS, ROWS, Rounding, Sums};
+use super::rounding::{COLUMNS, Panels, ROWS, Rounding, Sums};
 #[cfg(target_arch = "x86_64")]
 use crate::processor::{CpuUnit, uses};
 use crate::qmatmul::{BlockType, GROUP, Group};
@@ -37,19 +37,38 @@ impl Words {
     }
 }
 
-impl Rounding for Words {
-    type InputGroup = InputGroup;
+impl Panels for Words {
     type Quant = i16;
     type WeightGroup = WeightGroup;
 
-    const NO_INPUTS: InputGroup = InputGroup {
-        pairs: [[0; ROWS]; PAIRS],
-        sums: [0.0; ROWS],
-    };
     const NO_WEIGHTS: WeightGroup = WeightGroup {
         pairs: [[0; COLUMNS]; PAIRS],
         scales: [0.0; COLUMNS],
         offsets: None,
+    };
+
+    #[inline(always)]
+    fn pack_weights(&self, rows: [&Group; ROWS], first: usize, out: &mut WeightGroup) {
+        let [a, b, c, d] = rows;
+        interleave(
+            &[a.quants, b.quants, c.quants, d.quants],
+            first,
+            &mut out.pairs,
+        );
+        out.scales[first..][..ROWS].copy_from_slice(&[a.scale, b.scale, c.scale, d.scale]);
+        if self.has_offsets {
+            let offsets = out.offsets.get_or_insert([0.0; COLUMNS]);
+            offsets[first..][..ROWS].copy_from_slice(&[a.offset, b.offset, c.offset, d.offset]);
+        }
+    }
+}
+
+impl Rounding for Words {
+    type InputGroup = InputGroup;
+
+    const NO_INPUTS: InputGroup = InputGroup {
+        pairs: [[0; ROWS]; PAIRS],
+        sums: [0.0; ROWS],
     };
 
     #[inline(always)]
@@ -71,21 +90,6 @@ impl Rounding for Words {
             interleave(&numbers, 0, &mut out.pairs);
         }
         scales
-    }
-
-    #[inline(always)]
-    fn pack_weights(&self, rows: [&Group; ROWS], first: usize, out: &mut WeightGroup) {
-        let [a, b, c, d] = rows;
-        interleave(
-            &[a.quants, b.quants, c.quants, d.quants],
-            first,
-            &mut out.pairs,
-        );
-        out.scales[first..][..ROWS].copy_from_slice(&[a.scale, b.scale, c.scale, d.scale]);
-        if self.has_offsets {
-            let offsets = out.offsets.get_or_insert([0.0; COLUMNS]);
-            offsets[first..][..ROWS].copy_from_slice(&[a.offset, b.offset, c.offset, d.offset]);
-        }
     }
 
     #[inline]

@@ -9,7 +9,7 @@ pub(crate) type Quad = i32;
 /// Quads of a group along the inner dimension.
 pub(crate) const QUADS: usize = GROUP / 4;
 
-/// Groups of inputs that share a scale where the machine has VNNI: 128 numbers.
+/// Groups of inputs that share a scale: 128 numbers.
 pub(crate) const SPAN: usize = 4;
 
 /// When sums of 16 bits are widened to 32 bits.
@@ -37,7 +37,7 @@ pub(crate) struct InputGroup {
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub(crate) struct WeightGroup {
-    pub(super) quads: [[Quad; COLUMNS]; QUADS],
-    pub(super) scales: [f32; COLUMNS],
-    pub(super) offsets: [f32; COLUMNS],
+    pub(in crate::integer) quads: [[Quad; COLUMNS]; QUADS],
+    pub(in crate::integer) scales: [f32; COLUMNS],
+    pub(in crate::integer) offsets: [f32; COLUMNS],
 }

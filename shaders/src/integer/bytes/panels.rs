@@ -6,9 +6,10 @@
 use std::arch::x86_64::{
     __m512i, _mm_loadu_si128, _mm256_broadcastsi128_si256, _mm256_loadu_si256, _mm512_and_si512,
     _mm512_castsi256_si512, _mm512_cvtph_ps, _mm512_inserti64x4, _mm512_permutex2var_epi64,
-    _mm512_set1_epi8, _mm512_setr_epi32, _mm512_setr_epi64, _mm512_srlv_epi32, _mm512_storeu_ps,
-    _mm512_storeu_si512, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32,
-    _mm512_unpacklo_epi64, _mm512_xor_si512,
+    _mm512_set1_epi8, _mm512_setr_epi32, _mm512_setr_epi64, _mm512_setzero_si512,
+    _mm512_srlv_epi32, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_sub_epi8,
+    _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
+    _mm512_xor_si512,
 };
 use std::ops::Range;
 
@@ -24,9 +25,23 @@ const LANES: usize = 16;
 /// How far ahead rows are fetched. The processor does it by itself within a page, for fewer rows than 16.
 const AHEAD: usize = 512;
 
+/// How quants are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::integer) enum Sign {
+    /// As the format counts from its smallest quant on.
+    Unsigned,
+    /// Less the format's zero point.
+    Signed,
+}
+
 /// Unpacks rows, of which there are up to [`COLUMNS`]; beyond the last, the last is repeated. Returns false and does
 /// nothing for another format, or on a machine without AVX-512.
-pub(super) fn unpack(weights: &Weights, rows: Range<usize>, panel: &mut [WeightGroup]) -> bool {
+pub(in crate::integer) fn unpack(
+    weights: &Weights,
+    rows: Range<usize>,
+    sign: Sign,
+    panel: &mut [WeightGroup],
+) -> bool {
     let block_type = weights.block_type;
     if !CpuUnit::Avx512.is_here() || !matches!(block_type, BlockType::Q8_0 | BlockType::Q4_0) {
         return false;
@@ -37,8 +52,8 @@ pub(super) fn unpack(weights: &Weights, rows: Range<usize>, panel: &mut [WeightG
         // SAFETY: the functions need AVX-512, and the machine has it.
         unsafe {
             match block_type {
-                BlockType::Q8_0 => q8_0(&rows, first, panel),
-                _ => q4_0(&rows, first, panel),
+                BlockType::Q8_0 => q8_0(&rows, first, sign, panel),
+                _ => q4_0(&rows, first, sign, panel),
             }
         }
     }
@@ -47,18 +62,21 @@ pub(super) fn unpack(weights: &Weights, rows: Range<usize>, panel: &mut [WeightG
 
 /// Signed bytes, which become unsigned by a flip of the highest bit.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn q8_0(rows: &[&[u8]; LANES], first: usize, panel: &mut [WeightGroup]) {
-    let zero = _mm512_set1_epi8(BlockType::Q8_0.zero() as i8);
+fn q8_0(rows: &[&[u8]; LANES], first: usize, sign: Sign, panel: &mut [WeightGroup]) {
+    let flip = match sign {
+        Sign::Unsigned => _mm512_set1_epi8(BlockType::Q8_0.zero() as i8),
+        Sign::Signed => _mm512_setzero_si512(),
+    };
     let rows = blocks::<34>(rows);
     for (index, out) in panel.iter_mut().enumerate() {
-        let mut lines = [zero; QUADS];
+        let mut lines = [flip; QUADS];
         for (i, line) in lines.iter_mut().enumerate() {
             let (upper, lower) = (&rows[i][index][2..], &rows[i + LANES / 2][index][2..]);
             // SAFETY: 32 bytes follow the two of the scale.
             let [upper, lower] =
                 unsafe { [upper, lower].map(|bytes| _mm256_loadu_si256(bytes.as_ptr().cast())) };
             let both = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(upper), lower);
-            *line = _mm512_xor_si512(both, zero);
+            *line = _mm512_xor_si512(both, flip);
         }
         store(lines, scales(&rows, index), first, out);
         fetch_ahead(&rows, index);
@@ -67,8 +85,12 @@ fn q8_0(rows: &[&[u8]; LANES], first: usize, panel: &mut [WeightGroup]) {
 
 /// 16 bytes, whose low halves are the first 16 quants and whose high halves are the last.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn q4_0(rows: &[&[u8]; LANES], first: usize, panel: &mut [WeightGroup]) {
+fn q4_0(rows: &[&[u8]; LANES], first: usize, sign: Sign, panel: &mut [WeightGroup]) {
     let low = _mm512_set1_epi8(15);
+    let zero = match sign {
+        Sign::Unsigned => _mm512_setzero_si512(),
+        Sign::Signed => _mm512_set1_epi8(BlockType::Q4_0.zero() as i8),
+    };
     let shifts = _mm512_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4, 0, 0, 0, 0, 4, 4, 4, 4);
     let rows = blocks::<18>(rows);
     for (index, out) in panel.iter_mut().enumerate() {
@@ -87,7 +109,8 @@ fn q4_0(rows: &[&[u8]; LANES], first: usize, panel: &mut [WeightGroup]) {
                 _mm256_broadcastsi128_si256(lower),
             );
             let both = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(upper), lower);
-            *line = _mm512_and_si512(_mm512_srlv_epi32(both, shifts), low);
+            let quants = _mm512_and_si512(_mm512_srlv_epi32(both, shifts), low);
+            *line = _mm512_sub_epi8(quants, zero);
         }
         store(lines, scales(&rows, index), first, out);
         fetch_ahead(&rows, index);
@@ -178,7 +201,7 @@ fn fetch_ahead<const BYTES: usize>(rows: &[&[[u8; BYTES]]; LANES], index: usize)
 mod tests {
     use super::super::Bytes;
     use super::*;
-    use crate::integer::rounding::Rounding;
+    use crate::integer::rounding::Panels;
 
     #[test]
     fn panels_are_those_of_plain_rust_whatever_rows_there_are() {
@@ -197,17 +220,22 @@ mod tests {
                     cols: groups * 32,
                 };
                 let mut found = vec![Bytes::NO_WEIGHTS; groups];
-                if !unpack(&weights, range.clone(), &mut found) {
+                if !unpack(&weights, range.clone(), Sign::Unsigned, &mut found) {
                     println!("not run: this machine has no AVX-512");
                     return;
                 }
                 let rounding = Bytes::new(block_type).expect("AVX-512 has AVX2");
                 let mut expected = vec![Bytes::NO_WEIGHTS; groups];
+                // Columns beyond the last row are not read.
+                let width = range.len();
                 weights.unpack_plainly(&rounding, range, &mut expected);
                 for (found, expected) in found.iter().zip(&expected) {
-                    assert_eq!(found.quads, expected.quads, "{block_type:?}");
-                    let bits = |scales: [f32; COLUMNS]| scales.map(f32::to_bits);
-                    assert_eq!(bits(found.scales), bits(expected.scales));
+                    for (found, expected) in found.quads.iter().zip(&expected.quads) {
+                        assert_eq!(found[..width], expected[..width], "{block_type:?}");
+                    }
+                    let bits = |scales: &[f32; COLUMNS]| scales.map(f32::to_bits);
+                    let (found, expected) = (bits(&found.scales), bits(&expected.scales));
+                    assert_eq!(found[..width], expected[..width], "{block_type:?}");
                 }
             }
         }

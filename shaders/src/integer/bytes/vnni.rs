@@ -4,6 +4,11 @@
 //! multiply bytes and floats, so that each float operation takes the time of a product of bytes: one of nine
 //! operations here. For this reason inputs share a scale along a [`SPAN`].
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "with iterators the compiler reorders the loops, and sums leave the registers"
+)]
+
 use std::arch::x86_64::{
     __m512, __m512i, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps,
     _mm512_loadu_si512, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,

@@ -1,5 +1,10 @@
 //! AVX-512 VNNI: `vpdpwssd` multiplies 32 words and adds the products, in pairs, to sums of 32 bits.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "with iterators the compiler reorders the loops, and sums leave the registers"
+)]
+
 use std::arch::x86_64::{
     __m512, __m512i, _mm512_cvtepi32_ps, _mm512_dpwssd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps,
     _mm512_loadu_si512, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
