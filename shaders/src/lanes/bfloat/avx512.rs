@@ -32,14 +32,24 @@ fn tile<const V: usize>(
     sums: [&mut [Lanes<f32>]; V],
 ) {
     let steps = inputs[0].len();
-    let rows: [&[Pair]; ROWS] = from_fn(|row| &weights[row * stride..][..steps]);
-    let inputs: [&[Lanes<Pair>]; V] = from_fn(|group| &inputs[group][..steps]);
+    assert!(
+        weights.len() >= (ROWS - 1) * stride + steps
+            && inputs.iter().all(|inputs| inputs.len() == steps)
+            && ROWS.is_multiple_of(4),
+        "rows of weights and groups of inputs are as long as each other"
+    );
     let sums = sums.map(|sums| <&mut [Lanes<f32>; ROWS]>::try_from(sums).expect("a tile of sums"));
     let mut out: [[__m512; V]; ROWS] = from_fn(|row| from_fn(|group| cast(sums[group][row].0)));
+    // Three pointers and a stride fit the registers, 12 slices do not.
+    let first: [*const Pair; ROWS / 4] = from_fn(|four| weights[4 * four * stride..].as_ptr());
+    let inputs = inputs.map(<[Lanes<Pair>]>::as_ptr);
     for step in 0..steps {
-        let inputs: [__m512bh; V] = from_fn(|group| cast(inputs[group][step].0));
-        for (out, row) in out.iter_mut().zip(&rows) {
-            let weight: __m512bh = cast(_mm512_set1_epi32(row[step].cast_signed()));
+        // SAFETY: `step` is one of the group's.
+        let inputs: [__m512bh; V] = from_fn(|group| cast(unsafe { *inputs[group].add(step) }.0));
+        for (row, out) in out.iter_mut().enumerate() {
+            // SAFETY: the weights hold `steps` of each row, see above.
+            let weight = unsafe { *first[row / 4].add(row % 4 * stride + step) };
+            let weight: __m512bh = cast(_mm512_set1_epi32(weight.cast_signed()));
             for (out, &inputs) in out.iter_mut().zip(&inputs) {
                 *out = _mm512_dpbf16_ps(*out, inputs, weight);
             }

@@ -31,13 +31,20 @@ pub(super) fn add<const V: usize>(
 #[target_feature(enable = "avx2,fma")]
 fn tile(weights: &[f32], stride: usize, inputs: &[Lanes<f32>], sums: &mut [Lanes<f32>]) {
     let steps = inputs.len();
-    let rows: [&[f32]; ROWS] = from_fn(|row| &weights[row * stride..][..steps]);
+    assert!(
+        weights.len() >= (ROWS - 1) * stride + steps && ROWS.is_multiple_of(3),
+        "rows of weights are as long as the inputs"
+    );
     let sums = <&mut [Lanes<f32>; ROWS]>::try_from(sums).expect("a tile of sums");
     let mut out: [[__m256; VECTORS]; ROWS] = from_fn(|row| cast(sums[row].0));
+    // Two pointers and a stride fit the registers, six slices do not.
+    let first: [*const f32; ROWS / 3] = from_fn(|three| weights[3 * three * stride..].as_ptr());
     for (step, inputs) in inputs.iter().enumerate() {
         let inputs: [__m256; VECTORS] = cast(inputs.0);
-        for (out, row) in out.iter_mut().zip(&rows) {
-            let weight = _mm256_set1_ps(row[step]);
+        for (row, out) in out.iter_mut().enumerate() {
+            // SAFETY: the weights hold `steps` of each row, see above.
+            let weight = unsafe { *first[row / 3].add(row % 3 * stride + step) };
+            let weight = _mm256_set1_ps(weight);
             for (out, &inputs) in out.iter_mut().zip(&inputs) {
                 *out = _mm256_fmadd_ps(inputs, weight, *out);
             }
