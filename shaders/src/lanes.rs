@@ -10,7 +10,9 @@
 
 pub(crate) mod bfloat;
 pub(crate) mod float;
+pub(crate) mod halves;
 mod inputs;
+pub(crate) mod pair;
 pub(crate) mod tiles;
 mod unit;
 mod weights;

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use super::tasks::{Task, tasks};
 use crate::cpu::tensor;
 use crate::gemm::interleave;
-use crate::lanes::bfloat::{Pair, rounded_pair};
+use crate::lanes::pair::{Pair, rounded_pair};
 use crate::lanes::{CHUNK, LANES, Lanes, Rows, Unit, add_groups};
 use crate::vectorize::{Kernel, exp, vectorize};
 

@@ -2,8 +2,9 @@
 
 use half::{bf16, f16};
 
-use super::bfloat::{Bfloat, round};
+use super::bfloat::Bfloat;
 use super::float::{Narrow, Wide};
+use super::pair::round;
 use super::tiles::{Amx, Software};
 use super::*;
 use crate::reference;

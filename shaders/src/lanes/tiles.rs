@@ -3,7 +3,7 @@
 //! A tile of weights is 16 rows of 16 pairs, read where they lie; a tile of inputs is 16 steps of one group, as they are
 //! packed; and a tile of sums is 16 weight rows of one group. Two tiles of weights times two groups keep four of sums.
 
-use super::bfloat::{self, Pair};
+use super::pair::{Pair, round};
 use super::unit::{LANES, Lanes, Unit};
 use crate::processor::{CpuUnit, uses};
 
@@ -45,7 +45,7 @@ macro_rules! unit {
             const DEPTH: usize = LANES;
 
             fn round($self, x: &[f32], out: &mut [Pair]) {
-                bfloat::round(x, out);
+                round(x, out);
             }
 
             fn begin($self) -> $ready {

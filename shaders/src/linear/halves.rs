@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use super::stripes::{self, TASK_WEIGHTS};
 use crate::cpu::tensor;
 use crate::integer::{InputBits, WIDE};
-use crate::lanes::{Pairs, Widened, bfloat, float};
+use crate::lanes::{self, Pairs, Widened, float};
 use crate::vectorize::{Kernel, dot, vectorize};
 use crate::widen::Half;
 
@@ -74,7 +74,7 @@ fn many_rows<H: Half>(
     let rounds = input_bits == InputBits::AsWeights && cols >= WIDE;
     if let Some(weight) = H::bf16(weight).filter(|_| rounds) {
         let weight = Pairs { weight, cols };
-        if let Some(out) = bfloat::product(x.storage(), &weight, [rows, cols], bias) {
+        if let Some(out) = lanes::halves::product(x.storage(), &weight, [rows, cols], bias) {
             return out;
         }
     }

@@ -1,3 +1,5 @@
+//! Attention in bf16 against the naive twin on rounded inputs.
+
 use burn::tensor::{DType, TensorData};
 use burn_flex::FlexTensor;
 use half::bf16;
