@@ -42,7 +42,7 @@ pub(crate) const WIDE: usize = 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum InputBits {
     /// 8 bits beside weights of 4 or 5 bits, and beside weights of 8 bits in rows of 1024 and more, as large
-    /// models have them (there 7 bits without AVX-512 VNNI). Else 16 bits: a small model is fast with them
+    /// models have them (there 7 bits on AVX2). Else 16 bits: a small model is fast with them
     /// too, and then paints the same picture on all devices.
     ///
     /// Dense weights in bf16 in such rows take inputs in bf16, where the processor multiplies them.

@@ -4,7 +4,7 @@
 //! bf16 already. The instruction takes numbers below 1.2e-38 for zeros.
 
 use super::pair::{Pair, round};
-use super::unit::{LANES, Lanes, Unit};
+use super::unit::{Lanes, Unit, WIDE_ROWS};
 use crate::processor::{CpuUnit, uses};
 
 #[cfg(target_arch = "x86_64")]
@@ -30,7 +30,7 @@ impl Unit for Bfloat {
     type Step = Pair;
     type Ready = Self;
     const NUMBERS: usize = 2;
-    const ROWS: usize = 12;
+    const ROWS: usize = WIDE_ROWS;
     const DEPTH: usize = 1;
 
     fn round(self, x: &[f32], out: &mut [Pair]) {

@@ -1,6 +1,6 @@
 //! f32 by f32: AVX-512 or AVX2, with fused additions.
 
-use super::unit::{LANES, Lanes, Unit};
+use super::unit::{Lanes, NARROW_ROWS, Unit, WIDE_ROWS};
 use super::weights::WeightRows;
 use crate::processor::{CpuUnit, uses};
 
@@ -57,7 +57,7 @@ pub(crate) fn product(
 
 /// The unit of `$module`.
 macro_rules! unit {
-    ($unit:ident, $module:ident, $rows:literal) => {
+    ($unit:ident, $module:ident, $rows:ident) => {
         impl Unit for $unit {
             type Step = f32;
             type Ready = Self;
@@ -90,5 +90,5 @@ macro_rules! unit {
     };
 }
 
-unit!(Wide, avx512, 12);
-unit!(Narrow, avx2, 6);
+unit!(Wide, avx512, WIDE_ROWS);
+unit!(Narrow, avx2, NARROW_ROWS);

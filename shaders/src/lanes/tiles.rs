@@ -77,7 +77,7 @@ macro_rules! unit {
 use unit;
 
 #[cfg(target_arch = "x86_64")]
-unit!(Amx, amx::Tiles, |self| amx::Tiles::configure(self));
+unit!(Amx, amx::Tiles, |self| amx::Tiles::configure());
 #[cfg(not(target_arch = "x86_64"))]
 unit!(Amx, NoTiles, |self| NoTiles);
 

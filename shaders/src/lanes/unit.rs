@@ -5,6 +5,13 @@ use bytemuck::Pod;
 /// Input rows of a group, the lanes of a vector.
 pub(crate) const LANES: usize = 16;
 
+/// Weight rows of a tile in vectors of 512 bits. With two groups they are 24 sums: enough to hide the latency of an
+/// addition, and they leave registers for the inputs.
+pub(super) const WIDE_ROWS: usize = 12;
+
+/// The same in vectors of 256 bits, with one group.
+pub(super) const NARROW_ROWS: usize = 6;
+
 /// A number or a pair of each input row of a group.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]

@@ -23,8 +23,7 @@ fn expand_q8_0(row: &[u8], out: &mut [f32]) {
     let blocks = row.as_chunks::<34>().0.iter();
     for (block, out) in blocks.zip(out.as_chunks_mut::<GROUP>().0) {
         let scale = half(block, 0);
-        let quants: [u8; GROUP] = *part(block, 2);
-        *out = quants.map(|quant| scale * f32::from(quant as i8));
+        *out = scaled(part(block, 2), 0, scale);
     }
 }
 
@@ -33,9 +32,18 @@ fn expand_q4_0(row: &[u8], out: &mut [f32]) {
     let blocks = row.as_chunks::<18>().0.iter();
     for (block, out) in blocks.zip(out.as_chunks_mut::<GROUP>().0) {
         let scale = half(block, 0);
-        let quants = nibbles(part(block, 2));
-        *out = quants.map(|quant| scale * f32::from(quant as i8 - 8));
+        *out = scaled(&nibbles(part(block, 2)), 8, scale);
     }
+}
+
+/// A local array, which is written as a whole, lets the compiler use vectors; `map` would be a function of its own.
+#[inline(always)]
+fn scaled(quants: &[u8; GROUP], zero: i8, scale: f32) -> [f32; GROUP] {
+    let mut out = [0.0; GROUP];
+    for (out, &quant) in out.iter_mut().zip(quants) {
+        *out = scale * f32::from((quant as i8).wrapping_sub(zero));
+    }
+    out
 }
 
 #[inline(always)]
@@ -68,7 +76,7 @@ mod tests {
     fn short_ways_give_what_groups_give() {
         for block_type in [BlockType::Q8_0, BlockType::Q4_0] {
             let count = 3 * block_type.bytes();
-            let row: Vec<u8> = (0..count).map(|i| (i * 7919 >> 3) as u8 & 0xbf).collect();
+            let row: Vec<u8> = (0..count).map(|i| ((i * 7919) >> 3) as u8 & 0xbf).collect();
             let (mut found, mut expected) = (vec![1.0; 3 * GROUP], vec![2.0; 3 * GROUP]);
             expand_row(&row, block_type, &mut found);
             expand_groups(&row, block_type, &mut expected);

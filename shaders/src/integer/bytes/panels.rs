@@ -213,7 +213,7 @@ mod tests {
                 (17, 2, 0..17),
             ] {
                 let count = rows * groups * block_type.bytes();
-                let bytes: Vec<u8> = (0..count).map(|i| (i * 7919 >> 3) as u8).collect();
+                let bytes: Vec<u8> = (0..count).map(|i| ((i * 7919) >> 3) as u8).collect();
                 let weights = Weights {
                     bytes: &bytes,
                     block_type,

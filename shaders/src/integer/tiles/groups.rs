@@ -64,10 +64,15 @@ impl Kernel for Pack<'_> {
                 let x = &self.x[row.min(last) * self.cols + first..][..length];
                 let (scale, inverse) = scale(x, LARGEST);
                 for (out, x) in groups.iter_mut().zip(x.as_chunks::<GROUP>().0) {
-                    let numbers = x.map(|x| (x * inverse + ROUND).to_bits() as i8);
+                    let mut numbers = [0; GROUP];
+                    let mut sum = 0;
+                    for (number, x) in numbers.iter_mut().zip(x) {
+                        *number = (x * inverse + ROUND).to_bits() as i8;
+                        sum += i32::from(*number);
+                    }
                     out.rows[row] = numbers;
                     out.scales[row] = scale;
-                    out.sums[row] = numbers.iter().map(|&n| i32::from(n)).sum::<i32>() as f32;
+                    out.sums[row] = sum as f32;
                 }
             }
         }
@@ -111,7 +116,12 @@ impl Panels for Signed {
             out.scales[first + row] = group.scale;
             out.offsets[first + row] = group.offset;
         }
-        let quants = rows.map(|group| group.quants.map(|quant| quant.wrapping_sub(self.zero)));
+        let mut quants = [[0; GROUP]; WEIGHT_ROWS];
+        for (quants, group) in quants.iter_mut().zip(rows) {
+            for (quant, stored) in quants.iter_mut().zip(group.quants) {
+                *quant = stored.wrapping_sub(self.zero);
+            }
+        }
         interleave(&quants, first, &mut out.quads);
     }
 }

@@ -1,18 +1,14 @@
 //! `vdpbf16ps` multiplies 16 lanes of pairs and adds both products to sums in f32.
-//!
-//! With two groups of inputs a tile has 24 sums: enough to hide the latency of an addition, and they leave registers
-//! for the inputs.
 
 use std::arch::x86_64::{__m512, __m512bh, _mm512_dpbf16_ps, _mm512_set1_epi32};
 use std::array::from_fn;
 
 use pulp::cast;
 
-use super::{Bfloat, LANES, Lanes, Pair, Unit};
+use crate::lanes::pair::Pair;
+use crate::lanes::unit::{LANES, Lanes, WIDE_ROWS as ROWS};
 
-const ROWS: usize = Bfloat::ROWS;
-
-/// [`Unit::add`].
+/// `Unit::add`.
 #[inline]
 pub(super) fn add<const V: usize>(
     weights: &[Pair],

@@ -6,14 +6,12 @@ use std::array::from_fn;
 
 use pulp::cast;
 
-use super::{LANES, Lanes, Narrow, Unit};
-
-const ROWS: usize = Narrow::ROWS;
+use crate::lanes::unit::{LANES, Lanes, NARROW_ROWS as ROWS};
 
 /// Vectors of a group.
 const VECTORS: usize = LANES / 8;
 
-/// [`Unit::add`].
+/// `Unit::add`.
 #[inline]
 pub(super) fn add<const V: usize>(
     weights: &[f32],

@@ -1,15 +1,13 @@
-//! AVX-512: a tile of 12 weight rows and two groups has 24 sums.
+//! AVX-512: vectors of 16 f32.
 
 use std::arch::x86_64::{__m512, _mm512_fmadd_ps, _mm512_set1_ps};
 use std::array::from_fn;
 
 use pulp::cast;
 
-use super::{LANES, Lanes, Unit, Wide};
+use crate::lanes::unit::{LANES, Lanes, WIDE_ROWS as ROWS};
 
-const ROWS: usize = Wide::ROWS;
-
-/// [`Unit::add`].
+/// `Unit::add`.
 #[inline]
 pub(super) fn add<const V: usize>(
     weights: &[f32],

@@ -4,7 +4,9 @@
 use std::arch::asm;
 use std::marker::PhantomData;
 
-use super::{Amx, LANES, Lanes, Pair};
+use crate::lanes::pair::Pair;
+use crate::lanes::unit::{LANES, Lanes};
+use crate::processor::CpuUnit;
 
 /// What `ldtilecfg` reads: palette 1, and 16 rows of 64 bytes for each of eight tiles.
 #[repr(C, align(64))]
@@ -35,15 +37,18 @@ static EIGHT_TILES: Config = {
 pub(crate) struct Tiles(PhantomData<*const ()>);
 
 impl Tiles {
-    pub(super) fn configure(_: Amx) -> Self {
-        // SAFETY: an `Amx` is made where the machine has AMX and the system gives it.
+    /// # Panics
+    /// On a machine without AMX.
+    pub(in crate::lanes) fn configure() -> Self {
+        assert!(CpuUnit::Amx.is_here(), "an `Amx` is made where it runs");
+        // SAFETY: the machine has AMX, and the system gives it.
         unsafe { asm!("ldtilecfg [{}]", in(reg) &EIGHT_TILES, options(nostack, readonly)) };
         Self(PhantomData)
     }
 
     /// Adds the products of two tiles of weight rows with `V` groups. The caller checked that all are whole tiles.
     #[inline]
-    pub(super) fn add<const V: usize>(
+    pub(in crate::lanes) fn add<const V: usize>(
         &self,
         weights: &[Pair],
         stride: usize,
