@@ -37,8 +37,8 @@ pub use error::{Error, Field, Result};
 pub use image::{Background, Image};
 pub use lora::{Lora, LoraConfig};
 pub use nn::{
-    CPU_VARIANTS, CpuCheck, CpuVariant, Half, InputBits, KernelCheck, Kernels, Units, check_cpu,
-    check_kernels, choose_cpu, choose_kernels, kernels_agree, multiplies,
+    CPU_VARIANTS, CpuCheck, CpuVariant, Half, InputBits, KernelCheck, Kernels, PEAKS, Peak, Units,
+    check_cpu, check_kernels, choose_cpu, choose_kernels, kernels_agree, multiplies,
 };
 pub use pipeline::{
     Encoded, Layout, LoadOptions, Memory, OtherDevice, Painting, Pipeline, Share, check, layout,

@@ -2,16 +2,19 @@
 
 #[cfg(not(target_family = "wasm"))]
 mod backward;
+mod bfloat;
 mod composed;
 pub(crate) mod cooperative;
 mod flex;
 mod mask;
+mod tasks;
 pub(crate) mod wgpu;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 
+use crate::integer::InputBits;
 pub(crate) use wgpu::shaders;
 
 /// `softmax(q kᵀ · scale + mask) v`: `[batch, heads, q_tokens, head_dim]`.
@@ -35,19 +38,31 @@ pub fn attention(
     mask: Option<Tensor<4>>,
     scale: f32,
 ) -> Tensor<4> {
-    check_shapes(
-        q.dims(),
-        k.dims(),
-        v.dims(),
-        mask.as_ref().map(Tensor::dims),
-    );
+    let Some(mask) = mask else {
+        return attention_rounded([q, k, v], scale, InputBits::Sixteen);
+    };
+    check_shapes(q.dims(), k.dims(), v.dims(), Some(mask.dims()));
     let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());
-    Tensor::from_dispatch(match mask {
-        Some(mask) => {
-            <Dispatch as AttentionOps>::flash_attention_masked(q, k, v, mask.into_dispatch(), scale)
-        }
-        None => <Dispatch as AttentionOps>::flash_attention(q, k, v, scale),
-    })
+    let mask = mask.into_dispatch();
+    Tensor::from_dispatch(<Dispatch as AttentionOps>::flash_attention_masked(
+        q, k, v, mask, scale,
+    ))
+}
+
+/// [`attention`] of `q`, `k` and `v` without a mask, whose products the CPU may make in bf16.
+///
+/// # Panics
+/// As [`attention`].
+pub(crate) fn attention_rounded(
+    [q, k, v]: [Tensor<4>; 3],
+    scale: f32,
+    input_bits: InputBits,
+) -> Tensor<4> {
+    check_shapes(q.dims(), k.dims(), v.dims(), None);
+    let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as AttentionOps>::flash_attention(
+        q, k, v, scale, input_bits,
+    ))
 }
 
 fn check_shapes(q: [usize; 4], k: [usize; 4], v: [usize; 4], mask: Option<[usize; 4]>) {
@@ -78,13 +93,15 @@ fn check_shapes(q: [usize; 4], k: [usize; 4], v: [usize; 4], mask: Option<[usize
 /// CUDA has a form of its own: [`library`](crate::library).
 #[backend_extension(Cube, Flex, Autodiff: cfg(not(target_family = "wasm")))]
 pub(crate) trait AttentionOps: Backend {
-    /// [`attention`] without a mask.
+    /// [`attention_rounded`].
     fn flash_attention(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
         scale: f32,
+        input_bits: InputBits,
     ) -> FloatTensor<Self> {
+        let _ = input_bits; // the CPU alone rounds
         composed::attention::<Self>(q, k, v, None, scale)
     }
 

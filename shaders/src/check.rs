@@ -213,7 +213,7 @@ fn joined(device: &Device) -> Tensor<1> {
         v: numbers([1, tokens, width], device),
     };
     let [cos, sin] = [0, 1].map(|_| numbers([tokens, head_dim], device));
-    joint_attention(qkv, None, cos, sin, 1e-6)
+    joint_attention(qkv, None, [cos, sin], 1e-6, InputBits::Sixteen)
         .to_f32()
         .flatten(0, 2)
 }

@@ -32,8 +32,8 @@ use rounding::{CHUNK, COLUMNS, ROWS, Rounding, Sums};
 use tasks::{STRIPE, share_of_rows, write};
 use words::Words;
 
-/// Weights along a row from which on weights of 8 bits take inputs of 8 bits.
-const WIDE: usize = 1024;
+/// Weights along a row from which on weights of 8 bits take inputs of 8 bits, and weights in bf16 inputs in bf16.
+pub(crate) const WIDE: usize = 1024;
 
 /// To how many bits the CPU rounds the inputs of a product of many rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,9 +41,11 @@ pub enum InputBits {
     /// 8 bits beside weights of 4 or 5 bits, and beside weights of 8 bits in rows of 1024 and more, as large
     /// models have them (there 7 bits on AVX2). Else 16 bits: a small model is fast with them
     /// too, and then paints the same picture on all devices.
+    ///
+    /// Dense weights in bf16 in such rows take inputs in bf16, where the processor multiplies them.
     #[default]
     AsWeights,
-    /// 16 bits: the error is 1e-5 of the largest input.
+    /// 16 bits: the error is 1e-5 of the largest input. Dense weights take inputs in f32.
     Sixteen,
 }
 

@@ -32,6 +32,7 @@ mod group_norm;
 mod integer;
 mod joint_attention;
 mod kernels;
+mod lanes;
 #[cfg(not(target_family = "wasm"))]
 mod library;
 mod linear;
@@ -47,6 +48,7 @@ mod units;
 mod variants;
 mod vectorize;
 mod wgsl;
+mod widen;
 
 pub use activations::{Activations, halves_activations};
 pub use attention::attention;
@@ -61,10 +63,10 @@ pub use group_norm::{Activation, group_moments, group_normalize};
 pub use integer::InputBits;
 pub use joint_attention::{Qkv, joint_attention};
 pub use kernels::{Half, Kernels, choose_kernels, multiplies};
-pub use linear::{linear, matmul, takes_halves};
+pub use linear::{linear, linear_rounded, matmul, takes_halves};
 pub use norm::{modulated_layer_norm, rms_norm};
 pub use norm_rope::{Heads, norm_rope};
-pub use processor::{CPU_VARIANTS, CpuUnit, CpuVariant, choose_cpu};
+pub use processor::{CPU_VARIANTS, CpuUnit, CpuVariant, PEAKS, Peak, choose_cpu};
 pub use product::{
     Gated, Weight, modulated_activations, product, product_gated, product_gelu, product_gelu_after,
 };

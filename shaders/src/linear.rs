@@ -13,15 +13,29 @@ use burn::backend::{Backend, Dispatch, DispatchDevice, backend_extension};
 use burn::tensor::{Device, Tensor};
 
 use crate::gpu::runs_wgsl;
+use crate::integer::InputBits;
 pub(crate) use wgpu::shaders;
 
 /// `x [m, cols]` times `weight [rows, cols]` transposed, plus `bias [rows]`: `[m, rows]`.
 ///
-/// All are f32; the weight may be bf16 or f16 where [`takes_halves`] is true.
+/// All are f32; the weight may be bf16 or f16 where [`takes_halves`] is true. The CPU computes in f32.
 ///
 /// # Panics
 /// When the shapes do not agree as above.
 pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    linear_rounded(x, weight, bias, InputBits::Sixteen)
+}
+
+/// [`linear`], whose inputs the CPU may round.
+///
+/// # Panics
+/// As [`linear`].
+pub fn linear_rounded(
+    x: Tensor<2>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    input_bits: InputBits,
+) -> Tensor<2> {
     let [rows, cols] = weight.dims();
     assert_eq!(
         x.dims()[1],
@@ -36,9 +50,9 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tenso
                 [rows],
                 "linear: the bias needs the weight's rows"
             );
-            <Dispatch as LinearOps>::linear_bias(x, weight, bias.into_dispatch())
+            <Dispatch as LinearOps>::linear_bias(x, weight, bias.into_dispatch(), input_bits)
         }
-        None => <Dispatch as LinearOps>::linear(x, weight),
+        None => <Dispatch as LinearOps>::linear(x, weight, input_bits),
     })
 }
 
@@ -77,17 +91,24 @@ pub fn takes_halves(device: &Device) -> bool {
 /// CUDA has a form of its own: [`library`](crate::library).
 #[backend_extension(Cube, Flex, Autodiff: cfg(not(target_family = "wasm")))]
 pub(crate) trait LinearOps: Backend {
-    /// [`linear`] without a bias.
-    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+    /// [`linear_rounded`] without a bias.
+    fn linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        input_bits: InputBits,
+    ) -> FloatTensor<Self> {
+        let _ = input_bits; // the CPU alone rounds inputs
         composed::linear::<Self>(x, weight, None)
     }
 
-    /// [`linear`] with a bias.
+    /// [`linear_rounded`] with a bias.
     fn linear_bias(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
+        input_bits: InputBits,
     ) -> FloatTensor<Self> {
+        let _ = input_bits;
         composed::linear::<Self>(x, weight, Some(bias))
     }
 

@@ -6,12 +6,14 @@
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
+mod peak;
 mod table;
 mod unit;
 mod variant;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+pub use peak::{PEAKS, Peak};
 pub use table::CPU_VARIANTS;
 pub use unit::CpuUnit;
 pub use variant::CpuVariant;

@@ -1,7 +1,7 @@
 //! Products with what follows them in a transformer's block: GELU, or the gated residual.
 //!
 //! Where the device multiplies in f16 one kernel does both, and [`Activations`] that another product reads take 16
-//! bits. Elsewhere these are [`linear`] or [`qmatmul`], [`gelu_tanh`] and [`gated_residual`] one after the other.
+//! bits. Elsewhere these are [`linear_rounded`] or [`qmatmul`], [`gelu_tanh`] and [`gated_residual`] one after the other.
 
 use burn::tensor::{DType, Tensor};
 use burn_cubecl::CubeBackend;
@@ -10,15 +10,15 @@ use crate::activations::Activations;
 use crate::cooperative::Matrices;
 use crate::qmatmul::cooperative::{self, CHUNK, FEW_ROWS, Left, Right, Then};
 use crate::{
-    BlockQuantized, gated_residual, gelu_tanh, gelu_tanh_after, linear, modulated_layer_norm, norm,
-    qmatmul, wgsl,
+    BlockQuantized, InputBits, gated_residual, gelu_tanh, gelu_tanh_after, linear_rounded,
+    modulated_layer_norm, norm, qmatmul, wgsl,
 };
 
 /// A weight `[rows (out), cols (in)]`.
 #[derive(Debug, Clone, Copy)]
 pub enum Weight<'a> {
-    /// As [`linear`] takes it.
-    Dense(&'a Tensor<2>),
+    /// As [`linear_rounded`] takes it, with what it rounds inputs to.
+    Dense(&'a Tensor<2>, InputBits),
     /// As [`qmatmul`] takes it.
     Blocks(&'a BlockQuantized),
 }
@@ -35,21 +35,21 @@ pub struct Gated {
 impl Weight<'_> {
     fn rows(self) -> usize {
         match self {
-            Self::Dense(weight) => weight.dims()[0],
+            Self::Dense(weight, _) => weight.dims()[0],
             Self::Blocks(weight) => weight.shape()[0],
         }
     }
 
     fn product(self, x: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
         match self {
-            Self::Dense(weight) => linear(x, weight.clone(), bias),
+            Self::Dense(weight, input_bits) => linear_rounded(x, weight.clone(), bias, input_bits),
             Self::Blocks(weight) => qmatmul(x, weight, bias),
         }
     }
 
     fn right(self) -> Right {
         match self {
-            Self::Dense(weight) => Right::dense(wgsl::cube(weight.clone())),
+            Self::Dense(weight, _) => Right::dense(wgsl::cube(weight.clone())),
             Self::Blocks(weight) => weight.right(),
         }
     }
@@ -57,7 +57,7 @@ impl Weight<'_> {
     /// True for a weight that matrices of f16 take.
     fn is_taken(self) -> bool {
         match self {
-            Self::Dense(weight) => weight.dtype() == DType::F32,
+            Self::Dense(weight, _) => weight.dtype() == DType::F32,
             Self::Blocks(_) => true,
         }
     }

@@ -10,8 +10,8 @@ use burn::tensor::{Bytes, Device, Tensor, TensorData};
 use burn_cubecl::cubecl::MemoryScope;
 use common::{Values, devices};
 use x2i_shaders::{
-    BlockQuantized, BlockType, Gated, Heads, Qkv, Weight, joint_attention, modulated_activations,
-    product, product_gated, product_gelu_after,
+    BlockQuantized, BlockType, Gated, Heads, InputBits, Qkv, Weight, joint_attention,
+    modulated_activations, product, product_gated, product_gelu_after,
 };
 
 const TOKENS: usize = 512;
@@ -68,7 +68,7 @@ fn block(device: &Device) -> u64 {
         k: heads(1),
         v: part(2),
     };
-    let attn = joint_attention(streams, None, cos, sin, 1e-6);
+    let attn = joint_attention(streams, None, [cos, sin], 1e-6, InputBits::Sixteen);
     drop(all);
     let joined = product_gelu_after(attn, modulated, Weight::Blocks(&up), up_bias);
     let to = Gated { residual: x, gate };

@@ -5,7 +5,7 @@ mod common;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use common::{Values, assert_close, devices};
 use proptest::prelude::*;
-use x2i_shaders::{linear, matmul, reference, takes_halves};
+use x2i_shaders::{InputBits, linear, linear_rounded, matmul, reference, takes_halves};
 
 /// f32 sums over up to 1100 terms in another order.
 const TOLERANCE: f32 = 3e-6;
@@ -164,6 +164,37 @@ fn weights_of_16_bits_give_what_their_values_give() {
                 let case = format!("{dtype:?}: {m} rows, weight [{rows}, {cols}]");
                 assert_close(&case, found, &expected, TOLERANCE);
             }
+        }
+    }
+}
+
+/// An input is rounded to 8 bits: 2^-9 of it at most, of which a sum of 1024 averages the errors.
+const ROUNDED_TOLERANCE: f32 = 4e-3;
+
+#[test]
+fn wide_weights_in_bf16_may_take_rounded_inputs_and_others_never_do() {
+    let device = Device::flex();
+    for (dtype, cols, rounds) in [
+        (DType::BF16, 1024, true),
+        (DType::BF16, 1025, true),
+        (DType::BF16, 1023, false),
+        (DType::F16, 1024, false),
+    ] {
+        let (m, rows) = (40, 101);
+        let mut values = Values::new(cols as u64);
+        let (x, bias) = (values.normals(m * cols), values.normals(rows));
+        let (weight, tensor) = halves(&values.normals(rows * cols), [rows, cols], dtype, &device);
+        let expected = reference::linear(&x, &weight, Some(&bias), cols);
+        for input_bits in [InputBits::AsWeights, InputBits::Sixteen] {
+            let bias = Tensor::from_data(TensorData::new(bias.clone(), [rows]), &device);
+            let x = matrix(&x, [m, cols], &device);
+            let found = linear_rounded(x, tensor.clone(), Some(bias), input_bits);
+            let tolerance = match rounds && input_bits == InputBits::AsWeights {
+                true => ROUNDED_TOLERANCE,
+                false => TOLERANCE,
+            };
+            let case = format!("{dtype:?}, {cols} columns, {input_bits:?}");
+            assert_close(&case, found, &expected, tolerance);
         }
     }
 }

@@ -8,9 +8,9 @@ mod matrices;
 use burn::tensor::{Bytes, Device, Tensor};
 use common::{Values, assert_close, devices, tensor};
 use x2i_shaders::{
-    Activations, BlockQuantized, BlockType, Gated, Weight, gated_residual, halves_activations,
-    linear, modulated_activations, product, product_gated, product_gelu, product_gelu_after,
-    reference,
+    Activations, BlockQuantized, BlockType, Gated, InputBits, Weight, gated_residual,
+    halves_activations, linear, modulated_activations, product, product_gated, product_gelu,
+    product_gelu_after, reference,
 };
 
 /// f32 sums over up to 1100 terms in another order, twice.
@@ -86,7 +86,7 @@ impl Loaded {
     fn weight(&self) -> Weight<'_> {
         match &self.blocks {
             Some(blocks) => Weight::Blocks(blocks),
-            None => Weight::Dense(&self.dense),
+            None => Weight::Dense(&self.dense, InputBits::Sixteen),
         }
     }
 }

@@ -6,7 +6,8 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use common::Values;
 use rayon::ThreadPoolBuilder;
 use x2i_shaders::{
-    Activation, attention, conv2d, gelu_tanh, group_moments, group_normalize, linear, rms_norm,
+    Activation, Heads, InputBits, Qkv, attention, conv2d, gelu_tanh, group_moments,
+    group_normalize, joint_attention, linear, linear_rounded, rms_norm,
 };
 
 /// One thread, an even split, and splits with a rest.
@@ -71,6 +72,33 @@ fn products_do_not_depend_on_threads() {
             });
         }
     }
+}
+
+#[test]
+fn products_and_attention_in_bf16_do_not_depend_on_threads() {
+    let weight = tensor([520, 1100]).cast(DType::BF16);
+    for m in [9, 300, 1100] {
+        let x = tensor([m, 1100]);
+        check(&format!("{m} rows, rounded"), || {
+            linear_rounded(x.clone(), weight.clone(), None, InputBits::AsWeights)
+        });
+    }
+    let [tokens, width] = [300, 1024];
+    let qkv = tensor([1, tokens, 3 * width]);
+    let part = |index: usize| qkv.clone().narrow(2, index * width, width);
+    let heads = |index: usize| Heads {
+        x: part(index),
+        weight: tensor([128]),
+    };
+    let tables = [tensor([tokens, 128]), tensor([tokens, 128])];
+    check("joint attention, rounded", || {
+        let qkv = Qkv {
+            q: heads(0),
+            k: heads(1),
+            v: part(2),
+        };
+        joint_attention(qkv, None, tables.clone(), 1e-6, InputBits::AsWeights).to_f32()
+    });
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::config::FluxConfig;
 use crate::error::Result;
 use crate::nn::rope::Rope;
 use crate::nn::{
-    Activations, Bias, Gated, Heads, Linear, Qkv, gated_residual, joint_attention,
+    Activations, Bias, Gated, Heads, InputBits, Linear, Qkv, gated_residual, joint_attention,
     modulated_activations, modulated_layer_norm,
 };
 use crate::weights::Scope;
@@ -125,8 +125,9 @@ fn split(qkv: Tensor<3>, norm: &QkNorm) -> Qkv {
 
 /// Norms and rotates queries and keys of the one stream or both, attends and joins the heads:
 /// `[batch, tokens, hidden]`.
-fn attend(first: Qkv, more: Option<Qkv>, rope: &Rope) -> Activations<3> {
-    joint_attention(first, more, rope.cos.clone(), rope.sin.clone(), EPS)
+fn attend(first: Qkv, more: Option<Qkv>, rope: &Rope, input_bits: InputBits) -> Activations<3> {
+    let tables = [rope.cos.clone(), rope.sin.clone()];
+    joint_attention(first, more, tables, EPS, input_bits)
 }
 
 /// Whether a block's attentions are kept for its caller.
@@ -197,6 +198,8 @@ impl Stream {
 pub struct DoubleStreamBlock {
     img: Stream,
     txt: Stream,
+    /// What the CPU rounds the attention's factors to.
+    input_bits: InputBits,
 }
 
 /// Outputs of a double block; X2I distils the attentions.
@@ -216,6 +219,7 @@ impl DoubleStreamBlock {
         Ok(Self {
             img: Stream::load(scope, "img", config).await?,
             txt: Stream::load(scope, "txt", config).await?,
+            input_bits: scope.input_bits(),
         })
     }
 
@@ -232,7 +236,7 @@ impl DoubleStreamBlock {
         let img_qkv = self.img.qkv(&img, &img_mod);
         let txt_qkv = self.txt.qkv(&txt, &txt_mod);
 
-        let attn = attend(txt_qkv, Some(img_qkv), rope); // [batch, text + image tokens, hidden]
+        let attn = attend(txt_qkv, Some(img_qkv), rope, self.input_bits); // [batch, text + image tokens, hidden]
         let (txt_tokens, img_tokens) = (txt.dims()[1], img.dims()[1]);
         let of_txt = attn.clone().narrow(1, 0, txt_tokens);
         let of_img = attn.narrow(1, txt_tokens, img_tokens);
@@ -259,6 +263,8 @@ pub struct SingleStreamBlock {
     linear1_mlp: Linear,
     linear2: Linear,
     norm: QkNorm,
+    /// What the CPU rounds the attention's factors to.
+    input_bits: InputBits,
 }
 
 /// Outputs of a single block.
@@ -280,6 +286,7 @@ impl SingleStreamBlock {
             linear1_mlp: Linear::load_rows(&linear1, shape, mlp_rows, Bias::Yes).await?,
             linear2: Linear::load(&scope.child("linear2"), hidden + mlp, hidden, Bias::Yes).await?,
             norm: QkNorm::load(&scope.child("norm"), config.attention_head_dim).await?,
+            input_bits: scope.input_bits(),
         })
     }
 
@@ -293,7 +300,7 @@ impl SingleStreamBlock {
         let [modulation] = self.modulation.forward(vec);
         let modulated = modulation.modulate(x.clone());
         let qkv = self.linear1_qkv.forward_activations(modulated.clone());
-        let attn = attend(split(qkv, &self.norm), None, rope);
+        let attn = attend(split(qkv, &self.norm), None, rope, self.input_bits);
         let kept = match attentions {
             Attentions::Dropped => None,
             Attentions::Kept => Some(attn.clone().to_f32()),

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use burn::tensor::{FloatDType, Int, Tensor};
 use x2i_shaders::{
-    Activations, Gated, Weight, gated_residual, gelu_tanh, gelu_tanh_after, linear, product,
-    product_gated, product_gelu, product_gelu_after, qmatmul,
+    Activations, Gated, InputBits, Weight, gated_residual, gelu_tanh, gelu_tanh_after, linear,
+    linear_rounded, product, product_gated, product_gelu, product_gelu_after, qmatmul,
 };
 
 use crate::error::Result;
@@ -28,6 +28,8 @@ pub struct Linear {
     weight: Matrix, // [out, in]
     bias: Option<Tensor<1>>,
     change: Option<Box<LayerChange>>,
+    /// What the CPU rounds the inputs of a dense weight to; a quantized one knows itself.
+    input_bits: InputBits,
 }
 
 impl Linear {
@@ -67,15 +69,17 @@ impl Linear {
             weight,
             bias,
             change: change.map(Box::new),
+            input_bits: scope.input_bits(),
         })
     }
 
-    /// A layer of given tensors: `weight` `[output, input]`, `bias` `[output]`.
+    /// A layer of given tensors: `weight` `[output, input]`, `bias` `[output]`. A dense product is in f32.
     pub fn new(weight: Matrix, bias: Option<Tensor<1>>) -> Self {
         Self {
             weight,
             bias,
             change: None,
+            input_bits: InputBits::Sixteen,
         }
     }
 
@@ -130,7 +134,7 @@ impl Linear {
     fn alone(&self) -> Option<Weight<'_>> {
         match &self.weight {
             _ if self.change.is_some() => None,
-            Matrix::Dense(weight) => Some(Weight::Dense(weight)),
+            Matrix::Dense(weight) => Some(Weight::Dense(weight, self.input_bits)),
             Matrix::Parts(_) => None,
             Matrix::Quantized(weight) => Some(Weight::Blocks(weight)),
         }
@@ -139,7 +143,7 @@ impl Linear {
     /// `[rows, input]` -> `[rows, output]` by the matrix itself.
     fn product(&self, x: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
         match &self.weight {
-            Matrix::Dense(weight) => linear(x, weight.clone(), bias),
+            Matrix::Dense(weight) => linear_rounded(x, weight.clone(), bias, self.input_bits),
             Matrix::Parts(parts) => product_in_parts(&x, parts, bias.as_ref()),
             Matrix::Quantized(weight) => qmatmul(x, weight, bias),
         }

@@ -22,6 +22,6 @@ pub(crate) use x2i_shaders::{
     joint_attention, matmul, modulated_activations, modulated_layer_norm,
 };
 pub use x2i_shaders::{
-    CPU_VARIANTS, CpuCheck, CpuVariant, Half, InputBits, KernelCheck, Kernels, Units, check_cpu,
-    check_kernels, choose_cpu, choose_kernels, kernels_agree, multiplies,
+    CPU_VARIANTS, CpuCheck, CpuVariant, Half, InputBits, KernelCheck, Kernels, PEAKS, Peak, Units,
+    check_cpu, check_kernels, choose_cpu, choose_kernels, kernels_agree, multiplies,
 };

@@ -1,11 +1,13 @@
 //! `x2i bench`: measures prompt to PNG, blocks of FLUX's real width and its VAE against other
-//! runtimes, and the loss of quality by block-quantized weights and by first-block caching.
+//! runtimes, the loss of quality by block-quantized weights and by first-block caching, and the peak of the
+//! processor.
 
 mod cache;
 mod comparison;
 mod folder;
 mod make_model;
 mod numbers;
+mod peak;
 mod picture;
 mod process;
 mod quality;
@@ -29,6 +31,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         None => picture::run(&args.picture),
         Some(BenchCommand::Stack(args)) => stack::warm(args),
         Some(BenchCommand::Cold(args)) => stack::cold(args),
+        Some(BenchCommand::Peak(args)) => peak::run(args),
         Some(BenchCommand::Quality(args)) => quality::run(args),
         Some(BenchCommand::Cache(args)) => cache::run(args),
         Some(BenchCommand::MakeModel(args)) => make_model::run(args),

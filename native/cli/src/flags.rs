@@ -20,8 +20,9 @@ use clap::{Parser, Subcommand};
 
 pub use adapters::{AdapterArgs, Scaled};
 pub use bench::{
-    BenchArgs, BenchCacheArgs, BenchCommand, BenchModelArgs, BenchPictureArgs, BenchQualityArgs,
-    BenchServeArgs, BenchStackArgs, BenchVaeArgs, BenchVaeServeArgs, MadeWeights, Peer,
+    BenchArgs, BenchCacheArgs, BenchCommand, BenchModelArgs, BenchPeakArgs, BenchPictureArgs,
+    BenchQualityArgs, BenchServeArgs, BenchStackArgs, BenchVaeArgs, BenchVaeServeArgs, MadeWeights,
+    Peer,
 };
 pub use chat::ChatArgs;
 pub use convert::{ConvertArgs, Override};

@@ -17,6 +17,7 @@ use super::flex::{Exponentials, MAX_ROWS, MIN_ROWS, Mask, matrix};
 use crate::autodiff::{Gradients, Strategy, kept, record};
 use crate::cpu::{all_f32, tensor};
 use crate::gemm::matmul;
+use crate::integer::InputBits;
 use crate::vectorize::{Kernel, dot, vectorize};
 
 /// Scores of a block: 1 MB, of which two are alive at a time.
@@ -257,9 +258,10 @@ impl<B: AttentionOps + AttentionGradients, C: Strategy> AttentionOps for Autodif
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
         scale: f32,
+        input_bits: InputBits,
     ) -> FloatTensor<Self> {
         record::<B, C, _, _>(Attention { scale }, [q, k, v], |[q, k, v]| {
-            B::flash_attention(q, k, v, scale)
+            B::flash_attention(q, k, v, scale, input_bits)
         })
     }
 

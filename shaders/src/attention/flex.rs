@@ -9,9 +9,13 @@ use burn::tensor::Shape;
 use burn_flex::{Flex, FlexTensor, Layout};
 use rayon::prelude::*;
 
-use super::{AttentionOps, composed};
+use super::tasks::{Task, tasks};
+use super::{AttentionOps, bfloat, composed};
 use crate::cpu::{all_f32, tensor};
 use crate::gemm::matmul;
+use crate::integer::{InputBits, WIDE};
+use crate::lanes::bfloat::Bfloat;
+use crate::lanes::tiles::Amx;
 use crate::vectorize::{Kernel, exp, fold, multiply_add, vectorize};
 
 /// Scores of a block: 2 MB, which fit the second- or third-level cache.
@@ -22,9 +26,24 @@ const BLOCK_SCORES: usize = 512 * 1024;
 pub(super) const MAX_ROWS: usize = 128;
 pub(super) const MIN_ROWS: usize = 16;
 
+/// Up to this many queries most lanes would be empty.
+const FEW_ROWS: usize = 8;
+
 impl AttentionOps for Flex {
-    fn flash_attention(q: FlexTensor, k: FlexTensor, v: FlexTensor, scale: f32) -> FlexTensor {
-        attention(q, k, v, None, scale)
+    fn flash_attention(
+        q: FlexTensor,
+        k: FlexTensor,
+        v: FlexTensor,
+        scale: f32,
+        input_bits: InputBits,
+    ) -> FlexTensor {
+        let tensors = [&q, &k, &v];
+        let rounds = rounds(tensors, input_bits);
+        match (Amx::new(), Bfloat::new()) {
+            (Some(unit), _) if rounds => bfloat::attention(unit, tensors, scale),
+            (_, Some(unit)) if rounds => bfloat::attention(unit, tensors, scale),
+            _ => attention(q, k, v, None, scale),
+        }
     }
 
     fn flash_attention_masked(
@@ -36,6 +55,16 @@ impl AttentionOps for Flex {
     ) -> FlexTensor {
         attention(q, k, v, Some(mask), scale)
     }
+}
+
+/// True where attention is as wide as the layers whose inputs are rounded, and reads its rows in place.
+fn rounds(tensors: [&FlexTensor; 3], input_bits: InputBits) -> bool {
+    let shape = tensors[0].layout().shape();
+    let wide = shape[1] * shape[3] >= WIDE && shape[2] > FEW_ROWS && shape[0] > 0;
+    let in_rows = tensors
+        .iter()
+        .all(|tensor| tensor.layout().strides()[3] == 1);
+    input_bits == InputBits::AsWeights && wide && in_rows && all_f32(tensors)
 }
 
 fn attention(
@@ -87,37 +116,6 @@ fn attention(
     });
     let out = tensor(out, [shape[0], q_tokens, heads, head_dim]);
     out.transpose(1, 2) // [batch, heads, q_tokens, head_dim]
-}
-
-/// A block of query rows of one head.
-struct Task<'a> {
-    batch: usize,
-    head: usize,
-    /// The index of the first query.
-    first: usize,
-    /// The output of every query, `[head_dim]`.
-    out: Vec<&'a mut [f32]>,
-}
-
-/// Splits `out [batch, q_tokens, heads, head_dim]` into blocks of at most `rows` queries.
-fn tasks(out: &mut [f32], [heads, q_tokens, head_dim]: [usize; 3], rows: usize) -> Vec<Task<'_>> {
-    let blocks = q_tokens.div_ceil(rows);
-    let count = out.len() / (q_tokens * head_dim) * blocks;
-    let mut tasks: Vec<_> = (0..count)
-        .map(|task| Task {
-            batch: task / blocks / heads,
-            head: task / blocks % heads,
-            first: task % blocks * rows,
-            out: Vec::with_capacity(rows.min(q_tokens)),
-        })
-        .collect();
-    for (row, out) in out.chunks_exact_mut(head_dim).enumerate() {
-        let (batch, token, head) = (row / heads / q_tokens, row / heads % q_tokens, row % heads);
-        tasks[(batch * heads + head) * blocks + token / rows]
-            .out
-            .push(out);
-    }
-    tasks
 }
 
 /// A view of `[rows, columns]` from `[batch, head, token]` on.

@@ -8,6 +8,7 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::{AttentionOps, composed, cooperative, mask};
 use crate::cooperative::Matrices;
+use crate::integer::InputBits;
 #[cfg(not(target_family = "wasm"))]
 use crate::library::{self, Library};
 use crate::units::{NARROW_LANES, Units};
@@ -110,7 +111,13 @@ pub(crate) fn shaders() -> impl Iterator<Item = Shader> {
 }
 
 impl AttentionOps for CubeBackend {
-    fn flash_attention(q: CubeTensor, k: CubeTensor, v: CubeTensor, scale: f32) -> CubeTensor {
+    fn flash_attention(
+        q: CubeTensor,
+        k: CubeTensor,
+        v: CubeTensor,
+        scale: f32,
+        _: InputBits,
+    ) -> CubeTensor {
         attention(q, k, v, None, scale)
     }
 

@@ -1,10 +1,10 @@
 //! Compares every variant of the processor's kernels with plain Rust.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, FloatDType, Tensor};
 
 use super::{KernelCheck, LAYER, OPERATIONS, Operation, error, floats, numbers, quantized};
 use crate::processor::{CPU_VARIANTS, CpuVariant, choose_cpu};
-use crate::{BlockType, InputBits, qmatmul};
+use crate::{BlockType, InputBits, linear_rounded, qmatmul};
 
 /// Inputs of 7 bits, which AVX2 takes beside weights of 8 bits, of the largest of 40 x 70 sums of 96 products.
 const BYTES_TOLERANCE: f32 = 2e-2;
@@ -18,8 +18,9 @@ pub struct CpuCheck {
     pub checks: Option<Vec<KernelCheck>>,
 }
 
-/// Operations whose inputs are rounded to 7 or 8 bits, by each variant in its own way.
-const BYTES: [(&str, Operation); 3] = [
+/// Operations whose inputs are rounded to 7 or 8 bits or to bf16, by each variant in its own way.
+const BYTES: [(&str, Operation); 4] = [
+    ("product, bf16, inputs of bf16", halves),
     ("product, q8_0, inputs of 8 bits", |device| {
         rounded(BlockType::Q8_0, device)
     }),
@@ -72,6 +73,15 @@ fn run_all() -> Vec<(&'static str, f32, Vec<f32>)> {
         .map(|operation| (operation, BYTES_TOLERANCE));
     let run = |((name, operation), tolerance)| (name, tolerance, floats(operation, &device));
     exact.chain(rounded).map(run).collect()
+}
+
+/// A product whose dense weights are wide enough for inputs of bf16.
+fn halves(device: &Device) -> Tensor<1> {
+    let [outputs, _] = LAYER;
+    let inputs = 1024 + 256;
+    let weight = numbers([outputs, inputs], device).cast(FloatDType::BF16);
+    let x = numbers([40, inputs], device);
+    linear_rounded(x, weight, None, InputBits::AsWeights).flatten(0, 1)
 }
 
 /// A product whose weights are wide enough for inputs of 8 bits.

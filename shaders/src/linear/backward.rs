@@ -7,10 +7,12 @@ use burn_cubecl::CubeBackend;
 use burn_flex::{Flex, FlexTensor};
 use half::{bf16, f16};
 
-use super::halves::{Half, is_half};
+use super::halves::is_half;
 use super::{LinearOps, stripes};
 use crate::autodiff::{Gradients, Strategy, record};
 use crate::cpu::tensor;
+use crate::integer::InputBits;
+use crate::widen::Half;
 
 /// What a backend may replace.
 pub(crate) trait LinearGradients: Backend {
@@ -100,9 +102,13 @@ impl<B: LinearGradients> Gradients<B, 3> for Linear {
 }
 
 impl<B: LinearOps + LinearGradients, C: Strategy> LinearOps for Autodiff<B, C> {
-    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        input_bits: InputBits,
+    ) -> FloatTensor<Self> {
         record::<B, C, _, _>(Linear, [x, weight], |[x, weight]| {
-            <B as LinearOps>::linear(x, weight)
+            <B as LinearOps>::linear(x, weight, input_bits)
         })
     }
 
@@ -110,9 +116,10 @@ impl<B: LinearOps + LinearGradients, C: Strategy> LinearOps for Autodiff<B, C> {
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
+        input_bits: InputBits,
     ) -> FloatTensor<Self> {
         record::<B, C, _, _>(Linear, [x, weight, bias], |[x, weight, bias]| {
-            B::linear_bias(x, weight, bias)
+            B::linear_bias(x, weight, bias, input_bits)
         })
     }
 }

@@ -1,5 +1,5 @@
-//! A dense layer on the CPU: burn-flex's GEMM on native targets, our own in a browser, and [`halves`] for
-//! weights of 16 bits.
+//! A dense layer on the CPU: [`lanes`](crate::lanes) for many rows on native targets, burn-flex's GEMM for few and on
+//! processors without AVX2, our own GEMM in a browser, and [`halves`] for weights of 16 bits.
 
 use burn::tensor::DType;
 use burn_flex::{Flex, FlexTensor};
@@ -7,30 +7,50 @@ use burn_flex::{Flex, FlexTensor};
 use super::{LinearOps, composed, halves};
 use crate::cpu::{all_f32, tensor};
 use crate::gemm::{Strided, product};
+use crate::integer::InputBits;
+use crate::lanes::{Floats, float};
 use crate::vectorize::dot;
 
 /// Up to this many input rows our GEMM would pack every weight for too few uses.
 const FEW_ROWS: usize = 2;
 
+/// Up to this many input rows most lanes would be empty.
+const FEW_ROWS_OF_LANES: usize = 8;
+
 impl LinearOps for Flex {
-    fn linear(x: FlexTensor, weight: FlexTensor) -> FlexTensor {
-        linear(x, weight, None)
+    fn linear(x: FlexTensor, weight: FlexTensor, input_bits: InputBits) -> FlexTensor {
+        linear(x, weight, None, input_bits)
     }
 
-    fn linear_bias(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
-        linear(x, weight, Some(bias))
+    fn linear_bias(
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        input_bits: InputBits,
+    ) -> FlexTensor {
+        linear(x, weight, Some(bias), input_bits)
     }
 }
 
-fn linear(x: FlexTensor, weight: FlexTensor, bias: Option<FlexTensor>) -> FlexTensor {
-    if !cfg!(target_family = "wasm") && halves::is_half(&weight) && x.dtype() == DType::F32 {
-        return halves::linear(x, weight, bias);
+fn linear(
+    x: FlexTensor,
+    weight: FlexTensor,
+    bias: Option<FlexTensor>,
+    input_bits: InputBits,
+) -> FlexTensor {
+    let native = !cfg!(target_family = "wasm");
+    if native && halves::is_half(&weight) && x.dtype() == DType::F32 {
+        return halves::linear(x, weight, bias, input_bits);
     }
     let (m, cols) = (x.layout().shape()[0], x.layout().shape()[1]);
     let rows = weight.layout().shape()[0];
     let all_f32 = all_f32([&x, &weight].into_iter().chain(&bias));
-    if !cfg!(target_family = "wasm") || !all_f32 || m * rows * cols == 0 {
+    if !all_f32 || m * rows * cols == 0 {
         return composed::linear::<Flex>(x, weight, bias);
+    }
+    if native {
+        return many_rows(&x, &weight, bias.as_ref())
+            .unwrap_or_else(|| composed::linear::<Flex>(x, weight, bias));
     }
     let bias = bias.map(|bias| bias.to_contiguous());
     let bias = bias.as_ref().map(|bias| bias.storage::<f32>());
@@ -41,6 +61,24 @@ fn linear(x: FlexTensor, weight: FlexTensor, bias: Option<FlexTensor>) -> FlexTe
         product(&Strided::new(&x, 1), &Strided::new(&weight, 1), cols, bias)
     };
     tensor(out, [m, rows])
+}
+
+/// The product of many rows by [`lanes`](crate::lanes), where the processor has a unit for it.
+fn many_rows(x: &FlexTensor, weight: &FlexTensor, bias: Option<&FlexTensor>) -> Option<FlexTensor> {
+    let (m, cols) = (x.layout().shape()[0], x.layout().shape()[1]);
+    let rows = weight.layout().shape()[0];
+    if m <= FEW_ROWS_OF_LANES {
+        return None;
+    }
+    let (x, weight) = (x.to_contiguous(), weight.to_contiguous());
+    let bias = bias.map(FlexTensor::to_contiguous);
+    let bias = bias.as_ref().map(|bias| bias.storage::<f32>());
+    let weight = Floats {
+        weight: weight.storage(),
+        cols,
+    };
+    let out = float::product(x.storage(), &weight, [rows, cols], bias);
+    out.map(|out| tensor(out, [m, rows]))
 }
 
 fn few_rows(x: &[f32], weight: &[f32], bias: Option<&[f32]>, cols: usize) -> Vec<f32> {

@@ -1,56 +1,23 @@
 //! A dense layer on the CPU whose weight has 16 bits: bf16 or f16, as checkpoints store it.
 //!
-//! Weights are converted to f32 when they are used, in [`stripes`]. A model takes half of the memory, and
-//! none where the weight lies in a mapped file. The conversion takes 7 % of the time of a stack of products
-//! with 512 rows; few rows, which are bound by memory, become faster. Left out: arithmetic in 16 bits.
+//! A model takes half of the memory of one in f32, and none where the weight lies in a mapped file. A processor that
+//! multiplies bf16 reads wide weights where they lie, beside inputs that are rounded to bf16. Other weights become f32
+//! when they are used, a block at a time, or a stripe on processors without AVX2.
 
-use burn::tensor::{DType, Element};
+use burn::tensor::DType;
 use burn_flex::FlexTensor;
-use bytemuck::Pod;
-use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::stripes::{self, TASK_WEIGHTS};
 use crate::cpu::tensor;
+use crate::integer::{InputBits, WIDE};
+use crate::lanes::{self, Pairs, Widened, float};
 use crate::vectorize::{Kernel, dot, vectorize};
+use crate::widen::Half;
 
 /// Up to this many input rows dot products are faster than the GEMM, as with quantized weights.
 const FEW_ROWS: usize = 8;
-
-/// A float of 16 bits.
-pub(crate) trait Half: Element + Pod + Sync {
-    /// Converts numbers to f32.
-    fn widen(halves: &[Self], out: &mut [f32]);
-}
-
-impl Half for bf16 {
-    fn widen(halves: &[Self], out: &mut [f32]) {
-        vectorize(WidenBf16 { halves, out });
-    }
-}
-
-impl Half for f16 {
-    fn widen(halves: &[Self], out: &mut [f32]) {
-        halves.convert_to_f32_slice(out);
-    }
-}
-
-struct WidenBf16<'a> {
-    halves: &'a [bf16],
-    out: &'a mut [f32],
-}
-
-impl Kernel for WidenBf16<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        for (out, half) in self.out.iter_mut().zip(self.halves) {
-            *out = f32::from_bits(u32::from(half.to_bits()) << 16);
-        }
-    }
-}
 
 /// True for a weight that [`linear`] takes.
 pub(crate) fn is_half(weight: &FlexTensor) -> bool {
@@ -58,36 +25,71 @@ pub(crate) fn is_half(weight: &FlexTensor) -> bool {
 }
 
 /// `x [m, cols]` f32 times `weight [rows, cols]` of 16 bits transposed, plus `bias [rows]` f32.
-pub(crate) fn linear(x: FlexTensor, weight: FlexTensor, bias: Option<FlexTensor>) -> FlexTensor {
+pub(crate) fn linear(
+    x: FlexTensor,
+    weight: FlexTensor,
+    bias: Option<FlexTensor>,
+    input_bits: InputBits,
+) -> FlexTensor {
     match weight.dtype() {
-        DType::BF16 => product::<bf16>(x, weight, bias),
-        _ => product::<f16>(x, weight, bias),
+        DType::BF16 => product::<bf16>(x, weight, bias, input_bits),
+        _ => product::<f16>(x, weight, bias, input_bits),
     }
 }
 
-fn product<H: Half>(x: FlexTensor, weight: FlexTensor, bias: Option<FlexTensor>) -> FlexTensor {
+fn product<H: Half>(
+    x: FlexTensor,
+    weight: FlexTensor,
+    bias: Option<FlexTensor>,
+    input_bits: InputBits,
+) -> FlexTensor {
     let (x, weight) = (x.to_contiguous(), weight.to_contiguous());
     let bias = bias.map(|bias| bias.to_contiguous());
     let bias = bias.as_ref().map(|bias| bias.storage::<f32>());
     let (m, cols) = (x.layout().shape()[0], x.layout().shape()[1]);
     let rows = weight.layout().shape()[0];
+    if m > FEW_ROWS && rows * cols > 0 {
+        let out = many_rows::<H>(&x, weight.storage(), bias, input_bits);
+        return tensor(out, [m, rows]);
+    }
     let mut out = match bias {
         Some(bias) => bias.repeat(m),
         None => vec![0.0; m * rows],
     };
     if m * rows * cols > 0 {
-        match m <= FEW_ROWS {
-            true => add_few_rows::<H>(x.storage(), weight.storage(), cols, &mut out),
-            false => {
-                let weight = weight.storage::<H>();
-                let widen = |first: usize, out: &mut [f32]| {
-                    H::widen(&weight[first * cols..][..out.len()], out);
-                };
-                stripes::add_products(&x, rows, widen, &mut out);
-            }
-        }
+        add_few_rows::<H>(x.storage(), weight.storage(), cols, &mut out);
     }
     tensor(out, [m, rows])
+}
+
+/// The product `[m, rows]` of many input rows.
+fn many_rows<H: Half>(
+    x: &FlexTensor,
+    weight: &[H],
+    bias: Option<&[f32]>,
+    input_bits: InputBits,
+) -> Vec<f32> {
+    let (m, cols) = (x.layout().shape()[0], x.layout().shape()[1]);
+    let rows = weight.len() / cols;
+    let rounds = input_bits == InputBits::AsWeights && cols >= WIDE;
+    if let Some(weight) = H::bf16(weight).filter(|_| rounds) {
+        let weight = Pairs { weight, cols };
+        if let Some(out) = lanes::halves::product(x.storage(), &weight, [rows, cols], bias) {
+            return out;
+        }
+    }
+    let widened = Widened { weight, cols };
+    float::product(x.storage(), &widened, [rows, cols], bias).unwrap_or_else(|| {
+        let mut out = match bias {
+            Some(bias) => bias.repeat(m),
+            None => vec![0.0; m * rows],
+        };
+        let widen = |first: usize, out: &mut [f32]| {
+            H::widen(&weight[first * cols..][..out.len()], out);
+        };
+        stripes::add_products(x, rows, widen, &mut out);
+        out
+    })
 }
 
 /// Adds the products of few input rows to `out [m, rows]`.

@@ -9,6 +9,7 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::{LinearOps, composed};
 use crate::cooperative::Matrices;
+use crate::integer::InputBits;
 #[cfg(not(target_family = "wasm"))]
 use crate::library::{self, Library};
 use crate::qmatmul::cooperative::{self, Left, Right, Then};
@@ -110,11 +111,16 @@ impl Narrow {
 }
 
 impl LinearOps for CubeBackend {
-    fn linear(x: CubeTensor, weight: CubeTensor) -> CubeTensor {
+    fn linear(x: CubeTensor, weight: CubeTensor, _: InputBits) -> CubeTensor {
         linear(x, weight, None)
     }
 
-    fn linear_bias(x: CubeTensor, weight: CubeTensor, bias: CubeTensor) -> CubeTensor {
+    fn linear_bias(
+        x: CubeTensor,
+        weight: CubeTensor,
+        bias: CubeTensor,
+        _: InputBits,
+    ) -> CubeTensor {
         linear(x, weight, Some(bias))
     }
 

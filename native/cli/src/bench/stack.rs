@@ -112,6 +112,7 @@ pub(super) fn warm(args: &BenchStackArgs) -> Result<()> {
     let exact = exact_result(&files.path(&name), || {
         files.need_weights(Quantize::None)?;
         let mut command = ours(args, Quantize::None, (DeviceChoice::Cpu, Precision::Auto))?;
+        command.arg("--exact");
         Process::start("x2i bench stack-serve none", &mut command)
     })?;
     let starts = sides.iter().map(|side| side.start(args));

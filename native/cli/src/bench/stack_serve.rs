@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use burn::tensor::{Device, Tensor, TensorData};
+use x2i_core::InputBits;
 use x2i_core::flux::{Attentions, Flux, FluxInput, latents};
 use x2i_core::weights::{Component, Weights};
 
@@ -42,7 +43,12 @@ impl Stack {
         let source = Arc::new(MappedFile::open(&files.weights(args.variant))?);
         let flux = pollster::block_on(async {
             let weights = Weights::open("stack", Component::Flux, vec![source]).await?;
-            Flux::load(&config.transformer, &weights.scope(device)).await
+            let input_bits = match args.exact {
+                true => InputBits::Sixteen,
+                false => InputBits::AsWeights,
+            };
+            let scope = weights.scope(device).with_input_bits(input_bits);
+            Flux::load(&config.transformer, &scope).await
         })?;
         let [img, txt, vec] = files.inputs(args.size)?;
         let sizes = &config.transformer;

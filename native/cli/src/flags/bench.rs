@@ -28,6 +28,8 @@ pub enum BenchCommand {
     Stack(BenchStackArgs),
     /// The same as stack, from the start of a process to the end of its first pass
     Cold(BenchStackArgs),
+    /// The most operations per second of each instruction that the CPU's kernels multiply with
+    Peak(BenchPeakArgs),
     /// The distance of images from quantized weights to those of the same model in f32
     Quality(BenchQualityArgs),
     /// The time and the distance of images that are painted with --cache to those without
@@ -92,7 +94,7 @@ pub struct SidesArgs {
 /// `x2i bench stack` and `x2i bench cold`.
 #[derive(Debug, Args)]
 pub struct BenchStackArgs {
-    /// Types of our weights; several are measured in turn. `none` is bf16, computed in f32
+    /// Types of our weights; several are measured in turn. `none` is bf16
     #[arg(long, value_enum, value_delimiter = ',', default_value = "none")]
     pub quantize: Vec<Quantize>,
     /// Width and height of the image in pixels, a multiple of 16
@@ -116,6 +118,17 @@ pub struct BenchStackArgs {
     /// How both sides run.
     #[command(flatten)]
     pub sides: SidesArgs,
+}
+
+/// `x2i bench peak`.
+#[derive(Debug, Args)]
+pub struct BenchPeakArgs {
+    /// Runs of each instruction, half a second each; the fastest is printed
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub runs: u32,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `x2i bench quality`.
@@ -254,6 +267,9 @@ pub struct BenchServeArgs {
     /// Width and height of the image in pixels
     #[arg(long, value_parser = pixels)]
     pub size: usize,
+    /// As in generate
+    #[arg(long)]
+    pub exact: bool,
     /// As in generate
     #[arg(long)]
     pub device: DeviceChoice,

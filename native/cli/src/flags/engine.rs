@@ -31,7 +31,8 @@ pub struct EngineArgs {
         allow_hyphen_values = true
     )]
     pub max_device_memory: Vec<ByteSize>,
-    /// Round the inputs of quantized layers on the CPU to 16 bits instead of 8: slower, more exact
+    /// Round the inputs of quantized layers on the CPU to 16 bits instead of 8, and compute others in f32 instead of bf16:
+    /// slower, more exact
     #[arg(long)]
     pub exact: bool,
     /// The floats in which a GPU multiplies: `auto` is bf16 (CUDA) or f16 where it has matrix units (tensor
