@@ -4,7 +4,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path as FilePath, PathBuf};
+use std::path::{Component, Path as FilePath, PathBuf};
 
 use syn::{Expr, Item, ItemMod, Lit, Meta};
 
@@ -157,7 +157,7 @@ impl<'a> Modules<'a> {
         }
         if let Some(path) = path_attribute(module) {
             let beside = file.parent().expect("a file's folder");
-            return self.read_file(Some(parent), &beside.join(path), true);
+            return self.read_file(Some(parent), &plain(&beside.join(path)), true);
         }
         let own_file = folder.join(format!("{name}.rs"));
         match self.house.files.contains_key(&own_file) {
@@ -314,5 +314,16 @@ fn path_attribute(module: &ItemMod) -> Option<String> {
             },
             _ => None,
         }
+    })
+}
+
+/// A path without `..`, which takes back the folder before it.
+fn plain(path: &FilePath) -> PathBuf {
+    path.components().fold(PathBuf::new(), |mut plain, part| {
+        match part {
+            Component::ParentDir => drop(plain.pop()),
+            part => plain.push(part),
+        }
+        plain
     })
 }

@@ -199,18 +199,7 @@ impl<'a, S: Subject> Trainer<'a, S> {
         gradients.scale(1.0 / (accumulation * world) as f32);
         let factor = self.settings.schedule().factor(state.position.updates);
         let norm = gradients.norm();
-        if norm.is_finite() {
-            if self.settings.clip > 0.0 {
-                gradients.clip(self.settings.clip);
-            }
-            let made =
-                state
-                    .optimizer
-                    .update(&mut state.parameters, &gradients, factor, &self.device);
-            pollster::block_on(made)?;
-            state.lost = 0;
-        } else {
-            state.lost += 1;
+        if self.change(state, gradients, factor)? {
             line.note = Some("a gradient was not finite; the update was left out".to_owned());
         }
         state.position.updates += 1;
@@ -230,19 +219,35 @@ impl<'a, S: Subject> Trainer<'a, S> {
             desk.note(&line)?;
             desk.write_page(self.settings, self.what, state.position.updates, false)?;
         }
-        if state.lost > self.settings.nan_limit {
-            let reason = format!(
-                "{} updates one after the other had no finite gradient; the last checkpoint is from before them: \
-                 take a lower `learning-rate`",
-                state.lost
-            );
-            return Err(Error::config("training", reason));
-        }
         let flow = control(Event::Updated(&line));
         Ok(match ends {
             true => ControlFlow::Break(()),
             false => self.agreed(state, flow),
         })
+    }
+
+    /// Changes the parameters; true where a gradient is not finite, and nothing changes.
+    fn change(&self, state: &mut State, mut gradients: Gradients, factor: f64) -> Result<bool> {
+        if !gradients.norm().is_finite() {
+            state.lost += 1;
+            if state.lost > self.settings.nan_limit {
+                let reason = format!(
+                    "{} updates one after the other had no finite gradient; the parameters of the last checkpoint are \
+                     from before them: take a lower `learning-rate`",
+                    state.lost
+                );
+                return Err(Error::config("training", reason));
+            }
+            return Ok(true);
+        }
+        state.lost = 0;
+        if self.settings.clip > 0.0 {
+            gradients.clip(self.settings.clip);
+        }
+        let optimizer = &mut state.optimizer;
+        let change = optimizer.update(&mut state.parameters, &gradients, factor, &self.device);
+        pollster::block_on(change)?;
+        Ok(false)
     }
 
     /// What all processes do: one that is alone does what its caller says; of several each makes one more update, with
