@@ -13,6 +13,7 @@ use x2i_engine::device::{self, DeviceChoice};
 use x2i_engine::models::ModelFiles;
 use x2i_engine::{Model, OpenDevice};
 use x2i_train::align::Align;
+use x2i_train::lora::Lora;
 use x2i_train::run::{Alone, Event, Line, Settings, Subject, Trainer, What, World};
 
 use crate::flags::{TrainArgs, TrainCommand};
@@ -28,11 +29,12 @@ const NO_FILE: &str = "settings";
 /// When the settings, the data or the model can't be used, or the run fails.
 pub fn run(command: &TrainCommand) -> Result<()> {
     match command {
-        TrainCommand::Align(args) => align(args),
+        TrainCommand::Align(args) => train(What::Align, args),
+        TrainCommand::Lora(args) => train(What::Lora, args),
     }
 }
 
-fn settings(args: &TrainArgs) -> Result<Settings> {
+fn settings(what: What, args: &TrainArgs) -> Result<Settings> {
     let given = Table::try_from(&args.settings).context("flags as settings")?;
     let (name, text) = match &args.config {
         None => (NO_FILE.to_owned(), String::new()),
@@ -42,12 +44,12 @@ fn settings(args: &TrainArgs) -> Result<Settings> {
             (name, text)
         }
     };
-    Ok(Settings::read(&name, &text, given)?)
+    Ok(Settings::read(what, &name, &text, given)?)
 }
 
-fn align(args: &TrainArgs) -> Result<()> {
+fn train(what: What, args: &TrainArgs) -> Result<()> {
     let world = world(args.mpi)?;
-    let outcome = align_in(args, world.as_ref());
+    let outcome = train_in(what, args, world.as_ref());
     if let Err(error) = &outcome
         && world.size() > 1
         && !matches!(
@@ -80,8 +82,8 @@ fn world(several: bool) -> Result<Box<dyn World>> {
     Ok(Box::new(Alone))
 }
 
-fn align_in(args: &TrainArgs, world: &dyn World) -> Result<()> {
-    let settings = settings(args)?;
+fn train_in(what: What, args: &TrainArgs, world: &dyn World) -> Result<()> {
+    let settings = settings(what, args)?;
     let interrupt = Interrupt::listen()?;
     interrupt.stay(); // an update is finished and saved first
     let model = Model::from_files(ModelFiles::find(settings.model.as_deref())?)?;
@@ -93,39 +95,82 @@ fn align_in(args: &TrainArgs, world: &dyn World) -> Result<()> {
             drop(writeln!(std::io::stderr(), "warning: {line}"));
         }
     };
-    let subject =
-        opened.guard(|| Align::open(&settings, &model, &opened.device, place, &mut warn))?;
-    if args.dry_run {
-        return match world.writes() {
-            true => dry_run(&settings, &subject, &opened, world),
-            false => Ok(()),
-        };
+    let run = Run {
+        what,
+        args,
+        settings: &settings,
+        world,
+        opened: &opened,
+        interrupt: &interrupt,
+    };
+    let device = &opened.device;
+    match what {
+        What::Align => {
+            let open = || Align::open(&settings, &model, device, place, &mut warn);
+            let subject = opened.guard(open)?;
+            let needs = subject.needs()?;
+            run.run(subject, &needs)
+        }
+        What::Lora => {
+            let open = || Lora::open(&settings, &model, device, place, &mut warn);
+            let subject = opened.guard(open)?;
+            let needs = subject.needs();
+            run.run(subject, &needs)
+        }
+        What::Control => unreachable!("no command trains it"),
     }
-    let mut trainer = opened.guard(|| {
-        let device = opened.device.clone();
-        Trainer::open(&settings, What::Align, subject, world, device)
-    })?;
-    let mut terminal = Terminal::new(args.json, settings.updates);
-    let ended = opened.guard(|| {
-        trainer.run(&mut |event| {
-            if world.writes() {
-                terminal.tell(&event);
+}
+
+/// A run in this process.
+struct Run<'a> {
+    what: What,
+    args: &'a TrainArgs,
+    settings: &'a Settings,
+    world: &'a dyn World,
+    opened: &'a OpenDevice,
+    interrupt: &'a Interrupt,
+}
+
+impl Run<'_> {
+    fn run(&self, subject: impl Subject, needs: &[(&'static str, u64)]) -> Result<()> {
+        let Self {
+            settings,
+            world,
+            opened,
+            ..
+        } = *self;
+        if self.args.dry_run {
+            return match world.writes() {
+                true => dry_run(settings, subject.epoch_len(), needs, opened, world),
+                false => Ok(()),
+            };
+        }
+        let mut trainer = opened.guard(|| {
+            let device = opened.device.clone();
+            Trainer::open(settings, self.what, subject, world, device)
+        })?;
+        let mut terminal = Terminal::new(self.args.json, settings.updates);
+        let ended = opened.guard(|| {
+            trainer.run(&mut |event| {
+                if world.writes() {
+                    terminal.tell(&event);
+                }
+                match self.interrupt.is_set() {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            })
+        })?;
+        let out = settings.out.display();
+        match ended {
+            true if world.writes() => say(&format!("the run has ended: {out}")),
+            true => Ok(()),
+            false => {
+                if world.writes() {
+                    say(&format!("saved in {out}; the same command goes on"))?;
+                }
+                Err(Error::Cancelled.into())
             }
-            match interrupt.is_set() {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            }
-        })
-    })?;
-    let out = settings.out.display();
-    match ended {
-        true if world.writes() => say(&format!("the run has ended: {out}")),
-        true => Ok(()),
-        false => {
-            if world.writes() {
-                say(&format!("saved in {out}; the same command goes on"))?;
-            }
-            Err(Error::Cancelled.into())
         }
     }
 }
@@ -137,7 +182,8 @@ fn say(line: &str) -> Result<()> {
 /// Prints what a run would do and need.
 fn dry_run(
     settings: &Settings,
-    subject: &Align<'_>,
+    epoch: usize,
+    needs: &[(&'static str, u64)],
     opened: &OpenDevice,
     world: &dyn World,
 ) -> Result<()> {
@@ -145,7 +191,7 @@ fn dry_run(
     let mut rows = vec![
         ("device", opened.entry.name.clone()),
         ("processes", world.size().to_string()),
-        ("samples of each", subject.epoch_len().to_string()),
+        ("samples of each", epoch.to_string()),
         ("batch", settings.batch.to_string()),
         ("accumulation", settings.accumulation.to_string()),
         ("updates", settings.updates.to_string()),
@@ -153,11 +199,10 @@ fn dry_run(
             "epochs",
             format!(
                 "{:.2}",
-                settings.updates as f64 * per_update as f64 / subject.epoch_len().max(1) as f64
+                settings.updates as f64 * per_update as f64 / epoch.max(1) as f64
             ),
         ),
     ];
-    let needs = subject.needs()?;
     rows.extend(needs.iter().map(|(part, bytes)| (*part, gibibytes(*bytes))));
     rows.push(("all", gibibytes(needs.iter().map(|(_, bytes)| bytes).sum())));
     let rows = rows.into_iter().map(|(name, value)| row([name, &value]));

@@ -2,7 +2,7 @@
 //! the transformer's attention outputs under both are compared.
 
 use std::collections::BTreeMap;
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use x2i_core::align_net::{AlignNet, Conditioning};
@@ -17,15 +17,19 @@ use x2i_core::weights::{Leaves, Weights};
 use x2i_core::{Error, Result};
 use x2i_engine::Model;
 
-use crate::data::{DataSpec, Dataset, Keys, Order, SplitMix64, Task, source};
+use crate::data::{Buckets, Dataset, Order, Task};
+use crate::inputs::{mixed, open_data};
 use crate::paint::{Sampling, paint, token_grid};
 use crate::parts::Parts;
 use crate::run::settings::{LossKind, NoiseLevel, OptimizerKind, Settings, StartKind, TokensKind};
 use crate::run::{Micro, Shown, Subject};
-use crate::states::States;
+use crate::states::{Learns, States};
 
 /// What noise of validation follows from, so that it never changes.
 const VALIDATION_SEED: u64 = 0x5eed;
+
+/// FLUX.1-dev's, at which X2I trains.
+const GUIDANCE: f32 = 3.5;
 
 /// AlignNet with its data and its frozen models.
 pub struct Align<'a> {
@@ -81,7 +85,7 @@ impl<'a> Align<'a> {
         }
         Ok(Self {
             flux: parts.flux()?,
-            states: States::load(model, &parts, settings)?,
+            states: States::load(model, &parts, settings, Learns::FromTeacher)?,
             parts,
             settings,
             data,
@@ -193,7 +197,8 @@ impl<'a> Align<'a> {
             NoiseLevel::One => (noise, 1.0),
             NoiseLevel::Uniform => {
                 let sigma = random.uniforms(1)[0];
-                let clean = self.states.latents(&self.parts, &sample, self.size)?;
+                let buckets = Buckets::one(self.size)?;
+                let (clean, _) = self.states.latents(&self.parts, &sample, &buckets)?;
                 (clean * (1.0 - sigma) + noise * sigma, sigma)
             }
         };
@@ -218,7 +223,7 @@ impl<'a> Align<'a> {
             |text: usize| [latents::text_ids(text), latents::image_ids(rows, columns)].concat();
         let groups = by_length.into_iter().map(|([student, teacher], items)| {
             let share = items.len() as f64 / count;
-            let guidance = vec![self.settings.guidance; items.len()];
+            let guidance = vec![self.settings.guidance.unwrap_or(GUIDANCE); items.len()];
             let sigma = items.iter().map(|item| item.sigma).collect();
             let (mut hidden, mut txt, mut vec, mut noisy) = (vec![], vec![], vec![], vec![]);
             for item in items {
@@ -270,35 +275,6 @@ fn add(micro: &mut Micro, share: f64, losses: &Losses, doubles: usize) {
     for (name, value) in parts {
         *micro.parts.entry(name.to_owned()).or_default() += share * value;
     }
-}
-
-/// One number of a seed and a count, without a pattern.
-fn mixed(seed: u64, number: u64) -> u64 {
-    let seed = SplitMix64::new(seed).draw();
-    SplitMix64::new(seed ^ number).draw()
-}
-
-fn open_data(
-    words: &[String],
-    settings: &Settings,
-    task: Task,
-    warn: &mut dyn FnMut(String),
-) -> Result<Dataset> {
-    let specs: Vec<DataSpec> = words
-        .iter()
-        .map(|word| DataSpec {
-            keys: Keys {
-                caption: settings.caption_key.clone(),
-                ..Keys::default()
-            },
-            ..DataSpec::new(source(word))
-        })
-        .collect();
-    let data = Dataset::open(&specs, task, &mut |_, _| ControlFlow::Continue(()))?;
-    for note in data.notes() {
-        warn(note.to_string());
-    }
-    Ok(data)
 }
 
 impl Subject for Align<'_> {

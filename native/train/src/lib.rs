@@ -9,6 +9,8 @@
 pub mod align;
 pub mod cache;
 pub mod data;
+mod inputs;
+pub mod lora;
 mod paint;
 mod parts;
 pub mod run;

@@ -84,10 +84,20 @@ fn teacher_source<'a>(
     }
 }
 
+/// Whether a run learns from T5 and CLIP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Learns {
+    /// AlignNet does.
+    FromTeacher,
+    /// What is painted says it.
+    FromPictures,
+}
+
 /// Encoders with their cache.
 pub(crate) struct States {
     student: Student,
-    teacher: Teacher,
+    /// T5 and CLIP, where the run learns from them.
+    teacher: Option<Teacher>,
     teacher_bytes: u64,
     cache: Option<Cache>,
     /// Loaded for the first picture.
@@ -96,52 +106,31 @@ pub(crate) struct States {
 }
 
 impl States {
-    pub(crate) fn load(model: &Model, parts: &Parts<'_>, settings: &Settings) -> Result<Self> {
-        let folder = settings
-            .teacher
-            .as_ref()
-            .map(FolderSource::open)
-            .transpose()?;
-        let (source, places) = teacher_source(model, folder.as_ref());
-        let found = pollster::block_on(read_teacher(source, &places)).map_err(|error| {
-            match (error, &folder) {
-                (Error::MissingFile { file }, None) => {
-                    let reason = format!(
-                        "has no {file}: T5 and CLIP, which AlignNet learns from; name their folder as `teacher`"
-                    );
-                    Error::config(model.files().place(), reason)
-                }
-                (error, _) => error,
-            }
-        })?;
-        let teacher_bytes = pollster::block_on(async {
-            let t5 = open_weights(source, Component::T5, &found.t5.weights).await?;
-            let clip = open_weights(source, Component::ClipText, &found.clip.weights).await?;
-            Ok::<_, Error>(t5.device_len("", &parts.device) + clip.device_len("", &parts.device))
-        })?;
-        let teacher = pollster::block_on(Teacher::load(source, &found, &parts.device, None))?;
+    pub(crate) fn load(
+        model: &Model,
+        parts: &Parts<'_>,
+        settings: &Settings,
+        learns: Learns,
+    ) -> Result<Self> {
+        let teacher = match learns {
+            Learns::FromTeacher => Some(Loaded::load(model, parts, settings)?),
+            Learns::FromPictures => None,
+        };
         let cache = match &settings.cache {
             None => None,
             Some(path) => {
                 let mut models = model_hashes(model)?;
-                for file in found.t5.weights.iter().chain(&found.clip.weights) {
-                    let hash = match &folder {
-                        Some(folder) => hash_file(&folder.path(file))?,
-                        None => file.clone(), // its hash is the model's
-                    };
-                    models.insert(format!("teacher {file}"), hash);
+                if let Some(teacher) = &teacher {
+                    models.extend(teacher.hashes()?);
                 }
-                Some(Cache::open(
-                    path,
-                    &models,
-                    (settings.cache_limit * GIB) as u64,
-                )?)
+                let limit = (settings.cache_limit * GIB) as u64;
+                Some(Cache::open(path, &models, limit)?)
             }
         };
         Ok(Self {
             student: Student::load(parts, settings)?,
-            teacher,
-            teacher_bytes,
+            teacher_bytes: teacher.as_ref().map_or(0, |teacher| teacher.bytes),
+            teacher: teacher.map(|teacher| teacher.encoders),
             cache,
             vae: OnceCell::new(),
             device: parts.device.clone(),
@@ -172,7 +161,11 @@ impl States {
     pub(crate) fn teacher(&self, caption: &str) -> Result<Conditioning> {
         let key = Key::of("teacher").content(caption.as_bytes());
         let mut kept = self.kept(&key, Encoding::Bf16, || {
-            let Conditioning { txt, vec } = self.teacher.encode(caption)?;
+            let teacher = self
+                .teacher
+                .as_ref()
+                .expect("a run that learns from it has it");
+            let Conditioning { txt, vec } = teacher.encode(caption)?;
             Ok(vec![array("txt", txt)?, array("vec", vec)?])
         })?;
         let vec = self.tensor(kept.remove(1))?;
@@ -180,25 +173,26 @@ impl States {
         Ok(Conditioning { txt, vec })
     }
 
-    /// The scaled latents of a sample's picture, packed: `[1, tokens, channels]`.
+    /// The scaled latents of a sample's picture in its bucket's size, packed, `[1, tokens, channels]`, and their rows and
+    /// columns of tokens.
     pub(crate) fn latents(
         &self,
         parts: &Parts<'_>,
         sample: &Sample,
-        size: [usize; 2],
-    ) -> Result<Tensor<3>> {
+        buckets: &Buckets,
+    ) -> Result<(Tensor<3>, [usize; 2])> {
         let picture = sample
             .picture
             .as_ref()
             .map_or(&[][..], |picture| &picture.bytes);
         let key = Key::of("latents")
-            .with("size", &format!("{size:?}"))
+            .with("sizes", &format!("{:?}", buckets.sizes()))
             .content(picture);
         let mut kept = self.kept(&key, Encoding::F16, || {
             let pictures = sample.decode().map_err(|problem| {
                 Error::format(format!("sample {}", sample.key), problem.to_string())
             })?;
-            let image = Buckets::one(size)?.fit(&pictures.target)?.image;
+            let image = buckets.fit(&pictures.target)?.image;
             let encoder = self.vae.get_or_init(|| parts.vae_encoder());
             let encoder = encoder
                 .as_ref()
@@ -206,32 +200,84 @@ impl States {
             let mut on_part = async |_: &str, _: &Bands| Ok(());
             let encoded = encoder.encode(image.to_tensor(&self.device), &mut on_part);
             let mean = encoder.scale(pollster::block_on(encoded)?.mean);
-            Ok(vec![array("latents", latents::pack(mean))?])
+            Ok(vec![array("latents", mean)?])
         })?;
-        self.tensor(kept.remove(0))
+        let latents: Tensor<4> = self.tensor(kept.remove(0))?;
+        let [_, _, height, width] = latents.dims();
+        let grid = [height / latents::PACK, width / latents::PACK];
+        Ok((latents::pack(latents), grid))
     }
 
-    /// The entry of a key, or what `make` makes, which is then kept; the first use gives what later ones give.
+    /// The entry of a key, or what `make` makes: the first use gives what later ones give.
     fn kept(
         &self,
         key: &Key,
         encoding: Encoding,
         make: impl FnOnce() -> Result<Vec<Array>>,
     ) -> Result<Vec<Array>> {
-        let Some(cache) = &self.cache else {
-            return make();
-        };
-        if let Some(arrays) = cache.get(key)? {
-            return Ok(arrays);
+        match &self.cache {
+            Some(cache) => cache.through(key, encoding, make),
+            None => make(),
         }
-        let arrays = make()?;
-        cache.put(key, &arrays, encoding)?;
-        Ok(cache.get(key)?.unwrap_or(arrays))
     }
 
     fn tensor<const D: usize>(&self, array: Array) -> Result<Tensor<D>> {
         let data = TensorData::new(array.values, array.shape);
         Ok(Tensor::from_data(data, &self.device))
+    }
+}
+
+/// T5 and CLIP with their files.
+struct Loaded {
+    encoders: Teacher,
+    /// On the device.
+    bytes: u64,
+    /// Of its own, or the model's.
+    folder: Option<FolderSource>,
+    files: Vec<String>,
+}
+
+impl Loaded {
+    fn load(model: &Model, parts: &Parts<'_>, settings: &Settings) -> Result<Self> {
+        let folder = settings.teacher.as_ref().map(FolderSource::open);
+        let folder = folder.transpose()?;
+        let (source, places) = teacher_source(model, folder.as_ref());
+        let found = pollster::block_on(read_teacher(source, &places)).map_err(|error| {
+            match (error, &folder) {
+                (Error::MissingFile { file }, None) => {
+                    let reason = format!(
+                        "has no {file}: T5 and CLIP, which AlignNet learns from; name their folder as `teacher`"
+                    );
+                    Error::config(model.files().place(), reason)
+                }
+                (error, _) => error,
+            }
+        })?;
+        let bytes = pollster::block_on(async {
+            let t5 = open_weights(source, Component::T5, &found.t5.weights).await?;
+            let clip = open_weights(source, Component::ClipText, &found.clip.weights).await?;
+            Ok::<_, Error>(t5.device_len("", &parts.device) + clip.device_len("", &parts.device))
+        })?;
+        let files = found.t5.weights.iter().chain(&found.clip.weights);
+        Ok(Self {
+            encoders: pollster::block_on(Teacher::load(source, &found, &parts.device, None))?,
+            bytes,
+            files: files.cloned().collect(),
+            folder,
+        })
+    }
+
+    /// The hashes of its files, which are the model's where it has no folder of its own.
+    fn hashes(&self) -> Result<BTreeMap<String, String>> {
+        let mut hashes = BTreeMap::new();
+        for file in &self.files {
+            let hash = match &self.folder {
+                Some(folder) => hash_file(&folder.path(file))?,
+                None => file.clone(),
+            };
+            hashes.insert(format!("teacher {file}"), hash);
+        }
+        Ok(hashes)
     }
 }
 

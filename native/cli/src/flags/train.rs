@@ -10,6 +10,8 @@ use serde::Serialize;
 pub enum TrainCommand {
     /// AlignNet, from captions alone: the transformer's attention outputs under it become those under T5 and CLIP
     Align(TrainArgs),
+    /// A LoRA of the transformer, from pictures with captions
+    Lora(TrainArgs),
 }
 
 /// A run of training: a settings file, and flags that replace its keys.
@@ -184,7 +186,7 @@ pub struct SettingFlags {
     #[arg(long, value_name = "PIXELS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub height: Option<usize>,
-    /// The guidance that is fed in (default: 3.5)
+    /// The guidance that is fed in (default: 3.5 for align, 1 for lora)
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guidance: Option<f64>,
@@ -228,4 +230,56 @@ pub struct SettingFlags {
     #[arg(long, value_name = "model|prompt|answer")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conditioning: Option<String>,
+    /// A LoRA's rank (default: 16)
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank: Option<usize>,
+    /// A change counts alpha / rank times (default: the rank)
+    #[arg(long, value_name = "ALPHA")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<f64>,
+    /// What it changes: attention, attention-mlp, blocks, names of modules with commas between, or a pattern between slashes (default: attention-mlp)
+    #[arg(long, value_name = "TARGETS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub targets: Option<String>,
+    /// DoRA: the changed rows get lengths that learn
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dora: Option<bool>,
+    /// Noise levels: uniform, logit-normal, mode, shift or flux-shift (default: uniform)
+    #[arg(long, value_name = "DENSITY")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub density: Option<String>,
+    /// The shift of `--density shift` (default: 3)
+    #[arg(long, value_name = "SHIFT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shift: Option<f64>,
+    /// How much a noise level counts (default: none)
+    #[arg(long, value_name = "none|sigma-sqrt|cosmap")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weighting: Option<String>,
+    /// Pictures keep their shapes, in buckets of the area of a square with this side (default: all get width and height)
+    #[arg(long, value_name = "PIXELS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolution: Option<usize>,
+    /// The share of captions that are left empty (default: 0)
+    #[arg(long, value_name = "SHARE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caption_dropout: Option<f64>,
+    /// A word that goes into every caption
+    #[arg(long, value_name = "WORD")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<String>,
+    /// The LoRA's title, and its file's name (default: lora)
+    #[arg(long, value_name = "TITLE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// The licence that its file names
+    #[arg(long, value_name = "LICENCE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub license: Option<String>,
+    /// Whose names its file has (default: diffusers)
+    #[arg(long, value_name = "diffusers|kohya")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
 }

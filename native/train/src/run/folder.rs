@@ -65,7 +65,7 @@ impl RunFolder {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(io_error(&config.display().to_string(), error)),
         }
-        let text = format!("{WHAT}{what}\n{}", settings.table());
+        let text = format!("{WHAT}{what}\n{}", settings.of(what));
         Output::File(config).write(text.as_bytes())?;
         create_folder(&root.join(CHECKPOINTS))?;
         Ok(Self { root, _lock: lock })
@@ -163,7 +163,7 @@ fn check_config(path: &Path, text: &str, settings: &Settings, what: What) -> Res
             format!("is of a run that trains {other}, not {what}"),
         ));
     }
-    let then = Settings::read(&name, text, Table::new())?;
+    let then = Settings::read(what, &name, text, Table::new())?;
     match settings.differences(&then).into_iter().next() {
         Some((key, [then, now])) => {
             let reason = format!(

@@ -139,6 +139,79 @@ words! {
     }
 }
 
+words! {
+    /// Which noise levels of flow matching are drawn how often.
+    DensityKind {
+        /// All alike.
+        #[default]
+        Uniform,
+        /// The sigmoid of a normal number.
+        LogitNormal,
+        /// Stable Diffusion 3's mode sampling.
+        Mode,
+        /// The sigmoid of a normal number, shifted by `shift`.
+        Shift,
+        /// The same, shifted as FLUX shifts for the picture's size.
+        FluxShift,
+    }
+}
+
+words! {
+    /// How much a noise level counts.
+    WeightingKind {
+        /// All alike.
+        #[default]
+        None,
+        /// The inverse of its square.
+        SigmaSqrt,
+        /// Most in the middle.
+        Cosmap,
+    }
+}
+
+words! {
+    /// Whose names a LoRA's file has.
+    FormatKind {
+        /// Those of diffusers and PEFT.
+        #[default]
+        Diffusers,
+        /// Those of kohya's scripts, which ComfyUI reads too.
+        Kohya,
+    }
+}
+
+/// Keys of AlignNet's runs alone.
+const OF_ALIGN: [&str; 11] = [
+    "teacher",
+    "start",
+    "loss",
+    "temperature",
+    "tokens",
+    "mean",
+    "velocity",
+    "pooled",
+    "noise-level",
+    "prompt-format",
+    "conditioning",
+];
+
+/// Keys of LoRA's runs alone.
+const OF_LORA: [&str; 13] = [
+    "rank",
+    "alpha",
+    "targets",
+    "dora",
+    "density",
+    "shift",
+    "weighting",
+    "resolution",
+    "caption-dropout",
+    "trigger",
+    "title",
+    "license",
+    "format",
+];
+
 /// All settings, under the names of the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -217,8 +290,8 @@ pub struct Settings {
     pub width: Option<usize>,
     /// Height of the pictures.
     pub height: Option<usize>,
-    /// The guidance that is fed in.
-    pub guidance: f32,
+    /// The guidance that is fed in; without one AlignNet's 3.5 or LoRA's 1.
+    pub guidance: Option<f32>,
     /// How the parameters begin.
     pub start: StartKind,
     /// How attentions are compared.
@@ -239,6 +312,32 @@ pub struct Settings {
     pub prompt_format: PromptKind,
     /// Whose states condition the transformer.
     pub conditioning: ConditioningKind,
+    /// A LoRA's rank.
+    pub rank: usize,
+    /// Its alpha; without one the rank.
+    pub alpha: Option<f32>,
+    /// What it changes: `attention`, `attention-mlp`, `blocks`, names of modules, or a pattern between slashes.
+    pub targets: String,
+    /// DoRA: the changed rows get lengths that learn.
+    pub dora: bool,
+    /// Noise levels of flow matching.
+    pub density: DensityKind,
+    /// The shift of `density = "shift"`.
+    pub shift: f32,
+    /// How much a noise level counts.
+    pub weighting: WeightingKind,
+    /// The side of the square whose area all buckets have; without one all pictures get `width` and `height`.
+    pub resolution: Option<usize>,
+    /// The share of captions that are left empty.
+    pub caption_dropout: f64,
+    /// A word that goes into every caption.
+    pub trigger: Option<String>,
+    /// The LoRA's title, and its file's name.
+    pub title: String,
+    /// The licence that its file names.
+    pub license: Option<String>,
+    /// The names in its file.
+    pub format: FormatKind,
 }
 
 impl Default for Settings {
@@ -281,7 +380,7 @@ impl Default for Settings {
             teacher: None,
             width: None,
             height: None,
-            guidance: 3.5,
+            guidance: None,
             start: StartKind::default(),
             loss: LossKind::default(),
             temperature: 3.0,
@@ -292,6 +391,19 @@ impl Default for Settings {
             noise_level: NoiseLevel::default(),
             prompt_format: PromptKind::default(),
             conditioning: ConditioningKind::default(),
+            rank: 16,
+            alpha: None,
+            targets: "attention-mlp".to_owned(),
+            dora: false,
+            density: DensityKind::default(),
+            shift: 3.0,
+            weighting: WeightingKind::default(),
+            resolution: None,
+            caption_dropout: 0.0,
+            trigger: None,
+            title: "lora".to_owned(),
+            license: None,
+            format: FormatKind::default(),
         }
     }
 }
@@ -305,6 +417,18 @@ impl Settings {
         Table::try_from(self).expect("settings are a table")
     }
 
+    /// The keys of a run that trains `what`.
+    pub fn of(&self, what: What) -> Table {
+        let mut table = self.table();
+        let others = match what {
+            What::Align => &OF_LORA[..],
+            What::Lora => &OF_ALIGN[..],
+            What::Control => &[],
+        };
+        table.retain(|key, _| !others.contains(&key));
+        table
+    }
+
     /// The names of all keys.
     pub fn keys() -> Vec<String> {
         let all = Self {
@@ -315,16 +439,21 @@ impl Settings {
             teacher: Some(String::new()),
             width: Some(0),
             height: Some(0),
+            guidance: Some(0.0),
+            alpha: Some(0.0),
+            resolution: Some(0),
+            trigger: Some(String::new()),
+            license: Some(String::new()),
             ..Self::default()
         };
         all.table().keys().cloned().collect()
     }
 
-    /// Reads a file's text, `file` its name for messages, and replaces what `given` holds.
+    /// Reads a file's text for a run that trains `what`, `file` its name for messages, and replaces what `given` holds.
     ///
     /// # Errors
     /// [`Error::Config`] for what is no TOML, an unknown key, or a value that can't be.
-    pub fn read(file: &str, text: &str, given: Table) -> Result<Self> {
+    pub fn read(what: What, file: &str, text: &str, given: Table) -> Result<Self> {
         let mut table: Table = text.parse().map_err(|error: toml::de::Error| {
             Error::config(file, error.to_string().trim_end().to_owned())
         })?;
@@ -332,6 +461,13 @@ impl Settings {
             check_key(file, key)?;
         }
         table.extend(given);
+        for (other, keys) in [(What::Align, &OF_ALIGN[..]), (What::Lora, &OF_LORA[..])] {
+            let stranger = keys.iter().find(|key| table.contains_key(**key));
+            if let Some(key) = stranger.filter(|_| other != what) {
+                let reason = format!("`{key}` is a key of `{other}`, not of `{what}`");
+                return Err(Error::config(file, reason));
+            }
+        }
         // The value that is wrong is named by its key.
         for (key, value) in &table {
             let one = Table::from_iter([(key.clone(), value.clone())]);
@@ -368,6 +504,9 @@ impl Settings {
             ("betas", self.betas[0]),
             ("betas", self.betas[1]),
         ];
+        if self.rank == 0 {
+            return refuse("`rank` is 0; at least 1 is needed".to_owned());
+        }
         if let Some((key, value)) = parts.into_iter().find(|(_, x)| !(0.0..1.0).contains(x)) {
             return refuse(format!(
                 "`{key}` is {value}; it must be at least 0 and below 1"
@@ -381,7 +520,10 @@ impl Settings {
             ("clip", self.clip),
             ("floor", self.floor),
             ("cache-limit", self.cache_limit),
-            ("guidance", f64::from(self.guidance)),
+            ("guidance", f64::from(self.guidance.unwrap_or(1.0))),
+            ("shift", f64::from(self.shift)),
+            ("alpha", f64::from(self.alpha.unwrap_or(1.0))),
+            ("caption-dropout", self.caption_dropout),
             ("velocity", f64::from(self.velocity)),
             ("pooled", f64::from(self.pooled)),
         ];
@@ -493,7 +635,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Settings> {
-        Settings::read("run.toml", text, Table::new())
+        Settings::read(What::Align, "run.toml", text, Table::new())
     }
 
     #[test]
@@ -501,13 +643,15 @@ mod tests {
         let mut given = Table::new();
         given.insert("updates".to_owned(), Value::Integer(7));
         let text = "data = ['a.tar']\nupdates = 5\nlearning-rate = 1e-3\noptimizer = 'adamw8bit'\n";
-        let settings = Settings::read("run.toml", text, given).unwrap();
+        let settings = Settings::read(What::Align, "run.toml", text, given).unwrap();
         assert_eq!(settings.updates, 7);
         assert_eq!(settings.learning_rate, 1e-3);
         assert_eq!(settings.optimizer, OptimizerKind::Adamw8bit);
         // What is written is read again.
-        let text = settings.table().to_string();
+        let text = settings.of(What::Align).to_string();
         assert_eq!(read(&text).unwrap(), settings);
+        let error = read("data = ['a']\nrank = 4").unwrap_err().to_string();
+        assert_eq!(error, "run.toml: `rank` is a key of `lora`, not of `align`");
     }
 
     #[test]

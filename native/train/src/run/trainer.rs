@@ -484,7 +484,7 @@ impl Desk {
             updates,
             total: settings.updates,
             ended,
-            settings: &settings.table().to_string(),
+            settings: &settings.of(what).to_string(),
         };
         let html = page(&head, self.journal.lines(), &self.tiles);
         Output::File(self.folder.path("index.html")).write(html.as_bytes())

@@ -1,6 +1,7 @@
 //! Runs of AlignNet's training on a small model.
 
 mod model;
+mod pictures;
 
 use std::fs;
 use std::ops::ControlFlow;
@@ -10,9 +11,10 @@ use burn::tensor::Device;
 use tempfile::TempDir;
 use toml::Table;
 use x2i_core::{Error, Result};
-use x2i_engine::Model;
+use x2i_engine::{AdapterSpec, LoraSpec, Model, NamedFile};
 use x2i_train::align::Align;
-use x2i_train::run::{Alone, Event, Settings, Trainer, What};
+use x2i_train::lora::Lora;
+use x2i_train::run::{Alone, Event, Settings, Subject, Trainer, What};
 
 const CAPTIONS: [&str; 5] = [
     "a red apple on a table",
@@ -31,6 +33,7 @@ impl Place {
         model::make(&folder.path().join("model"));
         model::captions(&folder.path().join("captions.jsonl"), &CAPTIONS);
         model::captions(&folder.path().join("others.jsonl"), &["a green tree"]);
+        pictures::make(&folder.path().join("pictures"), &CAPTIONS[..3]);
         Self(folder)
     }
 
@@ -46,7 +49,7 @@ impl Place {
             self.path("captions.jsonl"),
             self.path(out),
         );
-        Settings::read("run.toml", &text, Table::new())
+        Settings::read(What::Align, "run.toml", &text, Table::new())
     }
 
     /// Runs until `most` updates of this process are made; the losses of them.
@@ -58,19 +61,48 @@ impl Place {
         let subject = Align::open(settings, &model, &device, [1, 0], &mut |line| {
             warned.push(line)
         })?;
-        let mut trainer = Trainer::open(settings, What::Align, subject, &Alone, device)?;
-        let mut losses = vec![];
-        let ended = trainer.run(&mut |event| {
-            if let Event::Updated(line) = event {
-                losses.extend(line.loss);
-            }
-            match losses.len() >= most {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            }
-        })?;
-        Ok((ended, losses))
+        drive(settings, What::Align, subject, device, most)
     }
+
+    /// The same of a LoRA on the pictures.
+    fn run_lora(&self, out: &str, more: &str, most: usize) -> Result<(bool, Vec<f64>)> {
+        let text = format!(
+            "model = {:?}\ndata = [{:?}]\nvalidation-data = [{:?}]\nout = {:?}\nupdates = 6\nwarmup = 1\n\
+             learning-rate = 0.02\ncheckpoint-every = 2\nvalidate-every = 6\nsample-every = 6\nrank = 4\n{more}",
+            self.path("model"),
+            self.path("pictures"),
+            self.path("pictures"),
+            self.path(out),
+        );
+        let settings = Settings::read(What::Lora, "run.toml", &text, Table::new())?;
+        let device = Device::flex();
+        let model = Model::open(settings.model.as_deref().unwrap_or_default())?;
+        let subject = Lora::open(&settings, &model, &device, [1, 0], &mut |line| {
+            panic!("{line}")
+        })?;
+        drive(&settings, What::Lora, subject, device, most)
+    }
+}
+
+fn drive(
+    settings: &Settings,
+    what: What,
+    subject: impl Subject,
+    device: Device,
+    most: usize,
+) -> Result<(bool, Vec<f64>)> {
+    let mut trainer = Trainer::open(settings, what, subject, &Alone, device)?;
+    let mut losses = vec![];
+    let ended = trainer.run(&mut |event| {
+        if let Event::Updated(line) = event {
+            losses.extend(line.loss);
+        }
+        match losses.len() >= most {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    })?;
+    Ok((ended, losses))
 }
 
 fn read(path: impl AsRef<Path>) -> Vec<u8> {
@@ -236,4 +268,55 @@ fn what_can_not_be_is_refused_in_one_line() {
         place.run(&none, 1),
         Err(Error::MissingFile { .. })
     ));
+}
+
+#[test]
+fn a_lora_learns_its_pictures_goes_on_and_is_read_by_inference() {
+    let place = Place::new();
+    for (more, file) in [
+        (
+            "width = 32\nheight = 32\ntrigger = 'zzz'\n",
+            "lora.safetensors",
+        ),
+        (
+            "resolution = 48\nbatch = 2\ndora = true\ndensity = 'flux-shift'\n",
+            "lora.safetensors",
+        ),
+        (
+            "width = 32\nheight = 32\nformat = 'kohya'\ntitle = 'mine'\ntargets = '/.*attn.to_q/'\n",
+            "mine.safetensors",
+        ),
+    ] {
+        let (ended, losses) = place.run_lora("whole", more, usize::MAX).unwrap();
+        assert!(ended && losses.len() == 6);
+        place.run_lora("parts", more, 3).unwrap();
+        place.run_lora("parts", more, usize::MAX).unwrap();
+        let [whole, parts] = ["whole", "parts"].map(|run| place.path(run).join(file));
+        assert!(read(&whole) == read(&parts), "{more}");
+        let log = String::from_utf8(read(place.path("whole/log.jsonl"))).unwrap();
+        let validation: Vec<f64> = log
+            .lines()
+            .filter_map(|line| {
+                let line: serde_json::Value = serde_json::from_str(line).unwrap();
+                line["validation"].as_f64()
+            })
+            .collect();
+        assert!(validation[1] < validation[0], "{more}{validation:?}");
+        // Inference reads the file.
+        let model = Model::open(place.path("model").to_str().unwrap()).unwrap();
+        let loras = vec![LoraSpec {
+            file: NamedFile::new(&whole),
+            config: None,
+            scale: 1.0,
+        }];
+        let adapters = AdapterSpec {
+            loras,
+            ..AdapterSpec::default()
+        };
+        model.with_adapters(&adapters).unwrap();
+        fs::remove_dir_all(place.path("whole")).unwrap();
+        fs::remove_dir_all(place.path("parts")).unwrap();
+    }
+    let error = place.run_lora("x", "width = 32\nheight = 32\ntargets = 'nothing'\n", 1);
+    assert!(error.unwrap_err().to_string().contains("match no layer"));
 }

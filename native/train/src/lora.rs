@@ -1,0 +1,401 @@
+//! A LoRA's training: pictures with captions, painted by the frozen model, whose transformer learns changes of a low rank.
+//!
+//! The caption goes through the language model and AlignNet, as it does in `generate`. Left out: sources of edits, which
+//! would be read as pictures.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use x2i_core::align_net::{AlignNet, Conditioning};
+use x2i_core::flux::noise::TorchRng;
+use x2i_core::flux::{Flux, latents};
+use x2i_core::training::lora::{self, Adapted, Adapter, Start, Targets};
+use x2i_core::training::loss::{Density, Weighting, flux_shift, table_sigma};
+use x2i_core::training::noise::Sample;
+use x2i_core::training::published::{self, About};
+use x2i_core::training::{Checkpoints, Gradients, Parameters};
+use x2i_core::vae::Vae;
+use x2i_core::weights::Leaves;
+use x2i_core::weights::safetensors::encode;
+use x2i_core::{Error, Result};
+use x2i_engine::Model;
+
+use crate::data::{Buckets, CaptionRules, Dataset, Order, Task};
+use crate::inputs::{mixed, open_data};
+use crate::paint::{Sampling, paint};
+use crate::parts::Parts;
+use crate::run::settings::{DensityKind, FormatKind, Settings, WeightingKind};
+use crate::run::{Micro, Shown, Subject};
+use crate::states::{Learns, States};
+
+/// What noise of validation follows from, so that it never changes.
+const VALIDATION_SEED: u64 = 0x10fa;
+/// What trainers of LoRAs feed in.
+const GUIDANCE: f32 = 1.0;
+/// Pixels between two sizes of a bucket.
+const STEP: usize = 64;
+
+/// A LoRA with its data and the frozen model.
+pub struct Lora<'a> {
+    settings: &'a Settings,
+    parts: Parts<'a>,
+    /// Without a change; frozen tensors are shared with those that have one.
+    align_net: AlignNet,
+    adapter: Adapter,
+    states: States,
+    data: Dataset,
+    order: Order,
+    rank: usize,
+    world: usize,
+    validation: Option<Dataset>,
+    captions: CaptionRules,
+    buckets: Buckets,
+    vae: Option<Vae>,
+    size: [usize; 2],
+}
+
+/// A picture as a step takes it.
+struct Item {
+    conditioning: Conditioning,
+    latents: Tensor<3>,
+    noise: Tensor<3>,
+    sigma: f32,
+    /// Rows and columns of tokens.
+    grid: [usize; 2],
+}
+
+impl<'a> Lora<'a> {
+    /// Opens the data and loads the frozen model, for one of `[world, rank]` processes. `warn` hears what can't be used of
+    /// the data, a line each.
+    ///
+    /// # Errors
+    /// What the data, the model or the device gives; [`Error::Format`] for targets that match no layer.
+    pub fn open(
+        settings: &'a Settings,
+        model: &'a Model,
+        device: &Device,
+        [world, rank]: [usize; 2],
+        warn: &mut dyn FnMut(String),
+    ) -> Result<Self> {
+        let data = open_data(&settings.data, settings, Task::Paint, warn)?;
+        let validation = match settings.validation_data.is_empty() {
+            true => None,
+            false => Some(open_data(
+                &settings.validation_data,
+                settings,
+                Task::Paint,
+                warn,
+            )?),
+        };
+        let order = Order::new(data.len(), settings.seed, world, rank)?;
+        let parts = Parts::open(model, device)?;
+        let defaults = &parts.config().defaults;
+        let size = [
+            settings.width.unwrap_or(defaults.width),
+            settings.height.unwrap_or(defaults.height),
+        ];
+        let buckets = match settings.resolution {
+            Some(resolution) => Buckets::new(resolution, STEP.min(resolution))?,
+            None => Buckets::one(size)?,
+        };
+        let alpha = settings.alpha.unwrap_or(settings.rank as f32);
+        let adapter = Adapter::new(
+            &parts.flux,
+            targets(&settings.targets),
+            (settings.rank, alpha),
+            settings.dora,
+        );
+        let adapter = pollster::block_on(adapter)?;
+        let scope = parts.align_net.scope(&parts.device);
+        let align_net = pollster::block_on(AlignNet::load(&parts.align_config, &scope))?;
+        Ok(Self {
+            captions: CaptionRules::new(settings.trigger.as_deref(), settings.caption_dropout)?,
+            states: States::load(model, &parts, settings, Learns::FromPictures)?,
+            align_net,
+            adapter,
+            parts,
+            settings,
+            data,
+            order,
+            rank,
+            world,
+            validation,
+            buckets,
+            vae: None,
+            size,
+        })
+    }
+
+    /// Bytes of the parts that a run holds, by part.
+    pub fn needs(&self) -> Vec<(&'static str, u64)> {
+        let numbers = self.adapter.start(Start::Uniform, 0).numbers() as u64;
+        let held =
+            |weights: &x2i_core::weights::Weights| weights.device_len("", &self.parts.device);
+        vec![
+            ("language model", held(&self.parts.encoder)),
+            ("AlignNet", held(&self.parts.align_net)),
+            ("transformer", held(&self.parts.flux)),
+            ("VAE", held(&self.parts.vae)),
+            ("parameters and gradients", 8 * numbers),
+            ("optimizer", 8 * numbers),
+        ]
+    }
+
+    /// The paths of the modules that learn, as diffusers names them.
+    pub fn modules(&self) -> impl Iterator<Item = &str> {
+        self.adapter.paths()
+    }
+
+    fn flux(&self, leaves: &Leaves) -> Result<Flux> {
+        let scope = self.parts.flux.scope(&self.parts.device);
+        let scope = scope.held_by(&self.parts.held).with_leaves(leaves);
+        pollster::block_on(Flux::load(&self.parts.config().flux.config, &scope))
+    }
+
+    fn checkpoints(&self) -> Checkpoints {
+        match self.settings.recorded_blocks {
+            0 => Checkpoints::NONE,
+            blocks => Checkpoints {
+                segment: blocks,
+                tape: blocks,
+            },
+        }
+    }
+
+    fn weighting(&self) -> Weighting {
+        match self.settings.weighting {
+            WeightingKind::None => Weighting::None,
+            WeightingKind::SigmaSqrt => Weighting::SigmaSqrt,
+            WeightingKind::Cosmap => Weighting::Cosmap,
+        }
+    }
+
+    /// The noise level of two random numbers, for a picture of so many tokens.
+    fn sigma(&self, normal: f32, uniform: f32, tokens: usize) -> f32 {
+        let shift = self.settings.shift;
+        let density = match self.settings.density {
+            DensityKind::FluxShift => return flux_shift(normal, tokens),
+            DensityKind::Uniform => Density::Uniform,
+            DensityKind::LogitNormal => Density::LogitNormal {
+                mean: 0.0,
+                std: 1.0,
+            },
+            DensityKind::Mode => Density::Mode { scale: 1.29 },
+            DensityKind::Shift => return Density::Shifted { shift }.at(normal, uniform),
+        };
+        table_sigma(density.at(normal, uniform))
+    }
+
+    fn conditioning(&self, caption: &str) -> Result<Conditioning> {
+        Ok(self.align_net.forward(self.states.hidden(caption)?))
+    }
+
+    fn item(&self, data: &Dataset, index: usize, caption_of: u64, seed: u64) -> Result<Item> {
+        let sample = data.sample(index)?;
+        let caption = sample.caption.as_deref().unwrap_or_default();
+        let caption = self
+            .captions
+            .apply(caption, self.settings.seed, 0, caption_of);
+        let (latents, grid) = self.states.latents(&self.parts, &sample, &self.buckets)?;
+        let mut random = TorchRng::new(seed);
+        let [batch, tokens, channels] = latents.dims();
+        let noise = random.randn(tokens * channels);
+        let noise = TensorData::new(noise, [batch, tokens, channels]);
+        let sigma = self.sigma(random.randn(16)[0], random.uniforms(1)[0], tokens);
+        Ok(Item {
+            conditioning: self.conditioning(&caption)?,
+            noise: Tensor::from_data(noise, &self.parts.device),
+            latents,
+            sigma,
+            grid,
+        })
+    }
+
+    /// Items of one size each, as micro-batches with their share of all.
+    fn groups(&self, items: Vec<Item>) -> Vec<(f64, Sample)> {
+        let count = items.len() as f64;
+        let mut by_size: BTreeMap<[usize; 3], Vec<Item>> = BTreeMap::new();
+        for item in items {
+            let [rows, columns] = item.grid;
+            let size = [rows, columns, item.conditioning.txt.dims()[1]];
+            by_size.entry(size).or_default().push(item);
+        }
+        let guidance = self.settings.guidance.unwrap_or(GUIDANCE);
+        let groups = by_size.into_iter().map(|([rows, columns, text], items)| {
+            let share = items.len() as f64 / count;
+            let (mut txt, mut vec, mut clean, mut noise) = (vec![], vec![], vec![], vec![]);
+            let sigma: Vec<f32> = items.iter().map(|item| item.sigma).collect();
+            for item in items {
+                txt.push(item.conditioning.txt);
+                vec.push(item.conditioning.vec);
+                clean.push(item.latents);
+                noise.push(item.noise);
+            }
+            let sample = Sample {
+                conditioning: Conditioning {
+                    txt: Tensor::cat(txt, 0),
+                    vec: Tensor::cat(vec, 0),
+                },
+                latents: Tensor::cat(clean, 0),
+                noise: Tensor::cat(noise, 0),
+                guidance: vec![guidance; sigma.len()],
+                sigma,
+                ids: [latents::text_ids(text), latents::image_ids(rows, columns)].concat(),
+                reference: None,
+            };
+            (share, sample)
+        });
+        groups.collect()
+    }
+}
+
+/// A preset's name, names of modules with commas between, or a pattern between slashes.
+fn targets(words: &str) -> Targets {
+    match words {
+        "attention" => Targets::attention(),
+        "attention-mlp" => Targets::attention_mlp(),
+        "blocks" => Targets::blocks(),
+        words => match words
+            .strip_prefix('/')
+            .and_then(|rest| rest.strip_suffix('/'))
+        {
+            Some(pattern) => Targets::Pattern(pattern.to_owned()),
+            None => Targets::Names(
+                words
+                    .split(',')
+                    .map(|name| name.trim().to_owned())
+                    .collect(),
+            ),
+        },
+    }
+}
+
+impl Subject for Lora<'_> {
+    fn start(&mut self) -> Result<Parameters> {
+        Ok(self.adapter.start(Start::Uniform, self.settings.seed))
+    }
+
+    fn epoch_len(&self) -> usize {
+        self.order.epoch_len()
+    }
+
+    fn micro_batch(
+        &mut self,
+        parameters: &Parameters,
+        samples: Range<u64>,
+        gradients: &mut Gradients,
+    ) -> Result<Micro> {
+        let mut items = vec![];
+        for k in samples {
+            let index = self.order.at(k);
+            // One number for each sample of all processes.
+            let number = k * self.world as u64 + self.rank as u64;
+            let seed = mixed(self.settings.seed, number);
+            items.push(self.item(&self.data, index, number, seed)?);
+        }
+        let leaves = self.adapter.leaves(parameters, &self.parts.device)?;
+        let constants = self.adapter.constants(parameters, &self.parts.device)?;
+        let (learning, plain) = (self.flux(&leaves)?, self.flux(&constants)?);
+        let adapted = Adapted {
+            plain: &plain,
+            learning: &learning,
+            leaves: &leaves,
+        };
+        let mut micro = Micro::default();
+        for (share, sample) in self.groups(items) {
+            let mut of_group = Gradients::default();
+            let (weighting, checkpoints) = (self.weighting(), self.checkpoints());
+            let step = lora::step(adapted, &sample, weighting, checkpoints, &mut of_group);
+            let loss = pollster::block_on(step)?;
+            of_group.scale(share as f32);
+            for (name, values) in of_group.iter() {
+                gradients.add(name, values.to_vec());
+            }
+            micro.loss += share * f64::from(loss);
+        }
+        Ok(micro)
+    }
+
+    fn validate(&mut self, parameters: &Parameters) -> Result<Option<f64>> {
+        let Some(data) = &self.validation else {
+            return Ok(None);
+        };
+        let constants = self.adapter.constants(parameters, &self.parts.device)?;
+        let flux = self.flux(&constants)?;
+        let count = data.len().min(self.settings.validation_samples.max(1));
+        let mut sum = 0.0;
+        for index in 0..count {
+            let seed = mixed(VALIDATION_SEED, index as u64);
+            let item = self.item(data, index, index as u64, seed)?;
+            for (_, sample) in self.groups(vec![item]) {
+                let loss = sample.validate(&flux, None, self.weighting());
+                sum += f64::from(pollster::block_on(loss)?.1);
+            }
+        }
+        Ok(Some(sum / count as f64))
+    }
+
+    fn show(&mut self, parameters: &Parameters) -> Result<Vec<Shown>> {
+        let prompts = &self.settings.sample_prompts;
+        if prompts.is_empty() {
+            return Ok(vec![]);
+        }
+        if self.vae.is_none() {
+            self.vae = Some(self.parts.decoder()?);
+        }
+        let vae = self.vae.as_ref().expect("it was just loaded");
+        let constants = self.adapter.constants(parameters, &self.parts.device)?;
+        let flux = self.flux(&constants)?;
+        let defaults = &self.parts.config().defaults;
+        let shown = prompts.iter().enumerate().map(|(number, prompt)| {
+            let sampling = Sampling {
+                size: self.size,
+                steps: self.settings.sample_steps.unwrap_or(defaults.steps),
+                guidance: defaults.guidance,
+                seed: self.settings.sample_seed + number as u64,
+            };
+            let states = self
+                .states
+                .student()
+                .states(&self.captions.with_trigger(prompt))?;
+            let conditioning = self.align_net.forward(states);
+            Ok(Shown {
+                prompt: prompt.clone(),
+                image: paint(&self.parts, (&flux, vae), conditioning, sampling)?,
+            })
+        });
+        shown.collect()
+    }
+
+    fn file(&self, parameters: &Parameters) -> Result<Vec<(String, Vec<u8>)>> {
+        let about = About {
+            title: self.settings.title.clone(),
+            base_model: Some(self.parts.config().name.clone()),
+            trigger: self.settings.trigger.clone(),
+            license: self.settings.license.clone(),
+            ..About::default()
+        };
+        let mut metadata = published::modelspec(&about, self.size);
+        let tensors = match self.settings.format {
+            FormatKind::Diffusers => {
+                metadata.extend(published::diffusers_metadata(&self.adapter, Start::Uniform));
+                published::diffusers(parameters)
+            }
+            FormatKind::Kohya => {
+                metadata.extend(published::kohya_metadata(&self.adapter, &about));
+                published::kohya(&self.adapter, parameters)?
+            }
+        };
+        let name = match self.settings.title.contains(['/', '\\', '\0']) {
+            true => {
+                return Err(Error::config(
+                    "`title`",
+                    "is a part of a file's name; it can't have slashes",
+                ));
+            }
+            false => format!("{}.safetensors", self.settings.title),
+        };
+        Ok(vec![(name, encode(tensors, &metadata))])
+    }
+}
