@@ -10,7 +10,11 @@ const PARTS: &str = "// Parts: ";
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=wgsl");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    fs::create_dir_all(out.join("wgsl"))?;
+    // Nothing of an earlier build stays.
+    match fs::remove_dir_all(out.join("wgsl")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => fs::create_dir_all(out.join("wgsl"))?,
+    }
     for entry in fs::read_dir("wgsl")? {
         let entry = entry?;
         if entry.file_type()?.is_file() {

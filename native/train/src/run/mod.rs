@@ -12,6 +12,7 @@ mod page;
 pub mod settings;
 mod subject;
 mod trainer;
+mod words;
 mod world;
 
 pub use checkpoint::{Checkpoint, Position};

@@ -1,7 +1,6 @@
 //! The settings of a run: one TOML file, every key of which a caller may replace.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -10,175 +9,10 @@ use x2i_core::training::optimizer::{AdamW, Muon, Rule};
 use x2i_core::training::schedule::{Schedule, Shape};
 use x2i_core::{Error, Result};
 
-/// What a run trains.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum What {
-    /// AlignNet, by distillation.
-    Align,
-    /// LightControl.
-    Control,
-    /// A LoRA of the transformer.
-    Lora,
-}
-
-impl fmt::Display for What {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Align => "align",
-            Self::Control => "control",
-            Self::Lora => "lora",
-        })
-    }
-}
-
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
-        #[serde(rename_all = "kebab-case")]
-        pub enum $name { $($(#[$variant_doc])* $variant),+ }
-    };
-}
-
-words! {
-    /// What changes the parameters.
-    OptimizerKind {
-        /// AdamW with f32 moments.
-        #[default]
-        Adamw,
-        /// AdamW with moments of 8 bits.
-        Adamw8bit,
-        /// Muon for matrices, AdamW for the rest.
-        Muon,
-    }
-}
-
-words! {
-    /// How the learning rate changes.
-    ScheduleKind {
-        /// It does not.
-        Constant,
-        /// It rises, and stays.
-        ConstantWithWarmup,
-        /// It rises, and falls on a line to 0.
-        Linear,
-        /// It rises, and falls on half a cosine to 0.
-        #[default]
-        Cosine,
-        /// It rises, stays, and falls on a line.
-        Trapezoid,
-    }
-}
-
-words! {
-    /// How a fresh AlignNet or LightControl begins.
-    StartKind {
-        /// With random numbers.
-        #[default]
-        Fresh,
-        /// With the model's own.
-        Model,
-    }
-}
-
-words! {
-    /// How attention outputs are compared.
-    LossKind {
-        /// The reference's divergence of softmaxes.
-        #[default]
-        Divergence,
-        /// The mean square of the differences over that of the teacher's.
-        Relative,
-    }
-}
-
-words! {
-    /// Which tokens are compared.
-    TokensKind {
-        /// All.
-        #[default]
-        All,
-        /// Those of the image.
-        Image,
-    }
-}
-
-words! {
-    /// Noise levels at which AlignNet is trained.
-    NoiseLevel {
-        /// Pure noise, as in the reference.
-        #[default]
-        One,
-        /// All alike; needs pictures.
-        Uniform,
-    }
-}
-
-words! {
-    /// What the student's language model reads.
-    PromptKind {
-        /// What generate makes of a prompt: the model's own form.
-        #[default]
-        Inference,
-        /// X2I's dictionary of its training.
-        Training,
-    }
-}
-
-words! {
-    /// Whose hidden states condition the transformer.
-    ConditioningKind {
-        /// The model's own choice.
-        #[default]
-        Model,
-        /// The prompt's.
-        Prompt,
-        /// Those of the language model's answer.
-        Answer,
-    }
-}
-
-words! {
-    /// Which noise levels of flow matching are drawn how often.
-    DensityKind {
-        /// All alike.
-        #[default]
-        Uniform,
-        /// The sigmoid of a normal number.
-        LogitNormal,
-        /// Stable Diffusion 3's mode sampling.
-        Mode,
-        /// The sigmoid of a normal number, shifted by `shift`.
-        Shift,
-        /// The same, shifted as FLUX shifts for the picture's size.
-        FluxShift,
-    }
-}
-
-words! {
-    /// How much a noise level counts.
-    WeightingKind {
-        /// All alike.
-        #[default]
-        None,
-        /// The inverse of its square.
-        SigmaSqrt,
-        /// Most in the middle.
-        Cosmap,
-    }
-}
-
-words! {
-    /// Whose names a LoRA's file has.
-    FormatKind {
-        /// Those of diffusers and PEFT.
-        #[default]
-        Diffusers,
-        /// Those of kohya's scripts, which ComfyUI reads too.
-        Kohya,
-    }
-}
+pub use super::words::{
+    ConditioningKind, DensityKind, FormatKind, LossKind, NoiseLevel, OptimizerKind, PromptKind,
+    ScheduleKind, StartKind, TokensKind, WeightingKind, What,
+};
 
 /// Keys of AlignNet's runs alone.
 const OF_ALIGN: [&str; 11] = [
@@ -213,8 +47,12 @@ const OF_LORA: [&str; 13] = [
 ];
 
 /// All settings, under the names of the file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(
+    rename_all = "kebab-case",
+    deny_unknown_fields,
+    default = "Settings::of_nothing"
+)]
 pub struct Settings {
     /// The model: a folder, or the name of the embedded one.
     pub model: Option<String>,
@@ -340,75 +178,42 @@ pub struct Settings {
     pub format: FormatKind,
 }
 
-impl Default for Settings {
-    fn default() -> Self {
+impl Settings {
+    /// Those of a file that is empty.
+    pub fn of_nothing() -> Self {
         Self {
-            model: None,
             device: "auto".to_owned(),
             out: PathBuf::from("run"),
-            data: vec![],
-            validation_data: vec![],
             validation_samples: 16,
-            caption_key: None,
             updates: 10_000,
             batch: 1,
             accumulation: 1,
-            seed: 0,
-            optimizer: OptimizerKind::default(),
             learning_rate: 1e-4,
             muon_learning_rate: 1e-2,
             betas: [0.9, 0.999],
             eps: 1e-8,
             weight_decay: 0.01,
             clip: 1.0,
-            schedule: ScheduleKind::default(),
             warmup: 100,
             decay: 0.6,
             floor: 0.02,
-            ema: 0.0,
             checkpoint_every: 500,
             keep: 3,
             validate_every: 500,
             sample_every: 500,
-            sample_prompts: vec![],
-            sample_steps: None,
             sample_seed: 42,
             nan_limit: 20,
             recorded_blocks: 1,
-            cache: None,
             cache_limit: 50.0,
-            teacher: None,
-            width: None,
-            height: None,
-            guidance: None,
-            start: StartKind::default(),
-            loss: LossKind::default(),
             temperature: 3.0,
-            tokens: TokensKind::default(),
-            mean: false,
-            velocity: 0.0,
-            pooled: 0.0,
-            noise_level: NoiseLevel::default(),
-            prompt_format: PromptKind::default(),
-            conditioning: ConditioningKind::default(),
             rank: 16,
-            alpha: None,
             targets: "attention-mlp".to_owned(),
-            dora: false,
-            density: DensityKind::default(),
             shift: 3.0,
-            weighting: WeightingKind::default(),
-            resolution: None,
-            caption_dropout: 0.0,
-            trigger: None,
             title: "lora".to_owned(),
-            license: None,
-            format: FormatKind::default(),
+            ..Self::default()
         }
     }
-}
 
-impl Settings {
     /// Every key with its default.
     ///
     /// # Panics
@@ -444,7 +249,7 @@ impl Settings {
             resolution: Some(0),
             trigger: Some(String::new()),
             license: Some(String::new()),
-            ..Self::default()
+            ..Self::of_nothing()
         };
         all.table().keys().cloned().collect()
     }
