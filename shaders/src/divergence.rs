@@ -4,7 +4,6 @@
 //! less than its length, divided by a temperature, and made a distribution by a softmax. Composed, a way forth and
 //! back would make sixty passes over the attention outputs of every block. Left out: kernels for GPUs.
 
-#[cfg(not(target_family = "wasm"))]
 mod backward;
 mod composed;
 mod flex;

@@ -24,6 +24,7 @@ mod check;
 mod conv2d;
 mod cooperative;
 mod cpu;
+#[cfg(not(target_family = "wasm"))]
 mod divergence;
 mod gelu;
 mod gemm;
@@ -56,6 +57,7 @@ pub use check::{CpuCheck, KernelCheck, check_cpu, check_kernels, kernels_agree};
 pub use conv2d::{conv2d, halving_conv2d, upsample_conv2d};
 #[doc(hidden)]
 pub use cooperative::assume_subgroups;
+#[cfg(not(target_family = "wasm"))]
 pub use divergence::divergence;
 pub use gelu::{gelu_tanh, gelu_tanh_after};
 pub use gpu::{is_gpu, largest_buffer, runs_wgsl};

@@ -52,6 +52,9 @@ impl Unit for Bfloat {
         #[cfg(target_arch = "x86_64")]
         avx512::add(weights, stride, inputs, sums);
         #[cfg(not(target_arch = "x86_64"))]
-        unreachable!("no other machine has this unit");
+        unreachable!(
+            "no other machine has this unit: {:?}",
+            (weights.len(), stride, inputs.len(), sums.len())
+        );
     }
 }

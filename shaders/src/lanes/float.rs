@@ -84,7 +84,10 @@ macro_rules! unit {
                 #[cfg(target_arch = "x86_64")]
                 $module::add(weights, stride, inputs, sums);
                 #[cfg(not(target_arch = "x86_64"))]
-                unreachable!("no other machine has this unit");
+                unreachable!(
+                    "no other machine has this unit: {:?}",
+                    (weights.len(), stride, inputs.len(), sums.len())
+                );
             }
         }
     };

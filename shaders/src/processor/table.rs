@@ -1,5 +1,6 @@
 //! The table: a line for each variant, the plainest first.
 
+#[cfg(target_arch = "x86_64")]
 use super::unit::CpuUnit::{Amx, Avx2, Avx512, Avx512Bf16, Avx512Vnni, AvxVnni};
 use super::variant::CpuVariant;
 
