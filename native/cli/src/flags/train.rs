@@ -158,7 +158,7 @@ pub struct SettingFlags {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sample_seed: Option<u64>,
-    /// Updates in a row without a finite gradient that end the run (default: 20)
+    /// Updates in a row with numbers that are not finite that end the run (default: 20)
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nan_limit: Option<u64>,

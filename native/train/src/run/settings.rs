@@ -114,7 +114,7 @@ pub struct Settings {
     pub sample_steps: Option<usize>,
     /// The seed of the first; each next one has the next.
     pub sample_seed: u64,
-    /// Updates without a finite gradient, one after the other, that end the run.
+    /// Updates with numbers that are not finite, one after the other, that end the run.
     pub nan_limit: u64,
     /// Blocks that are recorded together: fewer take less memory; 0 for all.
     pub recorded_blocks: usize,

@@ -75,7 +75,7 @@ struct State {
     parameters: Parameters,
     average: Option<Average>,
     optimizer: Optimizer,
-    /// Updates without a finite gradient, one after the other.
+    /// Updates with numbers that are not finite, one after the other.
     lost: u64,
     /// The caller of this process wants to end; the others hear it with the next update.
     wish: bool,
@@ -199,7 +199,8 @@ impl<'a, S: Subject> Trainer<'a, S> {
         gradients.scale(1.0 / (accumulation * world) as f32);
         let factor = self.settings.schedule().factor(state.position.updates);
         let norm = gradients.norm();
-        if self.change(state, gradients, factor)? {
+        let spoiled = line.note.is_some();
+        if self.change(state, gradients, factor, spoiled)? {
             line.note = Some("a gradient was not finite; the update was left out".to_owned());
         }
         state.position.updates += 1;
@@ -226,21 +227,31 @@ impl<'a, S: Subject> Trainer<'a, S> {
         })
     }
 
-    /// Changes the parameters; true where a gradient is not finite, and nothing changes.
-    fn change(&self, state: &mut State, mut gradients: Gradients, factor: f64) -> Result<bool> {
-        if !gradients.norm().is_finite() {
-            state.lost += 1;
-            if state.lost > self.settings.nan_limit {
-                let reason = format!(
-                    "{} updates one after the other had no finite gradient; the parameters of the last checkpoint are \
-                     from before them: take a lower `learning-rate`",
-                    state.lost
-                );
-                return Err(Error::config("training", reason));
-            }
+    /// Changes the parameters; true where a gradient is not finite, and nothing changes. `spoiled`: terms of the loss were
+    /// left out.
+    fn change(
+        &self,
+        state: &mut State,
+        mut gradients: Gradients,
+        factor: f64,
+        spoiled: bool,
+    ) -> Result<bool> {
+        let finite = gradients.norm().is_finite();
+        state.lost = match finite && !spoiled {
+            true => 0,
+            false => state.lost + 1,
+        };
+        if state.lost > self.settings.nan_limit {
+            let reason = format!(
+                "{} updates one after the other had numbers that are not finite; go on from an older checkpoint, or take a \
+                 lower `learning-rate`",
+                state.lost
+            );
+            return Err(Error::config("training", reason));
+        }
+        if !finite {
             return Ok(true);
         }
-        state.lost = 0;
         if self.settings.clip > 0.0 {
             gradients.clip(self.settings.clip);
         }
