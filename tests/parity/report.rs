@@ -98,6 +98,18 @@ impl Report {
         }
     }
 
+    /// The same for a gradient. It is compared as a share of its own tensor's largest number, which becomes small where
+    /// little is left to learn; what f16 loses in the forward does not.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn widened_gradient(&self, tolerance: f32, factor: f32) -> f32 {
+        /// Times the tolerance of f16: the largest found is 15 times.
+        const F16_GRADIENTS: f32 = 20.0;
+        match self.tolerance >= F16_TOLERANCE {
+            true => F16_GRADIENTS * self.tolerance,
+            false => self.widened(tolerance, factor),
+        }
+    }
+
     /// Compares exactly.
     pub(crate) fn equal<T: PartialEq + std::fmt::Debug + ?Sized>(
         &mut self,

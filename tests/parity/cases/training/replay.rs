@@ -170,7 +170,7 @@ impl Replay<'_, '_> {
     ) -> Outcome {
         let largest = gradients.iter().map(|(_, values)| largest(values));
         let largest = largest.fold(0.0, f32::max);
-        let tolerance = report.widened(GRADIENT, GPU);
+        let tolerance = report.widened_gradient(GRADIENT, GPU);
         for (name, values) in gradients.iter() {
             let of = |form: &str| self.name(update, &format!("{form}{name}"));
             let whole = of("grad.");
@@ -210,7 +210,7 @@ impl Replay<'_, '_> {
         values: &[f32],
         report: &mut Report,
     ) -> Outcome {
-        let tolerance = report.widened(GRADIENT, GPU);
+        let tolerance = report.widened_gradient(GRADIENT, GPU);
         if self.case.golden.contains(stats) {
             let golden = self.case.golden.f64(stats).await?;
             let [ours, golden] = [sums(values), [golden[0], golden[1], golden[2], golden[3]]]
@@ -277,7 +277,12 @@ impl Replay<'_, '_> {
                 continue;
             }
             if let StateValues::Floats(ours) = &tensor.values {
-                report.close_share(&name, ours, &golden, report.widened(2.0 * GRADIENT, GPU));
+                report.close_share(
+                    &name,
+                    ours,
+                    &golden,
+                    report.widened_gradient(2.0 * GRADIENT, GPU),
+                );
             }
         }
         Ok(())
