@@ -16,6 +16,22 @@ const STRIPE: usize = 1 << 22;
 /// Weights of a task.
 pub(crate) const TASK_WEIGHTS: usize = 64 * 1024;
 
+/// The weight a stripe at a time: its first row, its rows, and their numbers, `[stripe rows, cols]`.
+fn stripes(
+    [rows, cols]: [usize; 2],
+    widen: impl Fn(usize, &mut [f32]) + Sync,
+) -> impl Iterator<Item = (usize, usize, FlexTensor)> {
+    let stripe_rows = (STRIPE / cols).max(1);
+    let task_rows = TASK_WEIGHTS.div_ceil(cols);
+    (0..rows).step_by(stripe_rows).map(move |first| {
+        let width = stripe_rows.min(rows - first);
+        let mut stripe = vec![0.0; width * cols];
+        let tasks = stripe.par_chunks_mut(task_rows * cols).enumerate();
+        tasks.for_each(|(task, out)| widen(first + task * task_rows, out));
+        (first, width, tensor(stripe, [width, cols]))
+    })
+}
+
 /// Adds the products of `x [m, cols]` with a weight of `rows` to `out [m, rows]`. `widen` writes whole rows of
 /// the weight from a given one on.
 pub(crate) fn add_products(
@@ -25,15 +41,8 @@ pub(crate) fn add_products(
     out: &mut [f32],
 ) {
     let cols = x.layout().shape()[1];
-    let stripe_rows = (STRIPE / cols).max(1);
-    let task_rows = TASK_WEIGHTS.div_ceil(cols);
-    for first in (0..rows).step_by(stripe_rows) {
-        let width = stripe_rows.min(rows - first);
-        let mut stripe = vec![0.0; width * cols];
-        let tasks = stripe.par_chunks_mut(task_rows * cols).enumerate();
-        tasks.for_each(|(task, out)| widen(first + task * task_rows, out));
-        let stripe = Flex::float_transpose(tensor(stripe, [width, cols]));
-        let products = gemm::matmul(x.clone(), stripe);
+    for (first, width, stripe) in stripes([rows, cols], widen) {
+        let products = gemm::matmul(x.clone(), Flex::float_transpose(stripe));
         let products = products.storage::<f32>().chunks_exact(width);
         for (out, products) in out.chunks_exact_mut(rows).zip(products) {
             for (out, product) in out[first..][..width].iter_mut().zip(products) {
@@ -52,16 +61,10 @@ pub(crate) fn add_transposed(
     out: &mut [f32],
 ) {
     let rows = x.layout().shape()[1];
-    let stripe_rows = (STRIPE / cols).max(1);
-    let task_rows = TASK_WEIGHTS.div_ceil(cols);
-    for first in (0..rows).step_by(stripe_rows) {
-        let width = stripe_rows.min(rows - first);
-        let mut stripe = vec![0.0; width * cols];
-        let tasks = stripe.par_chunks_mut(task_rows * cols).enumerate();
-        tasks.for_each(|(task, out)| widen(first + task * task_rows, out));
+    for (first, width, stripe) in stripes([rows, cols], widen) {
         let columns = Slice::new(first as isize, Some((first + width) as isize), 1);
         let columns = Flex::float_slice(x.clone(), &[Slice::new(0, None, 1), columns]);
-        let products = gemm::matmul(columns, tensor(stripe, [width, cols]));
+        let products = gemm::matmul(columns, stripe);
         let products = products.storage::<f32>();
         out.iter_mut().zip(products).for_each(|(out, x)| *out += x);
     }

@@ -100,12 +100,12 @@ impl<B: BlockGradients, C: Strategy> BlockOps for Autodiff<B, C> {
         block_type: BlockType,
         input_bits: InputBits,
     ) -> FloatTensor<Self> {
+        let scales = <Self as AutodiffBackend>::inner(scales);
         let product = Product::<B> {
             packed: packed.clone(),
-            scales: <Self as AutodiffBackend>::inner(scales),
+            scales: scales.clone(),
             block_type,
         };
-        let scales = product.scales.clone();
         record::<B, C, _, _>(product, [x], |[x]| {
             B::matmul_blocks(x, packed, scales, block_type, input_bits)
         })
@@ -119,12 +119,12 @@ impl<B: BlockGradients, C: Strategy> BlockOps for Autodiff<B, C> {
         block_type: BlockType,
         input_bits: InputBits,
     ) -> FloatTensor<Self> {
+        let scales = <Self as AutodiffBackend>::inner(scales);
         let product = Product::<B> {
             packed: packed.clone(),
-            scales: <Self as AutodiffBackend>::inner(scales),
+            scales: scales.clone(),
             block_type,
         };
-        let scales = product.scales.clone();
         record::<B, C, _, _>(product, [x, bias], |[x, bias]| {
             B::matmul_blocks_bias(x, packed, scales, bias, block_type, input_bits)
         })
