@@ -54,6 +54,17 @@ impl Gradients {
         }
     }
 
+    /// Adds `share` times other gradients.
+    ///
+    /// # Panics
+    /// As [`add`](Self::add).
+    pub fn add_share(&mut self, mut others: Self, share: f32) {
+        others.scale(share);
+        for (name, values) in others.sums {
+            self.add(&name, values);
+        }
+    }
+
     /// The gradient of a parameter; `None` where nothing depends on it.
     pub fn get(&self, name: &str) -> Option<&[f32]> {
         self.sums.get(name).map(Vec::as_slice)

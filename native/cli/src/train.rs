@@ -264,7 +264,6 @@ impl Terminal {
             Event::Updated(line) => self.updated(line),
             Event::Saved(path) => Some(self.event("saved", &path.display().to_string())),
             Event::Shown(update) => Some(self.event("samples", &format!("after update {update}"))),
-            Event::Warned(text) => Some(self.event("warning", text)),
         };
         if let Some(line) = line {
             let written = match self.json {

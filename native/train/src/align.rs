@@ -10,23 +10,20 @@ use x2i_core::flux::noise::TorchRng;
 use x2i_core::flux::{Flux, latents};
 use x2i_core::teacher::T5_TOKENS;
 use x2i_core::training::align::{self, Comparison, Distillation, Losses, Reduction, Tokens};
-use x2i_core::training::{Checkpoints, Gradients, Parameters, initial, published};
+use x2i_core::training::{Gradients, Parameters, initial, published};
 use x2i_core::vae::Vae;
 use x2i_core::weights::safetensors::encode;
 use x2i_core::weights::{Leaves, Weights};
 use x2i_core::{Error, Result};
 use x2i_engine::Model;
 
-use crate::data::{Buckets, Dataset, Order, Task};
-use crate::inputs::{mixed, open_data};
-use crate::paint::{Sampling, paint, token_grid};
+use crate::data::{Buckets, Dataset, Task};
+use crate::inputs::{Inputs, Place};
+use crate::paint::{show, token_grid};
 use crate::parts::Parts;
-use crate::run::settings::{LossKind, NoiseLevel, OptimizerKind, Settings, StartKind, TokensKind};
+use crate::run::settings::{LossKind, NoiseLevel, Settings, StartKind, TokensKind};
 use crate::run::{Micro, Shown, Subject};
 use crate::states::{Learns, States};
-
-/// What noise of validation follows from, so that it never changes.
-const VALIDATION_SEED: u64 = 0x5eed;
 
 /// FLUX.1-dev's, at which X2I trains.
 const GUIDANCE: f32 = 3.5;
@@ -37,18 +34,14 @@ pub struct Align<'a> {
     parts: Parts<'a>,
     flux: Flux,
     states: States,
-    data: Dataset,
-    order: Order,
-    rank: usize,
-    world: usize,
-    validation: Option<Dataset>,
+    inputs: Inputs,
     /// Loaded when samples are painted.
     vae: Option<Vae>,
     size: [usize; 2],
 }
 
 impl<'a> Align<'a> {
-    /// Opens the data and loads the frozen models, for one of `[world, rank]` processes. `warn` hears what can't be used
+    /// Opens the data and loads the frozen models, for the process of `place`, `[world, rank]`. `warn` hears what can't be used
     /// of the data, a line each.
     ///
     /// # Errors
@@ -57,25 +50,16 @@ impl<'a> Align<'a> {
         settings: &'a Settings,
         model: &'a Model,
         device: &Device,
-        [world, rank]: [usize; 2],
+        place: [usize; 2],
         warn: &mut dyn FnMut(String),
     ) -> Result<Self> {
         let task = match settings.noise_level {
             NoiseLevel::One => Task::Distill,
             NoiseLevel::Uniform => Task::Paint,
         };
-        let data = open_data(&settings.data, settings, task, warn)?;
-        let validation = match settings.validation_data.is_empty() {
-            true => None,
-            false => Some(open_data(&settings.validation_data, settings, task, warn)?),
-        };
-        let order = Order::new(data.len(), settings.seed, world, rank)?;
+        let inputs = Inputs::open(settings, task, place, warn)?;
         let parts = Parts::open(model, device)?;
-        let defaults = &parts.config().defaults;
-        let size = [
-            settings.width.unwrap_or(defaults.width),
-            settings.height.unwrap_or(defaults.height),
-        ];
+        let size = settings.size(&parts.config().defaults);
         if token_grid(&parts, size).contains(&0) {
             let reason = format!(
                 "{}x{} has no token; take a larger `width` and `height`",
@@ -88,11 +72,7 @@ impl<'a> Align<'a> {
             states: States::load(model, &parts, settings, Learns::FromTeacher)?,
             parts,
             settings,
-            data,
-            order,
-            rank,
-            world,
-            validation,
+            inputs,
             vae: None,
             size,
         })
@@ -109,18 +89,13 @@ impl<'a> Align<'a> {
         let [rows_of_tokens, columns] = token_grid(&self.parts, self.size);
         let hidden = self.parts.config().flux.config.hidden_size() as u64;
         let tokens = (rows_of_tokens * columns + T5_TOKENS) as u64 * self.settings.batch as u64;
-        let states = match self.settings.optimizer {
-            OptimizerKind::Adamw => floats(2 * numbers),
-            OptimizerKind::Adamw8bit => 2 * numbers,
-            OptimizerKind::Muon => floats(numbers),
-        };
         let blocks = self.flux.blocks() as u64;
         Ok(vec![
             ("language model", rows(&self.parts.encoder)),
             ("T5 and CLIP", self.states.teacher_bytes()),
             ("transformer", rows(&self.parts.flux)),
             ("parameters and gradients", floats(2 * numbers)),
-            ("optimizer", states),
+            ("optimizer", self.settings.optimizer_bytes(numbers)),
             (
                 "streams between blocks",
                 floats(2 * tokens * hidden * blocks),
@@ -164,16 +139,6 @@ impl<'a> Align<'a> {
         }
     }
 
-    fn checkpoints(&self) -> Checkpoints {
-        match self.settings.recorded_blocks {
-            0 => Checkpoints::NONE,
-            blocks => Checkpoints {
-                segment: blocks,
-                tape: blocks,
-            },
-        }
-    }
-
     fn align_net(&self, leaves: &Leaves) -> Result<AlignNet> {
         let scope = self.parts.align_net.scope(&self.parts.device);
         let scope = scope.held_by(&self.parts.held).with_leaves(leaves);
@@ -181,13 +146,13 @@ impl<'a> Align<'a> {
     }
 
     /// A caption with its noise.
-    fn item(&self, data: &Dataset, index: usize, seed: u64) -> Result<Item> {
-        let sample = data.sample(index)?;
+    fn item(&self, data: &Dataset, place: Place) -> Result<Item> {
+        let sample = data.sample(place.index)?;
         let caption = sample.caption.clone().unwrap_or_default();
         let channels = self.parts.config().vae.config.latent_channels;
         let [rows, columns] = token_grid(&self.parts, self.size);
         let shape = [channels, rows * latents::PACK, columns * latents::PACK];
-        let mut random = TorchRng::new(seed);
+        let mut random = TorchRng::new(place.seed);
         let noise = TensorData::new(
             random.randn(shape.iter().product()),
             [1, shape[0], shape[1], shape[2]],
@@ -283,7 +248,7 @@ impl Subject for Align<'_> {
     }
 
     fn epoch_len(&self) -> usize {
-        self.order.epoch_len()
+        self.inputs.epoch_len()
     }
 
     fn micro_batch(
@@ -294,14 +259,12 @@ impl Subject for Align<'_> {
     ) -> Result<Micro> {
         let mut items = vec![];
         for k in samples {
-            let index = self.order.at(k);
-            // One number for each sample of all processes, so that the same samples have the same noise in any world.
-            let seed = mixed(self.settings.seed, k * self.world as u64 + self.rank as u64);
-            items.push(self.item(&self.data, index, seed)?);
+            let place = self.inputs.at(k);
+            items.push(self.item(&self.inputs.data, place)?);
         }
         let leaves = parameters.leaves(&self.parts.device)?;
         let align_net = self.align_net(&leaves)?;
-        let (distillation, checkpoints) = (self.distillation(), self.checkpoints());
+        let (distillation, checkpoints) = (self.distillation(), self.settings.checkpoints());
         let mut micro = Micro::default();
         for (share, sample) in self.groups(items) {
             let mut of_group = Gradients::default();
@@ -315,10 +278,7 @@ impl Subject for Align<'_> {
                 &mut of_group,
             );
             let losses = pollster::block_on(step)?;
-            of_group.scale(share as f32);
-            for (name, values) in of_group.iter() {
-                gradients.add(name, values.to_vec());
-            }
+            gradients.add_share(of_group, share as f32);
             let streams = match distillation.tokens {
                 Tokens::All => 2,
                 Tokens::Image => 1,
@@ -334,51 +294,31 @@ impl Subject for Align<'_> {
     }
 
     fn validate(&mut self, parameters: &Parameters) -> Result<Option<f64>> {
-        let Some(data) = &self.validation else {
-            return Ok(None);
-        };
         let leaves = parameters.constants(&self.parts.device)?;
         let align_net = self.align_net(&leaves)?;
-        let count = data.len().min(self.settings.validation_samples.max(1));
         let distillation = self.distillation();
-        let mut sum = 0.0;
-        for index in 0..count {
-            let item = self.item(data, index, mixed(VALIDATION_SEED, index as u64))?;
-            for (_, sample) in self.groups(vec![item]) {
+        self.inputs.validate(|data, place| {
+            let mut sum = 0.0;
+            for (share, sample) in self.groups(vec![self.item(data, place)?]) {
                 let loss = align::validate(&self.flux, &align_net, &sample, &distillation);
-                sum += pollster::block_on(loss)?.total;
+                sum += share * pollster::block_on(loss)?.total;
             }
-        }
-        Ok(Some(sum / count as f64))
+            Ok(sum)
+        })
     }
 
     fn show(&mut self, parameters: &Parameters) -> Result<Vec<Shown>> {
-        let prompts = &self.settings.sample_prompts;
-        if prompts.is_empty() {
-            return Ok(vec![]);
-        }
-        if self.vae.is_none() {
-            self.vae = Some(self.parts.decoder()?);
-        }
-        let vae = self.vae.as_ref().expect("it was just loaded");
         let leaves = parameters.constants(&self.parts.device)?;
         let align_net = self.align_net(&leaves)?;
-        let defaults = &self.parts.config().defaults;
-        let shown = prompts.iter().enumerate().map(|(number, prompt)| {
-            let states = self.states.student().states(prompt)?;
-            let sampling = Sampling {
-                size: self.size,
-                steps: self.settings.sample_steps.unwrap_or(defaults.steps),
-                guidance: defaults.guidance,
-                seed: self.settings.sample_seed + number as u64,
-            };
-            let conditioning = align_net.forward(states);
-            Ok(Shown {
-                prompt: prompt.clone(),
-                image: paint(&self.parts, (&self.flux, vae), conditioning, sampling)?,
-            })
-        });
-        shown.collect()
+        let conditioning =
+            |prompt: &str| Ok(align_net.forward(self.states.student().states(prompt)?));
+        show(
+            &self.parts,
+            self.settings,
+            &mut self.vae,
+            &self.flux,
+            conditioning,
+        )
     }
 
     fn file(&self, parameters: &Parameters) -> Result<Vec<(String, Vec<u8>)>> {

@@ -14,23 +14,21 @@ use x2i_core::training::lora::{self, Adapted, Adapter, Start, Targets};
 use x2i_core::training::loss::{Density, Weighting, flux_shift, table_sigma};
 use x2i_core::training::noise::Sample;
 use x2i_core::training::published::{self, About};
-use x2i_core::training::{Checkpoints, Gradients, Parameters};
+use x2i_core::training::{Gradients, Parameters};
 use x2i_core::vae::Vae;
 use x2i_core::weights::Leaves;
 use x2i_core::weights::safetensors::encode;
 use x2i_core::{Error, Result};
 use x2i_engine::Model;
 
-use crate::data::{Buckets, CaptionRules, Dataset, Order, Task};
-use crate::inputs::{mixed, open_data};
-use crate::paint::{Sampling, paint};
+use crate::data::{Buckets, CaptionRules, Dataset, Task};
+use crate::inputs::{Inputs, Place};
+use crate::paint::show;
 use crate::parts::Parts;
 use crate::run::settings::{DensityKind, FormatKind, Settings, WeightingKind};
 use crate::run::{Micro, Shown, Subject};
 use crate::states::{Learns, States};
 
-/// What noise of validation follows from, so that it never changes.
-const VALIDATION_SEED: u64 = 0x10fa;
 /// What trainers of LoRAs feed in.
 const GUIDANCE: f32 = 1.0;
 /// Pixels between two sizes of a bucket.
@@ -44,11 +42,7 @@ pub struct Lora<'a> {
     align_net: AlignNet,
     adapter: Adapter,
     states: States,
-    data: Dataset,
-    order: Order,
-    rank: usize,
-    world: usize,
-    validation: Option<Dataset>,
+    inputs: Inputs,
     captions: CaptionRules,
     buckets: Buckets,
     vae: Option<Vae>,
@@ -66,7 +60,7 @@ struct Item {
 }
 
 impl<'a> Lora<'a> {
-    /// Opens the data and loads the frozen model, for one of `[world, rank]` processes. `warn` hears what can't be used of
+    /// Opens the data and loads the frozen model, for the process of `place`, `[world, rank]`. `warn` hears what can't be used of
     /// the data, a line each.
     ///
     /// # Errors
@@ -75,26 +69,12 @@ impl<'a> Lora<'a> {
         settings: &'a Settings,
         model: &'a Model,
         device: &Device,
-        [world, rank]: [usize; 2],
+        place: [usize; 2],
         warn: &mut dyn FnMut(String),
     ) -> Result<Self> {
-        let data = open_data(&settings.data, settings, Task::Paint, warn)?;
-        let validation = match settings.validation_data.is_empty() {
-            true => None,
-            false => Some(open_data(
-                &settings.validation_data,
-                settings,
-                Task::Paint,
-                warn,
-            )?),
-        };
-        let order = Order::new(data.len(), settings.seed, world, rank)?;
+        let inputs = Inputs::open(settings, Task::Paint, place, warn)?;
         let parts = Parts::open(model, device)?;
-        let defaults = &parts.config().defaults;
-        let size = [
-            settings.width.unwrap_or(defaults.width),
-            settings.height.unwrap_or(defaults.height),
-        ];
+        let size = settings.size(&parts.config().defaults);
         let buckets = match settings.resolution {
             Some(resolution) => Buckets::new(resolution, STEP.min(resolution))?,
             None => Buckets::one(size)?,
@@ -116,11 +96,7 @@ impl<'a> Lora<'a> {
             adapter,
             parts,
             settings,
-            data,
-            order,
-            rank,
-            world,
-            validation,
+            inputs,
             buckets,
             vae: None,
             size,
@@ -138,7 +114,7 @@ impl<'a> Lora<'a> {
             ("transformer", held(&self.parts.flux)),
             ("VAE", held(&self.parts.vae)),
             ("parameters and gradients", 8 * numbers),
-            ("optimizer", 8 * numbers),
+            ("optimizer", self.settings.optimizer_bytes(numbers)),
         ]
     }
 
@@ -151,16 +127,6 @@ impl<'a> Lora<'a> {
         let scope = self.parts.flux.scope(&self.parts.device);
         let scope = scope.held_by(&self.parts.held).with_leaves(leaves);
         pollster::block_on(Flux::load(&self.parts.config().flux.config, &scope))
-    }
-
-    fn checkpoints(&self) -> Checkpoints {
-        match self.settings.recorded_blocks {
-            0 => Checkpoints::NONE,
-            blocks => Checkpoints {
-                segment: blocks,
-                tape: blocks,
-            },
-        }
     }
 
     fn weighting(&self) -> Weighting {
@@ -191,14 +157,14 @@ impl<'a> Lora<'a> {
         Ok(self.align_net.forward(self.states.hidden(caption)?))
     }
 
-    fn item(&self, data: &Dataset, index: usize, caption_of: u64, seed: u64) -> Result<Item> {
-        let sample = data.sample(index)?;
+    fn item(&self, data: &Dataset, place: Place) -> Result<Item> {
+        let sample = data.sample(place.index)?;
         let caption = sample.caption.as_deref().unwrap_or_default();
         let caption = self
             .captions
-            .apply(caption, self.settings.seed, 0, caption_of);
+            .apply(caption, self.settings.seed, 0, place.number);
         let (latents, grid) = self.states.latents(&self.parts, &sample, &self.buckets)?;
-        let mut random = TorchRng::new(seed);
+        let mut random = TorchRng::new(place.seed);
         let [batch, tokens, channels] = latents.dims();
         let noise = random.randn(tokens * channels);
         let noise = TensorData::new(noise, [batch, tokens, channels]);
@@ -277,7 +243,7 @@ impl Subject for Lora<'_> {
     }
 
     fn epoch_len(&self) -> usize {
-        self.order.epoch_len()
+        self.inputs.epoch_len()
     }
 
     fn micro_batch(
@@ -288,11 +254,8 @@ impl Subject for Lora<'_> {
     ) -> Result<Micro> {
         let mut items = vec![];
         for k in samples {
-            let index = self.order.at(k);
-            // One number for each sample of all processes.
-            let number = k * self.world as u64 + self.rank as u64;
-            let seed = mixed(self.settings.seed, number);
-            items.push(self.item(&self.data, index, number, seed)?);
+            let place = self.inputs.at(k);
+            items.push(self.item(&self.inputs.data, place)?);
         }
         let leaves = self.adapter.leaves(parameters, &self.parts.device)?;
         let constants = self.adapter.constants(parameters, &self.parts.device)?;
@@ -305,67 +268,42 @@ impl Subject for Lora<'_> {
         let mut micro = Micro::default();
         for (share, sample) in self.groups(items) {
             let mut of_group = Gradients::default();
-            let (weighting, checkpoints) = (self.weighting(), self.checkpoints());
+            let (weighting, checkpoints) = (self.weighting(), self.settings.checkpoints());
             let step = lora::step(adapted, &sample, weighting, checkpoints, &mut of_group);
             let loss = pollster::block_on(step)?;
-            of_group.scale(share as f32);
-            for (name, values) in of_group.iter() {
-                gradients.add(name, values.to_vec());
-            }
+            gradients.add_share(of_group, share as f32);
             micro.loss += share * f64::from(loss);
         }
         Ok(micro)
     }
 
     fn validate(&mut self, parameters: &Parameters) -> Result<Option<f64>> {
-        let Some(data) = &self.validation else {
-            return Ok(None);
-        };
-        let constants = self.adapter.constants(parameters, &self.parts.device)?;
-        let flux = self.flux(&constants)?;
-        let count = data.len().min(self.settings.validation_samples.max(1));
-        let mut sum = 0.0;
-        for index in 0..count {
-            let seed = mixed(VALIDATION_SEED, index as u64);
-            let item = self.item(data, index, index as u64, seed)?;
-            for (_, sample) in self.groups(vec![item]) {
+        let flux = self.flux(&self.adapter.constants(parameters, &self.parts.device)?)?;
+        self.inputs.validate(|data, place| {
+            let mut sum = 0.0;
+            for (share, sample) in self.groups(vec![self.item(data, place)?]) {
                 let loss = sample.validate(&flux, None, self.weighting());
-                sum += f64::from(pollster::block_on(loss)?.1);
+                sum += share * f64::from(pollster::block_on(loss)?.1);
             }
-        }
-        Ok(Some(sum / count as f64))
+            Ok(sum)
+        })
     }
 
     fn show(&mut self, parameters: &Parameters) -> Result<Vec<Shown>> {
-        let prompts = &self.settings.sample_prompts;
-        if prompts.is_empty() {
-            return Ok(vec![]);
-        }
-        if self.vae.is_none() {
-            self.vae = Some(self.parts.decoder()?);
-        }
-        let vae = self.vae.as_ref().expect("it was just loaded");
-        let constants = self.adapter.constants(parameters, &self.parts.device)?;
-        let flux = self.flux(&constants)?;
-        let defaults = &self.parts.config().defaults;
-        let shown = prompts.iter().enumerate().map(|(number, prompt)| {
-            let sampling = Sampling {
-                size: self.size,
-                steps: self.settings.sample_steps.unwrap_or(defaults.steps),
-                guidance: defaults.guidance,
-                seed: self.settings.sample_seed + number as u64,
-            };
-            let states = self
-                .states
-                .student()
-                .states(&self.captions.with_trigger(prompt))?;
-            let conditioning = self.align_net.forward(states);
-            Ok(Shown {
-                prompt: prompt.clone(),
-                image: paint(&self.parts, (&flux, vae), conditioning, sampling)?,
-            })
-        });
-        shown.collect()
+        let flux = self.flux(&self.adapter.constants(parameters, &self.parts.device)?)?;
+        let conditioning = |prompt: &str| {
+            let words = self.captions.with_trigger(prompt);
+            Ok(self
+                .align_net
+                .forward(self.states.student().states(&words)?))
+        };
+        show(
+            &self.parts,
+            self.settings,
+            &mut self.vae,
+            &flux,
+            conditioning,
+        )
     }
 
     fn file(&self, parameters: &Parameters) -> Result<Vec<(String, Vec<u8>)>> {

@@ -9,15 +9,16 @@ use x2i_core::vae::{Bands, Vae};
 use x2i_core::{Error, Image, Result};
 
 use crate::parts::Parts;
+use crate::run::{Settings, Shown};
 
 /// How a sample is painted.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Sampling {
+struct Sampling {
     /// Width and height of the picture in pixels.
-    pub(crate) size: [usize; 2],
-    pub(crate) steps: usize,
-    pub(crate) guidance: f32,
-    pub(crate) seed: u64,
+    size: [usize; 2],
+    steps: usize,
+    guidance: f32,
+    seed: u64,
 }
 
 /// Rows and columns of packed latents for a picture of this width and height.
@@ -26,8 +27,39 @@ pub(crate) fn token_grid(parts: &Parts<'_>, [width, height]: [usize; 2]) -> [usi
     [height / side, width / side]
 }
 
+/// Paints the run's sample prompts; `vae` is loaded for the first.
+pub(crate) fn show(
+    parts: &Parts<'_>,
+    settings: &Settings,
+    vae: &mut Option<Vae>,
+    flux: &Flux,
+    conditioning: impl Fn(&str) -> Result<Conditioning>,
+) -> Result<Vec<Shown>> {
+    if vae.is_none() && !settings.sample_prompts.is_empty() {
+        *vae = Some(parts.decoder()?);
+    }
+    let Some(vae) = vae else {
+        return Ok(vec![]);
+    };
+    let defaults = &parts.config().defaults;
+    let prompts = settings.sample_prompts.iter().enumerate();
+    let shown = prompts.map(|(number, prompt)| {
+        let sampling = Sampling {
+            size: settings.size(defaults),
+            steps: settings.sample_steps.unwrap_or(defaults.steps),
+            guidance: defaults.guidance,
+            seed: settings.sample_seed + number as u64,
+        };
+        Ok(Shown {
+            prompt: prompt.clone(),
+            image: paint(parts, (flux, vae), conditioning(prompt)?, sampling)?,
+        })
+    });
+    shown.collect()
+}
+
 /// Paints the first picture of the conditioning.
-pub(crate) fn paint(
+fn paint(
     parts: &Parts<'_>,
     (flux, vae): (&Flux, &Vae),
     conditioning: Conditioning,

@@ -35,8 +35,6 @@ pub struct Position {
     pub steps: u64,
     /// Seconds of all processes' work so far, of the one that writes.
     pub seconds: f64,
-    /// Terms that were left out so far.
-    pub left_out: u64,
 }
 
 /// A run's state.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
+use x2i_core::config::Defaults;
+use x2i_core::training::Checkpoints;
 use x2i_core::training::optimizer::{AdamW, Muon, Rule};
 use x2i_core::training::schedule::{Schedule, Shape};
 use x2i_core::{Error, Result};
@@ -366,6 +368,34 @@ impl Settings {
                 },
                 adamw,
             ),
+        }
+    }
+
+    /// What is held for the way back.
+    pub fn checkpoints(&self) -> Checkpoints {
+        match self.recorded_blocks {
+            0 => Checkpoints::NONE,
+            blocks => Checkpoints {
+                segment: blocks,
+                tape: blocks,
+            },
+        }
+    }
+
+    /// Width and height of what is painted, in pixels.
+    pub fn size(&self, defaults: &Defaults) -> [usize; 2] {
+        [
+            self.width.unwrap_or(defaults.width),
+            self.height.unwrap_or(defaults.height),
+        ]
+    }
+
+    /// Bytes of the optimizer's states for so many numbers.
+    pub fn optimizer_bytes(&self, numbers: u64) -> u64 {
+        match self.optimizer {
+            OptimizerKind::Adamw => 8 * numbers,
+            OptimizerKind::Adamw8bit => 2 * numbers,
+            OptimizerKind::Muon => 4 * numbers,
         }
     }
 

@@ -42,8 +42,6 @@ pub enum Event<'a> {
     Saved(PathBuf),
     /// Samples were painted.
     Shown(u64),
-    /// Something that the user should know.
-    Warned(String),
 }
 
 /// Hears of the run; may end it after an update.
