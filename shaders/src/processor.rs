@@ -7,6 +7,8 @@
 #[cfg(target_arch = "x86_64")]
 mod amx;
 mod peak;
+#[cfg(target_arch = "x86_64")]
+mod shapes;
 mod table;
 mod unit;
 mod variant;
@@ -14,6 +16,8 @@ mod variant;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use peak::{PEAKS, Peak};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use shapes::{EIGHT_TILES, Shapes};
 pub use table::CPU_VARIANTS;
 pub use unit::CpuUnit;
 pub use variant::CpuVariant;

@@ -12,42 +12,17 @@ use super::groups::{InputGroup, LANES, ROWS, SPAN, WeightGroup};
 use super::machine::{Products, TileMachine};
 use crate::integer::bytes::QUADS;
 use crate::integer::rounding::COLUMNS;
-use crate::processor::CpuUnit;
+use crate::processor::{CpuUnit, Shapes};
 use crate::qmatmul::GROUP;
 
 /// The tiles of this thread. It stays on its thread, which has set their shapes; there is one of it at a time.
 pub(super) struct Amx(PhantomData<*const ()>);
 
-/// What `ldtilecfg` reads: the shape of each tile.
-#[repr(C, align(64))]
-struct Shapes {
-    palette: u8,
-    start_row: u8,
-    reserved: [u8; 14],
-    row_bytes: [u16; 16],
-    rows: [u8; 16],
-}
-
 /// Tiles 0 to 3 are sums, 4 and 6 inputs, 5 and 7 weights.
 static SHAPES: Shapes = {
-    let (mut row_bytes, mut rows) = ([0; 16], [0; 16]);
-    let mut tile = 0;
-    while tile < 8 {
-        let (height, width) = match tile {
-            0..4 => (ROWS, 4 * LANES),
-            4 | 6 => (ROWS, GROUP),
-            _ => (QUADS, 4 * LANES),
-        };
-        (rows[tile], row_bytes[tile]) = (height as u8, width as u16);
-        tile += 1;
-    }
-    Shapes {
-        palette: 1,
-        start_row: 0,
-        reserved: [0; 14],
-        row_bytes,
-        rows,
-    }
+    let sums = [ROWS, 4 * LANES];
+    let (inputs, weights) = ([ROWS, GROUP], [QUADS, 4 * LANES]);
+    Shapes::new([sums, sums, sums, sums, inputs, weights, inputs, weights])
 };
 
 impl TileMachine for Amx {

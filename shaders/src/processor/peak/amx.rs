@@ -2,33 +2,10 @@
 
 use std::arch::asm;
 
+use crate::processor::EIGHT_TILES;
+
 /// Products of a round.
 pub(super) const PRODUCTS: u64 = 4;
-
-/// What `ldtilecfg` reads: palette 1, and 16 rows of 64 bytes for each of eight tiles.
-#[repr(C, align(64))]
-struct Config {
-    palette: u8,
-    start_row: u8,
-    reserved: [u8; 14],
-    columns: [u16; 16],
-    rows: [u8; 16],
-}
-
-const EIGHT_TILES: Config = {
-    let (mut columns, mut rows, mut tile) = ([0; 16], [0; 16], 0);
-    while tile < 8 {
-        (columns[tile], rows[tile]) = (64, 16);
-        tile += 1;
-    }
-    Config {
-        palette: 1,
-        start_row: 0,
-        reserved: [0; 14],
-        columns,
-        rows,
-    }
-};
 
 /// A loop of four `$product`.
 macro_rules! repeated {
