@@ -81,7 +81,11 @@ impl Targets {
             Self::Pattern(pattern) => format!("^(?:{pattern})$"),
         };
         let regex = Regex::new(&pattern).map_err(|error| {
-            let reason = format!("`{self}` is no pattern: {error}");
+            // The error shows the pattern over several lines, and says what is wrong with it in the last one.
+            let error = error.to_string();
+            let wrong = error.lines().last().unwrap_or_default();
+            let wrong = wrong.trim_start_matches("error: ");
+            let reason = format!("`{self}` is no pattern: {wrong}");
             Error::format("targets", reason)
         })?;
         Ok(move |path: &str| regex.is_match(path))

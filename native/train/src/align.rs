@@ -260,12 +260,18 @@ impl Subject for Align<'_> {
         let mut items = vec![];
         for k in samples {
             let place = self.inputs.at(k);
-            items.push(self.item(&self.inputs.data, place)?);
+            items.push(
+                self.inputs
+                    .read(place, |data, place| self.item(data, place))?,
+            );
         }
         let leaves = parameters.leaves(&self.parts.device)?;
         let align_net = self.align_net(&leaves)?;
         let (distillation, checkpoints) = (self.distillation(), self.settings.checkpoints());
-        let mut micro = Micro::default();
+        let mut micro = Micro {
+            notes: self.inputs.notes(),
+            ..Micro::default()
+        };
         for (share, sample) in self.groups(items) {
             let mut of_group = Gradients::default();
             let learning = (&align_net, &leaves);

@@ -1,8 +1,10 @@
 //! The samples of a run: which one is the next, and which are not trained on.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use x2i_core::Result;
+use x2i_core::{Error, Result};
 
 use crate::data::{DataSpec, Dataset, Keys, Order, SplitMix64, Task, source};
 use crate::run::Settings;
@@ -10,10 +12,27 @@ use crate::run::Settings;
 /// What noise of validation follows from, so that it never changes.
 const VALIDATION_SEED: u64 = 0x5eed;
 
+/// What is to be said of pictures that can't be read.
+#[derive(Default)]
+struct Unread {
+    known: BTreeSet<String>,
+    notes: Vec<String>,
+}
+
+impl Unread {
+    fn add(&mut self, error: &Error) {
+        let text = error.to_string();
+        if self.known.insert(text.clone()) {
+            self.notes.push(text);
+        }
+    }
+}
+
 /// The data of one of a run's processes.
 pub(crate) struct Inputs {
     /// What is trained on.
-    pub(crate) data: Dataset,
+    data: Dataset,
+    unread: RefCell<Unread>,
     order: Order,
     world: u64,
     rank: u64,
@@ -50,6 +69,7 @@ impl Inputs {
         Ok(Self {
             order: Order::new(data.len(), settings.seed, world, rank)?,
             data,
+            unread: RefCell::default(),
             world: world as u64,
             rank: rank as u64,
             seed: settings.seed,
@@ -73,6 +93,32 @@ impl Inputs {
         }
     }
 
+    /// What `take` makes of the sample at a place. The next sample of the data stands in for one whose picture can't be
+    /// read, which follows from the data alone.
+    pub(crate) fn read<T>(
+        &self,
+        place: Place,
+        take: impl Fn(&Dataset, Place) -> Result<T>,
+    ) -> Result<T> {
+        let mut last = None;
+        for offset in 0..self.data.len() {
+            let index = (place.index + offset) % self.data.len();
+            match take(&self.data, Place { index, ..place }) {
+                Err(error @ Error::Image { .. }) => {
+                    self.unread.borrow_mut().add(&error);
+                    last = Some(error);
+                }
+                taken => return taken,
+            }
+        }
+        Err(last.expect("a data set has a sample"))
+    }
+
+    /// What there is to say of samples that can't be used, once of each.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        std::mem::take(&mut self.unread.borrow_mut().notes)
+    }
+
     /// The mean of `loss` over the samples that are not trained on; `None` without any.
     pub(crate) fn validate(
         &self,
@@ -82,20 +128,25 @@ impl Inputs {
             return Ok(None);
         };
         let count = data.len().min(self.validation_samples);
-        let mut sum = 0.0;
+        let (mut sum, mut read) = (0.0, 0);
         for index in 0..count {
             let number = index as u64;
-            let seed = mixed(VALIDATION_SEED, number);
-            sum += loss(
-                data,
-                Place {
-                    index,
-                    number,
-                    seed,
-                },
-            )?;
+            let place = Place {
+                index,
+                number,
+                seed: mixed(VALIDATION_SEED, number),
+            };
+            match loss(data, place) {
+                Err(error @ Error::Image { .. }) => {
+                    self.unread.borrow_mut().add(&error);
+                }
+                found => {
+                    sum += found?;
+                    read += 1;
+                }
+            }
         }
-        Ok(Some(sum / count as f64))
+        Ok((read > 0).then(|| sum / f64::from(read)))
     }
 }
 

@@ -255,7 +255,10 @@ impl Subject for Lora<'_> {
         let mut items = vec![];
         for k in samples {
             let place = self.inputs.at(k);
-            items.push(self.item(&self.inputs.data, place)?);
+            items.push(
+                self.inputs
+                    .read(place, |data, place| self.item(data, place))?,
+            );
         }
         let leaves = self.adapter.leaves(parameters, &self.parts.device)?;
         let constants = self.adapter.constants(parameters, &self.parts.device)?;
@@ -265,7 +268,10 @@ impl Subject for Lora<'_> {
             learning: &learning,
             leaves: &leaves,
         };
-        let mut micro = Micro::default();
+        let mut micro = Micro {
+            notes: self.inputs.notes(),
+            ..Micro::default()
+        };
         for (share, sample) in self.groups(items) {
             let mut of_group = Gradients::default();
             let (weighting, checkpoints) = (self.weighting(), self.settings.checkpoints());

@@ -175,6 +175,9 @@ impl States {
 
     /// The scaled latents of a sample's picture in its bucket's size, packed, `[1, tokens, channels]`, and their rows and
     /// columns of tokens.
+    ///
+    /// # Errors
+    /// [`Error::Image`] for a picture that can't be read.
     pub(crate) fn latents(
         &self,
         parts: &Parts<'_>,
@@ -190,7 +193,7 @@ impl States {
             .content(picture);
         let mut kept = self.kept(&key, Encoding::F16, || {
             let pictures = sample.decode().map_err(|problem| {
-                Error::format(format!("sample {}", sample.key), problem.to_string())
+                Error::image(format!("sample {}", sample.key), problem.to_string())
             })?;
             let image = buckets.fit(&pictures.target)?.image;
             let encoder = self.vae.get_or_init(|| parts.vae_encoder());

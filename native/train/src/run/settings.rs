@@ -262,7 +262,9 @@ impl Settings {
     /// [`Error::Config`] for what is no TOML, an unknown key, or a value that can't be.
     pub fn read(what: What, file: &str, text: &str, given: Table) -> Result<Self> {
         let mut table: Table = text.parse().map_err(|error: toml::de::Error| {
-            Error::config(file, error.to_string().trim_end().to_owned())
+            let start = error.span().map_or(0, |span| span.start);
+            let line = text[..start.min(text.len())].lines().count().max(1);
+            Error::config(file, format!("line {line}: {}", error.message()))
         })?;
         for key in table.keys() {
             check_key(file, key)?;
@@ -516,6 +518,9 @@ mod tests {
         }
         assert!(message("data = 'a'").starts_with("run.toml: `data` is \"a\": invalid type"));
         assert!(message("optimizer = 'sgd'").contains("unknown variant `sgd`"));
-        assert!(message("a b").contains("run.toml"));
+        assert_eq!(
+            message("data = ['a']\na b"),
+            "run.toml: line 2: key with no value, expected `=`"
+        );
     }
 }

@@ -14,6 +14,8 @@ pub struct Micro {
     pub parts: BTreeMap<String, f64>,
     /// Terms that were no finite numbers and count as nothing.
     pub left_out: usize,
+    /// What the user should know, a sentence each.
+    pub notes: Vec<String>,
 }
 
 /// A picture that shows what the parameters do.

@@ -193,11 +193,10 @@ impl<'a, S: Subject> Trainer<'a, S> {
                 .micro_batch(&state.parameters, samples, &mut gradients);
             micros.push(found?);
         }
-        let (mut line, ends) = self.gather(&mut gradients, micros, state.wish)?;
+        let (mut line, ends, spoiled) = self.gather(&mut gradients, micros, state.wish)?;
         gradients.scale(1.0 / (accumulation * world) as f32);
         let factor = self.settings.schedule().factor(state.position.updates);
         let norm = gradients.norm();
-        let spoiled = line.note.is_some();
         if self.change(state, gradients, factor, spoiled)? {
             line.note = Some("a gradient was not finite; the update was left out".to_owned());
         }
@@ -269,13 +268,14 @@ impl<'a, S: Subject> Trainer<'a, S> {
         ControlFlow::Continue(())
     }
 
-    /// The mean of the micro-batches of all processes, and whether one of them wants to end; gradients become the sum.
+    /// The mean of the micro-batches of all processes, whether one of them wants to end, and whether terms of the loss were
+    /// left out; gradients become the sum.
     fn gather(
         &self,
         gradients: &mut Gradients,
         micros: Vec<Micro>,
         wish: bool,
-    ) -> Result<(Line, bool)> {
+    ) -> Result<(Line, bool, bool)> {
         let count = micros.len() as f64;
         let mut names: Vec<String> = vec![];
         for micro in &micros {
@@ -299,15 +299,19 @@ impl<'a, S: Subject> Trainer<'a, S> {
             unreachable!("there are three numbers at least");
         };
         let parts = names.into_iter().zip(parts.iter().map(|part| part / world));
-        let note = (*left_out > 0.0)
-            .then(|| format!("{left_out} terms were no finite numbers and were left out"));
+        let mut notes: Vec<String> = micros.into_iter().flat_map(|micro| micro.notes).collect();
+        if *left_out > 0.0 {
+            notes.push(format!(
+                "{left_out} terms were no finite numbers and were left out"
+            ));
+        }
         let line = Line {
             loss: Some(loss / world),
             parts: parts.collect(),
-            note,
+            note: (!notes.is_empty()).then(|| notes.join("; ")),
             ..Line::default()
         };
-        Ok((line, *wishes > 0.0))
+        Ok((line, *wishes > 0.0, *left_out > 0.0))
     }
 
     /// The parameters that are saved for inference and shown.

@@ -320,3 +320,25 @@ fn a_lora_learns_its_pictures_goes_on_and_is_read_by_inference() {
     let error = place.run_lora("x", "width = 32\nheight = 32\ntargets = 'nothing'\n", 1);
     assert!(error.unwrap_err().to_string().contains("match no layer"));
 }
+
+#[test]
+fn a_picture_that_can_not_be_read_is_told_of_once_and_the_run_goes_on() {
+    let place = Place::new();
+    let pictures = place.path("pictures");
+    let whole = read(pictures.join("0.png"));
+    fs::write(pictures.join("0.png"), &whole[..whole.len() / 2]).unwrap();
+    let more = "width = 32\nheight = 32\n";
+    let (ended, losses) = place.run_lora("run", more, usize::MAX).unwrap();
+    assert!(ended && losses.len() == 6);
+    let log = String::from_utf8(read(place.path("run/log.jsonl"))).unwrap();
+    assert_eq!(
+        log.matches("sample 0: its picture can't be read").count(),
+        1,
+        "{log}"
+    );
+    for number in 1..3 {
+        fs::write(pictures.join(format!("{number}.png")), b"nothing").unwrap();
+    }
+    let error = place.run_lora("none", more, usize::MAX).unwrap_err();
+    assert!(error.to_string().contains("can't be read"), "{error}");
+}
