@@ -14,8 +14,8 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 
-use crate::integer::InputBits;
 pub(crate) use wgpu::shaders;
+use x2i_cpu::integer::InputBits;
 
 /// `softmax(q kᵀ · scale + mask) v`: `[batch, heads, q_tokens, head_dim]`.
 ///

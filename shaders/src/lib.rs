@@ -16,7 +16,6 @@
 //! WebGPU guarantees neither subgroups nor half precision. Kernels use subgroups where the adapter has them
 //! and is faster with them, and half precision where a tensor has it. Left out on purpose: gradients with
 //! respect to a quantized weight, which is frozen.
-
 mod activations;
 mod attention;
 mod autodiff;
@@ -30,16 +29,13 @@ mod gelu;
 mod gemm;
 mod gpu;
 mod group_norm;
-mod integer;
 mod joint_attention;
 mod kernels;
-mod lanes;
 #[cfg(not(target_family = "wasm"))]
 mod library;
 mod linear;
 mod norm;
 mod norm_rope;
-mod processor;
 mod product;
 mod qmatmul;
 pub mod reference;
@@ -47,9 +43,7 @@ mod residual;
 mod units;
 #[cfg(test)]
 mod variants;
-mod vectorize;
 mod wgsl;
-mod widen;
 
 pub use activations::{Activations, halves_activations};
 pub use attention::attention;
@@ -62,19 +56,20 @@ pub use divergence::divergence;
 pub use gelu::{gelu_tanh, gelu_tanh_after};
 pub use gpu::{is_gpu, largest_buffer, runs_wgsl};
 pub use group_norm::{Activation, group_moments, group_normalize};
-pub use integer::InputBits;
 pub use joint_attention::{Qkv, joint_attention};
 pub use kernels::{Half, Kernels, choose_kernels, multiplies};
 pub use linear::{linear, linear_rounded, matmul, takes_halves};
 pub use norm::{modulated_layer_norm, rms_norm};
 pub use norm_rope::{Heads, norm_rope};
-pub use processor::{CPU_VARIANTS, CpuUnit, CpuVariant, PEAKS, Peak, choose_cpu};
 pub use product::{
     Gated, Weight, modulated_activations, product, product_gated, product_gelu, product_gelu_after,
 };
-pub use qmatmul::{BlockQuantized, BlockType, QuantError, qmatmul};
+pub use qmatmul::{BlockQuantized, QuantError, device_len, qmatmul, words_len};
 pub use residual::gated_residual;
 pub use units::{Units, tell_subgroups};
+pub use x2i_cpu::formats::BlockType;
+pub use x2i_cpu::integer::InputBits;
+pub use x2i_cpu::processor::{CPU_VARIANTS, CpuUnit, CpuVariant, PEAKS, Peak, choose_cpu};
 
 /// Every WGSL module that this crate may launch, as `(name, source)`: for validation without a device.
 ///

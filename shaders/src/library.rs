@@ -20,11 +20,11 @@ use burn_cubecl::tensor::CubeTensor;
 
 use crate::kernels::{self, Half};
 use crate::linear::composed::add_bias;
-use crate::qmatmul::BlockType;
 use crate::wgsl;
 pub(crate) use attention::attention;
 pub(crate) use multiply::multiply;
 use scaled::{Scaled, converted};
+use x2i_cpu::formats::BlockType;
 
 /// How a device multiplies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,8 +13,8 @@ use burn::backend::{Backend, Dispatch, DispatchDevice, backend_extension};
 use burn::tensor::{Device, Tensor};
 
 use crate::gpu::runs_wgsl;
-use crate::integer::InputBits;
 pub(crate) use wgpu::shaders;
+use x2i_cpu::integer::InputBits;
 
 /// `x [m, cols]` times `weight [rows, cols]` transposed, plus `bias [rows]`: `[m, rows]`.
 ///

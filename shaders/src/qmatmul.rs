@@ -4,18 +4,12 @@
 
 #[cfg(not(target_family = "wasm"))]
 mod autodiff;
-mod block_type;
 pub(crate) mod composed;
 mod constants;
 pub(crate) mod cooperative;
 mod device;
 mod expand;
 mod flex;
-pub(crate) mod floats;
-mod group;
-mod push;
-mod scaled;
-mod tables;
 mod weight;
 pub(crate) mod wgpu;
 
@@ -23,16 +17,15 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, DispatchTensorKind, backend_extension};
 use burn::tensor::{DType, Int, Tensor};
 
-use crate::integer::InputBits;
 use crate::linear::composed::{add_bias, linear};
 use crate::wgsl;
-pub use block_type::BlockType;
-pub(crate) use block_type::MOST_GROUPS;
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use device::DeviceLayout;
-pub(crate) use group::{GROUP, Group, Quant};
+pub use device::{device_len, words_len};
 pub use weight::{BlockQuantized, QuantError};
 pub(crate) use wgpu::shaders;
+use x2i_cpu::formats::BlockType;
+use x2i_cpu::integer::InputBits;
 
 /// `x [m, cols]` times `weight [rows, cols]` transposed, plus `bias [rows]`: `[m, rows]`, all f32.
 ///

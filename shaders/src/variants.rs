@@ -236,7 +236,7 @@ fn floats_of_8_bits_take_a_byte_each_on_a_device() {
     let numbers = |dims: [usize; 2]| dims[0] * dims[1];
     assert_eq!(4 * numbers(packed.dims()), rows * cols);
     assert_eq!(numbers(scales.dims()), rows);
-    let planned = BlockType::F8E4M3.device_len((rows * cols) as u64);
+    let planned = crate::qmatmul::device_len(BlockType::F8E4M3, (rows * cols) as u64);
     assert_eq!(planned, (rows * cols) as u64);
 }
 

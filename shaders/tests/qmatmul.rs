@@ -6,7 +6,7 @@ use burn::tensor::{Bytes, Device, Int, Tensor, TensorData};
 use common::{Values, assert_close, devices};
 use proptest::prelude::*;
 use x2i_shaders::reference;
-use x2i_shaders::{BlockQuantized, BlockType, InputBits, QuantError, qmatmul};
+use x2i_shaders::{BlockQuantized, BlockType, InputBits, QuantError, device_len, qmatmul};
 
 /// f32 sums over up to 1100 terms in another order.
 const TOLERANCE: f32 = 3e-6;
@@ -284,7 +284,7 @@ fn weights_of_four_bits_take_four_bits_on_a_device() {
         (BlockType::Int8Halves, 10),
     ] {
         assert_eq!(
-            block_type.device_len(1024),
+            device_len(block_type, 1024),
             1024 * bits / 8,
             "{block_type:?}"
         );

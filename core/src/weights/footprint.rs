@@ -1,6 +1,6 @@
 //! What a tensor takes once it is on a device, known from the header alone.
 
-use x2i_shaders::BlockType;
+use x2i_shaders::{BlockType, device_len};
 
 use super::stored::{StoredType, element_count};
 use super::target::Target;
@@ -27,7 +27,7 @@ impl Target {
             Self::Cpu => {
                 (count / block_type.len() as u64).saturating_mul(block_type.bytes() as u64)
             }
-            Self::Gpu | Self::Library | Self::Other => block_type.device_len(count),
+            Self::Gpu | Self::Library | Self::Other => device_len(block_type, count),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::ops::Range;
 
 use burn::tensor::{AllocationProperty, Bytes, DType, Device, Tensor, TensorData};
-use x2i_shaders::{BlockQuantized, BlockType, InputBits, largest_buffer, takes_halves};
+use x2i_shaders::{BlockQuantized, BlockType, InputBits, largest_buffer, takes_halves, words_len};
 
 use crate::error::{Error, Result};
 use crate::lora::LayerChange;
@@ -242,7 +242,7 @@ impl<'a> Scope<'a> {
     ) -> Result<Matrix> {
         let full_name = self.full_name(name);
         if let Some(block_type) = self.weights.as_blocks(&full_name, Target::of(self.device)) {
-            let words = block_type.words_len(rows.len() as u64 * shape[1] as u64);
+            let words = words_len(block_type, rows.len() as u64 * shape[1] as u64);
             if largest_buffer(self.device).is_none_or(|most| words <= most) {
                 return self.blocks(name, block_type, shape, rows).await;
             }

@@ -17,8 +17,8 @@ use super::flex::{Exponentials, MAX_ROWS, MIN_ROWS, Mask, matrix};
 use crate::autodiff::{Gradients, Strategy, kept, record};
 use crate::cpu::{all_f32, tensor};
 use crate::gemm::matmul;
-use crate::integer::InputBits;
-use crate::vectorize::{Kernel, dot, vectorize};
+use x2i_cpu::integer::InputBits;
+use x2i_cpu::vectorize::{Kernel, dot, vectorize};
 
 /// Scores of a block: 1 MB, of which two are alive at a time.
 const BLOCK_SCORES: usize = 256 * 1024;

@@ -1,6 +1,6 @@
 //! Attention on a processor that multiplies bf16: products of bf16, sums and softmax in f32.
 //!
-//! Queries are lanes (see [`crate::lanes`]). The scores of 32 queries stand in columns, one row of lanes for each key,
+//! Queries are lanes (see [`x2i_cpu::lanes`]). The scores of 32 queries stand in columns, one row of lanes for each key,
 //! so that the softmax runs down the columns, and its weights are, as they are rounded, the inputs of the second
 //! product: nothing is turned around but values, once, and the output. Weights are divided by the sum of the rounded
 //! ones. Left out: masks, which language models have; they compute in f32.
@@ -12,10 +12,10 @@ use rayon::prelude::*;
 
 use super::tasks::{Task, tasks};
 use crate::cpu::tensor;
-use crate::gemm::interleave;
-use crate::lanes::pair::{Pair, rounded_pair};
-use crate::lanes::{CHUNK, LANES, Lanes, Rows, Unit, add_groups};
-use crate::vectorize::{Kernel, exp, vectorize};
+use x2i_cpu::lanes::pair::{Pair, rounded_pair};
+use x2i_cpu::lanes::{CHUNK, LANES, Lanes, Rows, Unit, add_groups};
+use x2i_cpu::lines::interleave;
+use x2i_cpu::vectorize::{Kernel, exp, vectorize};
 
 /// Queries of a task: two groups.
 const QUERIES: usize = 2 * LANES;

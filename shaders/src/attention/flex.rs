@@ -13,10 +13,10 @@ use super::tasks::{Task, tasks};
 use super::{AttentionOps, bfloat, composed};
 use crate::cpu::{all_f32, tensor};
 use crate::gemm::matmul;
-use crate::integer::{InputBits, WIDE};
-use crate::lanes::bfloat::Bfloat;
-use crate::lanes::tiles::Amx;
-use crate::vectorize::{Kernel, exp, fold, multiply_add, vectorize};
+use x2i_cpu::integer::{InputBits, WIDE};
+use x2i_cpu::lanes::bfloat::Bfloat;
+use x2i_cpu::lanes::tiles::Amx;
+use x2i_cpu::vectorize::{Kernel, exp, fold, multiply_add, vectorize};
 
 /// Scores of a block: 2 MB, which fit the second- or third-level cache.
 const BLOCK_SCORES: usize = 512 * 1024;

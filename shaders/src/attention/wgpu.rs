@@ -8,11 +8,11 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::{AttentionOps, composed, cooperative, mask};
 use crate::cooperative::Matrices;
-use crate::integer::InputBits;
 #[cfg(not(target_family = "wasm"))]
 use crate::library::{self, Library};
 use crate::units::{NARROW_LANES, Units};
 use crate::wgsl::{self, Shader, THREADS};
+use x2i_cpu::integer::InputBits;
 
 /// The widest head. The output tile of a wider one would not fit the registers that the shader assumes.
 const MAX_HEAD_DIM: usize = 256;

@@ -3,8 +3,8 @@
 use burn::tensor::{Device, FloatDType, Tensor};
 
 use super::{KernelCheck, LAYER, OPERATIONS, Operation, error, floats, numbers, quantized};
-use crate::processor::{CPU_VARIANTS, CpuVariant, choose_cpu};
 use crate::{BlockType, InputBits, linear_rounded, qmatmul};
+use x2i_cpu::processor::{CPU_VARIANTS, CpuVariant, choose_cpu};
 
 /// Inputs of 7 bits, which AVX2 takes beside weights of 8 bits, of the largest of 40 x 70 sums of 96 products.
 const BYTES_TOLERANCE: f32 = 2e-2;

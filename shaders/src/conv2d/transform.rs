@@ -4,7 +4,7 @@
 //! Four outputs of a 3-tap filter are `outputs(weights(g) · inputs(d))`: six products instead of twelve, and
 //! along both axes 36 instead of 144.
 
-use crate::vectorize::multiply_add;
+use x2i_cpu::vectorize::multiply_add;
 
 /// Outputs of a tile along an axis.
 pub(super) const OUT: usize = 4;

@@ -17,13 +17,13 @@ mod weights;
 use rayon::prelude::*;
 
 use super::transform::OUT;
-use crate::vectorize::vectorize;
 use inputs::Inputs;
 use outputs::Outputs;
 use products::Products;
 use sizes::{LANES, POINTS, ROWS, SEGMENT, Tiles};
 pub(crate) use sizes::{Picture, Sizes};
 pub(crate) use weights::pack;
+use x2i_cpu::vectorize::vectorize;
 
 /// `x [input, ..]` convolved with `weight [output, input, 3, 3]` as [`pack`] returns it, plus
 /// `bias [output]`, into `out [output, height, width]`.

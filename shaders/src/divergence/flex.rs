@@ -5,7 +5,7 @@ use burn_flex::{Flex, FlexTensor};
 use super::DivergenceOps;
 use super::composed::{self, EPS};
 use crate::cpu::{Rows, all_f32, each_row, tensor};
-use crate::vectorize::{Kernel, dot, exp, fold, vectorize};
+use x2i_cpu::vectorize::{Kernel, dot, exp, fold, vectorize};
 
 impl DivergenceOps for Flex {
     fn divergence(student: FlexTensor, teacher: FlexTensor, temperature: f32) -> FlexTensor {

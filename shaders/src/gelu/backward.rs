@@ -11,7 +11,7 @@ use super::GeluOps;
 use super::composed::{CUBIC, TWICE_SQRT_2_OVER_PI};
 use crate::autodiff::{Gradients, Strategy, kept, record};
 use crate::cpu::{TASK, all_f32};
-use crate::vectorize::{Kernel, multiply_add, sigmoid, vectorize};
+use x2i_cpu::vectorize::{Kernel, multiply_add, sigmoid, vectorize};
 
 /// What a backend may replace.
 pub(crate) trait GeluGradients: Backend {

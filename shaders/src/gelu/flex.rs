@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::GeluOps;
 use super::composed::{self, CUBIC, TWICE_SQRT_2_OVER_PI};
 use crate::cpu::{Rows, TASK, all_f32, contiguous, each_row, tensor};
-use crate::vectorize::{Kernel, multiply_add, sigmoid, vectorize};
+use x2i_cpu::vectorize::{Kernel, multiply_add, sigmoid, vectorize};
 
 impl GeluOps for Flex {
     fn gelu_tanh(x: FlexTensor) -> FlexTensor {

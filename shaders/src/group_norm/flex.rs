@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::GroupNormOps;
 use super::composed::{self, Activation};
 use crate::cpu::{TASK, all_f32, contiguous, tensor};
-use crate::vectorize::{Kernel, fold, multiply_add, sigmoid, vectorize};
+use x2i_cpu::vectorize::{Kernel, fold, multiply_add, sigmoid, vectorize};
 
 impl GroupNormOps for Flex {
     fn group_moments(x: FlexTensor, groups: usize) -> FlexTensor {

@@ -11,8 +11,9 @@ use burn_cubecl::cubecl::{self, calculate_cube_count_elemwise};
 use burn_cubecl::kernel::{cast, into_contiguous};
 use burn_cubecl::tensor::CubeTensor;
 
-use crate::qmatmul::{BlockType, DeviceLayout, composed, floats};
+use crate::qmatmul::{DeviceLayout, composed};
 use crate::wgsl;
+use x2i_cpu::formats::{BlockType, floats};
 
 /// The numbers of a word: O is f32 or bf16. `row_words` is the number of words of a row.
 ///

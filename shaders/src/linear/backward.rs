@@ -2,7 +2,7 @@
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, TensorMetadata};
-use burn::tensor::Shape;
+use burn::tensor::{Element, Shape};
 use burn_cubecl::CubeBackend;
 use burn_flex::{Flex, FlexTensor};
 use half::{bf16, f16};
@@ -11,8 +11,8 @@ use super::halves::is_half;
 use super::{LinearOps, stripes};
 use crate::autodiff::{Gradients, Strategy, record};
 use crate::cpu::tensor;
-use crate::integer::InputBits;
-use crate::widen::Half;
+use x2i_cpu::integer::InputBits;
+use x2i_cpu::widen::Half;
 
 /// What a backend may replace.
 pub(crate) trait LinearGradients: Backend {
@@ -39,7 +39,7 @@ impl LinearGradients for Flex {
     }
 }
 
-fn halves<H: Half>(weight: FlexTensor, gradient: FlexTensor) -> FlexTensor {
+fn halves<H: Half + Element>(weight: FlexTensor, gradient: FlexTensor) -> FlexTensor {
     let weight = weight.to_contiguous();
     let shape = [gradient.layout().shape()[0], weight.layout().shape()[1]];
     let cols = shape[1];

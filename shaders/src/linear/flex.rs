@@ -1,4 +1,4 @@
-//! A dense layer on the CPU: [`lanes`](crate::lanes) for many rows on native targets, burn-flex's GEMM for few and on
+//! A dense layer on the CPU: [`lanes`](x2i_cpu::lanes) for many rows on native targets, burn-flex's GEMM for few and on
 //! processors without AVX2, our own GEMM in a browser, and [`halves`] for weights of 16 bits.
 
 use burn::tensor::DType;
@@ -7,9 +7,9 @@ use burn_flex::{Flex, FlexTensor};
 use super::{LinearOps, composed, halves};
 use crate::cpu::{all_f32, tensor};
 use crate::gemm::{Strided, product};
-use crate::integer::InputBits;
-use crate::lanes::{Floats, float};
-use crate::vectorize::dot;
+use x2i_cpu::integer::InputBits;
+use x2i_cpu::lanes::{Floats, float};
+use x2i_cpu::vectorize::dot;
 
 /// Up to this many input rows our GEMM would pack every weight for too few uses.
 const FEW_ROWS: usize = 2;
@@ -63,7 +63,7 @@ fn linear(
     tensor(out, [m, rows])
 }
 
-/// The product of many rows by [`lanes`](crate::lanes), where the processor has a unit for it.
+/// The product of many rows by [`lanes`](x2i_cpu::lanes), where the processor has a unit for it.
 fn many_rows(x: &FlexTensor, weight: &FlexTensor, bias: Option<&FlexTensor>) -> Option<FlexTensor> {
     let (m, cols) = (x.layout().shape()[0], x.layout().shape()[1]);
     let rows = weight.layout().shape()[0];

@@ -4,17 +4,17 @@
 //! multiplies bf16 reads wide weights where they lie, beside inputs that are rounded to bf16. Other weights become f32
 //! when they are used, a block at a time, or a stripe on processors without AVX2.
 
-use burn::tensor::DType;
+use burn::tensor::{DType, Element};
 use burn_flex::FlexTensor;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::stripes::{self, TASK_WEIGHTS};
 use crate::cpu::tensor;
-use crate::integer::{InputBits, WIDE};
-use crate::lanes::{self, Pairs, Widened, float};
-use crate::vectorize::{Kernel, dot, vectorize};
-use crate::widen::Half;
+use x2i_cpu::integer::{InputBits, WIDE};
+use x2i_cpu::lanes::{self, Pairs, Widened, float};
+use x2i_cpu::vectorize::{Kernel, dot, vectorize};
+use x2i_cpu::widen::Half;
 
 /// Up to this many input rows dot products are faster than the GEMM, as with quantized weights.
 const FEW_ROWS: usize = 8;
@@ -37,7 +37,7 @@ pub(crate) fn linear(
     }
 }
 
-fn product<H: Half>(
+fn product<H: Half + Element>(
     x: FlexTensor,
     weight: FlexTensor,
     bias: Option<FlexTensor>,

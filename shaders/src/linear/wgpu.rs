@@ -9,12 +9,12 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::{LinearOps, composed};
 use crate::cooperative::Matrices;
-use crate::integer::InputBits;
 #[cfg(not(target_family = "wasm"))]
 use crate::library::{self, Library};
 use crate::qmatmul::cooperative::{self, Left, Right, Then};
 use crate::units::Units;
 use crate::wgsl::{self, Shader, THREADS};
+use x2i_cpu::integer::InputBits;
 
 /// The side of the square of outputs of a workgroup.
 const TILE: usize = 64;

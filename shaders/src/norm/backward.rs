@@ -11,7 +11,7 @@ use burn_flex::{Flex, FlexTensor};
 use super::NormOps;
 use crate::autodiff::{Gradients, Strategy, kept, record};
 use crate::cpu::{Rows, all_f32, each_row, sum_rows, tensor};
-use crate::vectorize::{Kernel, dot, fold, inverse_root_mean_square, multiply_add, vectorize};
+use x2i_cpu::vectorize::{Kernel, dot, fold, inverse_root_mean_square, multiply_add, vectorize};
 
 /// What a backend may replace.
 pub(crate) trait NormGradients: Backend {

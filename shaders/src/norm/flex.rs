@@ -4,7 +4,7 @@ use burn_flex::{Flex, FlexTensor};
 
 use super::{NormOps, composed};
 use crate::cpu::{Rows, all_f32, each_row, tensor};
-use crate::vectorize::{Kernel, fold, inverse_root_mean_square, multiply_add, vectorize};
+use x2i_cpu::vectorize::{Kernel, fold, inverse_root_mean_square, multiply_add, vectorize};
 
 impl NormOps for Flex {
     fn modulated_layer_norm(

@@ -10,7 +10,7 @@ use super::NormRopeOps;
 use crate::autodiff::{Gradients, Strategy, kept, record};
 use crate::cpu::{Rows, all_f32, each_row, sum_rows, tensor};
 use crate::norm::backward::{AddWeight, RmsNormBackward, norm_backward, normed};
-use crate::vectorize::{Kernel, vectorize};
+use x2i_cpu::vectorize::{Kernel, vectorize};
 
 /// Queries or keys of a stream, `[batch, tokens, heads * head_dim]`, and the weight of their norm, `[head_dim]`.
 type Part<B> = (FloatTensor<B>, FloatTensor<B>);

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::{NormRopeOps, composed};
 use crate::cpu::{Rows, all_f32, tensor};
-use crate::vectorize::{Kernel, inverse_root_mean_square, vectorize};
+use x2i_cpu::vectorize::{Kernel, inverse_root_mean_square, vectorize};
 
 impl NormRopeOps for Flex {
     fn norm_rope(

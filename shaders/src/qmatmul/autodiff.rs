@@ -7,8 +7,8 @@ use burn_flex::{Flex, FlexTensor};
 
 use super::{BlockOps, BlockType, flex};
 use crate::autodiff::{Gradients, Strategy, record};
-use crate::integer::InputBits;
 use crate::linear::backward::bias_backward;
+use x2i_cpu::integer::InputBits;
 
 /// What a backend may replace.
 pub(crate) trait BlockGradients: BlockOps {

@@ -6,10 +6,10 @@ use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::{FloatDType, Shape, Slice, TensorData};
 use half::{bf16, f16};
 
-use super::block_type::BlockType;
 use super::device::DeviceLayout;
-use super::floats;
-use super::group::GROUP;
+use x2i_cpu::formats::BlockType;
+use x2i_cpu::formats::GROUP;
+use x2i_cpu::formats::floats;
 
 /// The weight `[rows, cols]`, f32, from `words [rows, words of a row]` and `scales [rows, scales of a row]`.
 pub(crate) fn dequantize_blocks<B: Backend>(

@@ -5,12 +5,12 @@ use burn_cubecl::cubecl::ir::HardwareProperties;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::block_type::BlockType;
 use super::constants::constants;
 use super::device::DeviceLayout;
 use crate::activations::SCALE;
 use crate::cooperative::{Halves, Matrices};
 use crate::wgsl::{self, Shader};
+use x2i_cpu::formats::BlockType;
 
 /// Matrices of a subgroup along the input rows: few for few rows, so that little is computed in vain.
 const DOWN: [usize; 3] = [1, 2, 4];

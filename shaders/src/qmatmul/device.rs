@@ -5,24 +5,22 @@
 //! and offsets are f32. A group has 32 weights; in Q6_K and in our own `Int8Halves` it has 16, as many as
 //! share a scale there. Of floats of 8 and 16 bits a row has a scale.
 
-use super::block_type::{BlockType, MOST_GROUPS, q6_k_group, q6_k_scale};
-use super::group::{GROUP, Group, part};
-use super::scaled::{int8_halves_group, scale};
-use super::tables::Table;
+use x2i_cpu::formats::{
+    BlockType, GROUP, Group, MOST_GROUPS, Table, int8_halves_group, part, q6_k_group, q6_k_scale,
+    scale,
+};
 
-impl BlockType {
-    /// Bytes of `elements` weights on a device that is not the CPU: packed quants and f32 scales, without the
-    /// [scales of rows](Self::has_row_scales).
-    ///
-    /// `elements` is a multiple of [`len`](Self::len).
-    pub const fn device_len(self, elements: u64) -> u64 {
-        DeviceLayout::of(self).len(elements)
-    }
+/// Bytes of `elements` weights on a device that is not the CPU: packed quants and f32 scales, without the
+/// [scales of rows](BlockType::has_row_scales).
+///
+/// `elements` is a multiple of the format's [`len`](BlockType::len).
+pub const fn device_len(block_type: BlockType, elements: u64) -> u64 {
+    DeviceLayout::of(block_type).len(elements)
+}
 
-    /// Bytes of the packed quants alone, which are the largest of a weight's buffers there.
-    pub const fn words_len(self, elements: u64) -> u64 {
-        4 * (elements / DeviceLayout::of(self).per_word() as u64)
-    }
+/// Bytes of the packed quants alone, which are the largest of a weight's buffers there.
+pub const fn words_len(block_type: BlockType, elements: u64) -> u64 {
+    4 * (elements / DeviceLayout::of(block_type).per_word() as u64)
 }
 
 /// What a kernel needs to know about the arrays.

@@ -1,8 +1,8 @@
 //! A row of blocks as f32.
 
-use super::block_type::{BlockType, MOST_GROUPS};
-use super::floats::widen_row;
-use super::group::{GROUP, Group, half, nibbles, part};
+use x2i_cpu::formats::floats::widen_row;
+use x2i_cpu::formats::{BlockType, MOST_GROUPS};
+use x2i_cpu::formats::{GROUP, Group, half, nibbles, part};
 
 /// Writes the weights of a row, without the row's own scale.
 ///

@@ -2,19 +2,19 @@
 //!
 //! A product of few input rows (a decoding LLM) is bound by reading the weight. Each weight row is
 //! dequantized once into the first-level cache and multiplied there, in f32. A product of many input rows is
-//! bound by arithmetic and runs in [`crate::integer`], or for floats in [`crate::linear::stripes`]. The f32
+//! bound by arithmetic and runs in [`x2i_cpu::integer`], or for floats in [`crate::linear::stripes`]. The f32
 //! weight never exists as a whole.
 
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
 
 use super::BlockOps;
-use super::block_type::BlockType;
 use super::expand::expand_row;
 use crate::cpu::tensor;
-use crate::integer::{self, InputBits, Weights};
 use crate::linear::stripes;
-use crate::vectorize::{Kernel, dot, vectorize};
+use x2i_cpu::formats::BlockType;
+use x2i_cpu::integer::{self, InputBits, Weights};
+use x2i_cpu::vectorize::{Kernel, dot, vectorize};
 
 /// Up to this many input rows dot products are faster: measured on 2 cores with AVX2.
 const FEW_ROWS: usize = if cfg!(target_family = "wasm") { 2 } else { 8 };

@@ -3,9 +3,9 @@
 use burn::backend::DispatchDevice;
 use burn::tensor::{Bytes, DType, Device, Int, Tensor, TensorData};
 
-use super::block_type::BlockType;
 use super::device::{DeviceLayout, split};
-use crate::integer::InputBits;
+use x2i_cpu::formats::BlockType;
+use x2i_cpu::integer::InputBits;
 
 /// Why bytes are not a block-quantized weight of a shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,18 +10,18 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::BlockOps;
-use super::block_type::BlockType;
 use super::constants::{constants, of_layout};
 use super::cooperative::{self, Left, Right, Then};
 use super::device::DeviceLayout;
 use crate::cooperative::Matrices;
-use crate::integer::InputBits;
 #[cfg(not(target_family = "wasm"))]
 use crate::library::{self, Library};
 use crate::linear::composed::{add_bias, linear};
 use crate::linear::wgpu::Narrow;
 use crate::units::Units;
 use crate::wgsl::{self, Shader};
+use x2i_cpu::formats::BlockType;
+use x2i_cpu::integer::InputBits;
 
 /// The side of the square of outputs of a workgroup of `qmatmul.wgsl`.
 const TILE: usize = 64;

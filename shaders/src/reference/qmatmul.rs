@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 
 use super::linear::linear;
-use crate::qmatmul::BlockType;
+use x2i_cpu::formats::BlockType;
 
 /// What the nibbles of IQ4_NL and IQ4_XS stand for.
 const IQ4: [f32; 16] = [

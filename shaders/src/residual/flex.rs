@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::{ResidualOps, composed};
 use crate::cpu::{Rows, all_f32, contiguous};
-use crate::vectorize::{Kernel, multiply_add, vectorize};
+use x2i_cpu::vectorize::{Kernel, multiply_add, vectorize};
 
 impl ResidualOps for Flex {
     fn gated_residual(x: FlexTensor, gate: FlexTensor, y: FlexTensor) -> FlexTensor {

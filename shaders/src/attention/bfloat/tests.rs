@@ -5,8 +5,8 @@ use burn_flex::FlexTensor;
 use half::bf16;
 
 use super::*;
-use crate::lanes::bfloat::Bfloat;
 use crate::reference::{self, AttentionShape};
+use x2i_cpu::lanes::bfloat::Bfloat;
 
 /// Weights of the softmax are rounded to 8 bits, of which a sum averages the errors.
 const TOLERANCE: f32 = 4e-3;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::sizes::{LANES, Picture, SEGMENT, Sizes, Tiles};
 use crate::conv2d::transform::{IN, OUT, ZERO_OF_PAIRS, column, inputs, set_column};
-use crate::vectorize::Kernel;
+use x2i_cpu::vectorize::Kernel;
 
 /// Transforms the inputs of a rectangle of tiles to the points.
 pub(crate) struct Inputs<'a> {

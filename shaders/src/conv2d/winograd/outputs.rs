@@ -2,7 +2,7 @@
 
 use super::sizes::{LANES, Picture, ROWS, Sizes, Tiles};
 use crate::conv2d::transform::{IN, OUT, ZERO_OF_PAIRS, column, outputs};
-use crate::vectorize::Kernel;
+use x2i_cpu::vectorize::Kernel;
 
 /// Transforms the products of a rectangle of tiles to the outputs, in a band of every output channel.
 pub(crate) struct Outputs<'a, 'b> {

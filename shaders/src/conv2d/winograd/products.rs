@@ -2,7 +2,7 @@
 
 use super::sizes::{LANES, POINTS, ROWS, Sizes};
 use crate::conv2d::transform::IN;
-use crate::vectorize::{Kernel, multiply_add};
+use x2i_cpu::vectorize::{Kernel, multiply_add};
 
 /// The matrix products over the channels.
 pub(crate) struct Products<'a> {

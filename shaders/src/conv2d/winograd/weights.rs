@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::sizes::{POINTS, ROWS};
 use crate::conv2d::transform::{IN, weights};
-use crate::vectorize::{Kernel, vectorize};
+use x2i_cpu::vectorize::{Kernel, vectorize};
 
 /// Transforms `weight [output, input, 3, 3]` to the points: `[output / ROWS, POINTS, input][ROWS]`.
 pub(crate) fn pack(weight: &[f32], input: usize, output: usize) -> Vec<[f32; ROWS]> {
