@@ -1,11 +1,14 @@
 //! What LightControl sees of a picture.
 
+use serde::{Deserialize, Serialize};
+
 use super::Image;
 use super::edges::edges;
 use crate::error::Result;
 
 /// How a picture becomes the one that steers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Hint {
     /// It is that picture: edges, depths or anything that the nets were trained on.
     #[default]
@@ -17,6 +20,11 @@ pub enum Hint {
 }
 
 impl Hint {
+    /// True where the picture itself steers.
+    pub fn is_source(&self) -> bool {
+        *self == Self::Source
+    }
+
     /// The picture that steers, of the same size.
     ///
     /// # Errors
