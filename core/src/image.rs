@@ -5,7 +5,7 @@
 
 mod background;
 pub(crate) mod cubic;
-pub mod edges;
+mod edges;
 mod hint;
 pub(crate) mod normalize;
 pub mod resize;

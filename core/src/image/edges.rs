@@ -26,7 +26,7 @@ struct Gradient {
 ///
 /// # Errors
 /// As [`Image::new`].
-pub fn edges(image: &Image) -> Result<Image> {
+pub(super) fn edges(image: &Image) -> Result<Image> {
     let (width, height) = (image.width(), image.height());
     let gradients = gradients(image);
     let mut found = vec![false; width * height];
