@@ -9,6 +9,7 @@ and the pictures to `--out`; pictures that are there already are not painted aga
     precision   edge pixels of the painted picture that are within one pixel of an edge of the hint
     recall      edge pixels of the hint that are within one pixel of an edge of the painted picture
     F           their harmonic mean, a mean over the scenes
+    chance      F against the edges of the next scene, which the picture was not given
 
 Edges are those of OpenCV's Canny(100, 200), here by OpenCV itself. Needs numpy, pillow and opencv-python-headless.
 """
@@ -73,15 +74,16 @@ def score(args) -> None:
             if args.weights:
                 file = folder / f"with-{number:03}.png"
                 files["with"] = painter.steered(file, number, text, picture, args.weights)
-            hint = edges(picture)
+            hint, stranger = edges(picture), edges(data / scenes[(number + 1) % len(scenes)]["picture"])
             for how, file in files.items():
-                found[how].append(compare(edges(file), hint))
+                painted = edges(file)
+                found[how].append((*compare(painted, hint), compare(painted, stranger)[2]))
             if number < COLUMNS and args.weights:
                 sheet.append((kind, caption, number, picture, files))
         rows += [(kind, caption, how, np.mean(values, axis=0)) for how, values in found.items() if values]
-    lines = ["| drawing | caption | LightControl | precision | recall | F |", "|---|---|---|---|---|---|"]
-    for kind, caption, how, (precision, recall, f) in rows:
-        lines.append(f"| {kind} | {caption} | {how} | {precision:.3f} | {recall:.3f} | {f:.3f} |")
+    lines = ["| drawing | caption | LightControl | precision | recall | F | chance |", "|---|---|---|---|---|---|---|"]
+    for kind, caption, how, (precision, recall, f, chance) in rows:
+        lines.append(f"| {kind} | {caption} | {how} | {precision:.3f} | {recall:.3f} | {f:.3f} | {chance:.3f} |")
     (args.out / "scores.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
     if sheet:
@@ -105,10 +107,41 @@ def save_sheet(cells: list, path: Path) -> None:
     image.quantize(255).save(path, optimize=True)
 
 
+def save_curve(log: Path, path: Path) -> None:
+    """The loss of a run: its moving mean over about 20 updates, and that of the validations as dots."""
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    size, left, top = (720, 260), 40, 10
+    image = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(image)
+    last = max(line["update"] for line in lines)
+    most = max(line.get("validation") or line.get("loss") or 0 for line in lines)
+    place = lambda x, y: (left + x / last * (size[0] - left - 10), top + (1 - y / most) * (size[1] - top - 30))  # noqa: E731
+    for step in range(int(most / 0.5) + 1):
+        draw.line([place(0, step / 2), place(last, step / 2)], "#dddddd")
+        draw.text((8, place(0, step / 2)[1] - 6), f"{step / 2:.1f}", "black")
+    for update in range(0, last + 1, 200):
+        draw.text((place(update, 0)[0] - 8, size[1] - 22), str(update), "black")
+    mean, points = None, []
+    for line in lines:
+        if line.get("loss") is not None:
+            mean = line["loss"] if mean is None else 0.95 * mean + 0.05 * line["loss"]
+            points.append(place(line["update"], mean))
+        if line.get("validation") is not None:
+            x, y = place(line["update"], line["validation"])
+            draw.ellipse([x - 3, y - 3, x + 3, y + 3], fill="#d03030")
+    draw.line(points, "#3060d0", 1)
+    image.quantize(32).save(path, optimize=True)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--binary", default="x2i")
     parser.add_argument("--weights", type=Path, help="without them only pictures without LightControl are scored")
     parser.add_argument("--out", type=Path, default="scores")
-    score(parser.parse_args())
+    parser.add_argument("--log", type=Path, help="a run's log.jsonl: its curve is drawn to curve.png")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    if args.log:
+        save_curve(args.log, args.out / "curve.png")
+    score(args)
