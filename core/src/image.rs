@@ -5,6 +5,8 @@
 
 mod background;
 pub(crate) mod cubic;
+mod edges;
+mod hint;
 pub(crate) mod normalize;
 pub mod resize;
 pub(crate) mod resize_float;
@@ -15,6 +17,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor, TensorData};
 
 pub use self::background::Background;
+pub use self::hint::Hint;
 use crate::error::{Error, Result};
 
 /// The largest image that we accept, in pixels: beyond it lies a decompression bomb.

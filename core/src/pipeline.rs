@@ -279,7 +279,8 @@ impl Pipeline {
             return Ok(None);
         };
         let (width, height) = (request.width, request.height);
-        let hint = image::resize::resize_lanczos(&control.image, width, height)?;
+        let picture = image::resize::resize_lanczos(&control.image, width, height)?;
+        let hint = control.hint.of(&picture)?;
         let nets = self.parts.control(on_progress).await?;
         Ok(nets.map(|nets| Steering {
             nets,

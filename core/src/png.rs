@@ -10,7 +10,7 @@ use std::io::{BufRead, Seek};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::image::{Background, Image};
+use crate::image::{Background, Hint, Image};
 use crate::request::{Conditioning, Request};
 
 /// The keyword of the chunk.
@@ -95,6 +95,9 @@ pub struct ControlRecord {
     pub weights: UsedFile,
     /// Its scale.
     pub scale: f32,
+    /// What of the picture steers.
+    #[serde(default, skip_serializing_if = "Hint::is_source")]
+    pub hint: Hint,
 }
 
 /// A LoRA of an image.
@@ -401,6 +404,7 @@ mod tests {
                     sha256: "03".into(),
                 },
                 scale: 0.7,
+                hint: Hint::Edges,
             }),
             background: Background::Color([1, 2, 0xff]),
         }

@@ -8,7 +8,7 @@ use crate::audio::Audio;
 pub use crate::config::Conditioning;
 use crate::config::ModelConfig;
 use crate::error::{Error, Field, Result};
-use crate::image::Image;
+use crate::image::{Hint, Image};
 use crate::video::Video;
 pub use cache::Cache;
 
@@ -150,9 +150,11 @@ pub struct Init {
 /// A picture that LightControl steers by; its weights are [`crate::LoadOptions::control`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Control {
-    /// The picture, in the form that the weights were trained with (edges, depth, ...); it is resized
+    /// The picture, or one whose `hint` has the form that the weights were trained with (edges, depth, ...); it is resized
     /// to the request's size, as PIL's LANCZOS does.
     pub image: Image,
+    /// What of the resized picture steers.
+    pub hint: Hint,
     /// How much it counts; 1 in training.
     pub scale: f32,
 }

@@ -2,6 +2,7 @@
 
 use js_sys::{BigInt, Object, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
+use x2i_core::image::Hint;
 use x2i_core::png::{ControlRecord, InitRecord, PartRecord, UsedFile};
 use x2i_core::video::sampling::Sampling;
 use x2i_core::{
@@ -167,9 +168,11 @@ fn read_control(
         picture: inputs::used_file(&image),
         weights: weights.clone(),
         scale,
+        hint: Hint::Source,
     };
     let image = inputs::image(&image, background)?;
-    Ok(Some((Control { image, scale }, record)))
+    let hint = Hint::Source;
+    Ok(Some((Control { image, hint, scale }, record)))
 }
 
 /// `off` or a threshold; off without one.

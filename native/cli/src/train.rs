@@ -13,6 +13,7 @@ use x2i_engine::device::{self, DeviceChoice};
 use x2i_engine::models::ModelFiles;
 use x2i_engine::{Model, OpenDevice};
 use x2i_train::align::Align;
+use x2i_train::control::Control;
 use x2i_train::lora::Lora;
 use x2i_train::run::{Alone, Event, Line, Settings, Subject, Trainer, What, World};
 
@@ -30,6 +31,7 @@ const NO_FILE: &str = "settings";
 pub fn run(command: &TrainCommand) -> Result<()> {
     match command {
         TrainCommand::Align(args) => train(What::Align, args),
+        TrainCommand::Control(args) => train(What::Control, args),
         TrainCommand::Lora(args) => train(What::Lora, args),
     }
 }
@@ -117,7 +119,12 @@ fn train_in(what: What, args: &TrainArgs, world: &dyn World) -> Result<()> {
             let needs = subject.needs();
             run.run(subject, &needs)
         }
-        What::Control => unreachable!("no command trains it"),
+        What::Control => {
+            let open = || Control::open(&settings, &model, device, place, &mut warn);
+            let subject = opened.guard(open)?;
+            let needs = subject.needs();
+            run.run(subject, &needs)
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 #[path = "../../train/tests/run/model.rs"]
 mod model;
+#[path = "../../train/tests/run/pictures.rs"]
+mod pictures;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -151,6 +153,99 @@ fn a_run_that_is_killed_at_any_moment_gives_the_curve_of_one_that_is_not() {
     let model = "checkpoints/40/model.safetensors";
     let same = bytes(&place.path("parts").join(model)) == bytes(&place.path("whole").join(model));
     assert!(same);
+}
+
+#[test]
+fn nets_are_trained_and_steer_a_picture_by_its_edges() {
+    let place = Place::new();
+    pictures::make(&place.path("pictures"), &["a red apple", "the sea"]);
+    let train = |more: &[&str]| {
+        let mut command = Command::new(X2I);
+        command
+            .args(["train", "control", "--device", "cpu", "--width", "32"])
+            .args(["--height", "32", "--hint", "edges", "--updates", "3"])
+            .args(["--warmup", "0", "--learning-rate", "0.05"])
+            .args(["--control-channels", "8,8,8,16,16", "--control-time", "16"])
+            .arg("--model")
+            .arg(place.path("model"))
+            .arg("--data")
+            .arg(place.path("pictures"))
+            .arg("--out")
+            .arg(place.path("run"))
+            .args(more);
+        command
+    };
+    let dry = output(train(&["--dry-run"]));
+    assert!(
+        String::from_utf8(dry.stdout)
+            .unwrap()
+            .contains("parameters and gradients")
+    );
+    let refused = train(&["--rank", "4"]).output().unwrap();
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && text.lines().count() == 1,
+        "{text}"
+    );
+    assert!(
+        text.contains("`rank` is a key of `lora`, not of `control`"),
+        "{text}"
+    );
+    let hint = place.path("pictures/0.png");
+    let samples = [
+        "--sample-prompts",
+        "a red apple",
+        "--sample-steps",
+        "1",
+        "--sample-hints",
+    ];
+    output(train(&[&samples[..], &[hint.to_str().unwrap()]].concat()));
+    assert!(place.path("run/samples/000003-0.png").exists());
+    let paint = |name: &str, more: &[&str]| {
+        let mut command = Command::new(X2I);
+        command
+            .args(["generate", "a red apple", "--device", "cpu", "--steps", "1"])
+            .args(["--size", "32x32", "--seed", "1", "--model"])
+            .arg(place.path("model"))
+            .arg("-o")
+            .arg(place.path(name))
+            .args(more);
+        output(command);
+        pixels(&place.path(name))
+    };
+    let weights = place.path("run/control/diffusion_pytorch_model.safetensors");
+    let (hint, weights) = (hint.to_str().unwrap(), weights.to_str().unwrap());
+    let control = ["--control", hint, "--control-weights", weights];
+    let plain = paint("plain.png", &[]);
+    let source = paint("source.png", &control);
+    let edges = paint(
+        "edges.png",
+        &[&control[..], &["--control-hint", "edges"]].concat(),
+    );
+    assert!(plain != edges && source != edges);
+    // The picture's record has the hint.
+    let image = place.path("edges.png");
+    let mut again = Command::new(X2I);
+    again.args(["generate", "--device", "cpu", "--model"]);
+    again.arg(place.path("model")).arg("--from").arg(&image);
+    again.arg("-o").arg(place.path("again.png"));
+    output(again);
+    assert!(pixels(&place.path("again.png")) == edges);
+}
+
+/// The compressed pixels of a PNG file, without its record.
+fn pixels(path: &Path) -> Vec<u8> {
+    let bytes = bytes(path);
+    let (mut at, mut pixels) = (8, vec![]);
+    while at < bytes.len() {
+        let length = u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+        if &bytes[at + 4..at + 8] == b"IDAT" {
+            pixels.extend_from_slice(&bytes[at + 8..at + 8 + length]);
+        }
+        at += length + 12;
+    }
+    assert!(!pixels.is_empty());
+    pixels
 }
 
 #[cfg(feature = "mpi")]

@@ -8,7 +8,9 @@
 
 pub mod align;
 pub mod cache;
+pub mod control;
 pub mod data;
+mod flow;
 mod inputs;
 pub mod lora;
 mod paint;

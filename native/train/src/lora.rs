@@ -140,7 +140,7 @@ impl<'a> Lora<'a> {
     /// The noise level of two random numbers, for a picture of so many tokens.
     fn sigma(&self, normal: f32, uniform: f32, tokens: usize) -> f32 {
         let shift = self.settings.shift;
-        let density = match self.settings.density {
+        let density = match self.settings.density.unwrap_or_default() {
             DensityKind::FluxShift => return flux_shift(normal, tokens),
             DensityKind::Uniform => Density::Uniform,
             DensityKind::LogitNormal => Density::LogitNormal {

@@ -4,6 +4,7 @@ use burn::tensor::Tensor;
 use x2i_core::align_net::Conditioning;
 use x2i_core::flux::{Attentions, BlockOutput, Flux, FluxInput, latents};
 use x2i_core::image::to_rgb8;
+use x2i_core::light_control::LightControl;
 use x2i_core::sampler::FlowMatchEuler;
 use x2i_core::vae::{Bands, Vae};
 use x2i_core::{Error, Image, Result};
@@ -21,6 +22,9 @@ struct Sampling {
     seed: u64,
 }
 
+/// Nets with the picture that they see, `[1, 3, height, width]` in -1..1.
+pub(crate) type Steering<'a> = (&'a LightControl, Tensor<4>);
+
 /// Rows and columns of packed latents for a picture of this width and height.
 pub(crate) fn token_grid(parts: &Parts<'_>, [width, height]: [usize; 2]) -> [usize; 2] {
     let side = parts.config().vae.config.downsampling() * latents::PACK;
@@ -34,6 +38,19 @@ pub(crate) fn show(
     vae: &mut Option<Vae>,
     flux: &Flux,
     conditioning: impl Fn(&str) -> Result<Conditioning>,
+) -> Result<Vec<Shown>> {
+    let conditioning = |_: usize, prompt: &str| conditioning(prompt);
+    show_steered(parts, settings, vae, flux, conditioning, |_| None)
+}
+
+/// The same with pictures that are steered: `conditioning` and `steering` are asked by the prompt's number.
+pub(crate) fn show_steered<'c>(
+    parts: &Parts<'_>,
+    settings: &Settings,
+    vae: &mut Option<Vae>,
+    flux: &Flux,
+    conditioning: impl Fn(usize, &str) -> Result<Conditioning>,
+    steering: impl Fn(usize) -> Option<Steering<'c>>,
 ) -> Result<Vec<Shown>> {
     if vae.is_none() && !settings.sample_prompts.is_empty() {
         *vae = Some(parts.decoder()?);
@@ -50,9 +67,12 @@ pub(crate) fn show(
             guidance: defaults.guidance,
             seed: settings.sample_seed + number as u64,
         };
+        let conditioning = conditioning(number, prompt)?;
+        let steering = steering(number);
+        let image = paint(parts, (flux, vae), conditioning, steering, sampling)?;
         Ok(Shown {
             prompt: prompt.clone(),
-            image: paint(parts, (flux, vae), conditioning(prompt)?, sampling)?,
+            image,
         })
     });
     shown.collect()
@@ -63,6 +83,7 @@ fn paint(
     parts: &Parts<'_>,
     (flux, vae): (&Flux, &Vae),
     conditioning: Conditioning,
+    steering: Option<Steering<'_>>,
     sampling: Sampling,
 ) -> Result<Image> {
     let [rows, columns] = token_grid(parts, sampling.size);
@@ -88,7 +109,12 @@ fn paint(
                 attentions: Attentions::Dropped,
             };
             let mut on_block = async |_: BlockOutput<'_>| Ok(());
-            let velocity = flux.forward(input, &mut on_block).await?;
+            let steer = |index| {
+                let (nets, hint) = steering.as_ref()?;
+                nets.forward(index, hint, &levels[..1])
+            };
+            let velocity = flux.forward_cached(input, &steer, None, &mut on_block);
+            let velocity = velocity.await?;
             img = FlowMatchEuler::step(img, velocity, levels[0], levels[1]);
         }
         let latents = latents::unpack(img, height, width);

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use x2i_core::image::Hint;
 
 use super::paths::{PathParser, expand};
 
@@ -24,10 +25,35 @@ pub struct AdapterArgs {
     /// Control image of LightControl, and its scale (default: 1); resized to the size of the new image
     #[arg(long, value_name = "FILE[:SCALE]")]
     pub control: Option<Scaled>,
+    /// What of the control image steers: the image itself, its edges (OpenCV's Canny, 100 and 200) or its brightness
+    /// (default: source)
+    #[arg(long, value_enum, value_name = "HINT")]
+    pub control_hint: Option<HintArg>,
     /// LightControl's weights, as its training writes them (diffusion_pytorch_model.bin, or the same
     /// tensors in safetensors or GGUF)
     #[arg(long, value_name = "FILE", value_parser = PathParser)]
     pub control_weights: Option<PathBuf>,
+}
+
+/// What of a control image steers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HintArg {
+    /// The image itself
+    Source,
+    /// Its edges
+    Edges,
+    /// Its brightness
+    Gray,
+}
+
+impl From<HintArg> for Hint {
+    fn from(hint: HintArg) -> Self {
+        match hint {
+            HintArg::Source => Self::Source,
+            HintArg::Edges => Self::Edges,
+            HintArg::Gray => Self::Gray,
+        }
+    }
 }
 
 /// `FILE` or `FILE:SCALE`.

@@ -10,6 +10,8 @@ use serde::Serialize;
 pub enum TrainCommand {
     /// AlignNet, from captions alone: the transformer's attention outputs under it become those under T5 and CLIP
     Align(TrainArgs),
+    /// LightControl, from pictures: nets that make the transformer's pictures follow edges, or any other picture
+    Control(TrainArgs),
     /// A LoRA of the transformer, from pictures with captions
     Lora(TrainArgs),
 }
@@ -186,7 +188,7 @@ pub struct SettingFlags {
     #[arg(long, value_name = "PIXELS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub height: Option<usize>,
-    /// The guidance that is fed in (default: 3.5 for align, 1 for lora)
+    /// The guidance that is fed in (default: 3.5 for align and control, 1 for lora)
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guidance: Option<f64>,
@@ -246,7 +248,7 @@ pub struct SettingFlags {
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dora: Option<bool>,
-    /// Noise levels: uniform, logit-normal, mode, shift or flux-shift (default: uniform)
+    /// Noise levels: uniform, logit-normal, mode, shift or flux-shift (default: uniform for lora, logit-normal for control)
     #[arg(long, value_name = "DENSITY")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub density: Option<String>,
@@ -282,4 +284,28 @@ pub struct SettingFlags {
     #[arg(long, value_name = "diffusers|kohya")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<String>,
+    /// What LightControl sees: the sample's source or hint picture as it is, its edges, or its brightness (default: source)
+    #[arg(long, value_name = "source|edges|gray")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// A picture of whose hint a sample prompt is painted; one for each prompt, in order
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sample_hints: Vec<PathBuf>,
+    /// Fresh nets of LightControl give nothing at first; false: they begin as X2I's do (default: true)
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zero_start: Option<bool>,
+    /// LightControl's weights to begin with (default: fresh nets)
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub control_weights: Option<PathBuf>,
+    /// Channels of fresh nets: of their three first convolutions and of two stages (default: 64,64,128,128,256, X2I's)
+    #[arg(long, value_name = "N,N,N,N,N", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub control_channels: Vec<usize>,
+    /// The width of their noise level's embedding (default: 256)
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub control_time: Option<usize>,
 }

@@ -1,6 +1,7 @@
 //! Job specifications from flags, merged with the metadata of a replayed image.
 
 use anyhow::{Context, Result, bail};
+use x2i_core::image::Hint;
 use x2i_engine::{
     AdapterSpec, ControlSpec, InitSpec, JobSpec, LoraSpec, NamedFile, PartSpec, Settings,
 };
@@ -80,8 +81,15 @@ pub fn with_images(args: &AdapterArgs, spec: JobSpec) -> Result<JobSpec> {
         (Some(Scaled { file, scale }), _) => Some(ControlSpec {
             image: NamedFile::given(file).context("--control")?,
             scale: *scale,
+            hint: args.control_hint.map(Hint::from).unwrap_or_default(),
         }),
-        (None, Some(recorded)) => Some(recorded),
+        (None, Some(recorded)) => Some(ControlSpec {
+            hint: args.control_hint.map_or(recorded.hint, Hint::from),
+            ..recorded
+        }),
+        (None, None) if args.control_hint.is_some() => {
+            bail!("--control-hint: needs a control image; give it with --control")
+        }
         (None, None) if args.control_weights.is_some() => {
             bail!("--control-weights: needs a control image; give it with --control")
         }

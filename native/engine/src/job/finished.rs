@@ -103,6 +103,7 @@ impl<'a> Finished<'a> {
         };
         let weights = self.model.adapters().control_weights();
         Ok(made.scale == spec.scale
+            && made.hint == spec.hint
             && weights.is_some_and(|weights| weights.sha256 == made.weights.sha256)
             && has_hash(&spec.image, Kind::Image, &made.picture.sha256)?)
     }

@@ -33,11 +33,14 @@ impl JobSpec {
             let image = pixel()?;
             request.init = Some(Init { image, strength });
         }
-        if let Some(ControlSpec { image, scale }) = &self.control {
+        if let Some(ControlSpec { image, scale, hint }) = &self.control {
             self.control_weights(model)?;
             check_file(image, Kind::Image, Field::Control)?;
-            let (image, scale) = (pixel()?, *scale);
-            request.control = Some(Control { image, scale });
+            request.control = Some(Control {
+                image: pixel()?,
+                hint: *hint,
+                scale: *scale,
+            });
         }
         request.validate()?;
         request.prompt.check(model.config())?;

@@ -120,6 +120,7 @@ impl Record {
             control: control.as_ref().map(|control| ControlSpec {
                 image: self.used(&control.picture),
                 scale: control.scale,
+                hint: control.hint,
             }),
         }
     }

@@ -1,5 +1,6 @@
 //! The specification of a job, as surfaces make it, and the checked job.
 
+use x2i_core::image::Hint;
 use x2i_core::png::{ControlRecord, InitRecord, PartRecord, UsedFile};
 use x2i_core::video::sampling::Sampling;
 use x2i_core::{Control, Error, Field, Init, Part, Prompt, Request, Result, Turn};
@@ -70,6 +71,8 @@ pub struct ControlSpec {
     pub image: NamedFile,
     /// The factor of LightControl's terms, finite; 1 in training.
     pub scale: f32,
+    /// What of the picture steers.
+    pub hint: Hint,
 }
 
 /// One image to generate, complete and checked.
@@ -283,7 +286,7 @@ impl JobSpec {
         model: &Model,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Option<(Control, ControlRecord)>> {
-        let Some(ControlSpec { image, scale }) = &self.control else {
+        let Some(ControlSpec { image, scale, hint }) = &self.control else {
             return Ok(None);
         };
         let weights = self.control_weights(model)?;
@@ -292,9 +295,10 @@ impl JobSpec {
             picture,
             weights: weights.clone(),
             scale: *scale,
+            hint: *hint,
         };
-        let scale = *scale;
-        Ok(Some((Control { image, scale }, record)))
+        let (scale, hint) = (*scale, *hint);
+        Ok(Some((Control { image, hint, scale }, record)))
     }
 
     fn read_image(

@@ -79,6 +79,7 @@ pub struct Dataset {
 
 /// What of a source is needed to read a sample.
 struct Source {
+    form: Form,
     caption: Vec<String>,
     instruction: Vec<String>,
     repeats: usize,
@@ -249,7 +250,9 @@ impl Dataset {
         let texts = texts.map_err(|problem| {
             Error::format("data set", format!("sample `{}` {problem}", entry.key))
         })?;
-        let pair = texts.instruction.is_some() && entry.edited.is_some();
+        let source = &self.sources[entry.source as usize];
+        let pair = is_pair(self.task, source, &texts, entry);
+        let hint = entry.hint.as_ref().filter(|_| self.task == Task::Control);
         let (picture, edited) = match self.task {
             Task::Distill => (None, None),
             Task::Control | Task::Paint => (
@@ -263,6 +266,7 @@ impl Dataset {
             instruction: texts.instruction.filter(|_| pair),
             picture,
             edited,
+            hint: self.picture(entry, hint)?,
             fields: texts.fields,
         })
     }
@@ -348,11 +352,19 @@ impl Source {
             None => usual.iter().map(|&key| key.to_owned()).collect(),
         };
         Self {
+            form,
             caption: named(&spec.keys.caption, usual),
             instruction: named(&spec.keys.instruction, &["style_zh", "instruction"]),
             repeats: spec.repeats,
         }
     }
+}
+
+/// Whether a sample is a source and a target. In shards a `png` without an instruction may be anything; a JSONL file names
+/// both, which is enough for LightControl.
+fn is_pair(task: Task, source: &Source, texts: &Texts, entry: &Entry) -> bool {
+    let named = task == Task::Control && source.form == Form::Jsonl;
+    entry.edited.is_some() && (named || texts.instruction.is_some())
 }
 
 /// The picture that a task takes; `pair` where it is the source of one. Painting takes any.
@@ -374,20 +386,26 @@ fn usable(
     if entry.leads_out {
         return Ok(Err(Problem::BadName));
     }
-    let texts = match texts(files, &sources[entry.source as usize], entry)? {
+    let source = &sources[entry.source as usize];
+    let texts = match texts(files, source, entry)? {
         Ok(texts) => texts,
+        // LightControl's pictures need no text.
+        Err(Problem::MissingJson) if task == Task::Control && source.form == Form::Folder => {
+            Texts::default()
+        }
         Err(problem) => return Ok(Err(problem)),
     };
     if task != Task::Control && texts.caption.is_none() {
         return Ok(Err(Problem::NoCaption));
     }
-    let pair = texts.instruction.is_some() && entry.edited.is_some();
+    let pair = is_pair(task, source, &texts, entry);
     let there = |place: &Place| match place {
         Place::Path(path) => path.is_file(),
         Place::Range { .. } | Place::Memory(_) => true,
     };
     let picture = chosen(task, entry, pair).is_some_and(there);
-    let edited = !pair || entry.edited.as_ref().is_some_and(there);
+    let hint = task != Task::Control || entry.hint.as_ref().is_none_or(there);
+    let edited = hint && (!pair || entry.edited.as_ref().is_some_and(there));
     if task != Task::Distill && !(picture && edited) {
         return Ok(Err(Problem::MissingImage));
     }

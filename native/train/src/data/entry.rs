@@ -36,6 +36,8 @@ pub(super) struct Entry {
     pub(super) picture: Option<Place>,
     /// The picture after the edit.
     pub(super) edited: Option<Place>,
+    /// A picture that steers the painting of `picture`: LightControl's alone.
+    pub(super) hint: Option<Place>,
     /// A picture that only painting takes, since it is not named as a source.
     pub(super) other: Option<Place>,
     pub(super) leads_out: bool,
@@ -50,6 +52,7 @@ impl Entry {
             txt: None,
             picture: None,
             edited: None,
+            hint: None,
             other: None,
             leads_out: false,
         }

@@ -1,4 +1,5 @@
-//! A folder of pictures, each with a caption file of the same name.
+//! A folder of pictures, each with a caption file of the same name, and perhaps a hint: `cat.png`, `cat.txt`,
+//! `cat.hint.png`.
 
 use std::fs;
 use std::path::Path;
@@ -12,6 +13,8 @@ use super::entry::{Entry, Place};
 const DEEPEST: usize = 8;
 /// Endings of pictures.
 const PICTURES: [&str; 6] = ["png", "jpg", "jpeg", "webp", "bmp", "gif"];
+/// What the name of a picture's hint ends with, before its own ending.
+const HINT: &str = ".hint";
 
 /// The samples of a folder, sorted by key, the path without its ending. `caption` serves where there is
 /// no caption file. Links to folders are not followed.
@@ -22,11 +25,15 @@ pub(super) fn read(folder: &Path, caption: Option<&str>, source: u32) -> Result<
     let mut entries = vec![];
     walk(folder, "", 0, &mut |path, key| {
         let mut entry = Entry::new(key, source);
-        let beside = |ending| Some(path.with_extension(ending)).filter(|file| file.is_file());
+        let beside = |ending: &str| Some(path.with_extension(ending)).filter(|file| file.is_file());
         entry.json = beside("json").map(Place::Path);
         entry.txt = beside("txt")
             .map(Place::Path)
             .or_else(|| Some(Place::Memory(caption?.as_bytes().into())));
+        let mut hints = PICTURES
+            .iter()
+            .map(|ending| format!("{}.{ending}", &HINT[1..]));
+        entry.hint = hints.find_map(|ending| beside(&ending)).map(Place::Path);
         entry.picture = Some(Place::Path(path.to_owned()));
         entries.push(entry);
     })?;
@@ -66,6 +73,7 @@ fn walk(
             }
         } else if let Some((stem, ending)) = name.rsplit_once('.')
             && PICTURES.contains(&ending.to_ascii_lowercase().as_str())
+            && !stem.ends_with(HINT)
             && path.is_file()
         {
             found(&path, format!("{prefix}{stem}"));

@@ -11,9 +11,11 @@ use super::problem::{Note, Problem};
 use super::text::{self, MOST_BYTES};
 
 /// Fields that name the picture; of a pair the source.
-const PICTURE: [&str; 5] = ["source", "hint", "file_name", "image", "picture"];
+const PICTURE: [&str; 4] = ["source", "file_name", "image", "picture"];
 /// Fields that name the picture after the edit.
 const EDITED: [&str; 2] = ["target", "edited_image"];
+/// The field that names the picture that steers.
+const HINT: [&str; 1] = ["hint"];
 /// Bytes that are looked at for a line's end at once.
 const STRIDE: u64 = 1 << 16;
 
@@ -55,7 +57,12 @@ pub(super) fn read(file: &DataFile, number: u32, source: u32) -> Result<(Vec<Ent
                 None => (edited, None),
                 picture => (picture, edited),
             };
-            for (name, slot) in [(picture, &mut entry.picture), (edited, &mut entry.edited)] {
+            let slots = [
+                (picture, &mut entry.picture),
+                (edited, &mut entry.edited),
+                (named(&HINT), &mut entry.hint),
+            ];
+            for (name, slot) in slots {
                 let Some(name) = name else { continue };
                 entry.leads_out |= leads_out(&name) || super::file::is_url(&name);
                 *slot = Some(Place::Path(folder.join(name)));

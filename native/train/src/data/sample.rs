@@ -44,6 +44,8 @@ pub struct Sample {
     pub picture: Option<Picture>,
     /// The target of a pair.
     pub edited: Option<Picture>,
+    /// What steers, where the data has it; for LightControl alone.
+    pub hint: Option<Picture>,
     /// The fields of its JSON.
     pub fields: Map<String, Value>,
 }
@@ -53,7 +55,7 @@ pub struct Sample {
 pub struct Pictures {
     /// What is to be painted.
     pub target: Image,
-    /// What it is made from: of a pair the source, else the target itself.
+    /// What it is made from: the hint file, of a pair the source, else the target itself.
     pub hint: Image,
 }
 
@@ -68,16 +70,23 @@ impl Sample {
         prompt::light_control(self.instruction.as_deref().unwrap_or(DESCRIBE))
     }
 
+    /// The picture that is painted.
+    pub fn target(&self) -> Option<&Picture> {
+        self.edited.as_ref().or(self.picture.as_ref())
+    }
+
     /// Decodes the pictures as 8-bit RGB, upright.
     ///
     /// # Errors
-    /// [`Problem::MissingImage`], [`Problem::BadImage`], or [`Problem::SizeMismatch`] for a pair of two
-    /// sizes.
+    /// [`Problem::MissingImage`], [`Problem::BadImage`], or [`Problem::SizeMismatch`] for a pair, or a picture and its
+    /// hint, of two sizes.
     pub fn decode(&self) -> Result<Pictures, Problem> {
-        let hint = decode(self.picture.as_ref().ok_or(Problem::MissingImage)?)?;
-        let target = match &self.edited {
-            None => hint.clone(),
-            Some(edited) => decode(edited)?,
+        let picture = self.picture.as_ref().ok_or(Problem::MissingImage)?;
+        let hint = decode(self.hint.as_ref().unwrap_or(picture))?;
+        let target = match (&self.edited, &self.hint) {
+            (None, None) => hint.clone(),
+            (Some(target), _) => decode(target)?,
+            (None, Some(_)) => decode(picture)?,
         };
         let sides = |image: &Image| [image.width(), image.height()];
         match sides(&hint) == sides(&target) {

@@ -98,6 +98,7 @@ fn add(group: &mut Entry, ext: &str, place: Place) -> bool {
         "jpg" | "jpeg" => &mut group.picture,
         "png" => &mut group.edited,
         "webp" => &mut group.other,
+        "hint.png" | "hint.jpg" | "hint.jpeg" | "hint.webp" => &mut group.hint,
         _ => return true,
     };
     let free = slot.is_none();

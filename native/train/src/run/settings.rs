@@ -11,12 +11,13 @@ use x2i_core::training::optimizer::{AdamW, Muon, Rule};
 use x2i_core::training::schedule::{Schedule, Shape};
 use x2i_core::{Error, Result};
 
+use super::control_keys;
 pub use super::words::{
-    ConditioningKind, DensityKind, FormatKind, LossKind, NoiseLevel, OptimizerKind, PromptKind,
-    ScheduleKind, StartKind, TokensKind, WeightingKind, What,
+    ConditioningKind, DensityKind, FormatKind, HintKind, LossKind, NoiseLevel, OptimizerKind,
+    PromptKind, ScheduleKind, StartKind, TokensKind, WeightingKind, What,
 };
 
-/// Keys of AlignNet's runs alone.
+/// Keys of AlignNet's runs. A key that two lists have is of both kinds of runs.
 const OF_ALIGN: [&str; 11] = [
     "teacher",
     "start",
@@ -31,7 +32,7 @@ const OF_ALIGN: [&str; 11] = [
     "conditioning",
 ];
 
-/// Keys of LoRA's runs alone.
+/// Keys of LoRA's runs.
 const OF_LORA: [&str; 13] = [
     "rank",
     "alpha",
@@ -47,6 +48,23 @@ const OF_LORA: [&str; 13] = [
     "license",
     "format",
 ];
+
+/// The keys that runs of one kind have and not all others.
+const OWN: [(What, &[&str]); 3] = [
+    (What::Align, &OF_ALIGN),
+    (What::Lora, &OF_LORA),
+    (What::Control, &control_keys::ALL),
+];
+
+/// The kind of runs whose key this is, where it is none of `what`.
+fn stranger(what: What, key: &str) -> Option<What> {
+    let owners = OWN.iter().filter(|(_, keys)| keys.contains(&key));
+    let owners: Vec<What> = owners.map(|(owner, _)| *owner).collect();
+    match owners.contains(&what) {
+        true => None,
+        false => owners.first().copied(),
+    }
+}
 
 /// All settings, under the names of the file.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -130,7 +148,7 @@ pub struct Settings {
     pub width: Option<usize>,
     /// Height of the pictures.
     pub height: Option<usize>,
-    /// The guidance that is fed in; without one AlignNet's 3.5 or LoRA's 1.
+    /// The guidance that is fed in; without one X2I's 3.5 for AlignNet and LightControl, 1 for LoRA.
     pub guidance: Option<f32>,
     /// How the parameters begin.
     pub start: StartKind,
@@ -160,8 +178,8 @@ pub struct Settings {
     pub targets: String,
     /// DoRA: the changed rows get lengths that learn.
     pub dora: bool,
-    /// Noise levels of flow matching.
-    pub density: DensityKind,
+    /// Noise levels of flow matching; without a word LoRA's are uniform, LightControl's `logit-normal` as in X2I.
+    pub density: Option<DensityKind>,
     /// The shift of `density = "shift"`.
     pub shift: f32,
     /// How much a noise level counts.
@@ -178,6 +196,18 @@ pub struct Settings {
     pub license: Option<String>,
     /// The names in its file.
     pub format: FormatKind,
+    /// What LightControl sees.
+    pub hint: HintKind,
+    /// The pictures of whose hints the sample prompts are painted, one each.
+    pub sample_hints: Vec<PathBuf>,
+    /// Fresh nets give nothing at first; else they begin as X2I's do.
+    pub zero_start: bool,
+    /// Nets to begin with, instead of fresh ones.
+    pub control_weights: Option<PathBuf>,
+    /// Channels of fresh nets: of three first convolutions and of two stages.
+    pub control_channels: Vec<usize>,
+    /// The width of their noise level's embedding.
+    pub control_time: usize,
 }
 
 impl Settings {
@@ -212,6 +242,9 @@ impl Settings {
             targets: "attention-mlp".to_owned(),
             shift: 3.0,
             title: "lora".to_owned(),
+            zero_start: true,
+            control_channels: vec![64, 64, 128, 128, 256],
+            control_time: 256,
             ..Self::default()
         }
     }
@@ -227,12 +260,7 @@ impl Settings {
     /// The keys of a run that trains `what`.
     pub fn of(&self, what: What) -> Table {
         let mut table = self.table();
-        let others = match what {
-            What::Align => &OF_LORA[..],
-            What::Lora => &OF_ALIGN[..],
-            What::Control => &[],
-        };
-        table.retain(|key, _| !others.contains(&key));
+        table.retain(|key, _| stranger(what, key).is_none());
         table
     }
 
@@ -251,6 +279,8 @@ impl Settings {
             resolution: Some(0),
             trigger: Some(String::new()),
             license: Some(String::new()),
+            density: Some(DensityKind::default()),
+            control_weights: Some(PathBuf::new()),
             ..Self::of_nothing()
         };
         all.table().keys().cloned().collect()
@@ -270,9 +300,8 @@ impl Settings {
             check_key(file, key)?;
         }
         table.extend(given);
-        for (other, keys) in [(What::Align, &OF_ALIGN[..]), (What::Lora, &OF_LORA[..])] {
-            let stranger = keys.iter().find(|key| table.contains_key(**key));
-            if let Some(key) = stranger.filter(|_| other != what) {
+        for key in table.keys() {
+            if let Some(other) = stranger(what, key) {
                 let reason = format!("`{key}` is a key of `{other}`, not of `{what}`");
                 return Err(Error::config(file, reason));
             }
@@ -315,6 +344,9 @@ impl Settings {
         ];
         if self.rank == 0 {
             return refuse("`rank` is 0; at least 1 is needed".to_owned());
+        }
+        if let Some(reason) = control_keys::wrong(&self.control_channels, self.control_time) {
+            return refuse(reason);
         }
         if let Some((key, value)) = parts.into_iter().find(|(_, x)| !(0.0..1.0).contains(x)) {
             return refuse(format!(
@@ -423,7 +455,7 @@ impl Settings {
     /// What differs from the settings of a run that goes on and changes its numbers, by key: `[then, now]`.
     pub fn differences(&self, then: &Self) -> BTreeMap<String, [String; 2]> {
         /// Keys that say where and how often, not what is computed; `updates` may grow.
-        const FREE: [&str; 14] = [
+        const FREE: [&str; 15] = [
             "out",
             "device",
             "updates",
@@ -432,6 +464,7 @@ impl Settings {
             "validate-every",
             "sample-every",
             "sample-prompts",
+            "sample-hints",
             "sample-steps",
             "sample-seed",
             "nan-limit",
@@ -508,6 +541,10 @@ mod tests {
             (
                 "data = ['a']\nema = 1.0",
                 "run.toml: `ema` is 1; it must be at least 0 and below 1",
+            ),
+            (
+                "data = ['a']\nhint = 'edges'",
+                "run.toml: `hint` is a key of `control`, not of `align`",
             ),
             (
                 "data = ['a']\nclip = nan",

@@ -66,7 +66,7 @@ words! {
 }
 
 words! {
-    /// How a fresh AlignNet or LightControl begins.
+    /// How AlignNet begins.
     StartKind {
         /// With random numbers.
         #[default]
@@ -171,5 +171,18 @@ words! {
         Diffusers,
         /// Those of kohya's scripts, which ComfyUI reads too.
         Kohya,
+    }
+}
+
+words! {
+    /// What LightControl sees.
+    HintKind {
+        /// The sample's own: its hint file, of a pair the source, else the picture itself.
+        #[default]
+        Source,
+        /// Its edges.
+        Edges,
+        /// Its brightness.
+        Gray,
     }
 }

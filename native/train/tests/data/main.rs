@@ -3,6 +3,7 @@
 mod caches;
 mod faults;
 mod golden;
+mod hints;
 mod remote;
 mod speed;
 mod tar;

@@ -1,5 +1,6 @@
-//! Runs of AlignNet's training on a small model.
+//! Runs of training on a small model.
 
+mod control;
 mod model;
 mod pictures;
 
