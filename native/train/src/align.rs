@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use serde_json::Value;
 use x2i_core::align_net::{AlignNet, Conditioning};
 use x2i_core::flux::noise::TorchRng;
 use x2i_core::flux::{Flux, latents};
-use x2i_core::teacher::T5_TOKENS;
+use x2i_core::sampler::FlowMatchEuler;
 use x2i_core::training::align::{self, Comparison, Distillation, Losses, Reduction, Tokens};
 use x2i_core::training::{Gradients, Parameters, initial, published};
 use x2i_core::vae::Vae;
@@ -17,16 +18,19 @@ use x2i_core::weights::{Leaves, Weights};
 use x2i_core::{Error, Result};
 use x2i_engine::Model;
 
-use crate::data::{Buckets, Dataset, Task};
+use crate::data::{Buckets, Dataset, Sample, Task};
 use crate::inputs::{Inputs, Place};
+use crate::layer_scales::LayerScales;
 use crate::paint::{show, token_grid};
 use crate::parts::Parts;
 use crate::run::settings::{LossKind, NoiseLevel, Settings, StartKind, TokensKind};
 use crate::run::{Micro, Shown, Subject};
-use crate::states::{Learns, States};
+use crate::states::{Learns, Said, States};
 
 /// FLUX.1-dev's, at which X2I trains.
 const GUIDANCE: f32 = 3.5;
+/// Samples that the scales of layers are measured on.
+const SCALE_SAMPLES: usize = 64;
 
 /// AlignNet with its data and its frozen models.
 pub struct Align<'a> {
@@ -38,6 +42,10 @@ pub struct Align<'a> {
     /// Loaded when samples are painted.
     vae: Option<Vae>,
     size: [usize; 2],
+    /// What hidden states are multiplied by while AlignNet is trained, `[1, layers + 1, 1, 1]`.
+    layer_scales: Option<LayerScales>,
+    /// Noise levels of `noise-level = "steps"`.
+    levels: Vec<f32>,
 }
 
 impl<'a> Align<'a> {
@@ -55,7 +63,7 @@ impl<'a> Align<'a> {
     ) -> Result<Self> {
         let task = match settings.noise_level {
             NoiseLevel::One => Task::Distill,
-            NoiseLevel::Uniform => Task::Paint,
+            NoiseLevel::Uniform | NoiseLevel::Steps => Task::Paint,
         };
         let inputs = Inputs::open(settings, task, place, warn)?;
         let parts = Parts::open(model, device)?;
@@ -67,15 +75,31 @@ impl<'a> Align<'a> {
             );
             return Err(Error::config("training", reason));
         }
-        Ok(Self {
+        let mut subject = Self {
             flux: parts.flux()?,
             states: States::load(model, &parts, settings, Learns::FromTeacher)?,
+            levels: levels(&parts, settings, size),
             parts,
             settings,
             inputs,
             vae: None,
             size,
-        })
+            layer_scales: None,
+        };
+        if settings.layer_scales {
+            let scales = subject.measured_scales()?;
+            subject.layer_scales = Some(scales);
+        }
+        Ok(subject)
+    }
+
+    /// The scales of layers, from what the language model says of the first samples.
+    fn measured_scales(&self) -> Result<LayerScales> {
+        let mut said = vec![];
+        for index in 0..self.inputs.data().len().min(SCALE_SAMPLES) {
+            said.push(self.said(&self.inputs.data().sample(index)?)?);
+        }
+        LayerScales::measure(&self.states.hidden_of(&said)?)
     }
 
     /// Bytes of the parts that a run holds, by part.
@@ -88,7 +112,8 @@ impl<'a> Align<'a> {
         let rows = |weights: &Weights| weights.device_len("", &self.parts.device);
         let [rows_of_tokens, columns] = token_grid(&self.parts, self.size);
         let hidden = self.parts.config().flux.config.hidden_size() as u64;
-        let tokens = (rows_of_tokens * columns + T5_TOKENS) as u64 * self.settings.batch as u64;
+        let tokens = (rows_of_tokens * columns + self.settings.teacher_tokens) as u64
+            * self.settings.batch as u64;
         let blocks = self.flux.blocks() as u64;
         Ok(vec![
             ("language model", rows(&self.parts.encoder)),
@@ -104,17 +129,23 @@ impl<'a> Align<'a> {
     }
 
     fn fresh_or_own(&self) -> Result<Parameters> {
-        match self.settings.start {
-            StartKind::Model => {
-                pollster::block_on(Parameters::read(&self.parts.align_net, |_| true))
+        if self.settings.start == StartKind::Model {
+            let own = Parameters::read(&self.parts.align_net, |_| true);
+            let mut own = pollster::block_on(own)?;
+            if let Some(scales) = &self.layer_scales {
+                scales.unfold(&mut own)?;
             }
-            StartKind::Fresh => initial::align_net(&self.parts.align_config, self.settings.seed)
-                .ok_or_else(|| {
-                    let reason =
-                        "an AlignNet with T5 blocks has no fresh start; set `start` to \"model\"";
-                    Error::config("training", reason)
-                }),
+            return Ok(own);
         }
+        let fresh = initial::align_net(&self.parts.align_config, self.settings.seed);
+        let mut fresh = fresh.ok_or_else(|| {
+            let reason = "an AlignNet with T5 blocks has no fresh start; set `start` to \"model\"";
+            Error::config("training", reason)
+        })?;
+        if self.settings.start == StartKind::Ends {
+            initial::mix_of_ends(&mut fresh);
+        }
+        Ok(fresh)
     }
 
     fn distillation(&self) -> Distillation {
@@ -145,10 +176,18 @@ impl<'a> Align<'a> {
         pollster::block_on(AlignNet::load(&self.parts.align_config, &scope))
     }
 
-    /// A caption with its noise.
-    fn item(&self, data: &Dataset, place: Place) -> Result<Item> {
+    /// What of a sample the language model reads, and answers where the sample says it.
+    fn said(&self, sample: &Sample) -> Result<Said> {
+        let answer = self.settings.answer_key.as_ref();
+        Ok(Said {
+            caption: sample.caption.clone().unwrap_or_default(),
+            answer: answer.map(|key| text_of(sample, key)).transpose()?,
+        })
+    }
+
+    /// A sample with its noise.
+    fn drawn(&self, data: &Dataset, place: Place) -> Result<Drawn> {
         let sample = data.sample(place.index)?;
-        let caption = sample.caption.clone().unwrap_or_default();
         let channels = self.parts.config().vae.config.latent_channels;
         let [rows, columns] = token_grid(&self.parts, self.size);
         let shape = [channels, rows * latents::PACK, columns * latents::PACK];
@@ -158,21 +197,51 @@ impl<'a> Align<'a> {
             [1, shape[0], shape[1], shape[2]],
         );
         let noise = latents::pack(Tensor::from_data(noise, &self.parts.device));
-        let (latents, sigma) = match self.settings.noise_level {
-            NoiseLevel::One => (noise, 1.0),
-            NoiseLevel::Uniform => {
-                let sigma = random.uniforms(1)[0];
-                let buckets = Buckets::one(self.size)?;
-                let (clean, _) = self.states.latents(&self.parts, &sample, &buckets)?;
-                (clean * (1.0 - sigma) + noise * sigma, sigma)
+        let sigma = match self.settings.noise_level {
+            NoiseLevel::One => 1.0,
+            NoiseLevel::Uniform => random.uniforms(1)[0],
+            NoiseLevel::Steps => {
+                let number = random.uniforms(1)[0] * self.levels.len() as f32;
+                self.levels[(number as usize).min(self.levels.len() - 1)]
             }
         };
-        Ok(Item {
-            hidden: self.states.hidden(&caption)?,
-            teacher: self.states.teacher(&caption)?,
+        let latents = match self.settings.noise_level {
+            NoiseLevel::One => noise,
+            NoiseLevel::Uniform | NoiseLevel::Steps => {
+                let buckets = Buckets::one(self.size)?;
+                let (clean, _) = self.states.latents(&self.parts, &sample, &buckets)?;
+                clean * (1.0 - sigma) + noise * sigma
+            }
+        };
+        let said = self.said(&sample)?;
+        let taught = match &self.settings.teacher_key {
+            None => said.caption.clone(),
+            Some(key) => text_of(&sample, key)?,
+        };
+        Ok(Drawn {
+            said,
+            taught,
             latents,
             sigma,
         })
+    }
+
+    /// What the frozen encoders say of samples.
+    fn items(&self, drawn: Vec<Drawn>) -> Result<Vec<Item>> {
+        let said: Vec<Said> = drawn.iter().map(|drawn| drawn.said.clone()).collect();
+        let taught: Vec<&str> = drawn.iter().map(|drawn| drawn.taught.as_str()).collect();
+        let teacher = self.states.teacher(&taught)?;
+        let encoded = self.states.hidden_of(&said)?.into_iter().zip(teacher);
+        let items = drawn
+            .iter()
+            .zip(encoded)
+            .map(|(drawn, (hidden, teacher))| Item {
+                hidden: scaled(self.layer_scales.as_ref(), hidden),
+                teacher,
+                latents: drawn.latents.clone(),
+                sigma: drawn.sigma,
+            });
+        Ok(items.collect())
     }
 
     /// Items of one length each, as micro-batches with their share of all.
@@ -215,7 +284,46 @@ impl<'a> Align<'a> {
     }
 }
 
-/// A caption as a step takes it.
+/// Hidden states as AlignNet is trained on them.
+fn scaled(scales: Option<&LayerScales>, hidden: Tensor<4>) -> Tensor<4> {
+    match scales {
+        Some(scales) => scales.apply(hidden),
+        None => hidden,
+    }
+}
+
+/// Text of a sample in one of its fields.
+fn text_of(sample: &Sample, key: &str) -> Result<String> {
+    let text = sample.fields.get(key).and_then(Value::as_str);
+    let text = text.filter(|text| !text.trim().is_empty());
+    text.map(str::to_owned).ok_or_else(|| {
+        let reason = format!("has no text in its field `{key}`");
+        Error::config(format!("sample {}", sample.key), reason)
+    })
+}
+
+/// The noise levels that a picture's steps begin at.
+fn levels(parts: &Parts<'_>, settings: &Settings, size: [usize; 2]) -> Vec<f32> {
+    let [rows, columns] = token_grid(parts, size);
+    let steps = settings
+        .sample_steps
+        .unwrap_or(parts.config().defaults.steps);
+    let sampler = FlowMatchEuler::new(parts.config().scheduler.clone());
+    let mut levels = sampler.schedule(steps.max(1), rows * columns).sigmas;
+    levels.pop(); // what they end at
+    levels
+}
+
+/// A sample before the frozen encoders.
+struct Drawn {
+    said: Said,
+    /// What T5 and CLIP read.
+    taught: String,
+    latents: Tensor<3>,
+    sigma: f32,
+}
+
+/// A sample as a step takes it.
 struct Item {
     hidden: Tensor<4>,
     teacher: Conditioning,
@@ -257,14 +365,15 @@ impl Subject for Align<'_> {
         samples: Range<u64>,
         gradients: &mut Gradients,
     ) -> Result<Micro> {
-        let mut items = vec![];
+        let mut drawn = vec![];
         for k in samples {
             let place = self.inputs.at(k);
-            items.push(
-                self.inputs
-                    .read(place, |data, place| self.item(data, place))?,
-            );
+            let read = self
+                .inputs
+                .read(place, |data, place| self.drawn(data, place));
+            drawn.push(read?);
         }
+        let items = self.items(drawn)?;
         let leaves = parameters.leaves(&self.parts.device)?;
         let align_net = self.align_net(&leaves)?;
         let (distillation, checkpoints) = (self.distillation(), self.settings.checkpoints());
@@ -305,7 +414,8 @@ impl Subject for Align<'_> {
         let distillation = self.distillation();
         self.inputs.validate(|data, place| {
             let mut sum = 0.0;
-            for (share, sample) in self.groups(vec![self.item(data, place)?]) {
+            let items = self.items(vec![self.drawn(data, place)?])?;
+            for (share, sample) in self.groups(items) {
                 let loss = align::validate(&self.flux, &align_net, &sample, &distillation);
                 sum += share * pollster::block_on(loss)?.total;
             }
@@ -316,8 +426,10 @@ impl Subject for Align<'_> {
     fn show(&mut self, parameters: &Parameters) -> Result<Vec<Shown>> {
         let leaves = parameters.constants(&self.parts.device)?;
         let align_net = self.align_net(&leaves)?;
-        let conditioning =
-            |prompt: &str| Ok(align_net.forward(self.states.student().states(prompt)?));
+        let conditioning = |prompt: &str| {
+            let states = self.states.student().states(prompt)?;
+            Ok(align_net.forward(scaled(self.layer_scales.as_ref(), states)))
+        };
         show(
             &self.parts,
             self.settings,
@@ -328,7 +440,11 @@ impl Subject for Align<'_> {
     }
 
     fn file(&self, parameters: &Parameters) -> Result<Vec<(String, Vec<u8>)>> {
-        let file = encode(published::plain(parameters), &BTreeMap::new());
+        let mut parameters = parameters.clone();
+        if let Some(scales) = &self.layer_scales {
+            scales.fold(&mut parameters)?;
+        }
+        let file = encode(published::plain(&parameters), &BTreeMap::new());
         let config = serde_json::to_vec_pretty(&self.parts.align_config.published())
             .map_err(|error| Error::config("config.json", error.to_string()))?;
         Ok(vec![
