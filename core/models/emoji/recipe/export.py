@@ -6,7 +6,7 @@ writes
     flux/{model_index.json,scheduler,transformer,vae}   as diffusers saves a FluxPipeline
     proj/{config.json,diffusion_pytorch_model.bin}      AlignNet, as X2I publishes it
     mllm/                                               MiniCPM-o with tokenizer and processor files
-    teacher/{text_encoder,text_encoder_2,tokenizer}     for scoring only, not shipped; not there after restore.py
+    teacher/{text_encoder,text_encoder_2,tokenizer,tokenizer_2} for scoring only, not shipped; not there after restore.py
     x2i.json, concepts.json                             defaults; what the model can draw
 into a temporary folder that then takes OUT's place, and prints the size the shipped weights will have with linear
 weights in blocks of 32 (Q8_0, 34 bytes a block) and the rest in 16 bits.
@@ -83,8 +83,7 @@ def export_mllm(work: Path, out: Path, concepts: list[dict]) -> None:
 def export_teacher(work: Path, out: Path, concepts: list[dict]) -> None:
     CLIPTextModel.from_pretrained(work / "flux/text_encoder").save_pretrained(out / "text_encoder")
     T5EncoderModel.from_pretrained(work / "flux/text_encoder_2").save_pretrained(out / "text_encoder_2")
-    (out / "tokenizer").mkdir(parents=True)
-    vocabulary.teacher_tokenizer(work, concepts).save(str(out / "tokenizer/tokenizer.json"))
+    vocabulary.teacher_tokenizers(work, concepts).save(out)
 
 
 def shipped_bytes(out: Path) -> dict[str, int]:
