@@ -322,7 +322,7 @@ struct Loaded {
 
 impl Loaded {
     fn load(model: &Model, parts: &Parts<'_>, settings: &Settings) -> Result<Self> {
-        let folder = settings.teacher.as_ref().map(FolderSource::open);
+        let folder = settings.teacher.as_ref().map(FolderSource::open_part);
         let folder = folder.transpose()?;
         let (source, places) = teacher_source(model, folder.as_ref());
         let found = pollster::block_on(read_teacher(source, &places)).map_err(|error| {
