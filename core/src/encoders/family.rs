@@ -7,6 +7,7 @@ use super::decoding::Decoding;
 use super::llm::Llm;
 use super::options::{EncodeOptions, Encoded};
 use super::sequence::Sequence;
+use super::told::Told;
 use crate::config::EncoderPart;
 use crate::error::{Error, Field, Result};
 use crate::request::{OnProgress, Part, Phase, Prompt, report};
@@ -109,6 +110,28 @@ pub trait Family: Sized {
         self.llm()
             .encode(embeddings, sequence, options, on_progress)
             .await
+    }
+
+    /// The states of answers that are known before.
+    ///
+    /// # Errors
+    /// As [`Encoder::told`](super::Encoder::told).
+    async fn told(
+        &self,
+        pairs: &[(&str, &str)],
+        options: &EncodeOptions,
+    ) -> Result<Vec<Tensor<4>>> {
+        let rows = pairs.iter().map(|(words, answer)| {
+            let inputs = self.prepare(&Prompt::text(*words), options)?;
+            let mut answer = self.llm().tokenizer().encode(answer)?;
+            // The last token that is chosen is never fed.
+            answer.truncate(options.max_new_tokens.saturating_sub(1));
+            Ok(Told {
+                prompt: Self::sequence(&inputs).clone(),
+                answer,
+            })
+        });
+        self.llm().told(&rows.collect::<Result<Vec<_>>>()?).await
     }
 }
 

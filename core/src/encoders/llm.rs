@@ -7,7 +7,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::decoding::{Answer, Decoding};
 use super::options::{EncodeOptions, Encoded};
-use super::qwen2::{Qwen2, Rotary};
+use super::qwen2::{Position, Qwen2, Rotary};
 use super::sampling::Sampler;
 use super::sequence::{PadWith, Sequence};
 use crate::config::{Conditioning, GenerationConfig, Padding, Qwen2Config};
@@ -130,6 +130,23 @@ impl Llm {
         let mut decoding = self.start();
         let states = decoding.prefill(embeddings, sequence, before_layer).await?;
         Ok((decoding, states))
+    }
+
+    /// The states `[rows, layers + 1, tokens, hidden]` of `embeddings` `[rows, tokens, hidden]` with the same positions
+    /// and mask.
+    pub(super) async fn states(
+        &self,
+        embeddings: Tensor<3>,
+        positions: &[Position],
+        mask: Tensor<4>,
+    ) -> Result<Tensor<4>> {
+        let rope = self.rotary.rope(positions, &self.device);
+        let mut cache = self.decoder.empty_cache();
+        let mut before_layer = async || Ok(());
+        let states =
+            self.decoder
+                .forward(embeddings, &rope, Some(mask), &mut cache, &mut before_layer);
+        states.await
     }
 
     /// The hidden states `[1, layers + 1, tokens, hidden]` of a prompt's `embeddings`

@@ -13,12 +13,15 @@ mod qwen2;
 pub mod qwen2_5_vl;
 pub mod sampling;
 pub mod sequence;
+mod told;
 
 pub use family::Family;
 pub use internvl2_5::InternVl2_5;
 pub use minicpm_o::MiniCpmO;
 pub use options::{EncodeOptions, Encoded};
 pub use qwen2_5_vl::Qwen2_5Vl;
+
+use burn::tensor::Tensor;
 
 use crate::config::{EncoderConfig, EncoderPart};
 use crate::error::Result;
@@ -87,6 +90,23 @@ impl Encoder {
             Self::Qwen2_5Vl(model) => Box::pin(model.encode(prompt, options, on_progress)).await,
             Self::InternVl2_5(model) => Box::pin(model.encode(prompt, options, on_progress)).await,
             Self::MiniCpmO(model) => Box::pin(model.encode(prompt, options, on_progress)).await,
+        }
+    }
+
+    /// The hidden states `[1, layers + 1, tokens, hidden]` of answers that are known before, each beside its prompt's
+    /// words: what [`encode`](Self::encode) gives where the model answers so. An answer is cut where `options` end it.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode); [`crate::Error::Request`] for an answer without a token.
+    pub async fn told(
+        &self,
+        pairs: &[(&str, &str)],
+        options: &EncodeOptions,
+    ) -> Result<Vec<Tensor<4>>> {
+        match self {
+            Self::Qwen2_5Vl(model) => model.told(pairs, options).await,
+            Self::InternVl2_5(model) => model.told(pairs, options).await,
+            Self::MiniCpmO(model) => model.told(pairs, options).await,
         }
     }
 }

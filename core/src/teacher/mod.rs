@@ -84,20 +84,21 @@ impl Teacher {
     /// # Errors
     /// [`crate::Error::Config`] when a tokenizer's rules contradict each other.
     pub fn encode(&self, caption: &str) -> Result<Conditioning> {
-        self.encode_batch(&[caption])
+        self.encode_batch(&[caption], T5_TOKENS)
     }
 
-    /// The same of several captions, which are the batch.
+    /// The same of several captions, which are the batch, each cut or filled up to `tokens` of T5: FLUX.1-dev has 512,
+    /// FLUX.1-schnell 256.
     ///
     /// # Errors
     /// As [`encode`](Self::encode).
     ///
     /// # Panics
     /// Without a caption.
-    pub fn encode_batch(&self, captions: &[&str]) -> Result<Conditioning> {
+    pub fn encode_batch(&self, captions: &[&str], tokens: usize) -> Result<Conditioning> {
         let t5 = captions
             .iter()
-            .map(|caption| self.t5_tokenizer.encode(caption, T5_TOKENS));
+            .map(|caption| self.t5_tokenizer.encode(caption, tokens));
         let clip = captions
             .iter()
             .map(|caption| self.clip_tokenizer.encode(caption, self.clip.tokens()));

@@ -99,6 +99,24 @@ pub fn align_net(config: &AlignNetConfig, seed: u64) -> Option<Parameters> {
     Some(tensors.all)
 }
 
+/// Makes a fresh AlignNet's mix nearly the sum of the language model's first and last layer, which say what a prompt's words
+/// are and mean; nothing of one without a mix that learns. For states of like sizes in all layers.
+pub fn mix_of_ends(parameters: &mut Parameters) {
+    for (name, mix) in parameters.iter_mut() {
+        if !["conv.weight", "cha_scale"].contains(&name) {
+            continue;
+        }
+        mix.values.iter_mut().for_each(|value| *value *= 0.1);
+        let [_, layers, rows, columns] = mix.shape[..] else {
+            continue;
+        };
+        let middle = rows / 2 * columns + columns / 2;
+        for layer in [0, layers - 1] {
+            mix.values[layer * rows * columns + middle] += 1.0;
+        }
+    }
+}
+
 /// Sizes of LightControl's nets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LightControlSizes {
@@ -168,5 +186,27 @@ fn control_net(tensors: &mut Tensors, sizes: &LightControlSizes, zero_start: boo
             tensors.add(format!("{last}.bias"), &shape[..1], Fill::Value(0.0));
         }
         false => tensors.layer(&last, &shape),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mix_of_ends_is_the_first_and_the_last_layer() {
+        let mut parameters = Parameters::default();
+        parameters.insert("conv.weight", vec![1, 3, 3, 3], vec![0.5; 27]);
+        parameters.insert("mlp.fc.1.bias", vec![1], vec![5.0]);
+        mix_of_ends(&mut parameters);
+        let values = &parameters.get("conv.weight").expect("it is there").values;
+        for (at, value) in values.iter().enumerate() {
+            let expected = if [4, 22].contains(&at) { 1.05 } else { 0.05 };
+            assert!((value - expected).abs() < 1e-6, "{at}: {value}");
+        }
+        assert_eq!(
+            parameters.get("mlp.fc.1.bias").expect("it is there").values,
+            [5.0]
+        );
     }
 }

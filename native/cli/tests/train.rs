@@ -125,6 +125,84 @@ fn flags_replace_the_keys_of_a_file_and_a_wrong_one_is_one_line() {
     assert_eq!(text.lines().count(), 1, "{text}");
 }
 
+/// The numbers of a safetensors file's tensors, in its order.
+fn numbers(path: &Path) -> Vec<f32> {
+    let bytes = bytes(path);
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let numbers = bytes[8 + header..].as_chunks().0.iter();
+    numbers.map(|number| f32::from_le_bytes(*number)).collect()
+}
+
+#[test]
+fn answers_and_the_teachers_texts_come_from_fields_and_scales_go_into_the_mix() {
+    let place = Place::new();
+    let data = place.path("captions.jsonl");
+    let line =
+        |answer: &str| format!("{{\"caption\": \"a\", {answer} \"long\": \"a red apple\"}}\n");
+    fs::write(
+        &data,
+        line("\"answer\": \"a\",") + &line("\"answer\": \"an apple\","),
+    )
+    .unwrap();
+    let flux = place.path("model/flux");
+    let fields = [
+        "--conditioning",
+        "answer",
+        "--answer-key",
+        "answer",
+        "--teacher-key",
+        "long",
+    ];
+    let teacher = ["--teacher-tokens", "5", "--teacher", flux.to_str().unwrap()];
+    let all = [
+        &fields[..],
+        &teacher,
+        &["--batch", "2", "--updates", "1", "--layer-scales"],
+    ]
+    .concat();
+    let run = |out: &str, more: &[&str]| {
+        output(place.x2i(out, &[&all[..], more].concat()));
+        numbers(
+            &place
+                .path(out)
+                .join("proj/diffusion_pytorch_model.safetensors"),
+        )
+    };
+    // Rates of 0 change nothing but by the scales, which are taken out and put in again.
+    let still = [
+        "--start",
+        "model",
+        "--learning-rate",
+        "0",
+        "--weight-decay",
+        "0",
+    ];
+    let scaled = run("scaled", &still);
+    let plain = run(
+        "plain",
+        &[&still[..], &["--layer-scales", "false"]].concat(),
+    );
+    assert_eq!(scaled.len(), plain.len());
+    for (scaled, plain) in scaled.iter().zip(&plain) {
+        assert!(
+            (scaled - plain).abs() <= 1e-6 * plain.abs(),
+            "{scaled} {plain}"
+        );
+    }
+    // The step sees other numbers: the loss is that of the same AlignNet, its mix learns otherwise.
+    let (one, other) = (place.losses("scaled"), place.losses("plain"));
+    assert!((one[0] / other[0] - 1.0).abs() < 1e-4, "{one:?} {other:?}");
+    fs::write(&data, line("")).unwrap();
+    let refused = place.x2i("refused", &all).output().unwrap();
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success());
+    assert!(
+        text.contains("sample 1: has no text in its field `answer`"),
+        "{text}"
+    );
+    assert_eq!(text.lines().count(), 1, "{text}");
+}
+
 #[test]
 fn a_run_that_is_killed_at_any_moment_gives_the_curve_of_one_that_is_not() {
     let kills: u64 = std::env::var("X2I_KILLS").map_or(8, |count| count.parse().unwrap());
@@ -266,13 +344,6 @@ mod several {
         command
     }
 
-    fn parameters(path: &Path) -> Vec<f32> {
-        let bytes = bytes(path);
-        let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-        let numbers = bytes[8 + header..].as_chunks().0.iter();
-        numbers.map(|number| f32::from_le_bytes(*number)).collect()
-    }
-
     #[test]
     fn two_processes_give_what_one_with_two_micro_batches_gives() {
         let place = Place::new();
@@ -284,8 +355,7 @@ mod several {
         for (one, two) in one.iter().zip(&two) {
             assert!((one / two - 1.0).abs() < 1e-6, "{one} {two}");
         }
-        let model =
-            |run: &str| parameters(&place.path(run).join("checkpoints/3/model.safetensors"));
+        let model = |run: &str| numbers(&place.path(run).join("checkpoints/3/model.safetensors"));
         for (one, two) in model("one").iter().zip(model("two")) {
             assert!((one - two).abs() < 1e-5, "{one} {two}");
         }

@@ -4,11 +4,9 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use burn::tensor::{Device, Tensor, TensorData};
-use x2i_core::align_net::{AlignNet, Conditioning};
-use x2i_core::flux::noise::TorchRng;
-use x2i_core::flux::{Flux, latents};
-use x2i_core::teacher::T5_TOKENS;
+use burn::tensor::Device;
+use x2i_core::align_net::AlignNet;
+use x2i_core::flux::Flux;
 use x2i_core::training::align::{self, Comparison, Distillation, Losses, Reduction, Tokens};
 use x2i_core::training::{Gradients, Parameters, initial, published};
 use x2i_core::vae::Vae;
@@ -17,16 +15,23 @@ use x2i_core::weights::{Leaves, Weights};
 use x2i_core::{Error, Result};
 use x2i_engine::Model;
 
-use crate::data::{Buckets, Dataset, Task};
-use crate::inputs::{Inputs, Place};
+use crate::data::Task;
+use crate::inputs::Inputs;
+use crate::layer_scales::LayerScales;
 use crate::paint::{show, token_grid};
 use crate::parts::Parts;
 use crate::run::settings::{LossKind, NoiseLevel, Settings, StartKind, TokensKind};
 use crate::run::{Micro, Shown, Subject};
 use crate::states::{Learns, States};
 
+mod items;
+
+use items::{levels, scaled};
+
 /// FLUX.1-dev's, at which X2I trains.
 const GUIDANCE: f32 = 3.5;
+/// Samples that the scales of layers are measured on.
+const SCALE_SAMPLES: usize = 64;
 
 /// AlignNet with its data and its frozen models.
 pub struct Align<'a> {
@@ -38,6 +43,10 @@ pub struct Align<'a> {
     /// Loaded when samples are painted.
     vae: Option<Vae>,
     size: [usize; 2],
+    /// What hidden states are multiplied by while AlignNet is trained, `[1, layers + 1, 1, 1]`.
+    layer_scales: Option<LayerScales>,
+    /// Noise levels of `noise-level = "steps"`.
+    levels: Vec<f32>,
 }
 
 impl<'a> Align<'a> {
@@ -55,7 +64,7 @@ impl<'a> Align<'a> {
     ) -> Result<Self> {
         let task = match settings.noise_level {
             NoiseLevel::One => Task::Distill,
-            NoiseLevel::Uniform => Task::Paint,
+            NoiseLevel::Uniform | NoiseLevel::Steps => Task::Paint,
         };
         let inputs = Inputs::open(settings, task, place, warn)?;
         let parts = Parts::open(model, device)?;
@@ -67,15 +76,31 @@ impl<'a> Align<'a> {
             );
             return Err(Error::config("training", reason));
         }
-        Ok(Self {
+        let mut subject = Self {
             flux: parts.flux()?,
             states: States::load(model, &parts, settings, Learns::FromTeacher)?,
+            levels: levels(&parts, settings, size),
             parts,
             settings,
             inputs,
             vae: None,
             size,
-        })
+            layer_scales: None,
+        };
+        if settings.layer_scales {
+            let scales = subject.measured_scales()?;
+            subject.layer_scales = Some(scales);
+        }
+        Ok(subject)
+    }
+
+    /// The scales of layers, from what the language model says of the first samples.
+    fn measured_scales(&self) -> Result<LayerScales> {
+        let mut said = vec![];
+        for index in 0..self.inputs.data().len().min(SCALE_SAMPLES) {
+            said.push(self.said(&self.inputs.data().sample(index)?)?);
+        }
+        LayerScales::measure(&self.states.hidden_of(&said)?)
     }
 
     /// Bytes of the parts that a run holds, by part.
@@ -88,7 +113,8 @@ impl<'a> Align<'a> {
         let rows = |weights: &Weights| weights.device_len("", &self.parts.device);
         let [rows_of_tokens, columns] = token_grid(&self.parts, self.size);
         let hidden = self.parts.config().flux.config.hidden_size() as u64;
-        let tokens = (rows_of_tokens * columns + T5_TOKENS) as u64 * self.settings.batch as u64;
+        let tokens = (rows_of_tokens * columns + self.settings.teacher_tokens) as u64
+            * self.settings.batch as u64;
         let blocks = self.flux.blocks() as u64;
         Ok(vec![
             ("language model", rows(&self.parts.encoder)),
@@ -104,17 +130,23 @@ impl<'a> Align<'a> {
     }
 
     fn fresh_or_own(&self) -> Result<Parameters> {
-        match self.settings.start {
-            StartKind::Model => {
-                pollster::block_on(Parameters::read(&self.parts.align_net, |_| true))
+        if self.settings.start == StartKind::Model {
+            let own = Parameters::read(&self.parts.align_net, |_| true);
+            let mut own = pollster::block_on(own)?;
+            if let Some(scales) = &self.layer_scales {
+                scales.unfold(&mut own)?;
             }
-            StartKind::Fresh => initial::align_net(&self.parts.align_config, self.settings.seed)
-                .ok_or_else(|| {
-                    let reason =
-                        "an AlignNet with T5 blocks has no fresh start; set `start` to \"model\"";
-                    Error::config("training", reason)
-                }),
+            return Ok(own);
         }
+        let fresh = initial::align_net(&self.parts.align_config, self.settings.seed);
+        let mut fresh = fresh.ok_or_else(|| {
+            let reason = "an AlignNet with T5 blocks has no fresh start; set `start` to \"model\"";
+            Error::config("training", reason)
+        })?;
+        if self.settings.start == StartKind::Ends {
+            initial::mix_of_ends(&mut fresh);
+        }
+        Ok(fresh)
     }
 
     fn distillation(&self) -> Distillation {
@@ -144,83 +176,6 @@ impl<'a> Align<'a> {
         let scope = scope.held_by(&self.parts.held).with_leaves(leaves);
         pollster::block_on(AlignNet::load(&self.parts.align_config, &scope))
     }
-
-    /// A caption with its noise.
-    fn item(&self, data: &Dataset, place: Place) -> Result<Item> {
-        let sample = data.sample(place.index)?;
-        let caption = sample.caption.clone().unwrap_or_default();
-        let channels = self.parts.config().vae.config.latent_channels;
-        let [rows, columns] = token_grid(&self.parts, self.size);
-        let shape = [channels, rows * latents::PACK, columns * latents::PACK];
-        let mut random = TorchRng::new(place.seed);
-        let noise = TensorData::new(
-            random.randn(shape.iter().product()),
-            [1, shape[0], shape[1], shape[2]],
-        );
-        let noise = latents::pack(Tensor::from_data(noise, &self.parts.device));
-        let (latents, sigma) = match self.settings.noise_level {
-            NoiseLevel::One => (noise, 1.0),
-            NoiseLevel::Uniform => {
-                let sigma = random.uniforms(1)[0];
-                let buckets = Buckets::one(self.size)?;
-                let (clean, _) = self.states.latents(&self.parts, &sample, &buckets)?;
-                (clean * (1.0 - sigma) + noise * sigma, sigma)
-            }
-        };
-        Ok(Item {
-            hidden: self.states.hidden(&caption)?,
-            teacher: self.states.teacher(&caption)?,
-            latents,
-            sigma,
-        })
-    }
-
-    /// Items of one length each, as micro-batches with their share of all.
-    fn groups(&self, items: Vec<Item>) -> Vec<(f64, align::Sample)> {
-        let count = items.len() as f64;
-        let mut by_length: BTreeMap<[usize; 2], Vec<Item>> = BTreeMap::new();
-        for item in items {
-            let lengths = [item.hidden.dims()[2], item.teacher.txt.dims()[1]];
-            by_length.entry(lengths).or_default().push(item);
-        }
-        let [rows, columns] = token_grid(&self.parts, self.size);
-        let ids =
-            |text: usize| [latents::text_ids(text), latents::image_ids(rows, columns)].concat();
-        let groups = by_length.into_iter().map(|([student, teacher], items)| {
-            let share = items.len() as f64 / count;
-            let guidance = vec![self.settings.guidance.unwrap_or(GUIDANCE); items.len()];
-            let sigma = items.iter().map(|item| item.sigma).collect();
-            let (mut hidden, mut txt, mut vec, mut noisy) = (vec![], vec![], vec![], vec![]);
-            for item in items {
-                hidden.push(item.hidden);
-                txt.push(item.teacher.txt);
-                vec.push(item.teacher.vec);
-                noisy.push(item.latents);
-            }
-            let sample = align::Sample {
-                hidden_states: Tensor::cat(hidden, 0),
-                teacher: Conditioning {
-                    txt: Tensor::cat(txt, 0),
-                    vec: Tensor::cat(vec, 0),
-                },
-                latents: Tensor::cat(noisy, 0),
-                sigma,
-                guidance,
-                ids: ids(student),
-                teacher_ids: ids(teacher),
-            };
-            (share, sample)
-        });
-        groups.collect()
-    }
-}
-
-/// A caption as a step takes it.
-struct Item {
-    hidden: Tensor<4>,
-    teacher: Conditioning,
-    latents: Tensor<3>,
-    sigma: f32,
 }
 
 /// Adds a group's losses to those of its micro-batch.
@@ -257,14 +212,15 @@ impl Subject for Align<'_> {
         samples: Range<u64>,
         gradients: &mut Gradients,
     ) -> Result<Micro> {
-        let mut items = vec![];
+        let mut drawn = vec![];
         for k in samples {
             let place = self.inputs.at(k);
-            items.push(
-                self.inputs
-                    .read(place, |data, place| self.item(data, place))?,
-            );
+            let read = self
+                .inputs
+                .read(place, |data, place| self.drawn(data, place));
+            drawn.push(read?);
         }
+        let items = self.items(drawn)?;
         let leaves = parameters.leaves(&self.parts.device)?;
         let align_net = self.align_net(&leaves)?;
         let (distillation, checkpoints) = (self.distillation(), self.settings.checkpoints());
@@ -305,7 +261,8 @@ impl Subject for Align<'_> {
         let distillation = self.distillation();
         self.inputs.validate(|data, place| {
             let mut sum = 0.0;
-            for (share, sample) in self.groups(vec![self.item(data, place)?]) {
+            let items = self.items(vec![self.drawn(data, place)?])?;
+            for (share, sample) in self.groups(items) {
                 let loss = align::validate(&self.flux, &align_net, &sample, &distillation);
                 sum += share * pollster::block_on(loss)?.total;
             }
@@ -316,8 +273,10 @@ impl Subject for Align<'_> {
     fn show(&mut self, parameters: &Parameters) -> Result<Vec<Shown>> {
         let leaves = parameters.constants(&self.parts.device)?;
         let align_net = self.align_net(&leaves)?;
-        let conditioning =
-            |prompt: &str| Ok(align_net.forward(self.states.student().states(prompt)?));
+        let conditioning = |prompt: &str| {
+            let states = self.states.student().states(prompt)?;
+            Ok(align_net.forward(scaled(self.layer_scales.as_ref(), states)))
+        };
         show(
             &self.parts,
             self.settings,
@@ -328,7 +287,11 @@ impl Subject for Align<'_> {
     }
 
     fn file(&self, parameters: &Parameters) -> Result<Vec<(String, Vec<u8>)>> {
-        let file = encode(published::plain(parameters), &BTreeMap::new());
+        let mut parameters = parameters.clone();
+        if let Some(scales) = &self.layer_scales {
+            scales.fold(&mut parameters)?;
+        }
+        let file = encode(published::plain(&parameters), &BTreeMap::new());
         let config = serde_json::to_vec_pretty(&self.parts.align_config.published())
             .map_err(|error| Error::config("config.json", error.to_string()))?;
         Ok(vec![

@@ -78,6 +78,11 @@ impl Inputs {
         })
     }
 
+    /// What is trained on.
+    pub(crate) fn data(&self) -> &Dataset {
+        &self.data
+    }
+
     /// Samples that this process takes in an epoch.
     pub(crate) fn epoch_len(&self) -> usize {
         self.order.epoch_len()

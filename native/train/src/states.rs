@@ -12,7 +12,7 @@ use x2i_core::encoders::{EncodeOptions, Encoder};
 use x2i_core::flux::latents;
 use x2i_core::model::{ModelSource, TeacherPlaces, open_weights, read_teacher};
 use x2i_core::request::{Part, Prompt};
-use x2i_core::teacher::Teacher;
+use x2i_core::teacher::{T5_TOKENS, Teacher};
 use x2i_core::vae::{Bands, VaeEncoder};
 use x2i_core::weights::Component;
 use x2i_core::{Error, Progress, Result, prompt};
@@ -25,6 +25,7 @@ use crate::data::{Buckets, Sample};
 use crate::parts::Parts;
 use crate::run::Settings;
 use crate::run::settings::{ConditioningKind, PromptKind};
+use crate::store::{Keeping, Store};
 
 /// Bytes of a GiB.
 const GIB: f64 = (1u64 << 30) as f64;
@@ -57,11 +58,7 @@ impl Student {
 
     /// The hidden states `[1, layers + 1, tokens, width]` of a caption.
     pub(crate) fn states(&self, caption: &str) -> Result<Tensor<4>> {
-        let words = match self.form {
-            PromptKind::Training => prompt::training(caption),
-            PromptKind::Inference => caption.to_owned(),
-        };
-        self.states_of(&Prompt::text(words))
+        self.states_of(&Prompt::text(self.words(caption)))
     }
 
     /// The same of a whole prompt, as it is.
@@ -69,6 +66,26 @@ impl Student {
         let mut ignore = async |_: Progress| ControlFlow::Continue(());
         let encoded = self.encoder.encode(prompt, &self.options, &mut ignore);
         Ok(pollster::block_on(encoded)?.hidden_states)
+    }
+
+    /// The hidden states `[1, layers + 1, tokens, width]` of what each caption is answered with, all at once.
+    fn told(&self, pairs: &[(&str, &str)]) -> Result<Vec<Tensor<4>>> {
+        let words: Vec<(String, &str)> = pairs
+            .iter()
+            .map(|(caption, answer)| (self.words(caption), *answer))
+            .collect();
+        let words: Vec<(&str, &str)> = words
+            .iter()
+            .map(|(words, a)| (words.as_str(), *a))
+            .collect();
+        pollster::block_on(self.encoder.told(&words, &self.options))
+    }
+
+    fn words(&self, caption: &str) -> String {
+        match self.form {
+            PromptKind::Training => prompt::training(caption),
+            PromptKind::Inference => caption.to_owned(),
+        }
     }
 
     /// What the states follow from beside the caption.
@@ -97,13 +114,22 @@ pub(crate) enum Learns {
     FromPictures,
 }
 
+/// A caption, and what the language model answers it with where that is known before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) caption: String,
+    pub(crate) answer: Option<String>,
+}
+
 /// Encoders with their cache.
 pub(crate) struct States {
     student: Student,
     /// T5 and CLIP, where the run learns from them.
     teacher: Option<Teacher>,
     teacher_bytes: u64,
-    cache: Option<Cache>,
+    /// Tokens of T5.
+    teacher_tokens: usize,
+    store: Store,
     /// Loaded for the first picture.
     vae: OnceCell<Result<VaeEncoder>>,
     device: Device,
@@ -135,7 +161,8 @@ impl States {
             student: Student::load(parts, settings)?,
             teacher_bytes: teacher.as_ref().map_or(0, |teacher| teacher.bytes),
             teacher: teacher.map(|teacher| teacher.encoders),
-            cache,
+            teacher_tokens: settings.teacher_tokens,
+            store: Store::new(cache),
             vae: OnceCell::new(),
             device: parts.device.clone(),
         })
@@ -152,17 +179,15 @@ impl States {
 
     /// The language model's hidden states of a caption.
     pub(crate) fn hidden(&self, caption: &str) -> Result<Tensor<4>> {
-        let key = Key::of("hidden states")
-            .with("form", &self.student.says())
-            .content(caption.as_bytes());
-        let mut kept = self.kept(&key, Encoding::Q8, || {
-            Ok(vec![array("states", self.student.states(caption)?)?])
-        })?;
-        self.tensor(kept.remove(0))
+        let said = Said {
+            caption: caption.to_owned(),
+            answer: None,
+        };
+        Ok(self.hidden_of(&[said])?.remove(0))
     }
 
     /// The same of a whole prompt of text and pictures.
-    pub(crate) fn hidden_of(&self, prompt: &Prompt) -> Result<Tensor<4>> {
+    pub(crate) fn hidden_of_parts(&self, prompt: &Prompt) -> Result<Tensor<4>> {
         let mut key = Key::of("hidden states of parts").with("form", &self.student.says());
         let mut pixels = vec![];
         for part in &prompt.parts {
@@ -175,26 +200,93 @@ impl States {
                 Part::Video(_) | Part::Audio(_) => unreachable!("a sample has text and pictures"),
             }
         }
-        let mut kept = self.kept(&key.content(&pixels), Encoding::Q8, || {
+        let keeping = Keeping {
+            encoding: Encoding::Q8,
+            in_memory: false,
+        };
+        let mut kept = self.store.one(&key.content(&pixels), keeping, || {
             Ok(vec![array("states", self.student.states_of(prompt)?)?])
         })?;
         self.tensor(kept.remove(0))
     }
 
-    /// T5's and CLIP's conditioning of a caption.
-    pub(crate) fn teacher(&self, caption: &str) -> Result<Conditioning> {
-        let key = Key::of("teacher").content(caption.as_bytes());
-        let mut kept = self.kept(&key, Encoding::Bf16, || {
-            let teacher = self
-                .teacher
-                .as_ref()
-                .expect("a run that learns from it has it");
-            let Conditioning { txt, vec } = teacher.encode(caption)?;
-            Ok(vec![array("txt", txt)?, array("vec", vec)?])
+    /// Those of several captions, or of their answers; answers that are known before are read together.
+    pub(crate) fn hidden_of(&self, all: &[Said]) -> Result<Vec<Tensor<4>>> {
+        let keys = all.iter().map(|said| {
+            let form = self.student.says();
+            let mut key = Key::of("hidden states").with("form", &form);
+            if let Some(answer) = &said.answer {
+                key = key.with("answer", answer);
+            }
+            key.content(said.caption.as_bytes())
+        });
+        if !self.store.has_cache() {
+            return self.read(&all.iter().collect::<Vec<_>>());
+        }
+        let keeping = Keeping {
+            encoding: Encoding::Q8,
+            in_memory: false,
+        };
+        let keys: Vec<Key> = keys.collect();
+        let kept = self.store.all(&keys, keeping, |missing| {
+            let all: Vec<&Said> = missing.iter().map(|&number| &all[number]).collect();
+            let states = self.read(&all)?.into_iter();
+            states.map(|x| Ok(vec![array("states", x)?])).collect()
         })?;
-        let vec = self.tensor(kept.remove(1))?;
-        let txt = self.tensor(kept.remove(0))?;
-        Ok(Conditioning { txt, vec })
+        kept.into_iter().flatten().map(|x| self.tensor(x)).collect()
+    }
+
+    /// The states of captions and answers as the language model gives them.
+    fn read(&self, all: &[&Said]) -> Result<Vec<Tensor<4>>> {
+        let pairs = all.iter().filter_map(|said| {
+            let answer = said.answer.as_ref()?;
+            Some((said.caption.as_str(), answer.as_str()))
+        });
+        let told = self.student.told(&pairs.collect::<Vec<_>>())?;
+        let mut told = told.into_iter();
+        let states = all.iter().map(|said| match &said.answer {
+            Some(_) => Ok(told.next().expect("every answer has states")),
+            None => self.student.states(&said.caption),
+        });
+        states.collect()
+    }
+
+    /// T5's and CLIP's conditioning of each caption; captions that are not kept are encoded together.
+    pub(crate) fn teacher(&self, captions: &[&str]) -> Result<Vec<Conditioning>> {
+        let tokens = self.teacher_tokens;
+        let key = |caption: &&str| {
+            let mut key = Key::of("teacher");
+            if tokens != T5_TOKENS {
+                key = key.with("tokens", &tokens.to_string());
+            }
+            key.content(caption.as_bytes())
+        };
+        let keeping = Keeping {
+            encoding: Encoding::Bf16,
+            in_memory: true,
+        };
+        let keys: Vec<Key> = captions.iter().map(key).collect();
+        let kept = self.store.all(&keys, keeping, |missing| {
+            let teacher = self.teacher.as_ref();
+            let teacher = teacher.expect("a run that learns from it has it");
+            let captions: Vec<&str> = missing.iter().map(|&number| captions[number]).collect();
+            let Conditioning { txt, vec } = teacher.encode_batch(&captions, tokens)?;
+            let rows = 0..captions.len();
+            let row = |row| {
+                let (txt, vec) = (txt.clone(), vec.clone());
+                Ok(vec![
+                    array("txt", txt.narrow(0, row, 1))?,
+                    array("vec", vec.narrow(0, row, 1))?,
+                ])
+            };
+            rows.map(row).collect()
+        })?;
+        let conditioning = |mut kept: Vec<Array>| {
+            let vec = self.tensor(kept.remove(1))?;
+            let txt = self.tensor(kept.remove(0))?;
+            Ok(Conditioning { txt, vec })
+        };
+        kept.into_iter().map(conditioning).collect()
     }
 
     /// The scaled latents of a sample's picture in its bucket's size, packed, `[1, tokens, channels]`, and their rows and
@@ -212,7 +304,11 @@ impl States {
         let key = Key::of("latents")
             .with("sizes", &format!("{:?}", buckets.sizes()))
             .content(picture);
-        let mut kept = self.kept(&key, Encoding::F16, || {
+        let keeping = Keeping {
+            encoding: Encoding::F16,
+            in_memory: true,
+        };
+        let mut kept = self.store.one(&key, keeping, || {
             let pictures = sample.decode().map_err(|problem| {
                 Error::image(format!("sample {}", sample.key), problem.to_string())
             })?;
@@ -230,19 +326,6 @@ impl States {
         let [_, _, height, width] = latents.dims();
         let grid = [height / latents::PACK, width / latents::PACK];
         Ok((latents::pack(latents), grid))
-    }
-
-    /// The entry of a key, or what `make` makes: the first use gives what later ones give.
-    fn kept(
-        &self,
-        key: &Key,
-        encoding: Encoding,
-        make: impl FnOnce() -> Result<Vec<Array>>,
-    ) -> Result<Vec<Array>> {
-        match &self.cache {
-            Some(cache) => cache.through(key, encoding, make),
-            None => make(),
-        }
     }
 
     fn tensor<const D: usize>(&self, array: Array) -> Result<Tensor<D>> {
@@ -263,7 +346,7 @@ struct Loaded {
 
 impl Loaded {
     fn load(model: &Model, parts: &Parts<'_>, settings: &Settings) -> Result<Self> {
-        let folder = settings.teacher.as_ref().map(FolderSource::open);
+        let folder = settings.teacher.as_ref().map(FolderSource::open_part);
         let folder = folder.transpose()?;
         let (source, places) = teacher_source(model, folder.as_ref());
         let found = pollster::block_on(read_teacher(source, &places)).map_err(|error| {

@@ -1,12 +1,13 @@
 """Stage 5: the model folder, in the layout of the published checkpoints.
 
-    python export.py --work WORK --out emoji-hf
+    python export.py --work WORK --out emoji-hf [--untrained]
 
 writes
     flux/{model_index.json,scheduler,transformer,vae}   as diffusers saves a FluxPipeline
-    proj/{config.json,diffusion_pytorch_model.bin}      AlignNet, as X2I publishes it
+    proj/{config.json,diffusion_pytorch_model.*}        AlignNet, as `x2i train align` writes it; zeros with --untrained,
+                                                        which is what it is trained in
     mllm/                                               MiniCPM-o with tokenizer and processor files
-    teacher/{text_encoder,text_encoder_2,tokenizer}     for scoring only, not shipped; not there after restore.py
+    teacher/{text_encoder,text_encoder_2,tokenizer,tokenizer_2} for scoring only, not shipped; not there after restore.py
     x2i.json, concepts.json                             defaults; what the model can draw
 into a temporary folder that then takes OUT's place, and prints the size the shipped weights will have with linear
 weights in blocks of 32 (Q8_0, 34 bytes a block) and the rest in 16 bits.
@@ -25,6 +26,7 @@ from transformers import CLIPTextModel, T5EncoderModel
 import data
 import pictures
 import senses
+import teacher
 import vocabulary
 
 LIMIT = 32e6  # bytes
@@ -83,8 +85,24 @@ def export_mllm(work: Path, out: Path, concepts: list[dict]) -> None:
 def export_teacher(work: Path, out: Path, concepts: list[dict]) -> None:
     CLIPTextModel.from_pretrained(work / "flux/text_encoder").save_pretrained(out / "text_encoder")
     T5EncoderModel.from_pretrained(work / "flux/text_encoder_2").save_pretrained(out / "text_encoder_2")
-    (out / "tokenizer").mkdir(parents=True)
-    vocabulary.teacher_tokenizer(work, concepts).save(str(out / "tokenizer/tokenizer.json"))
+    vocabulary.teacher_tokenizers(work, concepts).save(out)
+
+
+def export_untrained(out: Path, layers: int, width: int, kernel: int = 5) -> None:
+    """An AlignNet of zeros, of the sizes that it is trained in."""
+    out.mkdir(parents=True)
+    write_json(out / "config.json", {
+        "in_channels": layers, "kernel_size": kernel, "input_dim": width, "output_dim0": teacher.POOLED_WIDTH,
+        "output_dim1": teacher.JOINT_WIDTH, "num_layers": 2, "num_heads": 4, "norm_eps": 1e-6, "head_dim": 8,
+        "use_t5": False, "use_scale": False, "use_cnn": True,
+    })  # fmt: skip
+    shapes = {
+        "conv.weight": (1, layers, kernel, kernel), "conv.bias": (1,), "mlp.layernorm.weight": (width,),
+        "mlp.layernorm.bias": (width,), "mlp.projector.0.weight": (teacher.JOINT_WIDTH, width),
+        "mlp.projector.2.weight": (teacher.JOINT_WIDTH, teacher.JOINT_WIDTH),
+        "mlp.fc.1.weight": (teacher.POOLED_WIDTH, teacher.JOINT_WIDTH), "mlp.fc.1.bias": (teacher.POOLED_WIDTH,),
+    }  # fmt: skip
+    save_file({name: torch.zeros(shape) for name, shape in shapes.items()}, out / "diffusion_pytorch_model.safetensors")
 
 
 def shipped_bytes(out: Path) -> dict[str, int]:
@@ -93,7 +111,7 @@ def shipped_bytes(out: Path) -> dict[str, int]:
         "transformer": FluxTransformer2DModel.from_pretrained(out / "flux/transformer").state_dict(),
         "vae": AutoencoderKL.from_pretrained(out / "flux/vae").state_dict(),
         "mllm": load_file(out / "mllm/model.safetensors"),
-        "proj": torch.load(out / "proj/diffusion_pytorch_model.bin", weights_only=True),
+        "proj": load_file(out / "proj/diffusion_pytorch_model.safetensors"),
     }
     return {name: sum(tensor_bytes(t) for t in weights.values()) for name, weights in parts.items()}
 
@@ -107,12 +125,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--untrained", action="store_true", help="with an AlignNet of zeros")
     args = parser.parse_args()
     concepts = data.load(args.work)[2]
     fresh = args.out.with_name(args.out.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     export_flux(args.work, fresh / "flux")
-    shutil.copytree(args.work / "senses-proj", fresh / "proj")
+    if args.untrained:
+        config = senses.config(senses.tokenizer(args.work, concepts))
+        export_untrained(fresh / "proj", config["num_hidden_layers"] + 1, config["hidden_size"])
+    else:
+        shutil.copytree(args.work / "align/run/proj", fresh / "proj")
     export_mllm(args.work, fresh / "mllm", concepts)
     if (args.work / "flux/text_encoder").exists():
         export_teacher(args.work, fresh / "teacher", concepts)

@@ -6,9 +6,8 @@ writes, under the names of the stages that trained them,
     WORK/text.pt            the text model's tensors (stage 3), 192 wide
     WORK/flux/transformer   FLUX in diffusers' layout (stage 2)
     WORK/vae                the VAE (stage 1), and WORK/latents.pt, what it makes of every real picture
-    WORK/relay.pt           AlignNet's tensors (stage 4) that read the text model
 The teacher's T5 and CLIP are not shipped and stay lost. Eight-bit weights come back as float32 numbers of eight bits'
-precision. Without `--model` only text.pt and relay.pt are written, of what stages 3 and 4 left in WORK.
+precision. Without `--model` only text.pt is written, of what stage 3 left in WORK.
 """
 
 import argparse
@@ -127,15 +126,13 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.model:
-        text, relay = weights(args.model / "encoder.gguf"), weights(args.model / "align_net.gguf")
+        text = weights(args.model / "encoder.gguf")
         assert "model.norm.weight" in text, f"{args.model}/encoder.gguf is not the text model"
         restore_flux(args.model, args.work)
         restore_vae(args.model, args.work)
     else:
         text = load_file(args.work / "mllm/model.safetensors")
-        relay = torch.load(args.work / "proj/diffusion_pytorch_model.bin", weights_only=True)
     torch.save({k: v for k, v in text.items() if k.startswith("model.")}, args.work / "text.pt")
-    torch.save(relay, args.work / "relay.pt")
 
 
 if __name__ == "__main__":

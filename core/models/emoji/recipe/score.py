@@ -25,7 +25,6 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
 from PIL import Image
-from tokenizers import Tokenizer
 from transformers import CLIPTextModel, T5EncoderModel
 
 import captions
@@ -50,14 +49,14 @@ def first_seed(draw: int) -> int:
 
 
 def teacher_pictures(hf: Path, concepts: list[dict], scenes: list[data.Scene], seed: int) -> torch.Tensor:
-    tokenizer = Tokenizer.from_file(str(hf / "teacher/tokenizer/tokenizer.json"))
+    tokenizers = vocabulary.TeacherTokenizers.load(hf / "teacher")
     t5 = T5EncoderModel.from_pretrained(hf / "teacher/text_encoder_2").eval()
     clip = CLIPTextModel.from_pretrained(hf / "teacher/text_encoder").eval()
     transformer = FluxTransformer2DModel.from_pretrained(hf / "flux/transformer").eval()
     vae = AutoencoderKL.from_pretrained(hf / "flux/vae").eval()
     texts = [captions.canonical(concepts, scene) for scene in scenes]
     with torch.no_grad():
-        embeds, pooled = teacher.encode(t5, clip, *vocabulary.teacher_inputs(tokenizer, texts))
+        embeds, pooled = teacher.encode(t5, clip, *tokenizers.inputs(texts))
     return teacher.decode(vae, teacher.sample(transformer, embeds, pooled, seed=seed))
 
 

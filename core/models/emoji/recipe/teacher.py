@@ -29,7 +29,7 @@ def build_clip(vocabulary_size: int) -> CLIPTextModel:
     return CLIPTextModel(CLIPTextConfig(
         vocab_size=vocabulary_size, hidden_size=POOLED_WIDTH, intermediate_size=384, num_hidden_layers=2,
         num_attention_heads=4, max_position_embeddings=vocabulary.TEACHER_LENGTH + 1, hidden_act="quick_gelu",
-        bos_token_id=2, eos_token_id=3, pad_token_id=3,
+        bos_token_id=0, eos_token_id=1, pad_token_id=1,
     ))  # fmt: skip
 
 

@@ -60,16 +60,15 @@ def main() -> None:
     real = teacher.RealPictures(args.work)
     vae = AutoencoderKL.from_pretrained(args.work / "vae").eval()
     latents = teacher.pack(torch.load(args.work / "latents.pt", weights_only=True))
-    tokenizer = vocabulary.teacher_tokenizer(args.work, real.concepts)
+    tokenizers = vocabulary.teacher_tokenizers(args.work, real.concepts)
     texts = [captions.canonical(real.concepts, scene) for scene in real.scenes]
-    ids = vocabulary.teacher_inputs(tokenizer, texts)
+    ids = tokenizers.inputs(texts)
     usable = torch.tensor([i for i, scene in enumerate(real.scenes) if not scene.held_out])
 
-    size = tokenizer.get_vocab_size()
     models = {
         "transformer": teacher.build_transformer(),
-        "clip": teacher.build_clip(size),
-        "t5": teacher.build_t5(size),
+        "clip": teacher.build_clip(tokenizers.clip.get_vocab_size()),
+        "t5": teacher.build_t5(tokenizers.t5.get_vocab_size()),
     }
     if args.keep_transformer:
         kept = FluxTransformer2DModel.from_pretrained(args.work / "flux/transformer")

@@ -1,11 +1,14 @@
-"""The two vocabularies, both byte-level BPE: the language model's (eight languages) and the teacher's (English).
+"""The vocabularies: the language model's (byte-level BPE, eight languages), and the teacher's two (English).
 
 The language model's tokenizer.json has exactly Qwen2.5's structure: NFC, Qwen's splitting expression, ByteLevel without
 a leading space, special tokens after the learned ones. Only the learned merges are ours.
 """
 
+import math
 import random
 import re
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -37,7 +40,12 @@ CHAT_TEMPLATE = (
 LANGUAGE_MODEL_VOCABULARY = 4096  # learned tokens; few enough that words split where languages differ
 UNSPACED = ("zh", "ja")
 TEACHER_VOCABULARY = 1024
-TEACHER_SPECIAL = ["<pad>", "</s>", "<|startoftext|>", "<|endoftext|>"]
+T5_SPECIAL = ["<pad>", "</s>", "<unk>"]
+CLIP_SPECIAL = ["<|startoftext|>", "<|endoftext|>"]
+CLIP_SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
+SPACE = "\u2581"  # T5's mark of a space
+LETTER_SCORE = -20.0  # below every word's
+TEACHER_FOLDERS = ("tokenizer_2", "tokenizer")  # T5's and CLIP's, as diffusers names them
 TEACHER_LENGTH = 13  # tokens of a T5 input, </s> included
 
 
@@ -97,28 +105,70 @@ def chat_prompt(caption: str) -> str:
     return f"<|im_start|>user\n{caption}<|im_end|>\n<|im_start|>assistant\n"
 
 
-def teacher_tokenizer(work: Path, concepts: list[dict]) -> Tokenizer:
-    """The teacher's English vocabulary, WORK/teacher-tokenizer.json; lower case, shared by T5 and CLIP."""
-    path = work / "teacher-tokenizer.json"
-    if not path.exists():
-        learned = Tokenizer(models.BPE())
-        learned.normalizer = normalizers.Lowercase()
-        learned.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-        learned.decoder = decoders.ByteLevel()
+@dataclass
+class TeacherTokenizers:
+    """The teacher's English vocabularies, of the kinds that T5 and CLIP have, so that other programs read them."""
+
+    t5: Tokenizer
+    clip: Tokenizer
+
+    @classmethod
+    def load(cls, folder: Path) -> "TeacherTokenizers":
+        """Of a folder as diffusers lays it out."""
+        return cls(*(Tokenizer.from_file(str(folder / part / "tokenizer.json")) for part in TEACHER_FOLDERS))
+
+    def save(self, folder: Path) -> None:
+        for part, tokenizer in zip(TEACHER_FOLDERS, (self.t5, self.clip)):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+            tokenizer.save(str(folder / part / "tokenizer.json"))
+
+    def inputs(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """(T5 ids [n, TEACHER_LENGTH], CLIP ids [n, TEACHER_LENGTH + 1]), padded as their encoders expect."""
+        pad, end, _ = range(len(T5_SPECIAL))
+        clip_start, clip_end = range(len(CLIP_SPECIAL))
+        t5 = torch.full((len(texts), TEACHER_LENGTH), pad)
+        clip = torch.full((len(texts), TEACHER_LENGTH + 1), clip_end)
+        for row, text in enumerate(texts):
+            ids, clip_ids = self.t5.encode(text).ids, self.clip.encode(text).ids
+            assert max(len(ids), len(clip_ids)) < TEACHER_LENGTH, f"caption too long for the teacher: {text}"
+            t5[row, : len(ids) + 1] = torch.tensor(ids + [end])
+            clip[row, : len(clip_ids) + 1] = torch.tensor([clip_start] + clip_ids)
+        return t5, clip
+
+
+def teacher_tokenizers(work: Path, concepts: list[dict]) -> TeacherTokenizers:
+    """Loads WORK/flux/{tokenizer_2,tokenizer}, learning them first if they are not there."""
+    folder = work / "flux"
+    if not (folder / TEACHER_FOLDERS[0]).exists():
         texts = [captions.canonical(concepts, scene) for scene in data.all_scenes(len(concepts))]
-        learned.train_from_iterator(texts, bpe_trainer(TEACHER_VOCABULARY, TEACHER_SPECIAL))
-        learned.save(str(path))
-    return Tokenizer.from_file(str(path))
+        TeacherTokenizers(unigram(texts), learned_clip(texts)).save(folder)
+    return TeacherTokenizers.load(folder)
 
 
-def teacher_inputs(tokenizer: Tokenizer, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    """(T5 ids [n, TEACHER_LENGTH], CLIP ids [n, TEACHER_LENGTH + 1]), padded as their encoders expect."""
-    pad, end, clip_start, clip_end = range(4)
-    t5 = torch.full((len(texts), TEACHER_LENGTH), pad)
-    clip = torch.full((len(texts), TEACHER_LENGTH + 1), clip_end)
-    for row, text in enumerate(texts):
-        ids = tokenizer.encode(text).ids
-        assert len(ids) < TEACHER_LENGTH, f"caption too long for the teacher: {text}"
-        t5[row, : len(ids) + 1] = torch.tensor(ids + [end])
-        clip[row, : len(ids) + 1] = torch.tensor([clip_start] + ids)
-    return t5, clip
+def unigram(texts: list[str]) -> Tokenizer:
+    """Whole words by their frequency, and letters for any other. UnigramTrainer breaks the words of so few templates."""
+    counts = Counter(piece for text in texts for piece in re.findall(r" ?\w+|[^\w\s]", f" {text}"))
+    total = counts.total()
+    pieces = {piece.replace(" ", SPACE): math.log(count / total) for piece, count in sorted(counts.items())}
+    letters = {letter: LETTER_SCORE for letter in sorted({SPACE, *"".join(texts)} - {" "})}
+    vocabulary = [(piece, 0.0) for piece in T5_SPECIAL] + list((letters | pieces).items())
+    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=T5_SPECIAL.index("<unk>")))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.add_special_tokens(T5_SPECIAL)
+    return tokenizer
+
+
+def learned_clip(texts: list[str]) -> Tokenizer:
+    learned = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token=CLIP_SPECIAL[-1]))
+    learned.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    learned.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(CLIP_SPLIT), "removed", invert=True),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+    ])
+    trainer = trainers.BpeTrainer(
+        vocab_size=TEACHER_VOCABULARY, special_tokens=CLIP_SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        end_of_word_suffix="</w>", min_frequency=2, show_progress=False,
+    )  # fmt: skip
+    learned.train_from_iterator(texts, trainer)
+    return learned

@@ -253,6 +253,29 @@ fn an_answer_goes_on_from_the_prompt_and_not_from_its_padding() {
 }
 
 #[test]
+fn answers_that_are_known_before_have_the_states_of_those_that_are_chosen() {
+    let model = model();
+    for padding in [None, padded(60).padding] {
+        let options = EncodeOptions {
+            padding,
+            ..options(Conditioning::Answer)
+        };
+        let prompts = ["a cat", "a dog on the moon", "b"];
+        let chosen = prompts.map(|words| encode(&model, &Prompt::text(words), &options).unwrap());
+        let answers: Vec<&str> = chosen.iter().flat_map(|it| it.answer.as_deref()).collect();
+        let pairs: Vec<(&str, &str)> = prompts.into_iter().zip(answers).collect();
+        let told = pollster::block_on(model.told(&pairs, &options)).unwrap();
+        assert_eq!(told.len(), prompts.len());
+        for (told, chosen) in told.into_iter().zip(chosen) {
+            assert_close(told, chosen.hidden_states, EXACT);
+        }
+    }
+    let told = pollster::block_on(model.told(&[("a", "")], &options(Conditioning::Answer)));
+    let message = told.map(drop).unwrap_err().to_string();
+    assert!(message.contains("an answer without a token"), "{message}");
+}
+
+#[test]
 fn words_are_cut_and_pictures_are_not() {
     let model = model();
     let tokens = |prompt: &Prompt| encode(&model, prompt, &padded(40)).unwrap().prompt_tokens;

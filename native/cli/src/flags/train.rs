@@ -180,6 +180,22 @@ pub struct SettingFlags {
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub teacher: Option<String>,
+    /// Tokens of T5 for a caption: 512 of FLUX.1-dev, 256 of FLUX.1-schnell (default: 512)
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub teacher_tokens: Option<usize>,
+    /// The field of a sample that T5 and CLIP read (default: the caption)
+    #[arg(long, value_name = "KEY")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub teacher_key: Option<String>,
+    /// The field of a sample with the language model's answer, whose states are learned from (default: it answers itself)
+    #[arg(long, value_name = "KEY")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer_key: Option<String>,
+    /// Train on hidden states divided by the size of each layer's, and put these sizes into the mix that is saved
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer_scales: Option<bool>,
     /// Width of what is painted (default: the model's)
     #[arg(long, value_name = "PIXELS")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -192,8 +208,8 @@ pub struct SettingFlags {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guidance: Option<f64>,
-    /// Begin with random numbers or the model's AlignNet (default: fresh)
-    #[arg(long, value_name = "fresh|model")]
+    /// Begin with random numbers, with the same but a mix that is the first and the last layer, or the model's AlignNet (default: fresh)
+    #[arg(long, value_name = "fresh|ends|model")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start: Option<String>,
     /// How attention outputs are compared: X2I's divergence, or the mean square of the differences over the teacher's (default: divergence)
@@ -220,8 +236,8 @@ pub struct SettingFlags {
     #[arg(long, value_name = "WEIGHT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pooled: Option<f64>,
-    /// Pure noise as in X2I, or all levels over the samples' pictures (default: one)
-    #[arg(long, value_name = "one|uniform")]
+    /// Pure noise as in X2I, or all levels over the samples' pictures, or those that the steps of a sample begin at (default: one)
+    #[arg(long, value_name = "one|uniform|steps")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub noise_level: Option<String>,
     /// What the language model reads: what generate makes of a prompt, or X2I's dictionary of its training (default: inference)

@@ -40,6 +40,19 @@ impl FolderSource {
     /// a model, [`Error::Io`] when a killed conversion can't be ended.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
         let given: PathBuf = root.into();
+        let root = hub::snapshot(&given).unwrap_or_else(|| given.clone());
+        match advice::lone_flux(&root) {
+            Some(reason) => Err(Error::config(given.display().to_string(), reason)),
+            None => Self::open_part(given),
+        }
+    }
+
+    /// Opens a folder that holds a part of a model, such as FLUX with its text encoders.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), but for FLUX alone.
+    pub fn open_part(root: impl Into<PathBuf>) -> Result<Self> {
+        let given: PathBuf = root.into();
         let shown = given.display().to_string();
         let root = hub::snapshot(&given).unwrap_or(given);
         let full = root
@@ -47,9 +60,6 @@ impl FolderSource {
             .map_err(|error| io_error(&shown, error))?;
         if !full.is_dir() {
             return Err(Error::config(shown, advice::lone_file(&full)));
-        }
-        if let Some(reason) = advice::lone_flux(&full) {
-            return Err(Error::config(shown, reason));
         }
         sweep(&full);
         let recovered = recover(&full).map_err(|error| unfinished(&shown, &error))?;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 use x2i_core::config::Defaults;
+use x2i_core::teacher::T5_TOKENS;
 use x2i_core::training::Checkpoints;
 use x2i_core::training::optimizer::{AdamW, Muon, Rule};
 use x2i_core::training::schedule::{Schedule, Shape};
@@ -18,8 +19,12 @@ pub use super::words::{
 };
 
 /// Keys of AlignNet's runs. A key that two lists have is of both kinds of runs.
-const OF_ALIGN: [&str; 11] = [
+const OF_ALIGN: [&str; 15] = [
     "teacher",
+    "teacher-tokens",
+    "teacher-key",
+    "answer-key",
+    "layer-scales",
     "start",
     "loss",
     "temperature",
@@ -144,6 +149,14 @@ pub struct Settings {
     pub cache_limit: f64,
     /// The folder of T5 and CLIP; without one, beside the model's transformer.
     pub teacher: Option<String>,
+    /// Tokens of T5 for a caption.
+    pub teacher_tokens: usize,
+    /// The field that T5 and CLIP read; without one the caption.
+    pub teacher_key: Option<String>,
+    /// The field with the language model's answer; without one it answers itself.
+    pub answer_key: Option<String>,
+    /// Train on hidden states divided by the size of each layer's.
+    pub layer_scales: bool,
     /// Width of the pictures.
     pub width: Option<usize>,
     /// Height of the pictures.
@@ -237,6 +250,7 @@ impl Settings {
             nan_limit: 20,
             recorded_blocks: 1,
             cache_limit: 50.0,
+            teacher_tokens: T5_TOKENS,
             temperature: 3.0,
             rank: 16,
             targets: "attention-mlp".to_owned(),
@@ -272,6 +286,8 @@ impl Settings {
             sample_steps: Some(0),
             cache: Some(PathBuf::new()),
             teacher: Some(String::new()),
+            teacher_key: Some(String::new()),
+            answer_key: Some(String::new()),
             width: Some(0),
             height: Some(0),
             guidance: Some(0.0),
@@ -333,6 +349,7 @@ impl Settings {
             ("keep", self.keep as u64),
             ("validate-every", self.validate_every),
             ("sample-every", self.sample_every),
+            ("teacher-tokens", self.teacher_tokens as u64),
         ];
         if let Some((key, _)) = at_least_one.into_iter().find(|(_, value)| *value == 0) {
             return refuse(format!("`{key}` is 0; at least 1 is needed"));
@@ -380,6 +397,10 @@ impl Settings {
         ];
         if let Some((key, value)) = positive.into_iter().find(|(_, x)| wrong(x) || *x == 0.0) {
             return refuse(format!("`{key}` is {value}; it must be above 0"));
+        }
+        if self.answer_key.is_some() && self.conditioning == ConditioningKind::Prompt {
+            let reason = "`answer-key` needs `conditioning = \"answer\"`: the prompt's states have no answer";
+            return refuse(reason.to_owned());
         }
         Ok(())
     }

@@ -71,6 +71,8 @@ words! {
         /// With random numbers.
         #[default]
         Fresh,
+        /// The same, but for a mix of AlignNet that is nearly the sum of the language model's first and last layer.
+        Ends,
         /// With the model's own.
         Model,
     }
@@ -106,6 +108,8 @@ words! {
         One,
         /// All alike; needs pictures.
         Uniform,
+        /// Those that the steps of a sample begin at, all alike; needs pictures.
+        Steps,
     }
 }
 
