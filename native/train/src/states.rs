@@ -11,7 +11,7 @@ use x2i_core::config::{self, PromptFormat};
 use x2i_core::encoders::{EncodeOptions, Encoder};
 use x2i_core::flux::latents;
 use x2i_core::model::{ModelSource, TeacherPlaces, open_weights, read_teacher};
-use x2i_core::request::Prompt;
+use x2i_core::request::{Part, Prompt};
 use x2i_core::teacher::Teacher;
 use x2i_core::vae::{Bands, VaeEncoder};
 use x2i_core::weights::Component;
@@ -61,9 +61,13 @@ impl Student {
             PromptKind::Training => prompt::training(caption),
             PromptKind::Inference => caption.to_owned(),
         };
+        self.states_of(&Prompt::text(words))
+    }
+
+    /// The same of a whole prompt, as it is.
+    pub(crate) fn states_of(&self, prompt: &Prompt) -> Result<Tensor<4>> {
         let mut ignore = async |_: Progress| ControlFlow::Continue(());
-        let prompt = Prompt::text(words);
-        let encoded = self.encoder.encode(&prompt, &self.options, &mut ignore);
+        let encoded = self.encoder.encode(prompt, &self.options, &mut ignore);
         Ok(pollster::block_on(encoded)?.hidden_states)
     }
 
@@ -157,6 +161,26 @@ impl States {
         self.tensor(kept.remove(0))
     }
 
+    /// The same of a whole prompt of text and pictures.
+    pub(crate) fn hidden_of(&self, prompt: &Prompt) -> Result<Tensor<4>> {
+        let mut key = Key::of("hidden states of parts").with("form", &self.student.says());
+        let mut pixels = vec![];
+        for part in &prompt.parts {
+            match part {
+                Part::Text(text) => key = key.with("text", text),
+                Part::Image(image) => {
+                    key = key.with("picture", &format!("{}x{}", image.width(), image.height()));
+                    pixels.extend_from_slice(image.pixels());
+                }
+                Part::Video(_) | Part::Audio(_) => unreachable!("a sample has text and pictures"),
+            }
+        }
+        let mut kept = self.kept(&key.content(&pixels), Encoding::Q8, || {
+            Ok(vec![array("states", self.student.states_of(prompt)?)?])
+        })?;
+        self.tensor(kept.remove(0))
+    }
+
     /// T5's and CLIP's conditioning of a caption.
     pub(crate) fn teacher(&self, caption: &str) -> Result<Conditioning> {
         let key = Key::of("teacher").content(caption.as_bytes());
@@ -184,17 +208,13 @@ impl States {
         sample: &Sample,
         buckets: &Buckets,
     ) -> Result<(Tensor<3>, [usize; 2])> {
-        let picture = sample
-            .picture
-            .as_ref()
-            .map_or(&[][..], |picture| &picture.bytes);
+        let picture = sample.target().map_or(&[][..], |picture| &picture.bytes);
         let key = Key::of("latents")
             .with("sizes", &format!("{:?}", buckets.sizes()))
             .content(picture);
         let mut kept = self.kept(&key, Encoding::F16, || {
-            let pictures = sample.decode().map_err(|problem| {
-                Error::image(format!("sample {}", sample.key), problem.to_string())
-            })?;
+            let pictures = sample.decode();
+            let pictures = pictures.map_err(|problem| sample.unread(problem))?;
             let image = buckets.fit(&pictures.target)?.image;
             let encoder = self.vae.get_or_init(|| parts.vae_encoder());
             let encoder = encoder

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use x2i_core::{Image, prompt};
+use x2i_core::{Error, Image, Result, prompt};
 use x2i_engine::media;
 
 use super::problem::Problem;
@@ -68,12 +68,33 @@ impl Sample {
         prompt::light_control(self.instruction.as_deref().unwrap_or(DESCRIBE))
     }
 
+    /// The picture that is painted.
+    pub fn target(&self) -> Option<&Picture> {
+        self.edited.as_ref().or(self.picture.as_ref())
+    }
+
+    /// The decoded source of a pair.
+    ///
+    /// # Errors
+    /// [`Error::Image`].
+    pub fn source(&self) -> Result<Image> {
+        let picture = self.picture.as_ref().ok_or(Problem::MissingImage);
+        picture
+            .and_then(decode)
+            .map_err(|problem| self.unread(problem))
+    }
+
+    /// The error of a picture that can't be used.
+    pub(crate) fn unread(&self, problem: Problem) -> Error {
+        Error::image(format!("sample {}", self.key), problem.to_string())
+    }
+
     /// Decodes the pictures as 8-bit RGB, upright.
     ///
     /// # Errors
     /// [`Problem::MissingImage`], [`Problem::BadImage`], or [`Problem::SizeMismatch`] for a pair of two
     /// sizes.
-    pub fn decode(&self) -> Result<Pictures, Problem> {
+    pub fn decode(&self) -> std::result::Result<Pictures, Problem> {
         let hint = decode(self.picture.as_ref().ok_or(Problem::MissingImage)?)?;
         let target = match &self.edited {
             None => hint.clone(),
@@ -87,7 +108,7 @@ impl Sample {
     }
 }
 
-fn decode(picture: &Picture) -> Result<Image, Problem> {
+fn decode(picture: &Picture) -> std::result::Result<Image, Problem> {
     media::image::decode(&picture.name, &picture.bytes).map_err(|error| {
         let message = error.to_string();
         let reason = message.strip_prefix(&format!("{}: ", picture.name));
