@@ -150,7 +150,9 @@ impl<'a> Control<'a> {
             .to_tensor(&self.parts.device);
         let prompt = self.prompt(&sample, &pictures.hint, place.number)?;
         prompt.check(self.parts.config())?;
-        let conditioning = self.align_net.forward(self.states.hidden_of_parts(&prompt)?);
+        let conditioning = self
+            .align_net
+            .forward(self.states.hidden_of_parts(&prompt)?);
         let density = self.settings.density.unwrap_or(DensityKind::LogitNormal);
         let (noise, sigma) = noise(&latents, place.seed, self.settings, density);
         Ok(Item {

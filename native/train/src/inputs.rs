@@ -88,6 +88,12 @@ impl Inputs {
         self.order.epoch_len()
     }
 
+    /// Whether a sample, also of those that are not trained on, is a pair with an instruction.
+    pub(crate) fn has_pairs(&self) -> bool {
+        let others = self.validation.as_ref().map_or(0, Dataset::pairs);
+        self.data.pairs() + others > 0
+    }
+
     /// Sample `k` of this process.
     pub(crate) fn at(&mut self, k: u64) -> Place {
         let number = k * self.world + self.rank;

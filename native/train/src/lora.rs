@@ -1,7 +1,8 @@
 //! A LoRA's training: pictures with captions, painted by the frozen model, whose transformer learns changes of a low rank.
 //!
-//! The caption goes through the language model and AlignNet, as it does in `generate`. Left out: sources of edits, which
-//! would be read as pictures.
+//! The caption goes through the language model and AlignNet, as it does in `generate`; of a pair with an instruction the
+//! source and the instruction do, and the target is painted. Left out: the source's latents as tokens beside those of the
+//! picture (FLUX.1 Kontext), which no model here is run with.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -10,6 +11,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use x2i_core::align_net::{AlignNet, Conditioning};
 use x2i_core::flux::noise::TorchRng;
 use x2i_core::flux::{Flux, latents};
+use x2i_core::request::{Part, Prompt};
 use x2i_core::training::lora::{self, Adapted, Adapter, Start, Targets};
 use x2i_core::training::loss::{Density, Weighting, flux_shift, table_sigma};
 use x2i_core::training::noise::Sample;
@@ -21,7 +23,7 @@ use x2i_core::weights::safetensors::encode;
 use x2i_core::{Error, Result};
 use x2i_engine::Model;
 
-use crate::data::{Buckets, CaptionRules, Dataset, Task};
+use crate::data::{self, Buckets, CaptionRules, Dataset, Task};
 use crate::inputs::{Inputs, Place};
 use crate::paint::show;
 use crate::parts::Parts;
@@ -73,6 +75,9 @@ impl<'a> Lora<'a> {
         warn: &mut dyn FnMut(String),
     ) -> Result<Self> {
         let inputs = Inputs::open(settings, Task::Paint, place, warn)?;
+        if inputs.has_pairs() {
+            model.config().check_sees()?;
+        }
         let parts = Parts::open(model, device)?;
         let size = settings.size(&parts.config().defaults);
         let buckets = match settings.resolution {
@@ -153,16 +158,29 @@ impl<'a> Lora<'a> {
         table_sigma(density.at(normal, uniform))
     }
 
-    fn conditioning(&self, caption: &str) -> Result<Conditioning> {
-        Ok(self.align_net.forward(self.states.hidden(caption)?))
+    /// What the transformer is told of a sample: its caption, or of a pair the source and the instruction, in the order of
+    /// `generate`. Dropout takes the words alone.
+    fn conditioning(&self, sample: &data::Sample, number: u64) -> Result<Conditioning> {
+        let words = sample.instruction.as_ref().or(sample.caption.as_ref());
+        let words = words.map(String::as_str).unwrap_or_default();
+        let words = self.captions.apply(words, self.settings.seed, 0, number);
+        let hidden = match sample.instruction {
+            None => self.states.hidden(&words)?,
+            Some(_) => {
+                let mut parts = vec![Part::Image(sample.source()?)];
+                parts.extend(
+                    Some(words)
+                        .filter(|words| !words.is_empty())
+                        .map(Part::Text),
+                );
+                self.states.hidden_of_parts(&Prompt::new(parts))?
+            }
+        };
+        Ok(self.align_net.forward(hidden))
     }
 
     fn item(&self, data: &Dataset, place: Place) -> Result<Item> {
         let sample = data.sample(place.index)?;
-        let caption = sample.caption.as_deref().unwrap_or_default();
-        let caption = self
-            .captions
-            .apply(caption, self.settings.seed, 0, place.number);
         let (latents, grid) = self.states.latents(&self.parts, &sample, &self.buckets)?;
         let mut random = TorchRng::new(place.seed);
         let [batch, tokens, channels] = latents.dims();
@@ -170,7 +188,7 @@ impl<'a> Lora<'a> {
         let noise = TensorData::new(noise, [batch, tokens, channels]);
         let sigma = self.sigma(random.randn(16)[0], random.uniforms(1)[0], tokens);
         Ok(Item {
-            conditioning: self.conditioning(&caption)?,
+            conditioning: self.conditioning(&sample, place.number)?,
             noise: Tensor::from_data(noise, &self.parts.device),
             latents,
             sigma,

@@ -309,9 +309,8 @@ impl States {
             in_memory: true,
         };
         let mut kept = self.store.one(&key, keeping, || {
-            let pictures = sample.decode().map_err(|problem| {
-                Error::image(format!("sample {}", sample.key), problem.to_string())
-            })?;
+            let pictures = sample.decode();
+            let pictures = pictures.map_err(|problem| sample.unread(problem))?;
             let image = buckets.fit(&pictures.target)?.image;
             let encoder = self.vae.get_or_init(|| parts.vae_encoder());
             let encoder = encoder

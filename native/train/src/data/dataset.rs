@@ -74,6 +74,8 @@ pub struct Dataset {
     files: Vec<DataFile>,
     sources: Vec<Source>,
     entries: Vec<Entry>,
+    /// How many of them are pairs with an instruction.
+    pairs: usize,
     notes: Vec<Note>,
 }
 
@@ -105,6 +107,7 @@ impl Dataset {
             files: vec![],
             sources: vec![],
             entries: vec![],
+            pairs: 0,
             notes: vec![],
         };
         for spec in specs {
@@ -155,6 +158,7 @@ impl Dataset {
         let mut found = Found {
             name: &name,
             entries: vec![],
+            pairs: 0,
             notes: vec![],
         };
         self.files.push(file);
@@ -165,9 +169,11 @@ impl Dataset {
         })?;
         let Found {
             entries,
+            pairs,
             notes: others,
             ..
         } = found;
+        self.pairs += pairs;
         self.entries.extend(entries);
         self.notes.extend(notes.into_iter().chain(others));
         match on_file(&name, self.entries.len()) {
@@ -181,11 +187,13 @@ impl Dataset {
         let mut found = Found {
             name,
             entries: vec![],
+            pairs: 0,
             notes: vec![],
         };
         for entry in entries {
             found.check(self.task, &self.files, &self.sources, entry)?;
         }
+        self.pairs += found.pairs;
         self.entries.extend(found.entries);
         self.notes.extend(found.notes);
         Ok(())
@@ -219,6 +227,11 @@ impl Dataset {
     /// False: a data set has a sample.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// The samples that are a source, a target and an instruction.
+    pub fn pairs(&self) -> usize {
+        self.pairs
     }
 
     /// The name of a sample.
@@ -294,6 +307,7 @@ impl Dataset {
 struct Found<'a> {
     name: &'a str,
     entries: Vec<Entry>,
+    pairs: usize,
     notes: Vec<Note>,
 }
 
@@ -328,6 +342,8 @@ impl Found<'_> {
                         *place = Place::Memory(files[file as usize].read(at, size)?.into());
                     }
                 }
+                let pair = texts.instruction.is_some() && entry.edited.is_some();
+                self.pairs += usize::from(pair);
                 self.entries.push(entry);
             }
             Err(problem) => note(problem),
@@ -395,10 +411,15 @@ fn usable(
         }
         Err(problem) => return Ok(Err(problem)),
     };
-    if task != Task::Control && texts.caption.is_none() {
+    let pair = is_pair(task, source, &texts, entry);
+    let is_told = match task {
+        Task::Distill => texts.caption.is_some(),
+        Task::Paint => pair || texts.caption.is_some(),
+        Task::Control => true,
+    };
+    if !is_told {
         return Ok(Err(Problem::NoCaption));
     }
-    let pair = is_pair(task, source, &texts, entry);
     let there = |place: &Place| match place {
         Place::Path(path) => path.is_file(),
         Place::Range { .. } | Place::Memory(_) => true,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use x2i_core::{Image, prompt};
+use x2i_core::{Error, Image, Result, prompt};
 use x2i_engine::media;
 
 use super::problem::Problem;
@@ -75,12 +75,28 @@ impl Sample {
         self.edited.as_ref().or(self.picture.as_ref())
     }
 
+    /// The decoded source of a pair.
+    ///
+    /// # Errors
+    /// [`Error::Image`].
+    pub fn source(&self) -> Result<Image> {
+        let picture = self.picture.as_ref().ok_or(Problem::MissingImage);
+        picture
+            .and_then(decode)
+            .map_err(|problem| self.unread(problem))
+    }
+
+    /// The error of a picture that can't be used.
+    pub(crate) fn unread(&self, problem: Problem) -> Error {
+        Error::image(format!("sample {}", self.key), problem.to_string())
+    }
+
     /// Decodes the pictures as 8-bit RGB, upright.
     ///
     /// # Errors
     /// [`Problem::MissingImage`], [`Problem::BadImage`], or [`Problem::SizeMismatch`] for a pair, or a picture and its
     /// hint, of two sizes.
-    pub fn decode(&self) -> Result<Pictures, Problem> {
+    pub fn decode(&self) -> std::result::Result<Pictures, Problem> {
         let picture = self.picture.as_ref().ok_or(Problem::MissingImage)?;
         let hint = decode(self.hint.as_ref().unwrap_or(picture))?;
         let target = match (&self.edited, &self.hint) {
@@ -96,7 +112,7 @@ impl Sample {
     }
 }
 
-fn decode(picture: &Picture) -> Result<Image, Problem> {
+fn decode(picture: &Picture) -> std::result::Result<Image, Problem> {
     media::image::decode(&picture.name, &picture.bytes).map_err(|error| {
         let message = error.to_string();
         let reason = message.strip_prefix(&format!("{}: ", picture.name));

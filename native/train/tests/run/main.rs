@@ -2,6 +2,7 @@
 
 mod control;
 mod model;
+mod pairs;
 mod pictures;
 
 use std::fs;
@@ -67,12 +68,23 @@ impl Place {
 
     /// The same of a LoRA on the pictures.
     fn run_lora(&self, out: &str, more: &str, most: usize) -> Result<(bool, Vec<f64>)> {
+        self.run_lora_on(&self.path("pictures"), out, more, most)
+    }
+
+    /// The same on other data, which is validated on, too.
+    fn run_lora_on(
+        &self,
+        data: &Path,
+        out: &str,
+        more: &str,
+        most: usize,
+    ) -> Result<(bool, Vec<f64>)> {
         let text = format!(
             "model = {:?}\ndata = [{:?}]\nvalidation-data = [{:?}]\nout = {:?}\nupdates = 6\nwarmup = 1\n\
              learning-rate = 0.02\ncheckpoint-every = 2\nvalidate-every = 6\nsample-every = 6\nrank = 4\n{more}",
             self.path("model"),
-            self.path("pictures"),
-            self.path("pictures"),
+            data,
+            data,
             self.path(out),
         );
         let settings = Settings::read(What::Lora, "run.toml", &text, Table::new())?;
@@ -82,6 +94,31 @@ impl Place {
             panic!("{line}")
         })?;
         drive(&settings, What::Lora, subject, device, most)
+    }
+
+    /// The losses of a run's validations.
+    fn validation(&self, run: &str) -> Vec<f64> {
+        let log = String::from_utf8(read(self.path(run).join("log.jsonl"))).unwrap();
+        let lines = log.lines().filter_map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line["validation"].as_f64()
+        });
+        lines.collect()
+    }
+
+    /// Inference reads a LoRA's file.
+    fn generates_with(&self, file: &Path) {
+        let model = Model::open(self.path("model").to_str().unwrap()).unwrap();
+        let loras = vec![LoraSpec {
+            file: NamedFile::new(file),
+            config: None,
+            scale: 1.0,
+        }];
+        let adapters = AdapterSpec {
+            loras,
+            ..AdapterSpec::default()
+        };
+        model.with_adapters(&adapters).unwrap();
     }
 }
 
@@ -140,15 +177,8 @@ fn a_run_writes_its_folder_and_the_loss_falls() {
     }
     // The two newest are kept.
     assert!(out.join("checkpoints/4").exists() && !out.join("checkpoints/2").exists());
-    let log = String::from_utf8(read(out.join("log.jsonl"))).unwrap();
-    let validation: Vec<f64> = log
-        .lines()
-        .filter_map(|line| {
-            let line: serde_json::Value = serde_json::from_str(line).unwrap();
-            line["validation"].as_f64()
-        })
-        .collect();
-    assert_eq!(validation.len(), 3, "{log}");
+    let validation = place.validation("run");
+    assert_eq!(validation.len(), 3, "{validation:?}");
     assert!(validation[2] < validation[0], "{validation:?}");
     // The trained AlignNet is one that inference reads.
     let trained = place.path("trained");
@@ -294,27 +324,9 @@ fn a_lora_learns_its_pictures_goes_on_and_is_read_by_inference() {
         place.run_lora("parts", more, usize::MAX).unwrap();
         let [whole, parts] = ["whole", "parts"].map(|run| place.path(run).join(file));
         assert!(read(&whole) == read(&parts), "{more}");
-        let log = String::from_utf8(read(place.path("whole/log.jsonl"))).unwrap();
-        let validation: Vec<f64> = log
-            .lines()
-            .filter_map(|line| {
-                let line: serde_json::Value = serde_json::from_str(line).unwrap();
-                line["validation"].as_f64()
-            })
-            .collect();
+        let validation = place.validation("whole");
         assert!(validation[1] < validation[0], "{more}{validation:?}");
-        // Inference reads the file.
-        let model = Model::open(place.path("model").to_str().unwrap()).unwrap();
-        let loras = vec![LoraSpec {
-            file: NamedFile::new(&whole),
-            config: None,
-            scale: 1.0,
-        }];
-        let adapters = AdapterSpec {
-            loras,
-            ..AdapterSpec::default()
-        };
-        model.with_adapters(&adapters).unwrap();
+        place.generates_with(&whole);
         fs::remove_dir_all(place.path("whole")).unwrap();
         fs::remove_dir_all(place.path("parts")).unwrap();
     }
