@@ -68,8 +68,8 @@ def diffusers_names(name):
     return [f"{blocks}.{index}.{theirs}.{end}" for theirs in names[layer]]
 
 
-def load(folder, dtype):
-    config = json.loads((folder / "stack.json").read_text())
+def load(folder, dtype, description="stack.json"):
+    config = json.loads((folder / description).read_text())
     with torch.device("meta"):
         model = FluxTransformer2DModel(**config["transformer"])
     sizes = {name: value.shape for name, value in model.state_dict().items()}

@@ -1,5 +1,5 @@
-//! `x2i bench`: measures prompt to PNG, blocks of FLUX's real width and its VAE against other
-//! runtimes, the loss of quality by block-quantized weights and by first-block caching, and the peak of the
+//! `x2i bench`: measures prompt to PNG, blocks of FLUX's real width, steps of training on them and its VAE against
+//! other runtimes, the loss of quality by block-quantized weights and by first-block caching, and the peak of the
 //! processor.
 
 mod cache;
@@ -15,6 +15,9 @@ mod stack;
 mod stack_files;
 mod stack_serve;
 mod synthetic;
+mod train;
+mod train_files;
+mod train_serve;
 mod vae;
 mod vae_files;
 
@@ -36,6 +39,8 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         Some(BenchCommand::Cache(args)) => cache::run(args),
         Some(BenchCommand::MakeModel(args)) => make_model::run(args),
         Some(BenchCommand::StackServe(args)) => stack_serve::run(args),
+        Some(BenchCommand::Train(args)) => train::run(args),
+        Some(BenchCommand::TrainServe(args)) => train_serve::run(args),
         Some(BenchCommand::Vae(args)) => vae::warm(args),
         Some(BenchCommand::VaeServe(args)) => vae::run_served(args),
     }

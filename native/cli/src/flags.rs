@@ -21,8 +21,8 @@ use clap::{Parser, Subcommand};
 pub use adapters::{AdapterArgs, Scaled};
 pub use bench::{
     BenchArgs, BenchCacheArgs, BenchCommand, BenchModelArgs, BenchPeakArgs, BenchPictureArgs,
-    BenchQualityArgs, BenchServeArgs, BenchStackArgs, BenchVaeArgs, BenchVaeServeArgs, MadeWeights,
-    Peer,
+    BenchQualityArgs, BenchServeArgs, BenchStackArgs, BenchTrainArgs, BenchTrainServeArgs,
+    BenchVaeArgs, BenchVaeServeArgs, MadeWeights, Peer, TrainStep,
 };
 pub use chat::ChatArgs;
 pub use convert::{ConvertArgs, Override};

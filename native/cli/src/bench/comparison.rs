@@ -55,6 +55,37 @@ pub(super) fn in_turn(
     Ok(rows)
 }
 
+/// The same with one side in memory at a time: in every round each side starts, makes its first pass, and is measured in
+/// a second one.
+///
+/// # Errors
+/// When a process fails.
+pub(super) fn alone_in_turn<S>(
+    sides: &[S],
+    start: impl Fn(&S) -> Result<Process>,
+    exact: &[f32],
+    runs: u32,
+) -> Result<Vec<Row>> {
+    let folder = tempfile::tempdir()?;
+    let output = folder.path().join("result.f32");
+    let mut rows: Vec<Row> = Vec::new();
+    for _ in 0..runs {
+        for (index, side) in sides.iter().enumerate() {
+            let mut process = start(side)?;
+            if rows.len() == index {
+                process.output(&output)?;
+                rows.push(Row {
+                    versions: process.ready.versions.clone(),
+                    passes: Vec::new(),
+                    error: Some(relative_error(&read_floats(&output)?, exact)),
+                });
+            }
+            rows[index].passes.push(process.forward()?);
+        }
+    }
+    Ok(rows)
+}
+
 /// The exact result: from the file `path` of an earlier run, else from the process that `start`
 /// starts.
 ///

@@ -167,7 +167,8 @@ fn image_file(pixels: usize) -> String {
     format!("img-{pixels}.f32")
 }
 
-fn weights_file(quantize: Quantize) -> String {
+/// The file of the weights in the type `quantize`, as [`StackFiles::weights`].
+pub(super) fn weights_file(quantize: Quantize) -> String {
     let name = match quantize {
         Quantize::None | Quantize::F32 => "bf16".to_owned(),
         other => value_name(other),

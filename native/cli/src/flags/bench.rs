@@ -30,6 +30,9 @@ pub enum BenchCommand {
     Cold(BenchStackArgs),
     /// The most operations per second of each instruction that the CPU's kernels multiply with
     Peak(BenchPeakArgs),
+    /// One step of AlignNet and one of a LoRA on a stack of FLUX's real width: 2 double and 4 single blocks, 512 text
+    /// tokens
+    Train(BenchTrainArgs),
     /// The distance of images from quantized weights to those of the same model in f32
     Quality(BenchQualityArgs),
     /// The time and the distance of images that are painted with --cache to those without
@@ -42,6 +45,9 @@ pub enum BenchCommand {
     /// Our side of stack and cold, in a process of its own
     #[command(hide = true)]
     StackServe(BenchServeArgs),
+    /// Our side of train, in a process of its own
+    #[command(hide = true)]
+    TrainServe(BenchTrainServeArgs),
     /// Our side of vae, in a process of its own
     #[command(hide = true)]
     VaeServe(BenchVaeServeArgs),
@@ -67,7 +73,7 @@ pub struct BenchPictureArgs {
     pub json: bool,
 }
 
-/// How our side and the other runtimes' run, equal in `bench stack`, `cold` and `vae`.
+/// How our side and the other runtimes' run, equal in `bench stack`, `cold`, `train` and `vae`.
 #[derive(Debug, Args)]
 pub struct SidesArgs {
     /// Other runtimes to measure in turn with ours: PROGRAM:VARIANT, such as torch:f32;
@@ -197,6 +203,75 @@ pub struct BenchCacheArgs {
     /// Print JSON, one line per threshold
     #[arg(long)]
     pub json: bool,
+}
+
+/// `x2i bench train`.
+#[derive(Debug, Args)]
+pub struct BenchTrainArgs {
+    /// The steps to measure
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "align,lora")]
+    pub step: Vec<TrainStep>,
+    /// Types of our frozen weights; several are measured in turn. `none` is bf16
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "none,q8_0")]
+    pub quantize: Vec<Quantize>,
+    /// As in train; several are measured in turn
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "1,0"
+    )]
+    pub recorded_blocks: Vec<usize>,
+    /// Width and height of the image in pixels, a multiple of 16
+    #[arg(long, default_value = "256", value_parser = pixels)]
+    pub size: usize,
+    /// The folder for weights, inputs and results, which are written once: up to 5 GB
+    #[arg(long, value_name = "DIR", default_value = "target/bench/train")]
+    pub weights: PathBuf,
+    /// Write the files and measure nothing
+    #[arg(long)]
+    pub prepare: bool,
+    /// Sizes of a test: width 256, 1 double and 2 single blocks, 16 text tokens
+    #[arg(long)]
+    pub small: bool,
+    /// How both sides run.
+    #[command(flatten)]
+    pub sides: SidesArgs,
+}
+
+/// What a step of `x2i bench train` trains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TrainStep {
+    /// AlignNet, by distillation.
+    Align,
+    /// A LoRA of the transformer's attention and MLPs.
+    Lora,
+}
+
+/// `x2i bench train-serve`.
+#[derive(Debug, Args)]
+pub struct BenchTrainServeArgs {
+    /// The folder that `bench train` wrote
+    #[arg(long, value_name = "DIR")]
+    pub weights: PathBuf,
+    /// What the step trains
+    #[arg(long, value_enum)]
+    pub step: TrainStep,
+    /// The type of the weights
+    #[arg(long, value_enum)]
+    pub variant: Quantize,
+    /// As in train
+    #[arg(long)]
+    pub recorded_blocks: usize,
+    /// Width and height of the image in pixels
+    #[arg(long, value_parser = pixels)]
+    pub size: usize,
+    /// As in generate
+    #[arg(long)]
+    pub exact: bool,
+    /// As in generate
+    #[arg(long)]
+    pub device: DeviceChoice,
 }
 
 /// `x2i bench vae`.
