@@ -226,7 +226,7 @@ fn a_full_disk_keeps_the_last_checkpoint_and_the_run_goes_on_from_it() {
 #[test]
 fn a_lora_has_the_same_losses_on_the_gpu() {
     let place = Place::new();
-    let more = ["--updates", "6", "--batch", "2"];
+    let more = ["--updates", "3", "--batch", "2"];
     let gpu = place.lora("gpu", "wgpu:0", &more).output().unwrap();
     let errors = String::from_utf8_lossy(&gpu.stderr);
     if !gpu.status.success() && errors.contains("wgpu:0: is not there") {
@@ -236,11 +236,11 @@ fn a_lora_has_the_same_losses_on_the_gpu() {
     assert!(gpu.status.success(), "{errors}");
     output(place.lora("cpu", "cpu", &more));
     let (cpu, gpu) = (place.losses("cpu"), place.losses("gpu"));
-    assert_eq!((cpu.len(), gpu.len()), (6, 6));
+    assert_eq!((cpu.len(), gpu.len()), (3, 3));
     for (cpu, gpu) in cpu.iter().zip(&gpu) {
         assert!((cpu - gpu).abs() < 1e-4 * cpu.abs(), "{cpu} {gpu}");
     }
-    assert!(cpu[5] != cpu[0]);
+    assert!(cpu[2] != cpu[0]);
 }
 
 #[cfg(feature = "mpi")]
