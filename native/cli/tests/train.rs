@@ -4,6 +4,7 @@
 mod model;
 #[path = "../../train/tests/run/pictures.rs"]
 mod pictures;
+mod program;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use std::process::{Command, Output};
 use std::thread::sleep;
 use std::time::Duration;
 
+use program::{Run, names, write_png};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -48,6 +50,27 @@ impl Place {
             .arg(self.path("model"))
             .arg("--data")
             .arg(self.path("captions.jsonl"))
+            .arg("--out")
+            .arg(self.path(out))
+            .args(more);
+        command
+    }
+
+    /// `x2i train lora` on one picture.
+    fn lora(&self, out: &str, device: &str, more: &[&str]) -> Command {
+        let pictures = self.path("pictures");
+        fs::create_dir_all(&pictures).unwrap();
+        write_png(&pictures.join("a.png"), 40, 40);
+        fs::write(pictures.join("a.txt"), "a red apple").unwrap();
+        let mut command = Command::new(X2I);
+        command
+            .args(["train", "lora", "--device", device, "--width", "32"])
+            .args(["--height", "32", "--warmup", "1", "--rank", "4"])
+            .args(["--learning-rate", "0.01", "--validate-every", "1000"])
+            .arg("--model")
+            .arg(self.path("model"))
+            .arg("--data")
+            .arg(pictures)
             .arg("--out")
             .arg(self.path(out))
             .args(more);
@@ -324,6 +347,73 @@ fn pixels(path: &Path) -> Vec<u8> {
     }
     assert!(!pixels.is_empty());
     pixels
+}
+
+/// A command whose files may not be longer than `blocks` of 512 bytes.
+#[cfg(target_os = "linux")]
+fn limited(blocks: u64, command: &Command) -> Run {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("ulimit -f {blocks}; exec \"$0\" \"$@\"")]);
+    shell.arg(command.get_program()).args(command.get_args());
+    Run::new(shell.output().unwrap())
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_keeps_the_last_checkpoint_and_the_run_goes_on_from_it() {
+    let place = Place::new();
+    let run = |out: &str, updates: &str| {
+        place.lora(
+            out,
+            "cpu",
+            &["--updates", updates, "--checkpoint-every", "1"],
+        )
+    };
+    output(run("whole", "4"));
+    output(run("run", "2"));
+    let checkpoints = place.path("run/checkpoints");
+    let files = ["model.safetensors", "optimizer.safetensors", "state.json"];
+    let last = || files.map(|file| bytes(&checkpoints.join("2").join(file)));
+    let (old, lora) = (last(), bytes(&place.path("run/lora.safetensors")));
+    let blocks = |bytes: &Vec<u8>| bytes.len() as u64 / 512;
+    // The settings, the parameters, the optimizer's states after them.
+    for (most, file) in [
+        (0, "config.toml"),
+        (blocks(&old[0]) - 1, "model.safetensors"),
+        (blocks(&old[1]) - 1, "optimizer.safetensors"),
+    ] {
+        limited(most, &run("run", "4")).refused(&[file, "is larger than"]);
+        assert_eq!(names(&checkpoints), ["1", "2"], "{file}");
+        assert!(last() == old, "{file}");
+        assert!(bytes(&place.path("run/lora.safetensors")) == lora, "{file}");
+    }
+    // All updates are made, and only the LoRA does not fit.
+    limited(blocks(&lora) - 1, &run("run", "2")).refused(&["lora.safetensors", "is larger than"]);
+    assert!(bytes(&place.path("run/lora.safetensors")) == lora);
+    output(run("run", "4"));
+    assert_eq!(place.losses("run"), place.losses("whole"));
+    let [run, whole] = ["run", "whole"].map(|run| bytes(&place.path(run).join("lora.safetensors")));
+    assert!(run == whole);
+}
+
+#[test]
+fn a_lora_has_the_same_losses_on_the_gpu() {
+    let place = Place::new();
+    let more = ["--updates", "3", "--batch", "2"];
+    let gpu = place.lora("gpu", "wgpu:0", &more).output().unwrap();
+    let errors = String::from_utf8_lossy(&gpu.stderr);
+    if !gpu.status.success() && errors.contains("wgpu:0: is not there") {
+        eprintln!("skipped: this machine has no GPU, not even an emulated one");
+        return;
+    }
+    assert!(gpu.status.success(), "{errors}");
+    output(place.lora("cpu", "cpu", &more));
+    let (cpu, gpu) = (place.losses("cpu"), place.losses("gpu"));
+    assert_eq!((cpu.len(), gpu.len()), (3, 3));
+    for (cpu, gpu) in cpu.iter().zip(&gpu) {
+        assert!((cpu - gpu).abs() < 1e-4 * cpu.abs(), "{cpu} {gpu}");
+    }
+    assert!(cpu[2] != cpu[0]);
 }
 
 #[cfg(feature = "mpi")]

@@ -383,5 +383,7 @@ fn lines_give_pairs_and_fields_of_other_names() {
     let mut spec = DataSpec::new(DataSource::Jsonl(jsonl));
     spec.keys.caption = Some("words".into());
     let set = open(spec, Task::Paint).unwrap();
-    assert_eq!((set.len(), set.key(0)), (1, "4"));
+    // The pair's instruction is enough.
+    assert_eq!((set.len(), set.key(0), set.key(1)), (2, "1", "4"));
+    assert_eq!(set.pairs(), 1);
 }
