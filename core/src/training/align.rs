@@ -2,7 +2,9 @@
 //!
 //! Source: X2I train/train_*.py. The frozen transformer gets the same noise twice, under the teacher's conditioning and
 //! under AlignNet's, and the outputs of every attention are compared. One copy of it serves both. A teacher's outputs
-//! are held for one segment of blocks at a time ([`Checkpoints`]). Left out: the encoders, see `teacher` and `encoders`.
+//! are held block by block where a segment is one tape ([`Checkpoints`]), instead of its streams, which are as large; in
+//! longer segments they are computed again, for one segment at a time. Left out: the encoders, see `teacher` and
+//! `encoders`.
 
 use std::ops::Range;
 
@@ -202,9 +204,9 @@ struct Teacher<'a> {
     flux: &'a Flux,
     rope: Rope,
     vec: Tensor<2>,
-    /// Its streams at the start of every segment.
+    /// Its streams at the start of every segment that runs again.
     starts: Vec<(Range<usize>, Streams)>,
-    /// The attention outputs of the blocks from a number on.
+    /// The attention outputs of the blocks from a number on, until they are compared.
     shown: (usize, Vec<BlockAttentions>),
     /// Where it is compared.
     velocity: Option<Tensor<3>>,
@@ -213,7 +215,7 @@ struct Teacher<'a> {
 }
 
 impl<'a> Teacher<'a> {
-    /// Goes through all blocks; the outputs of the last segment are kept.
+    /// Goes through all blocks. Kept are the outputs of the last segment, or of all where a segment is one tape.
     async fn new(
         flux: &'a Flux,
         sample: &Sample,
@@ -232,9 +234,12 @@ impl<'a> Teacher<'a> {
             velocity: None,
             image_tokens: sample.latents.dims()[1],
         };
-        let segments = parts(0..flux.blocks(), checkpoints.segment);
-        for (number, segment) in segments.iter().enumerate() {
-            let last = number + 1 == segments.len();
+        let again = match checkpoints.segment > checkpoints.tape {
+            true => parts(0..flux.blocks(), checkpoints.segment),
+            false => vec![0..flux.blocks()],
+        };
+        for (number, segment) in again.iter().enumerate() {
+            let last = number + 1 == again.len();
             if !last {
                 let start = (segment.clone(), streams.clone());
                 teacher.starts.push(start);
@@ -283,7 +288,13 @@ impl<'a> Teacher<'a> {
             let (_, shown) = self.run(range, start, true).await?;
             self.shown = (blocks.start, shown);
         }
+        self.forget_behind(&blocks);
         Ok(())
+    }
+
+    /// Drops the outputs of later blocks, which were compared before: the walk goes back.
+    fn forget_behind(&mut self, blocks: &Range<usize>) {
+        self.shown.1.truncate(blocks.end - self.shown.0);
     }
 
     fn shown(&self, index: usize) -> BlockAttentions {
