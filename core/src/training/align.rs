@@ -236,7 +236,7 @@ impl<'a> Teacher<'a> {
         };
         let again = match checkpoints.segment > checkpoints.tape {
             true => parts(0..flux.blocks(), checkpoints.segment),
-            false => vec![0..flux.blocks()],
+            false => parts(0..flux.blocks(), flux.blocks()),
         };
         for (number, segment) in again.iter().enumerate() {
             let last = number + 1 == again.len();

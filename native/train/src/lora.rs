@@ -4,16 +4,13 @@
 //! source and the instruction do, and the target is painted. Left out: the source's latents as tokens beside those of the
 //! picture (FLUX.1 Kontext), which no model here is run with.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Device;
 use x2i_core::align_net::{AlignNet, Conditioning};
-use x2i_core::flux::noise::TorchRng;
-use x2i_core::flux::{Flux, latents};
+use x2i_core::flux::Flux;
 use x2i_core::request::{Part, Prompt};
 use x2i_core::training::lora::{self, Adapted, Adapter, Start, Targets};
-use x2i_core::training::loss::{Density, Weighting, flux_shift, table_sigma};
 use x2i_core::training::noise::Sample;
 use x2i_core::training::published::{self, About};
 use x2i_core::training::{Gradients, Parameters};
@@ -24,10 +21,11 @@ use x2i_core::{Error, Result};
 use x2i_engine::Model;
 
 use crate::data::{self, Buckets, CaptionRules, Dataset, Task};
+use crate::flow::{Item, groups, noise, weighting};
 use crate::inputs::{Inputs, Place};
 use crate::paint::show;
 use crate::parts::Parts;
-use crate::run::settings::{DensityKind, FormatKind, Settings, WeightingKind};
+use crate::run::settings::{FormatKind, Settings};
 use crate::run::{Micro, Shown, Subject};
 use crate::states::{Learns, States};
 
@@ -49,16 +47,6 @@ pub struct Lora<'a> {
     buckets: Buckets,
     vae: Option<Vae>,
     size: [usize; 2],
-}
-
-/// A picture as a step takes it.
-struct Item {
-    conditioning: Conditioning,
-    latents: Tensor<3>,
-    noise: Tensor<3>,
-    sigma: f32,
-    /// Rows and columns of tokens.
-    grid: [usize; 2],
 }
 
 impl<'a> Lora<'a> {
@@ -134,30 +122,6 @@ impl<'a> Lora<'a> {
         pollster::block_on(Flux::load(&self.parts.config().flux.config, &scope))
     }
 
-    fn weighting(&self) -> Weighting {
-        match self.settings.weighting {
-            WeightingKind::None => Weighting::None,
-            WeightingKind::SigmaSqrt => Weighting::SigmaSqrt,
-            WeightingKind::Cosmap => Weighting::Cosmap,
-        }
-    }
-
-    /// The noise level of two random numbers, for a picture of so many tokens.
-    fn sigma(&self, normal: f32, uniform: f32, tokens: usize) -> f32 {
-        let shift = self.settings.shift;
-        let density = match self.settings.density.unwrap_or_default() {
-            DensityKind::FluxShift => return flux_shift(normal, tokens),
-            DensityKind::Uniform => Density::Uniform,
-            DensityKind::LogitNormal => Density::LogitNormal {
-                mean: 0.0,
-                std: 1.0,
-            },
-            DensityKind::Mode => Density::Mode { scale: 1.29 },
-            DensityKind::Shift => return Density::Shifted { shift }.at(normal, uniform),
-        };
-        table_sigma(density.at(normal, uniform))
-    }
-
     /// What the transformer is told of a sample: its caption, or of a pair the source and the instruction, in the order of
     /// `generate`. Dropout takes the words alone.
     fn conditioning(&self, sample: &data::Sample, number: u64) -> Result<Conditioning> {
@@ -179,58 +143,25 @@ impl<'a> Lora<'a> {
         Ok(self.align_net.forward(hidden))
     }
 
-    fn item(&self, data: &Dataset, place: Place) -> Result<Item> {
+    fn item(&self, data: &Dataset, place: Place) -> Result<Item<()>> {
         let sample = data.sample(place.index)?;
         let (latents, grid) = self.states.latents(&self.parts, &sample, &self.buckets)?;
-        let mut random = TorchRng::new(place.seed);
-        let [batch, tokens, channels] = latents.dims();
-        let noise = random.randn(tokens * channels);
-        let noise = TensorData::new(noise, [batch, tokens, channels]);
-        let sigma = self.sigma(random.randn(16)[0], random.uniforms(1)[0], tokens);
+        let density = self.settings.density.unwrap_or_default();
+        let (noise, sigma) = noise(&latents, place.seed, self.settings, density);
         Ok(Item {
             conditioning: self.conditioning(&sample, place.number)?,
-            noise: Tensor::from_data(noise, &self.parts.device),
             latents,
+            noise,
             sigma,
             grid,
+            more: (),
         })
     }
 
     /// Items of one size each, as micro-batches with their share of all.
-    fn groups(&self, items: Vec<Item>) -> Vec<(f64, Sample)> {
-        let count = items.len() as f64;
-        let mut by_size: BTreeMap<[usize; 3], Vec<Item>> = BTreeMap::new();
-        for item in items {
-            let [rows, columns] = item.grid;
-            let size = [rows, columns, item.conditioning.txt.dims()[1]];
-            by_size.entry(size).or_default().push(item);
-        }
-        let guidance = self.settings.guidance.unwrap_or(GUIDANCE);
-        let groups = by_size.into_iter().map(|([rows, columns, text], items)| {
-            let share = items.len() as f64 / count;
-            let (mut txt, mut vec, mut clean, mut noise) = (vec![], vec![], vec![], vec![]);
-            let sigma: Vec<f32> = items.iter().map(|item| item.sigma).collect();
-            for item in items {
-                txt.push(item.conditioning.txt);
-                vec.push(item.conditioning.vec);
-                clean.push(item.latents);
-                noise.push(item.noise);
-            }
-            let sample = Sample {
-                conditioning: Conditioning {
-                    txt: Tensor::cat(txt, 0),
-                    vec: Tensor::cat(vec, 0),
-                },
-                latents: Tensor::cat(clean, 0),
-                noise: Tensor::cat(noise, 0),
-                guidance: vec![guidance; sigma.len()],
-                sigma,
-                ids: [latents::text_ids(text), latents::image_ids(rows, columns)].concat(),
-                reference: None,
-            };
-            (share, sample)
-        });
-        groups.collect()
+    fn groups(&self, items: Vec<Item<()>>) -> Vec<(f64, Sample)> {
+        let groups = groups(items, self.settings.guidance.unwrap_or(GUIDANCE)).into_iter();
+        groups.map(|(share, sample, _)| (share, sample)).collect()
     }
 }
 
@@ -292,7 +223,7 @@ impl Subject for Lora<'_> {
         };
         for (share, sample) in self.groups(items) {
             let mut of_group = Gradients::default();
-            let (weighting, checkpoints) = (self.weighting(), self.settings.checkpoints());
+            let (weighting, checkpoints) = (weighting(self.settings), self.settings.checkpoints());
             let step = lora::step(adapted, &sample, weighting, checkpoints, &mut of_group);
             let loss = pollster::block_on(step)?;
             gradients.add_share(of_group, share as f32);
@@ -306,7 +237,7 @@ impl Subject for Lora<'_> {
         self.inputs.validate(|data, place| {
             let mut sum = 0.0;
             for (share, sample) in self.groups(vec![self.item(data, place)?]) {
-                let loss = sample.validate(&flux, None, self.weighting());
+                let loss = sample.validate(&flux, None, weighting(self.settings));
                 sum += share * f64::from(pollster::block_on(loss)?.1);
             }
             Ok(sum)

@@ -333,6 +333,7 @@ impl Settings {
         let settings = Self::deserialize(Value::Table(table))
             .map_err(|error| Error::config(file, error.message().to_owned()))?;
         settings.check(file)?;
+        settings.check_sizes(file)?;
         Ok(settings)
     }
 
@@ -359,12 +360,6 @@ impl Settings {
             ("betas", self.betas[0]),
             ("betas", self.betas[1]),
         ];
-        if self.rank == 0 {
-            return refuse("`rank` is 0; at least 1 is needed".to_owned());
-        }
-        if let Some(reason) = control_keys::wrong(&self.control_channels, self.control_time) {
-            return refuse(reason);
-        }
         if let Some((key, value)) = parts.into_iter().find(|(_, x)| !(0.0..1.0).contains(x)) {
             return refuse(format!(
                 "`{key}` is {value}; it must be at least 0 and below 1"
@@ -403,6 +398,16 @@ impl Settings {
             return refuse(reason.to_owned());
         }
         Ok(())
+    }
+
+    /// Sizes of what learns.
+    fn check_sizes(&self, file: &str) -> Result<()> {
+        let rank = (self.rank == 0).then(|| "`rank` is 0; at least 1 is needed".to_owned());
+        let wrong = rank.or_else(|| control_keys::wrong(&self.control_channels, self.control_time));
+        match wrong {
+            Some(reason) => Err(Error::config(file, reason)),
+            None => Ok(()),
+        }
     }
 
     /// The optimizer.
