@@ -321,6 +321,7 @@ impl Settings {
             ("validate-every", self.validate_every),
             ("sample-every", self.sample_every),
             ("teacher-tokens", self.teacher_tokens as u64),
+            ("rank", self.rank as u64),
         ];
         if let Some((key, _)) = at_least_one.into_iter().find(|(_, value)| *value == 0) {
             return refuse(format!("`{key}` is 0; at least 1 is needed"));
@@ -330,9 +331,6 @@ impl Settings {
             ("betas", self.betas[0]),
             ("betas", self.betas[1]),
         ];
-        if self.rank == 0 {
-            return refuse("`rank` is 0; at least 1 is needed".to_owned());
-        }
         if let Some((key, value)) = parts.into_iter().find(|(_, x)| !(0.0..1.0).contains(x)) {
             return refuse(format!(
                 "`{key}` is {value}; it must be at least 0 and below 1"
