@@ -189,16 +189,16 @@ fn scales_of_layers_are_taken_out_and_put_into_the_mix_again() {
 #[test]
 fn samples_without_an_answer_and_texts_of_other_lengths_are_refused() {
     let place = Place::new();
-    let refused = |more: &[&str]| {
-        let refused = answered(&place, "refused", more).output().unwrap();
+    let refused = |out: &str, more: &[&str]| {
+        let refused = answered(&place, out, more).output().unwrap();
         assert!(!refused.status.success());
         String::from_utf8_lossy(&refused.stderr).into_owned()
     };
     answers(&place, ["a", "an apple"]);
-    let text = refused(&[]);
+    let text = refused("all", &[]);
     assert!(text.contains("set `tokens` to \"image\""), "{text}");
     answers(&place, [" ", " "]);
-    let text = refused(&["--tokens", "image"]);
+    let text = refused("image", &["--tokens", "image"]);
     assert!(text.contains("has no text in its field `answer`"), "{text}");
 }
 
