@@ -14,7 +14,7 @@ use super::gradients::{Gradients, host};
 use super::loss::{attention_divergence, relative_error};
 use super::walk::{self, Checkpoints, Learns, Objective, Walk, parts};
 use crate::align_net::{AlignNet, Conditioning};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::flux::{Attentions, BlockAttentions, Flux, Streams};
 use crate::nn::rope::Rope;
 use crate::weights::Leaves;
@@ -73,6 +73,19 @@ impl Distillation {
         velocity: 0.0,
         pooled: 0.0,
     };
+
+    /// Text tokens are compared one by one: there must be as many of both.
+    fn check(&self, sample: &Sample) -> Result<()> {
+        let image = sample.latents.dims()[1];
+        let [mine, its] = [&sample.ids, &sample.teacher_ids].map(|ids| ids.len() - image);
+        if self.tokens == Tokens::Image || mine == its {
+            return Ok(());
+        }
+        let reason = format!(
+            "AlignNet gives {mine} text tokens and T5 {its}, which can't be compared one by one; set `tokens` to \"image\""
+        );
+        Err(Error::config("training", reason))
+    }
 }
 
 /// One micro-batch.
@@ -113,7 +126,8 @@ pub struct Losses {
 /// Runs a micro-batch and adds the gradients of AlignNet's `leaves` to `gradients`. `align_net` was loaded with them.
 ///
 /// # Errors
-/// What reading streamed blocks gives, and the device's own failures.
+/// What reading streamed blocks gives, and the device's own failures; [`Error::Config`] where all tokens are compared and
+/// the student has other than the teacher.
 pub async fn step(
     flux: &Flux,
     (align_net, leaves): (&AlignNet, &Leaves),
@@ -222,6 +236,7 @@ impl<'a> Teacher<'a> {
         checkpoints: Checkpoints,
         distillation: &Distillation,
     ) -> Result<Self> {
+        distillation.check(sample)?;
         let Conditioning { txt, vec } = sample.teacher.clone();
         let conditions = flux.embed(txt, vec, &sample.guidance);
         let (mut streams, vec) = flux.enter(sample.latents.clone(), &conditions, &sample.sigma);

@@ -11,7 +11,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use program::{Run, names, write_png};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const X2I: &str = env!("CARGO_BIN_EXE_x2i");
@@ -154,55 +154,50 @@ fn numbers(path: &Path) -> Vec<f32> {
     numbers.map(|number| f32::from_le_bytes(*number)).collect()
 }
 
+/// A run on samples with answers, and a text of their own for the teacher. `--teacher` is a folder of FLUX.
+fn answered(place: &Place, out: &str, more: &[&str]) -> Command {
+    let mut command = place.x2i(out, &["--answer-key", "answer", "--teacher-key", "long"]);
+    command
+        .args(["--conditioning", "answer", "--teacher-tokens", "5"])
+        .args(["--batch", "2", "--updates", "1", "--teacher"])
+        .arg(place.path("model/flux"))
+        .args(more);
+    command
+}
+
+/// Two samples: `a`, which is answered with each of these.
+fn answers(place: &Place, answers: [&str; 2]) {
+    let lines = answers.map(|answer| {
+        let line = json!({"caption": "a", "long": "a red apple", "answer": answer});
+        line.to_string() + "\n"
+    });
+    fs::write(place.path("captions.jsonl"), lines.concat()).unwrap();
+}
+
 #[test]
-fn answers_and_the_teachers_texts_come_from_fields_and_scales_go_into_the_mix() {
+fn scales_of_layers_are_taken_out_and_put_into_the_mix_again() {
     let place = Place::new();
-    let data = place.path("captions.jsonl");
-    let line =
-        |answer: &str| format!("{{\"caption\": \"a\", {answer} \"long\": \"a red apple\"}}\n");
-    fs::write(
-        &data,
-        line("\"answer\": \"a\",") + &line("\"answer\": \"an apple\","),
-    )
-    .unwrap();
-    let flux = place.path("model/flux");
-    let fields = [
-        "--conditioning",
-        "answer",
-        "--answer-key",
-        "answer",
-        "--teacher-key",
-        "long",
+    answers(&place, ["a", "an apple"]);
+    // Rates of 0 change nothing.
+    let still = [
+        "--tokens",
+        "image",
+        "--start",
+        "model",
+        "--learning-rate",
+        "0",
     ];
-    let teacher = ["--teacher-tokens", "5", "--teacher", flux.to_str().unwrap()];
-    let all = [
-        &fields[..],
-        &teacher,
-        &["--batch", "2", "--updates", "1", "--layer-scales"],
-    ]
-    .concat();
-    let run = |out: &str, more: &[&str]| {
-        output(place.x2i(out, &[&all[..], more].concat()));
+    let run = |out: &str, scales: &str| {
+        let mut command = answered(&place, out, &still);
+        command.args(["--weight-decay", "0", "--layer-scales", scales]);
+        output(command);
         numbers(
             &place
                 .path(out)
                 .join("proj/diffusion_pytorch_model.safetensors"),
         )
     };
-    // Rates of 0 change nothing but by the scales, which are taken out and put in again.
-    let still = [
-        "--start",
-        "model",
-        "--learning-rate",
-        "0",
-        "--weight-decay",
-        "0",
-    ];
-    let scaled = run("scaled", &still);
-    let plain = run(
-        "plain",
-        &[&still[..], &["--layer-scales", "false"]].concat(),
-    );
+    let (scaled, plain) = (run("scaled", "true"), run("plain", "false"));
     assert_eq!(scaled.len(), plain.len());
     for (scaled, plain) in scaled.iter().zip(&plain) {
         assert!(
@@ -210,18 +205,24 @@ fn answers_and_the_teachers_texts_come_from_fields_and_scales_go_into_the_mix() 
             "{scaled} {plain}"
         );
     }
-    // The step sees other numbers: the loss is that of the same AlignNet, its mix learns otherwise.
     let (one, other) = (place.losses("scaled"), place.losses("plain"));
     assert!((one[0] / other[0] - 1.0).abs() < 1e-4, "{one:?} {other:?}");
-    fs::write(&data, line("")).unwrap();
-    let refused = place.x2i("refused", &all).output().unwrap();
-    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(!refused.status.success());
-    assert!(
-        text.contains("sample 1: has no text in its field `answer`"),
-        "{text}"
-    );
-    assert_eq!(text.lines().count(), 1, "{text}");
+}
+
+#[test]
+fn samples_without_an_answer_and_texts_of_other_lengths_are_refused() {
+    let place = Place::new();
+    let refused = |out: &str, more: &[&str]| {
+        let refused = answered(&place, out, more).output().unwrap();
+        assert!(!refused.status.success());
+        String::from_utf8_lossy(&refused.stderr).into_owned()
+    };
+    answers(&place, ["a", "an apple"]);
+    let text = refused("all", &[]);
+    assert!(text.contains("set `tokens` to \"image\""), "{text}");
+    answers(&place, [" ", " "]);
+    let text = refused("image", &["--tokens", "image"]);
+    assert!(text.contains("has no text in its field `answer`"), "{text}");
 }
 
 #[test]

@@ -4,8 +4,8 @@
 
 writes
     flux/{model_index.json,scheduler,transformer,vae}   as diffusers saves a FluxPipeline
-    proj/{config.json,diffusion_pytorch_model.*}        AlignNet, as `x2i train align` writes it; zeros with --untrained,
-                                                        which is what it is trained in
+    proj/{config.json,diffusion_pytorch_model.*}        AlignNet, as `x2i train align` writes it; with --untrained random
+                                                        numbers, which it is trained in place of
     mllm/                                               MiniCPM-o with tokenizer and processor files
     teacher/{text_encoder,text_encoder_2,tokenizer,tokenizer_2} for scoring only, not shipped; not there after restore.py
     x2i.json, concepts.json                             defaults; what the model can draw
@@ -89,7 +89,7 @@ def export_teacher(work: Path, out: Path, concepts: list[dict]) -> None:
 
 
 def export_untrained(out: Path, layers: int, width: int, kernel: int = 5) -> None:
-    """An AlignNet of zeros, of the sizes that it is trained in."""
+    """An AlignNet of random numbers: its sizes are what is wanted."""
     out.mkdir(parents=True)
     write_json(out / "config.json", {
         "in_channels": layers, "kernel_size": kernel, "input_dim": width, "output_dim0": teacher.POOLED_WIDTH,
@@ -102,7 +102,9 @@ def export_untrained(out: Path, layers: int, width: int, kernel: int = 5) -> Non
         "mlp.projector.2.weight": (teacher.JOINT_WIDTH, teacher.JOINT_WIDTH),
         "mlp.fc.1.weight": (teacher.POOLED_WIDTH, teacher.JOINT_WIDTH), "mlp.fc.1.bias": (teacher.POOLED_WIDTH,),
     }  # fmt: skip
-    save_file({name: torch.zeros(shape) for name, shape in shapes.items()}, out / "diffusion_pytorch_model.safetensors")
+    random = torch.Generator().manual_seed(0)
+    weights = {name: 0.02 * torch.randn(shape, generator=random) for name, shape in shapes.items()}
+    save_file(weights, out / "diffusion_pytorch_model.safetensors")
 
 
 def shipped_bytes(out: Path) -> dict[str, int]:
@@ -125,7 +127,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--untrained", action="store_true", help="with an AlignNet of zeros")
+    parser.add_argument("--untrained", action="store_true", help="with an AlignNet of random numbers")
     args = parser.parse_args()
     concepts = data.load(args.work)[2]
     fresh = args.out.with_name(args.out.name + ".new")

@@ -351,6 +351,7 @@ impl Settings {
             ("validate-every", self.validate_every),
             ("sample-every", self.sample_every),
             ("teacher-tokens", self.teacher_tokens as u64),
+            ("rank", self.rank as u64),
         ];
         if let Some((key, _)) = at_least_one.into_iter().find(|(_, value)| *value == 0) {
             return refuse(format!("`{key}` is 0; at least 1 is needed"));
@@ -393,9 +394,13 @@ impl Settings {
         if let Some((key, value)) = positive.into_iter().find(|(_, x)| wrong(x) || *x == 0.0) {
             return refuse(format!("`{key}` is {value}; it must be above 0"));
         }
+        self.check_answers(file)
+    }
+
+    fn check_answers(&self, file: &str) -> Result<()> {
         if self.answer_key.is_some() && self.conditioning == ConditioningKind::Prompt {
             let reason = "`answer-key` needs `conditioning = \"answer\"`: the prompt's states have no answer";
-            return refuse(reason.to_owned());
+            return Err(Error::config(file, reason));
         }
         Ok(())
     }
