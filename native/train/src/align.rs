@@ -365,14 +365,10 @@ impl Subject for Align<'_> {
         samples: Range<u64>,
         gradients: &mut Gradients,
     ) -> Result<Micro> {
-        let mut drawn = vec![];
-        for k in samples {
-            let place = self.inputs.at(k);
-            let read = self
-                .inputs
-                .read(place, |data, place| self.drawn(data, place));
-            drawn.push(read?);
-        }
+        let places = self.inputs.places(samples);
+        let drawn = self
+            .inputs
+            .each(places, |data, place| self.drawn(data, place))?;
         let items = self.items(drawn)?;
         let leaves = parameters.leaves(&self.parts.device)?;
         let align_net = self.align_net(&leaves)?;

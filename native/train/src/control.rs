@@ -305,14 +305,10 @@ impl Subject for Control<'_> {
         samples: Range<u64>,
         gradients: &mut Gradients,
     ) -> Result<Micro> {
-        let mut items = vec![];
-        for k in samples {
-            let place = self.inputs.at(k);
-            items.push(
-                self.inputs
-                    .read(place, |data, place| self.item(data, place))?,
-            );
-        }
+        let places = self.inputs.places(samples);
+        let items = self
+            .inputs
+            .each(places, |data, place| self.item(data, place))?;
         let leaves = parameters.leaves(&self.parts.device)?;
         let nets = self.load(&leaves)?;
         let nets = Nets {

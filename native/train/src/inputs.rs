@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use x2i_core::{Error, Result};
 
@@ -95,7 +95,7 @@ impl Inputs {
     }
 
     /// Sample `k` of this process.
-    pub(crate) fn at(&mut self, k: u64) -> Place {
+    fn at(&mut self, k: u64) -> Place {
         let number = k * self.world + self.rank;
         Place {
             index: self.order.at(k),
@@ -104,13 +104,24 @@ impl Inputs {
         }
     }
 
+    /// Where these samples are.
+    pub(crate) fn places(&mut self, samples: Range<u64>) -> Vec<Place> {
+        samples.map(|k| self.at(k)).collect()
+    }
+
+    /// What `take` makes of the sample at each place.
+    pub(crate) fn each<T>(
+        &self,
+        places: Vec<Place>,
+        take: impl Fn(&Dataset, Place) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let places = places.into_iter();
+        places.map(|place| self.read(place, &take)).collect()
+    }
+
     /// What `take` makes of the sample at a place. The next sample of the data stands in for one whose picture can't be
     /// read, which follows from the data alone.
-    pub(crate) fn read<T>(
-        &self,
-        place: Place,
-        take: impl Fn(&Dataset, Place) -> Result<T>,
-    ) -> Result<T> {
+    fn read<T>(&self, place: Place, take: &impl Fn(&Dataset, Place) -> Result<T>) -> Result<T> {
         let mut last = None;
         for offset in 0..self.data.len() {
             let index = (place.index + offset) % self.data.len();

@@ -62,6 +62,10 @@ impl<'a> Lora<'a> {
         place: [usize; 2],
         warn: &mut dyn FnMut(String),
     ) -> Result<Self> {
+        if settings.title.contains(['/', '\\', '\0']) {
+            let reason = "is a part of a file's name; it can't have slashes";
+            return Err(Error::config("`title`", reason));
+        }
         let inputs = Inputs::open(settings, Task::Paint, place, warn)?;
         if inputs.has_pairs() {
             model.config().check_sees()?;
@@ -201,14 +205,10 @@ impl Subject for Lora<'_> {
         samples: Range<u64>,
         gradients: &mut Gradients,
     ) -> Result<Micro> {
-        let mut items = vec![];
-        for k in samples {
-            let place = self.inputs.at(k);
-            items.push(
-                self.inputs
-                    .read(place, |data, place| self.item(data, place))?,
-            );
-        }
+        let places = self.inputs.places(samples);
+        let items = self
+            .inputs
+            .each(places, |data, place| self.item(data, place))?;
         let leaves = self.adapter.leaves(parameters, &self.parts.device)?;
         let constants = self.adapter.constants(parameters, &self.parts.device)?;
         let (learning, plain) = (self.flux(&leaves)?, self.flux(&constants)?);
@@ -280,15 +280,7 @@ impl Subject for Lora<'_> {
                 published::kohya(&self.adapter, parameters)?
             }
         };
-        let name = match self.settings.title.contains(['/', '\\', '\0']) {
-            true => {
-                return Err(Error::config(
-                    "`title`",
-                    "is a part of a file's name; it can't have slashes",
-                ));
-            }
-            false => format!("{}.safetensors", self.settings.title),
-        };
+        let name = format!("{}.safetensors", self.settings.title);
         Ok(vec![(name, encode(tensors, &metadata))])
     }
 }

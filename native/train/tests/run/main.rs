@@ -330,6 +330,8 @@ fn a_lora_learns_its_pictures_goes_on_and_is_read_by_inference() {
         fs::remove_dir_all(place.path("whole")).unwrap();
         fs::remove_dir_all(place.path("parts")).unwrap();
     }
+    let error = place.run_lora("x", "title = '../x'\n", 1).unwrap_err();
+    assert!(error.to_string().contains("can't have slashes"), "{error}");
     let error = place.run_lora("x", "width = 32\nheight = 32\ntargets = 'nothing'\n", 1);
     assert!(error.unwrap_err().to_string().contains("match no layer"));
 }
