@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::error::{Error, Field, Result};
 use crate::weights::gguf::MetaValue;
 use crate::weights::names::lora::{Beside, Place, Role, bare, beside, place, split, unread_kind};
-use crate::weights::{WeightFile, WeightSource};
+use crate::weights::{CHECKPOINT_KEY, WeightFile, WeightSource};
 
 use super::kinds::{Besides, Change, How, Keys, Kind, Magnitude, VectorChange};
 use super::message::{short, some};
@@ -117,6 +117,11 @@ impl Lora {
         let file = WeightFile::open(source).await?;
         if let Some((name, stored)) = file.unread().first_key_value() {
             return Err(file.unreadable(name, stored));
+        }
+        if file.metadata_value(CHECKPOINT_KEY).is_some() {
+            let reason =
+                "holds the parameters of a checkpoint, without alpha; take the LoRA beside it";
+            return Err(Error::format(file.name(), reason));
         }
         let own = match file.metadata_value("lora_adapter_metadata") {
             Some(MetaValue::String(json)) => LoraConfig::parse_metadata(file.name(), json)?,

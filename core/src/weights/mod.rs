@@ -43,6 +43,9 @@ mod target;
 mod tensor;
 mod variants;
 
+/// The metadata key of a training checkpoint's parameters, which are no LoRA: they come without alpha.
+pub const CHECKPOINT_KEY: &str = "x2i.checkpoint";
+
 pub use asked::Asked;
 pub use file::{FileFormat, HostTensor, WeightFile};
 pub use finite::all_finite;

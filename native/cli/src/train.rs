@@ -21,6 +21,12 @@ use crate::flags::{TrainArgs, TrainCommand};
 use crate::terminal::Interrupt;
 use crate::terminal::table::{columns, row};
 
+/// The most seconds that are said to be left: 30 years.
+const MOST_LEFT: f64 = 1e9;
+
+/// Bytes of a file of settings.
+const MOST_SETTINGS: u64 = 1 << 20;
+
 /// What settings without a file are called in messages.
 const NO_FILE: &str = "settings";
 
@@ -42,6 +48,11 @@ fn settings(what: What, args: &TrainArgs) -> Result<Settings> {
         None => (NO_FILE.to_owned(), String::new()),
         Some(path) => {
             let name = path.display().to_string();
+            let about = fs::metadata(path).with_context(|| name.clone())?;
+            anyhow::ensure!(
+                about.is_file() && about.len() <= MOST_SETTINGS,
+                "{name}: is no file of at most 1 MiB"
+            );
             let text = fs::read_to_string(path).with_context(|| name.clone())?;
             (name, text)
         }
@@ -97,6 +108,12 @@ fn train_in(what: What, args: &TrainArgs, world: &dyn World) -> Result<()> {
             drop(writeln!(std::io::stderr(), "warning: {line}"));
         }
     };
+    if settings.warmup >= settings.updates {
+        let (warmup, updates) = (settings.warmup, settings.updates);
+        warn(format!(
+            "a warmup of {warmup} updates is no shorter than the run of {updates}: the rate never becomes whole"
+        ));
+    }
     let run = Run {
         what,
         args,
@@ -211,7 +228,10 @@ fn dry_run(
         ),
     ];
     rows.extend(needs.iter().map(|(part, bytes)| (*part, gibibytes(*bytes))));
-    rows.push(("all", gibibytes(needs.iter().map(|(_, bytes)| bytes).sum())));
+    rows.push((
+        "weights and optimizer",
+        gibibytes(needs.iter().map(|(_, bytes)| bytes).sum()),
+    ));
     let rows = rows.into_iter().map(|(name, value)| row([name, &value]));
     Ok(writeln!(
         std::io::stdout(),
@@ -309,7 +329,8 @@ impl Terminal {
         self.shown = Some(Instant::now());
         let made = (line.update - self.before).max(1);
         let each = self.begun.elapsed().as_secs_f64() / made as f64;
-        let left = Duration::from_secs_f64(each * (self.total - line.update) as f64);
+        let left =
+            Duration::from_secs_f64((each * (self.total - line.update) as f64).min(MOST_LEFT));
         let note = line
             .note
             .as_ref()

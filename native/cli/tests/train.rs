@@ -105,7 +105,13 @@ fn a_dry_run_says_what_is_needed_and_writes_nothing() {
     let place = Place::new();
     let output = output(place.x2i("run", &["--dry-run"]));
     let text = String::from_utf8(output.stdout).unwrap();
-    for part in ["transformer", "T5 and CLIP", "optimizer", "epochs", "all"] {
+    for part in [
+        "transformer",
+        "T5 and CLIP",
+        "optimizer",
+        "epochs",
+        "weights and optimizer",
+    ] {
         assert!(text.contains(part), "{text}");
     }
     assert!(!place.path("run").exists());
@@ -323,12 +329,18 @@ fn nets_are_trained_and_steer_a_picture_by_its_edges() {
     let seed = ["--seed", "1"];
     let control = [&seed[..], &control].concat();
     let plain = paint("plain.png", &seed);
-    let source = paint("source.png", &control);
+    let own = paint("own.png", &control);
+    let source = paint(
+        "source.png",
+        &[&control[..], &["--control-hint", "source"]].concat(),
+    );
     let edges = paint(
         "edges.png",
         &[&control[..], &["--control-hint", "edges"]].concat(),
     );
     assert!(plain != edges && source != edges);
+    // The weights say what they were trained on.
+    assert!(own == edges);
     // The picture's record has the hint.
     let image = place.path("edges.png");
     let mut again = Command::new(X2I);
@@ -453,6 +465,48 @@ mod several {
         let model = |run: &str| numbers(&place.path(run).join("checkpoints/3/model.safetensors"));
         for (one, two) in model("one").iter().zip(model("two")) {
             assert!((one - two).abs() < 1e-5, "{one} {two}");
+        }
+    }
+
+    #[test]
+    fn loras_and_nets_learn_in_two_processes_too() {
+        let place = Place::new();
+        let pictures = place.path("pictures");
+        fs::create_dir(&pictures).unwrap();
+        for (number, caption) in ["a red apple", "the sea", "a cat", "a tree"]
+            .iter()
+            .enumerate()
+        {
+            write_png(&pictures.join(format!("{number}.png")), 32 + 8 * number, 40);
+            fs::write(pictures.join(format!("{number}.txt")), caption).unwrap();
+        }
+        for (kind, own) in [
+            ("lora", ["--rank", "4"]),
+            ("control", ["--control-channels", "8,8,8,16,16"]),
+        ] {
+            let run = |mut command: Command, out: &str, more: &[&str]| {
+                command
+                    .args(["train", kind, "--device", "cpu", "--width", "32"])
+                    .args(["--height", "32", "--warmup", "0", "--updates", "3"])
+                    .args(["--learning-rate", "0.01"])
+                    .args(own)
+                    .arg("--model")
+                    .arg(place.path("model"))
+                    .arg("--data")
+                    .arg(&pictures)
+                    .arg("--out")
+                    .arg(place.path(out))
+                    .args(more);
+                output(command);
+                place.losses(out)
+            };
+            let (one, two) = (format!("{kind}-one"), format!("{kind}-two"));
+            let one = run(Command::new(X2I), &one, &["--accumulation", "2"]);
+            let two = run(mpirun(2), &two, &["--mpi"]);
+            assert_eq!((one.len(), two.len()), (3, 3), "{kind}");
+            for (one, two) in one.iter().zip(&two) {
+                assert!((one / two - 1.0).abs() < 1e-6, "{kind}: {one} {two}");
+            }
         }
     }
 

@@ -3,17 +3,23 @@
 
 mod lora;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use x2i_core::config::FluxConfig;
+use x2i_core::image::Hint;
 use x2i_core::png::{LoraRecord, UsedFile};
-use x2i_core::weights::{Component, Weights};
+use x2i_core::weights::gguf::MetaValue;
+use x2i_core::weights::{Component, WeightFile, Weights};
 use x2i_core::{Error, Field, LoadOptions, Lora, Result};
 
 pub use lora::LoraSpec;
 
 use crate::files::NamedFile;
 use crate::models::MappedFile;
+
+/// The metadata key of LightControl's weights that names their [`Hint`].
+pub const HINT_KEY: &str = "x2i.hint";
 
 /// The adapters to load with a model.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -90,6 +96,16 @@ fn open_control(file: &NamedFile) -> Result<(Arc<Weights>, UsedFile)> {
     };
     let weights = open().map_err(|error| file.error(error, Field::ControlWeights))?;
     Ok((Arc::new(weights), used))
+}
+
+/// The hint that LightControl's weights say they were trained on; `None` where the file can't be opened or says nothing.
+pub fn trained_hint(weights: &Path) -> Option<Hint> {
+    let source = Arc::new(MappedFile::open(weights).ok()?);
+    let file = pollster::block_on(WeightFile::open(source)).ok()?;
+    match file.metadata_value(HINT_KEY)? {
+        MetaValue::String(hint) => serde_json::from_value(hint.as_str().into()).ok(),
+        _ => None,
+    }
 }
 
 /// Looks at all numbers, so that a damaged file is known before a model is loaded.

@@ -102,7 +102,7 @@ pub mod output;
 mod sharing;
 pub mod stack;
 
-pub use adapters::{AdapterSpec, Adapters, LoraSpec};
+pub use adapters::{AdapterSpec, Adapters, HINT_KEY, LoraSpec, trained_hint};
 pub use device::{DeviceChoice, DeviceList, OpenDevice};
 pub use engine::{Array, Conditioned, Engine, OnProgress, Painted, ignore_progress};
 pub use files::NamedFile;

@@ -18,7 +18,7 @@ use x2i_core::weights::{Leaves, Weights};
 use x2i_core::{Error, Result};
 use x2i_engine::Model;
 
-use crate::data::{Buckets, Dataset, Sample, Task};
+use crate::data::{Buckets, Dataset, Sample, Task, first_words};
 use crate::inputs::{Inputs, Place};
 use crate::layer_scales::LayerScales;
 use crate::paint::{show, token_grid};
@@ -180,7 +180,7 @@ impl<'a> Align<'a> {
     fn said(&self, sample: &Sample) -> Result<Said> {
         let answer = self.settings.answer_key.as_ref();
         Ok(Said {
-            caption: sample.caption.clone().unwrap_or_default(),
+            caption: first_words(sample.caption.as_deref().unwrap_or_default()).to_owned(),
             answer: answer.map(|key| text_of(sample, key)).transpose()?,
         })
     }
@@ -297,8 +297,8 @@ fn text_of(sample: &Sample, key: &str) -> Result<String> {
     let text = sample.fields.get(key).and_then(Value::as_str);
     let text = text.filter(|text| !text.trim().is_empty());
     text.map(str::to_owned).ok_or_else(|| {
-        let reason = format!("has no text in its field `{key}`");
-        Error::config(format!("sample {}", sample.key), reason)
+        let reason = format!("has no text in its field `{key}`; it is left out");
+        Error::image(format!("sample {}", sample.key), reason)
     })
 }
 

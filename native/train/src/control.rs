@@ -27,9 +27,9 @@ use x2i_core::weights::safetensors::encode;
 use x2i_core::weights::{Component, Leaves, MemorySource, WeightSource, Weights};
 use x2i_core::{Error, Image, Result};
 use x2i_engine::files::io_error;
-use x2i_engine::{Model, media};
+use x2i_engine::{HINT_KEY, Model, media};
 
-use crate::data::{Buckets, CaptionRules, Dataset, Sample, SplitMix64, Task};
+use crate::data::{Buckets, CaptionRules, Dataset, Sample, SplitMix64, Task, first_words};
 use crate::flow::{Item, groups, noise, weighting};
 use crate::inputs::{Inputs, Place};
 use crate::paint::show_steered;
@@ -186,9 +186,10 @@ impl<'a> Control<'a> {
         Ok(match (&sample.instruction, &sample.caption) {
             (Some(instruction), _) => Prompt::new(vec![
                 Part::Image(source.clone()),
-                Part::Text(instruction.clone()),
+                Part::Text(first_words(instruction).to_owned()),
             ]),
             (None, Some(caption)) => {
+                let caption = first_words(caption);
                 Prompt::text(self.captions.apply(caption, self.settings.seed, 0, number))
             }
             (None, None) => Prompt::new(vec![Part::Image(source.clone())]),
@@ -385,7 +386,7 @@ impl Subject for Control<'_> {
             HintKind::Gray => "gray",
         };
         let metadata = [
-            ("x2i.hint", hint.to_owned()),
+            (HINT_KEY, hint.to_owned()),
             ("x2i.base_model", self.parts.config().name.clone()),
         ];
         let metadata = metadata.map(|(key, value)| (key.to_owned(), value));

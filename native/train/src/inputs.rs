@@ -28,6 +28,11 @@ impl Unread {
     }
 }
 
+/// True for what is wrong with one sample: a picture or a field that can't be read, a prompt that is too long.
+fn of_sample(error: &Error) -> bool {
+    matches!(error.root(), Error::Image { .. } | Error::Request { .. })
+}
+
 /// The data of one of a run's processes.
 pub(crate) struct Inputs {
     /// What is trained on.
@@ -126,7 +131,7 @@ impl Inputs {
         for offset in 0..self.data.len() {
             let index = (place.index + offset) % self.data.len();
             match take(&self.data, Place { index, ..place }) {
-                Err(error @ Error::Image { .. }) => {
+                Err(error) if of_sample(&error) => {
                     self.unread.borrow_mut().add(&error);
                     last = Some(error);
                 }
@@ -159,7 +164,7 @@ impl Inputs {
                 seed: mixed(VALIDATION_SEED, number),
             };
             match loss(data, place) {
-                Err(error @ Error::Image { .. }) => {
+                Err(error) if of_sample(&error) => {
                     self.unread.borrow_mut().add(&error);
                 }
                 found => {

@@ -20,7 +20,7 @@ use x2i_core::weights::safetensors::encode;
 use x2i_core::{Error, Result};
 use x2i_engine::Model;
 
-use crate::data::{self, Buckets, CaptionRules, Dataset, Task};
+use crate::data::{self, Buckets, CaptionRules, Dataset, Task, first_words};
 use crate::flow::{Item, groups, noise, weighting};
 use crate::inputs::{Inputs, Place};
 use crate::paint::show;
@@ -33,6 +33,8 @@ use crate::states::{Learns, States};
 const GUIDANCE: f32 = 1.0;
 /// Pixels between two sizes of a bucket.
 const STEP: usize = 64;
+/// Bytes of a title.
+const MOST_TITLE: usize = 200;
 
 /// A LoRA with its data and the frozen model.
 pub struct Lora<'a> {
@@ -62,8 +64,10 @@ impl<'a> Lora<'a> {
         place: [usize; 2],
         warn: &mut dyn FnMut(String),
     ) -> Result<Self> {
-        if settings.title.contains(['/', '\\', '\0']) {
-            let reason = "is a part of a file's name; it can't have slashes";
+        let odd = |letter: char| letter.is_control() || matches!(letter, '/' | '\\');
+        let title = settings.title.trim_matches(['.', ' ']);
+        if title.is_empty() || settings.title.len() > MOST_TITLE || settings.title.contains(odd) {
+            let reason = "is a part of a file's name: letters without slashes, at most 200 bytes";
             return Err(Error::config("`title`", reason));
         }
         let inputs = Inputs::open(settings, Task::Paint, place, warn)?;
@@ -130,7 +134,7 @@ impl<'a> Lora<'a> {
     /// `generate`. Dropout takes the words alone.
     fn conditioning(&self, sample: &data::Sample, number: u64) -> Result<Conditioning> {
         let words = sample.instruction.as_ref().or(sample.caption.as_ref());
-        let words = words.map(String::as_str).unwrap_or_default();
+        let words = words.map(|words| first_words(words)).unwrap_or_default();
         let words = self.captions.apply(words, self.settings.seed, 0, number);
         let hidden = match sample.instruction {
             None => self.states.hidden(&words)?,

@@ -26,7 +26,7 @@ pub struct AdapterArgs {
     #[arg(long, value_name = "FILE[:SCALE]")]
     pub control: Option<Scaled>,
     /// What of the control image steers: the image itself, its edges (OpenCV's Canny, 100 and 200) or its brightness
-    /// (default: source)
+    /// (default: what the weights were trained on, else source)
     #[arg(long, value_enum, value_name = "HINT")]
     pub control_hint: Option<HintArg>,
     /// LightControl's weights, as its training writes them (diffusion_pytorch_model.bin, or the same

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail};
 use x2i_core::image::Hint;
 use x2i_engine::{
     AdapterSpec, ControlSpec, InitSpec, JobSpec, LoraSpec, NamedFile, PartSpec, Settings,
+    trained_hint,
 };
 
 use super::prompt::{prompt_text, read_prompt_file};
@@ -58,6 +59,13 @@ pub fn settings(args: &SettingsArgs) -> Settings {
     }
 }
 
+/// What the flags say, else what the weights say that they were trained on.
+fn hint(args: &AdapterArgs) -> Hint {
+    let given = args.control_hint.map(Hint::from);
+    let trained = || args.control_weights.as_deref().and_then(trained_hint);
+    given.or_else(trained).unwrap_or_default()
+}
+
 /// `spec` with the initial image and the control image of the flags.
 ///
 /// # Errors
@@ -81,7 +89,7 @@ pub fn with_images(args: &AdapterArgs, spec: JobSpec) -> Result<JobSpec> {
         (Some(Scaled { file, scale }), _) => Some(ControlSpec {
             image: NamedFile::given(file).context("--control")?,
             scale: *scale,
-            hint: args.control_hint.map(Hint::from).unwrap_or_default(),
+            hint: hint(args),
         }),
         (None, Some(recorded)) => Some(ControlSpec {
             hint: args.control_hint.map_or(recorded.hint, Hint::from),

@@ -261,7 +261,7 @@ impl Dataset {
         let entry = &self.entries[index];
         let texts = usable(self.task, &self.files, &self.sources, entry)?;
         let texts = texts.map_err(|problem| {
-            Error::format("data set", format!("sample `{}` {problem}", entry.key))
+            Error::image(format!("sample {}", entry.key), problem.to_string())
         })?;
         let source = &self.sources[entry.source as usize];
         let pair = is_pair(self.task, source, &texts, entry);

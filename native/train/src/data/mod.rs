@@ -33,3 +33,4 @@ pub use problem::{Note, Problem};
 pub use random::SplitMix64;
 pub use sample::{Picture, Pictures, Sample, Task};
 pub use source::source;
+pub(crate) use text::first_words;

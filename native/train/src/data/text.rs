@@ -10,6 +10,23 @@ pub(super) const MOST_BYTES: u64 = 16 << 20;
 /// What UTF-8 files of some editors begin with.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
+/// As much of a caption as encoders of 512 tokens read: its first 512 words, of at most 4096 characters.
+pub(crate) fn first_words(caption: &str) -> &str {
+    const WORDS: usize = 512;
+    const CHARACTERS: usize = 4096;
+    let words = caption.split_whitespace();
+    let end_of = |word: &str| word.as_ptr() as usize + word.len() - caption.as_ptr() as usize;
+    let cut = match words.clone().nth(WORDS) {
+        Some(_) => words.clone().nth(WORDS - 1).map_or(0, end_of),
+        None => caption.len(),
+    };
+    let caption = &caption[..cut];
+    match caption.char_indices().nth(CHARACTERS) {
+        Some((end, _)) => &caption[..end],
+        None => caption,
+    }
+}
+
 /// The fields of a JSON object; of a repeated name the last counts.
 ///
 /// # Errors
@@ -39,4 +56,20 @@ pub(super) fn caption(bytes: &[u8]) -> Result<String, Problem> {
 pub(super) fn field<'a>(fields: &'a Map<String, Value>, keys: &[String]) -> Option<&'a str> {
     let texts = keys.iter().filter_map(|key| fields.get(key)?.as_str());
     texts.into_iter().find(|text| !text.trim().is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_captions_are_cut_after_their_words_and_others_stay() {
+        let long = "a b  ".repeat(5000);
+        assert_eq!(first_words(&long).split_whitespace().count(), 512);
+        assert!(first_words(&long).ends_with('b'));
+        assert_eq!(first_words(&"猫".repeat(9000)).chars().count(), 4096);
+        for same in ["", " a cat ", "ein Haus am See"] {
+            assert_eq!(first_words(same), same);
+        }
+    }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use x2i_core::training::optimizer::{Optimizer, Rule, StateTensor, StateValues};
 use x2i_core::training::{Parameters, published};
 use x2i_core::weights::safetensors::{OutTensor, encode};
-use x2i_core::weights::{StoredType, WeightFile};
+use x2i_core::weights::{CHECKPOINT_KEY, StoredType, WeightFile};
 use x2i_core::{Error, Result};
 use x2i_engine::Output;
 use x2i_engine::files::io_error;
@@ -51,15 +51,15 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Writes it as the folder `place`, which is not there yet.
+    /// Writes it as the folder `place`, which is not there yet, with `results`: the names and bytes of what inference reads.
     ///
     /// # Errors
     /// [`Error::Io`]; nothing is left then.
-    pub fn write(&self, place: &Path) -> Result<()> {
+    pub fn write(&self, place: &Path, results: &[(String, Vec<u8>)]) -> Result<()> {
         let name = place.display().to_string();
         let part = beside(place);
         let _ = fs::remove_dir_all(&part);
-        let written = self.write_into(&part).and_then(|()| {
+        let written = self.write_into(&part, results).and_then(|()| {
             fs::rename(&part, place).map_err(|error| io_error(&name, error))?;
             sync_folder(place.parent().unwrap_or(place));
             Ok(())
@@ -70,12 +70,14 @@ impl Checkpoint {
         written
     }
 
-    fn write_into(&self, folder: &Path) -> Result<()> {
+    fn write_into(&self, folder: &Path, results: &[(String, Vec<u8>)]) -> Result<()> {
         fs::create_dir_all(folder)
             .map_err(|error| io_error(&folder.display().to_string(), error))?;
         let write = |file: &str, bytes: &[u8]| Output::File(folder.join(file)).write(bytes);
-        let parameters =
-            |parameters: &Parameters| encode(published::plain(parameters), &Default::default());
+        let parameters = |parameters: &Parameters| {
+            let metadata = [(CHECKPOINT_KEY.to_owned(), "parameters".to_owned())];
+            encode(published::plain(parameters), &metadata.into())
+        };
         write(MODEL, &parameters(&self.parameters))?;
         if let Some(average) = &self.average {
             write(AVERAGE, &parameters(average))?;
@@ -84,7 +86,8 @@ impl Checkpoint {
         write(OPTIMIZER, &encode(states, &Default::default()))?;
         let state = serde_json::to_vec_pretty(&self.position)
             .map_err(|error| Error::config(STATE, error.to_string()))?;
-        write(STATE, &state)
+        write(STATE, &state)?;
+        write_results(folder, results)
     }
 
     /// Reads the folder `place`; `like` are the parameters that the run has at its start.
@@ -114,6 +117,21 @@ impl Checkpoint {
             optimizer,
         })
     }
+}
+
+/// Writes what inference reads into a folder.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(super) fn write_results(folder: &Path, results: &[(String, Vec<u8>)]) -> Result<()> {
+    for (name, bytes) in results {
+        let path = folder.join(name);
+        let parent = path.parent().unwrap_or(folder);
+        fs::create_dir_all(parent)
+            .map_err(|error| io_error(&parent.display().to_string(), error))?;
+        Output::File(path).write(bytes)?;
+    }
+    Ok(())
 }
 
 /// The folder in which a checkpoint is made.

@@ -61,7 +61,11 @@ impl RunFolder {
             return Err(Error::config(name, "another process trains there"));
         };
         match fs::read_to_string(&config) {
-            Ok(text) => check_config(&config, &text, settings, what)?,
+            // A run that has made nothing may begin with other settings.
+            Ok(text) if root.join(CHECKPOINTS).is_dir() && !checkpoints(&root)?.is_empty() => {
+                check_config(&config, &text, settings, what)?;
+            }
+            Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(io_error(&config.display().to_string(), error)),
         }
@@ -98,10 +102,15 @@ impl RunFolder {
     ///
     /// # Errors
     /// As [`Checkpoint::write`]; the older ones are all there then.
-    pub fn save(&self, checkpoint: &Checkpoint, keep: usize) -> Result<PathBuf> {
+    pub fn save(
+        &self,
+        checkpoint: &Checkpoint,
+        results: &[(String, Vec<u8>)],
+        keep: usize,
+    ) -> Result<PathBuf> {
         let place = self.checkpoint(checkpoint.position.updates);
         if !place.exists() {
-            checkpoint.write(&place)?;
+            checkpoint.write(&place, results)?;
         }
         let all = self.checkpoints()?;
         for updates in &all[..all.len().saturating_sub(keep.max(1))] {

@@ -356,6 +356,19 @@ impl Settings {
         if let Some((key, _)) = at_least_one.into_iter().find(|(_, value)| *value == 0) {
             return refuse(format!("`{key}` is 0; at least 1 is needed"));
         }
+        let at_most = [
+            ("batch", self.batch, 65_536),
+            ("accumulation", self.accumulation, 65_536),
+            ("teacher-tokens", self.teacher_tokens, 4096),
+            ("rank", self.rank, 4096),
+            ("sample-steps", self.sample_steps.unwrap_or_default(), 1000),
+            ("width", self.width.unwrap_or_default(), 8192),
+            ("height", self.height.unwrap_or_default(), 8192),
+        ];
+        if let Some((key, value, most)) = at_most.into_iter().find(|(_, value, most)| value > most)
+        {
+            return refuse(format!("`{key}` is {value}; at most {most} can be"));
+        }
         let parts = [
             ("ema", self.ema),
             ("betas", self.betas[0]),

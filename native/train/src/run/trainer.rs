@@ -12,7 +12,7 @@ use x2i_core::{Error, Image, Result};
 use x2i_engine::Output;
 use x2i_engine::output::create_folder;
 
-use super::checkpoint::{Checkpoint, Position};
+use super::checkpoint::{Checkpoint, Position, write_results};
 use super::events::Events;
 use super::folder::{RunFolder, latest};
 use super::journal::{Journal, Line};
@@ -141,6 +141,13 @@ impl<'a, S: Subject> Trainer<'a, S> {
         }
         let ended = state.position.updates >= self.settings.updates;
         self.finish(&state, ended)?;
+        if ended && state.lost > 0 {
+            let reason = format!(
+                "the last {} updates had numbers that are not finite and were left out: take a lower `learning-rate`",
+                state.lost
+            );
+            return Err(Error::config("training", reason));
+        }
         Ok(ended)
     }
 
@@ -330,7 +337,9 @@ impl<'a, S: Subject> Trainer<'a, S> {
                 average: state.average.as_ref().map(|a| a.parameters().clone()),
                 optimizer: state.optimizer.clone(),
             };
-            let place = desk.folder.save(&checkpoint, self.settings.keep)?;
+            let results = self.subject.file(Self::shown(state))?;
+            let keep = self.settings.keep;
+            let place = desk.folder.save(&checkpoint, &results, keep)?;
             // The caller hears it; a wish to end is heard after the next update.
             let _ = control(Event::Saved(place));
         }
@@ -382,13 +391,8 @@ impl<'a, S: Subject> Trainer<'a, S> {
         let Some(desk) = &mut self.desk else {
             return self.world.wait();
         };
-        for (name, bytes) in self.subject.file(Self::shown(state))? {
-            let path = desk.folder.path(&name);
-            if let Some(folder) = path.parent() {
-                create_folder(folder)?;
-            }
-            Output::File(path).write(&bytes)?;
-        }
+        let results = self.subject.file(Self::shown(state))?;
+        write_results(&desk.folder.path(""), &results)?;
         desk.page_at = None;
         desk.write_page(self.settings, self.what, state.position.updates, ended)?;
         self.world.wait()
