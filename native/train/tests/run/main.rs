@@ -1,6 +1,7 @@
 //! Runs of training on a small model.
 
 mod control;
+mod faults;
 mod model;
 mod pairs;
 mod pictures;
@@ -79,21 +80,27 @@ impl Place {
         more: &str,
         most: usize,
     ) -> Result<(bool, Vec<f64>)> {
-        let text = format!(
-            "model = {:?}\ndata = [{:?}]\nvalidation-data = [{:?}]\nout = {:?}\nupdates = 6\nwarmup = 1\n\
-             learning-rate = 0.02\ncheckpoint-every = 2\nvalidate-every = 6\nsample-every = 6\nrank = 4\n{more}",
-            self.path("model"),
-            data,
-            data,
-            self.path(out),
-        );
-        let settings = Settings::read(What::Lora, "run.toml", &text, Table::new())?;
+        let settings = self.lora_settings(data, out, more)?;
         let device = Device::flex();
         let model = Model::open(settings.model.as_deref().unwrap_or_default())?;
         let subject = Lora::open(&settings, &model, &device, [1, 0], &mut |line| {
             panic!("{line}")
         })?;
         drive(&settings, What::Lora, subject, device, most)
+    }
+
+    /// The settings of a LoRA's run, where `more` replaces what all runs have.
+    fn lora_settings(&self, data: &Path, out: &str, more: &str) -> Result<Settings> {
+        let more: Table = more.parse().unwrap();
+        let text = format!(
+            "model = {:?}\ndata = [{:?}]\nvalidation-data = [{:?}]\nout = {:?}\nupdates = 6\nwarmup = 1\n\
+             learning-rate = 0.02\ncheckpoint-every = 2\nvalidate-every = 6\nsample-every = 6\nrank = 4\n",
+            self.path("model"),
+            data,
+            data,
+            self.path(out),
+        );
+        Settings::read(What::Lora, "run.toml", &text, more)
     }
 
     /// The losses of a run's validations.
@@ -331,6 +338,12 @@ fn a_lora_learns_its_pictures_goes_on_and_is_read_by_inference() {
         let validation = place.validation("whole");
         assert!(validation[1] < validation[0], "{more}{validation:?}");
         place.generates_with(&whole);
+        // Every checkpoint has the file as it was then; its parameters alone have no alpha.
+        let last = place.path("whole/checkpoints/6");
+        assert!(read(last.join(file)) == read(&whole), "{more}");
+        let refused = place.with_lora(&last.join("model.safetensors"));
+        let error = refused.err().unwrap().to_string();
+        assert!(error.contains("take the LoRA beside it"), "{error}");
         fs::remove_dir_all(place.path("whole")).unwrap();
         fs::remove_dir_all(place.path("parts")).unwrap();
     }
