@@ -473,10 +473,7 @@ mod several {
         let place = Place::new();
         let pictures = place.path("pictures");
         fs::create_dir(&pictures).unwrap();
-        for (number, caption) in ["a red apple", "the sea", "a cat", "a tree"]
-            .iter()
-            .enumerate()
-        {
+        for (number, caption) in (0..).zip(["a red apple", "the sea", "a cat", "a tree"]) {
             write_png(&pictures.join(format!("{number}.png")), 32 + 8 * number, 40);
             fs::write(pictures.join(format!("{number}.txt")), caption).unwrap();
         }

@@ -5,6 +5,7 @@
 //! all, samples, TensorBoard's events and a page. The same command goes on where the folder's last checkpoint is.
 
 mod checkpoint;
+mod checks;
 mod control_keys;
 mod events;
 mod folder;

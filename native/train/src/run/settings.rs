@@ -12,11 +12,11 @@ use x2i_core::training::optimizer::{AdamW, Muon, Rule};
 use x2i_core::training::schedule::{Schedule, Shape};
 use x2i_core::{Error, Result};
 
-use super::control_keys;
 pub use super::words::{
     ConditioningKind, DensityKind, FormatKind, HintKind, LossKind, NoiseLevel, OptimizerKind,
     PromptKind, ScheduleKind, StartKind, TokensKind, WeightingKind, What,
 };
+use super::{checks, control_keys};
 
 /// Keys of AlignNet's runs. A key that two lists have is of both kinds of runs.
 const OF_ALIGN: [&str; 15] = [
@@ -332,99 +332,9 @@ impl Settings {
         }
         let settings = Self::deserialize(Value::Table(table))
             .map_err(|error| Error::config(file, error.message().to_owned()))?;
-        settings.check(file)?;
-        settings.check_sizes(file)?;
-        Ok(settings)
-    }
-
-    fn check(&self, file: &str) -> Result<()> {
-        let refuse = |reason: String| Err(Error::config(file, reason));
-        if self.data.is_empty() {
-            return refuse("`data` names no shards, folder or file".to_owned());
-        }
-        let at_least_one = [
-            ("updates", self.updates),
-            ("batch", self.batch as u64),
-            ("accumulation", self.accumulation as u64),
-            ("checkpoint-every", self.checkpoint_every),
-            ("keep", self.keep as u64),
-            ("validate-every", self.validate_every),
-            ("sample-every", self.sample_every),
-            ("teacher-tokens", self.teacher_tokens as u64),
-            ("rank", self.rank as u64),
-        ];
-        if let Some((key, _)) = at_least_one.into_iter().find(|(_, value)| *value == 0) {
-            return refuse(format!("`{key}` is 0; at least 1 is needed"));
-        }
-        let at_most = [
-            ("batch", self.batch, 65_536),
-            ("accumulation", self.accumulation, 65_536),
-            ("teacher-tokens", self.teacher_tokens, 4096),
-            ("rank", self.rank, 4096),
-            ("sample-steps", self.sample_steps.unwrap_or_default(), 1000),
-            ("width", self.width.unwrap_or_default(), 8192),
-            ("height", self.height.unwrap_or_default(), 8192),
-        ];
-        if let Some((key, value, most)) = at_most.into_iter().find(|(_, value, most)| value > most)
-        {
-            return refuse(format!("`{key}` is {value}; at most {most} can be"));
-        }
-        let parts = [
-            ("ema", self.ema),
-            ("betas", self.betas[0]),
-            ("betas", self.betas[1]),
-        ];
-        if let Some((key, value)) = parts.into_iter().find(|(_, x)| !(0.0..1.0).contains(x)) {
-            return refuse(format!(
-                "`{key}` is {value}; it must be at least 0 and below 1"
-            ));
-        }
-        let numbers = [
-            ("learning-rate", self.learning_rate),
-            ("muon-learning-rate", self.muon_learning_rate),
-            ("eps", self.eps),
-            ("weight-decay", self.weight_decay),
-            ("clip", self.clip),
-            ("floor", self.floor),
-            ("cache-limit", self.cache_limit),
-            ("guidance", f64::from(self.guidance.unwrap_or(1.0))),
-            ("shift", f64::from(self.shift)),
-            ("alpha", f64::from(self.alpha.unwrap_or(1.0))),
-            ("caption-dropout", self.caption_dropout),
-            ("velocity", f64::from(self.velocity)),
-            ("pooled", f64::from(self.pooled)),
-        ];
-        let wrong = |x: &f64| !x.is_finite() || *x < 0.0;
-        if let Some((key, value)) = numbers.into_iter().find(|(_, x)| wrong(x)) {
-            return refuse(format!(
-                "`{key}` is {value}; it must be a number of at least 0"
-            ));
-        }
-        let positive = [
-            ("temperature", f64::from(self.temperature)),
-            ("decay", self.decay),
-        ];
-        if let Some((key, value)) = positive.into_iter().find(|(_, x)| wrong(x) || *x == 0.0) {
-            return refuse(format!("`{key}` is {value}; it must be above 0"));
-        }
-        self.check_answers(file)
-    }
-
-    fn check_answers(&self, file: &str) -> Result<()> {
-        if self.answer_key.is_some() && self.conditioning == ConditioningKind::Prompt {
-            let reason = "`answer-key` needs `conditioning = \"answer\"`: the prompt's states have no answer";
-            return Err(Error::config(file, reason));
-        }
-        Ok(())
-    }
-
-    /// Sizes of what learns.
-    fn check_sizes(&self, file: &str) -> Result<()> {
-        let rank = (self.rank == 0).then(|| "`rank` is 0; at least 1 is needed".to_owned());
-        let wrong = rank.or_else(|| control_keys::wrong(&self.control_channels, self.control_time));
-        match wrong {
+        match checks::wrong(&settings) {
             Some(reason) => Err(Error::config(file, reason)),
-            None => Ok(()),
+            None => Ok(settings),
         }
     }
 
