@@ -11,6 +11,7 @@ mod events;
 mod folder;
 mod journal;
 mod page;
+mod reading;
 pub mod settings;
 mod subject;
 mod trainer;
