@@ -20,6 +20,15 @@ pub enum Hint {
 }
 
 impl Hint {
+    /// Its word in settings and in the metadata of weights.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Edges => "edges",
+            Self::Gray => "gray",
+        }
+    }
+
     /// True where the picture itself steers.
     pub fn is_source(&self) -> bool {
         *self == Self::Source

@@ -249,12 +249,13 @@ impl<'a> Teacher<'a> {
             velocity: None,
             image_tokens: sample.latents.dims()[1],
         };
-        let again = match checkpoints.segment > checkpoints.tape {
-            true => parts(0..flux.blocks(), checkpoints.segment),
-            false => parts(0..flux.blocks(), flux.blocks()),
+        let most = match checkpoints.segment > checkpoints.tape {
+            true => checkpoints.segment,
+            false => flux.blocks(),
         };
-        for (number, segment) in again.iter().enumerate() {
-            let last = number + 1 == again.len();
+        let segments = parts(0..flux.blocks(), most);
+        for (number, segment) in segments.iter().enumerate() {
+            let last = number + 1 == segments.len();
             if !last {
                 let start = (segment.clone(), streams.clone());
                 teacher.starts.push(start);

@@ -34,6 +34,17 @@ impl Checkpoints {
         segment: 1,
         tape: 1,
     };
+
+    /// So many blocks on a tape, and the streams between tapes held; of 0, all blocks on one.
+    pub fn recorded(blocks: usize) -> Self {
+        match blocks {
+            0 => Self::NONE,
+            blocks => Self {
+                segment: blocks,
+                tape: blocks,
+            },
+        }
+    }
 }
 
 /// What a step learns from, asked block by block.

@@ -216,7 +216,7 @@ fn scales_of_layers_are_taken_out_and_put_into_the_mix_again() {
 }
 
 #[test]
-fn samples_without_an_answer_and_texts_of_other_lengths_are_refused() {
+fn samples_without_an_answer_are_left_out_and_texts_of_other_lengths_refused() {
     let place = Place::new();
     let refused = |out: &str, more: &[&str]| {
         let refused = answered(&place, out, more).output().unwrap();
@@ -226,6 +226,16 @@ fn samples_without_an_answer_and_texts_of_other_lengths_are_refused() {
     answers(&place, ["a", "an apple"]);
     let text = refused("all", &[]);
     assert!(text.contains("set `tokens` to \"image\""), "{text}");
+    // One of two is left out, and told of by its name; the run goes on.
+    answers(&place, [" ", "an apple"]);
+    output(answered(&place, "one", &["--tokens", "image"]));
+    let log = fs::read_to_string(place.path("one/log.jsonl")).unwrap();
+    assert_eq!(
+        log.matches("has no text in its field `answer`; it is left out")
+            .count(),
+        1,
+        "{log}"
+    );
     answers(&place, [" ", " "]);
     let text = refused("image", &["--tokens", "image"]);
     assert!(text.contains("has no text in its field `answer`"), "{text}");

@@ -18,7 +18,7 @@ use x2i_core::weights::{Leaves, Weights};
 use x2i_core::{Error, Result};
 use x2i_engine::Model;
 
-use crate::data::{Buckets, Dataset, Sample, Task, first_words};
+use crate::data::{Buckets, Dataset, Problem, Sample, Task, first_words};
 use crate::inputs::{Inputs, Place};
 use crate::layer_scales::LayerScales;
 use crate::paint::{show, token_grid};
@@ -95,10 +95,10 @@ impl<'a> Align<'a> {
 
     /// The scales of layers, from what the language model says of the first samples.
     fn measured_scales(&self) -> Result<LayerScales> {
-        let mut said = vec![];
-        for index in 0..self.inputs.data().len().min(SCALE_SAMPLES) {
-            said.push(self.said(&self.inputs.data().sample(index)?)?);
-        }
+        let first = self.inputs.first(SCALE_SAMPLES);
+        let said = self
+            .inputs
+            .each(first, |data, place| self.said(&data.sample(place.index)?))?;
         LayerScales::measure(&self.states.hidden_of(&said)?)
     }
 
@@ -296,10 +296,8 @@ fn scaled(scales: Option<&LayerScales>, hidden: Tensor<4>) -> Tensor<4> {
 fn text_of(sample: &Sample, key: &str) -> Result<String> {
     let text = sample.fields.get(key).and_then(Value::as_str);
     let text = text.filter(|text| !text.trim().is_empty());
-    text.map(str::to_owned).ok_or_else(|| {
-        let reason = format!("has no text in its field `{key}`; it is left out");
-        Error::image(format!("sample {}", sample.key), reason)
-    })
+    text.map(str::to_owned)
+        .ok_or_else(|| sample.unread(Problem::NoField(key.to_owned())))
 }
 
 /// The noise levels that a picture's steps begin at.

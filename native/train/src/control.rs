@@ -13,7 +13,6 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor};
 use x2i_core::align_net::{AlignNet, Conditioning};
 use x2i_core::flux::Flux;
-use x2i_core::image::Hint;
 use x2i_core::image::resize::{resize_bicubic, resize_lanczos};
 use x2i_core::light_control::{GROUPS, LightControl};
 use x2i_core::prompt::light_control;
@@ -30,11 +29,11 @@ use x2i_engine::files::io_error;
 use x2i_engine::{HINT_KEY, Model, media};
 
 use crate::data::{Buckets, CaptionRules, Dataset, Sample, SplitMix64, Task, first_words};
-use crate::flow::{Item, groups, noise, weighting};
+use crate::flow::{Item, groups, mean, noise, weighting};
 use crate::inputs::{Inputs, Place};
 use crate::paint::show_steered;
 use crate::parts::Parts;
-use crate::run::settings::{DensityKind, HintKind, PromptKind, Settings};
+use crate::run::settings::{DensityKind, PromptKind, Settings};
 use crate::run::{Micro, Shown, Subject};
 use crate::states::{Learns, States};
 
@@ -62,7 +61,6 @@ pub struct Control<'a> {
     inputs: Inputs,
     captions: CaptionRules,
     buckets: Buckets,
-    hint: Hint,
     /// Pictures of the sample prompts, in the size that is painted.
     shown: Vec<Image>,
     /// Loaded when samples are painted.
@@ -100,11 +98,6 @@ impl<'a> Control<'a> {
             captions: CaptionRules::new(None, settings.caption_dropout)?,
             states: States::load(model, &parts, settings, Learns::FromPictures)?,
             flux: parts.flux()?,
-            hint: match settings.hint {
-                HintKind::Source => Hint::Source,
-                HintKind::Edges => Hint::Edges,
-                HintKind::Gray => Hint::Gray,
-            },
             shown: shown(settings, size)?,
             align_net,
             start,
@@ -140,11 +133,10 @@ impl<'a> Control<'a> {
     fn item(&self, data: &Dataset, place: Place) -> Result<Item<Tensor<4>>> {
         let sample = data.sample(place.index)?;
         let (latents, grid) = self.states.latents(&self.parts, &sample, &self.buckets)?;
-        let unread = |reason: String| Error::image(format!("sample {}", sample.key), reason);
-        let pictures = sample
-            .decode()
-            .map_err(|problem| unread(problem.to_string()))?;
+        let pictures = sample.decode();
+        let pictures = pictures.map_err(|problem| sample.unread(problem))?;
         let hint = self
+            .settings
             .hint
             .of(&self.buckets.fit(&pictures.hint)?.image)?
             .to_tensor(&self.parts.device);
@@ -177,7 +169,7 @@ impl<'a> Control<'a> {
                 .and_then(|text| text.as_str());
             let text = match caption {
                 Some(caption) if sample.instruction.is_none() && random.unit() < CAPTIONED => {
-                    light_control(caption)
+                    light_control(first_words(caption))
                 }
                 _ => sample.control_text(),
             };
@@ -317,27 +309,26 @@ impl Subject for Control<'_> {
             leaves: &leaves,
             scale: 1.0,
         };
-        let mut micro = Micro {
-            notes: self.inputs.notes(),
-            ..Micro::default()
-        };
-        for (share, sample, hint) in self.groups(items) {
+        let (weighting, checkpoints) = (weighting(self.settings), self.settings.checkpoints());
+        let loss = mean(self.groups(items), |share, sample, hint| {
             let mut of_group = Gradients::default();
-            let (weighting, checkpoints) = (weighting(self.settings), self.settings.checkpoints());
-            let both = (&sample, &hint);
             let step = control::step(
                 &self.flux,
                 nets,
-                both,
+                (sample, hint),
                 weighting,
                 checkpoints,
                 &mut of_group,
             );
             let loss = pollster::block_on(step)?;
             gradients.add_share(of_group, share as f32);
-            micro.loss += share * f64::from(loss);
-        }
-        Ok(micro)
+            Ok(loss)
+        })?;
+        Ok(Micro {
+            loss,
+            notes: self.inputs.notes(),
+            ..Micro::default()
+        })
     }
 
     fn validate(&mut self, parameters: &Parameters) -> Result<Option<f64>> {
@@ -349,19 +340,18 @@ impl Subject for Control<'_> {
             scale: 1.0,
         };
         self.inputs.validate(|data, place| {
-            let mut sum = 0.0;
-            for (share, sample, hint) in self.groups(vec![self.item(data, place)?]) {
+            let items = vec![self.item(data, place)?];
+            mean(self.groups(items), |_, sample, hint| {
                 let loss =
-                    sample.validate(&self.flux, Some((nets, &hint)), weighting(self.settings));
-                sum += share * f64::from(pollster::block_on(loss)?.1);
-            }
-            Ok(sum)
+                    sample.validate(&self.flux, Some((nets, hint)), weighting(self.settings));
+                Ok(pollster::block_on(loss)?.1)
+            })
         })
     }
 
     fn show(&mut self, parameters: &Parameters) -> Result<Vec<Shown>> {
         let nets = self.load(&parameters.constants(&self.parts.device)?)?;
-        let hints = self.shown.iter().map(|image| self.hint.of(image));
+        let hints = self.shown.iter().map(|image| self.settings.hint.of(image));
         let hints = hints.collect::<Result<Vec<Image>>>()?;
         let mut vae = self.vae.take();
         let steering = |number: usize| Some((&nets, hints[number].to_tensor(&self.parts.device)));
@@ -380,13 +370,8 @@ impl Subject for Control<'_> {
     }
 
     fn file(&self, parameters: &Parameters) -> Result<Vec<(String, Vec<u8>)>> {
-        let hint = match self.settings.hint {
-            HintKind::Source => "source",
-            HintKind::Edges => "edges",
-            HintKind::Gray => "gray",
-        };
         let metadata = [
-            (HINT_KEY, hint.to_owned()),
+            (HINT_KEY, self.settings.hint.name().to_owned()),
             ("x2i.base_model", self.parts.config().name.clone()),
         ];
         let metadata = metadata.map(|(key, value)| (key.to_owned(), value));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, TensorData};
+use x2i_core::Result;
 use x2i_core::align_net::Conditioning;
 use x2i_core::flux::latents;
 use x2i_core::flux::noise::TorchRng;
@@ -72,6 +73,18 @@ pub(crate) fn weighting(settings: &Settings) -> Weighting {
         WeightingKind::SigmaSqrt => Weighting::SigmaSqrt,
         WeightingKind::Cosmap => Weighting::Cosmap,
     }
+}
+
+/// The mean of what `loss` gives of each group, which hears the group's share of all.
+pub(crate) fn mean<H>(
+    groups: Vec<(f64, Sample, H)>,
+    mut loss: impl FnMut(f64, &Sample, &H) -> Result<f32>,
+) -> Result<f64> {
+    let mut sum = 0.0;
+    for (share, sample, more) in groups {
+        sum += share * f64::from(loss(share, &sample, &more)?);
+    }
+    Ok(sum)
 }
 
 /// Items of one size each, as micro-batches with their share of all.

@@ -12,7 +12,7 @@ use crate::run::Settings;
 /// What noise of validation follows from, so that it never changes.
 const VALIDATION_SEED: u64 = 0x5eed;
 
-/// What is to be said of pictures that can't be read.
+/// What is to be said of samples that can't be used.
 #[derive(Default)]
 struct Unread {
     known: BTreeSet<String>,
@@ -20,8 +20,11 @@ struct Unread {
 }
 
 impl Unread {
-    fn add(&mut self, error: &Error) {
-        let text = error.to_string();
+    fn add(&mut self, data: &Dataset, index: usize, error: &Error) {
+        let text = match error.root() {
+            Error::Request { .. } => format!("sample {}: {error}; it is left out", data.key(index)),
+            _ => error.to_string(),
+        };
         if self.known.insert(text.clone()) {
             self.notes.push(text);
         }
@@ -83,9 +86,14 @@ impl Inputs {
         })
     }
 
-    /// What is trained on.
-    pub(crate) fn data(&self) -> &Dataset {
-        &self.data
+    /// Where the first samples of the data are, `most` of them.
+    pub(crate) fn first(&self, most: usize) -> Vec<Place> {
+        let place = |index| Place {
+            index,
+            number: index as u64,
+            seed: self.seed,
+        };
+        (0..self.data.len().min(most)).map(place).collect()
     }
 
     /// Samples that this process takes in an epoch.
@@ -124,15 +132,15 @@ impl Inputs {
         places.map(|place| self.read(place, &take)).collect()
     }
 
-    /// What `take` makes of the sample at a place. The next sample of the data stands in for one whose picture can't be
-    /// read, which follows from the data alone.
+    /// What `take` makes of the sample at a place. The next sample of the data stands in for one that can't be
+    /// used, which follows from the data alone.
     fn read<T>(&self, place: Place, take: &impl Fn(&Dataset, Place) -> Result<T>) -> Result<T> {
         let mut last = None;
         for offset in 0..self.data.len() {
             let index = (place.index + offset) % self.data.len();
             match take(&self.data, Place { index, ..place }) {
                 Err(error) if of_sample(&error) => {
-                    self.unread.borrow_mut().add(&error);
+                    self.unread.borrow_mut().add(&self.data, index, &error);
                     last = Some(error);
                 }
                 taken => return taken,
@@ -165,7 +173,7 @@ impl Inputs {
             };
             match loss(data, place) {
                 Err(error) if of_sample(&error) => {
-                    self.unread.borrow_mut().add(&error);
+                    self.unread.borrow_mut().add(data, index, &error);
                 }
                 found => {
                     sum += found?;

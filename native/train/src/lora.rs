@@ -21,7 +21,7 @@ use x2i_core::{Error, Result};
 use x2i_engine::Model;
 
 use crate::data::{self, Buckets, CaptionRules, Dataset, Task, first_words};
-use crate::flow::{Item, groups, noise, weighting};
+use crate::flow::{Item, groups, mean, noise, weighting};
 use crate::inputs::{Inputs, Place};
 use crate::paint::show;
 use crate::parts::Parts;
@@ -167,9 +167,8 @@ impl<'a> Lora<'a> {
     }
 
     /// Items of one size each, as micro-batches with their share of all.
-    fn groups(&self, items: Vec<Item<()>>) -> Vec<(f64, Sample)> {
-        let groups = groups(items, self.settings.guidance.unwrap_or(GUIDANCE)).into_iter();
-        groups.map(|(share, sample, _)| (share, sample)).collect()
+    fn groups(&self, items: Vec<Item<()>>) -> Vec<(f64, Sample, Vec<()>)> {
+        groups(items, self.settings.guidance.unwrap_or(GUIDANCE))
     }
 }
 
@@ -221,30 +220,29 @@ impl Subject for Lora<'_> {
             learning: &learning,
             leaves: &leaves,
         };
-        let mut micro = Micro {
-            notes: self.inputs.notes(),
-            ..Micro::default()
-        };
-        for (share, sample) in self.groups(items) {
+        let (weighting, checkpoints) = (weighting(self.settings), self.settings.checkpoints());
+        let loss = mean(self.groups(items), |share, sample, _| {
             let mut of_group = Gradients::default();
-            let (weighting, checkpoints) = (weighting(self.settings), self.settings.checkpoints());
-            let step = lora::step(adapted, &sample, weighting, checkpoints, &mut of_group);
+            let step = lora::step(adapted, sample, weighting, checkpoints, &mut of_group);
             let loss = pollster::block_on(step)?;
             gradients.add_share(of_group, share as f32);
-            micro.loss += share * f64::from(loss);
-        }
-        Ok(micro)
+            Ok(loss)
+        })?;
+        Ok(Micro {
+            loss,
+            notes: self.inputs.notes(),
+            ..Micro::default()
+        })
     }
 
     fn validate(&mut self, parameters: &Parameters) -> Result<Option<f64>> {
         let flux = self.flux(&self.adapter.constants(parameters, &self.parts.device)?)?;
         self.inputs.validate(|data, place| {
-            let mut sum = 0.0;
-            for (share, sample) in self.groups(vec![self.item(data, place)?]) {
+            let items = vec![self.item(data, place)?];
+            mean(self.groups(items), |_, sample, _| {
                 let loss = sample.validate(&flux, None, weighting(self.settings));
-                sum += share * f64::from(pollster::block_on(loss)?.1);
-            }
-            Ok(sum)
+                Ok(pollster::block_on(loss)?.1)
+            })
         })
     }
 

@@ -2,8 +2,8 @@
 //! two rows of eight unsigned bytes by two of signed ones, twice as many products.
 //!
 //! A tile's sixteen sums fill half of the registers in both. `usmmla` wants eight numbers of a row side by side, so that
-//! both sides are packed in [pairs of quads](interleave_pairs); its sums are squares of two columns and two rows, which are set in
-//! order once a group. Rust's functions for both are not stable, so that each is a line of assembly.
+//! both sides are packed in [pairs of quads](interleave_pairs); its sums are squares of two columns and two rows, which
+//! are set in order once a group. Rust's functions for both are not stable, so that each is a line of assembly.
 
 #![allow(
     clippy::needless_range_loop,
@@ -49,8 +49,8 @@ pub(super) fn add_products(
     true
 }
 
-/// Adds the products to `sums` by `usmmla`, of both sides in [pairs of quads](interleave_pairs). Returns false and does nothing on a
-/// machine without it.
+/// Adds the products to `sums` by `usmmla`, of both sides in [pairs of quads](interleave_pairs). Returns false and does
+/// nothing on a machine without it.
 pub(super) fn add_products_of_pairs(
     has_offsets: bool,
     inputs: &[InputGroup],

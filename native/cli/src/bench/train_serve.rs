@@ -91,13 +91,7 @@ impl Trained {
             input_bits,
             device: device.clone(),
             part,
-            checkpoints: match args.recorded_blocks {
-                0 => Checkpoints::NONE,
-                blocks => Checkpoints {
-                    segment: blocks,
-                    tape: blocks,
-                },
-            },
+            checkpoints: Checkpoints::recorded(args.recorded_blocks),
             parameters,
             optimizer: Optimizer::new(Rule::AdamW(rate)),
         })

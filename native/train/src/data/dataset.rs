@@ -10,7 +10,7 @@ use super::entry::{Entry, Form, Place};
 use super::file::DataFile;
 use super::patterns::expand;
 use super::problem::{Note, Problem};
-use super::sample::{Picture, Sample, Task};
+use super::sample::{Picture, Sample, Task, unread};
 use super::{folder, jsonl, shard, text};
 
 /// The largest picture file, in bytes.
@@ -260,9 +260,7 @@ impl Dataset {
     pub fn sample(&self, index: usize) -> Result<Sample> {
         let entry = &self.entries[index];
         let texts = usable(self.task, &self.files, &self.sources, entry)?;
-        let texts = texts.map_err(|problem| {
-            Error::image(format!("sample {}", entry.key), problem.to_string())
-        })?;
+        let texts = texts.map_err(|problem| unread(&entry.key, &problem))?;
         let source = &self.sources[entry.source as usize];
         let pair = is_pair(self.task, source, &texts, entry);
         let hint = entry.hint.as_ref().filter(|_| self.task == Task::Control);

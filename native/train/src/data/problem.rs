@@ -17,6 +17,8 @@ pub enum Problem {
     NoCaption,
     /// It has no picture.
     MissingImage,
+    /// Nothing is written in a field that the run reads.
+    NoField(String),
     /// A picture can't be decoded; why.
     BadImage(String),
     /// Source and target have other sizes.
@@ -47,6 +49,7 @@ impl Problem {
             Self::TooLarge(_) => "too_large",
             Self::NoCaption => "no_caption",
             Self::MissingImage => "missing_image",
+            Self::NoField(_) => "no_field",
             Self::BadImage(_) => "bad_image",
             Self::SizeMismatch(..) => "size_mismatch",
             Self::BadName => "bad_name",
@@ -87,6 +90,7 @@ impl fmt::Display for Problem {
             }
             Self::NoCaption => f.write_str("has no caption, or a blank one; it is left out"),
             Self::MissingImage => f.write_str("has no picture; it is left out"),
+            Self::NoField(key) => write!(f, "has no text in its field `{key}`; it is left out"),
             Self::BadImage(reason) => write!(f, "its picture {reason}; it is left out"),
             Self::SizeMismatch(source, target) => write!(
                 f,

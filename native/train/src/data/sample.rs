@@ -7,6 +7,7 @@ use x2i_core::{Error, Image, Result, prompt};
 use x2i_engine::media;
 
 use super::problem::Problem;
+use super::text::first_words;
 
 /// What a data set is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +68,7 @@ impl Sample {
 
     /// The LLM's prompt in LightControl's training.
     pub fn control_text(&self) -> String {
-        prompt::light_control(self.instruction.as_deref().unwrap_or(DESCRIBE))
+        prompt::light_control(first_words(self.instruction.as_deref().unwrap_or(DESCRIBE)))
     }
 
     /// The picture that is painted.
@@ -86,9 +87,9 @@ impl Sample {
             .map_err(|problem| self.unread(problem))
     }
 
-    /// The error of a picture that can't be used.
+    /// The error of a sample that can't be used, which a run goes on without.
     pub(crate) fn unread(&self, problem: Problem) -> Error {
-        Error::image(format!("sample {}", self.key), problem.to_string())
+        unread(&self.key, &problem)
     }
 
     /// Decodes the pictures as 8-bit RGB, upright.
@@ -110,6 +111,11 @@ impl Sample {
             false => Err(Problem::SizeMismatch(sides(&hint), sides(&target))),
         }
     }
+}
+
+/// The error of the sample of this name that can't be used.
+pub(super) fn unread(key: &str, problem: &Problem) -> Error {
+    Error::image(format!("sample {key}"), problem.to_string())
 }
 
 fn decode(picture: &Picture) -> std::result::Result<Image, Problem> {

@@ -14,11 +14,10 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 pub(crate) fn first_words(caption: &str) -> &str {
     const WORDS: usize = 512;
     const CHARACTERS: usize = 4096;
-    let words = caption.split_whitespace();
-    let end_of = |word: &str| word.as_ptr() as usize + word.len() - caption.as_ptr() as usize;
-    let cut = match words.clone().nth(WORDS) {
-        Some(_) => words.clone().nth(WORDS - 1).map_or(0, end_of),
-        None => caption.len(),
+    let mut words = caption.split_whitespace();
+    let cut = match (words.nth(WORDS - 1), words.next()) {
+        (Some(last), Some(_)) => last.as_ptr() as usize + last.len() - caption.as_ptr() as usize,
+        _ => caption.len(),
     };
     let caption = &caption[..cut];
     match caption.char_indices().nth(CHARACTERS) {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 use x2i_core::config::Defaults;
+use x2i_core::image::Hint;
 use x2i_core::teacher::T5_TOKENS;
 use x2i_core::training::Checkpoints;
 use x2i_core::training::optimizer::{AdamW, Muon, Rule};
@@ -13,8 +14,8 @@ use x2i_core::training::schedule::{Schedule, Shape};
 
 use super::control_keys;
 pub use super::words::{
-    ConditioningKind, DensityKind, FormatKind, HintKind, LossKind, NoiseLevel, OptimizerKind,
-    PromptKind, ScheduleKind, StartKind, TokensKind, WeightingKind, What,
+    ConditioningKind, DensityKind, FormatKind, LossKind, NoiseLevel, OptimizerKind, PromptKind,
+    ScheduleKind, StartKind, TokensKind, WeightingKind, What,
 };
 
 /// Keys of AlignNet's runs. A key that two lists have is of both kinds of runs.
@@ -209,7 +210,7 @@ pub struct Settings {
     /// The names in its file.
     pub format: FormatKind,
     /// What LightControl sees.
-    pub hint: HintKind,
+    pub hint: Hint,
     /// The pictures of whose hints the sample prompts are painted, one each.
     pub sample_hints: Vec<PathBuf>,
     /// Fresh nets give nothing at first; else they begin as X2I's do.
@@ -324,13 +325,7 @@ impl Settings {
 
     /// What is held for the way back.
     pub fn checkpoints(&self) -> Checkpoints {
-        match self.recorded_blocks {
-            0 => Checkpoints::NONE,
-            blocks => Checkpoints {
-                segment: blocks,
-                tape: blocks,
-            },
-        }
+        Checkpoints::recorded(self.recorded_blocks)
     }
 
     /// Width and height of what is painted, in pixels.

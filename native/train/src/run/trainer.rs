@@ -23,6 +23,8 @@ use super::world::World;
 
 /// The page is written again at most this often.
 const PAGE_EVERY: Duration = Duration::from_secs(10);
+/// Updates that were left out at a run's end from which on it did not end well.
+const LOST: u64 = 3;
 
 /// What a caller hears.
 #[derive(Debug, Clone)]
@@ -141,7 +143,8 @@ impl<'a, S: Subject> Trainer<'a, S> {
         }
         let ended = state.position.updates >= self.settings.updates;
         self.finish(&state, ended)?;
-        if ended && state.lost > 0 {
+        let most = 2 * state.lost >= state.position.updates.max(1);
+        if ended && (state.lost >= LOST || most) {
             let reason = format!(
                 "the last {} updates had numbers that are not finite and were left out: take a lower `learning-rate`",
                 state.lost

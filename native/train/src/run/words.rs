@@ -177,16 +177,3 @@ words! {
         Kohya,
     }
 }
-
-words! {
-    /// What LightControl sees.
-    HintKind {
-        /// The sample's own: its hint file, of a pair the source, else the picture itself.
-        #[default]
-        Source,
-        /// Its edges.
-        Edges,
-        /// Its brightness.
-        Gray,
-    }
-}
