@@ -2,11 +2,11 @@
 //!
 //! The weights of a group of 32 are `scale * quant + offset` with whole quants. The group's part of a sum is
 //! then a dot product of whole numbers, which is exact, times its scale. Only the rounding of the inputs
-//! loses precision: 1e-5 of the largest input with 16 bits ([`Words`]), half a percent to a percent with 7 or
-//! 8 ([`Bytes`]), where the weights lose as much themselves, or a tenth of it.
+//! loses precision: 1e-5 of the largest input with 16 bits (`Words`), half a percent to a percent with 7 or
+//! 8 (`Bytes`), where the weights lose as much themselves, or a tenth of it.
 //!
-//! After Goto and van de Geijn (2008), like [`crate::gemm`]: both sides are packed in the order in which
-//! [`Rounding::add_products`] reads them. Weights are unpacked a [stripe](tasks) at a time, once for all inputs;
+//! After Goto and van de Geijn (2008), like `gemm` in x2i-shaders: both sides are packed in the order in which
+//! `Rounding::add_products` reads them. Weights are unpacked a stripe at a time, once for all inputs;
 //! the other weights stay in their blocks.
 
 mod blocks;

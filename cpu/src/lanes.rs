@@ -3,7 +3,7 @@
 //! The lanes of a vector are 16 input rows, packed once for a product. Each number of a weight row, or each pair of
 //! them, is multiplied with all lanes: it is broadcast as it is loaded, so that weights need no packing and no copy.
 //! The sums of a tile are turned around once, when they are complete. A weight that a [`Unit`] can't multiply as it is
-//! (f16, or bf16 in f32) is widened a block at a time, [`BLOCK`] rows of one [`CHUNK`], into the second-level cache.
+//! (f16, or bf16 in f32) is widened a block at a time, 96 rows of one [`CHUNK`], into the second-level cache.
 //!
 //! A sum runs along a row in one order, whatever the number of threads. Left out: few rows, which are bound by
 //! reading the weight; and processors without AVX2, which use the GEMM of burn-flex.

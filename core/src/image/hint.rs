@@ -13,7 +13,7 @@ pub enum Hint {
     /// It is that picture: edges, depths or anything that the nets were trained on.
     #[default]
     Source,
-    /// By its [`edges`].
+    /// By its edges: white on black, where OpenCV's `Canny(100, 200)` has them.
     Edges,
     /// By its brightness, PIL's: `(19595 R + 38470 G + 7471 B + 32768) / 65536`.
     Gray,

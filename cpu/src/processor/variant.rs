@@ -2,7 +2,7 @@
 
 use super::unit::CpuUnit;
 
-/// A row of [`CPU_VARIANTS`](crate::CPU_VARIANTS).
+/// A row of [`CPU_VARIANTS`](crate::processor::CPU_VARIANTS).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CpuVariant {
     /// Its word in `X2I_KERNELS`.
