@@ -6,5 +6,7 @@ pub mod inputs;
 pub mod job;
 mod measure;
 pub mod models;
+pub mod options;
 pub mod queue;
+pub mod server;
 pub mod studio;
