@@ -35,16 +35,41 @@ pub async fn run(clients: usize, requests: usize) -> Outcome {
     let health = probe.await??;
     let (_, crowded) = serving.memory()?;
     let answered: usize = told.statuses.values().sum();
-    let statuses: Vec<_> = told.statuses.iter().map(|(status, count)| format!("{count} with {status}")).collect();
+    let statuses: Vec<_> = told
+        .statuses
+        .iter()
+        .map(|(status, count)| format!("{count} with {status}"))
+        .collect();
     println!("| {clients} clients at once, {requests} requests, queue of {QUEUE} | |");
     println!("|---|---|");
-    println!("| answered | {answered} of {requests}: {} |", statuses.join(", "));
+    println!(
+        "| answered | {answered} of {requests}: {} |",
+        statuses.join(", ")
+    );
     println!("| answers a second | {:.1} |", answered as f64 / told.took);
-    println!("| seconds of an answer | p50 {:.2}, p99 {:.2} |", quantile(&told.seconds, 0.5), quantile(&told.seconds, 0.99));
-    println!("| `/health` meanwhile | p50 {:.1} ms, p99 {:.1} ms |", quantile(&health, 0.5) * 1e3, quantile(&health, 0.99) * 1e3);
+    println!(
+        "| seconds of an answer | p50 {:.2}, p99 {:.2} |",
+        quantile(&told.seconds, 0.5),
+        quantile(&told.seconds, 0.99)
+    );
+    println!(
+        "| `/health` meanwhile | p50 {:.1} ms, p99 {:.1} ms |",
+        quantile(&health, 0.5) * 1e3,
+        quantile(&health, 0.99) * 1e3
+    );
     let megabytes = |bytes: u64| bytes as f64 / 1e6;
-    println!("| peak memory | {:.0} MB; of one client {:.0} MB ({:.2} times) |", megabytes(crowded), megabytes(alone), crowded as f64 / alone as f64);
-    match answered == requests && told.statuses.keys().all(|status| [200, 429].contains(status)) {
+    println!(
+        "| peak memory | {:.0} MB; of one client {:.0} MB ({:.2} times) |",
+        megabytes(crowded),
+        megabytes(alone),
+        crowded as f64 / alone as f64
+    );
+    match answered == requests
+        && told
+            .statuses
+            .keys()
+            .all(|status| [200, 429].contains(status))
+    {
         true => Ok(()),
         false => Err("a request was not answered with 200 or 429".into()),
     }
@@ -53,8 +78,14 @@ pub async fn run(clients: usize, requests: usize) -> Outcome {
 async fn crowd(address: SocketAddr, clients: usize, requests: usize) -> Outcome<Told> {
     let next = Arc::new(AtomicUsize::new(0));
     let begun = Instant::now();
-    let crowd: Vec<_> = (0..clients).map(|_| tokio::spawn(one(address, next.clone(), requests))).collect();
-    let mut told = Told { statuses: BTreeMap::new(), seconds: vec![], took: 0.0 };
+    let crowd: Vec<_> = (0..clients)
+        .map(|_| tokio::spawn(one(address, next.clone(), requests)))
+        .collect();
+    let mut told = Told {
+        statuses: BTreeMap::new(),
+        seconds: vec![],
+        took: 0.0,
+    };
     for client in crowd {
         for (status, seconds) in client.await?? {
             *told.statuses.entry(status).or_default() += 1;
@@ -66,7 +97,11 @@ async fn crowd(address: SocketAddr, clients: usize, requests: usize) -> Outcome<
     Ok(told)
 }
 
-async fn one(address: SocketAddr, next: Arc<AtomicUsize>, requests: usize) -> Outcome<Vec<(u16, f64)>> {
+async fn one(
+    address: SocketAddr,
+    next: Arc<AtomicUsize>,
+    requests: usize,
+) -> Outcome<Vec<(u16, f64)>> {
     let mut client = Client::connect(address).await?;
     let mut answers = vec![];
     loop {
@@ -97,5 +132,8 @@ async fn probe(address: SocketAddr, stop: Arc<AtomicBool>) -> Outcome<Vec<f64>> 
 /// A quantile of sorted numbers.
 fn quantile(sorted: &[f64], q: f64) -> f64 {
     let last = sorted.len().saturating_sub(1);
-    sorted.get((last as f64 * q).round() as usize).copied().unwrap_or(f64::NAN)
+    sorted
+        .get((last as f64 * q).round() as usize)
+        .copied()
+        .unwrap_or(f64::NAN)
 }

@@ -23,7 +23,10 @@ fn main() -> Outcome {
         Some(text) => text.parse(),
         None => Ok(otherwise),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
     match arguments.first().map(String::as_str) {
         Some("load") => runtime.block_on(crowd::run(number(1, 200)?, number(2, 5000)?)),
         Some("overhead") => runtime.block_on(overhead::run(number(1, 500)?)),

@@ -60,7 +60,11 @@ pub async fn read<T: DeserializeOwned>(
         return read_form(app, multipart, form).await;
     }
     // The last is what curl says where it is not told.
-    let json = ["application/json", "text/plain", "application/x-www-form-urlencoded"];
+    let json = [
+        "application/json",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+    ];
     if !(kind.is_empty() || json.iter().any(|json| kind.starts_with(json))) {
         let message =
             format!("the body must be application/json or multipart/form-data, not {kind}");
