@@ -9,8 +9,11 @@ mod engine;
 mod gallery;
 mod generate;
 mod inspect;
+mod models;
 mod parts;
 pub mod paths;
+#[cfg(feature = "hub")]
+mod pull;
 mod settings;
 mod train;
 mod typed;
@@ -31,7 +34,10 @@ pub use engine::{EngineArgs, verify};
 pub use gallery::{GalleryArgs, TaskChoice};
 pub use generate::{Alpha, GenerateArgs};
 pub use inspect::InspectArgs;
+pub use models::{ModelsArgs, ModelsCommand, RmArgs};
 pub use parts::{Given, PartArgs};
+#[cfg(feature = "hub")]
+pub use pull::PullArgs;
 pub use settings::SettingsArgs;
 pub use train::{SettingFlags, TrainArgs, TrainCommand};
 pub use typed::{arguments, flag_of};
@@ -60,6 +66,11 @@ pub enum Command {
     Inspect(InspectArgs),
     /// List this machine's devices and what each can run
     Doctor(DoctorArgs),
+    /// Download a model from the Hugging Face Hub
+    #[cfg(feature = "hub")]
+    Pull(PullArgs),
+    /// List the downloaded models, or delete them
+    Models(ModelsArgs),
     /// Train a part of a model
     #[command(subcommand)]
     Train(TrainCommand),
