@@ -42,7 +42,8 @@ fn tell(cache: &Cache, is_json: bool) -> Result<()> {
     match models.len() {
         0 => writeln!(out, "{root}: no models")?,
         count => {
-            writeln!(out, "{root}: {count} models, {}", human_bytes(bytes))?;
+            let noun = if count == 1 { "model" } else { "models" };
+            writeln!(out, "{root}: {count} {noun}, {}", human_bytes(bytes))?;
             let rows: Vec<Vec<String>> = models.iter().flat_map(rows).collect();
             out.write_all(columns(&rows).as_bytes())?;
         }

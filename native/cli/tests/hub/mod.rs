@@ -58,6 +58,8 @@ pub struct Faults {
     pub refuses: Option<(u16, &'static str)>,
     /// The token that is expected.
     pub token: Option<&'static str>,
+    /// Addresses of the host are good for so many requests.
+    pub expires: Option<usize>,
     /// Names that are listed beside the files.
     pub names: Vec<&'static str>,
     /// The etag of every file.
@@ -72,6 +74,8 @@ pub struct State {
     asked: Vec<Asked>,
     faults: Faults,
     cdn: u16,
+    /// The signature of the host's addresses that is good now, and how often it was used.
+    signature: (usize, usize),
 }
 
 /// The server. Its threads end with the test's process.
@@ -90,6 +94,7 @@ impl Server {
             asked: Vec::new(),
             faults: Faults::default(),
             cdn: cdn.local_addr().unwrap().port(),
+            signature: (0, 0),
         }));
         for (listener, host) in [(hub, Host::Hub), (cdn, Host::Cdn)] {
             let state = state.clone();
@@ -141,7 +146,12 @@ impl Server {
     /// Bytes of weights that were sent since the last call of [`asked`](Self::asked).
     pub fn sent(&self) -> u64 {
         let state = self.state();
-        state.asked.iter().filter(|asked| asked.host == Host::Cdn).map(|asked| asked.sent).sum()
+        state
+            .asked
+            .iter()
+            .filter(|asked| asked.host == Host::Cdn)
+            .map(|asked| asked.sent)
+            .sum()
     }
 }
 
@@ -216,7 +226,9 @@ fn read_request(reader: &mut BufReader<&TcpStream>, host: Host) -> Option<Asked>
         let mut line = String::new();
         reader.read_line(&mut line).ok().filter(|&n| n > 0)?;
         match line.trim_end().split_once(':') {
-            Some((name, value)) => headers.insert(name.to_ascii_lowercase(), value.trim().to_owned()),
+            Some((name, value)) => {
+                headers.insert(name.to_ascii_lowercase(), value.trim().to_owned())
+            }
             None => break,
         };
     }
@@ -252,7 +264,9 @@ fn send(
         return true;
     }
     let (mut sent, mut end) = (0, answer.body.len());
-    if let (Host::Cdn, Some((bytes, times @ 1..))) = (asked.host, &mut state.lock().unwrap().faults.cuts) {
+    if let (Host::Cdn, Some((bytes, times @ 1..))) =
+        (asked.host, &mut state.lock().unwrap().faults.cuts)
+    {
         *times -= 1;
         end = end.min(*bytes);
     }
@@ -268,7 +282,8 @@ fn send(
         if let Some(asked) = state.asked.get_mut(index) {
             asked.sent = sent as u64;
         }
-        changed(&mut state, asked.path.rsplit('/').next().unwrap());
+        let path = asked.path.split('?').next().unwrap();
+        changed(&mut state, path.rsplit('/').next().unwrap());
         drop(state);
         if let Some(pause) = pause {
             thread::sleep(pause);
@@ -279,21 +294,33 @@ fn send(
 
 /// Makes a file another one when enough of it was sent.
 fn changed(state: &mut State, name: &str) {
-    let of_file = |asked: &&Asked| asked.host == Host::Cdn && asked.path.ends_with(name);
-    let sent: u64 = state.asked.iter().filter(of_file).map(|asked| asked.sent).sum();
+    let of_file = |asked: &&Asked| asked.host == Host::Cdn && asked.path.contains(name);
+    let sent: u64 = state
+        .asked
+        .iter()
+        .filter(of_file)
+        .map(|asked| asked.sent)
+        .sum();
     if let Some((file, after)) = state.faults.change
         && file == name
         && sent >= after
     {
         state.faults.change = None;
         let files = state.commits.get_mut(COMMIT).unwrap();
-        files.get_mut(name).unwrap().iter_mut().for_each(|byte| *byte ^= 0x55);
+        files
+            .get_mut(name)
+            .unwrap()
+            .iter_mut()
+            .for_each(|byte| *byte ^= 0x55);
     }
 }
 
 fn of_hub(state: &mut State, asked: &Asked) -> Answer {
     let faults = state.faults.clone();
-    let token = asked.headers.get("authorization").and_then(|value| value.strip_prefix("Bearer "));
+    let token = asked
+        .headers
+        .get("authorization")
+        .and_then(|value| value.strip_prefix("Bearer "));
     if let Some((status, code)) = faults.refuses
         && (faults.token.is_none() || token != faults.token)
     {
@@ -330,9 +357,17 @@ fn describe(state: &State, revision: &str) -> Answer {
         false => json!({"rfilename": name, "size": bytes.len(), "blobId": git_hash(bytes)}),
     };
     let mut siblings: Vec<_> = files.iter().map(sibling).collect();
-    siblings.extend(state.faults.names.iter().map(|name| json!({"rfilename": name, "size": 3})));
+    siblings.extend(
+        state
+            .faults
+            .names
+            .iter()
+            .map(|name| json!({"rfilename": name, "size": 3})),
+    );
     let mut answer = Answer::of(200).with("content-type", "application/json");
-    answer.body = json!({"sha": commit, "siblings": siblings}).to_string().into_bytes();
+    answer.body = json!({"sha": commit, "siblings": siblings})
+        .to_string()
+        .into_bytes();
     answer
 }
 
@@ -347,7 +382,13 @@ fn resolve(state: &State, (commit, name): (&str, &str), bytes: &[u8], asked: &As
             .with("x-repo-commit", commit)
             .with("x-linked-etag", format!("\"{etag}\""))
             .with("x-linked-size", bytes.len())
-            .with("location", format!("http://127.0.0.1:{}/{commit}/{name}", state.cdn));
+            .with(
+                "location",
+                format!(
+                    "http://127.0.0.1:{}/{commit}/{name}?sign={}",
+                    state.cdn, state.signature.0
+                ),
+            );
     }
     let mut answer = range(bytes, asked).with("etag", format!("\"{etag}\""));
     if asked.method == "HEAD" {
@@ -361,20 +402,35 @@ fn of_cdn(state: &mut State, asked: &Asked) -> Answer {
         state.faults.busy.0 -= 1;
         return Answer::of(429).with("retry-after", state.faults.busy.1);
     }
-    let (commit, name) = asked.path[1..].split_once('/').unwrap();
+    let (path, signature) = asked.path[1..].split_once("?sign=").unwrap();
+    let (good, used) = state.signature;
+    if signature != good.to_string() {
+        return Answer::of(403);
+    }
+    state.signature = match state.faults.expires {
+        Some(times) if used + 1 >= times => (good + 1, 0),
+        _ => (good, used + 1),
+    };
+    let (commit, name) = path.split_once('/').unwrap();
     let mut bytes = state.commits[commit][name].clone();
     let etag = format!("\"cdn-{}\"", &sha256(&bytes)[..8]);
     if let Some((file, times @ 1..)) = &mut state.faults.wrong
         && *file == name
     {
         // Each part of the file comes in a request of its own: the first one counts a time.
-        let first = asked.headers.get("range").is_none_or(|range| range.starts_with("bytes=0-"));
+        let first = asked
+            .headers
+            .get("range")
+            .is_none_or(|range| range.starts_with("bytes=0-"));
         if first {
             *times -= 1;
             bytes[100] ^= 1;
         }
     }
-    let same = asked.headers.get("if-range").is_none_or(|before| *before == etag);
+    let same = asked
+        .headers
+        .get("if-range")
+        .is_none_or(|before| *before == etag);
     match state.faults.no_ranges || !same {
         true => {
             let mut answer = Answer::of(200);
@@ -387,7 +443,10 @@ fn of_cdn(state: &mut State, asked: &Asked) -> Answer {
 
 /// The range that was asked for, or all.
 fn range(bytes: &[u8], asked: &Asked) -> Answer {
-    let range = asked.headers.get("range").and_then(|range| range.strip_prefix("bytes="));
+    let range = asked
+        .headers
+        .get("range")
+        .and_then(|range| range.strip_prefix("bytes="));
     let Some((start, end)) = range.and_then(|range| range.split_once('-')) else {
         let mut answer = Answer::of(200);
         answer.body = bytes.to_vec();
@@ -400,7 +459,10 @@ fn range(bytes: &[u8], asked: &Asked) -> Answer {
     }
     let mut answer = Answer::of(206);
     answer.body = bytes[start..=end].to_vec();
-    answer.with("content-range", format!("bytes {start}-{end}/{}", bytes.len()))
+    answer.with(
+        "content-range",
+        format!("bytes {start}-{end}/{}", bytes.len()),
+    )
 }
 
 /// A proxy that answers every request in place of the host that it is meant for; returns its address and
@@ -415,7 +477,10 @@ pub fn proxy() -> (String, Arc<Mutex<Vec<String>>>) {
             let mut bytes = [0; 4096];
             let n = stream.read(&mut bytes).unwrap_or(0);
             let text = String::from_utf8_lossy(&bytes[..n]).into_owned();
-            heard.lock().unwrap().push(text.lines().next().unwrap_or_default().to_owned());
+            heard
+                .lock()
+                .unwrap()
+                .push(text.lines().next().unwrap_or_default().to_owned());
             let _ = stream.write_all(b"HTTP/1.1 403 no\r\ncontent-length: 0\r\n\r\n");
         }
     });

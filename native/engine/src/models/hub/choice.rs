@@ -91,7 +91,7 @@ fn names(files: &[Listed]) -> String {
     match (first.len(), files.len()) {
         (0, count) => format!("{count} files, and no weights"),
         (shown, count) if shown < count => {
-            format!("{} and {} others", first.join(", "), count - shown)
+            format!("{} and {} more", first.join(", "), count - shown)
         }
         _ => first.join(", "),
     }
@@ -448,7 +448,7 @@ mod tests {
             .to_string();
         assert_eq!(
             error,
-            "hf:a/b: has no file c.gguf; it has d.gguf and 1 others"
+            "hf:a/b: has no file c.gguf; it has d.gguf and 1 more"
         );
     }
 }

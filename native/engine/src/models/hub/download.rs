@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -307,10 +307,13 @@ impl Filling<'_> {
         self.download.what(self.file)
     }
 
+    fn direct(&self) -> MutexGuard<'_, Option<String>> {
+        self.direct.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Asks the host that the Hub has redirected to, or the Hub itself.
     fn ask(&self, range: Option<String>, if_range: Option<String>) -> Result<Answer, Failure> {
-        let direct = self.direct.lock().unwrap_or_else(PoisonError::into_inner);
-        let direct = direct.clone();
+        let direct = self.direct().clone();
         let question = Question {
             url: direct.as_deref().unwrap_or(&self.file.url),
             page: &self.page,
@@ -318,7 +321,7 @@ impl Filling<'_> {
             if_range,
         };
         let answer = self.download.client.get(&question);
-        let mut now = self.direct.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut now = self.direct();
         match answer {
             Ok(answer) => {
                 *now = Some(answer.url.clone()).filter(|url| *url != self.file.url);
