@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use ureq::http::{HeaderMap, Uri};
+use ureq::http::{HeaderMap, StatusCode, Uri};
 use ureq::tls::TlsConfig;
 use ureq::{Agent, Body};
 use x2i_core::{Error, Result};
@@ -177,6 +177,9 @@ impl Client {
                 joined(url, location).ok_or_else(|| lasting("redirects to what is no address"))?;
             return Ok(Step::Redirect(target, head.headers));
         }
+        if to != self.origin {
+            return Err(of_other_host(&to, status, &head.headers));
+        }
         let asked = Asked {
             page: question.page,
             has_token: token.is_some(),
@@ -236,6 +239,22 @@ fn too_many() -> Failure {
     lasting("is redirected again and again")
 }
 
+/// The failure of a host that the Hub has redirected to. A signed address is good for a while only, so that the
+/// Hub is asked for another one.
+fn of_other_host(to: &Origin, status: StatusCode, headers: &HeaderMap) -> Failure {
+    let asked = Asked {
+        page: &to.host,
+        has_token: false,
+    };
+    match failure(status, headers, &asked) {
+        Failure::Lasting(_) => {
+            let reason = format!("{} answers {status}", to.host);
+            Failure::passing(io::Error::new(io::ErrorKind::PermissionDenied, reason))
+        }
+        passing => passing,
+    }
+}
+
 /// The failure of a request that got no answer.
 fn unreachable(to: &Origin, error: ureq::Error) -> Failure {
     let told = |reason: &str| format!("can't reach {}: {reason}", to.host);
@@ -247,7 +266,12 @@ fn unreachable(to: &Origin, error: ureq::Error) -> Failure {
                 io::ErrorKind::ConnectionRefused | io::ErrorKind::NetworkUnreachable => FEW_TRIES,
                 _ => TRIES,
             };
-            (error.kind(), told(&error.to_string()), tries)
+            // A broken pipe is what a program says of its own output.
+            let kind = match error.kind() {
+                io::ErrorKind::BrokenPipe => io::ErrorKind::ConnectionAborted,
+                kind => kind,
+            };
+            (kind, told(&error.to_string()), tries)
         }
         error @ (ureq::Error::Tls(_) | ureq::Error::Rustls(_) | ureq::Error::Pem(_)) => {
             let reason = told(&format!(

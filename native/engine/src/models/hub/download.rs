@@ -328,11 +328,10 @@ impl Filling<'_> {
                 Ok(answer)
             }
             // A signed address is good for a while only: the Hub gives another one.
-            Err(Failure::Lasting(source)) if direct.is_some() => {
+            Err(failure) => {
                 *now = None;
-                Err(Failure::passing(source))
+                Err(failure)
             }
-            Err(failure) => Err(failure),
         }
     }
 
