@@ -7,115 +7,19 @@ mod hub;
 mod program;
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use hub::{COMMIT, Faults, Host, REPOSITORY, Server};
-use program::{Program, Run, names};
+use hub::pulling::Pulling;
+use hub::{COMMIT, Faults, Host, REPOSITORY};
+use program::{Run, names};
 use serde_json::Value;
 
 /// The largest file of the repository, of several parts.
 const LARGE: &str = "encoder.gguf";
 /// Every run ends long before.
 const LONG: Duration = Duration::from_secs(60);
-
-/// A program whose Hub is the server, with a cache of its own.
-struct Pulling {
-    program: Program,
-    server: Server,
-}
-
-impl Pulling {
-    fn new() -> Self {
-        Self {
-            program: Program::new(),
-            server: Server::of_emoji(),
-        }
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.program.command(arguments);
-        for name in [
-            "HF_TOKEN",
-            "HUGGING_FACE_HUB_TOKEN",
-            "HF_TOKEN_PATH",
-            "HF_HUB_CACHE",
-            "HF_HUB_OFFLINE",
-            "ALL_PROXY",
-            "HTTPS_PROXY",
-            "HTTP_PROXY",
-            "all_proxy",
-            "https_proxy",
-            "http_proxy",
-        ] {
-            command.env_remove(name);
-        }
-        command.env("HF_ENDPOINT", &self.server.address);
-        command.env("HF_HOME", self.program.path("in-hf"));
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Run {
-        Run::new(self.command(arguments).output().unwrap())
-    }
-
-    fn pull(&self) -> Run {
-        self.run(&["pull", REPOSITORY])
-    }
-
-    fn repository(&self) -> PathBuf {
-        self.program.path("in-hf/hub/models--x2i--emoji")
-    }
-
-    fn snapshot(&self) -> PathBuf {
-        self.repository().join("snapshots").join(COMMIT)
-    }
-
-    /// Fails unless all files of the model are there, as the server has them, and nothing else is.
-    #[track_caller]
-    fn is_whole(&self) {
-        let files = self.server.files();
-        let wanted = [
-            "align_net.gguf",
-            "encoder.gguf",
-            "flux.gguf",
-            "model.json",
-            "tokenizer.json",
-            "vae.gguf",
-        ];
-        assert_eq!(names(&self.snapshot()), wanted);
-        for name in wanted {
-            assert_eq!(
-                fs::read(self.snapshot().join(name)).unwrap(),
-                files[name],
-                "{name}"
-            );
-        }
-        assert_eq!(
-            fs::read_to_string(self.repository().join("refs/main")).unwrap(),
-            COMMIT
-        );
-        let blobs = names(&self.repository().join("blobs"));
-        assert_eq!(blobs.len(), wanted.len(), "{blobs:?}");
-    }
-
-    /// Fails if a file of the model, or the name of a revision, is there.
-    #[track_caller]
-    fn has_nothing(&self) {
-        assert!(!self.snapshot().exists() && !self.repository().join("refs").exists());
-    }
-
-    fn weights(&self) -> u64 {
-        let files = self.server.files();
-        files
-            .iter()
-            .filter(|(name, _)| name.ends_with(".gguf"))
-            .map(|(_, bytes)| bytes.len() as u64)
-            .sum()
-    }
-}
 
 #[test]
 fn a_model_is_pulled_once_and_paints_without_the_network() {
@@ -545,48 +449,6 @@ fn a_full_disk_is_one_sentence_and_loses_nothing() {
 }
 
 #[test]
-fn names_of_a_server_do_not_lead_out_of_the_cache() {
-    let pulling = Pulling::new();
-    for name in [
-        "../../../evil.gguf",
-        "/tmp/evil.gguf",
-        "a/../../evil.gguf",
-        "a\\..\\evil.gguf",
-        "C:evil",
-        "a\0b",
-    ] {
-        pulling.server.does(Faults {
-            names: vec![name],
-            ..Faults::default()
-        });
-        pulling.pull().refused(&[
-            "hf:x2i/emoji: lists the file",
-            "no name of a file inside of it",
-        ]);
-        pulling.has_nothing();
-    }
-    for etag in ["../../../evil", "..", "a/b", ""] {
-        pulling.server.does(Faults {
-            etag: Some(etag),
-            ..Faults::default()
-        });
-        pulling.pull().refused(&["the server gives no etag"]);
-        pulling.has_nothing();
-    }
-    pulling.server.does(Faults::default());
-    // A folder of the snapshot that is a link leads elsewhere.
-    let mut files = pulling.server.files();
-    files.insert("deep/model.json".into(), b"{}".to_vec());
-    pulling.server.add_commit(COMMIT, files);
-    let outside = pulling.program.path("in-outside");
-    fs::create_dir_all(&outside).unwrap();
-    fs::create_dir_all(pulling.snapshot()).unwrap();
-    std::os::unix::fs::symlink(&outside, pulling.snapshot().join("deep")).unwrap();
-    pulling.pull().refused(&["deep", "is in the way"]);
-    assert_eq!(names(&outside), [""; 0]);
-}
-
-#[test]
 fn a_proxy_is_asked_in_place_of_the_hub() {
     let pulling = Pulling::new();
     let (address, asked) = hub::proxy();
@@ -602,70 +464,4 @@ fn a_proxy_is_asked_in_place_of_the_hub() {
         asked.iter().any(|line| line.contains("hub.invalid")),
         "{asked:?}"
     );
-}
-
-/// The model's listing.
-fn listed(pulling: &Pulling) -> Value {
-    let run = pulling.run(&["models", "--json"]).succeeded();
-    serde_json::from_str(&run.stdout).unwrap()
-}
-
-#[test]
-fn models_are_listed_with_sizes_and_deleted_without_what_others_share() {
-    let pulling = Pulling::new();
-    assert!(
-        pulling
-            .run(&["models"])
-            .succeeded()
-            .stdout
-            .contains("no models")
-    );
-    let mut files = pulling.server.files();
-    files.insert("vae.gguf".into(), b"an older one".to_vec());
-    pulling.server.add_commit(hub::OLD, files);
-    pulling.pull().succeeded();
-    pulling.run(&["pull", "x2i/emoji@old"]).succeeded();
-    let text = pulling.run(&["models"]).succeeded().stdout;
-    assert!(text.contains("1 model, 16.0 MB"), "{text}");
-    assert!(
-        text.contains("x2i/emoji  main  0123456789ab  6 files  16.0 MB"),
-        "{text}"
-    );
-    let model = &listed(&pulling)["models"][0];
-    assert_eq!(
-        (&model["name"], model["revisions"].as_array().unwrap().len()),
-        (&REPOSITORY.into(), 2)
-    );
-    let run = pulling.run(&["models", "rm", "x2i/emoji@old"]).succeeded();
-    assert_eq!(run.stdout, "hf:x2i/emoji@old: deleted, 12 B freed\n");
-    pulling.is_whole();
-    pulling
-        .run(&["models", "rm", "x2i/emoji@old"])
-        .refused(&["is not in the cache; of this model it has main"]);
-    for name in ["x2i/none", "../evil", "x2i/emoji:vae.gguf"] {
-        assert_ne!(pulling.run(&["models", "rm", name]).code, Some(0), "{name}");
-    }
-    pulling.is_whole();
-    pulling.run(&["models", "rm", REPOSITORY]).succeeded();
-    assert!(!pulling.repository().exists());
-}
-
-#[test]
-fn what_is_no_folder_of_the_cache_is_not_deleted() {
-    let pulling = Pulling::new();
-    let mine = pulling.program.path("in-mine");
-    fs::create_dir_all(mine.join("snapshots")).unwrap();
-    fs::create_dir_all(pulling.repository().parent().unwrap()).unwrap();
-    std::os::unix::fs::symlink(&mine, pulling.repository()).unwrap();
-    pulling
-        .run(&["models", "rm", REPOSITORY])
-        .refused(&["is a link or a file, not a folder of the cache"]);
-    assert!(mine.join("snapshots").is_dir());
-    fs::remove_file(pulling.repository()).unwrap();
-    fs::create_dir(pulling.repository()).unwrap();
-    fs::write(pulling.repository().join("thesis.txt"), "x").unwrap();
-    pulling
-        .run(&["models", "rm", REPOSITORY])
-        .refused(&["is not in the cache"]);
-    assert!(Path::new(&pulling.repository().join("thesis.txt")).exists());
 }
