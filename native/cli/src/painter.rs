@@ -39,7 +39,10 @@ pub fn model(
         Some(record) => files.map_err(|error| record.model_error(error))?,
         None => files?,
     };
-    let model = Model::from_files(files)?;
+    let opened = Model::from_files(files);
+    #[cfg(feature = "hub")]
+    let opened = crate::pull::told(opened, engine);
+    let model = opened?;
     if let Some(record) = record {
         record.check_model(model.config())?;
     }

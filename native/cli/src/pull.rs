@@ -6,6 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
+use x2i_core::Error;
+use x2i_engine::Model;
 use x2i_engine::host::human_bytes;
 use x2i_engine::models::EMBEDDED_NAME;
 use x2i_engine::models::hub::{Cache, Hub, HubOptions, Network, Plan, Reference};
@@ -67,6 +69,23 @@ pub fn ensure(args: &EngineArgs, display: Display, interrupt: &Interrupt) -> Res
     pull.tell_plan(false)?;
     pull.fetch().context("--model")?;
     Ok(())
+}
+
+/// Says how to get the rest of a model of the cache that lacks a file: only some were pulled.
+///
+/// # Errors
+/// The model's own.
+pub fn told(model: x2i_core::Result<Model>, args: &EngineArgs) -> Result<Model> {
+    let name = args.model.as_deref().unwrap_or_default();
+    let is_cached = !Path::new(name).exists() && name.parse::<Reference>().is_ok();
+    match model {
+        Err(error @ Error::MissingFile { .. }) if is_cached => {
+            let context =
+                format!("--model: the cache has a part of {name}, `x2i pull {name}` gets the rest");
+            Err(error).context(context)
+        }
+        model => Ok(model?),
+    }
 }
 
 fn options(offline: bool) -> Result<HubOptions> {

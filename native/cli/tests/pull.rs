@@ -138,6 +138,13 @@ fn a_dry_run_and_json_tell_the_plan() {
     assert_eq!(events[0]["files"].as_array().unwrap().len(), 2);
     assert_eq!(events.last().unwrap()["type"], "pulled");
     assert_eq!(names(&pulling.snapshot()), ["model.json", "tokenizer.json"]);
+    let paint = ["generate", "x", "--model", REPOSITORY, "--device", "cpu"];
+    let rest = [
+        "the cache has a part of x2i/emoji",
+        "`x2i pull x2i/emoji` gets the rest",
+        ".gguf: file not found",
+    ];
+    pulling.run(&paint).refused(&rest);
 }
 
 #[test]

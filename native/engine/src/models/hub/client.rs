@@ -15,6 +15,8 @@ use super::roots::roots;
 
 /// The most redirects of one request.
 const REDIRECTS: usize = 6;
+/// Connections that are kept for the next part of a file.
+const IDLE: usize = 64;
 /// How long a connection, or the beginning of an answer, may take.
 const BEGIN: Duration = Duration::from_secs(30);
 /// How long nothing may come.
@@ -90,6 +92,8 @@ impl Client {
             .max_redirects_will_error(false)
             .http_status_as_error(false)
             .user_agent(concat!("x2i/", env!("CARGO_PKG_VERSION")))
+            .max_idle_connections(IDLE)
+            .max_idle_connections_per_host(IDLE)
             .timeout_connect(Some(BEGIN))
             .timeout_recv_response(Some(BEGIN))
             .timeout_per_read(Some(SILENCE))
