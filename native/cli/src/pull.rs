@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use x2i_core::Error;
+use x2i_core::model::ModelSource;
 use x2i_engine::Model;
 use x2i_engine::host::human_bytes;
 use x2i_engine::models::EMBEDDED_NAME;
@@ -74,18 +75,35 @@ pub fn ensure(args: &EngineArgs, display: Display, interrupt: &Interrupt) -> Res
 /// Says how to get the rest of a model of the cache that lacks a file: only some were pulled.
 ///
 /// # Errors
-/// The model's own.
+/// The model's own, and of the first weight file that is missing.
 pub fn told(model: x2i_core::Result<Model>, args: &EngineArgs) -> Result<Model> {
     let name = args.model.as_deref().unwrap_or_default();
-    let is_cached = !Path::new(name).exists() && name.parse::<Reference>().is_ok();
-    match model {
-        Err(error @ Error::MissingFile { .. }) if is_cached => {
+    if Path::new(name).exists() || name.parse::<Reference>().is_err() {
+        return Ok(model?);
+    }
+    match model.and_then(with_weights) {
+        Err(error @ Error::MissingFile { .. }) => {
             let context =
                 format!("--model: the cache has a part of {name}, `x2i pull {name}` gets the rest");
             Err(error).context(context)
         }
         model => Ok(model?),
     }
+}
+
+/// The model, if its weight files are there.
+fn with_weights(model: Model) -> x2i_core::Result<Model> {
+    let config = model.config();
+    let parts = [
+        &config.encoder.weights,
+        &config.align_net.weights,
+        &config.flux.weights,
+        &config.vae.weights,
+    ];
+    for file in parts.into_iter().flatten() {
+        pollster::block_on(model.files().open(file))?;
+    }
+    Ok(model)
 }
 
 fn options(offline: bool) -> Result<HubOptions> {

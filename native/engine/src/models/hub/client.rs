@@ -265,6 +265,10 @@ fn unreachable(to: &Origin, error: ureq::Error) -> Failure {
     let (kind, reason, tries) = match error {
         ureq::Error::HostNotFound => (io::ErrorKind::NotFound, told("no such host"), FEW_TRIES),
         ureq::Error::Timeout(_) => (io::ErrorKind::TimedOut, told("no answer in time"), TRIES),
+        // rustls' errors of a handshake come as those of the connection.
+        ureq::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+            return untrusted(&told(&error.to_string()));
+        }
         ureq::Error::Io(error) => {
             let tries = match error.kind() {
                 io::ErrorKind::ConnectionRefused | io::ErrorKind::NetworkUnreachable => FEW_TRIES,
@@ -278,10 +282,7 @@ fn unreachable(to: &Origin, error: ureq::Error) -> Failure {
             (kind, told(&error.to_string()), tries)
         }
         error @ (ureq::Error::Tls(_) | ureq::Error::Rustls(_) | ureq::Error::Pem(_)) => {
-            let reason = told(&format!(
-                "{error}; SSL_CERT_FILE names the certificates to trust"
-            ));
-            return Failure::Lasting(io::Error::new(io::ErrorKind::PermissionDenied, reason));
+            return untrusted(&told(&error.to_string()));
         }
         error => (io::ErrorKind::Other, told(&error.to_string()), TRIES),
     };
@@ -290,6 +291,12 @@ fn unreachable(to: &Origin, error: ureq::Error) -> Failure {
         after: None,
         tries,
     }
+}
+
+/// A server that can't be trusted is not asked again.
+fn untrusted(reason: &str) -> Failure {
+    let reason = format!("{reason}; SSL_CERT_FILE names a file of certificates to trust");
+    Failure::Lasting(io::Error::new(io::ErrorKind::PermissionDenied, reason))
 }
 
 #[cfg(test)]
