@@ -41,6 +41,13 @@ fn names_of_a_server_do_not_lead_out_of_the_cache() {
         pulling.pull().refused(&["the server gives no etag"]);
         pulling.has_nothing();
     }
+    pulling.server.does(Faults {
+        size: Some("1000000000000000000"),
+        ..Faults::default()
+    });
+    pulling
+        .pull()
+        .refused(&["the server says that it is longer than 16 TiB"]);
     pulling.server.does(Faults::default());
     // A folder of the snapshot that is a link leads elsewhere.
     let mut files = pulling.server.files();

@@ -64,6 +64,8 @@ pub struct Faults {
     pub expires: Option<usize>,
     /// Names that are listed beside the files.
     pub names: Vec<&'static str>,
+    /// The length of every large file.
+    pub size: Option<&'static str>,
     /// The etag of every file.
     pub etag: Option<&'static str>,
 }
@@ -383,7 +385,13 @@ fn resolve(state: &State, (commit, name): (&str, &str), bytes: &[u8], asked: &As
         return Answer::of(302)
             .with("x-repo-commit", commit)
             .with("x-linked-etag", format!("\"{etag}\""))
-            .with("x-linked-size", bytes.len())
+            .with(
+                "x-linked-size",
+                state
+                    .faults
+                    .size
+                    .map_or(bytes.len().to_string(), str::to_owned),
+            )
             .with(
                 "location",
                 format!(

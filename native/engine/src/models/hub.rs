@@ -2,8 +2,26 @@
 //! cargo feature `hub`, downloads into it.
 //!
 //! The cache is laid out as huggingface_hub lays it out, so that each program finds what the other has
-//! downloaded. Nothing is asked of a network but by [`Hub`]. Not here: uploads, data sets, spaces, and the
+//! downloaded. Nothing is asked of a network but by `Hub`. Not here: uploads, data sets, spaces, and the
 //! Xet protocol (the Hub serves its files over HTTP too).
+#![cfg_attr(
+    feature = "hub",
+    doc = r#"
+```no_run
+use x2i_engine::models::hub::{Hub, HubOptions, Reference, ignore_pulled};
+
+# fn main() -> x2i_engine::Result<()> {
+let reference: Reference = "OPPOer/X2I".parse()?;
+let hub = Hub::new(HubOptions::of_environment()?)?;
+let plan = hub.plan(&reference, &ignore_pulled)?;
+println!("{} bytes to download", plan.missing());
+let folder = hub.pull(&plan, &ignore_pulled)?;
+println!("it is in {}", folder.display());
+# Ok(())
+# }
+```
+"#
+)]
 
 mod cache;
 mod listing;

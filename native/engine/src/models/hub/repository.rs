@@ -20,6 +20,9 @@ const LONGEST: u64 = 64 << 20;
 /// The most files of a repository.
 const MOST_FILES: usize = 100_000;
 
+/// The longest file, in bytes: far above the largest models, and few enough parts.
+const LONGEST_FILE: u64 = 1 << 44;
+
 /// A repository at one commit.
 #[derive(Debug)]
 pub(super) struct Described {
@@ -144,9 +147,13 @@ pub(super) fn remote(
     let etag = etag.map(plain_etag).filter(|etag| is_etag(etag));
     let etag = etag.ok_or_else(|| broken("the server gives no etag for it"))?;
     let size = size(&headers).or(listed.size);
+    let size = size.ok_or_else(|| broken("the server does not say how long it is"))?;
+    if size > LONGEST_FILE {
+        return Err(broken("the server says that it is longer than 16 TiB"));
+    }
     Ok(Remote {
         path: listed.path.clone(),
-        size: size.ok_or_else(|| broken("the server does not say how long it is"))?,
+        size,
         hash: Hash::of_etag(etag).or_else(|| listed.hash.clone()),
         etag: etag.to_owned(),
         url,
