@@ -375,6 +375,39 @@ fn a_pull_that_is_killed_goes_on_where_it_was() {
     );
 }
 
+/// `X2I_KILLS` asks for more.
+#[test]
+fn a_pull_that_is_killed_at_any_moment_leaves_no_half_of_a_model() {
+    let kills = std::env::var("X2I_KILLS").ok();
+    let kills: u64 = kills.and_then(|kills| kills.parse().ok()).unwrap_or(8);
+    let pulling = Pulling::new();
+    pulling.server.does(Faults {
+        pause: Some(Duration::from_millis(2)),
+        ..Faults::default()
+    });
+    let (mut hits, mut wholes) = (0, 0);
+    for kill in 0..kills {
+        let mut child = pulling
+            .command(&["pull", REPOSITORY, "-q"])
+            .spawn()
+            .unwrap();
+        // From the first request to the last link, in an order without a pattern.
+        sleep(Duration::from_millis(kill * 197 % 600));
+        let ended = child.try_wait().unwrap().is_some();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        hits += u64::from(!ended);
+        if pulling.repository().join("refs/main").exists() {
+            pulling.is_whole();
+            wholes += 1;
+            fs::remove_dir_all(pulling.repository()).unwrap();
+        }
+    }
+    println!("{hits} of {kills} kills hit a pull, {wholes} models were complete");
+    pulling.pull().succeeded();
+    pulling.is_whole();
+}
+
 #[test]
 fn control_c_keeps_what_came() {
     let pulling = Pulling::new();

@@ -100,8 +100,8 @@ fn newest(snapshots: &Path) -> Option<PathBuf> {
     let folders = snapshots.read_dir().ok()?.filter_map(|entry| {
         let path = entry.ok()?.path();
         let changed = path.metadata().ok()?.modified();
-        path.is_dir()
-            .then(|| (changed.unwrap_or(SystemTime::UNIX_EPOCH), path))
+        let hidden = path.file_name()?.as_encoded_bytes().starts_with(b".");
+        (path.is_dir() && !hidden).then(|| (changed.unwrap_or(SystemTime::UNIX_EPOCH), path))
     });
     folders.max().map(|(_, path)| path)
 }

@@ -144,6 +144,9 @@ fn model(name: String, folder: PathBuf) -> io::Result<CachedModel> {
     let mut revisions = Vec::new();
     for folder in folders(&folder.join("snapshots"))? {
         let commit = folder.file_name().unwrap_or_default().to_string_lossy();
+        if commit.starts_with('.') {
+            continue; // of a run that was killed
+        }
         let commit = commit.into_owned();
         let held = Held::of(&folder)?;
         // Where the system has no links, a snapshot has the files themselves.
@@ -177,6 +180,9 @@ fn refs(folder: &Path) -> io::Result<BTreeMap<String, Vec<String>>> {
     let mut refs: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (path, _) in files(&root)? {
         let name = path.strip_prefix(&root).unwrap_or(&path);
+        if name.to_string_lossy().starts_with(".x2i-") {
+            continue; // of a run that was killed
+        }
         let commit = fs::read_to_string(&path)?.trim().to_owned();
         let name = name.to_string_lossy().into_owned();
         refs.entry(commit).or_default().push(name);

@@ -15,7 +15,7 @@ use super::meter::{Meter, OnPulled, Pulling};
 use super::names::is_commit;
 use super::options::{HubOptions, Network};
 use super::parts::{failed, left_by_earlier};
-use super::place::{link, write_ref};
+use super::place::place;
 use super::reference::Reference;
 use super::repository::{Listed, Remote, describe, remote};
 use crate::files::{free_space, sweep};
@@ -204,12 +204,9 @@ impl Hub {
             files[index] = download.run(&plan.remotes[index], self.connections())?;
         }
         meter.ask(Pulling::Verify)?;
-        let snapshot = link(&repository, &plan.commit, &files)?;
         let revision = plan.reference.revision().unwrap_or("main");
-        if !is_commit(revision) {
-            write_ref(&repository, revision, &plan.commit)?;
-        }
-        Ok(snapshot)
+        let revision = Some(revision).filter(|revision| !is_commit(revision));
+        place(&repository, (&plan.commit, revision), &files)
     }
 }
 
