@@ -9,12 +9,15 @@ mod engine;
 mod gallery;
 mod generate;
 mod inspect;
+mod models;
 mod parts;
 pub mod paths;
 #[cfg(feature = "serve")]
 mod serve;
 #[cfg(feature = "serve")]
 mod served;
+#[cfg(feature = "hub")]
+mod pull;
 mod settings;
 mod train;
 mod typed;
@@ -35,11 +38,14 @@ pub use engine::{EngineArgs, verify};
 pub use gallery::{GalleryArgs, TaskChoice};
 pub use generate::{Alpha, GenerateArgs};
 pub use inspect::InspectArgs;
+pub use models::{ModelsArgs, ModelsCommand, RmArgs};
 pub use parts::{Given, PartArgs};
 #[cfg(feature = "serve")]
 pub use serve::ServeArgs;
 #[cfg(feature = "serve")]
 pub use served::{LogArgs, ServedArgs};
+#[cfg(feature = "hub")]
+pub use pull::PullArgs;
 pub use settings::SettingsArgs;
 pub use train::{SettingFlags, TrainArgs, TrainCommand};
 pub use typed::{arguments, flag_of};
@@ -71,6 +77,11 @@ pub enum Command {
     /// Serve models over HTTP: OpenAI's, A1111's and x2i's own API
     #[cfg(feature = "serve")]
     Serve(ServeArgs),
+    /// Download a model from the Hugging Face Hub
+    #[cfg(feature = "hub")]
+    Pull(PullArgs),
+    /// List the downloaded models, or delete them
+    Models(ModelsArgs),
     /// Train a part of a model
     #[command(subcommand)]
     Train(TrainCommand),

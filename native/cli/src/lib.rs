@@ -9,12 +9,15 @@ pub mod gallery;
 pub mod generate;
 pub mod inspect;
 mod jobs;
+pub mod models;
 mod painter;
 pub mod program;
 #[cfg(feature = "serve")]
 mod serve;
 #[cfg(feature = "serve")]
 mod served;
+#[cfg(feature = "hub")]
+pub mod pull;
 mod spread;
 pub mod terminal;
 mod train;
