@@ -1,11 +1,19 @@
 //! The routes. Each is a view of a job; only [`App`] knows the queue.
 
+mod a1111;
 mod app;
 mod cancelling;
+mod chat;
+mod conditioning;
+mod described;
 mod error;
+mod extras;
 mod guard;
 mod intake;
 mod jobs;
+mod keep;
+mod live;
+mod openai;
 mod operations;
 mod reference;
 mod router;

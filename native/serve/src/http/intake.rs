@@ -1,5 +1,7 @@
 //! Bodies of requests: JSON or a form, read into one type. Files of a form go to disk as they come.
 
+mod names;
+
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -126,7 +128,12 @@ async fn read_form<T: DeserializeOwned>(
             }
             let text = String::from_utf8(text.into())
                 .map_err(|_| ApiError::param(&name, format!("{name}: is no UTF-8")))?;
-            insert(&mut fields, &name, text, form);
+            if !names::insert(&mut fields, &name, text, form) {
+                return Err(ApiError::param(
+                    &name,
+                    format!("{name}: is given twice, or is no name of a field"),
+                ));
+            }
             continue;
         }
         let mut receiving = app.inputs.receive()?;
@@ -171,44 +178,11 @@ pub fn label(given: &str, field: &str) -> String {
     }
 }
 
-/// Sets a form's field. `a[b]` sets `b` in the object `a`, `a[]` adds to the list `a`.
-fn insert(fields: &mut Map<String, Value>, name: &str, text: String, form: Form) {
-    let (head, inner) = match name.split_once('[') {
-        Some((head, rest)) => (head, Some(rest.trim_end_matches(']'))),
-        None => (name, None),
-    };
-    let is_text = form
-        .texts
-        .contains(&inner.filter(|inner| !inner.is_empty()).unwrap_or(head))
-        || form.files.contains(&head);
-    let value = match is_text {
-        true => Value::String(text),
-        false => serde_json::from_str(&text).unwrap_or(Value::String(text)),
-    };
-    match inner {
-        None => match fields.get_mut(head) {
-            Some(Value::Array(values)) if form.files.contains(&head) => values.push(value),
-            _ => {
-                fields.insert(head.to_owned(), value);
-            }
-        },
-        Some("") => match fields.entry(head).or_insert_with(|| Value::Array(vec![])) {
-            Value::Array(values) => values.push(value),
-            other => *other = value,
-        },
-        Some(key) => {
-            if let Value::Object(inner) = fields
-                .entry(head)
-                .or_insert_with(|| Value::Object(Map::new()))
-            {
-                inner.insert(key.to_owned(), value);
-            }
-        }
-    }
-}
-
 /// Fields as a type; `null` is the same as nothing.
-fn typed<T: DeserializeOwned>(mut fields: Map<String, Value>) -> Result<T, ApiError> {
+///
+/// # Errors
+/// Naming what is wrong.
+pub(super) fn typed<T: DeserializeOwned>(mut fields: Map<String, Value>) -> Result<T, ApiError> {
     fields.retain(|_, value| !value.is_null());
     serde_path_to_error::deserialize(Value::Object(fields)).map_err(|error| {
         let path = error.path().to_string();
@@ -254,11 +228,6 @@ mod tests {
 
     use super::*;
 
-    const FORM: Form = Form {
-        texts: &["prompt"],
-        files: &["image"],
-    };
-
     #[derive(Debug, Deserialize, PartialEq)]
     #[serde(deny_unknown_fields)]
     struct Example {
@@ -268,24 +237,6 @@ mod tests {
 
     fn fields(value: Value) -> Map<String, Value> {
         value.as_object().unwrap().clone()
-    }
-
-    #[test]
-    fn forms_say_what_json_says() {
-        let mut form = Map::new();
-        for (name, text) in [
-            ("prompt", "7"),
-            ("steps", "4"),
-            ("stream", "true"),
-            ("x2i[steps]", "3"),
-            ("a[]", "1"),
-            ("a[]", "2"),
-        ] {
-            insert(&mut form, name, text.into(), FORM);
-        }
-        let expected =
-            json!({"prompt": "7", "steps": 4, "stream": true, "x2i": {"steps": 3}, "a": [1, 2]});
-        assert_eq!(Value::Object(form), expected);
     }
 
     #[test]

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Router};
 use http::{HeaderName, header};
 use metrics::{counter, gauge, histogram};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -17,8 +17,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::app::App;
+use super::described::limit;
 use super::error::ApiError;
-use super::{guard, jobs, operations, uploads};
+use super::openai::{images, models};
+use super::{a1111, chat, conditioning, guard, jobs, operations, uploads};
 
 /// The name and the tags of the description.
 #[derive(OpenApi)]
@@ -30,13 +32,16 @@ struct Description;
 
 /// All routes.
 pub fn router(app: Arc<App>) -> Router {
-    let (router, description) = described().split_for_parts();
+    let (router, mut description) = described().split_for_parts();
+    limit(&mut description, &app.limits);
     let description = Arc::new(description);
     let mut router = router
         .route(
             "/openapi.json",
             axum::routing::get(move || async move { axum::Json(description.as_ref().clone()) }),
         )
+        .merge(a1111::lists::empty())
+        .layer(Extension(Arc::new(a1111::Tasks::default())))
         .fallback(missing)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(app.limits.body))
@@ -60,12 +65,35 @@ pub fn router(app: Arc<App>) -> Router {
 /// The routes that the description has.
 fn described() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(images::generations))
+        .routes(routes!(images::edits))
+        .routes(routes!(chat::create))
+        .routes(routes!(models::list))
+        .routes(routes!(models::get))
+        .routes(routes!(conditioning::create))
         .routes(routes!(jobs::create, jobs::list))
         .routes(routes!(jobs::get))
         .routes(routes!(jobs::cancel))
         .routes(routes!(jobs::events::events))
         .routes(routes!(jobs::output))
         .routes(routes!(uploads::create))
+        .routes(routes!(a1111::images::txt2img))
+        .routes(routes!(a1111::images::img2img))
+        .routes(routes!(a1111::options::get, a1111::options::set))
+        .routes(routes!(a1111::progress::progress))
+        .routes(routes!(a1111::progress::interrupt))
+        .routes(routes!(a1111::progress::skip))
+        .routes(routes!(a1111::metadata::png_info))
+        .routes(routes!(a1111::lists::models))
+        .routes(routes!(a1111::lists::samplers))
+        .routes(routes!(a1111::lists::schedulers))
+        .routes(routes!(a1111::lists::upscalers))
+        .routes(routes!(a1111::lists::latent_upscale_modes))
+        .routes(routes!(a1111::lists::vaes))
+        .routes(routes!(a1111::lists::loras))
+        .routes(routes!(a1111::lists::memory))
+        .routes(routes!(a1111::lists::refresh))
+        .routes(routes!(a1111::lists::flags))
         .routes(routes!(operations::health))
         .routes(routes!(operations::ready))
         .routes(routes!(operations::metrics))

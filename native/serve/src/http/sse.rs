@@ -28,3 +28,8 @@ pub fn event(name: &str, data: &impl Serialize) -> Event {
     let json = serde_json::to_string(data).unwrap_or_else(|_| "{}".into());
     Event::default().event(name).data(json)
 }
+
+/// An event of JSON alone.
+pub fn data(data: &impl Serialize) -> Event {
+    Event::default().data(serde_json::to_string(data).unwrap_or_else(|_| "{}".into()))
+}

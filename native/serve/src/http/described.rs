@@ -1,0 +1,126 @@
+//! Schemas for the description: of bodies that are read in two parts, and with the limits of this server.
+
+use std::borrow::Cow;
+
+use utoipa::openapi::schema::{Object, ObjectBuilder, Schema, SchemaType};
+use utoipa::openapi::{OpenApi, Ref, RefOr};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::app::Limits;
+use super::chat::{ChatBody, IGNORED};
+use super::extras::Extras;
+use super::openai::ImagesBody;
+
+/// The body of `/v1/images/generations`.
+pub struct ImagesRequest;
+
+/// The body of `/v1/images/edits`.
+pub struct EditRequest;
+
+/// The body of `/v1/chat/completions`.
+pub struct ChatRequest;
+
+type Named = Vec<(String, RefOr<Schema>)>;
+
+/// A body's fields with X2I's own, flat and nested.
+fn with_extras<B: PartialSchema>(required: &[&str]) -> RefOr<Schema> {
+    let (RefOr::T(Schema::Object(mut body)), RefOr::T(Schema::Object(extras))) =
+        (B::schema(), Extras::schema())
+    else {
+        return B::schema(); // both are structs
+    };
+    body.properties.extend(extras.properties);
+    let nested = RefOr::Ref(Ref::from_schema_name(Extras::name()));
+    body.properties.insert("x2i".to_owned(), nested);
+    body.required
+        .extend(required.iter().map(|name| (*name).to_owned()));
+    RefOr::T(Schema::Object(body))
+}
+
+/// A field that may be anything, since it is ignored.
+fn anything() -> Schema {
+    let object = ObjectBuilder::new().schema_type(SchemaType::AnyValue);
+    object.description(Some("Ignored.")).build().into()
+}
+
+fn schemas<B: ToSchema>(schemas: &mut Named) {
+    B::schemas(schemas);
+    Extras::schemas(schemas);
+    schemas.push((Extras::name().into(), Extras::schema()));
+}
+
+impl PartialSchema for ImagesRequest {
+    fn schema() -> RefOr<Schema> {
+        with_extras::<ImagesBody>(&[])
+    }
+}
+
+impl ToSchema for ImagesRequest {
+    fn name() -> Cow<'static, str> {
+        "ImagesRequest".into()
+    }
+
+    fn schemas(all: &mut Named) {
+        schemas::<ImagesBody>(all);
+    }
+}
+
+impl PartialSchema for EditRequest {
+    fn schema() -> RefOr<Schema> {
+        with_extras::<ImagesBody>(&["image"])
+    }
+}
+
+impl ToSchema for EditRequest {
+    fn name() -> Cow<'static, str> {
+        "EditRequest".into()
+    }
+
+    fn schemas(all: &mut Named) {
+        schemas::<ImagesBody>(all);
+    }
+}
+
+impl PartialSchema for ChatRequest {
+    fn schema() -> RefOr<Schema> {
+        let mut schema = with_extras::<ChatBody>(&[]);
+        if let RefOr::T(Schema::Object(body)) = &mut schema {
+            let ignored = IGNORED.map(|name| (name.to_owned(), RefOr::T(anything())));
+            body.properties.extend(ignored);
+        }
+        schema
+    }
+}
+
+impl ToSchema for ChatRequest {
+    fn name() -> Cow<'static, str> {
+        "ChatRequest".into()
+    }
+
+    fn schemas(all: &mut Named) {
+        schemas::<ChatBody>(all);
+    }
+}
+
+/// Sets what this server allows at most.
+pub(super) fn limit(description: &mut OpenApi, limits: &Limits) {
+    let Some(components) = &mut description.components else {
+        return;
+    };
+    for schema in components.schemas.values_mut() {
+        if let RefOr::T(Schema::Object(object)) = schema {
+            limit_object(object, limits);
+        }
+    }
+}
+
+fn limit_object(object: &mut Object, limits: &Limits) {
+    for (name, most) in [("n", limits.images), ("steps", limits.steps)] {
+        let property = object.properties.get_mut(name);
+        if let Some(RefOr::T(Schema::Object(property))) = property
+            && property.maximum.is_some()
+        {
+            property.maximum = Some(most.into());
+        }
+    }
+}
