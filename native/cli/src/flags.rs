@@ -12,12 +12,12 @@ mod inspect;
 mod models;
 mod parts;
 pub mod paths;
+#[cfg(feature = "hub")]
+mod pull;
 #[cfg(feature = "serve")]
 mod serve;
 #[cfg(feature = "serve")]
 mod served;
-#[cfg(feature = "hub")]
-mod pull;
 mod settings;
 mod train;
 mod typed;
@@ -40,12 +40,12 @@ pub use generate::{Alpha, GenerateArgs};
 pub use inspect::InspectArgs;
 pub use models::{ModelsArgs, ModelsCommand, RmArgs};
 pub use parts::{Given, PartArgs};
+#[cfg(feature = "hub")]
+pub use pull::PullArgs;
 #[cfg(feature = "serve")]
 pub use serve::ServeArgs;
 #[cfg(feature = "serve")]
 pub use served::{LogArgs, ServedArgs};
-#[cfg(feature = "hub")]
-pub use pull::PullArgs;
 pub use settings::SettingsArgs;
 pub use train::{SettingFlags, TrainArgs, TrainCommand};
 pub use typed::{arguments, flag_of};

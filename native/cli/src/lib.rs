@@ -12,12 +12,12 @@ mod jobs;
 pub mod models;
 mod painter;
 pub mod program;
+#[cfg(feature = "hub")]
+pub mod pull;
 #[cfg(feature = "serve")]
 mod serve;
 #[cfg(feature = "serve")]
 mod served;
-#[cfg(feature = "hub")]
-pub mod pull;
 mod spread;
 pub mod terminal;
 mod train;
