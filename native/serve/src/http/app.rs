@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use x2i_engine::job::random_seed;
 
+use super::access::Access;
 use super::cancelling::Cancelling;
 use super::error::ApiError;
-use super::guard::Access;
 use crate::inputs::Inputs;
 use crate::job::{Code, Event, Failure, JobId, JobState, MAX_IMAGES, Order};
 use crate::models::Models;
