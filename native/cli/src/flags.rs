@@ -9,8 +9,11 @@ mod engine;
 mod gallery;
 mod generate;
 mod inspect;
+mod models;
 mod parts;
 pub mod paths;
+#[cfg(feature = "hub")]
+mod pull;
 #[cfg(feature = "serve")]
 mod serve;
 #[cfg(feature = "serve")]
@@ -35,7 +38,10 @@ pub use engine::{EngineArgs, verify};
 pub use gallery::{GalleryArgs, TaskChoice};
 pub use generate::{Alpha, GenerateArgs};
 pub use inspect::InspectArgs;
+pub use models::{ModelsArgs, ModelsCommand, RmArgs};
 pub use parts::{Given, PartArgs};
+#[cfg(feature = "hub")]
+pub use pull::PullArgs;
 #[cfg(feature = "serve")]
 pub use serve::ServeArgs;
 #[cfg(feature = "serve")]
@@ -71,6 +77,11 @@ pub enum Command {
     /// Serve models over HTTP: OpenAI's, A1111's and x2i's own API
     #[cfg(feature = "serve")]
     Serve(ServeArgs),
+    /// Download a model from the Hugging Face Hub
+    #[cfg(feature = "hub")]
+    Pull(PullArgs),
+    /// List the downloaded models, or delete them
+    Models(ModelsArgs),
     /// Train a part of a model
     #[command(subcommand)]
     Train(TrainCommand),

@@ -8,9 +8,11 @@ use x2i_core::Error;
 use x2i_engine::{allocator, output, stack};
 
 use crate::flags::{Cli, Command, arguments};
+#[cfg(feature = "hub")]
+use crate::pull;
 use crate::terminal::{EXIT_CANCELLED, printable};
 use crate::words::{cut, one_line};
-use crate::{bench, chat, convert, doctor, gallery, generate, inspect, train};
+use crate::{bench, chat, convert, doctor, gallery, generate, inspect, models, train};
 
 /// Runs the command of this process's arguments; the first thing that a program does, before it starts threads.
 pub fn main() -> ExitCode {
@@ -35,6 +37,9 @@ fn program() -> ExitCode {
         Command::Convert(args) => convert::run(args),
         #[cfg(feature = "serve")]
         Command::Serve(args) => crate::serve::run(args),
+        #[cfg(feature = "hub")]
+        Command::Pull(args) => pull::run(args),
+        Command::Models(args) => models::run(args),
         Command::Train(command) => train::run(command),
         Command::Bench(args) => bench::run(args),
     };

@@ -1,0 +1,6 @@
+//! The server over HTTP, with the embedded model on the CPU.
+
+mod common;
+mod jobs;
+mod models;
+mod server;
