@@ -224,8 +224,9 @@ def earlier_turns(turns: Iterable[Turn], background: str | None) -> list[tuple[l
         unknown = [key for key in turn if key not in known]
         if unknown:
             raise TypeError(f"turns: `{unknown[0]}` is none of {', '.join(sorted(known))}")
-        values = [turn.get(key) for key in ("images", "video", "audio", "parts")]
-        made.append((prompt_parts(turn.get("prompt", ""), *values, background), str(turn["answer"])))
+        images, video, audio, parts = (turn.get(key) for key in ("images", "video", "audio", "parts"))
+        said = prompt_parts(turn.get("prompt", ""), images, video, audio, parts, background)
+        made.append((said, str(turn["answer"])))
     return made
 
 

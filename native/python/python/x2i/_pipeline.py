@@ -270,11 +270,9 @@ class Pipeline:
             "control_scale": control_scale,
             "control_hint": control_hint,
         }
-        beside = [
-            None if picture is None else image_part(picture, name, background)
-            for picture, name in ((init, "init"), (control, "control"))
-        ]
-        return self._pipeline.job(parts, turns, *beside, numbers)
+        begun = None if init is None else image_part(init, "init", background)
+        steered = None if control is None else image_part(control, "control", background)
+        return self._pipeline.job(parts, turns, begun, steered, numbers)
 
     @property
     def name(self) -> str:
@@ -299,8 +297,8 @@ class Pipeline:
     @property
     def defaults(self) -> Defaults:
         """What the model takes where a call says nothing."""
-        *numbers, answers = self._pipeline.defaults
-        return Defaults(*numbers, "answer" if answers else "prompt")
+        width, height, steps, guidance, answers = self._pipeline.defaults
+        return Defaults(width, height, steps, guidance, "answer" if answers else "prompt")
 
     @property
     def closed(self) -> bool:

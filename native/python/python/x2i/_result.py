@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from x2i._errors import InputError
 from x2i._x2i import Painted
@@ -39,12 +39,14 @@ class Result:
     @property
     def images(self) -> list[PILImage]:
         """The pictures as PIL's. Without Pillow they are `x2i.Image`s, which have `numpy()`, `size` and `tobytes()`."""
-        if self._images is None:
+        images = self._images
+        if images is None:
             try:
-                self._images = [one.image.pil() for one in self._painted]
+                images = [one.image.pil() for one in self._painted]
             except ImportError:
-                self._images = [one.image for one in self._painted]  # type: ignore[misc]
-        return self._images
+                images = [cast("PILImage", one.image) for one in self._painted]
+            self._images = images
+        return images
 
     @property
     def arrays(self) -> list[NDArray[np.uint8]]:
