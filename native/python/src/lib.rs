@@ -15,6 +15,7 @@ mod pipeline;
 mod program;
 mod progress;
 mod train;
+mod weights;
 
 use pyo3::prelude::*;
 
@@ -39,6 +40,8 @@ mod _x2i {
     use crate::progress::Progress;
     #[pymodule_export]
     use crate::train::train;
+    #[pymodule_export]
+    use crate::weights::weights;
 
     /// The release.
     #[pymodule_export]

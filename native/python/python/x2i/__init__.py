@@ -13,6 +13,7 @@ from x2i._inputs import AudioInput, ImageInput, Turn, VideoInput
 from x2i._pipeline import Callback, Defaults, Device, Pipeline, devices
 from x2i._result import Conditioning, Result
 from x2i._train import train
+from x2i._weights import weights
 from x2i._x2i import VERSION as __version__
 from x2i._x2i import Image, Progress
 
@@ -36,4 +37,5 @@ __all__ = [
     "__version__",
     "devices",
     "train",
+    "weights",
 ]
