@@ -203,13 +203,14 @@ class Pipeline:
         parts: Iterable[Any] | None = None,
         turns: Iterable[Turn] = (),
         conditioning: Literal["prompt", "answer"] | None = None,
+        seed: int | None = None,
         video_fps: float | None = None,
         background: str | None = None,
         callback: Callback | None = None,
     ) -> Conditioning:
         """What FLUX expects from T5 and CLIP, for another sampler: `txt, vec = pipe.encode("a red apple")`.
 
-        The arguments are those of a call. The arrays share memory that torch.from_numpy shares too.
+        The arguments are those of a call; `seed` is of an answer that the model samples. The arrays share memory that torch.from_numpy shares too.
         """
         made = prompt_parts(prompt, images, video, audio, parts, background)
         job = self._job(
@@ -218,6 +219,7 @@ class Pipeline:
             conditioning=conditioning,
             video_fps=video_fps,
             background=background,
+            seed=seed_of(seed, None),
         )
         import numpy as np
 
