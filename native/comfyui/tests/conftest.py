@@ -9,9 +9,6 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "double"))
 sys.path.insert(0, str(HERE))
 
-# ComfyUI's own code asks Pillow for previews; so do the nodes.
-pytest.importorskip("PIL.Image", reason="ComfyUI has Pillow")
-
 
 @pytest.fixture(scope="session")
 def pack():
