@@ -7,7 +7,8 @@ use super::entry::{DeviceEntry, DeviceKind};
 use super::health::{Health, without_panic_output};
 use super::precision::Precision;
 
-/// An open device.
+/// An open device. Its clones are the same device.
+#[derive(Clone)]
 pub struct OpenDevice {
     /// The device as burn takes it.
     pub device: Device,

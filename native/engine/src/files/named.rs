@@ -43,6 +43,14 @@ impl NamedFile {
         }
     }
 
+    /// A file by its path, with a name of its own in the metadata: one that a server has received.
+    pub fn labelled(path: impl Into<PathBuf>, label: impl Into<String>) -> Self {
+        Self {
+            label: label.into(),
+            ..Self::new(path)
+        }
+    }
+
     /// A file by its path or by a URL: `file://`, or `data:` with the file in it.
     ///
     /// # Errors
@@ -103,6 +111,7 @@ impl NamedFile {
 
     /// Attributes an error to the field that gave the file: to `field`, or to the metadata.
     pub(crate) fn error(&self, error: Error, field: Field) -> Error {
+        let error = self.renamed(error);
         match &self.recorded {
             _ if matches!(error, Error::Cancelled) => error,
             None => error.at(field),
@@ -111,6 +120,29 @@ impl NamedFile {
                 format!("{image} was made with a file: {error}"),
             )
             .mended_by(field),
+        }
+    }
+
+    /// The error with the file's own name in place of its path, where it has one.
+    fn renamed(&self, error: Error) -> Error {
+        let path = self.path.display().to_string();
+        let own = |name: String| match name == path {
+            true => self.label.clone(),
+            false => name,
+        };
+        match error {
+            _ if self.label == path || self.held.is_some() => error,
+            Error::Image { name, reason } => Error::image(own(name), reason),
+            Error::Video { name, reason } => Error::video(own(name), reason),
+            Error::Audio { name, reason } => Error::audio(own(name), reason),
+            Error::Format { file, reason } => Error::format(own(file), reason),
+            Error::MissingFile { file } => Error::MissingFile { file: own(file) },
+            Error::Io { file, source } => Error::Io {
+                file: own(file),
+                source,
+            },
+            Error::Remedy { source, field } => self.renamed(*source).mended_by(field),
+            error => error,
         }
     }
 

@@ -1,0 +1,278 @@
+//! What all routes share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use x2i_engine::job::random_seed;
+
+use super::cancelling::Cancelling;
+use super::error::ApiError;
+use super::guard::Access;
+use crate::inputs::Inputs;
+use crate::job::{Code, Event, Failure, JobId, JobState, MAX_IMAGES, Order};
+use crate::models::Models;
+use crate::queue::{Queue, Submission, Watch};
+use crate::studio;
+
+/// The most that a request may ask for.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bytes of a request's body.
+    pub body: usize,
+    /// Pixels of an image that is painted.
+    pub pixels: usize,
+    /// Images of a job.
+    pub images: usize,
+    /// Steps of a job.
+    pub steps: usize,
+    /// How long a call that waits for its images may take.
+    pub wait: Duration,
+    /// Requests that wait for their images at once; others are refused.
+    pub waiting_calls: usize,
+    /// Streams of events at once.
+    pub streams: usize,
+    /// Hosts that inputs may be fetched from by URL.
+    pub fetch: Vec<String>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body: 100 << 20,
+            pixels: 4096 * 4096,
+            images: MAX_IMAGES,
+            steps: x2i_core::request::MAX_STEPS,
+            wait: Duration::from_secs(3600),
+            waiting_calls: 4096,
+            streams: 1024,
+            fetch: vec![],
+        }
+    }
+}
+
+/// What all routes share.
+pub struct App {
+    /// The queue.
+    pub queue: Arc<dyn Queue>,
+    /// The models; on a gateway, of which workers may know others, those that are known there.
+    pub models: Arc<Models>,
+    /// Whether models are the queue's alone ([`Models`] is empty then).
+    pub gateway: bool,
+    /// Inputs that clients send.
+    pub inputs: Arc<Inputs>,
+    /// The most that a request may ask for.
+    pub limits: Limits,
+    /// Who may ask.
+    pub access: Access,
+    /// Renders the metrics for Prometheus.
+    pub metrics: Option<metrics_exporter_prometheus::PrometheusHandle>,
+    /// The server stops.
+    pub stopping: AtomicBool,
+    /// Streams of events that are open.
+    pub streams: Arc<tokio::sync::Semaphore>,
+}
+
+impl App {
+    /// True when the server takes no more jobs.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Names of all models that jobs may be for; the first is the default.
+    ///
+    /// # Errors
+    /// Of the queue.
+    pub async fn model_names(&self) -> Result<Vec<String>, ApiError> {
+        if !self.gateway {
+            return Ok(self.models.names().map(str::to_owned).collect());
+        }
+        let workers = self.queue.workers().await?;
+        let mut names: Vec<String> = vec![];
+        for name in workers.into_iter().flat_map(|worker| worker.models) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    /// Checks an order and gives it to the queue.
+    ///
+    /// # Errors
+    /// For what is wrong with it, a full queue, a server that stops.
+    pub async fn submit(&self, id: JobId, order: Order) -> Result<JobState, ApiError> {
+        let order = self.checked(order).await?;
+        let inputs = self.inputs.clone();
+        Ok(self.queue.submit(Submission { id, order, inputs }).await?)
+    }
+
+    /// The order with its model and its seed, if it can be done.
+    async fn checked(&self, mut order: Order) -> Result<Order, ApiError> {
+        if self.is_stopping() {
+            return Err(
+                Failure::new(Code::Unavailable, "the server stops; ask again later").into(),
+            );
+        }
+        self.check_limits(&order)?;
+        order.numbers.seed.get_or_insert_with(random_seed);
+        let names = self.model_names().await?;
+        order.model = Some(chosen(&names, order.model.as_deref())?);
+        if self.gateway {
+            return Ok(order); // a worker checks the rest
+        }
+        let (models, inputs) = (self.models.clone(), self.inputs.clone());
+        let checking = tokio::task::spawn_blocking(move || {
+            studio::check(&order, &models, &inputs).map(|()| order)
+        });
+        let checked = checking
+            .await
+            .map_err(|_| Failure::new(Code::Internal, "checking the order failed"))?;
+        Ok(checked?)
+    }
+
+    fn check_limits(&self, order: &Order) -> Result<(), ApiError> {
+        let most = |param: &str, value: usize, most: usize| match value > most {
+            true => Err(ApiError::param(
+                param,
+                format!("{param}: {value} is more than {most}, the most on this server"),
+            )),
+            false => Ok(()),
+        };
+        let numbers = &order.numbers;
+        most("n", order.images.get(), self.limits.images)?;
+        most("steps", numbers.steps.unwrap_or(0), self.limits.steps)?;
+        let sides = (numbers.width.unwrap_or(1), numbers.height.unwrap_or(1));
+        let pixels = sides.0.saturating_mul(sides.1);
+        match pixels > self.limits.pixels {
+            true => Err(ApiError::param(
+                "size",
+                format!(
+                    "size: {}x{} has more than {} pixels, the most on this server",
+                    sides.0, sides.1, self.limits.pixels
+                ),
+            )),
+            false => Ok(()),
+        }
+    }
+
+    /// Does a job and waits for its end. A caller that goes away cancels it, unless it shall be kept.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit); the failure of the job.
+    pub async fn paint(self: &Arc<Self>, order: Order, keep: bool) -> Result<JobState, ApiError> {
+        let (mut watch, cancelling) = self.begin(order, keep).await?;
+        let over = async {
+            while !watch.state.status.is_over() {
+                match self.next(&mut watch).await? {
+                    Some(Event::Status(state)) => watch.state = (*state).clone(),
+                    Some(_) => {}
+                    None => break,
+                }
+            }
+            Ok::<_, ApiError>(watch.state)
+        };
+        let state = match tokio::time::timeout(self.limits.wait, over).await {
+            Ok(state) => state?,
+            Err(_) => {
+                return Err(Failure::new(
+                    Code::Expired,
+                    "the images took too long; order a job and poll it",
+                )
+                .into());
+            }
+        };
+        cancelling.done();
+        succeeded(state)
+    }
+
+    /// Begins a job and watches it; dropping the second value cancels it, unless it shall be kept.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub async fn begin(
+        self: &Arc<Self>,
+        order: Order,
+        keep: bool,
+    ) -> Result<(Watch, Cancelling), ApiError> {
+        let id = JobId::new();
+        let cancelling = Cancelling::new(self.queue.clone(), id, keep);
+        self.submit(id, order)
+            .await
+            .inspect_err(|_| cancelling.nothing_to_cancel())?;
+        let watch = self.queue.watch(id).await?;
+        let watch =
+            watch.ok_or_else(|| ApiError::not_found(format_args!("job {id} (any more)")))?;
+        Ok((watch, cancelling))
+    }
+
+    /// The next event of a job; `None` after the last one. Where events were missed, the state as it is now.
+    ///
+    /// # Errors
+    /// Of the queue.
+    pub async fn next(&self, watch: &mut Watch) -> Result<Option<Event>, ApiError> {
+        use tokio::sync::broadcast::error::RecvError;
+        match watch.events.recv().await {
+            Ok(event) => Ok(Some(event)),
+            Err(RecvError::Closed) => {
+                let state = self.queue.job(watch.state.id).await?;
+                Ok(state
+                    .filter(|state| state.status.is_over())
+                    .map(|state| Event::Status(Arc::new(state))))
+            }
+            Err(RecvError::Lagged(_)) => {
+                let state = self.queue.job(watch.state.id).await?;
+                Ok(state.map(|state| Event::Status(Arc::new(state))))
+            }
+        }
+    }
+
+    /// The bytes of an output.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub async fn output(&self, id: JobId, index: usize) -> Result<bytes::Bytes, ApiError> {
+        let file = self.queue.output(id, index).await?;
+        file.ok_or_else(|| {
+            ApiError::not_found(format_args!("output {index} of job {id} (any more)"))
+        })
+    }
+}
+
+/// The state of a job that succeeded.
+///
+/// # Errors
+/// The failure of any other.
+pub(super) fn succeeded(state: JobState) -> Result<JobState, ApiError> {
+    use crate::job::Status;
+    match (state.status, state.error.clone()) {
+        (Status::Succeeded, _) => Ok(state),
+        (_, Some(failure)) => Err(failure.into()),
+        _ => Err(Failure::new(Code::Canceled, "the job was cancelled").into()),
+    }
+}
+
+/// The model that is meant.
+fn chosen(names: &[String], asked: Option<&str>) -> Result<String, ApiError> {
+    match asked.filter(|name| !name.is_empty()) {
+        None => names.first().cloned().ok_or_else(|| {
+            Failure::new(
+                Code::Unavailable,
+                "the server has no model now: no worker is there",
+            )
+            .into()
+        }),
+        Some(name) if names.iter().any(|other| other == name) => Ok(name.to_owned()),
+        Some(name) => {
+            let message = format!(
+                "model: the server has no model {name}; it has {}",
+                names.join(", ")
+            );
+            Err(Failure {
+                code: Code::ModelNotFound,
+                ..Failure::param("model", message)
+            }
+            .into())
+        }
+    }
+}

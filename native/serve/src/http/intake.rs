@@ -1,0 +1,306 @@
+//! Bodies of requests: JSON or a form, read into one type. Files of a form go to disk as they come.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, Multipart, Request};
+use http::{StatusCode, header};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::app::App;
+use super::error::ApiError;
+use crate::inputs::Receiving;
+use crate::job::InputFile;
+
+/// The most fields of a form.
+const MAX_FIELDS: usize = 256;
+/// The longest text of a form's field, in bytes.
+const MAX_TEXT: usize = 32 << 20;
+
+/// A request's body.
+pub struct Intake<T> {
+    /// What it says.
+    pub value: T,
+    /// The files of a form, with the names of their fields, in order.
+    pub files: Vec<(String, InputFile)>,
+    /// The fields that were given, for digests.
+    pub fields: Map<String, Value>,
+}
+
+/// What a route knows of its form's fields: those that are texts even where they look like numbers, and those of one
+/// name that make a list.
+#[derive(Debug, Clone, Copy)]
+pub struct Form {
+    /// Fields that are texts.
+    pub texts: &'static [&'static str],
+    /// Fields that are files, with or without `[]`; a text in them refers to a file.
+    pub files: &'static [&'static str],
+}
+
+/// Reads a body.
+///
+/// # Errors
+/// For a body that is neither JSON nor a form, or too large; for a parameter that is unknown or of another type, by
+/// its name.
+pub async fn read<T: DeserializeOwned>(
+    app: &Arc<App>,
+    request: Request<Body>,
+    form: Form,
+) -> Result<Intake<T>, ApiError> {
+    let kind = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    let kind = kind.unwrap_or_default().to_ascii_lowercase();
+    if kind.starts_with("multipart/form-data") {
+        let multipart = Multipart::from_request(request, app).await;
+        let multipart = multipart
+            .map_err(|error| ApiError::new(error.status(), "invalid_form", error.body_text()))?;
+        return read_form(app, multipart, form).await;
+    }
+    if !(kind.is_empty() || kind.starts_with("application/json") || kind.starts_with("text/plain"))
+    {
+        let message =
+            format!("the body must be application/json or multipart/form-data, not {kind}");
+        return Err(ApiError::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            message,
+        ));
+    }
+    let bytes = Bytes::from_request(request, app).await;
+    let bytes = bytes
+        .map_err(|error| ApiError::new(error.status(), "body_unreadable", error.body_text()))?;
+    let fields: Value = serde_json::from_slice(&bytes).map_err(|error| {
+        ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_json",
+            format!("the body is no JSON: {error}"),
+        )
+    })?;
+    let Value::Object(fields) = fields else {
+        return Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_json",
+            "the body must be a JSON object",
+        ));
+    };
+    Ok(Intake {
+        value: typed(fields.clone())?,
+        files: vec![],
+        fields,
+    })
+}
+
+async fn read_form<T: DeserializeOwned>(
+    app: &Arc<App>,
+    mut multipart: Multipart,
+    form: Form,
+) -> Result<Intake<T>, ApiError> {
+    let mut fields = Map::new();
+    let mut files = vec![];
+    let broken = |error: axum::extract::multipart::MultipartError| {
+        ApiError::new(error.status(), "invalid_form", error.body_text())
+    };
+    while let Some(mut field) = multipart.next_field().await.map_err(broken)? {
+        if fields.len() + files.len() >= MAX_FIELDS {
+            return Err(ApiError::new(
+                StatusCode::BAD_REQUEST,
+                "invalid_form",
+                "the form has too many fields",
+            ));
+        }
+        let name = field.name().unwrap_or_default().to_owned();
+        let file_name = field.file_name().map(str::to_owned);
+        let is_file = file_name.is_some();
+        if !is_file {
+            let text = field.bytes().await.map_err(broken)?;
+            if text.len() > MAX_TEXT {
+                return Err(ApiError::param(name, "the text is too long"));
+            }
+            let text = String::from_utf8(text.into())
+                .map_err(|_| ApiError::param(&name, format!("{name}: is no UTF-8")))?;
+            insert(&mut fields, &name, text, form);
+            continue;
+        }
+        let mut receiving = app.inputs.receive()?;
+        while let Some(chunk) = field.chunk().await.map_err(broken)? {
+            receiving = write(receiving, chunk).await?;
+        }
+        let label = label(file_name.as_deref().unwrap_or_default(), &name);
+        let id = app.inputs.finish(receiving)?;
+        files.push((
+            name.trim_end_matches("[]").to_owned(),
+            InputFile { id, name: label },
+        ));
+    }
+    Ok(Intake {
+        value: typed(fields.clone())?,
+        files,
+        fields,
+    })
+}
+
+/// Writes a chunk where it may take its time.
+pub(super) async fn write(mut receiving: Receiving, chunk: Bytes) -> Result<Receiving, ApiError> {
+    let written =
+        tokio::task::spawn_blocking(move || receiving.write(&chunk).map(|()| receiving)).await;
+    let lost = || {
+        ApiError::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal_error",
+            "the input was lost",
+        )
+    };
+    Ok(written.map_err(|_| lost())??)
+}
+
+/// A file's name for records: without folders and control characters.
+pub fn label(given: &str, field: &str) -> String {
+    let last = given.rsplit(['/', '\\']).next().unwrap_or_default();
+    let name: String = last.chars().filter(|c| !c.is_control()).take(120).collect();
+    match name.trim() {
+        "" | "." | ".." => field.to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// Sets a form's field. `a[b]` sets `b` in the object `a`, `a[]` adds to the list `a`.
+fn insert(fields: &mut Map<String, Value>, name: &str, text: String, form: Form) {
+    let (head, inner) = match name.split_once('[') {
+        Some((head, rest)) => (head, Some(rest.trim_end_matches(']'))),
+        None => (name, None),
+    };
+    let is_text = form
+        .texts
+        .contains(&inner.filter(|inner| !inner.is_empty()).unwrap_or(head))
+        || form.files.contains(&head);
+    let value = match is_text {
+        true => Value::String(text),
+        false => serde_json::from_str(&text).unwrap_or(Value::String(text)),
+    };
+    match inner {
+        None => match fields.get_mut(head) {
+            Some(Value::Array(values)) if form.files.contains(&head) => values.push(value),
+            _ => {
+                fields.insert(head.to_owned(), value);
+            }
+        },
+        Some("") => match fields.entry(head).or_insert_with(|| Value::Array(vec![])) {
+            Value::Array(values) => values.push(value),
+            other => *other = value,
+        },
+        Some(key) => {
+            if let Value::Object(inner) = fields
+                .entry(head)
+                .or_insert_with(|| Value::Object(Map::new()))
+            {
+                inner.insert(key.to_owned(), value);
+            }
+        }
+    }
+}
+
+/// Fields as a type; `null` is the same as nothing.
+fn typed<T: DeserializeOwned>(mut fields: Map<String, Value>) -> Result<T, ApiError> {
+    fields.retain(|_, value| !value.is_null());
+    serde_path_to_error::deserialize(Value::Object(fields)).map_err(|error| {
+        let path = error.path().to_string();
+        let message = error.inner().to_string();
+        match unknown_field(&message) {
+            Some(name) => {
+                let place = match path.as_str() {
+                    "." => String::new(),
+                    path => path
+                        .strip_suffix(&format!(".{name}"))
+                        .map(|path| format!("{path}."))
+                        .unwrap_or_default(),
+                };
+                let place = if path == name { String::new() } else { place };
+                ApiError::unknown_param(
+                    format!("{place}{name}"),
+                    format!("there is no parameter {place}{name}"),
+                )
+            }
+            None if path == "." => match missing_field(&message) {
+                Some(name) => ApiError::param(name, format!("{name}: is missing")),
+                None => ApiError::new(StatusCode::BAD_REQUEST, "invalid_value", message),
+            },
+            None => ApiError::param(&path, format!("{path}: {message}")),
+        }
+    })
+}
+
+/// The name in serde's sentence of an unknown field.
+fn unknown_field(message: &str) -> Option<&str> {
+    message.strip_prefix("unknown field `")?.split('`').next()
+}
+
+/// The name in serde's sentence of a missing field.
+fn missing_field(message: &str) -> Option<&str> {
+    message.strip_prefix("missing field `")?.split('`').next()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use serde_json::json;
+
+    use super::*;
+
+    const FORM: Form = Form {
+        texts: &["prompt"],
+        files: &["image"],
+    };
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    struct Example {
+        prompt: String,
+        steps: Option<usize>,
+    }
+
+    fn fields(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn forms_say_what_json_says() {
+        let mut form = Map::new();
+        for (name, text) in [
+            ("prompt", "7"),
+            ("steps", "4"),
+            ("stream", "true"),
+            ("x2i[steps]", "3"),
+            ("a[]", "1"),
+            ("a[]", "2"),
+        ] {
+            insert(&mut form, name, text.into(), FORM);
+        }
+        let expected =
+            json!({"prompt": "7", "steps": 4, "stream": true, "x2i": {"steps": 3}, "a": [1, 2]});
+        assert_eq!(Value::Object(form), expected);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let refused = |value| typed::<Example>(fields(value)).unwrap_err();
+        let error = refused(json!({"prompt": "a", "colour": 1}));
+        assert_eq!(error.failure.param.as_deref(), Some("colour"));
+        assert_eq!(error.failure.message, "there is no parameter colour");
+        let error = refused(json!({"prompt": "a", "steps": "many"}));
+        assert_eq!(error.failure.param.as_deref(), Some("steps"));
+        let error = refused(json!({"steps": 1}));
+        assert_eq!(error.failure.param.as_deref(), Some("prompt"));
+        assert!(typed::<Example>(fields(json!({"prompt": "a", "steps": null}))).is_ok());
+    }
+
+    #[test]
+    fn a_files_name_has_no_folder() {
+        assert_eq!(label("../../etc/passwd", "image"), "passwd");
+        assert_eq!(label("C:\\a\\b.png", "image"), "b.png");
+        assert_eq!(label("..", "image"), "image");
+        assert_eq!(label("", "image"), "image");
+    }
+}

@@ -1,0 +1,256 @@
+//! Files that clients send, kept by the hash of their bytes in a folder of the server's own.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+use tempfile::{NamedTempFile, TempDir};
+
+use crate::job::{Code, Failure, InputId};
+
+/// Inputs of jobs on disk.
+pub struct Inputs {
+    folder: TempDir,
+    limits: InputLimits,
+    kept: Mutex<HashMap<InputId, Kept>>,
+}
+
+/// How much is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct InputLimits {
+    /// The most bytes of all inputs.
+    pub bytes: u64,
+    /// How long an input is kept that no job has.
+    pub keep: Duration,
+}
+
+struct Kept {
+    bytes: u64,
+    /// Jobs that are not over and need it.
+    jobs: usize,
+    used: Instant,
+}
+
+/// An input that is being received.
+pub struct Receiving {
+    file: NamedTempFile,
+    hash: Sha256,
+    bytes: u64,
+}
+
+impl Inputs {
+    /// Inputs in a new folder among the system's temporary ones; it is removed with them.
+    ///
+    /// # Errors
+    /// When the folder can't be made.
+    pub fn new(limits: InputLimits) -> std::io::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("x2i-inputs-").tempdir()?;
+        Ok(Self {
+            folder,
+            limits,
+            kept: Mutex::default(),
+        })
+    }
+
+    /// Begins to receive an input.
+    ///
+    /// # Errors
+    /// When there is no room on the disk.
+    pub fn receive(&self) -> Result<Receiving, Failure> {
+        let file = NamedTempFile::new_in(self.folder.path()).map_err(|error| no_room(&error))?;
+        Ok(Receiving {
+            file,
+            hash: Sha256::new(),
+            bytes: 0,
+        })
+    }
+
+    /// Keeps bytes.
+    ///
+    /// # Errors
+    /// When there is no room.
+    pub fn keep(&self, bytes: &[u8]) -> Result<InputId, Failure> {
+        let mut receiving = self.receive()?;
+        receiving.write(bytes)?;
+        self.finish(receiving)
+    }
+
+    /// Keeps a received input under its hash.
+    ///
+    /// # Errors
+    /// When there is no room for it.
+    pub fn finish(&self, receiving: Receiving) -> Result<InputId, Failure> {
+        let Receiving { file, hash, bytes } = receiving;
+        let id = InputId::from_digest(hash.finalize().as_slice());
+        let mut kept = self.kept();
+        if !kept.contains_key(&id) {
+            self.make_room(&mut kept, bytes)?;
+            file.persist(self.place(&id))
+                .map_err(|error| no_room(&error.error))?;
+            kept.insert(
+                id.clone(),
+                Kept {
+                    bytes,
+                    jobs: 0,
+                    used: Instant::now(),
+                },
+            );
+        }
+        if let Some(kept) = kept.get_mut(&id) {
+            kept.used = Instant::now();
+        }
+        Ok(id)
+    }
+
+    /// The file of an input; `None` for one that is not kept.
+    pub fn path(&self, id: &InputId) -> Option<PathBuf> {
+        self.kept().contains_key(id).then(|| self.place(id))
+    }
+
+    /// Keeps these inputs until they are [released](Self::release) as often.
+    ///
+    /// # Errors
+    /// Naming one that is not there.
+    pub fn hold<'a>(&self, ids: impl Iterator<Item = &'a InputId> + Clone) -> Result<(), Failure> {
+        let mut kept = self.kept();
+        if let Some(id) = ids.clone().find(|id| !kept.contains_key(id)) {
+            return Err(Failure::new(
+                Code::InvalidRequest,
+                format!("there is no upload {id} (any more)"),
+            ));
+        }
+        for id in ids {
+            if let Some(kept) = kept.get_mut(id) {
+                kept.jobs += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Inputs that a job no longer needs.
+    pub fn release<'a>(&self, ids: impl Iterator<Item = &'a InputId>) {
+        let mut kept = self.kept();
+        for id in ids {
+            if let Some(kept) = kept.get_mut(id) {
+                kept.jobs = kept.jobs.saturating_sub(1);
+                kept.used = Instant::now();
+            }
+        }
+    }
+
+    /// Drops what is old and not needed.
+    pub fn sweep(&self) {
+        let keep = self.limits.keep;
+        self.drop_where(&mut self.kept(), |kept| kept.used.elapsed() > keep);
+    }
+
+    fn make_room(&self, kept: &mut HashMap<InputId, Kept>, bytes: u64) -> Result<(), Failure> {
+        let held =
+            |kept: &HashMap<InputId, Kept>| kept.values().map(|kept| kept.bytes).sum::<u64>();
+        if held(kept) + bytes > self.limits.bytes {
+            self.drop_where(kept, |_| true);
+        }
+        match held(kept) + bytes > self.limits.bytes {
+            true => Err(Failure::new(
+                Code::Unavailable,
+                "the server has no room for more inputs now",
+            )),
+            false => Ok(()),
+        }
+    }
+
+    /// Drops the inputs that no job needs and that are `old`.
+    fn drop_where(&self, kept: &mut HashMap<InputId, Kept>, old: impl Fn(&Kept) -> bool) {
+        kept.retain(|id, entry| {
+            let stays = entry.jobs > 0 || !old(entry);
+            if !stays {
+                let _ = std::fs::remove_file(self.place(id)); // the folder goes with the server anyway
+            }
+            stays
+        });
+    }
+
+    fn place(&self, id: &InputId) -> PathBuf {
+        self.folder().join(id.as_str())
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn kept(&self) -> MutexGuard<'_, HashMap<InputId, Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Receiving {
+    /// Adds bytes.
+    ///
+    /// # Errors
+    /// When there is no room on the disk.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.file
+            .write_all(bytes)
+            .map_err(|error| no_room(&error))?;
+        self.hash.update(bytes);
+        self.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Bytes so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+fn no_room(error: &std::io::Error) -> Failure {
+    Failure::new(
+        Code::Unavailable,
+        format!("the server can't store the input: {error}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inputs(bytes: u64) -> Inputs {
+        let limits = InputLimits {
+            bytes,
+            keep: Duration::ZERO,
+        };
+        Inputs::new(limits).unwrap()
+    }
+
+    #[test]
+    fn equal_inputs_are_kept_once_and_found_by_their_hash() {
+        let inputs = inputs(100);
+        let id = inputs.keep(b"abc").unwrap();
+        assert_eq!(inputs.keep(b"abc").unwrap(), id);
+        assert_eq!(std::fs::read(inputs.path(&id).unwrap()).unwrap(), b"abc");
+        assert_eq!(std::fs::read_dir(inputs.folder()).unwrap().count(), 1);
+        assert!(inputs.path(&InputId::of(b"x")).is_none());
+    }
+
+    #[test]
+    fn what_a_job_needs_stays_and_the_rest_makes_room() {
+        let inputs = inputs(10);
+        let needed = inputs.keep(b"123456").unwrap();
+        inputs.hold([&needed].into_iter()).unwrap();
+        assert!(inputs.keep(b"1234567").is_err());
+        let other = inputs.keep(b"abcd").unwrap();
+        let third = inputs.keep(b"efgh").unwrap();
+        assert!(inputs.path(&other).is_none() && inputs.path(&third).is_some());
+        inputs.sweep();
+        assert!(inputs.path(&needed).is_some());
+        inputs.release([&needed].into_iter());
+        std::thread::sleep(Duration::from_millis(2));
+        inputs.sweep();
+        assert!(inputs.path(&needed).is_none());
+        assert!(inputs.hold([&needed].into_iter()).is_err());
+    }
+}

@@ -1,0 +1,12 @@
+//! The HTTP server of x2i: a bounded queue of jobs, one thread a device, and routes that are views of jobs.
+
+pub mod conditioning;
+pub mod http;
+pub mod inputs;
+pub mod job;
+mod measure;
+pub mod models;
+pub mod options;
+pub mod queue;
+pub mod server;
+pub mod studio;
