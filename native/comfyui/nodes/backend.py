@@ -31,10 +31,10 @@ class Handle:
     control_weights: str | None = None
 
     def with_lora(self, path: str, scale: float) -> Handle:
-        return replace(self, loras=(*self.loras, (path, scale)))
+        return replace(self, loras=(*self.loras, (path, scale)), stamp=f"{self.stamp}\n{models.stamp_of(path)}")
 
     def with_control(self, weights: str) -> Handle:
-        return replace(self, control_weights=weights)
+        return replace(self, control_weights=weights, stamp=f"{self.stamp}\n{models.stamp_of(weights)}")
 
 
 @dataclass

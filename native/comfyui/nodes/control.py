@@ -34,6 +34,10 @@ class X2ILightControl(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, weights: str, **_: Any) -> str:
+        return models.fingerprint("controlnet", weights)
+
+    @classmethod
     def execute(cls, weights: str, image: Any, scale: float, hint: str) -> io.NodeOutput:
         control: dict[str, Any] = {
             "weights": models.file("controlnet", weights, "weights"),

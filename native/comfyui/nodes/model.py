@@ -107,6 +107,10 @@ class X2ILora(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, lora: str, **_: Any) -> str:
+        return models.fingerprint("loras", lora)
+
+    @classmethod
     def execute(cls, model: backend.Handle, lora: str, strength: float) -> io.NodeOutput:
         return io.NodeOutput(model.with_lora(models.file("loras", lora, "lora"), strength))
 

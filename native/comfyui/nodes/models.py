@@ -65,12 +65,20 @@ def stamp(place: str) -> str:
     """Changes when a file of a model does."""
     if place == EMBEDDED:
         return place
-    parts = []
-    for folder, _, files in os.walk(place, followlinks=True):
-        for name in sorted(files):
-            about = os.stat(os.path.join(folder, name))
-            parts.append(f"{folder}/{name}:{about.st_size}:{about.st_mtime_ns}")
-    return "\n".join(parts)
+    walked = os.walk(place, followlinks=True)
+    return "\n".join(stamp_of(os.path.join(folder, name)) for folder, _, files in walked for name in sorted(files))
+
+
+def stamp_of(path: str) -> str:
+    """Changes when a file does."""
+    about = os.stat(path)
+    return f"{path}:{about.st_size}:{about.st_mtime_ns}"
+
+
+def fingerprint(kind: str, name: str) -> str:
+    """Changes when a file in one of ComfyUI's folders does."""
+    path = folder_paths.get_full_path(kind, name)
+    return name if path is None else stamp_of(path)
 
 
 def size(place: str) -> int:

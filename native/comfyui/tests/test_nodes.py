@@ -145,6 +145,10 @@ def test_adapters_are_comfyuis_files(nodes, tmp_path, images):
     (lora,) = run(nodes["X2ILora"], model=emoji(nodes), lora="style.safetensors", strength=0.5)
     (again,) = run(nodes["X2ILora"], model=lora, lora="style.safetensors", strength=0.25)
     assert [scale for _, scale in again.loras] == [0.5, 0.25]
+    before = nodes["X2ILora"].fingerprint_inputs(lora="style.safetensors", strength=0.5)
+    (Path(folder_paths.models_dir) / "loras/style.safetensors").write_bytes(b"replaced")
+    assert nodes["X2ILora"].fingerprint_inputs(lora="style.safetensors", strength=0.5) != before
+    assert run(nodes["X2ILora"], model=emoji(nodes), lora="style.safetensors", strength=0.5)[0] != lora
     with pytest.raises(ValueError, match="^loras: .*style.safetensors: "):
         run(nodes["X2IGenerate"], model=lora, text="x", seed=1)
     (control,) = run(nodes["X2ILightControl"], weights="light.safetensors", image=images[:1], scale=0.7, hint="edges")

@@ -5,6 +5,7 @@
 //! for Python's signals between blocks. Arrays cross through `__array_interface__`, without a copy and without linking numpy.
 
 mod array;
+mod deep;
 mod errors;
 mod fork;
 mod image;

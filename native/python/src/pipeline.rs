@@ -1,6 +1,5 @@
 //! A model on a device, which paints and encodes without the interpreter's lock.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::{self, ThreadId};
@@ -13,10 +12,11 @@ use x2i_core::{Error, InputBits, Result};
 use x2i_engine::device::{DeviceList, Precision, acquire_all, ids, names};
 use x2i_engine::{
     AdapterSpec, Engine, EngineOptions, LoraSpec, MemoryPolicy, Model, NamedFile, OpenDevice,
-    allocator, models, stack, trained_hint,
+    allocator, models, trained_hint,
 };
 
 use crate::array::Array;
+use crate::deep::guarded;
 use crate::errors::{failed, refused};
 use crate::fork;
 use crate::job::{Asked, Job, Numbers, Turns};
@@ -303,11 +303,6 @@ impl Loading {
             control_weights: self.control_weights.as_ref().map(NamedFile::new),
         })
     }
-}
-
-/// Runs work that computes, on a stack that is large enough; a panic is caught.
-fn guarded<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> thread::Result<Result<T>> {
-    catch_unwind(AssertUnwindSafe(|| stack::with_stack(work)))
 }
 
 fn of_model(error: Error) -> Error {

@@ -1,7 +1,6 @@
 //! Training: the runs of `x2i train` with settings from Python.
 
 use std::ops::ControlFlow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pyo3::prelude::*;
 use serde_json::{Value, json};
@@ -9,12 +8,13 @@ use toml::Table;
 use x2i_core::{Error, Result};
 use x2i_engine::device::{self, DeviceChoice};
 use x2i_engine::models::ModelFiles;
-use x2i_engine::{Model, OpenDevice, allocator, stack};
+use x2i_engine::{Model, OpenDevice, allocator};
 use x2i_train::align::Align;
 use x2i_train::control::Control;
 use x2i_train::lora::Lora;
 use x2i_train::run::{Alone, Event, Settings, Subject, Trainer, What};
 
+use crate::deep::guarded;
 use crate::errors::refused;
 use crate::fork;
 use crate::progress::Listener;
@@ -55,7 +55,7 @@ pub(crate) fn train(
             let settings = Settings::read(what, name, text, given)?;
             run(what, &settings, &mut told, &mut listener)
         };
-        catch_unwind(AssertUnwindSafe(|| stack::with_stack(run)))
+        guarded(run)
     });
     match told.raised {
         Some(error) => Err(error),

@@ -116,6 +116,39 @@ def test_pipelines_paint_in_threads(pipe):
         assert np.array_equal(array, expected[seed])
 
 
+def test_a_thread_with_a_small_stack_paints(pipe):
+    before = threading.stack_size(256 * 1024)
+    painted = []
+
+    def paint():
+        with x2i.Pipeline.from_pretrained("emoji", device="cpu") as other:
+            painted.append(other("a cat", seed=2).arrays[0])
+
+    try:
+        thread = threading.Thread(target=paint)
+        thread.start()
+        thread.join()
+    finally:
+        threading.stack_size(before)
+    assert np.array_equal(painted[0], pipe("a cat", seed=2).arrays[0])
+
+
+def test_callbacks_have_the_callers_context(pipe):
+    import contextvars
+
+    name = contextvars.ContextVar("name")
+    heard = set()
+
+    def paint():
+        name.set("mine")
+        pipe("a cat", callback=lambda _: heard.add(name.get(None)))
+
+    thread = threading.Thread(target=paint)
+    thread.start()
+    thread.join()
+    assert heard == {"mine"}
+
+
 def test_close_gives_the_memory_back():
     def resident():
         with open("/proc/self/statm") as file:
