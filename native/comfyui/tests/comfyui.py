@@ -238,6 +238,22 @@ def refusals(comfy):
     comfy.pictures(text)
 
 
+def served(comfy, targets):
+    """The same pictures by a server, `x2i serve`, in place of the package."""
+    program = Path(sys.executable).parent / "x2i"
+    command = [program, "serve", "--port", "0", "--device", "cpu", "--log", "warn"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        address = process.stdout.readline().split()[-1]
+        for name in ("text", "images_of_two_sizes", "video", "audio", "dialogue", "generate", "generate_image"):
+            graph = dict(WORKFLOWS[name])
+            graph["1"] = {**graph["1"], "inputs": {**graph["1"]["inputs"], "server": address}}
+            compare(comfy, f"{name}, by a server", graph, targets[name])
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
 def renumbered():
     from workflows import batch
 
@@ -292,6 +308,7 @@ def main(checkout, base):
         graphs = {**WORKFLOWS, "published": replaced(PUBLISHED, replacements())}
         for name, graph in graphs.items():
             compare(comfy, name, graph, targets[name])
+        served(comfy, targets)
         refusals(comfy)
         interruption(comfy)
         if os.environ.get("X2I_COMFYUI_PICTURES"):
