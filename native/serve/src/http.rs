@@ -15,6 +15,7 @@ mod keep;
 mod live;
 mod openai;
 mod operations;
+mod pages;
 mod reference;
 mod router;
 mod sse;

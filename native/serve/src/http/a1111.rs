@@ -13,4 +13,5 @@ pub mod progress;
 mod prompt;
 mod tasks;
 
+pub use body::Settings;
 pub use tasks::Tasks;

@@ -19,8 +19,9 @@ use super::described::ChatRequest;
 use super::error::ApiError;
 use super::extras::split;
 use super::intake::{self, Form, Intake};
-use super::keep::keep;
+use super::keep::{KeepHeader, keep};
 use super::live::stream;
+use super::sse::ServerEvent;
 use answer::{Chunks, Completion, completion};
 
 /// A body without what is ignored.
@@ -50,9 +51,9 @@ const FORM: Form = Form {
 #[utoipa::path(
     post, path = "/v1/chat/completions", tag = "openai",
     request_body = ChatRequest,
-    params(("X-X2I-Keep" = Option<bool>, Header, description = "`true` keeps a job whose caller goes away")),
+    params(KeepHeader),
     responses(
-        (status = 200, content((Completion = "application/json"), (String = "text/event-stream"))),
+        (status = 200, content((Completion = "application/json"), (ServerEvent = "text/event-stream"))),
         (status = "4XX", description = "refused; the error names the parameter"),
         (status = "5XX", description = "a device failed, the server stops, or the image took too long")
     )
@@ -61,7 +62,7 @@ pub async fn create(
     State(app): State<Arc<App>>,
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
-    let keep = keep(request.headers());
+    let keep = keep(request.headers())?;
     let intake: Intake<Map<String, Value>> = intake::read(&app, request, FORM).await?;
     let (body, extras) = split::<ChatBody>(without_ignored(intake.value))?;
     let (is_stream, has_usage) = (body.stream == Some(true), body.includes_usage());

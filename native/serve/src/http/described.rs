@@ -3,12 +3,15 @@
 use std::borrow::Cow;
 
 use utoipa::openapi::schema::{Object, ObjectBuilder, Schema, SchemaType};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{OpenApi, Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
+use super::a1111::Settings;
 use super::app::Limits;
 use super::chat::{ChatBody, IGNORED};
 use super::extras::Extras;
+use super::guard::{Access, OPEN};
 use super::openai::ImagesBody;
 
 /// The body of `/v1/images/generations`.
@@ -19,6 +22,9 @@ pub struct EditRequest;
 
 /// The body of `/v1/chat/completions`.
 pub struct ChatRequest;
+
+/// The body of `/sdapi/v1/img2img`.
+pub struct ImageSettings;
 
 type Named = Vec<(String, RefOr<Schema>)>;
 
@@ -99,6 +105,48 @@ impl ToSchema for ChatRequest {
 
     fn schemas(all: &mut Named) {
         schemas::<ChatBody>(all);
+    }
+}
+
+impl PartialSchema for ImageSettings {
+    fn schema() -> RefOr<Schema> {
+        let mut schema = Settings::schema();
+        if let RefOr::T(Schema::Object(body)) = &mut schema {
+            body.required.push("init_images".to_owned());
+        }
+        schema
+    }
+}
+
+impl ToSchema for ImageSettings {
+    fn name() -> Cow<'static, str> {
+        "A1111ImageSettings".into()
+    }
+
+    fn schemas(all: &mut Named) {
+        Settings::schemas(all);
+    }
+}
+
+/// Names what opens the server, where it has keys.
+pub(super) fn secure(description: &mut OpenApi, access: &Access) {
+    if access.keys.is_empty() {
+        return;
+    }
+    let components = description.components.get_or_insert_default();
+    for (name, scheme) in [
+        ("bearer", HttpAuthScheme::Bearer),
+        ("basic", HttpAuthScheme::Basic),
+    ] {
+        let scheme = SecurityScheme::Http(Http::new(scheme)).into();
+        components.security_schemes.insert(name.to_owned(), scheme);
+    }
+    let either = ["bearer", "basic"].map(|name| SecurityRequirement::new(name, [] as [&str; 0]));
+    for (path, item) in &mut description.paths.paths {
+        let operations = [&mut item.get, &mut item.post];
+        for operation in operations.into_iter().filter_map(Option::as_mut) {
+            operation.security = (!OPEN.contains(&path.as_str())).then(|| either.to_vec());
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use super::app::App;
 use super::error::ApiError;
 
 /// Paths that need no key: programs that watch a server have none.
-const OPEN: [&str; 2] = ["/health", "/ready"];
+pub(super) const OPEN: [&str; 2] = ["/health", "/ready"];
 
 /// Who may ask.
 #[derive(Debug, Clone, Default)]
