@@ -58,6 +58,7 @@ fn options(args: &ServeArgs) -> Result<ServeOptions> {
             images: args.max_images,
             steps: args.max_steps,
             wait: Duration::from_secs(args.max_wait),
+            connections: args.max_connections.max(1),
             fetch: args
                 .allow_fetch
                 .iter()

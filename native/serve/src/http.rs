@@ -1,6 +1,7 @@
 //! The routes. Each is a view of a job; only [`App`] knows the queue.
 
 mod a1111;
+mod access;
 mod app;
 mod cancelling;
 mod chat;
@@ -22,7 +23,7 @@ mod sse;
 mod uploads;
 mod view;
 
+pub use access::Access;
 pub use app::{App, Limits};
 pub use error::ApiError;
-pub use guard::Access;
 pub use router::router;

@@ -1,5 +1,6 @@
 //! Runs a server: its devices, its queue in memory, its routes; and ends it without losing what it has taken.
 
+mod accept;
 mod recorder;
 mod signals;
 
@@ -48,7 +49,7 @@ pub struct Server {
     /// What its routes share.
     pub app: Arc<App>,
     end: watch::Sender<bool>,
-    serving: tokio::task::JoinHandle<io::Result<()>>,
+    serving: tokio::task::JoinHandle<()>,
     studios: Vec<std::thread::JoinHandle<()>>,
     drain: Duration,
 }
@@ -105,7 +106,12 @@ impl Server {
         let studios = start_studios(&options, &queue)?;
         tokio::spawn(sweep(queue, inputs));
         let (end, ended) = watch::channel(false);
-        let serving = tokio::spawn(serve(listener, app.clone(), ended));
+        let serving = tokio::spawn(accept::serve(
+            listener,
+            router(app.clone()),
+            ended,
+            options.limits.connections,
+        ));
         let drain = options.drain;
         Ok(Self {
             address,
@@ -166,19 +172,6 @@ fn start_studios(
         studio::start(studio, queue.clone())
     });
     studios.collect()
-}
-
-async fn serve(
-    listener: tokio::net::TcpListener,
-    app: Arc<App>,
-    mut ended: watch::Receiver<bool>,
-) -> io::Result<()> {
-    let goodbye = async move {
-        let _ = ended.wait_for(|ended| *ended).await;
-    };
-    axum::serve(listener, router(app))
-        .with_graceful_shutdown(goodbye)
-        .await
 }
 
 async fn sweep(queue: Arc<MemoryQueue>, inputs: Arc<Inputs>) {

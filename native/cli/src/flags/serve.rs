@@ -60,6 +60,9 @@ pub struct ServeArgs {
     /// How long a call may wait for its images, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     pub max_wait: u64,
+    /// The most connections at once; others wait
+    #[arg(long, value_name = "N", default_value_t = 800)]
+    pub max_connections: usize,
     /// How long jobs may take to end after SIGTERM or Ctrl-C, in seconds; then they are cancelled
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub drain_timeout: u64,

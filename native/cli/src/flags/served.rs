@@ -78,7 +78,7 @@ impl LogLevel {
             Self::Error => "error",
             Self::Warn => "warn",
             Self::Info => "warn,x2i_serve=info",
-            Self::Debug => "info,x2i_serve=debug,tower_http=debug",
+            Self::Debug => "info,x2i_serve=debug",
         }
     }
 }

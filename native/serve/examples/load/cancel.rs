@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::Outcome;
 use super::child::Serving;
 use super::client::Client;
+use super::outcome::Outcome;
 
 pub async fn run(turns: usize) -> Outcome {
     let serving = Serving::start(&[])?;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use super::Outcome;
+use super::outcome::Outcome;
 
 /// The program of this repository.
 pub fn program() -> PathBuf {

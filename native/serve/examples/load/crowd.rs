@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::Outcome;
 use super::child::Serving;
 use super::client::Client;
+use super::outcome::Outcome;
 
 /// Places in the queue: enough for all, and so few that many are refused.
 const QUEUES: [&str; 2] = ["256", "64"];

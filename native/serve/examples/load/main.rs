@@ -14,10 +14,11 @@ mod cancel;
 mod child;
 mod client;
 mod crowd;
+mod outcome;
 mod overhead;
 mod soak;
 
-type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+use outcome::Outcome;
 
 fn main() -> Outcome {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

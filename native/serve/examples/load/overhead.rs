@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use super::Outcome;
 use super::child::{Serving, cpu_of_children, program};
 use super::client::Client;
+use super::outcome::Outcome;
 
 /// Turns of each; the best of them counts.
 const TURNS: usize = 3;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::Outcome;
 use super::child::Serving;
 use super::client::Client;
+use super::outcome::Outcome;
 
 const CLIENTS: usize = 8;
 /// How often memory is looked at.

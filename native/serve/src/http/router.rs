@@ -1,7 +1,7 @@
 //! All routes under their paths, and what stands before them.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{self, Next};
@@ -12,6 +12,7 @@ use metrics::{counter, gauge, histogram};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
+use tower_http::timeout::RequestBodyTimeoutLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -30,6 +31,9 @@ use super::{a1111, chat, conditioning, guard, jobs, operations, pages, uploads};
 ))]
 struct Description;
 
+/// How long nothing of a body may come.
+const BODY_SILENCE: Duration = Duration::from_secs(60);
+
 /// All routes.
 pub fn router(app: Arc<App>) -> Router {
     let (router, mut description) = described().split_for_parts();
@@ -47,6 +51,7 @@ pub fn router(app: Arc<App>) -> Router {
         .fallback(missing)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(app.limits.body))
+        .layer(RequestBodyTimeoutLayer::new(BODY_SILENCE))
         .layer(middleware::from_fn_with_state(app.clone(), guard::guard));
     if let Some(cors) = app.access.cors() {
         router = router.layer(cors);
@@ -139,6 +144,7 @@ async fn measured(
     let _in_flight = InFlight::begin();
     let response = next.run(request).await;
     let status = response.status().as_str().to_owned();
+    tracing::debug!(method, route, status, took = ?begun.elapsed(), "answered");
     histogram!("http_request_duration_seconds", "route" => route.clone()).record(begun.elapsed());
     counter!("http_requests_total", "method" => method, "route" => route, "status" => status)
         .increment(1);
