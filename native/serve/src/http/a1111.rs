@@ -11,7 +11,7 @@ pub mod metadata;
 pub mod options;
 pub mod progress;
 mod prompt;
+mod schema;
 mod tasks;
 
-pub use body::Settings;
 pub use tasks::Tasks;

@@ -3,6 +3,7 @@
 mod answer;
 mod body;
 mod messages;
+mod schema;
 
 use std::sync::Arc;
 
@@ -12,10 +13,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
 
-pub use body::{ChatBody, IGNORED};
-
 use super::app::App;
-use super::described::ChatRequest;
 use super::error::ApiError;
 use super::extras::split;
 use super::intake::{self, Form, Intake};
@@ -23,6 +21,8 @@ use super::keep::{KeepHeader, keep};
 use super::live::stream;
 use super::sse::ServerEvent;
 use answer::{Chunks, Completion, completion};
+use body::{ChatBody, IGNORED};
+use schema::ChatRequest;
 
 /// A body without what is ignored.
 fn without_ignored(mut fields: Map<String, Value>) -> Map<String, Value> {

@@ -1,35 +1,20 @@
 //! Schemas for the description: of bodies that are read in two parts, and with the limits of this server.
 
-use std::borrow::Cow;
-
 use utoipa::openapi::schema::{Object, ObjectBuilder, Schema, SchemaType};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{OpenApi, Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::a1111::Settings;
+use super::access::Access;
 use super::app::Limits;
-use super::chat::{ChatBody, IGNORED};
 use super::extras::Extras;
-use super::guard::{Access, OPEN};
-use super::openai::ImagesBody;
+use super::guard::OPEN;
 
-/// The body of `/v1/images/generations`.
-pub struct ImagesRequest;
-
-/// The body of `/v1/images/edits`.
-pub struct EditRequest;
-
-/// The body of `/v1/chat/completions`.
-pub struct ChatRequest;
-
-/// The body of `/sdapi/v1/img2img`.
-pub struct ImageSettings;
-
-type Named = Vec<(String, RefOr<Schema>)>;
+/// Schemas with their names.
+pub(super) type Named = Vec<(String, RefOr<Schema>)>;
 
 /// A body's fields with X2I's own, flat and nested.
-fn with_extras<B: PartialSchema>(required: &[&str]) -> RefOr<Schema> {
+pub(super) fn with_extras<B: PartialSchema>(required: &[&str]) -> RefOr<Schema> {
     let (RefOr::T(Schema::Object(mut body)), RefOr::T(Schema::Object(extras))) =
         (B::schema(), Extras::schema())
     else {
@@ -44,88 +29,16 @@ fn with_extras<B: PartialSchema>(required: &[&str]) -> RefOr<Schema> {
 }
 
 /// A field that may be anything, since it is ignored.
-fn anything() -> Schema {
+pub(super) fn anything() -> Schema {
     let object = ObjectBuilder::new().schema_type(SchemaType::AnyValue);
     object.description(Some("Ignored.")).build().into()
 }
 
-fn schemas<B: ToSchema>(schemas: &mut Named) {
+/// The schemas that such a body refers to.
+pub(super) fn schemas<B: ToSchema>(schemas: &mut Named) {
     B::schemas(schemas);
     Extras::schemas(schemas);
     schemas.push((Extras::name().into(), Extras::schema()));
-}
-
-impl PartialSchema for ImagesRequest {
-    fn schema() -> RefOr<Schema> {
-        with_extras::<ImagesBody>(&[])
-    }
-}
-
-impl ToSchema for ImagesRequest {
-    fn name() -> Cow<'static, str> {
-        "ImagesRequest".into()
-    }
-
-    fn schemas(all: &mut Named) {
-        schemas::<ImagesBody>(all);
-    }
-}
-
-impl PartialSchema for EditRequest {
-    fn schema() -> RefOr<Schema> {
-        with_extras::<ImagesBody>(&["image"])
-    }
-}
-
-impl ToSchema for EditRequest {
-    fn name() -> Cow<'static, str> {
-        "EditRequest".into()
-    }
-
-    fn schemas(all: &mut Named) {
-        schemas::<ImagesBody>(all);
-    }
-}
-
-impl PartialSchema for ChatRequest {
-    fn schema() -> RefOr<Schema> {
-        let mut schema = with_extras::<ChatBody>(&[]);
-        if let RefOr::T(Schema::Object(body)) = &mut schema {
-            let ignored = IGNORED.map(|name| (name.to_owned(), RefOr::T(anything())));
-            body.properties.extend(ignored);
-        }
-        schema
-    }
-}
-
-impl ToSchema for ChatRequest {
-    fn name() -> Cow<'static, str> {
-        "ChatRequest".into()
-    }
-
-    fn schemas(all: &mut Named) {
-        schemas::<ChatBody>(all);
-    }
-}
-
-impl PartialSchema for ImageSettings {
-    fn schema() -> RefOr<Schema> {
-        let mut schema = Settings::schema();
-        if let RefOr::T(Schema::Object(body)) = &mut schema {
-            body.required.push("init_images".to_owned());
-        }
-        schema
-    }
-}
-
-impl ToSchema for ImageSettings {
-    fn name() -> Cow<'static, str> {
-        "A1111ImageSettings".into()
-    }
-
-    fn schemas(all: &mut Named) {
-        Settings::schemas(all);
-    }
 }
 
 /// Names what opens the server, where it has keys.

@@ -10,6 +10,8 @@ use http::{StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+pub use names::Form;
+
 use super::app::App;
 use super::error::ApiError;
 use crate::inputs::Receiving;
@@ -31,16 +33,6 @@ pub struct Intake<T> {
     pub files: Vec<(String, InputFile)>,
     /// The fields that were given, for digests.
     pub fields: Map<String, Value>,
-}
-
-/// What a route knows of its form's fields: those that are texts even where they look like numbers, and those of one
-/// name that make a list.
-#[derive(Debug, Clone, Copy)]
-pub struct Form {
-    /// Fields that are texts.
-    pub texts: &'static [&'static str],
-    /// Fields that are files, with or without `[]`; a text in them refers to a file.
-    pub files: &'static [&'static str],
 }
 
 /// Reads a body.

@@ -13,9 +13,9 @@ use utoipa::ToSchema;
 
 use super::body::Settings;
 use super::info::Infotext;
+use super::schema::ImageSettings;
 use super::tasks::Tasks;
 use crate::http::app::{App, succeeded};
-use crate::http::described::ImageSettings;
 use crate::http::error::ApiError;
 use crate::http::intake::{self, Form};
 use crate::http::keep::{KeepHeader, keep};
