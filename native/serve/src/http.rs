@@ -16,6 +16,7 @@ mod keep;
 mod live;
 mod openai;
 mod operations;
+mod pages;
 mod reference;
 mod router;
 mod sse;

@@ -2,11 +2,9 @@
 
 mod client;
 
-use std::time::{Duration, Instant};
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use client::{Server, decoded, png};
+use client::{Server, decoded, png, wait_for};
 use serde_json::{Value, json};
 
 fn info(answer: &Value) -> Value {
@@ -232,31 +230,6 @@ fn interrupting_stops_the_web_uis_jobs_and_no_others() {
 }
 
 #[test]
-fn a_client_that_goes_away_ends_its_job_unless_it_is_kept() {
-    use std::io::Write;
-    let server = Server::start();
-    let host = server.base.strip_prefix("http://").unwrap();
-    let body = json!({"prompt": "a cat", "steps": 1000}).to_string();
-    for (header, expected) in [("", "canceled"), ("x-x2i-keep: true\r\n", "running")] {
-        let mut stream = std::net::TcpStream::connect(host).unwrap();
-        let head = format!(
-            "POST /sdapi/v1/txt2img HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n{header}content-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).unwrap();
-        let newest = || server.get("/v1/x2i/jobs?limit=1").json()["jobs"][0].clone();
-        wait_for(|| (newest()["status"] == "running").then_some(()));
-        drop(stream);
-        if expected == "running" {
-            std::thread::sleep(Duration::from_millis(300));
-            assert_eq!(newest()["status"], expected);
-            server.post(newest()["urls"]["cancel"].as_str().unwrap(), &json!({}));
-        }
-        wait_for(|| (newest()["status"] == "canceled").then_some(()));
-    }
-}
-
-#[test]
 fn lists_and_options_are_what_clients_ask_for() {
     let server = Server::start();
     let named =
@@ -302,15 +275,4 @@ fn lists_and_options_are_what_clients_ask_for() {
         set("sdxl").error(),
         (404, "model_not_found".into(), "sd_model_checkpoint".into())
     );
-}
-
-fn wait_for<T>(mut ask: impl FnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(60), "it never came");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }

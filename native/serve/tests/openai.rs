@@ -252,10 +252,93 @@ fn models_are_listed_and_found() {
         (&list["object"], &list["data"][0]["id"]),
         (&json!("list"), &json!("emoji"))
     );
-    assert_eq!(server.get("/v1/models/emoji").json()["object"], "model");
+    let emoji = server.get("/v1/models/emoji").json();
+    assert_eq!(
+        (&emoji["object"], &emoji["x2i"]["width"]),
+        (&json!("model"), &json!(64))
+    );
+    assert!(
+        emoji["x2i"]["modalities"]
+            .as_array()
+            .unwrap()
+            .contains(&json!("text"))
+    );
     let missing = server.get("/v1/models/black-forest-labs%2FFLUX");
     assert_eq!(
         missing.error(),
         (404, "model_not_found".into(), "model".into())
     );
+}
+
+#[test]
+fn a_model_that_sees_is_shown_every_image_of_an_edit() {
+    let server = Server::start();
+    let (red, blue) = (png(56, 56, [220, 20, 20]), png(56, 56, [20, 20, 220]));
+    let edit = |images: &[&[u8]]| {
+        let files: Vec<_> = images
+            .iter()
+            .map(|bytes| ("image[]", "a.png", *bytes))
+            .collect();
+        let texts = [
+            ("prompt", "both"),
+            ("model", "tiny"),
+            ("seed", "1"),
+            ("steps", "2"),
+        ];
+        let answer = server.form("/v1/images/edits", &texts, &files);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let answer = answer.json();
+        (
+            answer["data"].clone(),
+            answer["usage"]["input_tokens"].as_u64().unwrap(),
+        )
+    };
+    let (one, tokens) = edit(&[&red]);
+    let (two, more) = edit(&[&red, &blue]);
+    let (swapped, _) = edit(&[&blue, &red]);
+    assert!(more > tokens, "{tokens}, {more}");
+    assert!(one != two && two != swapped);
+}
+
+#[test]
+fn the_description_is_a_page_that_loads_nothing_from_elsewhere() {
+    let server = Server::start();
+    let page = server.get("/docs");
+    assert_eq!(
+        (page.status, page.headers["content-type"].as_str()),
+        (200, "text/html; charset=utf-8")
+    );
+    assert!(page.headers["content-security-policy"].starts_with("default-src 'none'"));
+    let text = page.text();
+    let links = text
+        .split('"')
+        .filter(|text| text.starts_with("docs/") || text.ends_with(".json"));
+    let links: Vec<_> = links.map(str::to_owned).collect();
+    assert_eq!(links.len(), 3, "{links:?}");
+    for link in links {
+        assert_eq!(server.get(&format!("/{link}")).status, 200, "{link}");
+    }
+    assert_eq!(
+        server.get("/").headers["content-type"],
+        "text/html; charset=utf-8"
+    );
+    for file in ["/docs", "/docs/docs.js", "/docs/docs.css"] {
+        assert!(!server.get(file).text().contains("://"), "{file}");
+    }
+    let description = server.get("/openapi.json").json();
+    let routes = description["paths"].as_object().unwrap();
+    for route in [
+        "/v1/images/edits",
+        "/v1/chat/completions",
+        "/v1/x2i/conditioning",
+        "/sdapi/v1/progress",
+    ] {
+        assert!(routes.contains_key(route), "{route}");
+    }
+    let images = &description["components"]["schemas"]["ImagesRequest"]["properties"];
+    assert_eq!(
+        (&images["n"]["maximum"], &images["steps"]["maximum"]),
+        (&json!(64), &json!(1000))
+    );
+    assert!(images["x2i"].is_object() && images["mask"].is_null());
 }

@@ -11,6 +11,7 @@ pub mod metadata;
 pub mod options;
 pub mod progress;
 mod prompt;
+mod schema;
 mod tasks;
 
 pub use tasks::Tasks;

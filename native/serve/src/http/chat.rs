@@ -3,6 +3,7 @@
 mod answer;
 mod body;
 mod messages;
+mod schema;
 
 use std::sync::Arc;
 
@@ -12,16 +13,16 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
 
-pub use body::{ChatBody, IGNORED};
-
 use super::app::App;
-use super::described::ChatRequest;
 use super::error::ApiError;
 use super::extras::split;
 use super::intake::{self, Form, Intake};
-use super::keep::keep;
+use super::keep::{KeepHeader, keep};
 use super::live::stream;
+use super::sse::ServerEvent;
 use answer::{Chunks, Completion, completion};
+use body::{ChatBody, IGNORED};
+use schema::ChatRequest;
 
 /// A body without what is ignored.
 fn without_ignored(mut fields: Map<String, Value>) -> Map<String, Value> {
@@ -50,9 +51,9 @@ const FORM: Form = Form {
 #[utoipa::path(
     post, path = "/v1/chat/completions", tag = "openai",
     request_body = ChatRequest,
-    params(("X-X2I-Keep" = Option<bool>, Header, description = "`true` keeps a job whose caller goes away")),
+    params(KeepHeader),
     responses(
-        (status = 200, content((Completion = "application/json"), (String = "text/event-stream"))),
+        (status = 200, content((Completion = "application/json"), (ServerEvent = "text/event-stream"))),
         (status = "4XX", description = "refused; the error names the parameter"),
         (status = "5XX", description = "a device failed, the server stops, or the image took too long")
     )
@@ -61,7 +62,7 @@ pub async fn create(
     State(app): State<Arc<App>>,
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
-    let keep = keep(request.headers());
+    let keep = keep(request.headers())?;
     let intake: Intake<Map<String, Value>> = intake::read(&app, request, FORM).await?;
     let (body, extras) = split::<ChatBody>(without_ignored(intake.value))?;
     let (is_stream, has_usage) = (body.stream == Some(true), body.includes_usage());

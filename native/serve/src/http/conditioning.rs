@@ -12,7 +12,7 @@ use super::app::App;
 use super::error::ApiError;
 use super::intake::{self, Intake};
 use super::jobs::{FORM, JobBody};
-use super::keep::keep;
+use super::keep::{KeepHeader, keep};
 use crate::conditioning::MEDIA_TYPE;
 use crate::job::Wanted;
 
@@ -21,7 +21,7 @@ use crate::job::Wanted;
 #[utoipa::path(
     post, path = "/v1/x2i/conditioning", tag = "jobs",
     request_body(content((JobBody = "application/json"), (JobBody = "multipart/form-data"))),
-    params(("X-X2I-Keep" = Option<bool>, Header, description = "`true` keeps a job whose caller goes away")),
+    params(KeepHeader),
     responses(
         (status = 200, body = Vec<u8>, content_type = "application/vnd.safetensors"),
         (status = "4XX", description = "refused; the error names the parameter"),
@@ -32,7 +32,7 @@ pub async fn create(
     State(app): State<Arc<App>>,
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
-    let keep = keep(request.headers());
+    let keep = keep(request.headers())?;
     let Intake { value, files, .. } = intake::read::<JobBody>(&app, request, FORM).await?;
     let mut order = value.order(&app, &files).await?;
     order.wanted = Wanted::Conditioning;

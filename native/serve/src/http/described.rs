@@ -1,29 +1,20 @@
 //! Schemas for the description: of bodies that are read in two parts, and with the limits of this server.
 
-use std::borrow::Cow;
-
 use utoipa::openapi::schema::{Object, ObjectBuilder, Schema, SchemaType};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{OpenApi, Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
+use super::access::Access;
 use super::app::Limits;
-use super::chat::{ChatBody, IGNORED};
 use super::extras::Extras;
-use super::openai::ImagesBody;
+use super::guard::OPEN;
 
-/// The body of `/v1/images/generations`.
-pub struct ImagesRequest;
-
-/// The body of `/v1/images/edits`.
-pub struct EditRequest;
-
-/// The body of `/v1/chat/completions`.
-pub struct ChatRequest;
-
-type Named = Vec<(String, RefOr<Schema>)>;
+/// Schemas with their names.
+pub(super) type Named = Vec<(String, RefOr<Schema>)>;
 
 /// A body's fields with X2I's own, flat and nested.
-fn with_extras<B: PartialSchema>(required: &[&str]) -> RefOr<Schema> {
+pub(super) fn with_extras<B: PartialSchema>(required: &[&str]) -> RefOr<Schema> {
     let (RefOr::T(Schema::Object(mut body)), RefOr::T(Schema::Object(extras))) =
         (B::schema(), Extras::schema())
     else {
@@ -38,67 +29,37 @@ fn with_extras<B: PartialSchema>(required: &[&str]) -> RefOr<Schema> {
 }
 
 /// A field that may be anything, since it is ignored.
-fn anything() -> Schema {
+pub(super) fn anything() -> Schema {
     let object = ObjectBuilder::new().schema_type(SchemaType::AnyValue);
     object.description(Some("Ignored.")).build().into()
 }
 
-fn schemas<B: ToSchema>(schemas: &mut Named) {
+/// The schemas that such a body refers to.
+pub(super) fn schemas<B: ToSchema>(schemas: &mut Named) {
     B::schemas(schemas);
     Extras::schemas(schemas);
     schemas.push((Extras::name().into(), Extras::schema()));
 }
 
-impl PartialSchema for ImagesRequest {
-    fn schema() -> RefOr<Schema> {
-        with_extras::<ImagesBody>(&[])
+/// Names what opens the server, where it has keys.
+pub(super) fn secure(description: &mut OpenApi, access: &Access) {
+    if access.keys.is_empty() {
+        return;
     }
-}
-
-impl ToSchema for ImagesRequest {
-    fn name() -> Cow<'static, str> {
-        "ImagesRequest".into()
+    let components = description.components.get_or_insert_default();
+    for (name, scheme) in [
+        ("bearer", HttpAuthScheme::Bearer),
+        ("basic", HttpAuthScheme::Basic),
+    ] {
+        let scheme = SecurityScheme::Http(Http::new(scheme)).into();
+        components.security_schemes.insert(name.to_owned(), scheme);
     }
-
-    fn schemas(all: &mut Named) {
-        schemas::<ImagesBody>(all);
-    }
-}
-
-impl PartialSchema for EditRequest {
-    fn schema() -> RefOr<Schema> {
-        with_extras::<ImagesBody>(&["image"])
-    }
-}
-
-impl ToSchema for EditRequest {
-    fn name() -> Cow<'static, str> {
-        "EditRequest".into()
-    }
-
-    fn schemas(all: &mut Named) {
-        schemas::<ImagesBody>(all);
-    }
-}
-
-impl PartialSchema for ChatRequest {
-    fn schema() -> RefOr<Schema> {
-        let mut schema = with_extras::<ChatBody>(&[]);
-        if let RefOr::T(Schema::Object(body)) = &mut schema {
-            let ignored = IGNORED.map(|name| (name.to_owned(), RefOr::T(anything())));
-            body.properties.extend(ignored);
+    let either = ["bearer", "basic"].map(|name| SecurityRequirement::new(name, [] as [&str; 0]));
+    for (path, item) in &mut description.paths.paths {
+        let operations = [&mut item.get, &mut item.post];
+        for operation in operations.into_iter().filter_map(Option::as_mut) {
+            operation.security = (!OPEN.contains(&path.as_str())).then(|| either.to_vec());
         }
-        schema
-    }
-}
-
-impl ToSchema for ChatRequest {
-    fn name() -> Cow<'static, str> {
-        "ChatRequest".into()
-    }
-
-    fn schemas(all: &mut Named) {
-        schemas::<ChatBody>(all);
     }
 }
 

@@ -283,10 +283,10 @@ async fn init(
     }
 }
 
-/// A body in two: what the API has names for, and X2I's own fields.
+/// A body in two: what the API has names for, and X2I's own fields. What stands in the object has precedence.
 ///
 /// # Errors
-/// Naming what is unknown, of another type, or given twice.
+/// Naming what is unknown, or of another type.
 pub fn split<T: DeserializeOwned>(mut fields: Map<String, Value>) -> Result<(T, Extras), ApiError> {
     let mut extras = Map::new();
     for name in Extras::NAMES {
@@ -303,10 +303,7 @@ pub fn split<T: DeserializeOwned>(mut fields: Map<String, Value>) -> Result<(T, 
                     let message = format!("there is no parameter {param}");
                     return Err(ApiError::unknown_param(param, message));
                 }
-                if extras.insert(name, value).is_some() {
-                    let message = format!("{param}: is given twice");
-                    return Err(ApiError::param(param, message));
-                }
+                extras.insert(name, value);
             }
         }
         Some(_) => return Err(ApiError::param(NESTED, "x2i: must be an object")),
@@ -353,10 +350,6 @@ mod tests {
         assert_eq!(
             refused(json!({"prompt": "a", "x2i": {"colour": 1}})),
             "x2i.colour"
-        );
-        assert_eq!(
-            refused(json!({"prompt": "a", "steps": 1, "x2i": {"steps": 1}})),
-            "x2i.steps"
         );
         assert_eq!(refused(json!({"prompt": "a", "steps": "many"})), "steps");
         assert_eq!(refused(json!({"prompt": "a", "x2i": 1})), "x2i");

@@ -12,7 +12,7 @@ use super::app::App;
 use super::error::ApiError;
 
 /// Paths that need no key: programs that watch a server have none.
-const OPEN: [&str; 2] = ["/health", "/ready"];
+pub(super) const OPEN: [&str; 2] = ["/health", "/ready"];
 
 /// Refuses requests that may not be made.
 pub(super) async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {

@@ -10,6 +10,8 @@ use http::{StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+pub use names::Form;
+
 use super::app::App;
 use super::error::ApiError;
 use crate::inputs::Receiving;
@@ -20,6 +22,9 @@ const MAX_FIELDS: usize = 256;
 /// The longest text of a form's field, in bytes.
 const MAX_TEXT: usize = 32 << 20;
 
+/// Floats below this are exact as whole numbers.
+const MOST_EXACT: f64 = (1u64 << 53) as f64;
+
 /// A request's body.
 pub struct Intake<T> {
     /// What it says.
@@ -28,16 +33,6 @@ pub struct Intake<T> {
     pub files: Vec<(String, InputFile)>,
     /// The fields that were given, for digests.
     pub fields: Map<String, Value>,
-}
-
-/// What a route knows of its form's fields: those that are texts even where they look like numbers, and those of one
-/// name that make a list.
-#[derive(Debug, Clone, Copy)]
-pub struct Form {
-    /// Fields that are texts.
-    pub texts: &'static [&'static str],
-    /// Fields that are files, with or without `[]`; a text in them refers to a file.
-    pub files: &'static [&'static str],
 }
 
 /// Reads a body.
@@ -184,6 +179,7 @@ pub fn label(given: &str, field: &str) -> String {
 /// Naming what is wrong.
 pub(super) fn typed<T: DeserializeOwned>(mut fields: Map<String, Value>) -> Result<T, ApiError> {
     fields.retain(|_, value| !value.is_null());
+    fields.values_mut().for_each(whole);
     serde_path_to_error::deserialize(Value::Object(fields)).map_err(|error| {
         let path = error.path().to_string();
         let message = error.inner().to_string();
@@ -209,6 +205,21 @@ pub(super) fn typed<T: DeserializeOwned>(mut fields: Map<String, Value>) -> Resu
             None => ApiError::param(&path, format!("{path}: {message}")),
         }
     })
+}
+
+/// Numbers without a fraction are whole, however they are written: JSON knows no integers, and programs write `4.0`.
+fn whole(value: &mut Value) {
+    match value {
+        Value::Array(values) => values.iter_mut().for_each(whole),
+        Value::Object(fields) => fields.values_mut().for_each(whole),
+        Value::Number(number) if number.is_f64() => {
+            let number = number.as_f64().unwrap_or(f64::NAN);
+            if number.fract() == 0.0 && number.abs() < MOST_EXACT {
+                *value = Value::from(number as i64);
+            }
+        }
+        _ => {}
+    }
 }
 
 /// The name in serde's sentence of an unknown field.
@@ -250,6 +261,9 @@ mod tests {
         let error = refused(json!({"steps": 1}));
         assert_eq!(error.failure.param.as_deref(), Some("prompt"));
         assert!(typed::<Example>(fields(json!({"prompt": "a", "steps": null}))).is_ok());
+        let four = typed::<Example>(fields(json!({"prompt": "a", "steps": 4.0})));
+        assert_eq!(four.unwrap().steps, Some(4));
+        assert!(typed::<Example>(fields(json!({"prompt": "a", "steps": 4.5}))).is_err());
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod body;
 mod events;
 pub mod images;
 pub mod models;
+mod schema;
 
 pub(super) use answer::usage;
-pub(super) use body::{FormatName, ImagesBody, model, size};
+pub(super) use body::{FormatName, model, size};

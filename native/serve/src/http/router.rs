@@ -18,10 +18,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::app::App;
-use super::described::limit;
+use super::described::{limit, secure};
 use super::error::ApiError;
 use super::openai::{images, models};
-use super::{a1111, chat, conditioning, guard, jobs, operations, uploads};
+use super::{a1111, chat, conditioning, guard, jobs, operations, pages, uploads};
 
 /// The name and the tags of the description.
 #[derive(OpenApi)]
@@ -38,6 +38,7 @@ const BODY_SILENCE: Duration = Duration::from_secs(60);
 pub fn router(app: Arc<App>) -> Router {
     let (router, mut description) = described().split_for_parts();
     limit(&mut description, &app.limits);
+    secure(&mut description, &app.access);
     let description = Arc::new(description);
     let mut router = router
         .route(
@@ -45,6 +46,7 @@ pub fn router(app: Arc<App>) -> Router {
             axum::routing::get(move || async move { axum::Json(description.as_ref().clone()) }),
         )
         .merge(a1111::lists::empty())
+        .merge(pages::routes())
         .layer(Extension(Arc::new(a1111::Tasks::default())))
         .fallback(missing)
         .method_not_allowed_fallback(wrong_method)

@@ -4,11 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
+use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use x2i_engine::{DeviceChoice, Model};
 use x2i_serve::models::{Models, Served};
@@ -21,6 +23,7 @@ pub struct Server {
     pub base: String,
     server: Option<server::Server>,
     runtime: Runtime,
+    _tiny: TempDir,
 }
 
 /// An answer.
@@ -65,14 +68,17 @@ impl Answer {
 }
 
 impl Server {
-    /// With the embedded model on the CPU, on a free port.
+    /// With the embedded model on the CPU, on a free port. The model `tiny` sees images and reads earlier turns.
     pub fn start() -> Self {
-        let served = Served {
-            model: Model::open("emoji").unwrap(),
-            control_weights: None,
-        };
+        let tiny = tiny_model();
         let mut models = Models::default();
-        models.add("emoji", served).unwrap();
+        for (name, model) in [("emoji", "emoji"), ("tiny", tiny.path().to_str().unwrap())] {
+            let served = Served {
+                model: Model::open(model).unwrap(),
+                control_weights: None,
+            };
+            models.add(name, served).unwrap();
+        }
         let options = ServeOptions {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             devices: vec![DeviceChoice::Cpu.into()],
@@ -85,6 +91,7 @@ impl Server {
             base: format!("http://{}", server.address),
             server: Some(server),
             runtime,
+            _tiny: tiny,
         }
     }
 
@@ -138,6 +145,22 @@ impl Drop for Server {
     }
 }
 
+/// The reference model of the parity tests: its parts lie in two golden folders.
+fn tiny_model() -> TempDir {
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens");
+    let goldens = goldens.canonicalize().unwrap();
+    let hints = json!({
+        "name": "tiny",
+        "flux": goldens.join("pipeline_tiny/flux"),
+        "proj": goldens.join("pipeline_tiny/proj"),
+        "mllm": goldens.join("qwen2_5_vl_tiny"),
+        "defaults": {"width": 64, "height": 64, "padding": null, "input_image_size": null, "max_new_tokens": 4},
+    });
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("x2i.json"), hints.to_string()).unwrap();
+    folder
+}
+
 fn agent() -> ureq::Agent {
     ureq::Agent::config_builder()
         .http_status_as_error(false)
@@ -187,4 +210,16 @@ pub fn data_url(kind: &str, bytes: &[u8]) -> String {
 pub fn decoded(text: &Value) -> image::RgbImage {
     let bytes = STANDARD.decode(text.as_str().unwrap()).unwrap();
     image::load_from_memory(&bytes).unwrap().into_rgb8()
+}
+
+/// What `ask` says, as soon as it says something.
+pub fn wait_for<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "it never came");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }

@@ -22,6 +22,9 @@ const SCHEDULES: [&str; 3] = ["", "simple", "automatic"];
 /// A1111's strength of img2img.
 const STRENGTH: f64 = 0.75;
 
+/// The strength for A1111's 0.
+const LEAST: f64 = 1e-6;
+
 /// Settings of an image. Those of the web UI that are not listed are ignored.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = A1111Settings)]
@@ -60,7 +63,8 @@ pub struct Settings {
     pub sampler_index: Option<String>,
     /// The model's, whatever it says.
     pub scheduler: Option<String>,
-    /// How far to leave the initial image, above 0 and at most 1.
+    /// How far to leave the initial image; at 0 it is painted over in one step.
+    #[schema(minimum = 0, maximum = 1)]
     pub denoising_strength: Option<f64>,
     /// The image to begin with, for `img2img` alone: base64 or a data URL.
     #[schema(max_items = 1)]
@@ -148,7 +152,9 @@ impl Settings {
             (true, [image]) => {
                 let mut image = reference::input(app, image, "init_images", &[]).await?;
                 image.name = "init_image".into();
-                let strength = Some(self.denoising_strength.unwrap_or(STRENGTH));
+                let strength = self.denoising_strength.unwrap_or(STRENGTH);
+                // The engine's is above 0: the last step is made in any case.
+                let strength = Some(if strength == 0.0 { LEAST } else { strength });
                 Ok(Some(InitOrder { image, strength }))
             }
             (true, images) => Err(ApiError::param(

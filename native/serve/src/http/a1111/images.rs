@@ -13,11 +13,12 @@ use utoipa::ToSchema;
 
 use super::body::Settings;
 use super::info::Infotext;
+use super::schema::ImageSettings;
 use super::tasks::Tasks;
 use crate::http::app::{App, succeeded};
 use crate::http::error::ApiError;
 use crate::http::intake::{self, Form};
-use crate::http::keep::keep;
+use crate::http::keep::{KeepHeader, keep};
 use crate::http::live::Live;
 use crate::job::{Code, Event, Failure, JobState, Order, PartOrder, Status};
 
@@ -42,7 +43,7 @@ pub struct Painted {
 /// Paints images from a prompt. An interrupted job answers with the images that were finished.
 #[utoipa::path(
     post, path = "/sdapi/v1/txt2img", tag = "a1111", request_body = Settings,
-    params(("X-X2I-Keep" = Option<bool>, Header, description = "`true` keeps a job whose caller goes away")),
+    params(KeepHeader),
     responses((status = 200, body = Painted), (status = "4XX", description = "refused"), (status = "5XX", description = "a device failed, the server stops, or it took too long"))
 )]
 pub async fn txt2img(
@@ -55,8 +56,8 @@ pub async fn txt2img(
 
 /// Paints images that begin with `init_images`.
 #[utoipa::path(
-    post, path = "/sdapi/v1/img2img", tag = "a1111", request_body = Settings,
-    params(("X-X2I-Keep" = Option<bool>, Header, description = "`true` keeps a job whose caller goes away")),
+    post, path = "/sdapi/v1/img2img", tag = "a1111", request_body = ImageSettings,
+    params(KeepHeader),
     responses((status = 200, body = Painted), (status = "4XX", description = "refused"), (status = "5XX", description = "a device failed, the server stops, or it took too long"))
 )]
 pub async fn img2img(
@@ -73,7 +74,7 @@ async fn paint(
     request: Request<Body>,
     has_init: bool,
 ) -> Result<Json<Painted>, ApiError> {
-    let keep = keep(request.headers());
+    let keep = keep(request.headers())?;
     let mut intake = intake::read::<Settings>(app, request, FORM).await?;
     for large in ["init_images", "mask"] {
         intake.fields.shift_remove(large);

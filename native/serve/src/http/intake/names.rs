@@ -3,10 +3,18 @@
 
 use serde_json::{Map, Value};
 
-use super::Form;
-
 /// The deepest path.
 const DEEPEST: usize = 8;
+
+/// What a route knows of its form's fields: those that are texts even where they look like numbers, and those of one
+/// name that make a list.
+#[derive(Debug, Clone, Copy)]
+pub struct Form {
+    /// Fields that are texts.
+    pub texts: &'static [&'static str],
+    /// Fields that are files, with or without `[]`; a text in them refers to a file.
+    pub files: &'static [&'static str],
+}
 
 /// Sets a form's field; false for a name that is no path, or that contradicts an earlier one.
 pub(super) fn insert(

@@ -11,22 +11,23 @@ use serde_json::{Map, Value};
 use super::answer::{ImagesAnswer, answer, base};
 use super::body::{FORM, ImagesBody};
 use super::events::ImageEvents;
+use super::schema::{EditRequest, ImagesRequest};
 use crate::http::app::App;
-use crate::http::described::{EditRequest, ImagesRequest};
 use crate::http::error::ApiError;
 use crate::http::extras::split;
 use crate::http::intake::{self, Intake};
-use crate::http::keep::keep;
+use crate::http::keep::{KeepHeader, keep};
 use crate::http::live::stream;
+use crate::http::sse::ServerEvent;
 
 /// Paints images from a prompt. With `stream`, `image_generation.partial_image` and `image_generation.completed` come as
 /// server-sent events.
 #[utoipa::path(
     post, path = "/v1/images/generations", tag = "openai",
     request_body(content((ImagesRequest = "application/json"), (ImagesRequest = "multipart/form-data"))),
-    params(("X-X2I-Keep" = Option<bool>, Header, description = "`true` keeps a job whose caller goes away")),
+    params(KeepHeader),
     responses(
-        (status = 200, content((ImagesAnswer = "application/json"), (String = "text/event-stream"))),
+        (status = 200, content((ImagesAnswer = "application/json"), (ServerEvent = "text/event-stream"))),
         (status = "4XX", description = "refused; the error names the parameter"),
         (status = "5XX", description = "a device failed, the server stops, or the images took too long")
     )
@@ -43,9 +44,9 @@ pub async fn generations(
 #[utoipa::path(
     post, path = "/v1/images/edits", tag = "openai",
     request_body(content((EditRequest = "application/json"), (EditRequest = "multipart/form-data"))),
-    params(("X-X2I-Keep" = Option<bool>, Header, description = "`true` keeps a job whose caller goes away")),
+    params(KeepHeader),
     responses(
-        (status = 200, content((ImagesAnswer = "application/json"), (String = "text/event-stream"))),
+        (status = 200, content((ImagesAnswer = "application/json"), (ServerEvent = "text/event-stream"))),
         (status = "4XX", description = "refused; the error names the parameter"),
         (status = "5XX", description = "a device failed, the server stops, or the images took too long")
     )
@@ -62,7 +63,7 @@ async fn paint(
     request: Request<Body>,
     family: &'static str,
 ) -> Result<Response, ApiError> {
-    let (keep, base) = (keep(request.headers()), base(request.headers()));
+    let (keep, base) = (keep(request.headers())?, base(request.headers()));
     let intake: Intake<Map<String, Value>> = intake::read(app, request, FORM).await?;
     let (body, extras) = split::<ImagesBody>(intake.value)?;
     let (is_stream, partials) = (body.stream == Some(true), body.partial_images.unwrap_or(0));

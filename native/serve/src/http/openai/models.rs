@@ -6,9 +6,11 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde::Serialize;
 use utoipa::ToSchema;
+use x2i_core::Conditioning;
 
 use crate::http::app::App;
 use crate::http::error::ApiError;
+use crate::http::extras::ConditioningName;
 use crate::job::{Code, Failure};
 
 /// A model.
@@ -23,6 +25,27 @@ pub struct ModelView {
     pub created: u64,
     /// `x2i`.
     pub owned_by: &'static str,
+    /// What OpenAI has no names for; nothing on a gateway, whose workers have the models.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub x2i: Option<ModelFacts>,
+}
+
+/// What a model reads, and its defaults.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ModelFacts {
+    /// `text`, `image`, `video`, `audio`.
+    pub modalities: Vec<String>,
+    /// Width in pixels.
+    pub width: usize,
+    /// Height in pixels.
+    pub height: usize,
+    /// Steps.
+    pub steps: usize,
+    /// Guidance.
+    pub guidance: f32,
+    /// `prompt` or `answer`.
+    #[schema(value_type = ConditioningName)]
+    pub conditioning: Conditioning,
 }
 
 /// Models; the first is the default.
@@ -41,7 +64,7 @@ pub async fn list(State(app): State<Arc<App>>) -> Result<Json<ModelsView>, ApiEr
     let names = app.model_names().await?;
     Ok(Json(ModelsView {
         object: "list",
-        data: names.into_iter().map(view).collect(),
+        data: names.into_iter().map(|name| view(&app, name)).collect(),
     }))
 }
 
@@ -53,7 +76,7 @@ pub async fn get(
 ) -> Result<Json<ModelView>, ApiError> {
     let names = app.model_names().await?;
     match names.contains(&id) {
-        true => Ok(Json(view(id))),
+        true => Ok(Json(view(&app, id))),
         false => Err(Failure {
             code: Code::ModelNotFound,
             ..Failure::param(
@@ -65,9 +88,22 @@ pub async fn get(
     }
 }
 
-fn view(id: String) -> ModelView {
+fn view(app: &App, id: String) -> ModelView {
     static BEGUN: OnceLock<u64> = OnceLock::new();
+    let served = app.models.get(Some(&id)).ok();
+    let facts = served.map(|(_, served)| {
+        let defaults = &served.model.config().defaults;
+        ModelFacts {
+            modalities: defaults.modalities.clone(),
+            width: defaults.width,
+            height: defaults.height,
+            steps: defaults.steps,
+            guidance: defaults.guidance,
+            conditioning: defaults.conditioning,
+        }
+    });
     ModelView {
+        x2i: facts,
         id,
         object: "model",
         created: *BEGUN.get_or_init(|| crate::job::now() / 1000),
