@@ -6,5 +6,6 @@ pub mod inputs;
 pub mod job;
 mod measure;
 pub mod models;
+pub mod nats;
 pub mod queue;
 pub mod studio;
