@@ -11,6 +11,10 @@ mod generate;
 mod inspect;
 mod parts;
 pub mod paths;
+#[cfg(feature = "serve")]
+mod serve;
+#[cfg(feature = "serve")]
+mod served;
 mod settings;
 mod train;
 mod typed;
@@ -32,6 +36,10 @@ pub use gallery::{GalleryArgs, TaskChoice};
 pub use generate::{Alpha, GenerateArgs};
 pub use inspect::InspectArgs;
 pub use parts::{Given, PartArgs};
+#[cfg(feature = "serve")]
+pub use serve::ServeArgs;
+#[cfg(feature = "serve")]
+pub use served::{LogArgs, ServedArgs};
 pub use settings::SettingsArgs;
 pub use train::{SettingFlags, TrainArgs, TrainCommand};
 pub use typed::{arguments, flag_of};
@@ -60,6 +68,9 @@ pub enum Command {
     Inspect(InspectArgs),
     /// List this machine's devices and what each can run
     Doctor(DoctorArgs),
+    /// Serve models over HTTP: OpenAI's, A1111's and x2i's own API
+    #[cfg(feature = "serve")]
+    Serve(ServeArgs),
     /// Train a part of a model
     #[command(subcommand)]
     Train(TrainCommand),

@@ -11,6 +11,10 @@ pub mod inspect;
 mod jobs;
 mod painter;
 pub mod program;
+#[cfg(feature = "serve")]
+mod serve;
+#[cfg(feature = "serve")]
+mod served;
 mod spread;
 pub mod terminal;
 mod train;

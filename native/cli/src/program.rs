@@ -33,6 +33,8 @@ fn program() -> ExitCode {
         Command::Inspect(args) => inspect::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Convert(args) => convert::run(args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => crate::serve::run(args),
         Command::Train(command) => train::run(command),
         Command::Bench(args) => bench::run(args),
     };

@@ -7,5 +7,7 @@ pub mod job;
 mod measure;
 pub mod models;
 pub mod nats;
+pub mod options;
 pub mod queue;
+pub mod server;
 pub mod studio;

@@ -1,0 +1,69 @@
+//! The flags of `x2i serve`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::paths::PathParser;
+use super::served::{LogArgs, ServedArgs};
+use super::values::ByteSize;
+
+/// Serve models over HTTP.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// The models and devices.
+    #[command(flatten)]
+    pub served: ServedArgs,
+    /// The address to listen on; one that others can reach needs a key
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub host: IpAddr,
+    /// The port; 0 is any free one
+    #[arg(long, value_name = "PORT", default_value_t = x2i_serve::options::PORT)]
+    pub port: u16,
+    /// A file with API keys, one a line; the variable X2I_API_KEY is another one
+    #[arg(long, value_name = "FILE", value_parser = PathParser)]
+    pub api_key_file: Option<PathBuf>,
+    /// Serve everyone who can reach the address
+    #[arg(long)]
+    pub allow_unauthenticated: bool,
+    /// A name that browsers may use for this server, beside its address; may be given several times
+    #[arg(long = "allowed-host", value_name = "NAME")]
+    pub allowed_hosts: Vec<String>,
+    /// An origin whose pages may ask, such as https://app.example; may be given several times
+    #[arg(long = "cors-origin", value_name = "ORIGIN")]
+    pub cors_origins: Vec<String>,
+    /// A host that inputs may be fetched from by URL; may be given several times (default: none)
+    #[arg(long = "allow-fetch", value_name = "HOST")]
+    pub allow_fetch: Vec<String>,
+    /// The most jobs that wait; more are refused with 429
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub queue_size: usize,
+    /// The most jobs that are kept when they are over, each for `--keep`
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub kept_jobs: usize,
+    /// How long a job that is over is kept, with its outputs, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    pub keep: u64,
+    /// The largest body of a request
+    #[arg(long, value_name = "SIZE", default_value = "100M")]
+    pub max_body: ByteSize,
+    /// The most pixels of an image that is painted
+    #[arg(long, value_name = "PIXELS", default_value_t = 4096 * 4096)]
+    pub max_pixels: usize,
+    /// The most steps of an image
+    #[arg(long, value_name = "STEPS", default_value_t = 1000)]
+    pub max_steps: usize,
+    /// The most images of a job
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub max_images: usize,
+    /// How long a call may wait for its images, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    pub max_wait: u64,
+    /// How long jobs may take to end after SIGTERM or Ctrl-C, in seconds; then they are cancelled
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub drain_timeout: u64,
+    /// The log.
+    #[command(flatten)]
+    pub log: LogArgs,
+}

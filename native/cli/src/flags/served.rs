@@ -1,0 +1,84 @@
+//! The flags of commands that serve: models with names, devices, logs.
+
+use clap::{Args, ValueEnum};
+use x2i_engine::DeviceList;
+use x2i_engine::device::Precision;
+use x2i_serve::options::Named;
+
+use super::values::{ByteSize, MemoryChoice};
+
+/// Models with names, on devices.
+#[derive(Debug, Args)]
+pub struct ServedArgs {
+    /// A model: `NAME=DIR`, a folder (named by its last part), or the embedded model (default: emoji); may be given several
+    /// times. The first is loaded at once, and is meant where a request names none; others are loaded on demand
+    #[arg(long = "model", short, value_name = "[NAME=]DIR|NAME")]
+    pub models: Vec<Named>,
+    /// A LoRA that requests may ask for by its name: `NAME=FILE`, or a file, named without its extension; may be given
+    /// several times
+    #[arg(long = "lora", value_name = "[NAME=]FILE")]
+    pub loras: Vec<Named>,
+    /// LightControl's weights of a model, for requests with a control image: `MODEL=FILE`
+    #[arg(long, value_name = "MODEL=FILE")]
+    pub control_weights: Vec<Named>,
+    /// `auto`, `cpu`, `wgpu[:INDEX]` or `cuda[:INDEX]`; given several times, each device paints jobs of its own. A list
+    /// (`wgpu:0,wgpu:1`) splits a model between its devices
+    #[arg(long = "device", value_name = "DEVICE[,DEVICE...]")]
+    pub devices: Vec<DeviceList>,
+    /// Components of a model on the device: `high` keeps all, `low` loads one after the other for each image, `auto` keeps
+    /// all if they fit into the free memory
+    #[arg(long, value_enum, default_value_t)]
+    pub memory: MemoryChoice,
+    /// The most memory of models on a device: 20G, 3000M or bytes. Models that were not used for the longest time are
+    /// dropped first; blocks of one that does not fit alone are read from its file in every step
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    pub max_device_memory: Option<ByteSize>,
+    /// Round the inputs of quantized layers on the CPU to 16 bits instead of 8, and compute others in f32 instead of bf16:
+    /// slower, more exact
+    #[arg(long)]
+    pub exact: bool,
+    /// The floats in which a GPU multiplies: `auto` is bf16 (CUDA) or f16 where it has matrix units (tensor cores), else
+    /// f32
+    #[arg(long, value_name = "auto|f32|f16|bf16")]
+    pub precision: Option<Precision>,
+    /// Hash the models' files and compare them with model.json, even if that was done before (default: when a file is new
+    /// or has changed)
+    #[arg(long)]
+    pub verify: bool,
+}
+
+/// What is logged to stderr, and how.
+#[derive(Debug, Args)]
+pub struct LogArgs {
+    /// The least important lines that are logged; `RUST_LOG` says more
+    #[arg(long, value_enum, value_name = "LEVEL", default_value = "info")]
+    pub log: LogLevel,
+    /// Log JSON, one object a line
+    #[arg(long)]
+    pub log_json: bool,
+}
+
+/// How important a line of a log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// What failed
+    Error,
+    /// What may fail soon
+    Warn,
+    /// What is done
+    Info,
+    /// Each request
+    Debug,
+}
+
+impl LogLevel {
+    /// As `RUST_LOG` has it.
+    pub fn directive(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "warn,x2i_serve=info",
+            Self::Debug => "info,x2i_serve=debug,tower_http=debug",
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What commands that serve make of their flags: models with names, options, a log.
+
+use anyhow::{Context, Result, bail};
+use tracing_subscriber::EnvFilter;
+use x2i_core::InputBits;
+use x2i_engine::{DeviceList, EngineOptions, MemoryPolicy, Model};
+use x2i_serve::models::{Models, Served};
+use x2i_serve::options::Named;
+
+use crate::flags::paths::expand_text;
+use crate::flags::{ByteSize, LogArgs, MemoryChoice, ServedArgs, verify};
+
+/// The models and LoRAs of the flags. Reads configs, no weights.
+///
+/// # Errors
+/// When one is not there or broken, or two have a name.
+pub fn models(args: &ServedArgs) -> Result<Models> {
+    let embedded = Named {
+        name: "emoji".into(),
+        place: "emoji".into(),
+    };
+    let given = match args.models.is_empty() {
+        true => std::slice::from_ref(&embedded),
+        false => &args.models[..],
+    };
+    let mut models = Models::default();
+    for Named { name, place } in given {
+        let model = Model::open(&expand_text(place))?;
+        let weights = args
+            .control_weights
+            .iter()
+            .find(|weights| weights.name == *name);
+        let control_weights = weights.map(|weights| expand_text(&weights.place).into());
+        models.add(
+            name,
+            Served {
+                model,
+                control_weights,
+            },
+        )?;
+    }
+    for weights in &args.control_weights {
+        if models.names().all(|name| name != weights.name) {
+            bail!(
+                "--control-weights: there is no model {}; give MODEL=FILE",
+                weights.name
+            );
+        }
+    }
+    for Named { name, place } in &args.loras {
+        models.add_lora(name, expand_text(place).into())?;
+    }
+    for (name, served) in models.iter() {
+        models
+            .adapters(served, &[])
+            .and_then(|adapters| served.model.clone().with_adapters(&adapters))
+            .with_context(|| format!("model {name}"))?;
+    }
+    Ok(models)
+}
+
+/// The devices of the flags.
+pub fn devices(args: &ServedArgs) -> Vec<DeviceList> {
+    match args.devices.is_empty() {
+        true => vec![DeviceList::default()],
+        false => args.devices.clone(),
+    }
+}
+
+/// How models are loaded.
+pub fn engine(args: &ServedArgs) -> EngineOptions {
+    EngineOptions {
+        memory: match args.memory {
+            MemoryChoice::Auto => MemoryPolicy::Auto,
+            MemoryChoice::Low => MemoryPolicy::Low,
+            MemoryChoice::High => MemoryPolicy::High,
+        },
+        max_device_memory: args
+            .max_device_memory
+            .iter()
+            .map(|ByteSize(bytes)| *bytes)
+            .collect(),
+        input_bits: match args.exact {
+            true => InputBits::Sixteen,
+            false => InputBits::AsWeights,
+        },
+        verify: verify(args.verify),
+    }
+}
+
+/// Logs to stderr from now on.
+///
+/// # Errors
+/// For a `RUST_LOG` that can't be read.
+pub fn log(args: &LogArgs) -> Result<()> {
+    let filter = match std::env::var("RUST_LOG") {
+        Ok(asked) if !asked.is_empty() => EnvFilter::try_new(&asked).context("RUST_LOG")?,
+        _ => EnvFilter::new(args.log.directive()),
+    };
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match args.log_json {
+        true => log.json().init(),
+        false => log.init(),
+    }
+    Ok(())
+}

@@ -1,0 +1,192 @@
+//! Runs a server: its devices, its queue in memory, its routes; and ends it without losing what it has taken.
+
+mod recorder;
+mod signals;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+
+use crate::http::{App, router};
+use crate::inputs::Inputs;
+use crate::options::ServeOptions;
+use crate::queue::memory::MemoryQueue;
+use crate::studio::{self, StudioOptions};
+
+/// How often what is old is dropped.
+const SWEEP: Duration = Duration::from_secs(30);
+/// How long open connections may take to end when all jobs are over.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Why a server does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// It would be open to strangers.
+    #[error("{0}")]
+    Danger(String),
+    /// It can't listen there.
+    #[error("{address}: can't listen there: {source}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The system refused something else.
+    #[error("the server can't run: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// A server that runs.
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What its routes share.
+    pub app: Arc<App>,
+    end: watch::Sender<bool>,
+    serving: tokio::task::JoinHandle<io::Result<()>>,
+    studios: Vec<std::thread::JoinHandle<()>>,
+    drain: Duration,
+}
+
+/// Runs a server until SIGTERM or Ctrl-C; `ready` hears where it listens.
+///
+/// # Errors
+/// When it can't begin.
+pub fn run(options: ServeOptions, ready: impl FnOnce(SocketAddr)) -> Result<(), ServeError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("x2i-http")
+        .build()?;
+    runtime.block_on(async {
+        let mut signals = signals::listen()?;
+        let server = Server::start(options).await?;
+        ready(server.address);
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]); // systemd may not be there
+        signals.first().await;
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        tracing::info!("stopping: jobs end first; a second signal ends at once");
+        tokio::select! {
+            () = server.stop() => Ok(()),
+            () = signals.second() => std::process::exit(signals::EXIT),
+        }
+    })
+}
+
+impl Server {
+    /// Starts a server on the runtime of the caller.
+    ///
+    /// # Errors
+    /// When it would be open to strangers, or can't listen.
+    pub async fn start(options: ServeOptions) -> Result<Self, ServeError> {
+        if let Some(danger) = options.danger() {
+            return Err(ServeError::Danger(danger));
+        }
+        let options = options.with_host_names();
+        let listener = listener(options.address)?;
+        let address = listener.local_addr()?;
+        let queue = Arc::new(MemoryQueue::new(options.queue)?);
+        let inputs = Arc::new(Inputs::new(options.inputs)?);
+        let app = Arc::new(App {
+            queue: queue.clone(),
+            models: options.models.clone(),
+            gateway: false,
+            inputs: inputs.clone(),
+            streams: Arc::new(Semaphore::new(options.limits.streams)),
+            limits: options.limits.clone(),
+            access: options.access.clone(),
+            metrics: recorder::recorder(),
+            stopping: AtomicBool::new(false),
+        });
+        let studios = start_studios(&options, &queue)?;
+        tokio::spawn(sweep(queue, inputs));
+        let (end, ended) = watch::channel(false);
+        let serving = tokio::spawn(serve(listener, app.clone(), ended));
+        let drain = options.drain;
+        Ok(Self {
+            address,
+            app,
+            end,
+            serving,
+            studios,
+            drain,
+        })
+    }
+
+    /// Takes no more jobs, ends those that it has, answers whoever waits, and ends.
+    pub async fn stop(self) {
+        self.app.stopping.store(true, Ordering::Relaxed);
+        self.app.queue.drain(self.drain).await;
+        let _ = self.end.send(true);
+        let _ = tokio::time::timeout(GOODBYE, self.serving).await;
+        let joined = tokio::task::spawn_blocking(|| {
+            for studio in self.studios {
+                let _ = studio.join();
+            }
+        });
+        let _ = tokio::time::timeout(GOODBYE, joined).await;
+    }
+}
+
+/// The socket that systemd gives, else one of our own.
+fn listener(address: SocketAddr) -> Result<tokio::net::TcpListener, ServeError> {
+    let failed = |source| ServeError::Listen { address, source };
+    let given = listenfd::ListenFd::from_env()
+        .take_tcp_listener(0)
+        .map_err(failed)?;
+    let listener = match given {
+        Some(given) => given,
+        None => TcpListener::bind(address).map_err(failed)?,
+    };
+    listener.set_nonblocking(true).map_err(failed)?;
+    tokio::net::TcpListener::from_std(listener).map_err(failed)
+}
+
+fn start_studios(
+    options: &ServeOptions,
+    queue: &Arc<MemoryQueue>,
+) -> io::Result<Vec<std::thread::JoinHandle<()>>> {
+    let studios = options.devices.iter().enumerate().map(|(number, devices)| {
+        let name = match options.devices.len() {
+            1 => devices.to_string(),
+            _ => format!("{devices}#{number}"),
+        };
+        let studio = StudioOptions {
+            name,
+            devices: devices.clone(),
+            precision: options.precision,
+            engine: options.engine.clone(),
+            models: options.models.clone(),
+            preload: options.models.names().next().map(str::to_owned),
+        };
+        studio::start(studio, queue.clone())
+    });
+    studios.collect()
+}
+
+async fn serve(
+    listener: tokio::net::TcpListener,
+    app: Arc<App>,
+    mut ended: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let goodbye = async move {
+        let _ = ended.wait_for(|ended| *ended).await;
+    };
+    axum::serve(listener, router(app))
+        .with_graceful_shutdown(goodbye)
+        .await
+}
+
+async fn sweep(queue: Arc<MemoryQueue>, inputs: Arc<Inputs>) {
+    let mut clock = tokio::time::interval(SWEEP);
+    loop {
+        clock.tick().await;
+        queue.sweep();
+        inputs.sweep();
+        recorder::upkeep();
+    }
+}
