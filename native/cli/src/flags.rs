@@ -12,6 +12,8 @@ mod inspect;
 mod parts;
 pub mod paths;
 #[cfg(feature = "serve")]
+mod queue;
+#[cfg(feature = "serve")]
 mod serve;
 #[cfg(feature = "serve")]
 mod served;
@@ -19,6 +21,8 @@ mod settings;
 mod train;
 mod typed;
 mod values;
+#[cfg(feature = "serve")]
+mod worker;
 
 use clap::{Parser, Subcommand};
 
@@ -37,6 +41,8 @@ pub use generate::{Alpha, GenerateArgs};
 pub use inspect::InspectArgs;
 pub use parts::{Given, PartArgs};
 #[cfg(feature = "serve")]
+pub use queue::NatsArgs;
+#[cfg(feature = "serve")]
 pub use serve::ServeArgs;
 #[cfg(feature = "serve")]
 pub use served::{LogArgs, ServedArgs};
@@ -44,6 +50,8 @@ pub use settings::SettingsArgs;
 pub use train::{SettingFlags, TrainArgs, TrainCommand};
 pub use typed::{arguments, flag_of};
 pub use values::{ByteSize, MemoryChoice, Quantize, Seed, Size};
+#[cfg(feature = "serve")]
+pub use worker::WorkerArgs;
 
 /// Generate images from text, images, videos and audio.
 #[derive(Debug, Parser)]
@@ -71,6 +79,9 @@ pub enum Command {
     /// Serve models over HTTP: OpenAI's, A1111's and x2i's own API
     #[cfg(feature = "serve")]
     Serve(ServeArgs),
+    /// Paint the jobs of a queue between machines (NATS)
+    #[cfg(feature = "serve")]
+    Worker(WorkerArgs),
     /// Train a part of a model
     #[command(subcommand)]
     Train(TrainCommand),

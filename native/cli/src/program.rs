@@ -35,6 +35,8 @@ fn program() -> ExitCode {
         Command::Convert(args) => convert::run(args),
         #[cfg(feature = "serve")]
         Command::Serve(args) => crate::serve::run(args),
+        #[cfg(feature = "serve")]
+        Command::Worker(args) => crate::worker::run(args),
         Command::Train(command) => train::run(command),
         Command::Bench(args) => bench::run(args),
     };

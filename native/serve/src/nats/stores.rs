@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{self, AckPolicy, PullConsumer, pull};
 use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind};
-use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::kv::{self, Store};
 use async_nats::jetstream::object_store::{self, ObjectStore};
 use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, StorageType, Stream};
@@ -331,6 +331,7 @@ impl Opening<'_> {
             let changed = stream::Config {
                 max_age: age,
                 num_replicas: self.settings.replicas,
+                duplicate_window: there.duplicate_window.min(age),
                 ..there.clone()
             };
             let changed = jetstream.update_stream(changed).await;
