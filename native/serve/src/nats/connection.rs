@@ -84,6 +84,17 @@ impl Session {
         connections
     }
 
+    /// Waits until the server has all that was sent.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn flush(&self) -> Result<(), Failure> {
+        match tokio::time::timeout(ANSWER, self.client.flush()).await {
+            Ok(flushed) => flushed.map_err(|error| unavailable("flushing", error)),
+            Err(_) => Err(unavailable("flushing", "no answer")),
+        }
+    }
+
     /// True while the server is there.
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == async_nats::connection::State::Connected

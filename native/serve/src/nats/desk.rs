@@ -100,7 +100,7 @@ impl NatsDesk {
         }
         self.idle_within(Instant::now() + END).await;
         self.announcer.leave().await;
-        let _ = self.shared.stores.session.client.flush().await; // nothing to do where the server is away
+        let _ = self.shared.stores.session.flush().await; // nothing to do where the server is away
     }
 
     /// How many jobs run here.
@@ -186,8 +186,13 @@ impl Desk for NatsDesk {
     }
 
     fn tell(&self, job: JobId, news: News) {
-        if let Some(running) = self.shared.running().get(&job) {
-            running.news(news);
+        match news {
+            News::Progress(_) | News::Preview(_) => {
+                if let Some(running) = self.shared.running().get(&job) {
+                    running.offer(news);
+                }
+            }
+            news => self.hear(job, Heard::News(news)),
         }
     }
 

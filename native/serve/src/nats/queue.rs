@@ -235,7 +235,7 @@ impl NatsQueue {
         while Arc::strong_count(&self.watched) > 1 && begun.elapsed() < limit {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let _ = self.stores.session.client.flush().await; // nothing to do where the server is away
+        let _ = self.stores.session.flush().await; // nothing to do where the server is away
     }
 }
 

@@ -37,10 +37,7 @@ pub(super) async fn watch(
     let progress = subscribe(names::progress(id)).await?;
     let previews = subscribe(names::preview(id)).await?;
     // The server has both when it answers.
-    client
-        .flush()
-        .await
-        .map_err(|error| unavailable("progress", error))?;
+    stores.session.flush().await?;
     let Some(stored) = record::read(&stores.state, id).await? else {
         return Ok(None);
     };

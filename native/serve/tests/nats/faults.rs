@@ -233,3 +233,25 @@ async fn a_worker_that_stops_gives_its_job_back_at_once_and_as_often_as_it_must(
         [0, 0]
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_the_server_missed_for_a_while_does_not_begin_its_job_again() {
+    let Some(mut server) = Server::start() else {
+        return;
+    };
+    let (queue, desk) = (gateway(&server).await, desk(&server).await);
+    let id = submit(&queue, order("a", 1)).await;
+    let task = take(&desk, "a").await;
+    let sibling = studio(&desk, "sibling", Duration::ZERO);
+    server.kill();
+    tokio::time::sleep(Duration::from_secs(3)).await; // the job is due for another worker
+    server.start_again();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(running(&queue, id).await.outputs, []);
+    finish(&desk, &task, "a").await;
+    assert_eq!(over(&queue, id).await.status, Status::Succeeded);
+    assert_eq!(painted(&queue, id).await, "a by a");
+    assert_eq!(stored(&server, id).await.0.deliveries, 1);
+    desk.drain(LIMIT).await;
+    sibling.join().unwrap();
+}

@@ -19,11 +19,13 @@ use crate::server::Server;
 /// What a process of this program is started for, and the address of the queue.
 const ROLE: &str = "X2I_TEST_ROLE";
 const QUEUE: &str = "X2I_TEST_QUEUE";
+const ACK_WAIT: &str = "X2I_TEST_ACK_WAIT";
 
 /// As patient as processes need: a step takes some 10 ms.
 fn patient() -> NatsSettings {
+    let seconds = std::env::var(ACK_WAIT).map_or(2, |seconds| seconds.parse().unwrap());
     NatsSettings {
-        ack_wait: Duration::from_secs(2),
+        ack_wait: Duration::from_secs(seconds),
         ..settings()
     }
 }
@@ -34,10 +36,16 @@ struct Process(Child);
 impl Process {
     /// Starts this program again as a worker or a gateway.
     fn start(role: &str, server: &Server) -> Self {
+        Self::patient(role, server, 2)
+    }
+
+    /// One whose jobs are missed after so many seconds.
+    fn patient(role: &str, server: &Server, ack_wait: u64) -> Self {
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "processes::a_process_of_its_own", "--nocapture"])
             .env(ROLE, role)
             .env(QUEUE, server.url())
+            .env(ACK_WAIT, ack_wait.to_string())
             .stdout(Stdio::piped())
             .spawn();
         Self(child.unwrap())
@@ -180,18 +188,11 @@ async fn a_worker_that_is_terminated_gives_its_job_to_another_at_once() {
     let Some(server) = Server::start() else {
         return;
     };
-    let queue = gateway_with(
-        &server,
-        NatsSettings {
-            ack_wait: LIMIT * 10,
-            ..settings()
-        },
-    )
-    .await;
-    let mut first = Process::start("first", &server);
+    let queue = gateway_with(&server, patient()).await;
+    let mut first = Process::patient("first", &server, 600);
     let id = submit(&queue, emoji(200)).await;
     stepping(&queue, id).await;
-    let _second = Process::start("second", &server);
+    let _second = Process::patient("second", &server, 600);
     let pid = first.0.id().to_string();
     assert!(
         Command::new("kill")

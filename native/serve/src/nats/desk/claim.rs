@@ -42,6 +42,11 @@ pub(super) async fn claim(shared: &Arc<Shared>, message: Message, worker: &Worke
         answer(&taken, AckKind::Nak(None)).await;
         return None;
     }
+    if shared.running().contains_key(&id) {
+        // The server missed this very process for a while. Its beats hold the job from now on.
+        tracing::info!(job = %id, "is worked on here already");
+        return None;
+    }
     let life = Life::of_this_thread();
     let pulse = (taken.acker.clone(), shared.stores.session.clone());
     let beat = Beat::start(id, pulse, life.clone(), shared.stores.settings.ack_wait);

@@ -78,8 +78,8 @@ impl Running {
         self.life.sign();
     }
 
-    /// Hears news; they are dropped while too much waits, since the server is away then.
-    pub(super) fn news(&self, news: News) {
+    /// Offers news that are dropped while too much waits, since the server is away then.
+    pub(super) fn offer(&self, news: News) {
         self.alive();
         let _ = self.heard.try_send(Heard::News(news));
     }
