@@ -123,12 +123,15 @@ impl App {
         }
         let (models, inputs) = (self.models.clone(), self.inputs.clone());
         let checking = tokio::task::spawn_blocking(move || {
-            studio::check(&order, &models, &inputs).map(|()| order)
+            let sides = studio::check(&order, &models, &inputs)?;
+            Ok::<_, Failure>((order, sides))
         });
         let checked = checking
             .await
             .map_err(|_| Failure::new(Code::Internal, "checking the order failed"))?;
-        Ok(checked?)
+        let (order, (width, height)) = checked?;
+        self.check_pixels(width, height)?;
+        Ok(order)
     }
 
     fn check_limits(&self, order: &Order) -> Result<(), ApiError> {
@@ -142,16 +145,18 @@ impl App {
         let numbers = &order.numbers;
         most("n", order.images.get(), self.limits.images)?;
         most("steps", numbers.steps.unwrap_or(0), self.limits.steps)?;
-        let sides = (numbers.width.unwrap_or(1), numbers.height.unwrap_or(1));
-        let pixels = sides.0.saturating_mul(sides.1);
-        match pixels > self.limits.pixels {
-            true => Err(ApiError::param(
-                "size",
-                format!(
-                    "size: {}x{} has more than {} pixels, the most on this server",
-                    sides.0, sides.1, self.limits.pixels
-                ),
-            )),
+        self.check_pixels(numbers.width.unwrap_or(1), numbers.height.unwrap_or(1))
+    }
+
+    fn check_pixels(&self, width: usize, height: usize) -> Result<(), ApiError> {
+        let most = self.limits.pixels;
+        match width.saturating_mul(height) > most {
+            true => {
+                let message = format!(
+                    "size: {width}x{height} has more than {most} pixels, the most on this server"
+                );
+                Err(ApiError::param("size", message))
+            }
             false => Ok(()),
         }
     }

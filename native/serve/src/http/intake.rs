@@ -59,8 +59,9 @@ pub async fn read<T: DeserializeOwned>(
             .map_err(|error| ApiError::new(error.status(), "invalid_form", error.body_text()))?;
         return read_form(app, multipart, form).await;
     }
-    if !(kind.is_empty() || kind.starts_with("application/json") || kind.starts_with("text/plain"))
-    {
+    // The last is what curl says where it is not told.
+    let json = ["application/json", "text/plain", "application/x-www-form-urlencoded"];
+    if !(kind.is_empty() || json.iter().any(|json| kind.starts_with(json))) {
         let message =
             format!("the body must be application/json or multipart/form-data, not {kind}");
         return Err(ApiError::new(

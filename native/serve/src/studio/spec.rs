@@ -43,11 +43,12 @@ pub fn job_spec(order: &Order, served: &Served, inputs: &Inputs) -> Result<JobSp
     })
 }
 
-/// Checks an order before it waits: everything but what only decoding its files shows.
+/// Checks an order before it waits: everything but what only decoding its files shows. Returns the width and the height
+/// of its images.
 ///
 /// # Errors
 /// As clients shall read it.
-pub fn check(order: &Order, models: &Models, inputs: &Inputs) -> Result<(), Failure> {
+pub fn check(order: &Order, models: &Models, inputs: &Inputs) -> Result<(usize, usize), Failure> {
     let (_, served) = models.get(order.model.as_deref())?;
     models.adapters(served, &order.loras)?;
     if order.control.is_some() && served.control_weights.is_none() {
@@ -66,7 +67,7 @@ pub fn check(order: &Order, models: &Models, inputs: &Inputs) -> Result<(), Fail
         inputs,
     )?;
     spec.settings.seed.get_or_insert(0);
-    spec.outline(&served.model)?;
+    let outline = spec.outline(&served.model)?;
     if let Some(control) = &order.control
         && !control.scale.is_finite()
     {
@@ -76,7 +77,7 @@ pub fn check(order: &Order, models: &Models, inputs: &Inputs) -> Result<(), Fail
         )
         .into());
     }
-    Ok(())
+    Ok((outline.request().width, outline.request().height))
 }
 
 fn parts(parts: &[PartOrder], inputs: &Inputs) -> Result<Vec<PartSpec>> {
@@ -142,7 +143,7 @@ mod tests {
             parts: vec![PartOrder::Text("a cat".into())],
             ..Order::default()
         };
-        check(&order, &models, &inputs).unwrap();
+        assert_eq!(check(&order, &models, &inputs).unwrap(), (64, 64));
         let refused = |order: Order| check(&order, &models, &inputs).unwrap_err();
         let steps = Numbers {
             steps: Some(0),
