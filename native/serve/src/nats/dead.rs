@@ -130,6 +130,10 @@ fn unfinished(record: Option<&Record>, deliveries: u64) -> Failure {
 
 /// Keeps a job where people look for such, fails it, and takes it from the queue. What is done already is not done twice.
 pub(super) async fn bury(stores: &Stores, corpse: &Corpse, reason: Failure) -> Result<(), Failure> {
+    let record = record::read(&stores.state, corpse.id).await?;
+    if record.is_some_and(|stored| stored.record.state.status.is_over()) {
+        return remove(stores, corpse).await; // somebody was late, but did it
+    }
     keep(stores, corpse, &reason.message).await?;
     let milliseconds = super::desk::milliseconds(stores.settings.keep_results);
     let changed = record::change(&stores.state, corpse.id, |record| {
