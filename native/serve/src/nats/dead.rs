@@ -1,4 +1,5 @@
-//! Jobs that nobody could do: after as many workers as may have one, the server gives it to no other, and tells so.
+//! Jobs that nobody could do: after as many workers as may have one, the server gives it to no other, and tells so when the
+//! next worker asks for a job.
 //!
 //! A stream keeps what the server tells, and all gateways share its consumer: each job is buried once, also when no
 //! gateway was there at the time.

@@ -81,6 +81,23 @@ pub(super) fn job_of(subject: &str) -> Option<JobId> {
     subject.rsplit('.').next()?.parse().ok()
 }
 
+/// The model of a subject of [`job`].
+pub(super) fn model_of(subject: &str) -> Option<String> {
+    let mut rest = subject.split('.').nth(2)?.as_bytes();
+    let mut name = vec![];
+    while let Some((&byte, after)) = rest.split_first() {
+        let escaped = (byte == b'=').then(|| std::str::from_utf8(after.get(..2)?).ok());
+        match escaped {
+            None => (name.push(byte), rest = after),
+            Some(digits) => (
+                name.push(u8::from_str_radix(digits?, 16).ok()?),
+                rest = &after[2..],
+            ),
+        };
+    }
+    String::from_utf8(name).ok()
+}
+
 /// The object of an output: equal bytes of a job have one name, so that a late worker replaces nothing.
 pub(super) fn output(id: JobId, sha256: &str) -> String {
     format!("{id}/{sha256}")
@@ -104,9 +121,11 @@ mod tests {
     }
 
     #[test]
-    fn a_subject_names_its_job() {
+    fn a_subject_names_its_job_and_model() {
         let id = JobId::new();
         assert_eq!(job_of(&job("a.b/c", id)), Some(id));
+        assert_eq!(model_of(&job("a.b/c =Ü", id)).as_deref(), Some("a.b/c =Ü"));
+        assert_eq!(model_of("x2i.jobs.a=2"), None);
         assert_eq!(job_of("x2i.jobs.a.b"), None);
     }
 }

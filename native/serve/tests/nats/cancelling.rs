@@ -61,7 +61,7 @@ async fn a_running_job_ends_within_a_step_and_the_next_begins() {
         let state = queue.job(id).await.unwrap();
         assert_eq!(queue.cancel(id).await.unwrap(), state);
     }
-    assert_eq!(queue.load().await.unwrap().running, 0);
+    empty(&queue).await;
     desk.drain(LIMIT).await;
     thread.join().unwrap();
 }

@@ -81,13 +81,24 @@ async fn users_passwords_and_tokens_of_addresses_are_used() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn seeds_of_nkeys_are_read_from_files() {
-    let user = "UB7DZS2GSQR6ZXUC7WJYNSPQIZMW5Q6WNCA2HVVBXKBH5JXAGWIMGL4V";
+    let user = "UAB2CB576PHBBPQ5ODORRZ2LYCMWPZGWGCN2KDK7DXOIMZASKUY3RLKK";
     let Some(server) = Server::with(&format!(
         "authorization {{ users: [ {{ nkey: \"{user}\" }} ] }}"
     )) else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
+    let seed = folder.path().join("seed");
+    std::fs::write(
+        &seed,
+        "SUAAAAICAMCAKBQHBAEQUCYMBUHA6EARCIJRIFIWC4MBSGQ3DQOR4H776Y\n", // of the bytes 0 to 31
+    )
+    .unwrap();
+    let right = NatsOptions {
+        nkey: Some(seed),
+        ..to(server.url())
+    };
+    Session::connect(&right).await.unwrap();
     let missing = NatsOptions {
         nkey: Some(folder.path().join("none")),
         ..to(server.url())

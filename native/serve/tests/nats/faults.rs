@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use x2i_serve::job::{Event, Status};
 use x2i_serve::nats::NatsDesk;
 use x2i_serve::queue::Queue;
-use x2i_serve::studio::{Desk, News};
+use x2i_serve::studio::News;
 
 use crate::parts::*;
 use crate::server::Server;
@@ -19,7 +19,7 @@ async fn a_job_of_a_worker_that_dies_is_done_by_another_from_the_start() {
     let (queue, dying) = (gateway(&server).await, Mortal::start(&server).await);
     let id = submit(&queue, order("a", 1)).await;
     let task = take(&dying.desk, "dying").await;
-    dying.desk.tell(task.id, News::Warning("half done".into()));
+    tell(&dying.desk, task.id, News::Warning("half done".into())).await;
     when(&queue, id, |state| !state.warnings.is_empty()).await;
     dying.die();
     let other = desk(&server).await;
@@ -35,7 +35,7 @@ async fn a_job_of_a_worker_that_dies_is_done_by_another_from_the_start() {
     assert_eq!(painted(&queue, id).await, "a by other");
     let (record, _) = stored(&server, id).await;
     assert_eq!((record.worker.as_str(), record.deliveries), ("other", 2));
-    assert_eq!(messages(&server, "X2I_JOBS").await, 0);
+    gone(&server).await;
 }
 
 /// Two workers that have one job, since the first was silent for too long.
@@ -83,7 +83,7 @@ async fn a_late_worker_that_is_last_changes_nothing() {
     let queue = gateway(&server).await;
     let id = submit(&queue, order("a", 1)).await;
     let [(first, slow), (second, again)] = two_on_one_job(&server).await;
-    first.tell(id, News::Warning("of the first".into()));
+    tell(&first, id, News::Warning("of the first".into())).await;
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert!(
         queue.job(id).await.unwrap().unwrap().warnings.is_empty(),
@@ -144,7 +144,7 @@ async fn a_server_that_is_killed_loses_no_job_and_no_result() {
     assert_eq!(task.id, waiting);
     finish(&desk, &task, "a").await;
     assert_eq!(over(&queue, waiting).await.status, Status::Succeeded);
-    assert_eq!(messages(&server, "X2I_JOBS").await, 0);
+    gone(&server).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -121,6 +121,9 @@ async fn a_job_that_kills_three_workers_is_buried_once_by_any_of_two_gateways() 
         assert_eq!(take(&dying.desk, name).await.id, id);
         dying.die();
     }
+    // The server finds out when the next worker asks for a job; that one does not get it.
+    let next = desk(&server).await;
+    let thread = studio(&next, "next", Duration::ZERO);
     let state = over(&queue, id).await;
     assert_eq!(state.status, Status::Failed);
     let reason = state.error.unwrap().message;
@@ -152,6 +155,8 @@ async fn a_job_that_kills_three_workers_is_buried_once_by_any_of_two_gateways() 
             .as_str()
             .contains("3 workers")
     );
+    next.drain(LIMIT).await;
+    thread.join().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -167,9 +172,13 @@ async fn a_job_that_dies_while_no_gateway_is_there_is_buried_by_the_next() {
         assert_eq!(take(&dying.desk, name).await.id, id);
         dying.die();
     }
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    let idle = desk(&server).await;
+    let thread = studio(&idle, "idle", Duration::ZERO);
+    tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(messages(&server, "X2I_ADVISORIES").await, 1);
     let next = gateway(&server).await;
     assert_eq!(over(&next, id).await.status, Status::Failed);
     assert!(next.job(id).await.unwrap().unwrap().error.is_some());
+    idle.drain(LIMIT).await;
+    thread.join().unwrap();
 }

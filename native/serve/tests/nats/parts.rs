@@ -189,6 +189,36 @@ pub async fn running(queue: &NatsQueue, id: JobId) -> JobState {
     when(queue, id, |state| state.status == Status::Running).await
 }
 
+/// Waits until no message of a job is left: the last answer comes after the state.
+pub async fn gone(server: &Server) {
+    let begun = Instant::now();
+    while messages(server, "X2I_JOBS").await > 0 {
+        assert!(begun.elapsed() < LIMIT);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Hears news of a job, from a thread that may block.
+pub async fn tell(desk: &Arc<NatsDesk>, id: JobId, news: News) {
+    let desk = desk.clone();
+    tokio::task::spawn_blocking(move || desk.tell(id, news))
+        .await
+        .unwrap();
+}
+
+/// Waits until nothing waits or runs: counts may be half a second old.
+pub async fn empty(queue: &NatsQueue) {
+    let begun = Instant::now();
+    loop {
+        let load = queue.load().await.unwrap();
+        if load.waiting + load.running == 0 {
+            return;
+        }
+        assert!(begun.elapsed() < LIMIT, "{load:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// What an output says.
 pub async fn painted(queue: &NatsQueue, id: JobId) -> String {
     let file = queue.output(id, 0).await.unwrap().unwrap();

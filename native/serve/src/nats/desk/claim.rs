@@ -181,14 +181,27 @@ async fn enter(
 /// Fails a job that no worker can do, and takes it from the queue.
 async fn refuse(shared: &Shared, taken: &Taken, failure: Failure) -> Result<(), Failure> {
     let keep = milliseconds(shared.stores.settings.keep_results);
-    let changed = record::change(&shared.stores.state, taken.corpse.id, |record| {
-        let open = !record.state.status.is_over();
-        if open {
-            record.end(Err(failure.clone()), keep);
+    let (id, states) = (taken.corpse.id, &shared.stores.state);
+    let ended = loop {
+        let changed = record::change(states, id, |record| {
+            let open = !record.state.status.is_over();
+            if open {
+                record.end(Err(failure.clone()), keep);
+            }
+            open
+        });
+        if let Some((stored, changed)) = changed.await? {
+            break changed.then_some(stored);
         }
-        open
-    });
-    if let Some((stored, true)) = changed.await? {
+        // Nobody has written its record yet.
+        let model = names::model_of(&taken.corpse.subject).unwrap_or_default();
+        let mut record = Record::queued(JobState::queued(id, model), taken.corpse.sequence);
+        record.end(Err(failure.clone()), keep);
+        if let Some(stored) = record::create(states, record).await? {
+            break Some(stored);
+        }
+    };
+    if let Some(stored) = ended {
         tell_over(shared, &stored.record.state).await;
     }
     answer(taken, AckKind::Term).await;

@@ -112,7 +112,7 @@ impl NatsQueue {
         let seconds = load.retry_after();
         let message = format!(
             "the queue is full ({} jobs wait or run); ask again in {seconds:.1} s",
-            load.waiting + load.running
+            load.limit
         );
         Err(Failure {
             retry_after: Some(seconds),
