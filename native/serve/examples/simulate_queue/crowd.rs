@@ -46,7 +46,7 @@ impl Crowd {
         let (url, told_too) = (plan.clone(), told.clone());
         let dying = tokio::task::spawn_blocking(move || {
             let runtime = Runtime::new().expect("a runtime");
-            let desks = runtime.block_on(async {
+            let desks: Result<Vec<Arc<NatsDesk>>, Failure> = runtime.block_on(async {
                 let mut desks = vec![];
                 for _ in 0..url.deaths {
                     desks.push(desk(&url).await?);
