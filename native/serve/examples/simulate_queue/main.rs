@@ -29,8 +29,11 @@ const SINGLES: usize = 300;
 /// What is simulated.
 #[derive(Debug, Clone)]
 pub struct Plan {
+    /// The server.
     pub url: String,
+    /// How many workers there are.
     pub workers: usize,
+    /// How many jobs they do.
     pub jobs: usize,
     /// The mean time of a job; each takes between half and one and a half of it.
     pub mean: Duration,
@@ -113,6 +116,10 @@ fn latencies(submitted: Submitted) -> Vec<Duration> {
     submitted.into_iter().map(|(_, took)| took).collect()
 }
 
+/// A connection.
+///
+/// # Errors
+/// When there is no server.
 pub async fn session(plan: &Plan) -> Result<Session, Failure> {
     let options = NatsOptions {
         servers: plan.url.clone(),
@@ -122,6 +129,10 @@ pub async fn session(plan: &Plan) -> Result<Session, Failure> {
     Session::connect(&options).await
 }
 
+/// A place for inputs, of which there are none.
+///
+/// # Errors
+/// When the system has no room.
 pub fn inputs() -> Result<Inputs, Failure> {
     let limits = InputLimits {
         bytes: 1 << 20,

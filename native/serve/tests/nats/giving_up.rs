@@ -70,7 +70,7 @@ async fn an_order_that_cant_be_read_or_lacks_an_input_fails_with_its_reason() {
         assert_eq!(error.code, Code::InvalidRequest);
         assert!(error.message.contains(reason), "{error}");
     }
-    gone(&server).await;
+    crate::parts::gone(&server).await;
     desk.drain(LIMIT).await;
     thread.join().unwrap();
 }
