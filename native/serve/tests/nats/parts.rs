@@ -105,11 +105,16 @@ impl Mortal {
 }
 
 async fn desk_at(url: String) -> Arc<NatsDesk> {
+    desk_of(url, &[MODEL]).await
+}
+
+/// A desk of a worker with these models.
+pub async fn desk_of(url: String, models: &[&str]) -> Arc<NatsDesk> {
     let stores = Stores::open(session(&url).await, settings(), Upkeep::Worker)
         .await
         .unwrap();
     Arc::new(
-        NatsDesk::new(stores, inputs(), [MODEL].into_iter())
+        NatsDesk::new(stores, inputs(), models.iter().copied())
             .await
             .unwrap(),
     )
@@ -236,10 +241,15 @@ pub async fn take_and_leave(desk: &Arc<NatsDesk>, name: &'static str) -> Task {
 }
 
 async fn take_in_thread_of(desk: &Arc<NatsDesk>, name: &'static str, stays: Duration) -> Task {
+    take_as(desk, worker(name), stays).await
+}
+
+/// The same for any worker, in a thread that stays for so long.
+pub async fn take_as(desk: &Arc<NatsDesk>, worker: Worker, stays: Duration) -> Task {
     let desk = desk.clone();
     let (sent, task) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
-        let task = desk.take(&worker(name)).unwrap();
+        let task = desk.take(&worker).unwrap();
         let _ = sent.send(task);
         std::thread::sleep(stays);
     });

@@ -1,10 +1,10 @@
 //! Jobs go in, and results come out.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use x2i_serve::job::{Code, Event, InputFile, InputId, JobId, Order, PartOrder, Status};
 use x2i_serve::nats::NatsSettings;
-use x2i_serve::queue::{Queue, Submission};
+use x2i_serve::queue::{Queue, Submission, Worker};
 
 use crate::parts::{self, *};
 use crate::server::Server;
@@ -261,4 +261,53 @@ async fn a_gateway_that_stops_takes_nothing_more_and_waits_for_its_watchers() {
         .unwrap()
         .unwrap();
     drop(watch);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_of_two_models_takes_loaded_ones_first_but_not_for_ever_and_hears_of_new_jobs_at_once()
+ {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let queue = gateway(&server).await;
+    let desk = desk_of(server.url(), &["first", "second"]).await;
+    let both = Worker {
+        models: vec!["first".into(), "second".into()],
+        loaded: vec!["second".into()],
+        ..worker("both")
+    };
+    let of = |model: &str| Order {
+        model: Some(model.into()),
+        ..order("a", 1)
+    };
+    let mut ids = vec![submit(&queue, of("first")).await];
+    for _ in 0..10 {
+        ids.push(submit(&queue, of("second")).await);
+    }
+    let mut models = vec![];
+    for _ in 0..ids.len() {
+        let task = take_as(&desk, both.clone(), LIMIT).await;
+        models.push(task.order.model.clone().unwrap());
+        finish(&desk, &task, "both").await;
+    }
+    let at = models.iter().position(|model| model == "first").unwrap();
+    assert!((1..10).contains(&at), "{models:?}");
+    // An idle one.
+    for model in ["first", "second"] {
+        let taking = {
+            let (desk, both) = (desk.clone(), both.clone());
+            tokio::spawn(async move { take_as(&desk, both, LIMIT).await })
+        };
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        let begun = Instant::now();
+        let id = submit(&queue, of(model)).await;
+        let task = taking.await.unwrap();
+        assert_eq!(task.id, id);
+        assert!(
+            begun.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            begun.elapsed()
+        );
+        finish(&desk, &task, "both").await;
+    }
 }
