@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 
+pub use recorder::recorder;
+
 use crate::http::{App, router};
 use crate::inputs::Inputs;
 use crate::options::ServeOptions;
@@ -100,7 +102,7 @@ impl Server {
             streams: Arc::new(Semaphore::new(options.limits.streams)),
             limits: options.limits.clone(),
             access: options.access.clone(),
-            metrics: recorder::recorder(),
+            metrics: recorder(),
             stopping: AtomicBool::new(false),
         });
         let studios = start_studios(&options, &queue)?;
