@@ -11,9 +11,10 @@ const ENOUGH: usize = STACK - (1 << 20);
 
 /// Does work that computes on this thread, if its stack is large enough, else on one of its own; a panic is caught.
 /// Context variables of Python are this thread's, so that another one is the exception.
+#[inline(never)]
 pub(crate) fn guarded<T: Send>(work: impl FnOnce() -> T + Send) -> thread::Result<T> {
     if own_stack().is_some_and(|bytes| bytes >= ENOUGH) {
-        return catch_unwind(AssertUnwindSafe(work));
+        return here(work);
     }
     thread::scope(|scope| {
         let builder = thread::Builder::new().name("x2i".into()).stack_size(STACK);
@@ -22,6 +23,13 @@ pub(crate) fn guarded<T: Send>(work: impl FnOnce() -> T + Send) -> thread::Resul
             .map_err(|error| Box::new(error) as Box<dyn std::any::Any + Send>)?
             .join()
     })
+}
+
+/// Does work on this thread. A function of its own: inlined, all that the work keeps on the stack would lie on a small one
+/// too.
+#[inline(never)]
+fn here<T>(work: impl FnOnce() -> T) -> thread::Result<T> {
+    catch_unwind(AssertUnwindSafe(work))
 }
 
 /// Bytes of this thread's stack, where the system tells.

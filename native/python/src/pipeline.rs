@@ -34,7 +34,7 @@ pub(crate) struct Pipeline {
     hint: Hint,
     device: (String, String),
     warnings: Vec<String>,
-    engine: Mutex<Option<Engine>>,
+    engine: Mutex<Option<Box<Engine>>>,
     /// The thread that computes.
     busy: Mutex<Option<ThreadId>>,
 }
@@ -80,7 +80,7 @@ impl Pipeline {
                 let device = (ids(&devices), names(&devices));
                 let mut hear = |progress| listener.hear(progress);
                 let engine = Engine::open_on(model.clone(), devices, &options, &mut hear)?;
-                Ok((model, warnings, device, engine))
+                Ok((model, warnings, device, Box::new(engine)))
             })
         });
         let (model, warnings, device, engine) = listener.outcome(py, opened)?;
@@ -244,7 +244,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// [`Error::Cancelled`] when a signal's handler raised while this waited.
-    fn lock(&self, listener: &mut Listener) -> Result<MutexGuard<'_, Option<Engine>>> {
+    fn lock(&self, listener: &mut Listener) -> Result<MutexGuard<'_, Option<Box<Engine>>>> {
         loop {
             match self.engine.try_lock() {
                 Ok(engine) => return Ok(engine),
