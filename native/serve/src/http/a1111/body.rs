@@ -35,6 +35,7 @@ pub struct Settings {
     pub prompt: String,
     /// Not read: X2I has no classifier-free guidance.
     #[serde(default)]
+    #[schema(value_type = Option<String>)]
     pub negative_prompt: String,
     /// The seed of the first image; a random one below 0.
     #[schema(minimum = -1)]
@@ -67,7 +68,7 @@ pub struct Settings {
     #[schema(minimum = 0, maximum = 1)]
     pub denoising_strength: Option<f64>,
     /// The image to begin with, for `img2img` alone: base64 or a data URL.
-    #[schema(max_items = 1)]
+    #[schema(value_type = Option<Vec<String>>, max_items = 1)]
     #[serde(default)]
     pub init_images: Vec<String>,
     /// Refused: there is no inpainting.
@@ -83,12 +84,15 @@ pub struct Settings {
     pub force_task_id: Option<String>,
     /// Not done: there are no upscalers.
     #[serde(default)]
+    #[schema(value_type = Option<bool>)]
     pub enable_hr: bool,
     /// Not done.
     #[serde(default)]
+    #[schema(value_type = Option<bool>)]
     pub restore_faces: bool,
     /// Not done.
     #[serde(default)]
+    #[schema(value_type = Option<bool>)]
     pub tiling: bool,
     /// Not read: there are none.
     #[schema(value_type = Option<Vec<String>>)]
