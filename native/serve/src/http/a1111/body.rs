@@ -38,7 +38,6 @@ pub struct Settings {
     #[schema(value_type = Option<String>)]
     pub negative_prompt: String,
     /// The seed of the first image; a random one below 0.
-    #[schema(minimum = -1)]
     pub seed: Option<i64>,
     /// Steps; the model's number without it.
     #[schema(minimum = 1, maximum = 1000)]
@@ -121,6 +120,15 @@ impl Settings {
     ) -> Result<Order, ApiError> {
         if self.mask.as_deref().is_some_and(|mask| !mask.is_empty()) {
             return Err(ApiError::param("mask", "mask: there is no inpainting"));
+        }
+        if self
+            .denoising_strength
+            .is_some_and(|strength| !(0.0..=1.0).contains(&strength))
+        {
+            return Err(ApiError::param(
+                "denoising_strength",
+                "denoising_strength: must be between 0 and 1",
+            ));
         }
         let (prompt, named) = loras(&self.prompt);
         let many = self
