@@ -15,6 +15,8 @@ pub mod paths;
 #[cfg(feature = "hub")]
 mod pull;
 #[cfg(feature = "serve")]
+mod queue;
+#[cfg(feature = "serve")]
 mod serve;
 #[cfg(feature = "serve")]
 mod served;
@@ -22,6 +24,8 @@ mod settings;
 mod train;
 mod typed;
 mod values;
+#[cfg(feature = "serve")]
+mod worker;
 
 use clap::{Parser, Subcommand};
 
@@ -43,6 +47,8 @@ pub use parts::{Given, PartArgs};
 #[cfg(feature = "hub")]
 pub use pull::PullArgs;
 #[cfg(feature = "serve")]
+pub use queue::NatsArgs;
+#[cfg(feature = "serve")]
 pub use serve::ServeArgs;
 #[cfg(feature = "serve")]
 pub use served::{LogArgs, ServedArgs};
@@ -50,6 +56,8 @@ pub use settings::SettingsArgs;
 pub use train::{SettingFlags, TrainArgs, TrainCommand};
 pub use typed::{arguments, flag_of};
 pub use values::{ByteSize, MemoryChoice, Quantize, Seed, Size};
+#[cfg(feature = "serve")]
+pub use worker::WorkerArgs;
 
 /// Generate images from text, images, videos and audio.
 #[derive(Debug, Parser)]
@@ -82,6 +90,9 @@ pub enum Command {
     Pull(PullArgs),
     /// List the downloaded models, or delete them
     Models(ModelsArgs),
+    /// Paint the jobs of a queue between machines (NATS)
+    #[cfg(feature = "serve")]
+    Worker(WorkerArgs),
     /// Train a part of a model
     #[command(subcommand)]
     Train(TrainCommand),

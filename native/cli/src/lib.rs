@@ -23,3 +23,5 @@ pub mod terminal;
 mod train;
 mod weights_report;
 pub mod words;
+#[cfg(feature = "serve")]
+mod worker;

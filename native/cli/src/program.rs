@@ -50,6 +50,8 @@ fn program(given: Vec<OsString>) -> u8 {
         #[cfg(feature = "hub")]
         Command::Pull(args) => pull::run(args),
         Command::Models(args) => models::run(args),
+        #[cfg(feature = "serve")]
+        Command::Worker(args) => crate::worker::run(args),
         Command::Train(command) => train::run(command),
         Command::Bench(args) => bench::run(args),
     };

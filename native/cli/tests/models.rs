@@ -1,6 +1,6 @@
 //! What is in the cache: `x2i models` lists and deletes it, and no name or link leads out of it.
 
-#![cfg(unix)]
+#![cfg(all(unix, feature = "hub"))]
 
 mod hub;
 mod program;

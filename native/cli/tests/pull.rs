@@ -1,7 +1,7 @@
 //! `x2i pull` against a server that plays the Hugging Face Hub: what it downloads, with which faults it goes
 //! on, and what it refuses.
 
-#![cfg(unix)]
+#![cfg(all(unix, feature = "hub"))]
 
 mod hub;
 mod program;

@@ -6,6 +6,7 @@ pub mod inputs;
 pub mod job;
 mod measure;
 pub mod models;
+pub mod nats;
 pub mod options;
 pub mod queue;
 pub mod server;

@@ -10,8 +10,8 @@ use x2i_engine::models::Verify;
 /// A model on a device.
 #[derive(Debug, Clone, Args)]
 pub struct EngineArgs {
-    /// A model folder, the name of the embedded model (default: emoji), or OWNER/REPO[@REVISION] of the Hugging Face
-    /// Hub, which is downloaded first unless it is in the cache
+    /// A model folder, the name of the embedded model (default: emoji), or OWNER/REPO of the Hugging Face
+    /// Hub (@REVISION for a branch, tag or commit), which is downloaded first unless it is in the cache
     #[arg(long, short, value_name = "DIR|NAME", value_parser = paths::place)]
     pub model: Option<String>,
     /// Use no network: a model that is not here is an error

@@ -17,7 +17,7 @@ pub struct PullArgs {
     /// Tell what would be downloaded, and download nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Use no network: fail unless the cache has all of it
+    /// Use no network: tell where the model is in the cache, or fail
     #[arg(long)]
     pub offline: bool,
     /// Print no progress

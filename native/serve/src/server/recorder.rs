@@ -13,7 +13,7 @@ const SECONDS: [f64; 18] = [
 ];
 
 /// The recorder's handle; `None` where the program has another recorder.
-pub(super) fn recorder() -> Option<PrometheusHandle> {
+pub fn recorder() -> Option<PrometheusHandle> {
     let installed = RECORDER.get_or_init(|| {
         let builder = PrometheusBuilder::new().set_buckets(&SECONDS).ok()?;
         builder.install_recorder().ok().inspect(|_| describe())
@@ -22,7 +22,7 @@ pub(super) fn recorder() -> Option<PrometheusHandle> {
 }
 
 /// Gives the memory of old samples back.
-pub(super) fn upkeep() {
+pub(crate) fn upkeep() {
     if let Some(Some(handle)) = RECORDER.get() {
         handle.run_upkeep();
     }
