@@ -76,7 +76,12 @@ pub(super) fn limit(description: &mut OpenApi, limits: &Limits) {
 }
 
 fn limit_object(object: &mut Object, limits: &Limits) {
-    for (name, most) in [("n", limits.images), ("steps", limits.steps)] {
+    for (name, most) in [
+        ("n", limits.images),
+        ("batch_size", limits.images),
+        ("n_iter", limits.images),
+        ("steps", limits.steps),
+    ] {
         let property = object.properties.get_mut(name);
         if let Some(RefOr::T(Schema::Object(property))) = property
             && property.maximum.is_some()

@@ -18,7 +18,7 @@ pub fn keep(headers: &HeaderMap) -> Result<bool, ApiError> {
     };
     match value.as_bytes() {
         b"true" | b"1" => Ok(true),
-        b"false" | b"0" | b"" => Ok(false),
+        b"false" | b"0" => Ok(false),
         _ => {
             let name = "X-X2I-Keep";
             Err(ApiError::param(

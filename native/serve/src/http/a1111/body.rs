@@ -35,9 +35,9 @@ pub struct Settings {
     pub prompt: String,
     /// Not read: X2I has no classifier-free guidance.
     #[serde(default)]
+    #[schema(value_type = Option<String>)]
     pub negative_prompt: String,
     /// The seed of the first image; a random one below 0.
-    #[schema(minimum = -1)]
     pub seed: Option<i64>,
     /// Steps; the model's number without it.
     #[schema(minimum = 1, maximum = 1000)]
@@ -67,7 +67,7 @@ pub struct Settings {
     #[schema(minimum = 0, maximum = 1)]
     pub denoising_strength: Option<f64>,
     /// The image to begin with, for `img2img` alone: base64 or a data URL.
-    #[schema(max_items = 1)]
+    #[schema(value_type = Option<Vec<String>>, max_items = 1)]
     #[serde(default)]
     pub init_images: Vec<String>,
     /// Refused: there is no inpainting.
@@ -83,12 +83,15 @@ pub struct Settings {
     pub force_task_id: Option<String>,
     /// Not done: there are no upscalers.
     #[serde(default)]
+    #[schema(value_type = Option<bool>)]
     pub enable_hr: bool,
     /// Not done.
     #[serde(default)]
+    #[schema(value_type = Option<bool>)]
     pub restore_faces: bool,
     /// Not done.
     #[serde(default)]
+    #[schema(value_type = Option<bool>)]
     pub tiling: bool,
     /// Not read: there are none.
     #[schema(value_type = Option<Vec<String>>)]
@@ -117,6 +120,15 @@ impl Settings {
     ) -> Result<Order, ApiError> {
         if self.mask.as_deref().is_some_and(|mask| !mask.is_empty()) {
             return Err(ApiError::param("mask", "mask: there is no inpainting"));
+        }
+        if self
+            .denoising_strength
+            .is_some_and(|strength| !(0.0..=1.0).contains(&strength))
+        {
+            return Err(ApiError::param(
+                "denoising_strength",
+                "denoising_strength: must be between 0 and 1",
+            ));
         }
         let (prompt, named) = loras(&self.prompt);
         let many = self

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 
 use super::body::Settings;
 use super::info::Infotext;
+use super::progress::timestamp;
 use super::schema::ImageSettings;
 use super::tasks::Tasks;
 use crate::http::app::{App, succeeded};
@@ -127,33 +128,24 @@ async fn wait(
 
 /// What the web UI tells of its images.
 fn info(order: &Order, state: &JobState, warnings: &[String]) -> Value {
-    let prompt = match order.parts.last() {
-        Some(PartOrder::Text(text)) => text.clone(),
-        _ => String::new(),
-    };
-    let first = state.outputs.first();
-    let size = first.map(|output| (output.width.unwrap_or(0), output.height.unwrap_or(0)));
-    let painted = state.progress.as_ref().map(|progress| progress.steps);
-    let steps = order.numbers.steps.or(painted).unwrap_or(0);
-    let text = |seed: u64| Infotext {
-        prompt: prompt.clone(),
-        steps,
-        guidance: order.numbers.guidance,
-        seed,
-        size: size.unwrap_or_default(),
-        model: state.model.clone(),
-        strength: order.init.as_ref().and_then(|init| init.strength),
-    };
+    let told = infotext(order, state);
     let seeds: Vec<u64> = state
         .outputs
         .iter()
         .filter_map(|output| output.seed)
         .collect();
-    let infotexts: Vec<_> = seeds.iter().map(|seed| text(*seed).text()).collect();
-    let (width, height) = size.unwrap_or_default();
+    let infotexts = seeds.iter().map(|seed| {
+        let seed = *seed;
+        Infotext {
+            seed,
+            ..told.clone()
+        }
+        .text()
+    });
+    let infotexts: Vec<_> = infotexts.collect();
     json!({
-        "prompt": prompt,
-        "all_prompts": vec![&prompt; seeds.len()],
+        "prompt": told.prompt,
+        "all_prompts": vec![&told.prompt; seeds.len()],
         "negative_prompt": "",
         "all_negative_prompts": vec![""; seeds.len()],
         "seed": seeds.first(),
@@ -161,11 +153,11 @@ fn info(order: &Order, state: &JobState, warnings: &[String]) -> Value {
         "subseed": seeds.first(),
         "all_subseeds": seeds,
         "subseed_strength": 0,
-        "width": width,
-        "height": height,
+        "width": told.size.0,
+        "height": told.size.1,
         "sampler_name": "Euler",
         "cfg_scale": 1.0,
-        "steps": steps,
+        "steps": told.steps,
         "batch_size": seeds.len(),
         "restore_faces": false,
         "face_restoration_model": null,
@@ -175,12 +167,12 @@ fn info(order: &Order, state: &JobState, warnings: &[String]) -> Value {
         "sd_vae_hash": null,
         "seed_resize_from_w": -1,
         "seed_resize_from_h": -1,
-        "denoising_strength": order.init.as_ref().and_then(|init| init.strength),
+        "denoising_strength": told.strength,
         "extra_generation_params": {},
         "index_of_first_image": 0,
         "infotexts": infotexts,
         "styles": [],
-        "job_timestamp": super::progress::timestamp(state.created_at),
+        "job_timestamp": timestamp(state.created_at),
         "clip_skip": 1,
         "is_using_inpainting_conditioning": false,
         "version": concat!("x2i ", env!("CARGO_PKG_VERSION")),
@@ -189,4 +181,24 @@ fn info(order: &Order, state: &JobState, warnings: &[String]) -> Value {
         "answer": state.answer,
         "job": state.id,
     })
+}
+
+/// The settings of a job's images, but for the seeds.
+fn infotext(order: &Order, state: &JobState) -> Infotext {
+    let prompt = match order.parts.last() {
+        Some(PartOrder::Text(text)) => text.clone(),
+        _ => String::new(),
+    };
+    let first = state.outputs.first();
+    let size = first.map(|output| (output.width.unwrap_or(0), output.height.unwrap_or(0)));
+    let painted = state.progress.as_ref().map(|progress| progress.steps);
+    Infotext {
+        prompt,
+        steps: order.numbers.steps.or(painted).unwrap_or(0),
+        guidance: order.numbers.guidance,
+        seed: 0,
+        size: size.unwrap_or_default(),
+        model: state.model.clone(),
+        strength: order.init.as_ref().and_then(|init| init.strength),
+    }
 }

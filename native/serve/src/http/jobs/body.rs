@@ -35,9 +35,11 @@ pub struct JobBody {
     pub prompt: Option<String>,
     /// Parts of the prompt in reading order.
     #[serde(default)]
+    #[schema(value_type = Option<Vec<PartBody>>)]
     pub parts: Vec<PartBody>,
     /// Earlier turns of a conversation, oldest first.
     #[serde(default)]
+    #[schema(value_type = Option<Vec<TurnBody>>)]
     pub turns: Vec<TurnBody>,
     /// How many images.
     #[schema(minimum = 1, maximum = 64)]
@@ -76,6 +78,7 @@ pub struct JobBody {
     pub control: Option<ControlBody>,
     /// LoRAs by their names on the server.
     #[serde(default)]
+    #[schema(value_type = Option<Vec<LoraBody>>)]
     pub loras: Vec<LoraBody>,
     /// `png`, `jpeg` or `webp`.
     #[schema(value_type = Option<String>)]
@@ -85,6 +88,7 @@ pub struct JobBody {
     pub output_compression: Option<u8>,
     /// Whether events show the image after every step.
     #[serde(default)]
+    #[schema(value_type = Option<bool>)]
     pub previews: bool,
     /// `images`, or `conditioning` for `txt` and `vec` as safetensors.
     #[schema(value_type = Option<String>)]
