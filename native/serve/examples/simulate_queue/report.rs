@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use x2i_serve::job::{JobState, Status};
 
-use crate::Plan;
+use crate::plan::Plan;
 
 /// All that was measured.
 pub struct Report {
@@ -84,7 +84,7 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "| from a job's end to the worker's next job, p50, p99 | {} |",
+            "| from a job's last step to the worker's next job, its file of 10 kB stored, p50, p99 | {} |",
             both(&self.pauses)
         )?;
         let of = |of: fn(&Single) -> Duration| self.singles.iter().map(of).collect::<Vec<_>>();
