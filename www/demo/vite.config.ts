@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { defineConfig, type Plugin } from 'vite';
 
 /** Scripts and wasm from here alone; models may come from anywhere. */
@@ -50,7 +51,51 @@ function listFiles(): Plugin {
   };
 }
 
-export default defineConfig({
+/**
+ * The page that `x2i serve` has at `/` (`vite build --mode server`): the same code with `src/server/web.ts` in the place of
+ * the library. What the page says of itself is another thing there.
+ */
+const SERVER_WORDS: ReadonlyArray<readonly [here: string, there: string]> = [
+  ['The model runs in this tab; nothing is sent anywhere.', 'The model runs on this server.'],
+  ['painted here, in your tab.', 'painted by this server.'],
+  ['This page paints with JavaScript and WebAssembly; please allow them.', 'This page paints with JavaScript; please allow it.'],
+  ['Words, pictures and sounds stay on this device.', 'Words, pictures and sounds go to this server alone. <a href="docs">Its routes</a>.'],
+  ['<details id="stored-models">', '<details id="stored-models" hidden>'],
+  ['<div class="field" id="device-field">', '<div class="field" id="device-field" hidden>'],
+];
+
+function serverWords(): Plugin {
+  return {
+    name: 'server-words',
+    transformIndexHtml: {
+      order: 'pre',
+      handler: (html) => {
+        for (const [here, there] of SERVER_WORDS) {
+          if (!html.includes(here)) throw new Error(`index.html does not say: ${here}`);
+          html = html.replace(here, there);
+        }
+        return html;
+      },
+    },
+  };
+}
+
+const server = defineConfig({
+  base: './',
+  plugins: [serverWords(), contentSecurityPolicy()],
+  resolve: { alias: { '@x2i/web': fileURLToPath(new URL('src/server/web.ts', import.meta.url)) } },
+  // The worker that keeps the page for visits without a network is of no use without the server.
+  define: { 'import.meta.env.PROD': 'false' },
+  build: {
+    target: 'es2022',
+    outDir: '../../native/serve/page',
+    emptyOutDir: false,
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+  },
+});
+
+const page = defineConfig({
   // The page works from any folder of a server.
   base: './',
   plugins: [contentSecurityPolicy(), listFiles()],
@@ -66,3 +111,5 @@ export default defineConfig({
     },
   },
 });
+
+export default defineConfig(({ mode }) => (mode === 'server' ? server : page));

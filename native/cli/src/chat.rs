@@ -42,8 +42,9 @@ Type what to paint, or a command:
 /// Errors from flags, the session file, the model or the device; with input from a pipe, also errors
 /// of a turn. [`Error::Cancelled`] on Ctrl-C while the model is being loaded.
 pub fn run(args: &ChatArgs) -> Result<()> {
-    let (display, interrupt) = (Display::choose(args.quiet, false), Interrupt::listen()?);
-    let model = painter::model(&args.engine, &args.adapters, None)?;
+    let terminal = (Display::choose(args.quiet, false), Interrupt::listen()?);
+    let model = painter::model(&args.engine, &args.adapters, None, &terminal)?;
+    let (_, interrupt) = &terminal;
     let config = model.config();
     let sampling = config.encoder.config.video_sampling();
     let stopped = || interrupt.is_set();
@@ -65,8 +66,8 @@ pub fn run(args: &ChatArgs) -> Result<()> {
         create_folder(&folder).context("-o")?;
     }
     sweep(&folder.join("."));
-    let terminal = (display, interrupt.clone());
     let requests = [checked.request()];
+    let interrupt = interrupt.clone();
     let mut painter = Painter::open(&args.engine, model, None, &requests, terminal)?;
     painter.reporter.say_answers();
     painter.reporter.end_picture();

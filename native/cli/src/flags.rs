@@ -9,8 +9,11 @@ mod engine;
 mod gallery;
 mod generate;
 mod inspect;
+mod models;
 mod parts;
 pub mod paths;
+#[cfg(feature = "hub")]
+mod pull;
 #[cfg(feature = "serve")]
 mod queue;
 #[cfg(feature = "serve")]
@@ -39,7 +42,10 @@ pub use engine::{EngineArgs, verify};
 pub use gallery::{GalleryArgs, TaskChoice};
 pub use generate::{Alpha, GenerateArgs};
 pub use inspect::InspectArgs;
+pub use models::{ModelsArgs, ModelsCommand, RmArgs};
 pub use parts::{Given, PartArgs};
+#[cfg(feature = "hub")]
+pub use pull::PullArgs;
 #[cfg(feature = "serve")]
 pub use queue::NatsArgs;
 #[cfg(feature = "serve")]
@@ -79,6 +85,11 @@ pub enum Command {
     /// Serve models over HTTP: OpenAI's, A1111's and x2i's own API
     #[cfg(feature = "serve")]
     Serve(ServeArgs),
+    /// Download a model from the Hugging Face Hub
+    #[cfg(feature = "hub")]
+    Pull(PullArgs),
+    /// List the downloaded models, or delete them
+    Models(ModelsArgs),
     /// Paint the jobs of a queue between machines (NATS)
     #[cfg(feature = "serve")]
     Worker(WorkerArgs),

@@ -32,7 +32,7 @@ const SEED: u64 = 7;
 /// the page is written when a task failed.
 pub fn run(args: &GalleryArgs) -> Result<()> {
     let terminal = (Display::choose(args.quiet, false), Interrupt::listen()?);
-    let model = painter::model(&args.engine, &args.adapters, None)?;
+    let model = painter::model(&args.engine, &args.adapters, None, &terminal)?;
     let every = every_task(args)?;
     let interrupt = terminal.1.clone();
     let stopped = || interrupt.is_set();

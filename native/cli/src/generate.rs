@@ -24,7 +24,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         true => record.trusting(Trust::Anything),
         false => record,
     });
-    let model = painter::model(&args.engine, &args.adapters, record.as_ref())?;
+    let model = painter::model(&args.engine, &args.adapters, record.as_ref(), &terminal)?;
     let options = painter::options(&args.engine, record.as_ref());
     let interrupt = terminal.1.clone();
     let cancelled = || interrupt.is_set();

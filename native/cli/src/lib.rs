@@ -9,8 +9,11 @@ pub mod gallery;
 pub mod generate;
 pub mod inspect;
 mod jobs;
+pub mod models;
 mod painter;
 pub mod program;
+#[cfg(feature = "hub")]
+pub mod pull;
 #[cfg(feature = "serve")]
 mod serve;
 #[cfg(feature = "serve")]

@@ -15,12 +15,21 @@ use crate::flags::{AdapterArgs, ByteSize, EngineArgs, MemoryChoice};
 use crate::jobs::spec;
 use crate::terminal::{Display, Interrupt, Reporter, Seconds};
 
-/// The model of the flags, else the recorded one, with its adapters.
+/// The model of the flags, which is downloaded if it is not here, else the recorded one, with its adapters.
 ///
 /// # Errors
 /// When there is no such model, when a file of it or of an adapter is broken, or when it is not the
 /// recorded model.
-pub fn model(engine: &EngineArgs, args: &AdapterArgs, record: Option<&Record>) -> Result<Model> {
+pub fn model(
+    engine: &EngineArgs,
+    args: &AdapterArgs,
+    record: Option<&Record>,
+    (display, interrupt): &(Display, Interrupt),
+) -> Result<Model> {
+    #[cfg(feature = "hub")]
+    crate::pull::ensure(engine, *display, interrupt)?;
+    #[cfg(not(feature = "hub"))]
+    let _ = (display, interrupt);
     let recorded = match (&engine.model, record) {
         (None, Some(record)) => Some(record.model()?),
         _ => None,
@@ -30,7 +39,10 @@ pub fn model(engine: &EngineArgs, args: &AdapterArgs, record: Option<&Record>) -
         Some(record) => files.map_err(|error| record.model_error(error))?,
         None => files?,
     };
-    let model = Model::from_files(files)?;
+    let opened = Model::from_files(files);
+    #[cfg(feature = "hub")]
+    let opened = crate::pull::told(opened, engine);
+    let model = opened?;
     if let Some(record) = record {
         record.check_model(model.config())?;
     }

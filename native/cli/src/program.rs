@@ -1,5 +1,6 @@
 //! The whole program: parses the command line, runs the command and prints its error.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -8,21 +9,32 @@ use x2i_core::Error;
 use x2i_engine::{allocator, output, stack};
 
 use crate::flags::{Cli, Command, arguments};
+#[cfg(feature = "hub")]
+use crate::pull;
 use crate::terminal::{EXIT_CANCELLED, printable};
 use crate::words::{cut, one_line};
-use crate::{bench, chat, convert, doctor, gallery, generate, inspect, train};
+use crate::{bench, chat, convert, doctor, gallery, generate, inspect, models, train};
+
+/// What a process ends with after an error.
+const EXIT_FAILURE: u8 = 1;
 
 /// Runs the command of this process's arguments; the first thing that a program does, before it starts threads.
 pub fn main() -> ExitCode {
+    run(std::env::args_os()).into()
+}
+
+/// As [`main`], with arguments, the first of which is the program's name; gives the exit code.
+pub fn run(given: impl IntoIterator<Item = OsString>) -> u8 {
     allocator::keep_freed_memory();
     output::refuse_size_signal();
     silence_device_select();
-    stack::with_stack(program)
+    let given: Vec<OsString> = given.into_iter().collect();
+    stack::with_stack(|| program(given))
 }
 
 /// The whole program after the settings of its process.
-fn program() -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments(std::env::args_os())) {
+fn program(given: Vec<OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(arguments(given)) {
         Ok(cli) => cli,
         Err(error) => refuse(&error),
     };
@@ -35,23 +47,26 @@ fn program() -> ExitCode {
         Command::Convert(args) => convert::run(args),
         #[cfg(feature = "serve")]
         Command::Serve(args) => crate::serve::run(args),
+        #[cfg(feature = "hub")]
+        Command::Pull(args) => pull::run(args),
+        Command::Models(args) => models::run(args),
         #[cfg(feature = "serve")]
         Command::Worker(args) => crate::worker::run(args),
         Command::Train(command) => train::run(command),
         Command::Bench(args) => bench::run(args),
     };
     let Err(error) = outcome else {
-        return ExitCode::SUCCESS;
+        return 0;
     };
     if is_closed_pipe(&error) {
-        return ExitCode::FAILURE; // `x2i inspect model | head` needs no message
+        return EXIT_FAILURE; // `x2i inspect model | head` needs no message
     }
     if let Some(Error::Cancelled) = error.downcast_ref().map(Error::root) {
         let _ = writeln!(std::io::stderr(), "cancelled");
-        return EXIT_CANCELLED.into();
+        return EXIT_CANCELLED;
     }
     let _ = writeln!(std::io::stderr(), "error: {}", one_line(&error));
-    ExitCode::FAILURE
+    EXIT_FAILURE
 }
 
 /// Prints clap's error or help and ends; values that it quotes may be long or hostile.

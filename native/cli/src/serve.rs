@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use x2i_serve::http::{Access, Limits};
+use x2i_serve::models::Models;
+use x2i_serve::nats::{NatsOptions, NatsSettings};
 use x2i_serve::options::ServeOptions;
 use x2i_serve::queue::memory::MemoryLimits;
 use x2i_serve::server;
 
 use crate::flags::{ByteSize, ServeArgs};
-use crate::served;
+use crate::{served, worker};
 
 /// The longest file of keys, in bytes.
 const KEY_FILE: u64 = 1 << 20;
@@ -28,19 +30,29 @@ pub fn run(args: &ServeArgs) -> Result<()> {
     served::log(&args.log)?;
     let options = options(args)?;
     let names: Vec<_> = options.models.names().map(str::to_owned).collect();
+    let what = match &options.nats {
+        Some(_) => "the models of its workers".to_owned(),
+        None => names.join(", "),
+    };
     server::run(options, |address| {
         // A script may wait for this line; a closed stdout is no reason to end.
-        let _ = writeln!(
-            std::io::stdout(),
-            "x2i serves {} at http://{address}",
-            names.join(", ")
-        );
+        let _ = writeln!(std::io::stdout(), "x2i serves {what} at http://{address}");
     })?;
     Ok(())
 }
 
 fn options(args: &ServeArgs) -> Result<ServeOptions> {
-    let local = ServeOptions::local(served::models(&args.served)?);
+    let queue = worker::queue(args.queue.as_deref());
+    let models = match &queue {
+        Some(_) if args.served.is_given() => {
+            bail!(
+                "--queue: workers have the models and devices; give --model, --lora and --device to `x2i worker`"
+            )
+        }
+        Some(_) => Models::default(),
+        None => served::models(&args.served)?,
+    };
+    let local = ServeOptions::local(models);
     let ByteSize(body) = args.max_body;
     Ok(ServeOptions {
         address: SocketAddr::new(args.host, args.port),
@@ -52,12 +64,14 @@ fn options(args: &ServeArgs) -> Result<ServeOptions> {
             kept: args.kept_jobs,
             keep: Duration::from_secs(args.keep),
         },
+        nats: queue.map(|queue| nats(args, queue)),
         limits: Limits {
             body: usize::try_from(body).unwrap_or(usize::MAX),
             pixels: args.max_pixels,
             images: args.max_images,
             steps: args.max_steps,
             wait: Duration::from_secs(args.max_wait),
+            connections: args.max_connections.max(1),
             fetch: args
                 .allow_fetch
                 .iter()
@@ -71,6 +85,20 @@ fn options(args: &ServeArgs) -> Result<ServeOptions> {
         models: Arc::clone(&local.models),
         ..local
     })
+}
+
+/// The queue between machines, with the flags of the one in memory.
+fn nats(args: &ServeArgs, queue: String) -> (NatsOptions, NatsSettings) {
+    let settings = NatsSettings {
+        jobs: args.queue_size,
+        replicas: args.queue_replicas,
+        keep_results: Duration::from_secs(args.keep),
+        ..NatsSettings::default()
+    };
+    (
+        worker::nats_options(&args.nats, queue, "x2i serve".into()),
+        settings,
+    )
 }
 
 fn access(args: &ServeArgs) -> Result<Access> {

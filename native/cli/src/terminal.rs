@@ -3,6 +3,8 @@
 mod checking;
 mod display;
 mod interrupt;
+#[cfg(feature = "hub")]
+mod pulling;
 mod reporter;
 mod seconds;
 mod summary;
@@ -12,6 +14,8 @@ mod text;
 pub use checking::Checking;
 pub use display::Display;
 pub use interrupt::{EXIT_CANCELLED, Interrupt};
+#[cfg(feature = "hub")]
+pub use pulling::PullProgress;
 pub use reporter::Reporter;
 pub use seconds::Seconds;
 pub use summary::{summary, tell, tell_skipped};

@@ -6,6 +6,8 @@ mod named;
 mod open;
 mod recorded;
 mod remembered;
+#[cfg(feature = "hub")]
+mod space;
 mod stage;
 mod sync;
 mod temporary;
@@ -21,6 +23,8 @@ pub use open::{folder_of, io_error, open_regular, open_stream};
 pub use recorded::Trust;
 pub(crate) use recorded::{Place, find};
 pub(crate) use remembered::{Remembered, Stamp};
+#[cfg(feature = "hub")]
+pub(crate) use space::free_space;
 pub use stage::{Stage, is_converted, recover, stranger};
 pub(crate) use sync::sync_folder;
 pub use temporary::sweep;

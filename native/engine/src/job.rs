@@ -5,6 +5,7 @@
 //! defaults and checks everything once. After that, a job can fail only on the device.
 
 mod finished;
+mod made;
 mod memory;
 mod outline;
 mod record;

@@ -2,7 +2,7 @@
 //!
 //! Reading copies nothing: the weights of a 24 GB model come from the page cache, those of the
 //! embedded model from the executable. Only `convert` and hashing read a folder
-//! [unmapped](Access::Read), since mapped pages count as the process's memory. Not here: downloads.
+//! [unmapped](Access::Read), since mapped pages count as the process's memory. [`hub`] downloads models.
 
 mod advice;
 mod check;
@@ -11,7 +11,7 @@ mod embedded;
 mod files;
 mod folder;
 mod hashes;
-mod hub;
+pub mod hub;
 mod mapped;
 mod meter;
 mod model;

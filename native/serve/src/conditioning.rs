@@ -57,7 +57,7 @@ mod tests {
         let bytes = to_safetensors(&conditioned);
         let file = WeightFile::open(Arc::new(MemorySource::new("c", bytes)));
         let file = pollster::block_on(file).unwrap();
-        let names: Vec<_> = file.tensors().map(|tensor| tensor.name.clone()).collect();
+        let names: Vec<_> = file.tensors().keys().cloned().collect();
         assert_eq!(names, ["txt", "vec"]);
     }
 }

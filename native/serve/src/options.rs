@@ -11,6 +11,7 @@ use x2i_engine::{DeviceList, EngineOptions};
 use crate::http::{Access, Limits};
 use crate::inputs::InputLimits;
 use crate::models::Models;
+use crate::nats::{NatsOptions, NatsSettings};
 use crate::queue::memory::MemoryLimits;
 
 /// The port where none is asked for; that of A1111, whose clients try it first.
@@ -29,8 +30,10 @@ pub struct ServeOptions {
     pub precision: Precision,
     /// How models are loaded.
     pub engine: EngineOptions,
-    /// The queue's size.
+    /// The size of the queue in memory.
     pub queue: MemoryLimits,
+    /// The queue between machines that jobs go to in place of this machine's devices.
+    pub nats: Option<(NatsOptions, NatsSettings)>,
     /// How much of clients' files is kept.
     pub inputs: InputLimits,
     /// The most that a request may ask for.
@@ -57,6 +60,7 @@ impl ServeOptions {
                 kept: 1000,
                 keep: Duration::from_secs(3600),
             },
+            nats: None,
             inputs: InputLimits {
                 bytes: 4 << 30,
                 keep: Duration::from_secs(3600),

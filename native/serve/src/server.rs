@@ -1,5 +1,6 @@
-//! Runs a server: its devices, its queue in memory, its routes; and ends it without losing what it has taken.
+//! Runs a server: its devices and its queue in memory, or the queue between machines; its routes; and ends it without losing what it has taken.
 
+mod accept;
 mod recorder;
 mod signals;
 
@@ -7,15 +8,20 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle as TaskHandle;
 
 pub use recorder::recorder;
 
 use crate::http::{App, router};
 use crate::inputs::Inputs;
+use crate::job::Failure;
+use crate::nats::{NatsOptions, NatsQueue, NatsSettings, Session};
 use crate::options::ServeOptions;
+use crate::queue::Queue;
 use crate::queue::memory::MemoryQueue;
 use crate::studio::{self, StudioOptions};
 
@@ -38,6 +44,9 @@ pub enum ServeError {
         /// Why.
         source: io::Error,
     },
+    /// The queue between machines can't be reached or used.
+    #[error("{0}")]
+    Queue(#[from] Failure),
     /// The system refused something else.
     #[error("the server can't run: {0}")]
     Io(#[from] io::Error),
@@ -50,8 +59,8 @@ pub struct Server {
     /// What its routes share.
     pub app: Arc<App>,
     end: watch::Sender<bool>,
-    serving: tokio::task::JoinHandle<io::Result<()>>,
-    studios: Vec<std::thread::JoinHandle<()>>,
+    serving: TaskHandle<()>,
+    studios: Vec<JoinHandle<()>>,
     drain: Duration,
 }
 
@@ -91,12 +100,15 @@ impl Server {
         let options = options.with_host_names();
         let listener = listener(options.address)?;
         let address = listener.local_addr()?;
-        let queue = Arc::new(MemoryQueue::new(options.queue)?);
         let inputs = Arc::new(Inputs::new(options.inputs)?);
+        let (queue, studios) = match &options.nats {
+            Some((nats, settings)) => (gateway(nats, settings).await?, vec![]),
+            None => here(&options)?,
+        };
         let app = Arc::new(App {
-            queue: queue.clone(),
+            queue,
             models: options.models.clone(),
-            gateway: false,
+            gateway: options.nats.is_some(),
             inputs: inputs.clone(),
             streams: Arc::new(Semaphore::new(options.limits.streams)),
             limits: options.limits.clone(),
@@ -104,10 +116,10 @@ impl Server {
             metrics: recorder(),
             stopping: AtomicBool::new(false),
         });
-        let studios = start_studios(&options, &queue)?;
-        tokio::spawn(sweep(queue, inputs));
+        tokio::spawn(sweep(inputs));
         let (end, ended) = watch::channel(false);
-        let serving = tokio::spawn(serve(listener, app.clone(), ended));
+        let (routes, connections) = (router(app.clone()), options.limits.connections);
+        let serving = tokio::spawn(accept::serve(listener, routes, ended, connections));
         let drain = options.drain;
         Ok(Self {
             address,
@@ -148,10 +160,27 @@ fn listener(address: SocketAddr) -> Result<tokio::net::TcpListener, ServeError> 
     tokio::net::TcpListener::from_std(listener).map_err(failed)
 }
 
+/// A queue, and the threads of the devices that take its jobs.
+type Parts = (Arc<dyn Queue>, Vec<JoinHandle<()>>);
+
+/// The queue in memory, and this machine's devices.
+fn here(options: &ServeOptions) -> io::Result<Parts> {
+    let queue = Arc::new(MemoryQueue::new(options.queue)?);
+    let studios = start_studios(options, &queue)?;
+    tokio::spawn(sweep_queue(queue.clone()));
+    Ok((queue, studios))
+}
+
+/// The queue between machines.
+async fn gateway(nats: &NatsOptions, settings: &NatsSettings) -> Result<Arc<dyn Queue>, Failure> {
+    let session = Session::connect(nats).await?;
+    Ok(Arc::new(NatsQueue::open(session, settings.clone()).await?))
+}
+
 fn start_studios(
     options: &ServeOptions,
     queue: &Arc<MemoryQueue>,
-) -> io::Result<Vec<std::thread::JoinHandle<()>>> {
+) -> io::Result<Vec<JoinHandle<()>>> {
     let studios = options.devices.iter().enumerate().map(|(number, devices)| {
         let name = match options.devices.len() {
             1 => devices.to_string(),
@@ -170,25 +199,19 @@ fn start_studios(
     studios.collect()
 }
 
-async fn serve(
-    listener: tokio::net::TcpListener,
-    app: Arc<App>,
-    mut ended: watch::Receiver<bool>,
-) -> io::Result<()> {
-    let goodbye = async move {
-        let _ = ended.wait_for(|ended| *ended).await;
-    };
-    axum::serve(listener, router(app))
-        .with_graceful_shutdown(goodbye)
-        .await
+async fn sweep(inputs: Arc<Inputs>) {
+    let mut clock = tokio::time::interval(SWEEP);
+    loop {
+        clock.tick().await;
+        inputs.sweep();
+        recorder::upkeep();
+    }
 }
 
-async fn sweep(queue: Arc<MemoryQueue>, inputs: Arc<Inputs>) {
+async fn sweep_queue(queue: Arc<MemoryQueue>) {
     let mut clock = tokio::time::interval(SWEEP);
     loop {
         clock.tick().await;
         queue.sweep();
-        inputs.sweep();
-        recorder::upkeep();
     }
 }

@@ -6,6 +6,7 @@ mod desk;
 mod encoder;
 mod engines;
 mod hearing;
+mod options;
 mod spec;
 mod work;
 
@@ -14,31 +15,13 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use x2i_engine::stack::STACK;
-use x2i_engine::{DeviceList, EngineOptions};
 
 pub use desk::{Desk, News, Task};
+pub use options::StudioOptions;
 pub use spec::{check, job_spec};
 
-use crate::models::Models;
 use encoder::Encoder;
 use work::Studio;
-
-/// What a studio is made of.
-#[derive(Clone)]
-pub struct StudioOptions {
-    /// Its name among those of the desk.
-    pub name: String,
-    /// The device, or several that split a model between them.
-    pub devices: DeviceList,
-    /// In which floats they multiply.
-    pub precision: x2i_engine::device::Precision,
-    /// How models are loaded. `max_device_memory` also bounds the models that stay loaded at once.
-    pub engine: EngineOptions,
-    /// The models.
-    pub models: Arc<Models>,
-    /// A model that is loaded before the first job.
-    pub preload: Option<String>,
-}
 
 /// Starts a studio's thread. It ends when the desk has no more tasks, or when its device is lost.
 ///

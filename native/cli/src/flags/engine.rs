@@ -10,9 +10,13 @@ use x2i_engine::models::Verify;
 /// A model on a device.
 #[derive(Debug, Clone, Args)]
 pub struct EngineArgs {
-    /// A model folder, or the name of the embedded model (default: emoji)
+    /// A model folder, the name of the embedded model (default: emoji), or OWNER/REPO of the Hugging Face
+    /// Hub (@REVISION for a branch, tag or commit), which is downloaded first unless it is in the cache
     #[arg(long, short, value_name = "DIR|NAME", value_parser = paths::place)]
     pub model: Option<String>,
+    /// Use no network: a model that is not here is an error
+    #[arg(long)]
+    pub offline: bool,
     /// `auto`, `cpu`, `wgpu[:INDEX]` or `cuda[:INDEX]`; auto takes the best hardware GPU, else the CPU. A list
     /// (`wgpu:0,wgpu:1` or `wgpu:0,cpu`) splits a model that is too large for the first between all; several
     /// images are spread over GPUs that each hold the model

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::paths::PathParser;
+use super::queue::NatsArgs;
 use super::served::{LogArgs, ServedArgs};
 use super::values::ByteSize;
 
@@ -15,6 +16,17 @@ pub struct ServeArgs {
     /// The models and devices.
     #[command(flatten)]
     pub served: ServedArgs,
+    /// Give the jobs to workers on other machines, over this NATS server with JetStream (`x2i worker`), in place of this
+    /// machine's devices: `nats://[USER:PASSWORD@|TOKEN@]HOST:PORT` or `tls://...`, several with commas. The variable
+    /// X2I_QUEUE says it too
+    #[arg(long, value_name = "URL")]
+    pub queue: Option<String>,
+    /// Copies of every job in a cluster of NATS servers: 1, 3 or 5
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub queue_replicas: usize,
+    /// How NATS is reached.
+    #[command(flatten)]
+    pub nats: NatsArgs,
     /// The address to listen on; one that others can reach needs a key
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub host: IpAddr,
@@ -60,6 +72,9 @@ pub struct ServeArgs {
     /// How long a call may wait for its images, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     pub max_wait: u64,
+    /// The most connections at once; others wait
+    #[arg(long, value_name = "N", default_value_t = 800)]
+    pub max_connections: usize,
     /// How long jobs may take to end after SIGTERM or Ctrl-C, in seconds; then they are cancelled
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub drain_timeout: u64,

@@ -47,6 +47,16 @@ pub struct ServedArgs {
     pub verify: bool,
 }
 
+impl ServedArgs {
+    /// True when a model, a LoRA or a device is named.
+    pub fn is_given(&self) -> bool {
+        !(self.models.is_empty()
+            && self.loras.is_empty()
+            && self.control_weights.is_empty()
+            && self.devices.is_empty())
+    }
+}
+
 /// What is logged to stderr, and how.
 #[derive(Debug, Args)]
 pub struct LogArgs {
@@ -78,7 +88,7 @@ impl LogLevel {
             Self::Error => "error",
             Self::Warn => "warn",
             Self::Info => "warn,x2i_serve=info",
-            Self::Debug => "info,x2i_serve=debug,tower_http=debug",
+            Self::Debug => "info,x2i_serve=debug",
         }
     }
 }

@@ -235,7 +235,7 @@ fn remaining(elapsed: Duration, progress: &Progress) -> Option<Duration> {
 }
 
 /// `5 s`, `2 min 05 s`, `1 h 07 min`.
-fn clock(time: Duration) -> String {
+pub(super) fn clock(time: Duration) -> String {
     let seconds = time.as_secs() + 1; // rounded up: "0 s left" would be odd
     match seconds {
         0..60 => format!("{seconds} s"),

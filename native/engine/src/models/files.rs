@@ -9,6 +9,7 @@ use x2i_core::{Error, Field, Result};
 
 use super::embedded::{EMBEDDED_NAME, EmbeddedSource};
 use super::folder::FolderSource;
+use super::hub;
 
 /// The files of a model.
 #[derive(Clone)]
@@ -22,7 +23,8 @@ pub enum ModelFiles {
 }
 
 impl ModelFiles {
-    /// Finds a model by the embedded model's name or by a folder's path. `None` is the embedded model.
+    /// Finds a model by the embedded model's name, by a folder's path, or by `OWNER/NAME[@REVISION]` in Hugging
+    /// Face's cache. `None` is the embedded model. Nothing is downloaded: [`Hub`](super::hub) does that.
     ///
     /// # Errors
     /// [`Error::Request`] for [`Field::Model`] when there is no such model.
@@ -38,13 +40,20 @@ impl ModelFiles {
         if Path::new(wanted).exists() {
             return FolderSource::open(wanted).map(Self::Folder);
         }
+        let cached = hub::cached(wanted.strip_prefix("hf:").unwrap_or(wanted));
+        if let Some(folder) = cached.filter(|folder| folder.is_dir()) {
+            return FolderSource::open(folder).map(Self::Folder);
+        }
         let embedded = match EmbeddedSource::new() {
             Some(_) => format!("embedded: {EMBEDDED_NAME}"),
             None => "this x2i has no embedded model".into(),
         };
         Err(Error::request(
             Field::Model,
-            format!("there is no folder {wanted}, nor an embedded model of that name ({embedded})"),
+            format!(
+                "there is no folder {wanted}, nor an embedded model of that name ({embedded}), nor a \
+                 repository OWNER/NAME of it in Hugging Face's cache"
+            ),
         ))
     }
 

@@ -63,9 +63,12 @@ impl FolderSource {
         }
         sweep(&full);
         let recovered = recover(&full).map_err(|error| unfinished(&shown, &error))?;
-        let name = full
-            .file_name()
-            .map_or(shown, |name| name.to_string_lossy().into_owned());
+        // A snapshot's own name is a commit.
+        let name = hub::repository_name(&full).filter(|_| is_snapshot(&full));
+        let name = name.unwrap_or_else(|| {
+            let name = full.file_name();
+            name.map_or(shown, |name| name.to_string_lossy().into_owned())
+        });
         let access = Access::Map;
         Ok(Self {
             name,
@@ -118,6 +121,12 @@ impl ModelSource for FolderSource {
     fn list<'a>(&'a self, folder: &'a str) -> LocalBoxFuture<'a, Result<Vec<String>>> {
         Box::pin(std::future::ready(file_names(&self.path(folder))))
     }
+}
+
+/// Whether it is the folder of a whole snapshot.
+fn is_snapshot(folder: &Path) -> bool {
+    let above = folder.parent().and_then(Path::file_name);
+    above.is_some_and(|name| name == "snapshots")
 }
 
 fn unfinished(folder: &str, error: &std::io::Error) -> Error {

@@ -1,149 +1,72 @@
-//! Paths as users write them: `~`, and Hugging Face's cache.
+//! Models of the Hugging Face Hub: its cache on this machine, which is read and written, and, with the
+//! cargo feature `hub`, downloads into it.
 //!
-//! The cache keeps a repository as `models--OWNER--NAME` with `snapshots/REVISION/` inside; `refs/main`
-//! names the revision. Where a path names such a folder, the snapshot is meant. A path that is not
-//! there and begins with `OWNER/NAME` is looked for in the cache of this user.
+//! The cache is laid out as huggingface_hub lays it out, so that each program finds what the other has
+//! downloaded. Nothing is asked of a network but by `Hub`. Not here: uploads, data sets, spaces, and the
+//! Xet protocol (the Hub serves its files over HTTP too).
+#![cfg_attr(
+    feature = "hub",
+    doc = r#"
+```no_run
+use x2i_engine::models::hub::{Hub, HubOptions, Reference, ignore_pulled};
 
-use std::path::{Component, Path, PathBuf};
-use std::time::SystemTime;
+# fn main() -> x2i_engine::Result<()> {
+let reference: Reference = "OPPOer/X2I".parse()?;
+let hub = Hub::new(HubOptions::of_environment()?)?;
+let plan = hub.plan(&reference, &ignore_pulled)?;
+println!("{} bytes to download", plan.missing());
+let folder = hub.pull(&plan, &ignore_pulled)?;
+println!("it is in {}", folder.display());
+# Ok(())
+# }
+```
+"#
+)]
 
-/// The place on disk of a path that is relative to `root`, absolute, or in the user's home.
-pub(super) fn resolve(root: &Path, path: &str) -> PathBuf {
-    let written = match path.strip_prefix("~/").zip(home()) {
-        Some((rest, home)) => home.join(rest),
-        None if path == "~" => home().unwrap_or_else(|| path.into()),
-        None => root.join(path),
-    };
-    match in_snapshot(&written) {
-        Some(found) => found,
-        None if written.exists() => written,
-        None => cached(path).unwrap_or(written),
-    }
-}
+mod cache;
+mod listing;
+mod paths;
+mod reference;
 
-/// The snapshot of a cached repository that is meant by its folder.
-pub(super) fn snapshot(repository: &Path) -> Option<PathBuf> {
-    let name = repository.file_name()?.to_str()?;
-    if !name.starts_with("models--") {
-        return None;
-    }
-    let snapshots = repository.join("snapshots");
-    let main = std::fs::read_to_string(repository.join("refs/main")).ok();
-    let main = main.map(|revision| snapshots.join(revision.trim()));
-    main.filter(|main| main.is_dir())
-        .or_else(|| newest(&snapshots))
-}
+#[cfg(feature = "hub")]
+mod answers;
+#[cfg(feature = "hub")]
+mod choice;
+#[cfg(feature = "hub")]
+mod client;
+#[cfg(feature = "hub")]
+mod download;
+#[cfg(feature = "hub")]
+mod glob;
+#[cfg(feature = "hub")]
+mod meter;
+#[cfg(feature = "hub")]
+mod names;
+#[cfg(feature = "hub")]
+mod options;
+#[cfg(feature = "hub")]
+mod parts;
+#[cfg(feature = "hub")]
+mod patience;
+#[cfg(feature = "hub")]
+mod place;
+#[cfg(feature = "hub")]
+mod pull;
+#[cfg(feature = "hub")]
+mod repository;
+#[cfg(feature = "hub")]
+mod roots;
+#[cfg(feature = "hub")]
+mod verify;
 
-/// The folder in it that was changed last.
-fn newest(snapshots: &Path) -> Option<PathBuf> {
-    let folders = snapshots.read_dir().ok()?.filter_map(|entry| {
-        let path = entry.ok()?.path();
-        let changed = path.metadata().ok()?.modified();
-        path.is_dir()
-            .then(|| (changed.unwrap_or(SystemTime::UNIX_EPOCH), path))
-    });
-    folders.max().map(|(_, path)| path)
-}
-
-/// The same path through the snapshots of the repositories on its way; `None` where there is none.
-fn in_snapshot(path: &Path) -> Option<PathBuf> {
-    let mut components = path.components().peekable();
-    let (mut found, mut changed) = (PathBuf::new(), false);
-    while let Some(component) = components.next() {
-        found.push(component);
-        let inside = matches!(components.peek(), Some(Component::Normal(next))
-            if ["snapshots", "refs", "blobs"].iter().any(|own| next == own));
-        if let (Component::Normal(_), false) = (component, inside)
-            && let Some(snapshot) = snapshot(&found)
-        {
-            (found, changed) = (snapshot, true);
-        }
-    }
-    changed.then_some(found)
-}
-
-/// A path below `OWNER/NAME` in the user's cache.
-fn cached(path: &str) -> Option<PathBuf> {
-    let mut parts = path.splitn(3, '/');
-    let (owner, name) = (parts.next()?, parts.next()?);
-    let plain = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with('.')
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-    };
-    if !plain(owner) || !plain(name) {
-        return None;
-    }
-    let snapshot = snapshot(&cache()?.join(format!("models--{owner}--{name}")))?;
-    Some(snapshot.join(parts.next().unwrap_or_default()))
-}
-
-/// The cache's folder, as huggingface_hub finds it.
-fn cache() -> Option<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    set("HF_HUB_CACHE")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(set("HF_HOME")?).join("hub")))
-        .or_else(|| Some(home()?.join(".cache/huggingface/hub")))
-}
-
-fn home() -> Option<PathBuf> {
-    std::env::home_dir().filter(|home| !home.as_os_str().is_empty())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-
-    type TestResult = std::result::Result<(), Box<dyn std::error::Error>>;
-
-    /// A cached repository with two revisions, of which `main` is one.
-    fn repository(root: &Path) -> std::io::Result<PathBuf> {
-        let repository = root.join("models--Qwen--Qwen2.5-VL-3B-Instruct");
-        for revision in ["aaa", "bbb"] {
-            let snapshot = repository.join("snapshots").join(revision);
-            fs::create_dir_all(&snapshot)?;
-            fs::write(snapshot.join("config.json"), revision)?;
-        }
-        fs::create_dir_all(repository.join("refs"))?;
-        fs::write(repository.join("refs/main"), "aaa\n")?;
-        Ok(repository)
-    }
-
-    #[test]
-    fn a_cached_repository_stands_for_its_main_revision() -> TestResult {
-        let root = tempfile::tempdir()?;
-        let repository = repository(root.path())?;
-        let read = |path: &str| fs::read_to_string(resolve(root.path(), path));
-        let name = "models--Qwen--Qwen2.5-VL-3B-Instruct";
-        assert_eq!(read(&format!("{name}/config.json"))?, "aaa");
-        assert_eq!(read(&format!("{name}/snapshots/bbb/config.json"))?, "bbb");
-        let absolute = repository.join("config.json");
-        assert_eq!(read(absolute.to_str().ok_or("UTF-8")?)?, "aaa");
-        // Without the reference the only revision is meant.
-        fs::remove_dir_all(repository.join("refs"))?;
-        fs::remove_dir_all(repository.join("snapshots/aaa"))?;
-        assert_eq!(read(&format!("{name}/config.json"))?, "bbb");
-        Ok(())
-    }
-
-    #[test]
-    fn other_paths_stay_as_they_are() -> TestResult {
-        let root = tempfile::tempdir()?;
-        for path in [
-            "config.json",
-            "../x/y.gguf",
-            "mllm/model.gguf",
-            "models--a--b/c.json",
-        ] {
-            assert_eq!(resolve(root.path(), path), root.path().join(path));
-        }
-        assert_eq!(resolve(root.path(), "/abs/x"), Path::new("/abs/x"));
-        let home = home().ok_or("a home")?;
-        assert_eq!(resolve(root.path(), "~/m/x.gguf"), home.join("m/x.gguf"));
-        Ok(())
-    }
-}
+pub use cache::Cache;
+pub(super) use cache::{repository_name, snapshot};
+pub use listing::{CachedModel, CachedRevision, list, remove};
+#[cfg(feature = "hub")]
+pub use meter::{OnPulled, Pulled, Pulling, ignore_pulled};
+#[cfg(feature = "hub")]
+pub use options::{HubOptions, Network};
+pub(super) use paths::{cached, resolve};
+#[cfg(feature = "hub")]
+pub use pull::{Hub, Plan, PlannedFile};
+pub use reference::Reference;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use super::Outcome;
+use super::outcome::Outcome;
 
 /// The program of this repository.
 pub fn program() -> PathBuf {
@@ -22,7 +22,9 @@ impl Serving {
     /// Starts it with these flags beside a free port and the CPU.
     pub fn start(flags: &[&str]) -> Outcome<Self> {
         let mut command = Command::new(program());
-        command.args(["serve", "--port", "0", "--device", "cpu", "--log", "error"]).args(flags);
+        command
+            .args(["serve", "--port", "0", "--device", "cpu", "--log", "error"])
+            .args(flags);
         let mut child = command.stdout(Stdio::piped()).spawn()?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().ok_or("no stdout")?).read_line(&mut line)?;
@@ -36,8 +38,11 @@ impl Serving {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let field = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-            kilobytes.map(|kilobytes| kilobytes * 1024).ok_or("no such field")
+            let kilobytes =
+                line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+            kilobytes
+                .map(|kilobytes| kilobytes * 1024)
+                .ok_or("no such field")
         };
         Ok((field("VmRSS:")?, field("VmHWM:")?))
     }
@@ -49,7 +54,10 @@ impl Serving {
 
     /// Seconds of processors that it used.
     pub fn cpu(&self) -> Outcome<f64> {
-        cpu(&std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?, 13)
+        cpu(
+            &std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?,
+            13,
+        )
     }
 }
 
@@ -70,6 +78,11 @@ fn cpu(stat: &str, first: usize) -> Outcome<f64> {
     // The second field, a name, may have spaces; the third is the first after it.
     let rest = stat.rsplit(") ").next().ok_or("no stat")?;
     let fields: Vec<&str> = rest.split(' ').collect();
-    let ticks = |field: usize| fields.get(field - 2).and_then(|ticks| ticks.parse::<f64>().ok()).ok_or("no ticks");
+    let ticks = |field: usize| {
+        fields
+            .get(field - 2)
+            .and_then(|ticks| ticks.parse::<f64>().ok())
+            .ok_or("no ticks")
+    };
     Ok((ticks(first)? + ticks(first + 1)?) / 100.0)
 }

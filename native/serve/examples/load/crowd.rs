@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::Outcome;
 use super::child::Serving;
 use super::client::Client;
+use super::outcome::Outcome;
 
-/// Fewer than the clients, so that some are refused.
-const QUEUE: &str = "128";
+/// Places in the queue: enough for all, and so few that many are refused.
+const QUEUES: [&str; 2] = ["256", "64"];
 /// Requests of one client, for comparison.
 const ALONE: usize = 300;
 /// How often the server is asked for its health.
@@ -25,7 +25,31 @@ struct Told {
 }
 
 pub async fn run(clients: usize, requests: usize) -> Outcome {
-    let serving = Serving::start(&["--queue-size", QUEUE])?;
+    let mut columns = vec![];
+    for queue in QUEUES {
+        columns.push(told(queue, clients, requests).await?);
+    }
+    println!(
+        "| {clients} clients at once, {requests} requests | queue of {} | queue of {} |",
+        QUEUES[0], QUEUES[1]
+    );
+    println!("|---|---|---|");
+    let names = [
+        "answered",
+        "answers a second",
+        "seconds of an answer",
+        "`/health` meanwhile",
+        "peak memory",
+    ];
+    for (row, name) in names.iter().enumerate() {
+        println!("| {name} | {} | {} |", columns[0][row], columns[1][row]);
+    }
+    Ok(())
+}
+
+/// What came of a crowd, a line each.
+async fn told(queue: &str, clients: usize, requests: usize) -> Outcome<Vec<String>> {
+    let serving = Serving::start(&["--queue-size", queue])?;
     crowd(serving.address, 1, ALONE).await?;
     let (_, alone) = serving.memory()?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -35,26 +59,57 @@ pub async fn run(clients: usize, requests: usize) -> Outcome {
     let health = probe.await??;
     let (_, crowded) = serving.memory()?;
     let answered: usize = told.statuses.values().sum();
-    let statuses: Vec<_> = told.statuses.iter().map(|(status, count)| format!("{count} with {status}")).collect();
-    println!("| {clients} clients at once, {requests} requests, queue of {QUEUE} | |");
-    println!("|---|---|");
-    println!("| answered | {answered} of {requests}: {} |", statuses.join(", "));
-    println!("| answers a second | {:.1} |", answered as f64 / told.took);
-    println!("| seconds of an answer | p50 {:.2}, p99 {:.2} |", quantile(&told.seconds, 0.5), quantile(&told.seconds, 0.99));
-    println!("| `/health` meanwhile | p50 {:.1} ms, p99 {:.1} ms |", quantile(&health, 0.5) * 1e3, quantile(&health, 0.99) * 1e3);
-    let megabytes = |bytes: u64| bytes as f64 / 1e6;
-    println!("| peak memory | {:.0} MB; of one client {:.0} MB ({:.2} times) |", megabytes(crowded), megabytes(alone), crowded as f64 / alone as f64);
-    match answered == requests && told.statuses.keys().all(|status| [200, 429].contains(status)) {
-        true => Ok(()),
-        false => Err("a request was not answered with 200 or 429".into()),
+    if answered != requests
+        || told
+            .statuses
+            .keys()
+            .any(|status| ![200, 429].contains(status))
+    {
+        return Err(format!(
+            "a request was not answered with 200 or 429: {:?}",
+            told.statuses
+        )
+        .into());
     }
+    let statuses: Vec<_> = told
+        .statuses
+        .iter()
+        .map(|(status, count)| format!("{count} with {status}"))
+        .collect();
+    let megabytes = |bytes: u64| bytes as f64 / 1e6;
+    let more = crowded as f64 / alone as f64;
+    Ok(vec![
+        format!("all: {}", statuses.join(", ")),
+        format!("{:.1}", answered as f64 / told.took),
+        format!(
+            "p50 {:.2}, p99 {:.2}",
+            quantile(&told.seconds, 0.5),
+            quantile(&told.seconds, 0.99)
+        ),
+        format!(
+            "p50 {:.1} ms, p99 {:.1} ms",
+            quantile(&health, 0.5) * 1e3,
+            quantile(&health, 0.99) * 1e3
+        ),
+        format!(
+            "{:.0} MB; of one client {:.0} MB ({more:.2} times)",
+            megabytes(crowded),
+            megabytes(alone)
+        ),
+    ])
 }
 
 async fn crowd(address: SocketAddr, clients: usize, requests: usize) -> Outcome<Told> {
     let next = Arc::new(AtomicUsize::new(0));
     let begun = Instant::now();
-    let crowd: Vec<_> = (0..clients).map(|_| tokio::spawn(one(address, next.clone(), requests))).collect();
-    let mut told = Told { statuses: BTreeMap::new(), seconds: vec![], took: 0.0 };
+    let crowd: Vec<_> = (0..clients)
+        .map(|_| tokio::spawn(one(address, next.clone(), requests)))
+        .collect();
+    let mut told = Told {
+        statuses: BTreeMap::new(),
+        seconds: vec![],
+        took: 0.0,
+    };
     for client in crowd {
         for (status, seconds) in client.await?? {
             *told.statuses.entry(status).or_default() += 1;
@@ -66,7 +121,11 @@ async fn crowd(address: SocketAddr, clients: usize, requests: usize) -> Outcome<
     Ok(told)
 }
 
-async fn one(address: SocketAddr, next: Arc<AtomicUsize>, requests: usize) -> Outcome<Vec<(u16, f64)>> {
+async fn one(
+    address: SocketAddr,
+    next: Arc<AtomicUsize>,
+    requests: usize,
+) -> Outcome<Vec<(u16, f64)>> {
     let mut client = Client::connect(address).await?;
     let mut answers = vec![];
     loop {
@@ -97,5 +156,8 @@ async fn probe(address: SocketAddr, stop: Arc<AtomicBool>) -> Outcome<Vec<f64>> 
 /// A quantile of sorted numbers.
 fn quantile(sorted: &[f64], q: f64) -> f64 {
     let last = sorted.len().saturating_sub(1);
-    sorted.get((last as f64 * q).round() as usize).copied().unwrap_or(f64::NAN)
+    sorted
+        .get((last as f64 * q).round() as usize)
+        .copied()
+        .unwrap_or(f64::NAN)
 }

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use super::Outcome;
 use super::child::{Serving, cpu_of_children, program};
 use super::client::Client;
+use super::outcome::Outcome;
 
 /// Turns of each; the best of them counts.
 const TURNS: usize = 3;
@@ -18,15 +18,32 @@ pub async fn run(images: usize) -> Outcome {
         generate.push(by_generate(folder.path(), images)?);
         served.push(by_server(images).await?);
     }
-    let best = |turns: &[(f64, f64)], of: fn(&(f64, f64)) -> f64| turns.iter().map(of).fold(f64::INFINITY, f64::min);
+    let best = |turns: &[(f64, f64)], of: fn(&(f64, f64)) -> f64| {
+        turns.iter().map(of).fold(f64::INFINITY, f64::min)
+    };
     let each = 1e3 / images as f64;
     println!("| {images} images one after the other, best of {TURNS} turns | wall | CPU |");
     println!("|---|---|---|");
-    let (wall, cpu) = (best(&generate, |turn| turn.0), best(&generate, |turn| turn.1));
-    println!("| `x2i generate --batch` | {:.1} ms | {:.1} ms |", wall * each, cpu * each);
+    let (wall, cpu) = (
+        best(&generate, |turn| turn.0),
+        best(&generate, |turn| turn.1),
+    );
+    println!(
+        "| `x2i generate --batch` | {:.1} ms | {:.1} ms |",
+        wall * each,
+        cpu * each
+    );
     let (served_wall, served_cpu) = (best(&served, |turn| turn.0), best(&served, |turn| turn.1));
-    println!("| `x2i serve`, one client | {:.1} ms | {:.1} ms |", served_wall * each, served_cpu * each);
-    println!("| more | {:+.1} % | {:+.1} % |", (served_wall / wall - 1.0) * 100.0, (served_cpu / cpu - 1.0) * 100.0);
+    println!(
+        "| `x2i serve`, one client | {:.1} ms | {:.1} ms |",
+        served_wall * each,
+        served_cpu * each
+    );
+    println!(
+        "| more | {:+.1} % | {:+.1} % |",
+        (served_wall / wall - 1.0) * 100.0,
+        (served_cpu / cpu - 1.0) * 100.0
+    );
     Ok(())
 }
 
@@ -41,8 +58,20 @@ fn by_generate(folder: &std::path::Path, images: usize) -> Outcome<(f64, f64)> {
     std::fs::write(&batch, lines)?;
     let (begun, cpu) = (Instant::now(), cpu_of_children()?);
     let mut command = Command::new(program());
-    command.args(["generate", "--device", "cpu", "--quiet", "--overwrite", "--batch"]).arg(&batch);
-    command.arg("-o").arg(folder.join("{n}.png")).stdout(Stdio::null());
+    command
+        .args([
+            "generate",
+            "--device",
+            "cpu",
+            "--quiet",
+            "--overwrite",
+            "--batch",
+        ])
+        .arg(&batch);
+    command
+        .arg("-o")
+        .arg(folder.join("{n}.png"))
+        .stdout(Stdio::null());
     if !command.status()?.success() {
         return Err("x2i generate failed".into());
     }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use x2i_engine::job::random_seed;
 
+use super::access::Access;
 use super::cancelling::Cancelling;
 use super::error::ApiError;
-use super::guard::Access;
 use crate::inputs::Inputs;
 use crate::job::{Code, Event, Failure, JobId, JobState, MAX_IMAGES, Order};
 use crate::models::Models;
@@ -28,8 +28,8 @@ pub struct Limits {
     pub steps: usize,
     /// How long a call that waits for its images may take.
     pub wait: Duration,
-    /// Requests that wait for their images at once; others are refused.
-    pub waiting_calls: usize,
+    /// Connections at once; others wait.
+    pub connections: usize,
     /// Streams of events at once.
     pub streams: usize,
     /// Hosts that inputs may be fetched from by URL.
@@ -44,8 +44,9 @@ impl Default for Limits {
             images: MAX_IMAGES,
             steps: x2i_core::request::MAX_STEPS,
             wait: Duration::from_secs(3600),
-            waiting_calls: 4096,
-            streams: 1024,
+            // Below the 1024 files that systems give a process.
+            connections: 800,
+            streams: 400,
             fetch: vec![],
         }
     }

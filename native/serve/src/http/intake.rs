@@ -1,5 +1,7 @@
 //! Bodies of requests: JSON or a form, read into one type. Files of a form go to disk as they come.
 
+mod names;
+
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -7,6 +9,8 @@ use axum::extract::{FromRequest, Multipart, Request};
 use http::{StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+
+pub use names::Form;
 
 use super::app::App;
 use super::error::ApiError;
@@ -18,6 +22,9 @@ const MAX_FIELDS: usize = 256;
 /// The longest text of a form's field, in bytes.
 const MAX_TEXT: usize = 32 << 20;
 
+/// Floats below this are exact as whole numbers.
+const MOST_EXACT: f64 = (1u64 << 53) as f64;
+
 /// A request's body.
 pub struct Intake<T> {
     /// What it says.
@@ -26,16 +33,6 @@ pub struct Intake<T> {
     pub files: Vec<(String, InputFile)>,
     /// The fields that were given, for digests.
     pub fields: Map<String, Value>,
-}
-
-/// What a route knows of its form's fields: those that are texts even where they look like numbers, and those of one
-/// name that make a list.
-#[derive(Debug, Clone, Copy)]
-pub struct Form {
-    /// Fields that are texts.
-    pub texts: &'static [&'static str],
-    /// Fields that are files, with or without `[]`; a text in them refers to a file.
-    pub files: &'static [&'static str],
 }
 
 /// Reads a body.
@@ -60,7 +57,11 @@ pub async fn read<T: DeserializeOwned>(
         return read_form(app, multipart, form).await;
     }
     // The last is what curl says where it is not told.
-    let json = ["application/json", "text/plain", "application/x-www-form-urlencoded"];
+    let json = [
+        "application/json",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+    ];
     if !(kind.is_empty() || json.iter().any(|json| kind.starts_with(json))) {
         let message =
             format!("the body must be application/json or multipart/form-data, not {kind}");
@@ -122,7 +123,12 @@ async fn read_form<T: DeserializeOwned>(
             }
             let text = String::from_utf8(text.into())
                 .map_err(|_| ApiError::param(&name, format!("{name}: is no UTF-8")))?;
-            insert(&mut fields, &name, text, form);
+            if !names::insert(&mut fields, &name, text, form) {
+                return Err(ApiError::param(
+                    &name,
+                    format!("{name}: is given twice, or is no name of a field"),
+                ));
+            }
             continue;
         }
         let mut receiving = app.inputs.receive()?;
@@ -167,45 +173,13 @@ pub fn label(given: &str, field: &str) -> String {
     }
 }
 
-/// Sets a form's field. `a[b]` sets `b` in the object `a`, `a[]` adds to the list `a`.
-fn insert(fields: &mut Map<String, Value>, name: &str, text: String, form: Form) {
-    let (head, inner) = match name.split_once('[') {
-        Some((head, rest)) => (head, Some(rest.trim_end_matches(']'))),
-        None => (name, None),
-    };
-    let is_text = form
-        .texts
-        .contains(&inner.filter(|inner| !inner.is_empty()).unwrap_or(head))
-        || form.files.contains(&head);
-    let value = match is_text {
-        true => Value::String(text),
-        false => serde_json::from_str(&text).unwrap_or(Value::String(text)),
-    };
-    match inner {
-        None => match fields.get_mut(head) {
-            Some(Value::Array(values)) if form.files.contains(&head) => values.push(value),
-            _ => {
-                fields.insert(head.to_owned(), value);
-            }
-        },
-        Some("") => match fields.entry(head).or_insert_with(|| Value::Array(vec![])) {
-            Value::Array(values) => values.push(value),
-            other => *other = value,
-        },
-        Some(key) => {
-            if let Value::Object(inner) = fields
-                .entry(head)
-                .or_insert_with(|| Value::Object(Map::new()))
-            {
-                inner.insert(key.to_owned(), value);
-            }
-        }
-    }
-}
-
 /// Fields as a type; `null` is the same as nothing.
-fn typed<T: DeserializeOwned>(mut fields: Map<String, Value>) -> Result<T, ApiError> {
+///
+/// # Errors
+/// Naming what is wrong.
+pub(super) fn typed<T: DeserializeOwned>(mut fields: Map<String, Value>) -> Result<T, ApiError> {
     fields.retain(|_, value| !value.is_null());
+    fields.values_mut().for_each(whole);
     serde_path_to_error::deserialize(Value::Object(fields)).map_err(|error| {
         let path = error.path().to_string();
         let message = error.inner().to_string();
@@ -233,6 +207,21 @@ fn typed<T: DeserializeOwned>(mut fields: Map<String, Value>) -> Result<T, ApiEr
     })
 }
 
+/// Numbers without a fraction are whole, however they are written: JSON knows no integers, and programs write `4.0`.
+fn whole(value: &mut Value) {
+    match value {
+        Value::Array(values) => values.iter_mut().for_each(whole),
+        Value::Object(fields) => fields.values_mut().for_each(whole),
+        Value::Number(number) if number.is_f64() => {
+            let number = number.as_f64().unwrap_or(f64::NAN);
+            if number.fract() == 0.0 && number.abs() < MOST_EXACT {
+                *value = Value::from(number as i64);
+            }
+        }
+        _ => {}
+    }
+}
+
 /// The name in serde's sentence of an unknown field.
 fn unknown_field(message: &str) -> Option<&str> {
     message.strip_prefix("unknown field `")?.split('`').next()
@@ -250,11 +239,6 @@ mod tests {
 
     use super::*;
 
-    const FORM: Form = Form {
-        texts: &["prompt"],
-        files: &["image"],
-    };
-
     #[derive(Debug, Deserialize, PartialEq)]
     #[serde(deny_unknown_fields)]
     struct Example {
@@ -264,24 +248,6 @@ mod tests {
 
     fn fields(value: Value) -> Map<String, Value> {
         value.as_object().unwrap().clone()
-    }
-
-    #[test]
-    fn forms_say_what_json_says() {
-        let mut form = Map::new();
-        for (name, text) in [
-            ("prompt", "7"),
-            ("steps", "4"),
-            ("stream", "true"),
-            ("x2i[steps]", "3"),
-            ("a[]", "1"),
-            ("a[]", "2"),
-        ] {
-            insert(&mut form, name, text.into(), FORM);
-        }
-        let expected =
-            json!({"prompt": "7", "steps": 4, "stream": true, "x2i": {"steps": 3}, "a": [1, 2]});
-        assert_eq!(Value::Object(form), expected);
     }
 
     #[test]
@@ -295,6 +261,9 @@ mod tests {
         let error = refused(json!({"steps": 1}));
         assert_eq!(error.failure.param.as_deref(), Some("prompt"));
         assert!(typed::<Example>(fields(json!({"prompt": "a", "steps": null}))).is_ok());
+        let four = typed::<Example>(fields(json!({"prompt": "a", "steps": 4.0})));
+        assert_eq!(four.unwrap().steps, Some(4));
+        assert!(typed::<Example>(fields(json!({"prompt": "a", "steps": 4.5}))).is_err());
     }
 
     #[test]

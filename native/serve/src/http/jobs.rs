@@ -13,7 +13,7 @@ use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-pub use body::JobBody;
+pub use body::{ControlBody, FORM, JobBody, LoraBody, TurnBody, file, images, turns};
 
 use super::app::App;
 use super::error::ApiError;
@@ -64,7 +64,7 @@ pub async fn create(
         value,
         files,
         fields,
-    } = intake::read::<JobBody>(&app, request, body::FORM).await?;
+    } = intake::read::<JobBody>(&app, request, FORM).await?;
     let order = value.order(&app, &files).await?;
     let id = JobId::new();
     if let Some(key) = key {

@@ -1,24 +1,27 @@
 //! All routes under their paths, and what stands before them.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Router};
 use http::{HeaderName, header};
 use metrics::{counter, gauge, histogram};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
+use tower_http::timeout::RequestBodyTimeoutLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::app::App;
+use super::described::{limit, secure};
 use super::error::ApiError;
-use super::{guard, jobs, operations, uploads};
+use super::openai::{images, models};
+use super::{a1111, chat, conditioning, guard, jobs, operations, pages, uploads};
 
 /// The name and the tags of the description.
 #[derive(OpenApi)]
@@ -28,18 +31,27 @@ use super::{guard, jobs, operations, uploads};
 ))]
 struct Description;
 
+/// How long nothing of a body may come.
+const BODY_SILENCE: Duration = Duration::from_secs(60);
+
 /// All routes.
 pub fn router(app: Arc<App>) -> Router {
-    let (router, description) = described().split_for_parts();
+    let (router, mut description) = described().split_for_parts();
+    limit(&mut description, &app.limits);
+    secure(&mut description, &app.access);
     let description = Arc::new(description);
     let mut router = router
         .route(
             "/openapi.json",
             axum::routing::get(move || async move { axum::Json(description.as_ref().clone()) }),
         )
+        .merge(a1111::lists::empty())
+        .merge(pages::routes())
+        .layer(Extension(Arc::new(a1111::Tasks::default())))
         .fallback(missing)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(app.limits.body))
+        .layer(RequestBodyTimeoutLayer::new(BODY_SILENCE))
         .layer(middleware::from_fn_with_state(app.clone(), guard::guard));
     if let Some(cors) = app.access.cors() {
         router = router.layer(cors);
@@ -60,12 +72,35 @@ pub fn router(app: Arc<App>) -> Router {
 /// The routes that the description has.
 fn described() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(images::generations))
+        .routes(routes!(images::edits))
+        .routes(routes!(chat::create))
+        .routes(routes!(models::list))
+        .routes(routes!(models::get))
+        .routes(routes!(conditioning::create))
         .routes(routes!(jobs::create, jobs::list))
         .routes(routes!(jobs::get))
         .routes(routes!(jobs::cancel))
         .routes(routes!(jobs::events::events))
         .routes(routes!(jobs::output))
         .routes(routes!(uploads::create))
+        .routes(routes!(a1111::images::txt2img))
+        .routes(routes!(a1111::images::img2img))
+        .routes(routes!(a1111::options::get, a1111::options::set))
+        .routes(routes!(a1111::progress::progress))
+        .routes(routes!(a1111::progress::interrupt))
+        .routes(routes!(a1111::progress::skip))
+        .routes(routes!(a1111::metadata::png_info))
+        .routes(routes!(a1111::lists::models))
+        .routes(routes!(a1111::lists::samplers))
+        .routes(routes!(a1111::lists::schedulers))
+        .routes(routes!(a1111::lists::upscalers))
+        .routes(routes!(a1111::lists::latent_upscale_modes))
+        .routes(routes!(a1111::lists::vaes))
+        .routes(routes!(a1111::lists::loras))
+        .routes(routes!(a1111::lists::memory))
+        .routes(routes!(a1111::lists::refresh))
+        .routes(routes!(a1111::lists::flags))
         .routes(routes!(operations::health))
         .routes(routes!(operations::ready))
         .routes(routes!(operations::metrics))
@@ -109,6 +144,7 @@ async fn measured(
     let _in_flight = InFlight::begin();
     let response = next.run(request).await;
     let status = response.status().as_str().to_owned();
+    tracing::debug!(method, route, status, took = ?begun.elapsed(), "answered");
     histogram!("http_request_duration_seconds", "route" => route.clone()).record(begun.elapsed());
     counter!("http_requests_total", "method" => method, "route" => route, "status" => status)
         .increment(1);

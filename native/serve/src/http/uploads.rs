@@ -42,44 +42,42 @@ pub async fn create(
         .headers()
         .get(http::header::CONTENT_TYPE)
         .and_then(|kind| kind.to_str().ok());
-    if kind.is_some_and(|kind| kind.to_ascii_lowercase().starts_with("multipart/form-data")) {
-        let form = Form {
-            texts: &[],
-            files: &["file"],
-        };
-        let intake: intake::Intake<Nothing> = intake::read(&app, request, form).await?;
-        let Nothing {} = intake.value;
-        let [(_, file)] = &intake.files[..] else {
-            return Err(ApiError::param("file", "the form must have one file"));
-        };
-        let path = app.inputs.path(&file.id);
-        let bytes = path
-            .and_then(|path| path.metadata().ok())
-            .map_or(0, |metadata| metadata.len());
-        return Ok((
-            StatusCode::CREATED,
-            Json(Upload {
-                id: file.id.to_string(),
-                bytes,
-            }),
-        ));
-    }
+    let is_form =
+        kind.is_some_and(|kind| kind.to_ascii_lowercase().starts_with("multipart/form-data"));
+    let upload = match is_form {
+        true => of_form(&app, request).await?,
+        false => of_body(&app, request).await?,
+    };
+    Ok((StatusCode::CREATED, Json(upload)))
+}
+
+async fn of_form(app: &Arc<App>, request: Request<Body>) -> Result<Upload, ApiError> {
+    let form = Form {
+        texts: &[],
+        files: &["file"],
+    };
+    let intake: intake::Intake<Nothing> = intake::read(app, request, form).await?;
+    let Nothing {} = intake.value;
+    let [(_, file)] = &intake.files[..] else {
+        return Err(ApiError::param("file", "the form must have one file"));
+    };
+    let path = app.inputs.path(&file.id);
+    let metadata = path.and_then(|path| path.metadata().ok());
+    Ok(Upload {
+        id: file.id.to_string(),
+        bytes: metadata.map_or(0, |metadata| metadata.len()),
+    })
+}
+
+async fn of_body(app: &Arc<App>, request: Request<Body>) -> Result<Upload, ApiError> {
+    let refused = |code, message: &str| ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, code, message);
     let mut receiving = app.inputs.receive()?;
     let mut body = request.into_body().into_data_stream();
     while let Some(chunk) = body.next().await {
-        let chunk = chunk.map_err(|_| {
-            ApiError::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "body_unreadable",
-                "the body is cut or too large",
-            )
-        })?;
+        let chunk =
+            chunk.map_err(|_| refused("body_unreadable", "the body is cut or too large"))?;
         if receiving.bytes() + chunk.len() as u64 > app.limits.body as u64 {
-            return Err(ApiError::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "body_too_large",
-                "the body is too large",
-            ));
+            return Err(refused("body_too_large", "the body is too large"));
         }
         receiving = intake::write(receiving, chunk).await?;
     }
@@ -91,11 +89,8 @@ pub async fn create(
         ));
     }
     let id = app.inputs.finish(receiving)?;
-    Ok((
-        StatusCode::CREATED,
-        Json(Upload {
-            id: id.to_string(),
-            bytes,
-        }),
-    ))
+    Ok(Upload {
+        id: id.to_string(),
+        bytes,
+    })
 }

@@ -6,15 +6,14 @@
 mod entry;
 mod table;
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tempfile::TempDir;
 
 use super::{Answer, Load, Queue, Submission, Watch, Worker};
-use crate::inputs::Inputs;
-use crate::job::{Code, Event, Failure, InputId, JobId, JobState, Output};
+use crate::job::{Code, Failure, InputId, JobId, JobState, Output};
 use crate::measure;
 use crate::studio::{Desk, News, Task};
 use entry::Entry;
@@ -239,14 +238,4 @@ impl Desk for MemoryQueue {
         measure::worker(&worker);
         self.table().set_worker(worker);
     }
-}
-
-/// An event for whoever watches; nobody may.
-fn send(events: &tokio::sync::broadcast::Sender<Event>, event: Event) {
-    let _ = events.send(event);
-}
-
-/// Gives an entry's inputs back.
-fn release(inputs: &Arc<Inputs>, order: &crate::job::Order) {
-    inputs.release(order.inputs().map(|input| &input.id));
 }

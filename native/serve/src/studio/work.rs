@@ -8,11 +8,11 @@ use x2i_engine::Job;
 use x2i_engine::device::{ids, names};
 use x2i_engine::job::check_memory;
 
-use super::StudioOptions;
 use super::desk::{Desk, News, Task};
 use super::encoder::{Encoder, Made};
 use super::engines::Engines;
 use super::hearing::Hearing;
+use super::options::StudioOptions;
 use super::spec::job_spec;
 use crate::job::{Code, Failure, Order, Wanted};
 use crate::measure;

@@ -19,7 +19,7 @@ use crate::job::{
 };
 
 /// How forms of orders are read.
-pub(super) const FORM: Form = Form {
+pub const FORM: Form = Form {
     texts: &["prompt", "model", "background"],
     files: &["image", "video", "audio", "init_image"],
 };
@@ -151,15 +151,7 @@ impl JobBody {
     ) -> Result<Order, ApiError> {
         let mut parts = parts(app, self.parts, files).await?;
         parts.extend(self.prompt.map(PartOrder::Text));
-        let mut turns = vec![];
-        for TurnBody {
-            parts: shown,
-            answer,
-        } in self.turns
-        {
-            let parts = self::parts(app, shown, files).await?;
-            turns.push(TurnOrder { parts, answer });
-        }
+        let turns = turns(app, self.turns, files).await?;
         let init = match self.init_image {
             Some(text) => Some(InitOrder {
                 image: reference::input(app, &text, "init_image", files).await?,
@@ -240,6 +232,27 @@ pub fn file(format: Option<ImageFormat>, quality: Option<u8>) -> Result<FileOrde
         format: format.unwrap_or_default(),
         quality,
     })
+}
+
+/// Earlier turns, with their inputs kept.
+///
+/// # Errors
+/// For an input that can't be read.
+pub async fn turns(
+    app: &Arc<App>,
+    bodies: Vec<TurnBody>,
+    files: &[(String, InputFile)],
+) -> Result<Vec<TurnOrder>, ApiError> {
+    let mut turns = vec![];
+    for TurnBody {
+        parts: shown,
+        answer,
+    } in bodies
+    {
+        let parts = parts(app, shown, files).await?;
+        turns.push(TurnOrder { parts, answer });
+    }
+    Ok(turns)
 }
 
 async fn parts(

@@ -15,14 +15,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{missing, parsed};
 use crate::http::app::App;
 use crate::http::error::ApiError;
-use crate::http::sse::{answer, event};
+use crate::http::sse::{ServerEvent, answer, event};
 use crate::http::view::{JobView, OutputView, ProgressView};
 use crate::job::Event;
 use crate::queue::Watch;
 
 /// Server-sent events of a job: `status` first, then `progress`, `preview`, `answer`, `output`, and a last `status`.
 /// What was told before is in the first `status`; the job itself is always the truth.
-#[utoipa::path(get, path = "/v1/x2i/jobs/{id}/events", tag = "jobs", params(("id" = String, Path, description = "the job's id")), responses((status = 200, body = String, content_type = "text/event-stream"), (status = 404, description = "no such job"), (status = 429, description = "too many streams")))]
+#[utoipa::path(get, path = "/v1/x2i/jobs/{id}/events", tag = "jobs", params(("id" = String, Path, description = "the job's id")), responses((status = 200, body = ServerEvent, content_type = "text/event-stream"), (status = 404, description = "no such job"), (status = 429, description = "too many streams")))]
 pub async fn events(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,

@@ -1,10 +1,8 @@
 //! `/v1/x2i/jobs` over HTTP, with the embedded model on the CPU.
 
-mod common;
-
+use crate::common::{MANY_STEPS, form, options, picture, server, shared, start};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::{MANY_STEPS, form, options, picture, server, shared, start};
 use serde_json::{Value, json};
 use x2i_engine::{Engine, EngineOptions, JobSpec, Model, Settings, device, ignore_progress};
 

@@ -1,10 +1,8 @@
 //! What stands around the routes: keys, hosts, origins, limits, metrics, the end.
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::{MANY_STEPS, options, shared, start};
+use crate::common::{MANY_STEPS, options, shared, start};
 use serde_json::json;
 
 #[test]

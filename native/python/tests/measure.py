@@ -1,0 +1,128 @@
+"""Measures the package: import, a picture beside the program's, memory, and other threads. Fails beyond the limits.
+
+    python measure.py PROGRAM     PROGRAM is the binary x2i, or the package's command
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+IMPORT_SECONDS = 0.3
+OVERHEAD = 0.03
+GROWTH = 8 << 20
+COUNTER = 0.9
+PICTURES = 200
+WARM = 20
+
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def import_seconds():
+    code = "import time; begun = time.perf_counter(); import x2i; print(time.perf_counter() - begun)"
+    runs = [float(subprocess.check_output([sys.executable, "-c", code])) for _ in range(7)]
+    return statistics.median(runs)
+
+
+def seconds_a_picture(folder):
+    """From file to file, the median."""
+    times = sorted(entry.stat().st_mtime_ns for entry in os.scandir(folder))
+    assert len(times) == PICTURES, len(times)
+    return statistics.median(after - before for before, after in zip(times, times[1:])) / 1e9
+
+
+def program_seconds(program, folder):
+    """Seconds a picture of the program, which paints and writes all of them in one process."""
+    command = [program, "generate", "a red apple", "--seed", "0", "--num-images", str(PICTURES), "--device", "cpu"]
+    subprocess.run([*command, "-q", "-o", folder + "/"], check=True)
+    return seconds_a_picture(folder)
+
+
+def our_seconds(pipe, folder):
+    """The same of the package, and how much memory it took after the first pictures."""
+    os.mkdir(folder)
+    for seed in range(PICTURES):
+        pipe("a red apple", seed=seed).save(f"{folder}/{seed}.png")
+        if seed == WARM - 1:
+            before = resident()
+    return seconds_a_picture(folder), resident() - before
+
+
+def count(seconds):
+    """Steps of a counter a second of its thread's time on two cores."""
+    counted, begun = 0, time.perf_counter()
+    while time.perf_counter() - begun < seconds:
+        for _ in range(1000):
+            counted += 1
+    return counted / (time.perf_counter() - begun)
+
+
+def counter_share(pipe):
+    """The speed of another thread's Python while one paints, as a share of its speed alone."""
+    shares = []
+    for _ in range(5):
+        alone = count(2)
+        stop = threading.Event()
+
+        def paint():
+            while not stop.is_set():
+                try:
+                    pipe("a cat", width=256, height=256, steps=4, callback=lambda _: not stop.is_set())
+                except Exception:
+                    return
+
+        painter = threading.Thread(target=paint)
+        painter.start()
+        time.sleep(0.3)
+        beside = count(2)
+        stop.set()
+        painter.join()
+        shares.append(beside / alone)
+    return max(shares)  # the machine's other work makes it smaller, never larger
+
+
+def main(program):
+    import tempfile
+
+    import x2i
+
+    failed = []
+
+    def told(name, value, limit, fits):
+        print(f"{name}: {value} (limit {limit}){'' if fits else '  TOO MUCH'}")
+        if not fits:
+            failed.append(name)
+
+    seconds = import_seconds()
+    told("import x2i", f"{seconds:.3f} s", f"{IMPORT_SECONDS} s", seconds <= IMPORT_SECONDS)
+    pipe = x2i.Pipeline.from_pretrained("emoji", device="cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        rounds = []
+        for index in range(5):  # one after the other, so that the machine's other work is shared
+            theirs = program_seconds(program, f"{folder}/program{index}")
+            ours, growth = our_seconds(pipe, f"{folder}/package{index}")
+            rounds.append((ours / theirs - 1, ours, theirs, growth))
+    over, ours, theirs, _ = sorted(rounds)[2]
+    growth = min(each[3] for each in rounds)
+    times = f"{ours * 1000:.2f} ms, the program's {theirs * 1000:.2f} ms, {over:+.1%}"
+    told("a picture", times, f"{OVERHEAD:+.0%}", over <= OVERHEAD)
+    told(f"growth over {PICTURES - WARM} pictures", f"{growth / 1e6:.1f} MB", f"{GROWTH / 1e6:.1f} MB", growth <= GROWTH)
+    # One thread computes, so that the other of two cores is the counter's.
+    env = {**os.environ, "RAYON_NUM_THREADS": "1"}
+    share = float(subprocess.check_output([sys.executable, __file__, "--share"], env=env))
+    told("another thread's Python", f"{share:.2f} of its speed alone", str(COUNTER), share >= COUNTER)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--share":
+        import x2i
+
+        print(counter_share(x2i.Pipeline.from_pretrained("emoji", device="cpu")))
+        sys.exit()
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,68 @@
+/** The pages of `x2i serve`: the demo's page against the server, and the description of its routes. */
+
+import { spawn, type ChildProcess } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { ask, easel, painted, paintSlowly } from './support/demo.ts';
+import { expect, test } from './support/browser.ts';
+
+const PROGRAM = fileURLToPath(new URL('../../target/release/x2i', import.meta.url));
+
+let server: ChildProcess;
+let url: string;
+
+test.beforeEach(async () => {
+  server = spawn(PROGRAM, ['serve', '--model', 'emoji', '--device', 'cpu', '--port', '0'], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const lines = createInterface({ input: server.stdout as NodeJS.ReadableStream });
+  for await (const line of lines) {
+    url = `${/http:\/\/\S+/.exec(line)?.[0]}/`;
+    break;
+  }
+});
+
+test.afterEach(async () => {
+  const ended = new Promise((resolve) => server.once('exit', resolve));
+  server.kill('SIGINT');
+  server.kill('SIGINT');
+  await ended;
+});
+
+test('the page paints on the server, the same picture as the server does', async ({ page }) => {
+  await page.goto(url);
+  await expect(page.getByText(/Paints on .*, the server’s/)).toBeVisible();
+  await expect(page.getByText(/your tab/)).toHaveCount(0);
+  await expect(page.getByLabel('Device', { exact: true })).toBeHidden();
+  await ask(page, 'a red apple on a blue background');
+  await painted(page, 1);
+  await expect(page.locator('#plate')).toContainText('7');
+  const same = await page.evaluate(async () => {
+    const shown = await (await fetch((document.getElementById('picture') as HTMLImageElement).src)).arrayBuffer();
+    const body = JSON.stringify({ prompt: 'a red apple on a blue background', seed: 7 });
+    const answer = await fetch('v1/images/generations', { method: 'POST', headers: { 'content-type': 'application/json' }, body });
+    const { data } = (await answer.json()) as { data: Array<{ b64_json: string }> };
+    return btoa(String.fromCharCode(...new Uint8Array(shown))) === data[0]?.b64_json;
+  });
+  expect(same).toBe(true);
+});
+
+test('a picture is cancelled on the server', async ({ page }) => {
+  await page.goto(url);
+  await paintSlowly(page);
+  await ask(page, 'a cat');
+  await expect(page.locator('#preview')).toBeVisible();
+  await page.getByRole('button', { name: /Cancel/ }).click();
+  await expect
+    .poll(async () => ((await (await page.request.get(`${url}v1/x2i/jobs`)).json()) as { jobs: Array<{ status: string }> }).jobs[0]?.status)
+    .toBe('canceled');
+  await expect(easel(page)).toBeHidden();
+});
+
+test('the description is shown, and its routes can be tried', async ({ page }) => {
+  await page.goto(`${url}docs`);
+  await page.getByLabel('Find a route or a field').fill('generations');
+  await page.getByText('/v1/images/generations').click();
+  await expect(page.getByRole('row', { name: /^num_inference|^steps/ })).toBeVisible();
+  await page.getByRole('button', { name: 'Try it' }).click();
+  await expect(page.getByText('200 application/json')).toBeVisible();
+  await expect(page.getByRole('img', { name: 'the image' })).toBeVisible();
+});
