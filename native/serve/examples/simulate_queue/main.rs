@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
 use x2i_serve::inputs::Inputs;
-use x2i_serve::job::{Event, Failure, JobId, JobState, Numbers, Order, PartOrder};
-use x2i_serve::nats::{NatsQueue, NatsSettings};
+use x2i_serve::job::{Code, Event, Failure, JobId, JobState, Numbers, Order, PartOrder};
+use x2i_serve::nats::{NatsQueue, NatsSettings, Record};
 use x2i_serve::queue::{Queue, Submission};
 
 use crowd::Crowd;
@@ -83,6 +83,7 @@ async fn simulate(plan: &Plan) -> Result<Report, Failure> {
     let pauses = crowd.pauses();
     crowd.end().await;
     states.sort_by_key(|state| state.id);
+    let redeliveries = redeliveries(plan, &states).await?;
     Ok(Report {
         plan: plan.clone(),
         submitting,
@@ -91,6 +92,7 @@ async fn simulate(plan: &Plan) -> Result<Report, Failure> {
         states,
         pauses,
         singles,
+        redeliveries,
     })
 }
 
@@ -158,6 +160,30 @@ async fn finished(gateways: &[Arc<NatsQueue>], jobs: &Submitted) -> Result<Vec<J
         let states: Result<Vec<_>, Failure> = states.into_iter().collect();
         return Ok(states?.into_iter().flatten().collect());
     }
+}
+
+/// How often jobs were given to another worker.
+async fn redeliveries(plan: &Plan, jobs: &[JobState]) -> Result<u64, Failure> {
+    let refused =
+        |error: &dyn std::fmt::Display| Failure::new(Code::Unavailable, error.to_string());
+    let states = session(plan)
+        .await?
+        .jetstream
+        .get_key_value("X2I_STATE")
+        .await;
+    let states = states.map_err(|error| refused(&error))?;
+    let reads = jobs.iter().map(|job| states.get(job.id.to_string()));
+    let records: Vec<_> = stream::iter(reads)
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    let mut sum = 0;
+    for record in records {
+        let record = record.map_err(|error| refused(&error))?.unwrap_or_default();
+        let record: Record = serde_json::from_slice(&record).map_err(|error| refused(&error))?;
+        sum += record.deliveries - 1;
+    }
+    Ok(sum)
 }
 
 /// Jobs that find idle workers: how long until one begins, and until a watcher hears of the end.

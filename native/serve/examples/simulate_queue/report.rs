@@ -18,6 +18,8 @@ pub struct Report {
     pub states: Vec<JobState>,
     pub pauses: Vec<Duration>,
     pub singles: Vec<Single>,
+    /// Jobs that were given to another worker.
+    pub redeliveries: u64,
 }
 
 /// A job that found idle workers, from the begin of its submission.
@@ -67,6 +69,7 @@ impl fmt::Display for Report {
             of(Status::Failed)
         )?;
         writeln!(f, "| jobs with two results | {twice} |")?;
+        writeln!(f, "| redeliveries | {} |", self.redeliveries)?;
         writeln!(
             f,
             "| jobs handed in a second (4 gateways, 32 at once) | {:.0} |",

@@ -283,6 +283,7 @@ impl Queue for NatsQueue {
     }
 
     fn load(&self) -> Answer<'_, Result<Load, Failure>> {
+        measure::nats(self.is_connected());
         Box::pin(self.counted())
     }
 
