@@ -44,6 +44,11 @@ pub(crate) fn queue(load: &Load) {
     gauge!("x2i_queue_limit").set(load.limit as f64);
 }
 
+/// Whether NATS is reached.
+pub(crate) fn nats(up: bool) {
+    gauge!("x2i_nats_up").set(f64::from(u8::from(up)));
+}
+
 /// What a worker is and has.
 pub(crate) fn worker(worker: &Worker) {
     let name = || worker.name.clone();

@@ -24,6 +24,7 @@ mod objects;
 mod options;
 mod queue;
 mod record;
+mod refusal;
 mod roster;
 mod stores;
 mod watching;
@@ -37,13 +38,3 @@ pub use queue::NatsQueue;
 pub use record::Record;
 pub use stores::{Stores, Upkeep};
 pub use worker::{WorkerOptions, work};
-
-use crate::job::{Code, Failure};
-
-/// The queue can't be reached, or refuses.
-fn unavailable(what: &str, error: impl std::fmt::Display) -> Failure {
-    Failure::new(
-        Code::Unavailable,
-        format!("the queue (NATS): {what}: {error}"),
-    )
-}

@@ -11,7 +11,7 @@ use x2i_serve::nats::{NatsDesk, NatsSettings, Stores, Upkeep};
 use x2i_serve::queue::Worker;
 use x2i_serve::studio::{Desk, News};
 
-use crate::{MODEL, Plan, inputs, session};
+use crate::plan::{MODEL, Plan, inputs, session};
 
 /// A job of so many images takes no time.
 pub const SHORT: NonZeroUsize = NonZeroUsize::new(2).unwrap();
@@ -31,7 +31,7 @@ pub struct Crowd {
 #[derive(Default)]
 struct Told {
     done: AtomicUsize,
-    /// Between the end of a job and the begin of the next, in each worker.
+    /// Between the end of a job's sleep and the begin of the next, in each worker.
     pauses: Mutex<Vec<Duration>>,
 }
 
@@ -108,6 +108,7 @@ async fn desk(plan: &Plan) -> Result<Arc<NatsDesk>, Failure> {
 
 fn work(desk: &Arc<NatsDesk>, number: usize, plan: &Plan, told: &Arc<Told>) {
     let (desk, told, mean) = (desk.clone(), told.clone(), plan.mean);
+    let (workers, jobs) = (plan.workers, plan.jobs);
     let worker = Worker {
         name: format!("worker-{number}"),
         device: "none".into(),
@@ -123,7 +124,9 @@ fn work(desk: &Arc<NatsDesk>, number: usize, plan: &Plan, told: &Arc<Told>) {
         desk.worker(worker.clone());
         let mut ended: Option<Instant> = None;
         while let Some(task) = desk.take(&worker) {
-            if let Some(ended) = ended {
+            // At the end, workers wait for jobs.
+            let many_wait = told.done.load(Ordering::Relaxed) + 2 * workers < jobs;
+            if let Some(ended) = ended.filter(|_| many_wait) {
                 let pause = ended.elapsed();
                 told.pauses
                     .lock()

@@ -4,42 +4,27 @@
 //! `simulate_queue NATS_URL [WORKERS JOBS SECONDS DEATHS]`
 
 mod crowd;
+mod plan;
 mod report;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
-use x2i_serve::inputs::{InputLimits, Inputs};
-use x2i_serve::job::{Event, Failure, JobId, JobState, Numbers, Order, PartOrder};
-use x2i_serve::nats::{NatsOptions, NatsQueue, NatsSettings, Session};
+use x2i_serve::inputs::Inputs;
+use x2i_serve::job::{Code, Event, Failure, JobId, JobState, Numbers, Order, PartOrder};
+use x2i_serve::nats::{NatsQueue, NatsSettings, Record};
 use x2i_serve::queue::{Queue, Submission};
 
 use crowd::Crowd;
+use plan::{MODEL, Plan, inputs, session};
 use report::{Report, Single};
 
-/// The model of the simulation.
-pub const MODEL: &str = "sleeping";
 /// Gateways that take the jobs in, and submissions at once.
 const GATEWAYS: usize = 4;
 const AT_ONCE: usize = 32;
 /// Jobs that are sent one after the other to idle workers.
 const SINGLES: usize = 300;
-
-/// What is simulated.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// The server.
-    pub url: String,
-    /// How many workers there are.
-    pub workers: usize,
-    /// How many jobs they do.
-    pub jobs: usize,
-    /// The mean time of a job; each takes between half and one and a half of it.
-    pub mean: Duration,
-    /// Workers that die in mid-job.
-    pub deaths: usize,
-}
 
 fn plan() -> Option<Plan> {
     let mut arguments = std::env::args().skip(1);
@@ -98,6 +83,7 @@ async fn simulate(plan: &Plan) -> Result<Report, Failure> {
     let pauses = crowd.pauses();
     crowd.end().await;
     states.sort_by_key(|state| state.id);
+    let redeliveries = redeliveries(plan, &states).await?;
     Ok(Report {
         plan: plan.clone(),
         submitting,
@@ -106,6 +92,7 @@ async fn simulate(plan: &Plan) -> Result<Report, Failure> {
         states,
         pauses,
         singles,
+        redeliveries,
     })
 }
 
@@ -114,32 +101,6 @@ type Submitted = Vec<(JobId, Duration)>;
 
 fn latencies(submitted: Submitted) -> Vec<Duration> {
     submitted.into_iter().map(|(_, took)| took).collect()
-}
-
-/// A connection.
-///
-/// # Errors
-/// When there is no server.
-pub async fn session(plan: &Plan) -> Result<Session, Failure> {
-    let options = NatsOptions {
-        servers: plan.url.clone(),
-        name: "simulation".into(),
-        ..NatsOptions::default()
-    };
-    Session::connect(&options).await
-}
-
-/// A place for inputs, of which there are none.
-///
-/// # Errors
-/// When the system has no room.
-pub fn inputs() -> Result<Inputs, Failure> {
-    let limits = InputLimits {
-        bytes: 1 << 20,
-        keep: Duration::ZERO,
-    };
-    Inputs::new(limits)
-        .map_err(|error| Failure::new(x2i_serve::job::Code::Internal, error.to_string()))
 }
 
 fn order(number: usize) -> Order {
@@ -199,6 +160,30 @@ async fn finished(gateways: &[Arc<NatsQueue>], jobs: &Submitted) -> Result<Vec<J
         let states: Result<Vec<_>, Failure> = states.into_iter().collect();
         return Ok(states?.into_iter().flatten().collect());
     }
+}
+
+/// How often jobs were given to another worker.
+async fn redeliveries(plan: &Plan, jobs: &[JobState]) -> Result<u64, Failure> {
+    let refused =
+        |error: &dyn std::fmt::Display| Failure::new(Code::Unavailable, error.to_string());
+    let states = session(plan)
+        .await?
+        .jetstream
+        .get_key_value("X2I_STATE")
+        .await;
+    let states = states.map_err(|error| refused(&error))?;
+    let reads = jobs.iter().map(|job| states.get(job.id.to_string()));
+    let records: Vec<_> = stream::iter(reads)
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    let mut sum = 0;
+    for record in records {
+        let record = record.map_err(|error| refused(&error))?.unwrap_or_default();
+        let record: Record = serde_json::from_slice(&record).map_err(|error| refused(&error))?;
+        sum += record.deliveries - 1;
+    }
+    Ok(sum)
 }
 
 /// Jobs that find idle workers: how long until one begins, and until a watcher hears of the end.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use x2i_serve::job::{JobState, Status};
 
-use crate::Plan;
+use crate::plan::Plan;
 
 /// All that was measured.
 pub struct Report {
@@ -18,6 +18,8 @@ pub struct Report {
     pub states: Vec<JobState>,
     pub pauses: Vec<Duration>,
     pub singles: Vec<Single>,
+    /// Jobs that were given to another worker.
+    pub redeliveries: u64,
 }
 
 /// A job that found idle workers, from the begin of its submission.
@@ -67,6 +69,7 @@ impl fmt::Display for Report {
             of(Status::Failed)
         )?;
         writeln!(f, "| jobs with two results | {twice} |")?;
+        writeln!(f, "| redeliveries | {} |", self.redeliveries)?;
         writeln!(
             f,
             "| jobs handed in a second (4 gateways, 32 at once) | {:.0} |",
@@ -84,7 +87,7 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "| from a job's end to the worker's next job, p50, p99 | {} |",
+            "| from a job's last step to the worker's next job, its file of 10 kB stored, p50, p99 | {} |",
             both(&self.pauses)
         )?;
         let of = |of: fn(&Single) -> Duration| self.singles.iter().map(of).collect::<Vec<_>>();

@@ -7,7 +7,7 @@ use async_nats::{Client, ConnectOptions, Event, ServerAddr};
 use tokio::sync::watch;
 
 use super::options::NatsOptions;
-use super::unavailable;
+use super::refusal::unavailable;
 use crate::job::{Code, Failure};
 
 /// The oldest server whose work queues do what is needed: older ones ignore settings that they do not know.

@@ -15,10 +15,11 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::Deserialize;
 
+use super::names;
 use super::record::{self, Record};
+use super::refusal::unavailable;
 use super::stores::Stores;
 use super::wire::Told;
-use super::{names, unavailable};
 use crate::job::{Code, Failure, JobId};
 use crate::measure;
 
@@ -136,7 +137,7 @@ pub(super) async fn bury(stores: &Stores, corpse: &Corpse, reason: Failure) -> R
         return remove(stores, corpse).await; // somebody was late, but did it
     }
     keep(stores, corpse, &reason.message).await?;
-    let milliseconds = super::desk::milliseconds(stores.settings.keep_results);
+    let milliseconds = stores.settings.keep_results_ms();
     let changed = record::change(&stores.state, corpse.id, |record| {
         let open = !record.state.status.is_over();
         if open {

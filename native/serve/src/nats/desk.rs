@@ -4,18 +4,21 @@
 //! alone changes its record, and one that tells the server that somebody works on it.
 
 mod announcer;
+mod answering;
 mod beat;
 mod claim;
 mod keeper;
+mod locking;
+mod running;
+mod shared;
 mod taking;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 
 use super::stores::Stores;
 use super::{names, objects};
@@ -25,11 +28,10 @@ use crate::measure;
 use crate::queue::Worker;
 use crate::studio::{Desk, News, Task};
 use announcer::Announcer;
-use keeper::{Heard, Running};
+use running::{Heard, Running};
+use shared::Shared;
 use taking::Taking;
 
-/// How much a new job counts in the mean of seconds.
-const NEWEST: f64 = 0.2;
 /// For how long a finished file is offered to a server that does not take it.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// How long jobs that are given back may take to end: within one block of each device.
@@ -41,19 +43,6 @@ pub struct NatsDesk {
     shared: Arc<Shared>,
     taking: Taking,
     announcer: Announcer,
-}
-
-/// What the desk and its tasks share.
-struct Shared {
-    stores: Stores,
-    inputs: Arc<Inputs>,
-    running: Mutex<HashMap<JobId, Running>>,
-    /// Threads that have got a message and not yet decided what to do with it.
-    deciding: AtomicUsize,
-    /// No more jobs are taken.
-    stopped: watch::Sender<bool>,
-    /// The mean of the last jobs' seconds.
-    seconds: Mutex<f64>,
 }
 
 impl NatsDesk {
@@ -73,14 +62,7 @@ impl NatsDesk {
         let keep = stores.settings.keep_worker;
         let announcer = Announcer::start(stores.workers.clone(), keep);
         let taking = Taking::new(stores.session.clone(), consumers);
-        let shared = Shared {
-            stores,
-            inputs,
-            running: Mutex::default(),
-            deciding: AtomicUsize::new(0),
-            stopped: watch::Sender::new(false),
-            seconds: Mutex::new(0.0),
-        };
+        let shared = Shared::new(stores, inputs);
         let (runtime, shared) = (Handle::current(), Arc::new(shared));
         Ok(Self {
             runtime,
@@ -213,27 +195,7 @@ impl Desk for NatsDesk {
 
     fn worker(&self, worker: Worker) {
         measure::worker(&worker);
-        self.announcer.announce(worker, *lock(&self.shared.seconds));
-    }
-}
-
-impl Shared {
-    fn running(&self) -> MutexGuard<'_, HashMap<JobId, Running>> {
-        lock(&self.running)
-    }
-
-    /// A job took so many seconds.
-    fn took(&self, seconds: f64) {
-        let mut mean = lock(&self.seconds);
-        *mean = match *mean {
-            0.0 => seconds,
-            mean => mean + (seconds - mean) * NEWEST,
-        };
-    }
-
-    fn release(&self, order: &crate::job::Order) {
-        self.inputs.release(order.inputs().map(|input| &input.id));
-        self.inputs.sweep();
+        self.announcer.announce(worker, self.shared.seconds());
     }
 }
 
@@ -251,12 +213,4 @@ impl Drop for Deciding<'_> {
     fn drop(&mut self) {
         self.0.deciding.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-pub(super) fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -6,7 +6,7 @@ use async_nats::jetstream::object_store::{GetErrorKind, InfoErrorKind, ObjectSto
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::unavailable;
+use super::refusal::unavailable;
 use crate::job::{Code, Failure, InputId};
 
 /// How long nothing may come of an object that is read.

@@ -62,3 +62,10 @@ impl Default for NatsSettings {
         }
     }
 }
+
+impl NatsSettings {
+    /// How long outputs are kept, in milliseconds.
+    pub(super) fn keep_results_ms(&self) -> u64 {
+        u64::try_from(self.keep_results.as_millis()).unwrap_or(u64::MAX)
+    }
+}

@@ -14,10 +14,11 @@ use tokio::task::AbortHandle;
 use super::connection::Session;
 use super::options::NatsSettings;
 use super::record::Stored;
+use super::refusal::unavailable;
 use super::roster::Roster;
 use super::stores::{Stores, Upkeep};
 use super::wire::Told;
-use super::{dead, names, objects, record, unavailable, watching};
+use super::{dead, names, objects, record, watching};
 use crate::job::{Code, Failure, InputId, JobId, JobState, Status};
 use crate::measure;
 use crate::queue::{Answer, Load, Queue, Submission, Watch, Worker};
@@ -151,7 +152,7 @@ impl NatsQueue {
     }
 
     async fn cancel_now(&self, id: JobId) -> Result<Option<JobState>, Failure> {
-        let keep = super::desk::milliseconds(self.stores.settings.keep_results);
+        let keep = self.stores.settings.keep_results_ms();
         let changed = record::change(&self.stores.state, id, |record| match record.state.status {
             Status::Queued => {
                 record.end(Err(Failure::new(Code::Canceled, "cancelled")), keep);
@@ -282,6 +283,7 @@ impl Queue for NatsQueue {
     }
 
     fn load(&self) -> Answer<'_, Result<Load, Failure>> {
+        measure::nats(self.is_connected());
         Box::pin(self.counted())
     }
 

@@ -4,7 +4,7 @@ use async_nats::jetstream::kv::{CreateErrorKind, Operation, Store, UpdateErrorKi
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::unavailable;
+use super::refusal::unavailable;
 use crate::job::{Code, Event, Failure, JobId, JobState, Output, Progress, Status, now};
 
 /// What is stored of a job.

@@ -9,7 +9,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 use tokio::task::AbortHandle;
 
-use super::unavailable;
+use super::refusal::unavailable;
 use crate::job::Failure;
 use crate::queue::Worker;
 

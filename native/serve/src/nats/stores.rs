@@ -15,7 +15,7 @@ use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, Storag
 use super::connection::Session;
 use super::names;
 use super::options::NatsSettings;
-use super::unavailable;
+use super::refusal::unavailable;
 use crate::job::{Code, Failure};
 
 /// Pull requests that may wait at a consumer: one for each idle worker.

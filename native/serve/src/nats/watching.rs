@@ -11,9 +11,10 @@ use futures_util::StreamExt;
 use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
+use super::refusal::unavailable;
 use super::stores::Stores;
 use super::wire::{self, Told};
-use super::{names, record, unavailable};
+use super::{names, record};
 use crate::job::{Event, Failure, JobId, JobState, Status};
 use crate::queue::Watch;
 

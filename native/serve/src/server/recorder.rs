@@ -42,6 +42,10 @@ fn describe() {
         "How long a step of the transformer took."
     );
     describe_histogram!("x2i_model_load_seconds", "How long a model took to load.");
+    describe_gauge!(
+        "x2i_nats_up",
+        "1 where the queue between machines is reached."
+    );
     describe_gauge!("x2i_worker_up", "1 where a device works.");
     describe_gauge!("x2i_device_memory_bytes", "Bytes of weights on a device.");
     describe_counter!("http_requests_total", "Requests that were answered.");

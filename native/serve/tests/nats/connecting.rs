@@ -167,3 +167,40 @@ async fn a_gateway_changes_sizes_and_times_while_jobs_wait_and_a_worker_does_not
     }
     assert!(second.job(id).await.unwrap().is_some());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_is_spoken_where_it_is_asked_for_and_strangers_certificates_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = (
+        folder.path().join("cert.pem"),
+        folder.path().join("key.pem"),
+    );
+    let made = std::process::Command::new("openssl")
+        .args("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=localhost".split(' '))
+        .args("-addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE".split(' '))
+        .arg("-keyout")
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate)
+        .output();
+    if !made.is_ok_and(|made| made.status.success()) {
+        eprintln!("NOT RUN: there is no openssl that makes a certificate");
+        return;
+    }
+    let settings = format!(
+        "tls {{ cert_file: \"{}\", key_file: \"{}\" }}",
+        certificate.display(),
+        key.display()
+    );
+    let Some(server) = Server::with(&settings) else {
+        return;
+    };
+    let address = format!("tls://127.0.0.1:{}", server.port);
+    let known = NatsOptions {
+        root_certificate: Some(certificate),
+        ..to(address.clone())
+    };
+    Session::connect(&known).await.unwrap();
+    let message = refusal(&to(address)).await;
+    assert!(message.contains("certificate"), "{message}");
+}

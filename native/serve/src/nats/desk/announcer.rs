@@ -8,7 +8,7 @@ use async_nats::jetstream::kv::Store;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use super::lock;
+use super::locking::lock;
 use crate::nats::names;
 use crate::nats::roster::Announced;
 use crate::queue::Worker;

@@ -8,7 +8,7 @@ use async_nats::jetstream::AckKind;
 use async_nats::jetstream::message::Acker;
 use tokio::task::AbortHandle;
 
-use super::lock;
+use super::locking::lock;
 use crate::job::JobId;
 use crate::nats::connection::Session;
 

@@ -4,20 +4,22 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::message::Acker;
 use async_nats::jetstream::{AckKind, Message};
 use tokio::sync::mpsc;
 
+use super::answering::{Taken, answer, tell_over};
 use super::beat::{Beat, Life};
-use super::keeper::{Keeper, Running};
-use super::{Shared, milliseconds};
-use crate::job::{Code, Failure, InputId, JobId, JobState, Order, Status};
+use super::keeper::Keeper;
+use super::running::Running;
+use super::shared::Shared;
+use crate::job::{Code, Failure, InputId, JobState, Order, Status};
 use crate::measure;
 use crate::nats::dead::Corpse;
+use crate::nats::names;
 use crate::nats::objects::{self, Piece};
 use crate::nats::record::{self, Record, Stored};
+use crate::nats::refusal::unavailable;
 use crate::nats::wire::Told;
-use crate::nats::{names, unavailable};
 use crate::queue::Worker;
 use crate::studio::Task;
 
@@ -25,14 +27,6 @@ use crate::studio::Task;
 const HEARD: usize = 64;
 /// After what time another worker is offered a job that this one can't begin.
 const LATER: Duration = Duration::from_secs(1);
-
-/// A message of a job.
-pub(super) struct Taken {
-    pub corpse: Corpse,
-    /// How often it was given to a worker.
-    pub deliveries: u64,
-    pub acker: Arc<Acker>,
-}
 
 /// Begins a message's job; `None` where there is nothing to do.
 pub(super) async fn claim(shared: &Arc<Shared>, message: Message, worker: &Worker) -> Option<Task> {
@@ -139,7 +133,7 @@ async fn enter(
     worker: &Worker,
 ) -> Result<Option<Stored>, Failure> {
     let (id, states) = (taken.corpse.id, &shared.stores.state);
-    let keep = milliseconds(shared.stores.settings.keep_results);
+    let keep = shared.stores.settings.keep_results_ms();
     let mut was = Status::Queued;
     let mut enter = |record: &mut Record| {
         was = record.state.status;
@@ -180,7 +174,7 @@ async fn enter(
 
 /// Fails a job that no worker can do, and takes it from the queue.
 async fn refuse(shared: &Shared, taken: &Taken, failure: Failure) -> Result<(), Failure> {
-    let keep = milliseconds(shared.stores.settings.keep_results);
+    let keep = shared.stores.settings.keep_results_ms();
     let (id, states) = (taken.corpse.id, &shared.stores.state);
     let ended = loop {
         let changed = record::change(states, id, |record| {
@@ -206,28 +200,6 @@ async fn refuse(shared: &Shared, taken: &Taken, failure: Failure) -> Result<(), 
     }
     answer(taken, AckKind::Term).await;
     Ok(())
-}
-
-/// Tells watchers and metrics that a job is over.
-pub(super) async fn tell_over(shared: &Shared, state: &JobState) {
-    measure::over(&state.model, state.status);
-    let told = Told::Status(Box::new(state.clone())).json();
-    let published = shared
-        .stores
-        .session
-        .client
-        .publish(names::progress(state.id), told)
-        .await;
-    if let Err(error) = published {
-        tracing::debug!(job = %state.id, %error, "watchers will read that it is over");
-    }
-}
-
-/// Answers a message. Where the answer is lost, the message comes again, and its record says what became of the job.
-pub(super) async fn answer(taken: &Taken, kind: AckKind) {
-    if let Err(error) = taken.acker.double_ack_with(kind).await {
-        tracing::debug!(job = %taken.corpse.id, %error, "an answer was not confirmed");
-    }
 }
 
 /// Gets the inputs of an order, and holds them.
@@ -266,9 +238,4 @@ async fn fetch_one(shared: &Shared, id: &InputId) -> Result<(), Failure> {
             Err(Failure::new(Code::InvalidRequest, message))
         }
     }
-}
-
-/// The record of a job, or nothing where it is not kept any more.
-pub(super) async fn reread(shared: &Shared, id: JobId) -> Result<Option<Stored>, Failure> {
-    record::read(&shared.stores.state, id).await
 }

@@ -1,19 +1,19 @@
 //! The keeper of a running job: it alone changes the job's record, tells watchers, and gives the message back or ends it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::Subscriber;
 use async_nats::jetstream::AckKind;
 use futures_util::StreamExt;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::beat::{Beat, Life};
-use super::claim::{Taken, answer, reread, tell_over};
-use super::{Shared, milliseconds};
-use crate::job::{Code, Failure, JobState, Order, Output, Status};
+use super::answering::{Taken, answer, tell_over};
+use super::beat::Beat;
+use super::running::{Heard, Running};
+use super::shared::Shared;
+use crate::job::{Code, Failure, JobState, Order, Status};
 use crate::nats::record::{self, Record, Stored};
 use crate::nats::wire::{self, Told};
 use crate::nats::{dead, names};
@@ -27,69 +27,6 @@ const READS: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(500);
 /// After what time another worker gets a job that this one failed at.
 const LATER: Duration = Duration::from_secs(1);
-
-/// What a keeper hears of its studio.
-pub(super) enum Heard {
-    News(News),
-    Output(Output),
-    Failed(Failure),
-    Over(Result<(), Failure>),
-}
-
-/// A running job, as the studio's threads see it.
-#[derive(Clone)]
-pub(super) struct Running {
-    heard: mpsc::Sender<Heard>,
-    cancelled: Arc<AtomicBool>,
-    give_back: Arc<Notify>,
-    life: Life,
-}
-
-impl Running {
-    pub(super) fn new(heard: mpsc::Sender<Heard>, life: Life) -> Self {
-        Self {
-            heard,
-            cancelled: Arc::default(),
-            give_back: Arc::default(),
-            life,
-        }
-    }
-
-    pub(super) fn cancelled(&self) -> Arc<AtomicBool> {
-        self.cancelled.clone()
-    }
-
-    pub(super) fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Relaxed)
-    }
-
-    /// The studio ends it at the next block.
-    fn cancel(&self) {
-        self.cancelled.store(true, Ordering::Relaxed);
-    }
-
-    /// Gives it back to the queue.
-    pub(super) fn give_back(&self) {
-        self.give_back.notify_one();
-    }
-
-    /// A sign of life.
-    pub(super) fn alive(&self) {
-        self.life.sign();
-    }
-
-    /// Offers news that are dropped while too much waits, since the server is away then.
-    pub(super) fn offer(&self, news: News) {
-        self.alive();
-        let _ = self.heard.try_send(Heard::News(news));
-    }
-
-    /// Where what may not be lost is sent. The caller sends it without the table's lock.
-    pub(super) fn sender(&self) -> mpsc::Sender<Heard> {
-        self.alive();
-        self.heard.clone()
-    }
-}
 
 /// How a job ended here.
 enum End {
@@ -239,7 +176,7 @@ impl Keeper {
                 }
             }
         }
-        match reread(&self.shared, id).await {
+        match record::read(&self.shared.stores.state, id).await {
             Ok(Some(stored)) => self.compare(stored),
             Ok(None) => {} // not kept any more: its end is
             Err(failure) => tracing::debug!(job = %id, %failure, "its state is read later"),
@@ -286,10 +223,7 @@ impl Keeper {
             _ => AckKind::Ack,
         };
         let mut ended = self.mine.record.clone();
-        ended.end(
-            outcome,
-            milliseconds(self.shared.stores.settings.keep_results),
-        );
+        ended.end(outcome, self.shared.stores.settings.keep_results_ms());
         if let Some(state) = self.until_stored(&ended).await {
             if state.status == Status::Succeeded {
                 self.shared

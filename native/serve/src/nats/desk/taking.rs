@@ -10,10 +10,11 @@ use futures_util::StreamExt;
 use futures_util::stream::select_all;
 use tokio::sync::watch;
 
-use super::lock;
+use super::locking::lock;
 use crate::job::Failure;
 use crate::nats::connection::Session;
-use crate::nats::{names, unavailable};
+use crate::nats::names;
+use crate::nats::refusal::unavailable;
 use crate::queue::Worker;
 
 /// How many jobs of loaded models are taken before others are looked at first.

@@ -19,7 +19,8 @@ use crate::inputs::Inputs;
 use crate::job::{Code, Failure, InputId, JobId, JobState, Order};
 use crate::measure;
 use crate::nats::record::{self, Record};
-use crate::nats::{names, objects, unavailable};
+use crate::nats::refusal::unavailable;
+use crate::nats::{names, objects};
 use crate::queue::Submission;
 
 /// How often a message is sent whose answer did not come: the server knows it by its id.

@@ -12,6 +12,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use crate::measure;
 use crate::nats::connection::Session;
 use crate::nats::desk::NatsDesk;
 
@@ -70,7 +71,7 @@ async fn ready(State(watched): State<Watched>) -> Response {
 
 async fn render(State(watched): State<Watched>) -> Response {
     gauge!("x2i_jobs_running").set(watched.desk.running() as f64);
-    gauge!("x2i_nats_up").set(f64::from(u8::from(watched.session.is_connected())));
+    measure::nats(watched.session.is_connected());
     match watched.metrics {
         Some(metrics) => {
             let kind = [(
