@@ -42,7 +42,7 @@ pub struct ServeArgs {
     /// A name that browsers may use for this server, beside its address; may be given several times
     #[arg(long = "allowed-host", value_name = "NAME")]
     pub allowed_hosts: Vec<String>,
-    /// An origin whose pages may ask, such as https://app.example; may be given several times
+    /// An origin whose pages may ask, such as `https://app.example`; may be given several times
     #[arg(long = "cors-origin", value_name = "ORIGIN")]
     pub cors_origins: Vec<String>,
     /// A host that inputs may be fetched from by URL; may be given several times (default: none)
