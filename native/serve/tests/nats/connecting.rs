@@ -9,7 +9,7 @@ use x2i_serve::nats::{NatsOptions, NatsQueue, NatsSettings, Session, Stores, Upk
 use x2i_serve::queue::Queue;
 
 use crate::parts::*;
-use crate::server::Server;
+use crate::server::{Server, not_run};
 
 fn to(servers: String) -> NatsOptions {
     NatsOptions {
@@ -184,7 +184,7 @@ async fn tls_is_spoken_where_it_is_asked_for_and_strangers_certificates_are_refu
         .arg(&certificate)
         .output();
     if !made.is_ok_and(|made| made.status.success()) {
-        eprintln!("NOT RUN: there is no openssl that makes a certificate");
+        not_run("there is no openssl that makes a certificate");
         return;
     }
     let settings = format!(

@@ -292,22 +292,23 @@ async fn a_worker_of_two_models_takes_loaded_ones_first_but_not_for_ever_and_hea
     }
     let at = models.iter().position(|model| model == "first").unwrap();
     assert!((1..10).contains(&at), "{models:?}");
-    // An idle one.
+    // An idle one. It looks by itself every two seconds; the disk of a busy machine may be slow, but not each time.
     for model in ["first", "second"] {
-        let taking = {
-            let (desk, both) = (desk.clone(), both.clone());
-            tokio::spawn(async move { take_as(&desk, both, LIMIT).await })
-        };
-        tokio::time::sleep(Duration::from_millis(700)).await;
-        let begun = Instant::now();
-        let id = submit(&queue, of(model)).await;
-        let task = taking.await.unwrap();
-        assert_eq!(task.id, id);
-        assert!(
-            begun.elapsed() < Duration::from_secs(1),
-            "{:?}",
-            begun.elapsed()
-        );
-        finish(&desk, &task, "both").await;
+        let mut waits = vec![];
+        for _ in 0..4 {
+            let taking = {
+                let (desk, both) = (desk.clone(), both.clone());
+                tokio::spawn(async move { take_as(&desk, both, LIMIT).await })
+            };
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            let begun = Instant::now();
+            let id = submit(&queue, of(model)).await;
+            let task = taking.await.unwrap();
+            assert_eq!(task.id, id);
+            waits.push(begun.elapsed());
+            finish(&desk, &task, "both").await;
+        }
+        let least = waits.iter().min().unwrap();
+        assert!(*least < Duration::from_millis(600), "{waits:?}");
     }
 }

@@ -1,5 +1,6 @@
 //! A real nats-server on loopback, which tests kill and start again on the same store.
 
+use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -15,9 +16,14 @@ pub struct Server {
     pub port: u16,
 }
 
+/// Says that a test was not run, past the harness that keeps what tests print.
+pub fn not_run(reason: &str) {
+    let _ = writeln!(std::io::stderr(), "NOT RUN: {reason}");
+}
+
 /// The program: X2I_NATS_SERVER, else in PATH.
 fn program() -> Option<PathBuf> {
-    if let Some(given) = std::env::var_os("X2I_NATS_SERVER") {
+    if let Some(given) = std::env::var_os("X2I_NATS_SERVER").filter(|given| !given.is_empty()) {
         let given = PathBuf::from(given);
         assert!(
             given.is_file(),
@@ -41,8 +47,8 @@ impl Server {
     /// With more lines in its settings.
     pub fn with(settings: &str) -> Option<Self> {
         let Some(program) = program() else {
-            eprintln!(
-                "NOT RUN: there is no nats-server in PATH and no X2I_NATS_SERVER (scripts/test-nats gets one)"
+            not_run(
+                "there is no nats-server in PATH and no X2I_NATS_SERVER (scripts/test-nats gets one)",
             );
             return None;
         };
