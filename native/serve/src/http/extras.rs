@@ -34,10 +34,10 @@ pub struct Extras {
     pub steps: Option<usize>,
     /// Guidance of a guidance-distilled transformer; also `guidance_scale`.
     #[serde(alias = "guidance_scale")]
-    #[schema(minimum = 0, maximum = 1000)]
+    #[schema(minimum = 0)]
     pub guidance: Option<f32>,
     /// The threshold of first-block caching; off without one.
-    #[schema(minimum = 0, maximum = 1000)]
+    #[schema(minimum = 0)]
     pub cache: Option<f64>,
     /// An image to begin with: a data URL or the id of an upload.
     pub init_image: Option<String>,
@@ -57,7 +57,6 @@ pub struct Extras {
     #[schema(value_type = Option<Vec<String>>)]
     pub audio: Option<OneOrMany<String>>,
     /// Frames per second that the LLM reads of a video.
-    #[schema(exclusive_minimum = 0, maximum = 1000)]
     pub video_fps: Option<f64>,
     /// `prompt`, or `answer` for the LLM's answer.
     #[schema(value_type = Option<ConditioningName>)]

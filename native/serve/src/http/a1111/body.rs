@@ -55,7 +55,7 @@ pub struct Settings {
     #[schema(minimum = 1, maximum = 64)]
     pub n_iter: Option<usize>,
     /// Guidance of a guidance-distilled transformer, by Forge's name. `cfg_scale` is not read.
-    #[schema(minimum = 0, maximum = 1000)]
+    #[schema(minimum = 0)]
     pub distilled_cfg_scale: Option<f32>,
     /// Euler, whatever it says.
     pub sampler_name: Option<String>,
@@ -67,7 +67,7 @@ pub struct Settings {
     #[schema(minimum = 0, maximum = 1)]
     pub denoising_strength: Option<f64>,
     /// The image to begin with, for `img2img` alone: base64 or a data URL.
-    #[schema(value_type = Option<Vec<String>>, max_items = 1)]
+    #[schema(value_type = Option<Vec<String>>)]
     #[serde(default)]
     pub init_images: Vec<String>,
     /// Refused: there is no inpainting.
