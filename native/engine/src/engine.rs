@@ -231,7 +231,7 @@ impl Engine {
     fn metadata(&mut self, job: &Job, painting: &Painting) -> Result<Metadata> {
         let model = ModelRecord {
             name: self.config().name.clone(),
-            place: self.model.files().place(),
+            place: self.model.place(),
             files: self.hashes.get()?.clone(),
         };
         let painters = painting.devices.iter().map(|&device| &self.devices[device]);

@@ -1,7 +1,7 @@
 //! The models and LoRAs that a server has, by the names that clients use. Clients never name a path.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use x2i_core::image::Hint;
 use x2i_core::{Error, Field, Result};
@@ -47,7 +47,9 @@ impl Models {
                 format!("there are two of the name {name}"),
             ));
         }
-        self.models.push((name, served));
+        // Records of its images name it as clients do.
+        let model = served.model.clone().recorded_as(&name);
+        self.models.push((name, Served { model, ..served }));
         Ok(())
     }
 
@@ -138,9 +140,15 @@ impl Models {
         });
         Ok(AdapterSpec {
             loras: loras.collect::<Result<_>>()?,
-            control_weights: served.control_weights.as_ref().map(NamedFile::new),
+            control_weights: served.control_weights.as_deref().map(without_folders),
         })
     }
+}
+
+/// A file of the server whose record has no folder.
+fn without_folders(path: &Path) -> NamedFile {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    NamedFile::labelled(path, name)
 }
 
 #[cfg(test)]
@@ -159,8 +167,14 @@ mod tests {
         assert!(models.add("emoji", served.clone()).is_err());
         assert_eq!(models.get(None).unwrap().0, "emoji");
         assert_eq!(models.get(Some("")).unwrap().0, "emoji");
+        models.add("mine", served.clone()).unwrap();
+        // Its images tell the name, not the place.
+        assert_eq!(models.get(Some("mine")).unwrap().1.model.place(), "mine");
         let error = models.get(Some("../x")).err().unwrap().to_string();
-        assert_eq!(error, "model: the server has no model ../x; it has emoji");
+        assert_eq!(
+            error,
+            "model: the server has no model ../x; it has emoji, mine"
+        );
         let order = LoraOrder {
             name: "/etc/passwd".into(),
             scale: 1.0,

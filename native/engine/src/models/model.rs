@@ -15,6 +15,8 @@ pub struct Model {
     config: ModelConfig,
     notices: Vec<String>,
     adapters: Adapters,
+    /// Its place in records, where that is not where its files are.
+    place: Option<String>,
 }
 
 impl Model {
@@ -45,6 +47,7 @@ impl Model {
             files,
             config,
             adapters: Adapters::default(),
+            place: None,
         })
     }
 
@@ -57,6 +60,19 @@ impl Model {
             adapters: Adapters::open(adapters)?,
             ..self
         })
+    }
+
+    /// The same model whose records name this place: a server's images do not tell where its files are.
+    pub fn recorded_as(self, place: impl Into<String>) -> Self {
+        Self {
+            place: Some(place.into()),
+            ..self
+        }
+    }
+
+    /// Its place in records: a name or a folder.
+    pub fn place(&self) -> String {
+        self.place.clone().unwrap_or_else(|| self.files.place())
     }
 
     /// Its files.
