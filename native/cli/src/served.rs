@@ -25,7 +25,8 @@ pub fn models(args: &ServedArgs) -> Result<Models> {
     };
     let mut models = Models::default();
     for Named { name, place } in given {
-        let model = Model::open(&expand_text(place))?;
+        let place = expand_text(place);
+        let model = Model::open(&place).map_err(|error| with_remedy(error, &place))?;
         let weights = args
             .control_weights
             .iter()
@@ -57,6 +58,18 @@ pub fn models(args: &ServedArgs) -> Result<Models> {
             .with_context(|| format!("model {name}"))?;
     }
     Ok(models)
+}
+
+/// A server downloads nothing by itself: says how a repository of the Hub is got.
+fn with_remedy(error: x2i_core::Error, place: &str) -> anyhow::Error {
+    let is_path = place.starts_with(['/', '.', '~']) || std::path::Path::new(place).exists();
+    match place.split('/').count() == 2 && !is_path {
+        true => anyhow::anyhow!(
+            "{}; get it with: x2i pull {place}",
+            crate::words::sentence(&error)
+        ),
+        false => error.into(),
+    }
 }
 
 /// The devices of the flags.

@@ -38,6 +38,7 @@ pub fn run(args: &WorkerArgs) -> Result<()> {
                 _ => format!("{name}/{device}#{number}"),
             },
             devices: device.clone(),
+            opened: vec![],
             precision: args.served.precision.unwrap_or_default(),
             engine: served::engine(&args.served),
             models: models.clone(),

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use x2i_core::Conditioning;
 use x2i_core::image::Hint;
 use x2i_core::{Error, Field, Result};
 use x2i_engine::{AdapterSpec, LoraSpec, Model, NamedFile, trained_hint};
@@ -18,7 +21,38 @@ pub struct Served {
     pub control_weights: Option<PathBuf>,
 }
 
+/// What a model reads, and its defaults.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ModelFacts {
+    /// `text`, `image`, `video`, `audio`.
+    pub modalities: Vec<String>,
+    /// Width in pixels.
+    pub width: usize,
+    /// Height in pixels.
+    pub height: usize,
+    /// Steps.
+    pub steps: usize,
+    /// Guidance.
+    pub guidance: f32,
+    /// `prompt` or `answer`.
+    #[schema(value_type = String)]
+    pub conditioning: Conditioning,
+}
+
 impl Served {
+    /// What its model reads, and its defaults.
+    pub fn facts(&self) -> ModelFacts {
+        let defaults = &self.model.config().defaults;
+        ModelFacts {
+            modalities: defaults.modalities.clone(),
+            width: defaults.width,
+            height: defaults.height,
+            steps: defaults.steps,
+            guidance: defaults.guidance,
+            conditioning: defaults.conditioning,
+        }
+    }
+
     /// What steers where a job does not say: what the control weights were trained with.
     pub fn hint(&self) -> Hint {
         let weights = self.control_weights.as_deref();

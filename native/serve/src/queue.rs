@@ -2,6 +2,7 @@
 
 pub mod memory;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use tokio::sync::broadcast;
 
 use crate::inputs::Inputs;
 use crate::job::{Event, Failure, InputId, JobId, JobState, Order};
+use crate::models::ModelFacts;
 
 /// A future of a queue.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -71,6 +73,9 @@ pub struct Worker {
     pub description: String,
     /// Names of the models that it takes jobs for.
     pub models: Vec<String>,
+    /// What each of them reads, and its defaults.
+    #[serde(default)]
+    pub facts: BTreeMap<String, ModelFacts>,
     /// Names of the models that are on it now.
     pub loaded: Vec<String>,
     /// Bytes of weights on it.

@@ -16,6 +16,8 @@ use tokio::task::JoinHandle as TaskHandle;
 
 pub use recorder::recorder;
 
+use x2i_engine::device;
+
 use crate::http::{App, router};
 use crate::inputs::Inputs;
 use crate::job::Failure;
@@ -44,6 +46,9 @@ pub enum ServeError {
         /// Why.
         source: io::Error,
     },
+    /// None of its devices can be opened.
+    #[error("{0}")]
+    Device(x2i_core::Error),
     /// The queue between machines can't be reached or used.
     #[error("{0}")]
     Queue(#[from] Failure),
@@ -164,7 +169,7 @@ fn listener(address: SocketAddr) -> Result<tokio::net::TcpListener, ServeError> 
 type Parts = (Arc<dyn Queue>, Vec<JoinHandle<()>>);
 
 /// The queue in memory, and this machine's devices.
-fn here(options: &ServeOptions) -> io::Result<Parts> {
+fn here(options: &ServeOptions) -> Result<Parts, ServeError> {
     let queue = Arc::new(MemoryQueue::new(options.queue)?);
     let studios = start_studios(options, &queue)?;
     tokio::spawn(sweep_queue(queue.clone()));
@@ -177,11 +182,26 @@ async fn gateway(nats: &NatsOptions, settings: &NatsSettings) -> Result<Arc<dyn 
     Ok(Arc::new(NatsQueue::open(session, settings.clone()).await?))
 }
 
+fn no_device() -> ServeError {
+    ServeError::Device(x2i_core::Error::device("(none)", "a server needs a device"))
+}
+
+/// The studios of this machine's devices. One that can't be opened is tried again with its first job.
 fn start_studios(
     options: &ServeOptions,
     queue: &Arc<MemoryQueue>,
-) -> io::Result<Vec<JoinHandle<()>>> {
-    let studios = options.devices.iter().enumerate().map(|(number, devices)| {
+) -> Result<Vec<JoinHandle<()>>, ServeError> {
+    let opened = options
+        .devices
+        .iter()
+        .map(|devices| device::acquire_all(devices, options.precision));
+    let opened: Vec<_> = opened.collect();
+    if opened.iter().all(Result::is_err) {
+        let first = opened.into_iter().find_map(Result::err);
+        return Err(first.map_or_else(no_device, ServeError::Device));
+    }
+    let studios = opened.into_iter().enumerate().map(|(number, opened)| {
+        let devices = &options.devices[number];
         let name = match options.devices.len() {
             1 => devices.to_string(),
             _ => format!("{devices}#{number}"),
@@ -189,12 +209,13 @@ fn start_studios(
         let studio = StudioOptions {
             name,
             devices: devices.clone(),
+            opened: opened.unwrap_or_default(),
             precision: options.precision,
             engine: options.engine.clone(),
             models: options.models.clone(),
             preload: options.models.names().next().map(str::to_owned),
         };
-        studio::start(studio, queue.clone())
+        Ok(studio::start(studio, queue.clone())?)
     });
     studios.collect()
 }

@@ -114,6 +114,7 @@ fn work(desk: &Arc<NatsDesk>, number: usize, plan: &Plan, told: &Arc<Told>) {
         device: "none".into(),
         description: "sleeps".into(),
         models: vec![MODEL.into()],
+        facts: Default::default(),
         loaded: vec![MODEL.into()],
         memory: 0,
         up: true,

@@ -11,7 +11,7 @@ use super::cancelling::Cancelling;
 use super::error::ApiError;
 use crate::inputs::Inputs;
 use crate::job::{Code, Event, Failure, JobId, JobState, MAX_IMAGES, Order};
-use crate::models::Models;
+use crate::models::{ModelFacts, Models};
 use crate::queue::{Queue, Submission, Watch};
 use crate::studio;
 
@@ -85,17 +85,30 @@ impl App {
     /// # Errors
     /// Of the queue.
     pub async fn model_names(&self) -> Result<Vec<String>, ApiError> {
+        let models = self.model_facts().await?;
+        Ok(models.into_iter().map(|(name, _)| name).collect())
+    }
+
+    /// All models that jobs may be for, with what they read; the first is the default. Those of a gateway are its workers'.
+    ///
+    /// # Errors
+    /// Of the queue.
+    pub async fn model_facts(&self) -> Result<Vec<(String, Option<ModelFacts>)>, ApiError> {
         if !self.gateway {
-            return Ok(self.models.names().map(str::to_owned).collect());
+            let models = self.models.iter();
+            let facts = models.map(|(name, served)| (name.to_owned(), Some(served.facts())));
+            return Ok(facts.collect());
         }
-        let workers = self.queue.workers().await?;
-        let mut names: Vec<String> = vec![];
-        for name in workers.into_iter().flat_map(|worker| worker.models) {
-            if !names.contains(&name) {
-                names.push(name);
+        let mut models: Vec<(String, Option<ModelFacts>)> = vec![];
+        for worker in self.queue.workers().await? {
+            for name in worker.models {
+                if models.iter().all(|(known, _)| *known != name) {
+                    let facts = worker.facts.get(&name).cloned();
+                    models.push((name, facts));
+                }
             }
         }
-        Ok(names)
+        Ok(models)
     }
 
     /// Checks an order and gives it to the queue.

@@ -91,10 +91,13 @@ impl IntoResponse for ApiError {
             response.headers_mut().insert(header::RETRY_AFTER, value);
         }
         if self.status == StatusCode::UNAUTHORIZED {
-            let schemes = HeaderValue::from_static("Bearer, Basic realm=\"x2i\"");
-            response
-                .headers_mut()
-                .insert(header::WWW_AUTHENTICATE, schemes);
+            // A line each: browsers ask for a password only where Basic has a line of its own.
+            for scheme in ["Bearer", "Basic realm=\"x2i\""] {
+                let scheme = HeaderValue::from_static(scheme);
+                response
+                    .headers_mut()
+                    .append(header::WWW_AUTHENTICATE, scheme);
+            }
         }
         response
     }

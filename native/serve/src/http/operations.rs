@@ -54,12 +54,13 @@ pub async fn health() -> Json<Health> {
 /// The server takes jobs: it does not stop, and a device works.
 #[utoipa::path(get, path = "/ready", tag = "operations", responses((status = 200, body = Ready), (status = 503, body = Ready)))]
 pub async fn ready(State(app): State<Arc<App>>) -> Response {
-    let (load, workers) = match (app.queue.load().await, app.queue.workers().await) {
-        (Ok(load), Ok(workers)) => (load, workers),
-        _ => (Load::default(), vec![]),
-    };
+    let asked = (app.queue.load().await, app.queue.workers().await);
+    let away = asked.0.is_err() || asked.1.is_err();
+    let (load, workers) = (asked.0.unwrap_or_default(), asked.1.unwrap_or_default());
     let reason = if app.is_stopping() {
         Some("the server stops")
+    } else if away {
+        Some("the queue can't be reached")
     } else if load.devices == 0 {
         Some("no device works (yet)")
     } else {

@@ -122,6 +122,10 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let message = sentence(&error);
         match (error.root(), field(&error)) {
+            (Error::Device { .. }, _) => Self::new(
+                Code::Internal,
+                "the device failed; the server's log says more",
+            ),
             (Error::Cancelled, _) => Self::new(Code::Canceled, "the job was cancelled"),
             (Error::Modality { modality, .. }, _) => Self::param(*modality, message),
             (_, Some(Field::Model)) => Self {

@@ -17,6 +17,9 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// The longest pause between two attempts to reach a server that is away.
 const PAUSE: Duration = Duration::from_secs(2);
 
+/// Seconds after which a client may ask again while the server is away.
+const AWAY: f64 = 2.0;
+
 /// A connection that comes back by itself.
 #[derive(Clone)]
 pub struct Session {
@@ -92,6 +95,29 @@ impl Session {
         match tokio::time::timeout(ANSWER, self.client.flush()).await {
             Ok(flushed) => flushed.map_err(|error| unavailable("flushing", error)),
             Err(_) => Err(unavailable("flushing", "no answer")),
+        }
+    }
+
+    /// Waits a moment for a server that is away.
+    ///
+    /// # Errors
+    /// When it does not come back.
+    pub(super) async fn here(&self, patience: Duration) -> Result<(), Failure> {
+        let mut connections = self.connections();
+        if self.is_connected() {
+            return Ok(());
+        }
+        let back = tokio::time::timeout(patience, connections.changed()).await;
+        match back.is_ok() || self.is_connected() {
+            true => Ok(()),
+            false => {
+                let message = "the queue can't be reached now (NATS is away); ask again later";
+                let away = Failure::new(Code::Unavailable, message);
+                Err(Failure {
+                    retry_after: Some(AWAY),
+                    ..away
+                })
+            }
         }
     }
 

@@ -70,6 +70,7 @@ impl NatsQueue {
         {
             return Ok(load);
         }
+        self.stores.session.here(Duration::ZERO).await?;
         let info = self.stores.jobs.get_info().await;
         let info = info.map_err(|error| unavailable(names::JOBS, error))?;
         let all = usize::try_from(info.state.messages).unwrap_or(usize::MAX);

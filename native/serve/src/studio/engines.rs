@@ -33,13 +33,14 @@ impl Engines {
     pub(super) fn new(
         models: Arc<Models>,
         choice: (DeviceList, Precision),
+        devices: Vec<OpenDevice>,
         options: EngineOptions,
     ) -> Self {
         Self {
             models,
             choice,
             options,
-            devices: vec![],
+            devices,
             loaded: vec![],
         }
     }
@@ -92,9 +93,9 @@ impl Engines {
         self.make_room(bytes);
         let begun = Instant::now();
         let engine = Engine::open_on(model, self.devices.clone(), &self.options, hear)?;
-        let seconds = begun.elapsed();
-        measure::load(name, seconds);
-        tracing::info!(model = name, bytes, ?seconds, "loaded");
+        let took = begun.elapsed();
+        measure::load(name, took);
+        tracing::info!(model = name, bytes, ?took, "loaded");
         Ok(Loaded {
             model: name.to_owned(),
             loras: loras.to_vec(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use x2i_engine::device::Precision;
-use x2i_engine::{DeviceList, EngineOptions};
+use x2i_engine::{DeviceList, EngineOptions, OpenDevice};
 
 use crate::models::Models;
 
@@ -14,6 +14,8 @@ pub struct StudioOptions {
     pub name: String,
     /// The device, or several that split a model between them.
     pub devices: DeviceList,
+    /// The devices, where they are open already.
+    pub opened: Vec<OpenDevice>,
     /// In which floats they multiply.
     pub precision: Precision,
     /// How models are loaded. `max_device_memory` also bounds the models that stay loaded at once.

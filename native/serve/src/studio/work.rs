@@ -34,6 +34,7 @@ impl Studio {
         let StudioOptions {
             name,
             devices,
+            opened,
             precision,
             engine,
             models,
@@ -44,13 +45,17 @@ impl Studio {
             description: String::new(),
             name,
             models: models.names().map(str::to_owned).collect(),
+            facts: models
+                .iter()
+                .map(|(name, served)| (name.to_owned(), served.facts()))
+                .collect(),
             loaded: vec![],
             memory: 0,
             up: true,
             version: env!("CARGO_PKG_VERSION").into(),
         };
         Self {
-            engines: Engines::new(models.clone(), (devices, precision), engine),
+            engines: Engines::new(models.clone(), (devices, precision), opened, engine),
             desk,
             encoder,
             models,

@@ -134,6 +134,7 @@ pub fn worker(name: &str) -> Worker {
         device: "cpu".into(),
         description: String::new(),
         models: vec![MODEL.into()],
+        facts: Default::default(),
         loaded: vec![],
         memory: 0,
         up: true,

@@ -85,6 +85,7 @@ fn work_as(name: &str, servers: String) {
     models.add("emoji", served).unwrap();
     let models = Arc::new(models);
     let studio = StudioOptions {
+        opened: vec![],
         name: name.into(),
         devices: "cpu".parse::<DeviceList>().unwrap(),
         precision: x2i_engine::device::Precision::default(),

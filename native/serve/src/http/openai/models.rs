@@ -6,12 +6,11 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde::Serialize;
 use utoipa::ToSchema;
-use x2i_core::Conditioning;
 
 use crate::http::app::App;
 use crate::http::error::ApiError;
-use crate::http::extras::ConditioningName;
 use crate::job::{Code, Failure};
+use crate::models::ModelFacts;
 
 /// A model.
 #[derive(Debug, Serialize, ToSchema)]
@@ -25,27 +24,9 @@ pub struct ModelView {
     pub created: u64,
     /// `x2i`.
     pub owned_by: &'static str,
-    /// What OpenAI has no names for; nothing on a gateway, whose workers have the models.
+    /// What OpenAI has no names for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub x2i: Option<ModelFacts>,
-}
-
-/// What a model reads, and its defaults.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct ModelFacts {
-    /// `text`, `image`, `video`, `audio`.
-    pub modalities: Vec<String>,
-    /// Width in pixels.
-    pub width: usize,
-    /// Height in pixels.
-    pub height: usize,
-    /// Steps.
-    pub steps: usize,
-    /// Guidance.
-    pub guidance: f32,
-    /// `prompt` or `answer`.
-    #[schema(value_type = ConditioningName)]
-    pub conditioning: Conditioning,
 }
 
 /// Models; the first is the default.
@@ -61,10 +42,11 @@ pub struct ModelsView {
 /// The models; the first is the default.
 #[utoipa::path(get, path = "/v1/models", tag = "openai", responses((status = 200, body = ModelsView), (status = 503, description = "the queue can't be reached")))]
 pub async fn list(State(app): State<Arc<App>>) -> Result<Json<ModelsView>, ApiError> {
-    let names = app.model_names().await?;
+    let models = app.model_facts().await?;
+    let views = models.into_iter().map(|(name, facts)| view(name, facts));
     Ok(Json(ModelsView {
         object: "list",
-        data: names.into_iter().map(|name| view(&app, name)).collect(),
+        data: views.collect(),
     }))
 }
 
@@ -74,10 +56,11 @@ pub async fn get(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
 ) -> Result<Json<ModelView>, ApiError> {
-    let names = app.model_names().await?;
-    match names.contains(&id) {
-        true => Ok(Json(view(&app, id))),
-        false => Err(Failure {
+    let mut models = app.model_facts().await?;
+    let names: Vec<_> = models.iter().map(|(name, _)| name.clone()).collect();
+    match names.iter().position(|name| *name == id) {
+        Some(at) => Ok(Json(view(id, models.swap_remove(at).1))),
+        None => Err(Failure {
             code: Code::ModelNotFound,
             ..Failure::param(
                 "model",
@@ -88,20 +71,8 @@ pub async fn get(
     }
 }
 
-fn view(app: &App, id: String) -> ModelView {
+fn view(id: String, facts: Option<ModelFacts>) -> ModelView {
     static BEGUN: OnceLock<u64> = OnceLock::new();
-    let served = app.models.get(Some(&id)).ok();
-    let facts = served.map(|(_, served)| {
-        let defaults = &served.model.config().defaults;
-        ModelFacts {
-            modalities: defaults.modalities.clone(),
-            width: defaults.width,
-            height: defaults.height,
-            steps: defaults.steps,
-            guidance: defaults.guidance,
-            conditioning: defaults.conditioning,
-        }
-    });
     ModelView {
         x2i: facts,
         id,

@@ -25,6 +25,8 @@ use crate::queue::Submission;
 
 /// How often a message is sent whose answer did not come: the server knows it by its id.
 const SENDS: usize = 3;
+/// How long a job waits for a server that is away, before it is refused.
+const AWAY: Duration = Duration::from_secs(2);
 /// The name of the header with the time after which the server drops a message.
 const TIME_TO_LIVE: &str = "Nats-TTL";
 
@@ -34,6 +36,7 @@ impl NatsQueue {
             let message = "the server stops; ask again later";
             return Err(Failure::new(Code::Unavailable, message));
         }
+        self.stores.session.here(AWAY).await?;
         let Submission { id, order, inputs } = job;
         let model = order.model.clone().unwrap_or_default();
         let payload = payload(&order, self.stores.session.client.max_payload())?;
