@@ -26,4 +26,5 @@ mod view;
 pub use access::Access;
 pub use app::{App, Limits};
 pub use error::ApiError;
+pub use intake::weight::shares as body_shares;
 pub use router::router;

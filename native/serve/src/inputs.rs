@@ -9,13 +9,17 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 use tempfile::{NamedTempFile, TempDir};
 
+use crate::folders;
 use crate::job::{Code, Failure, InputId};
+
+/// The most inputs that are kept.
+const FILES: usize = 10_000;
 
 /// Inputs of jobs on disk.
 pub struct Inputs {
     folder: TempDir,
     limits: InputLimits,
-    kept: Mutex<HashMap<InputId, Kept>>,
+    held: Mutex<Held>,
 }
 
 /// How much is kept.
@@ -25,6 +29,13 @@ pub struct InputLimits {
     pub bytes: u64,
     /// How long an input is kept that no job has.
     pub keep: Duration,
+}
+
+/// The inputs, and how much they are.
+#[derive(Default)]
+struct Held {
+    kept: HashMap<InputId, Kept>,
+    bytes: u64,
 }
 
 struct Kept {
@@ -47,11 +58,11 @@ impl Inputs {
     /// # Errors
     /// When the folder can't be made.
     pub fn new(limits: InputLimits) -> std::io::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("x2i-inputs-").tempdir()?;
+        let folder = folders::private("inputs")?;
         Ok(Self {
             folder,
             limits,
-            kept: Mutex::default(),
+            held: Mutex::default(),
         })
     }
 
@@ -85,21 +96,20 @@ impl Inputs {
     pub fn finish(&self, receiving: Receiving) -> Result<InputId, Failure> {
         let Receiving { file, hash, bytes } = receiving;
         let id = InputId::from_digest(hash.finalize().as_slice());
-        let mut kept = self.kept();
-        if !kept.contains_key(&id) {
-            self.make_room(&mut kept, bytes)?;
+        let mut held = self.held();
+        if !held.kept.contains_key(&id) {
+            self.make_room(&mut held, bytes)?;
             file.persist(self.place(&id))
                 .map_err(|error| no_room(&error.error))?;
-            kept.insert(
-                id.clone(),
-                Kept {
-                    bytes,
-                    jobs: 0,
-                    used: Instant::now(),
-                },
-            );
+            held.bytes += bytes;
+            let kept = Kept {
+                bytes,
+                jobs: 0,
+                used: Instant::now(),
+            };
+            held.kept.insert(id.clone(), kept);
         }
-        if let Some(kept) = kept.get_mut(&id) {
+        if let Some(kept) = held.kept.get_mut(&id) {
             kept.used = Instant::now();
         }
         Ok(id)
@@ -107,7 +117,7 @@ impl Inputs {
 
     /// The file of an input; `None` for one that is not kept.
     pub fn path(&self, id: &InputId) -> Option<PathBuf> {
-        self.kept().contains_key(id).then(|| self.place(id))
+        self.held().kept.contains_key(id).then(|| self.place(id))
     }
 
     /// Keeps these inputs until they are [released](Self::release) as often.
@@ -115,15 +125,13 @@ impl Inputs {
     /// # Errors
     /// Naming one that is not there.
     pub fn hold<'a>(&self, ids: impl Iterator<Item = &'a InputId> + Clone) -> Result<(), Failure> {
-        let mut kept = self.kept();
-        if let Some(id) = ids.clone().find(|id| !kept.contains_key(id)) {
-            return Err(Failure::new(
-                Code::InvalidRequest,
-                format!("there is no upload {id} (any more)"),
-            ));
+        let mut held = self.held();
+        if let Some(id) = ids.clone().find(|id| !held.kept.contains_key(id)) {
+            let message = format!("there is no upload {id} (any more)");
+            return Err(Failure::new(Code::InvalidRequest, message));
         }
         for id in ids {
-            if let Some(kept) = kept.get_mut(id) {
+            if let Some(kept) = held.kept.get_mut(id) {
                 kept.jobs += 1;
             }
         }
@@ -132,9 +140,9 @@ impl Inputs {
 
     /// Inputs that a job no longer needs.
     pub fn release<'a>(&self, ids: impl Iterator<Item = &'a InputId>) {
-        let mut kept = self.kept();
+        let mut held = self.held();
         for id in ids {
-            if let Some(kept) = kept.get_mut(id) {
+            if let Some(kept) = held.kept.get_mut(id) {
                 kept.jobs = kept.jobs.saturating_sub(1);
                 kept.used = Instant::now();
             }
@@ -143,34 +151,50 @@ impl Inputs {
 
     /// Drops what is old and not needed.
     pub fn sweep(&self) {
+        let mut held = self.held();
         let keep = self.limits.keep;
-        self.drop_where(&mut self.kept(), |kept| kept.used.elapsed() > keep);
+        let old = held
+            .kept
+            .iter()
+            .filter(|(_, kept)| kept.jobs == 0 && kept.used.elapsed() > keep);
+        let old: Vec<_> = old.map(|(id, _)| id.clone()).collect();
+        for id in old {
+            self.drop_one(&mut held, &id);
+        }
     }
 
-    fn make_room(&self, kept: &mut HashMap<InputId, Kept>, bytes: u64) -> Result<(), Failure> {
-        let held =
-            |kept: &HashMap<InputId, Kept>| kept.values().map(|kept| kept.bytes).sum::<u64>();
-        if held(kept) + bytes > self.limits.bytes {
-            self.drop_where(kept, |_| true);
+    /// Drops what was not used for the longest time until another input has room.
+    fn make_room(&self, held: &mut Held, bytes: u64) -> Result<(), Failure> {
+        let fits = |held: &Held, files: usize| {
+            held.bytes + bytes <= self.limits.bytes && held.kept.len() < files
+        };
+        if fits(held, FILES) {
+            return Ok(());
         }
-        match held(kept) + bytes > self.limits.bytes {
-            true => Err(Failure::new(
+        let free = held.kept.iter().filter(|(_, kept)| kept.jobs == 0);
+        let mut free: Vec<_> = free.map(|(id, kept)| (kept.used, id.clone())).collect();
+        free.sort_unstable();
+        for (_, id) in free {
+            // Some more at once, so that not every input looks for the oldest.
+            if fits(held, FILES - FILES / 10) {
+                return Ok(());
+            }
+            self.drop_one(held, &id);
+        }
+        match fits(held, FILES) {
+            true => Ok(()),
+            false => Err(Failure::new(
                 Code::Unavailable,
                 "the server has no room for more inputs now",
             )),
-            false => Ok(()),
         }
     }
 
-    /// Drops the inputs that no job needs and that are `old`.
-    fn drop_where(&self, kept: &mut HashMap<InputId, Kept>, old: impl Fn(&Kept) -> bool) {
-        kept.retain(|id, entry| {
-            let stays = entry.jobs > 0 || !old(entry);
-            if !stays {
-                let _ = std::fs::remove_file(self.place(id)); // the folder goes with the server anyway
-            }
-            stays
-        });
+    fn drop_one(&self, held: &mut Held, id: &InputId) {
+        if let Some(kept) = held.kept.remove(id) {
+            held.bytes -= kept.bytes;
+            let _ = std::fs::remove_file(self.place(id)); // the folder goes with the server anyway
+        }
     }
 
     fn place(&self, id: &InputId) -> PathBuf {
@@ -182,8 +206,8 @@ impl Inputs {
         self.folder.path()
     }
 
-    fn kept(&self) -> MutexGuard<'_, HashMap<InputId, Kept>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -210,7 +234,7 @@ impl Receiving {
 fn no_room(error: &std::io::Error) -> Failure {
     Failure::new(
         Code::Unavailable,
-        format!("the server can't store the input: {error}"),
+        format!("the server can't store the input: {}", error.kind()),
     )
 }
 

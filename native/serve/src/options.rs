@@ -125,7 +125,7 @@ impl std::str::FromStr for Named {
         if name.is_empty() || place.is_empty() {
             return Err("expected NAME=PATH, or a path".into());
         }
-        if name.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        if !is_name(&name) {
             return Err(format!(
                 "the name `{name}` has spaces; give another one as NAME=PATH"
             ));
@@ -135,6 +135,11 @@ impl std::str::FromStr for Named {
             place: place.to_owned(),
         })
     }
+}
+
+/// True for what can be a name of a model: not empty, without spaces and control characters.
+pub fn is_name(name: &str) -> bool {
+    !name.is_empty() && !name.chars().any(|c| c.is_control() || c.is_whitespace())
 }
 
 /// The last part of a path without its extension for files of weights. `owner/repo` stays as it is: the Hub's names

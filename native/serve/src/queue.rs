@@ -117,6 +117,9 @@ pub trait Queue: Send + Sync {
         id: JobId,
     ) -> Answer<'_, Result<Option<(InputId, JobId)>, Failure>>;
 
+    /// Forgets a key whose request made no job.
+    fn forget(&self, key: &str) -> Answer<'_, Result<(), Failure>>;
+
     /// How full it is.
     fn load(&self) -> Answer<'_, Result<Load, Failure>>;
 

@@ -3,6 +3,7 @@
 mod accept;
 mod recorder;
 mod signals;
+mod stalling;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -18,7 +19,8 @@ pub use recorder::recorder;
 
 use x2i_engine::device;
 
-use crate::http::{App, router};
+use crate::folders;
+use crate::http::{App, body_shares, router};
 use crate::inputs::Inputs;
 use crate::job::Failure;
 use crate::nats::{NatsOptions, NatsQueue, NatsSettings, Session};
@@ -88,7 +90,10 @@ pub fn run(options: ServeOptions, ready: impl FnOnce(SocketAddr)) -> Result<(), 
         tracing::info!("stopping: jobs end first; a second signal ends at once");
         tokio::select! {
             () = server.stop() => Ok(()),
-            () = signals.second() => std::process::exit(signals::EXIT),
+            () = signals.second() => {
+                folders::remove_all();
+                std::process::exit(signals::EXIT)
+            }
         }
     })
 }
@@ -115,6 +120,7 @@ impl Server {
             models: options.models.clone(),
             gateway: options.nats.is_some(),
             inputs: inputs.clone(),
+            bodies: body_shares(options.limits.body),
             streams: Arc::new(Semaphore::new(options.limits.streams)),
             limits: options.limits.clone(),
             access: options.access.clone(),
@@ -123,8 +129,11 @@ impl Server {
         });
         tokio::spawn(sweep(inputs));
         let (end, ended) = watch::channel(false);
-        let (routes, connections) = (router(app.clone()), options.limits.connections);
-        let serving = tokio::spawn(accept::serve(listener, routes, ended, connections));
+        let (routes, limits) = (
+            router(app.clone()),
+            (options.limits.connections, options.limits.patience),
+        );
+        let serving = tokio::spawn(accept::serve(listener, routes, ended, limits));
         let drain = options.drain;
         Ok(Self {
             address,

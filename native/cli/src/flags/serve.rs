@@ -28,7 +28,7 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub nats: NatsArgs,
     /// The address to listen on; one that others can reach needs a key
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", value_parser = address)]
     pub host: IpAddr,
     /// The port; 0 is any free one
     #[arg(long, value_name = "PORT", default_value_t = x2i_serve::options::PORT)]
@@ -45,8 +45,9 @@ pub struct ServeArgs {
     /// An origin whose pages may ask, such as `https://app.example`; may be given several times
     #[arg(long = "cors-origin", value_name = "ORIGIN")]
     pub cors_origins: Vec<String>,
-    /// A host that inputs may be fetched from by URL; may be given several times (default: none)
-    #[arg(long = "allow-fetch", value_name = "HOST")]
+    /// A host that inputs may be fetched from by URL, with its port where that is not 80 or 443; may be given several times
+    /// (default: none)
+    #[arg(long = "allow-fetch", value_name = "HOST[:PORT]")]
     pub allow_fetch: Vec<String>,
     /// The most jobs that wait; more are refused with 429
     #[arg(long, value_name = "N", default_value_t = 256)]
@@ -81,4 +82,15 @@ pub struct ServeArgs {
     /// The log.
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+/// Reads an address, or `localhost`.
+fn address(text: &str) -> Result<IpAddr, String> {
+    let plain = text.strip_prefix('[').and_then(|v6| v6.strip_suffix(']'));
+    match text {
+        "localhost" => Ok(IpAddr::from([127, 0, 0, 1])),
+        _ => plain.unwrap_or(text).parse().map_err(|_| {
+            "expected an address of this machine, such as 127.0.0.1, 0.0.0.0 for all, or localhost".to_owned()
+        }),
+    }
 }

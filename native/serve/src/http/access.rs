@@ -38,11 +38,13 @@ impl Access {
     }
 
     pub(super) fn allows_host(&self, headers: &HeaderMap) -> bool {
-        let host = headers
-            .get(header::HOST)
-            .and_then(|host| host.to_str().ok());
-        self.hosts.is_empty()
-            || host.is_none_or(|host| self.hosts.iter().any(|own| own == name_of(host)))
+        let mut hosts = headers.get_all(header::HOST).iter();
+        let own = |host: &HeaderValue| {
+            let name = host.to_str().map(|host| name_of(host).to_ascii_lowercase());
+            name.is_ok_and(|name| self.hosts.contains(&name))
+        };
+        // Programs may send none; browsers always send one.
+        self.hosts.is_empty() || (hosts.next().is_none_or(own) && hosts.next().is_none())
     }
 
     pub(super) fn allows_key(&self, headers: &HeaderMap) -> bool {
@@ -91,7 +93,10 @@ pub(super) fn is_foreign_page(access: &Access, method: &Method, headers: &Header
         return false;
     }
     let Some(origin) = headers.get(header::ORIGIN) else {
-        return false; // no browser
+        // No browser, or one that says where its page is from in another way.
+        return headers
+            .get("sec-fetch-site")
+            .is_some_and(|site| site == "cross-site");
     };
     let host = headers
         .get(header::HOST)

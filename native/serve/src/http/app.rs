@@ -10,10 +10,17 @@ use super::access::Access;
 use super::cancelling::Cancelling;
 use super::error::ApiError;
 use crate::inputs::Inputs;
-use crate::job::{Code, Event, Failure, JobId, JobState, MAX_IMAGES, Order};
+use crate::job::{Code, Event, Failure, JobId, JobState, MAX_IMAGES, Order, PartOrder};
 use crate::models::{ModelFacts, Models};
 use crate::queue::{Queue, Submission, Watch};
 use crate::studio;
+
+/// The most parts of an order, its turns' among them, and the most turns.
+pub(super) const MOST_PARTS: usize = 512;
+/// The most LoRAs of an order.
+const MOST_LORAS: usize = 64;
+/// The most bytes of text in an order. No model reads a tenth of it.
+const MOST_TEXT: usize = 4 << 20;
 
 /// The most that a request may ask for.
 #[derive(Debug, Clone)]
@@ -30,6 +37,9 @@ pub struct Limits {
     pub wait: Duration,
     /// Connections at once; others wait.
     pub connections: usize,
+    /// How long the headers of a request may take, how long a connection may have no request, and how long a client may
+    /// read nothing.
+    pub patience: Duration,
     /// Streams of events at once.
     pub streams: usize,
     /// Hosts that inputs may be fetched from by URL.
@@ -46,6 +56,7 @@ impl Default for Limits {
             wait: Duration::from_secs(3600),
             // Below the 1024 files that systems give a process.
             connections: 800,
+            patience: Duration::from_secs(60),
             streams: 400,
             fetch: vec![],
         }
@@ -70,6 +81,8 @@ pub struct App {
     pub metrics: Option<metrics_exporter_prometheus::PrometheusHandle>,
     /// The server stops.
     pub stopping: AtomicBool,
+    /// Room for bodies that are read ([`body_shares`](super::body_shares)).
+    pub bodies: Arc<tokio::sync::Semaphore>,
     /// Streams of events that are open.
     pub streams: Arc<tokio::sync::Semaphore>,
 }
@@ -156,6 +169,24 @@ impl App {
             )),
             false => Ok(()),
         };
+        let parts = order
+            .turns
+            .iter()
+            .flat_map(|turn| &turn.parts)
+            .chain(&order.parts);
+        most("parts", parts.clone().count(), MOST_PARTS)?;
+        most("turns", order.turns.len(), MOST_PARTS)?;
+        most("loras", order.loras.len(), MOST_LORAS)?;
+        let texts = parts.map(|part| match part {
+            PartOrder::Text(text) => text.len(),
+            _ => 0,
+        });
+        let answers = order.turns.iter().map(|turn| turn.answer.len());
+        let bytes = texts.chain(answers).sum::<usize>();
+        if bytes > MOST_TEXT {
+            let message = format!("prompt: has {bytes} bytes of text, more than {MOST_TEXT}");
+            return Err(ApiError::param("prompt", message));
+        }
         let numbers = &order.numbers;
         most("n", order.images.get(), self.limits.images)?;
         most("steps", numbers.steps.unwrap_or(0), self.limits.steps)?;

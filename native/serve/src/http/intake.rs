@@ -1,6 +1,7 @@
 //! Bodies of requests: JSON or a form, read into one type. Files of a form go to disk as they come.
 
 mod names;
+pub mod weight;
 
 use std::sync::Arc;
 
@@ -9,18 +10,19 @@ use axum::extract::{FromRequest, Multipart, Request};
 use http::{StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use tokio::sync::OwnedSemaphorePermit;
 
 pub use names::Form;
 
 use super::app::App;
 use super::error::ApiError;
 use crate::inputs::Receiving;
-use crate::job::InputFile;
+use crate::job::{InputFile, InputId};
 
 /// The most fields of a form.
 const MAX_FIELDS: usize = 256;
-/// The longest text of a form's field, in bytes.
-const MAX_TEXT: usize = 32 << 20;
+/// The most bytes of a form's texts.
+const MAX_TEXT: usize = 8 << 20;
 
 /// Floats below this are exact as whole numbers.
 const MOST_EXACT: f64 = (1u64 << 53) as f64;
@@ -31,8 +33,12 @@ pub struct Intake<T> {
     pub value: T,
     /// The files of a form, with the names of their fields, in order.
     pub files: Vec<(String, InputFile)>,
-    /// The fields that were given, for digests.
-    pub fields: Map<String, Value>,
+    /// The digest of what was given.
+    pub digest: InputId,
+    /// What was given that is small: numbers, words, no lists and no files.
+    pub small: Map<String, Value>,
+    /// Its share of the bodies that are read at once.
+    _share: OwnedSemaphorePermit,
 }
 
 /// Reads a body.
@@ -50,11 +56,16 @@ pub async fn read<T: DeserializeOwned>(
         .get(header::CONTENT_TYPE)
         .and_then(|kind| kind.to_str().ok());
     let kind = kind.unwrap_or_default().to_ascii_lowercase();
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    let length = length.unwrap_or(app.limits.body);
     if kind.starts_with("multipart/form-data") {
         let multipart = Multipart::from_request(request, app).await;
         let multipart = multipart
             .map_err(|error| ApiError::new(error.status(), "invalid_form", error.body_text()))?;
-        return read_form(app, multipart, form).await;
+        // Its files go to disk.
+        let share = weight::share(&app.bodies, length.min(2 * MAX_TEXT), app.limits.body).await?;
+        return read_form(app, multipart, form, share).await;
     }
     // The last is what curl says where it is not told.
     let json = [
@@ -71,9 +82,11 @@ pub async fn read<T: DeserializeOwned>(
             message,
         ));
     }
+    let share = weight::share(&app.bodies, length, app.limits.body).await?;
     let bytes = Bytes::from_request(request, app).await;
     let bytes = bytes
         .map_err(|error| ApiError::new(error.status(), "body_unreadable", error.body_text()))?;
+    weight::check(&bytes)?;
     let fields: Value = serde_json::from_slice(&bytes).map_err(|error| {
         ApiError::new(
             StatusCode::BAD_REQUEST,
@@ -89,9 +102,11 @@ pub async fn read<T: DeserializeOwned>(
         ));
     };
     Ok(Intake {
-        value: typed(fields.clone())?,
+        small: weight::small(&fields),
+        value: typed(fields)?,
         files: vec![],
-        fields,
+        digest: InputId::of(&bytes),
+        _share: share,
     })
 }
 
@@ -99,9 +114,11 @@ async fn read_form<T: DeserializeOwned>(
     app: &Arc<App>,
     mut multipart: Multipart,
     form: Form,
+    share: OwnedSemaphorePermit,
 ) -> Result<Intake<T>, ApiError> {
     let mut fields = Map::new();
     let mut files = vec![];
+    let mut texts = 0;
     let broken = |error: axum::extract::multipart::MultipartError| {
         ApiError::new(error.status(), "invalid_form", error.body_text())
     };
@@ -118,9 +135,11 @@ async fn read_form<T: DeserializeOwned>(
         let is_file = file_name.is_some();
         if !is_file {
             let text = field.bytes().await.map_err(broken)?;
-            if text.len() > MAX_TEXT {
-                return Err(ApiError::param(name, "the text is too long"));
+            texts += text.len();
+            if texts > MAX_TEXT {
+                return Err(ApiError::param(name, "the form's texts are too long"));
             }
+            weight::check(&text)?;
             let text = String::from_utf8(text.into())
                 .map_err(|_| ApiError::param(&name, format!("{name}: is no UTF-8")))?;
             if !names::insert(&mut fields, &name, text, form) {
@@ -142,10 +161,14 @@ async fn read_form<T: DeserializeOwned>(
             InputFile { id, name: label },
         ));
     }
+    let ids: Vec<_> = files.iter().map(|(_, file)| &file.id).collect();
+    let said = serde_json::to_vec(&(&fields, ids)).unwrap_or_default();
     Ok(Intake {
-        value: typed(fields.clone())?,
+        digest: InputId::of(&said),
+        small: weight::small(&fields),
+        value: typed(fields)?,
         files,
-        fields,
+        _share: share,
     })
 }
 

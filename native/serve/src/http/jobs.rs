@@ -19,7 +19,7 @@ use super::app::App;
 use super::error::ApiError;
 use super::intake::{self, Intake};
 use super::view::JobView;
-use crate::job::{InputId, JobId};
+use crate::job::JobId;
 
 /// The header that makes a request one that may be sent twice.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -63,22 +63,21 @@ pub async fn create(
     let Intake {
         value,
         files,
-        fields,
+        digest,
+        ..
     } = intake::read::<JobBody>(&app, request, FORM).await?;
     let order = value.order(&app, &files).await?;
     let id = JobId::new();
-    if let Some(key) = key {
-        let said = serde_json::to_vec(&(
-            &fields,
-            files.iter().map(|(_, file)| &file.id).collect::<Vec<_>>(),
-        ));
-        let digest = InputId::of(&said.unwrap_or_default());
-        if let Some((first, id)) = app.queue.remember(&key, digest.clone(), id).await? {
-            return again(&app, first == digest, id).await;
-        }
+    if let Some(key) = &key
+        && let Some((first, id)) = app.queue.remember(key, digest.clone(), id).await?
+    {
+        return again(&app, first == digest, id).await;
     }
-    let state = app.submit(id, order).await?;
-    let view = JobView::from(state);
+    let submitted = app.submit(id, order).await;
+    if let (Err(_), Some(key)) = (&submitted, &key) {
+        app.queue.forget(key).await?; // it may be sent again
+    }
+    let view = JobView::from(submitted?);
     Ok((
         StatusCode::CREATED,
         [(header::LOCATION, view.urls.this.clone())],

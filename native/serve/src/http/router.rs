@@ -7,7 +7,7 @@ use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
-use http::{HeaderName, header};
+use http::{HeaderName, Method, header};
 use metrics::{counter, gauge, histogram};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
@@ -140,7 +140,18 @@ async fn measured(
 ) -> Response {
     let begun = Instant::now();
     let route = path.map_or_else(|| "other".to_owned(), |path| path.as_str().to_owned());
-    let method = request.method().as_str().to_owned();
+    // A client may make any name of a method up, and each would be kept.
+    let known = [
+        Method::GET,
+        Method::POST,
+        Method::HEAD,
+        Method::OPTIONS,
+        Method::DELETE,
+        Method::PUT,
+        Method::PATCH,
+    ];
+    let method = known.iter().find(|known| *known == request.method());
+    let method = method.map_or("other", Method::as_str).to_owned();
     let _in_flight = InFlight::begin();
     let response = next.run(request).await;
     let status = response.status().as_str().to_owned();

@@ -143,11 +143,21 @@ impl NatsQueue {
             .map(|id| record::read(&self.stores.state, id));
         let records: Vec<_> = futures_util::stream::iter(reads)
             .buffered(READS)
-            .try_collect()
-            .await?;
-        Ok(records
+            .collect()
+            .await;
+        let mut readable = vec![];
+        for record in records {
+            match record {
+                Ok(record) => readable.extend(record),
+                // One that can't be read hides no other.
+                Err(failure) if failure.code == Code::Internal => {
+                    tracing::warn!(%failure, "left out")
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(readable
             .into_iter()
-            .flatten()
             .map(|stored| stored.record.state)
             .collect())
     }
@@ -281,6 +291,14 @@ impl Queue for NatsQueue {
         // Any text is a key; its hash is a name.
         let key = InputId::of(key.as_bytes()).to_string();
         Box::pin(self.remember_now(key, digest, id))
+    }
+
+    fn forget(&self, key: &str) -> Answer<'_, Result<(), Failure>> {
+        let key = InputId::of(key.as_bytes()).to_string();
+        Box::pin(async move {
+            let forgotten = self.stores.keys.purge(&key).await;
+            forgotten.map_err(|error| unavailable("the keys of requests", error))
+        })
     }
 
     fn load(&self) -> Answer<'_, Result<Load, Failure>> {

@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 
 use super::refusal::unavailable;
 use crate::job::Failure;
+use crate::options::is_name;
 use crate::queue::Worker;
 
 /// Pause before the bucket is watched again after an error.
@@ -94,7 +95,10 @@ async fn watch(store: Store, heard: Arc<Mutex<Heard>>) {
 fn hear(heard: &mut Heard, entry: &Entry) {
     match entry.operation {
         Operation::Put => {
-            if let Ok(announced) = serde_json::from_slice(&entry.value) {
+            let announced = serde_json::from_slice::<Announced>(&entry.value);
+            if let Ok(announced) = announced
+                && announced.worker.models.iter().all(|name| is_name(name))
+            {
                 heard.insert(entry.key.clone(), (announced, Instant::now()));
             }
         }

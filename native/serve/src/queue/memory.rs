@@ -13,6 +13,7 @@ use bytes::Bytes;
 use tempfile::TempDir;
 
 use super::{Answer, Load, Queue, Submission, Watch, Worker};
+use crate::folders;
 use crate::job::{Code, Failure, InputId, JobId, JobState, Output};
 use crate::measure;
 use crate::studio::{Desk, News, Task};
@@ -46,7 +47,7 @@ impl MemoryQueue {
     /// # Errors
     /// When the folder for outputs can't be made.
     pub fn new(limits: MemoryLimits) -> std::io::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("x2i-outputs-").tempdir()?;
+        let folder = folders::private("outputs")?;
         let table = Mutex::new(Table::default());
         Ok(Self {
             limits,
@@ -165,6 +166,11 @@ impl Queue for MemoryQueue {
     ) -> Answer<'_, Result<Option<(InputId, JobId)>, Failure>> {
         let known = self.table().remember(key, digest, id);
         Box::pin(async { Ok(known) })
+    }
+
+    fn forget(&self, key: &str) -> Answer<'_, Result<(), Failure>> {
+        self.table().forget(key);
+        Box::pin(async { Ok(()) })
     }
 
     fn load(&self) -> Answer<'_, Result<Load, Failure>> {

@@ -11,8 +11,8 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
-/// How long the headers of a request may take, and how long a connection may have no request.
-const HEADERS: Duration = Duration::from_secs(60);
+use super::stalling::Stalling;
+
 /// How long to wait when the system has no more files.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -21,19 +21,16 @@ pub(super) async fn serve(
     listener: TcpListener,
     router: Router,
     mut ended: watch::Receiver<bool>,
-    connections: usize,
+    (connections, patience): (usize, Duration),
 ) {
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(connections));
-    let mut builder = Builder::new(TokioExecutor::new());
+    // HTTP/1.1 alone: a connection is one request at a time, and both of its limits hold for it from the first byte.
+    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(HEADERS);
+        .header_read_timeout(patience);
     loop {
         let next = async {
             let place = places.clone().acquire_owned().await;
@@ -54,7 +51,7 @@ pub(super) async fn serve(
         let _ = stream.set_nodelay(true); // events are small
         let service = TowerToHyperService::new(router.clone());
         let connection = builder
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(Stalling::new(stream, patience)), service)
             .into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {

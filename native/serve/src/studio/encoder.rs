@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -37,19 +37,26 @@ pub(super) enum Made {
 /// The thread's other end.
 pub(super) struct Encoder {
     made: SyncSender<Made>,
+    thread: JoinHandle<()>,
 }
 
 impl Encoder {
     pub(super) fn start(desk: Arc<dyn Desk>) -> io::Result<Self> {
         let (made, waiting) = sync_channel(WAITING);
         let thread = thread::Builder::new().name("x2i-encoder".into());
-        thread.spawn(move || encode_all(&waiting, desk.as_ref()))?;
-        Ok(Self { made })
+        let thread = thread.spawn(move || encode_all(&waiting, desk.as_ref()))?;
+        Ok(Self { made, thread })
     }
 
     /// Hands something over; waits while too much waits already.
     pub(super) fn hand(&self, made: Made) {
         let _ = self.made.send(made); // its thread ends after this end alone
+    }
+
+    /// Waits until everything is told.
+    pub(super) fn finish(self) {
+        drop(self.made);
+        let _ = self.thread.join(); // a panic was printed
     }
 }
 

@@ -80,6 +80,7 @@ impl Studio {
             self.tell_worker();
             self.encoder.hand(Made::Over(task.id, outcome));
         }
+        self.encoder.finish();
     }
 
     /// Opens the device, and loads the model that shall be there before the first job.
@@ -127,8 +128,8 @@ impl Studio {
             if failed {
                 tracing::error!(job = %task.id, worker = self.worker.name, %error, "the device failed");
                 self.engines.reset();
+                self.worker.up = self.open().is_ok();
             }
-            self.worker.up = !failed || self.open().is_ok();
         } else {
             self.worker.up = true;
         }

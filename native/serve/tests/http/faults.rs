@@ -232,3 +232,109 @@ fn callers_that_go_away_leave_no_job_behind() {
         drop(callers); // at most 1 of 5000 steps may be painted for them
     });
 }
+
+#[test]
+fn connections_that_say_nothing_or_read_nothing_are_closed() {
+    let mut options = options();
+    options.limits.connections = 2;
+    options.limits.patience = Duration::from_millis(300);
+    let server = start(options);
+    let begins: [&[u8]; 3] = [b"", b"P", b"PRI * HTTP/2.0\r\n\r\n"];
+    for begin in begins {
+        let silent: Vec<_> = (0..2)
+            .map(|_| {
+                let mut stream = TcpStream::connect(server.address).unwrap();
+                stream.write_all(begin).unwrap();
+                stream
+            })
+            .collect();
+        assert_eq!(server.get("/health").status, 200, "{begin:?}");
+        drop(silent);
+    }
+    let deaf: Vec<_> = (0..2)
+        .map(|_| {
+            let mut stream = TcpStream::connect(server.address).unwrap();
+            stream
+                .set_write_timeout(Some(Duration::from_millis(200)))
+                .unwrap();
+            for _ in 0..300 {
+                let asked =
+                    stream.write_all(b"GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n");
+                if asked.is_err() {
+                    break; // it waits for us to read
+                }
+            }
+            stream
+        })
+        .collect();
+    assert_eq!(server.get("/health").status, 200);
+    drop(deaf);
+}
+
+#[test]
+fn what_is_small_as_text_and_large_in_memory_is_refused_before_it_is_made() {
+    harmed(|server| {
+        let json = [("content-type", "application/json")];
+        let before = memory();
+        let bomb = format!("{{\"parts\": [{}0]}}", "0,".repeat(10_000_000));
+        let answer = server.request("POST", "/v1/x2i/jobs", &json, bomb.as_bytes());
+        assert_eq!(
+            (answer.status, answer.json()["error"]["code"].clone()),
+            (400, json!("body_too_complex"))
+        );
+        drop(bomb);
+        let (kind, body) = form(&[("parts", &format!("[{}0]", "0,".repeat(3_000_000)))], &[]);
+        assert_eq!(
+            server
+                .request("POST", "/v1/x2i/jobs", &[("content-type", &kind)], &body)
+                .status,
+            400
+        );
+        let grown = memory().saturating_sub(before) / 1_000_000;
+        assert!(grown < 300, "{grown} MB more");
+        let parts: Vec<_> = (0..600).map(|_| json!({"text": "a"})).collect();
+        assert_eq!(
+            server
+                .post("/v1/x2i/jobs", &json!({"parts": parts}))
+                .param(),
+            "parts"
+        );
+        let long = json!({"prompt": "a".repeat(5 << 20)});
+        assert_eq!(server.post("/v1/x2i/jobs", &long).param(), "prompt");
+    });
+}
+
+/// Bytes that this process has in memory.
+fn memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kilobytes.unwrap_or(0) * 1024
+}
+
+#[test]
+fn a_key_of_a_request_that_was_refused_may_be_used_again() {
+    harmed(|server| {
+        let send = |body: &str| {
+            let headers = [
+                ("content-type", "application/json"),
+                ("idempotency-key", "again"),
+            ];
+            server
+                .request("POST", "/v1/x2i/jobs", &headers, body.as_bytes())
+                .status
+        };
+        assert_eq!(send(r#"{"prompt": "a", "steps": 0}"#), 400);
+        assert_eq!(send(r#"{"prompt": "a", "steps": 1}"#), 201);
+        assert_eq!(send(r#"{"prompt": "a", "steps": 1}"#), 200);
+    });
+}
+
+#[test]
+fn methods_that_clients_make_up_are_one_in_the_metrics() {
+    harmed(|server| {
+        server.request("MADEUP1", "/health", &[], b"");
+        let metrics = server.get("/metrics").text();
+        assert!(!metrics.contains("MADEUP1") && metrics.contains("method=\"other\""));
+    });
+}

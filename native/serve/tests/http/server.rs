@@ -43,6 +43,17 @@ fn a_key_opens_all_but_health() {
     assert_eq!(server.get("/health").status, 200);
     let refused = server.get("/v1/x2i/jobs");
     assert_eq!(refused.status, 401);
+    // Browsers ask for a password only where Basic has a line of its own.
+    let schemes = refused
+        .headers
+        .iter()
+        .filter(|(name, _)| name == "www-authenticate");
+    assert_eq!(
+        schemes
+            .map(|(_, scheme)| scheme.as_str())
+            .collect::<Vec<_>>(),
+        ["Bearer", "Basic realm=\"x2i\""]
+    );
     assert_eq!(refused.json()["error"]["code"], "invalid_api_key");
     let with = |value: &str| {
         server
@@ -64,6 +75,18 @@ fn strangers_names_and_pages_are_refused() {
             .status
     };
     assert_eq!((host("localhost:7860"), host("evil.example")), (200, 403));
+    let two = [("host", "localhost"), ("host", "evil.example")];
+    assert_eq!(server.request("GET", "/health", &two, b"").status, 403);
+    let form = [
+        ("sec-fetch-site", "cross-site"),
+        ("content-type", "text/plain"),
+    ];
+    assert_eq!(
+        server
+            .request("POST", "/v1/x2i/jobs", &form, br#"{"prompt": "a"}"#)
+            .status,
+        403
+    );
     let page = |origin: &str| {
         let headers = [("origin", origin), ("content-type", "text/plain")];
         server.request("POST", "/v1/x2i/jobs", &headers, br#"{"prompt": "a"}"#)
@@ -146,4 +169,41 @@ fn a_server_that_stops_ends_its_jobs_within_its_time() {
         "{:?}",
         begun.elapsed()
     );
+}
+
+#[test]
+fn a_server_without_a_device_that_opens_does_not_begin() {
+    let mut options = options();
+    options.devices = vec![x2i_engine::DeviceChoice::Wgpu(Some(4242)).into()];
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let refused = runtime
+        .block_on(x2i_serve::server::Server::start(options))
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(refused.contains("wgpu:4242"), "{refused}");
+}
+
+#[test]
+fn a_device_whose_model_does_not_fit_is_not_ready_after_a_failed_job_either() {
+    let mut options = options();
+    options.engine.max_device_memory = vec![1000];
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = runtime
+        .block_on(x2i_serve::server::Server::start(options))
+        .unwrap();
+    let ready = || {
+        let workers = runtime.block_on(server.app.queue.workers()).unwrap();
+        workers.first().map(|worker| worker.up)
+    };
+    while ready().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert_eq!(ready(), Some(false));
+    let order = x2i_serve::job::Order {
+        parts: vec![x2i_serve::job::PartOrder::Text("a cat".into())],
+        ..Default::default()
+    };
+    assert!(runtime.block_on(server.app.paint(order, false)).is_err());
+    assert_eq!(ready(), Some(false));
 }

@@ -76,10 +76,7 @@ async fn paint(
     has_init: bool,
 ) -> Result<Json<Painted>, ApiError> {
     let keep = keep(request.headers())?;
-    let mut intake = intake::read::<Settings>(app, request, FORM).await?;
-    for large in ["init_images", "mask"] {
-        intake.fields.shift_remove(large);
-    }
+    let intake = intake::read::<Settings>(app, request, FORM).await?;
     let mut settings = intake.value;
     let mut warnings = settings.warnings();
     let order = settings.order(app, tasks, has_init).await?;
@@ -103,7 +100,7 @@ async fn paint(
     let info = info(&asked, &state, &warnings).to_string();
     Ok(Json(Painted {
         images,
-        parameters: intake.fields,
+        parameters: intake.small,
         info,
     }))
 }

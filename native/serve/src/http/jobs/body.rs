@@ -9,7 +9,7 @@ use x2i_core::Conditioning;
 use x2i_core::image::{Background, Hint};
 use x2i_engine::Kind;
 
-use crate::http::app::App;
+use crate::http::app::{App, MOST_PARTS};
 use crate::http::error::ApiError;
 use crate::http::intake::Form;
 use crate::http::reference;
@@ -264,6 +264,10 @@ async fn parts(
     bodies: Vec<PartBody>,
     files: &[(String, InputFile)],
 ) -> Result<Vec<PartOrder>, ApiError> {
+    if bodies.len() > MOST_PARTS {
+        let message = format!("parts: {} are more than {MOST_PARTS}", bodies.len());
+        return Err(ApiError::param("parts", message));
+    }
     let mut parts = vec![];
     for body in bodies {
         let (kind, text, param) = match body {

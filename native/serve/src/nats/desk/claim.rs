@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::jetstream::message::Acker;
 use async_nats::jetstream::{AckKind, Message};
 use tokio::sync::mpsc;
 
@@ -12,7 +13,7 @@ use super::beat::{Beat, Life};
 use super::keeper::Keeper;
 use super::running::Running;
 use super::shared::Shared;
-use crate::job::{Code, Failure, InputId, JobState, Order, Status};
+use crate::job::{Code, Failure, InputId, JobState, MAX_IMAGES, Order, Status};
 use crate::measure;
 use crate::nats::dead::Corpse;
 use crate::nats::names;
@@ -30,7 +31,13 @@ const LATER: Duration = Duration::from_secs(1);
 
 /// Begins a message's job; `None` where there is nothing to do.
 pub(super) async fn claim(shared: &Arc<Shared>, message: Message, worker: &Worker) -> Option<Task> {
-    let taken = taken(message)?;
+    let taken = match taken(message) {
+        Ok(taken) => taken,
+        Err(acker) => {
+            let _ = acker.ack_with(AckKind::Term).await; // somebody else's; it would hold a place for ever
+            return None;
+        }
+    };
     let id = taken.corpse.id;
     if *shared.stopped.borrow() {
         answer(&taken, AckKind::Nak(None)).await;
@@ -68,13 +75,17 @@ pub(super) async fn claim(shared: &Arc<Shared>, message: Message, worker: &Worke
     }
 }
 
-fn taken(message: Message) -> Option<Taken> {
+/// The parts of a message; of one that is no job, what answers it.
+fn taken(message: Message) -> Result<Taken, Box<Acker>> {
     let deliveries = message
         .info()
         .map(|info| (info.delivered, info.stream_sequence));
     let (delivered, sequence) = deliveries.unwrap_or((1, 0));
     let (message, acker) = message.split();
-    let id = names::job_of(&message.subject)?; // all subjects of the stream are made here
+    let Some(id) = names::job_of(&message.subject) else {
+        tracing::warn!(subject = %message.subject, "is no job: dropped");
+        return Err(Box::new(acker));
+    };
     let corpse = Corpse {
         id,
         subject: message.subject.to_string(),
@@ -82,7 +93,7 @@ fn taken(message: Message) -> Option<Taken> {
         payload: message.payload,
     };
     let deliveries = u64::try_from(delivered).unwrap_or(1);
-    Some(Taken {
+    Ok(Taken {
         corpse,
         deliveries,
         acker: Arc::new(acker),
@@ -101,7 +112,12 @@ async fn begin(
     let cancels = client.subscribe(names::cancel(id)).await;
     let cancels = cancels.map_err(|error| unavailable("cancelling", error))?;
     let order = match serde_json::from_slice::<Order>(&taken.corpse.payload) {
-        Ok(order) => order,
+        Ok(order) if order.images.get() <= MAX_IMAGES => order,
+        Ok(order) => {
+            let message = format!("n: {} is more than {MAX_IMAGES}", order.images);
+            refuse(shared, taken, Failure::param("n", message)).await?;
+            return Ok(None);
+        }
         Err(error) => {
             let message =
                 format!("the worker can't read the order (is it of a newer version?): {error}");

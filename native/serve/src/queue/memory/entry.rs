@@ -124,6 +124,7 @@ impl Entry {
         self.state.queue_position = None;
         self.inputs
             .release(self.order.inputs().map(|input| &input.id));
+        self.order = Arc::default(); // it may be large, and is not needed any more
         crate::measure::over(&self.state.model, self.state.status);
         self.send_status();
     }

@@ -210,6 +210,10 @@ impl Table {
         None
     }
 
+    pub(super) fn forget(&mut self, key: &str) {
+        self.keys.remove(key);
+    }
+
     pub(super) fn workers(&self) -> Vec<Worker> {
         self.workers.values().cloned().collect()
     }
