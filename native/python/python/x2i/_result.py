@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 _pil = Image.pil
 
 
-def _pil_or_reason(image: Image) -> PILImage:
+def _pil_or_reason(self: Image) -> PILImage:
     """The picture as one of PIL's; raises ImportError without Pillow."""
     try:
-        return _pil(image)
+        return _pil(self)
     except ModuleNotFoundError as error:
         raise ImportError("pil() needs Pillow: pip install pillow; numpy() needs nothing more") from error
 
