@@ -29,7 +29,7 @@ test.afterEach(async () => {
 
 test('the page paints on the server, the same picture as the server does', async ({ page }) => {
   await page.goto(url);
-  await expect(page.getByText(/Paints on .*, the server’s/)).toBeVisible();
+  await expect(page.getByText(/Paints on the server \(/)).toBeVisible();
   await expect(page.getByText(/your tab/)).toHaveCount(0);
   await expect(page.getByLabel('Device', { exact: true })).toBeHidden();
   await ask(page, 'a red apple on a blue background');
@@ -55,6 +55,34 @@ test('a picture is cancelled on the server', async ({ page }) => {
     .poll(async () => ((await (await page.request.get(`${url}v1/x2i/jobs`)).json()) as { jobs: Array<{ status: string }> }).jobs[0]?.status)
     .toBe('canceled');
   await expect(easel(page)).toBeHidden();
+});
+
+test('a server that is gone is named, until it answers', async ({ page, errors }) => {
+  errors.allow(/ERR_CONNECTION_REFUSED/);
+  await page.goto(url);
+  await expect(page.getByText(/Paints on the server \(/)).toBeVisible();
+  await page.route('**/v1/x2i/jobs', (route) => route.abort('connectionrefused'));
+  await ask(page, 'a cat');
+  await expect(page.getByRole('alert')).toContainText('The server does not answer. Is it still running?');
+  await expect(page.locator('#device')).toHaveText('The server does not answer');
+  await page.unroute('**/v1/x2i/jobs');
+  await page.getByRole('button', { name: 'Paint again' }).click();
+  await painted(page, 1);
+  await expect(page.locator('#device')).toHaveText(/^Paints on the server/);
+});
+
+test('a gateway, which does not know its models, is sent no size and no steps', async ({ page }) => {
+  const worker = { device: 'cpu', description: '', up: true };
+  await page.route('**/v1/models', (route) => route.fulfill({ json: { object: 'list', data: [{ id: 'emoji' }] } }));
+  await page.route('**/ready', (route) => route.fulfill({ json: { workers: [worker, worker] } }));
+  await page.goto(url);
+  await expect(page.locator('#device')).toHaveText('Paints on 2 workers');
+  await expect(page.locator('#reads')).toBeEmpty();
+  const ordered = page.waitForRequest((request) => request.method() === 'POST' && request.url().endsWith('/v1/x2i/jobs'));
+  await ask(page, 'a cat');
+  const names = [...((await ordered).postData() ?? '').matchAll(/name="(\w+)"/g)].map(([, name]) => name);
+  expect(names).toEqual(['seed', 'model', 'parts', 'previews']);
+  await painted(page, 1);
 });
 
 test('the description is shown, and its routes can be tried', async ({ page }) => {

@@ -59,7 +59,9 @@ const SERVER_WORDS: ReadonlyArray<readonly [here: string, there: string]> = [
   ['The model runs in this tab; nothing is sent anywhere.', 'The model runs on this server.'],
   ['painted here, in your tab.', 'painted by this server.'],
   ['This page paints with JavaScript and WebAssembly; please allow them.', 'This page paints with JavaScript; please allow it.'],
-  ['Words, pictures and sounds stay on this device.', 'Words, pictures and sounds go to this server alone. <a href="docs">Its routes</a>.'],
+  ['Words, pictures and sounds stay on this device.', 'Words, pictures and sounds go to this server alone. <a class="link" href="docs">API</a>'],
+  ['Pictures you paint stay here, on this device.', 'Pictures you paint stay here, in this browser.'],
+  ['<ul class="tiles" id="tiles">', '<p class="small">The server keeps each image for an hour, unless it was started with another --keep.</p>\n      <ul class="tiles" id="tiles">'],
   ['<details id="stored-models">', '<details id="stored-models" hidden>'],
   ['<div class="field" id="device-field">', '<div class="field" id="device-field" hidden>'],
 ];

@@ -136,6 +136,16 @@ def test_pillow_is_optional():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_pil_without_pillow_says_what_to_install(pipe, monkeypatch):
+    heard = []
+    pipe("a cat", seed=1, preview=True, callback=heard.append)
+    preview = next(progress.preview for progress in heard if progress.preview is not None)
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    monkeypatch.delitem(sys.modules, "PIL.Image", raising=False)
+    with pytest.raises(ImportError, match="pil\\(\\) needs Pillow: pip install pillow"):
+        preview.pil()
+
+
 def test_turns_are_read_before_the_prompt(pipe):
     # The embedded model reads no earlier turns; that they are read is tested on the tiny encoders.
     with pytest.raises(TypeError, match='turns: a value of type int is no turn; give {"prompt": ..., "answer": ...}'):

@@ -2,7 +2,7 @@
 
 import type { DeviceInfo } from '@x2i/web';
 import { byId } from './dom';
-import { watch } from './state';
+import { state, watch } from './state';
 import { chooseDevice } from './studio';
 
 const badge = byId('device', HTMLParagraphElement);
@@ -24,17 +24,22 @@ function nameChoices(devices: readonly DeviceInfo[]): void {
   option.textContent = adapter === undefined ? 'WebGPU: not offered' : `WebGPU: ${deviceLabel(adapter)}${adapter.software ? ', slow' : ''}`;
 }
 
+/** Where pictures are painted; in red where a server that should do it does not answer. */
+function renderBadge(): void {
+  const { model, unreached } = state();
+  const lost = unreached && import.meta.env.MODE === 'server';
+  badge.classList.toggle('lost', lost);
+  badge.hidden = model.kind !== 'ready' && !lost;
+  if (lost) badgeName.textContent = 'The server does not answer';
+  else if (model.kind === 'ready') badgeName.textContent = `Paints on ${deviceLabel(model.device)}`;
+}
+
 export function startDevice(): void {
   select.addEventListener('change', () => {
     const { value } = select;
     if (value === 'auto' || value === 'cpu' || value === 'webgpu') void chooseDevice(value);
   });
   watch((state) => state.devices, nameChoices);
-  watch(
-    (state) => state.model,
-    (model) => {
-      badge.hidden = model.kind !== 'ready';
-      if (model.kind === 'ready') badgeName.textContent = `Paints on ${deviceLabel(model.device)}`;
-    },
-  );
+  watch((now) => now.model, renderBadge);
+  watch((now) => now.unreached, renderBadge);
 }

@@ -35,16 +35,33 @@ const SENTENCES: Record<Exclude<X2iErrorCode, 'aborted'>, Sentence> = {
   internal: { text: 'Something broke inside the model.', advice: 'Paint again: it starts afresh. If it repeats, please report it.', detail: true },
 };
 
+/** What is another thing on the page of `x2i serve`, where the model is elsewhere. */
+const ON_SERVER: Partial<typeof SENTENCES> = {
+  network: { text: 'The server does not answer.', advice: 'Is it still running?' },
+  'device-unavailable': { text: 'The server can’t paint now.', advice: 'Try again in a moment.', detail: true },
+  modality: { text: 'The model cannot read this prompt.', advice: 'Say it in words.', detail: true },
+  internal: { text: 'Something broke on the server.', advice: 'Paint again. If it repeats, its log says more.', detail: true },
+};
+
 const UNKNOWN: Sentence = { text: 'Something went wrong.', advice: 'Reload the page and try again.', detail: true };
+
+/** Whether nobody answered. */
+export function isUnreached(error: unknown): boolean {
+  return error instanceof X2iError && error.code === 'network';
+}
 
 /** Whether the visitor stopped it. */
 export function isAbort(error: unknown): boolean {
   return error instanceof X2iError && error.code === 'aborted';
 }
 
+function sentenceOf(code: Exclude<X2iErrorCode, 'aborted'>): Sentence {
+  return (import.meta.env.MODE === 'server' ? ON_SERVER[code] : undefined) ?? SENTENCES[code];
+}
+
 /** The sentences for an error. */
 export function explain(error: unknown): Notice {
-  const sentence = error instanceof X2iError && error.code !== 'aborted' ? SENTENCES[error.code] : UNKNOWN;
+  const sentence = error instanceof X2iError && error.code !== 'aborted' ? sentenceOf(error.code) : UNKNOWN;
   const detail = sentence.detail && error instanceof Error && error.message ? ` (${error.message})` : '';
   return { tone: 'error', text: `${sentence.text}${detail}`, advice: sentence.advice };
 }

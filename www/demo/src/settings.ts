@@ -59,6 +59,8 @@ function chooseSize(width: number, height: number): void {
 }
 
 function offer({ defaults }: ModelInfo): void {
+  // A server's gateway does not know them: the empty choice stays, and the worker takes its own.
+  if (defaults.width === 0) return;
   const round = (side: number) => Math.max(PATCH, Math.round(side / PATCH) * PATCH);
   const options = SHAPES.map(([across, down]) => {
     const width = round(defaults.width * across);

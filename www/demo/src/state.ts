@@ -44,6 +44,8 @@ export interface Notice {
 
 export interface State {
   model: ModelState;
+  /** Whether the last question to the network had no answer. */
+  unreached: boolean;
   /** What the browser offers; empty until that is known. */
   devices: readonly DeviceInfo[];
   queue: readonly Job[];
@@ -59,6 +61,7 @@ type Listener = (state: Readonly<State>) => void;
 
 let current: State = {
   model: { kind: 'checking' },
+  unreached: false,
   devices: [],
   queue: [],
   running: undefined,

@@ -4,7 +4,7 @@
  */
 
 import { createPipeline, describeModel, listDevices, X2iError, type DeviceChoice, type Painting, type Pipeline, type StepProgress } from '@x2i/web';
-import { explain, isAbort } from './errors';
+import { explain, isAbort, isUnreached } from './errors';
 import { announce } from './live';
 import { inform, tell } from './notice';
 import { state, update, type Job } from './state';
@@ -35,7 +35,7 @@ export async function findModel(): Promise<void> {
     if (description.cachedBytes >= description.bytes) await loadModel();
     else update({ model: { kind: 'absent', description } });
   } catch (error) {
-    update({ model: { kind: 'failed' } });
+    update({ model: { kind: 'failed' }, unreached: isUnreached(error) });
     tell({ ...explain(error), action: { label: 'Try again', run: () => void findModel() } });
   }
 }
@@ -56,10 +56,10 @@ export async function loadModel(): Promise<void> {
       onProgress: (progress) => update({ model: { kind: 'loading', progress } }),
       onWarning: (warning) => inform('The model could not be kept on this device.', `It works for this visit. (${warning.message})`),
     });
-    update({ model: { kind: 'ready', device: pipeline.device, model: pipeline.model } });
+    update({ model: { kind: 'ready', device: pipeline.device, model: pipeline.model }, unreached: false });
     announce(`Ready to paint on ${pipeline.device.name}`);
   } catch (error) {
-    update({ model: before.kind === 'absent' ? before : { kind: 'failed' } });
+    update({ model: before.kind === 'absent' ? before : { kind: 'failed' }, unreached: isUnreached(error) });
     if (isAbort(error)) return inform('The download was stopped.', 'What has arrived is kept.');
     return tell({ ...explain(error), action: { label: 'Try again', run: () => void loadModel() } });
   }
@@ -118,6 +118,7 @@ async function paintJob(on: Pipeline, job: Job): Promise<void> {
     for await (const progress of generation) hear(job, progress);
     await keep(job, await generation.result, on);
   } catch (error) {
+    update({ unreached: isUnreached(error) });
     if (isAbort(error)) announce('Cancelled');
     else tell({ ...explain(error), ...retry(job, error) });
   }
@@ -164,6 +165,6 @@ async function keep(job: Job, painting: Painting<'blob'>, on: Pipeline): Promise
       full ? 'Delete some pictures; until then new ones are kept for this visit only.' : 'It is kept for this visit only.',
     );
   }
-  update({ pictures: [picture, ...state().pictures], shown: { kind: 'picture', picture } });
+  update({ pictures: [picture, ...state().pictures], shown: { kind: 'picture', picture }, unreached: false });
   announce(`Picture ready: ${picture.text}, seed ${picture.seed}`);
 }

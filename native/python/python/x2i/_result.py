@@ -8,12 +8,26 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from x2i._errors import InputError
-from x2i._x2i import Painted
+from x2i._x2i import Image, Painted
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL.Image import Image as PILImage
+
+_pil = Image.pil
+
+
+def _pil_or_reason(self: Image) -> PILImage:
+    """The picture as one of PIL's; raises ImportError without Pillow."""
+    try:
+        return _pil(self)
+    except ModuleNotFoundError as error:
+        raise ImportError("pil() needs Pillow: pip install pillow; numpy() needs nothing more") from error
+
+
+# The native half asks for `PIL.Image` by its name: Python's own words for its absence do not say what to install.
+Image.pil = _pil_or_reason  # type: ignore[method-assign]
 
 
 class Result:

@@ -17,15 +17,19 @@ export function refusal(error: Refusal['error'], status = 500): X2iError {
   return new X2iError(status >= 500 ? 'internal' : 'request', message);
 }
 
-/** An answer that is no refusal. */
-export async function ask(path: string, init?: RequestInit): Promise<Response> {
-  let response: Response;
+/** Any answer, a refusal too. */
+export async function reach(path: string, init?: RequestInit): Promise<Response> {
   try {
-    response = await fetch(path, init);
+    return await fetch(path, init);
   } catch (cause) {
     if (init?.signal?.aborted) throw cause;
     throw new X2iError('network', 'the server does not answer', { cause });
   }
+}
+
+/** An answer that is no refusal. */
+export async function ask(path: string, init?: RequestInit): Promise<Response> {
+  const response = await reach(path, init);
   if (response.ok) return response;
   const { error } = (await response.json().catch(() => ({}))) as Refusal;
   throw refusal(error, response.status);

@@ -17,7 +17,7 @@ import type {
   Pipeline,
   PipelineOptions,
 } from '../../../src/types.js';
-import { askJson } from './ask';
+import { askJson, reach } from './ask';
 import { paint } from './painting';
 
 export { X2iError, type X2iErrorCode } from '../../../src/errors.js';
@@ -31,8 +31,24 @@ interface ServedModel {
   x2i?: { modalities: ModelInfo['modalities']; width: number; height: number; steps: number; guidance: number; conditioning: 'prompt' | 'answer' };
 }
 
-/** A gateway does not know its workers' models: what most of them are. */
-const USUAL = { modalities: ['text', 'image'] as ModelInfo['modalities'], width: 1024, height: 1024, steps: 4, guidance: 3.5, conditioning: 'prompt' as const };
+/**
+ * A gateway does not know its workers' models. Nothing is refused here then, and no size or number of steps is sent: zeros
+ * stand for what only the worker knows.
+ */
+const UNKNOWN = {
+  modalities: ['text', 'image', 'video', 'audio'] as ModelInfo['modalities'],
+  width: 0,
+  height: 0,
+  steps: 0,
+  guidance: 0,
+  conditioning: 'prompt' as const,
+};
+
+interface Worker {
+  device: string;
+  description: string;
+  up: boolean;
+}
 
 /** The server's model of this name; its first one for another name, such as the page's own default. */
 async function find(location: ModelLocation): Promise<ServedModel> {
@@ -48,18 +64,21 @@ export async function describeModel(location: ModelLocation): Promise<ModelDescr
   return { name: id, files: [], bytes: 0, cachedBytes: 0 };
 }
 
+/** The workers that can paint. A server that is not ready says so with 503, and lists them all the same. */
+async function workersUp(): Promise<Worker[]> {
+  const response = await reach('ready');
+  const { workers = [] } = (await response.json().catch(() => ({}))) as { workers?: Worker[] };
+  return workers.filter(({ up }) => up);
+}
+
+/** A device of the server under a name. */
+function named({ device }: Worker, name: string): DeviceInfo {
+  return { kind: device.startsWith('cpu') ? 'cpu' : 'webgpu', name, software: false, f16: false, subgroups: false };
+}
+
 /** The server's devices. */
 export async function listDevices(): Promise<DeviceInfo[]> {
-  const response = await fetch('ready');
-  const { workers } = (await response.json()) as { workers: Array<{ device: string; description: string; up: boolean }> };
-  const up = workers.filter((worker) => worker.up);
-  return up.map(({ device, description }) => ({
-    kind: device.startsWith('cpu') ? 'cpu' : 'webgpu',
-    name: `${description || device}, the server’s`,
-    software: false,
-    f16: false,
-    subgroups: false,
-  }));
+  return (await workersUp()).map((worker) => named(worker, worker.description || worker.device));
 }
 
 /** No model is stored here. */
@@ -72,9 +91,10 @@ export async function deleteCachedModel(_name: string): Promise<void> {}
 
 /** A model of the server. Which device paints is the server's choice. */
 export async function createPipeline(options: PipelineOptions): Promise<Pipeline> {
-  const [{ id, x2i = USUAL }, devices] = await Promise.all([find(options.model), listDevices()]);
-  const [device] = devices;
-  if (device === undefined) throw new X2iError('device-unavailable', 'no device of the server works now');
+  const [{ id, x2i = UNKNOWN }, workers] = await Promise.all([find(options.model), workersUp()]);
+  const [first] = workers;
+  if (first === undefined) throw new X2iError('device-unavailable', 'no device of the server works now');
+  const device = named(first, workers.length > 1 ? `${workers.length} workers` : `the server (${first.description || first.device})`);
   const { modalities, ...defaults } = x2i;
   return new ServerPipeline({ name: id, modalities, defaults }, device);
 }

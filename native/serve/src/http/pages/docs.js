@@ -2,6 +2,8 @@
 
 const description = await (await fetch('openapi.json')).json();
 const routes = document.getElementById('routes');
+/** The sections in their order; those that are not here stand before the last. */
+const SECTIONS = { openai: 'OpenAI', jobs: 'Jobs', chat: 'Chat', conditioning: 'Conditioning', a1111: 'A1111', operations: 'Operations' };
 /** Longer texts of an answer are cut on the page. */
 const LONGEST = 300;
 
@@ -10,6 +12,11 @@ function make(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
   element.append(...children);
   return element;
+}
+
+/** A text whose `names` are code. */
+function prose(text = '') {
+  return text.split('`').map((part, index) => (index % 2 === 1 ? make('code', {}, part) : part));
 }
 
 /** A schema behind its references. */
@@ -32,19 +39,28 @@ function kindOf(schema) {
   return types.join(' or ') + range;
 }
 
-function row(name, isRequired, schema, text) {
-  const kind = make('td', { className: 'kind' }, kindOf(schema), isRequired ? ', required' : '');
-  return make('tr', {}, make('th', { scope: 'row' }, make('code', {}, name)), kind, make('td', {}, text ?? ''));
+/** A row of a name, what it is, and what it does. The roles are told since a narrow page shows rows as blocks. */
+function row(name, kind, text) {
+  const cells = [make('td', { role: 'cell', className: 'kind' }, kind), make('td', { role: 'cell' }, ...prose(text))];
+  return make('tr', { role: 'row' }, make('th', { role: 'rowheader', scope: 'row' }, make('code', {}, name)), ...cells);
+}
+
+/** A row of a field or a parameter. */
+function fieldRow(name, isRequired, schema, text) {
+  return row(name, `${kindOf(schema)}${isRequired ? ', required' : ''}`, text);
 }
 
 function table(caption, rows) {
   if (rows.length === 0) return '';
-  return make('table', {}, make('caption', {}, caption), make('tbody', {}, ...rows));
+  return make('table', { role: 'table' }, make('caption', {}, caption), make('tbody', { role: 'rowgroup' }, ...rows));
 }
 
+/** The fields of a body, required ones first. */
 function fields(schema) {
   const { properties = {}, required = [] } = resolve(schema);
-  return Object.entries(properties).map(([name, field]) => row(name, required.includes(name), field, field.description ?? resolve(field).description));
+  const isRequired = ([name]) => required.includes(name);
+  const entries = Object.entries(properties).sort((a, b) => isRequired(b) - isRequired(a));
+  return entries.map(([name, field]) => fieldRow(name, required.includes(name), field, field.description ?? resolve(field).description));
 }
 
 /** The fields that a first try needs. */
@@ -97,7 +113,7 @@ async function ask(method, path, body, answer) {
 function trial(method, path, schema) {
   const answer = make('div', { className: 'answer' });
   answer.setAttribute('aria-live', 'polite');
-  const where = make('input', { value: path, size: 48, ariaLabel: 'Path' });
+  const where = make('input', { value: path, ariaLabel: 'Path' });
   const body = schema === undefined ? undefined : make('textarea', { value: example(schema), rows: 3, ariaLabel: 'Body' });
   const command = make('pre');
   const write = () => {
@@ -109,19 +125,18 @@ function trial(method, path, schema) {
   write();
   const button = make('button', { type: 'button' }, 'Try it');
   button.addEventListener('click', () => ask(method, where.value, body?.value, answer));
-  return make('div', {}, where, ' ', button, body ?? '', command, answer);
+  return make('div', { className: 'trial' }, where, button, ...(body === undefined ? [] : [body]), command, answer);
 }
 
 function route(path, method, operation) {
   const content = operation.requestBody?.content ?? {};
   const schema = content['application/json']?.schema;
-  const parameters = (operation.parameters ?? []).map((parameter) => row(parameter.name, parameter.required, parameter.schema, parameter.description));
-  const answers = Object.entries(operation.responses).map(([status, response]) =>
-    make('tr', {}, make('th', { scope: 'row' }, status), make('td', { className: 'kind' }, Object.keys(response.content ?? {}).join(', ')), make('td', {}, response.description ?? '')),
-  );
+  const parameters = (operation.parameters ?? []).map((parameter) => fieldRow(parameter.name, parameter.required, parameter.schema, parameter.description));
+  const answers = Object.entries(operation.responses).map(([status, response]) => row(status, Object.keys(response.content ?? {}).join(', '), response.description));
   const words = [operation.summary, operation.description].filter(Boolean);
-  const body = make('div', { className: 'body' }, ...words.map((text) => make('p', {}, text)));
-  const details = make('details', {}, make('summary', {}, make('span', { className: 'method' }, method.toUpperCase()), ' ', make('code', {}, path), ' ', operation.summary ?? ''), body);
+  const body = make('div', { className: 'body' });
+  if (operation.description) body.append(make('p', {}, ...prose(operation.description)));
+  const details = make('details', {}, make('summary', {}, make('span', { className: 'method' }, method.toUpperCase()), ' ', make('code', {}, path), ' ', ...prose(operation.summary)), body);
   details.dataset.words = [path, method, ...words, ...Object.keys(resolve(schema).properties ?? {})].join(' ').toLowerCase();
   // Large tables are made when someone looks.
   details.addEventListener('toggle', () => {
@@ -130,16 +145,31 @@ function route(path, method, operation) {
   return details;
 }
 
+/** The section of a route: its tag, but for two that have sections of their own. */
+function sectionOf(path, [tag = 'other'] = []) {
+  if (path.startsWith('/v1/chat/')) return 'chat';
+  return path === '/v1/x2i/conditioning' ? 'conditioning' : tag;
+}
+
+/** The place of a section. */
+function placeOf(section) {
+  const names = Object.keys(SECTIONS);
+  const place = names.indexOf(section);
+  return place === -1 ? names.length - 1.5 : place;
+}
+
 const groups = new Map();
 for (const [path, item] of Object.entries(description.paths)) {
   for (const method of ['get', 'post', 'put', 'delete']) {
     const operation = item[method];
     if (operation === undefined) continue;
-    const [tag = 'other'] = operation.tags ?? [];
-    groups.set(tag, [...(groups.get(tag) ?? []), route(path, method, operation)]);
+    const section = sectionOf(path, operation.tags);
+    groups.set(section, [...(groups.get(section) ?? []), route(path, method, operation)]);
   }
 }
-for (const [tag, list] of groups) routes.append(make('section', {}, make('h2', {}, tag), ...list));
+for (const [section, list] of [...groups].sort(([a], [b]) => placeOf(a) - placeOf(b))) {
+  routes.append(make('section', {}, make('h2', {}, SECTIONS[section] ?? section), ...list));
+}
 document.getElementById('about').textContent = `${description.info.description} Version ${description.info.version}.`;
 
 document.getElementById('find').addEventListener('input', ({ target }) => {
