@@ -6,6 +6,7 @@ pub mod weight;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
+use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest, Multipart, Request};
 use http::{StatusCode, header};
 use serde::de::DeserializeOwned;
@@ -83,6 +84,14 @@ pub async fn read<T: DeserializeOwned>(
         ));
     }
     let share = weight::share(&app.bodies, length, app.limits.body).await?;
+    read_json(app, request, share).await
+}
+
+async fn read_json<T: DeserializeOwned>(
+    app: &Arc<App>,
+    request: Request<Body>,
+    share: OwnedSemaphorePermit,
+) -> Result<Intake<T>, ApiError> {
     let bytes = Bytes::from_request(request, app).await;
     let bytes = bytes
         .map_err(|error| ApiError::new(error.status(), "body_unreadable", error.body_text()))?;
@@ -119,10 +128,7 @@ async fn read_form<T: DeserializeOwned>(
     let mut fields = Map::new();
     let mut files = vec![];
     let mut texts = 0;
-    let broken = |error: axum::extract::multipart::MultipartError| {
-        ApiError::new(error.status(), "invalid_form", error.body_text())
-    };
-    while let Some(mut field) = multipart.next_field().await.map_err(broken)? {
+    while let Some(field) = multipart.next_field().await.map_err(broken)? {
         if fields.len() + files.len() >= MAX_FIELDS {
             return Err(ApiError::new(
                 StatusCode::BAD_REQUEST,
@@ -150,12 +156,8 @@ async fn read_form<T: DeserializeOwned>(
             }
             continue;
         }
-        let mut receiving = app.inputs.receive()?;
-        while let Some(chunk) = field.chunk().await.map_err(broken)? {
-            receiving = write(receiving, chunk).await?;
-        }
         let label = label(file_name.as_deref().unwrap_or_default(), &name);
-        let id = app.inputs.finish(receiving)?;
+        let id = receive(app, field).await?;
         files.push((
             name.trim_end_matches("[]").to_owned(),
             InputFile { id, name: label },
@@ -170,6 +172,19 @@ async fn read_form<T: DeserializeOwned>(
         files,
         _share: share,
     })
+}
+
+/// Keeps a file of a form as it comes.
+async fn receive(app: &Arc<App>, mut field: Field<'_>) -> Result<InputId, ApiError> {
+    let mut receiving = app.inputs.receive()?;
+    while let Some(chunk) = field.chunk().await.map_err(broken)? {
+        receiving = write(receiving, chunk).await?;
+    }
+    Ok(app.inputs.finish(receiving)?)
+}
+
+fn broken(error: MultipartError) -> ApiError {
+    ApiError::new(error.status(), "invalid_form", error.body_text())
 }
 
 /// Writes a chunk where it may take its time.
