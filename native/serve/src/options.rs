@@ -125,7 +125,7 @@ impl std::str::FromStr for Named {
         if name.is_empty() || place.is_empty() {
             return Err("expected NAME=PATH, or a path".into());
         }
-        if !is_name(&name) {
+        if !is_name(&name) || name.contains(char::is_whitespace) {
             return Err(format!(
                 "the name `{name}` has spaces; give another one as NAME=PATH"
             ));
@@ -137,9 +137,9 @@ impl std::str::FromStr for Named {
     }
 }
 
-/// True for what can be a name of a model: not empty, without spaces and control characters.
+/// True for what can be a name of a model: not empty, without control characters.
 pub fn is_name(name: &str) -> bool {
-    !name.is_empty() && !name.chars().any(|c| c.is_control() || c.is_whitespace())
+    !name.is_empty() && !name.chars().any(char::is_control)
 }
 
 /// The last part of a path without its extension for files of weights. `owner/repo` stays as it is: the Hub's names

@@ -314,7 +314,7 @@ fn the_description_is_a_page_that_loads_nothing_from_elsewhere() {
         .split('"')
         .filter(|text| text.starts_with("docs/") || text.ends_with(".json"));
     let links: Vec<_> = links.map(str::to_owned).collect();
-    assert_eq!(links.len(), 3, "{links:?}");
+    assert!(links.len() >= 3, "{links:?}");
     for link in links {
         assert_eq!(server.get(&format!("/{link}")).status, 200, "{link}");
     }
