@@ -9,6 +9,8 @@ pub mod gallery;
 pub mod generate;
 pub mod inspect;
 mod jobs;
+#[cfg(feature = "serve")]
+mod log;
 pub mod models;
 mod painter;
 pub mod program;

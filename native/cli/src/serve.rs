@@ -15,7 +15,7 @@ use x2i_serve::queue::memory::MemoryLimits;
 use x2i_serve::server;
 
 use crate::flags::{ByteSize, ServeArgs};
-use crate::{served, worker};
+use crate::{log, served, worker};
 
 /// The longest file of keys, in bytes.
 const KEY_FILE: u64 = 1 << 20;
@@ -27,7 +27,7 @@ const SHORTEST_KEY: usize = 8;
 /// # Errors
 /// Of the flags, of models, and of an address that can't be served.
 pub fn run(args: &ServeArgs) -> Result<()> {
-    served::log(&args.log)?;
+    let _log = log::log(&args.log)?;
     let options = options(args)?;
     let names: Vec<_> = options.models.names().map(str::to_owned).collect();
     let what = match &options.nats {

@@ -1,14 +1,13 @@
-//! What commands that serve make of their flags: models with names, options, a log.
+//! What commands that serve make of their flags: models with names, options.
 
 use anyhow::{Context, Result, bail};
-use tracing_subscriber::EnvFilter;
 use x2i_core::InputBits;
 use x2i_engine::{DeviceList, EngineOptions, MemoryPolicy, Model};
 use x2i_serve::models::{Models, Served};
 use x2i_serve::options::Named;
 
 use crate::flags::paths::expand_text;
-use crate::flags::{ByteSize, LogArgs, MemoryChoice, ServedArgs, verify};
+use crate::flags::{ByteSize, MemoryChoice, ServedArgs, verify};
 
 /// The models and LoRAs of the flags. Reads configs, no weights.
 ///
@@ -99,23 +98,4 @@ pub fn engine(args: &ServedArgs) -> EngineOptions {
         },
         verify: verify(args.verify),
     }
-}
-
-/// Logs to stderr from now on.
-///
-/// # Errors
-/// For a `RUST_LOG` that can't be read.
-pub fn log(args: &LogArgs) -> Result<()> {
-    let filter = match std::env::var("RUST_LOG") {
-        Ok(asked) if !asked.is_empty() => EnvFilter::try_new(&asked).context("RUST_LOG")?,
-        _ => EnvFilter::new(args.log.directive()),
-    };
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match args.log_json {
-        true => log.json().init(),
-        false => log.init(),
-    }
-    Ok(())
 }

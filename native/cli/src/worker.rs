@@ -9,7 +9,7 @@ use x2i_serve::server;
 use x2i_serve::studio::StudioOptions;
 
 use crate::flags::{NatsArgs, WorkerArgs};
-use crate::served;
+use crate::{log, served};
 
 /// The most bytes of inputs that are kept for jobs to come.
 const INPUTS: u64 = 4 << 30;
@@ -21,7 +21,7 @@ const KEEP: Duration = Duration::from_secs(600);
 /// # Errors
 /// Of the flags, of models, and of a queue that can't be reached or used.
 pub fn run(args: &WorkerArgs) -> Result<()> {
-    served::log(&args.log)?;
+    let _log = log::log(&args.log)?;
     let models = served::models(&args.served)?;
     let queue = queue(args.queue.as_deref()).context(
         "no queue is named: give --queue nats://HOST:PORT, or set the variable X2I_QUEUE",

@@ -59,18 +59,11 @@ fn by_generate(folder: &std::path::Path, images: usize) -> Outcome<(f64, f64)> {
     let (begun, cpu) = (Instant::now(), cpu_of_children()?);
     let mut command = Command::new(program());
     command
-        .args([
-            "generate",
-            "--device",
-            "cpu",
-            "--quiet",
-            "--overwrite",
-            "--batch",
-        ])
+        .args(["generate", "--device", "cpu", "--quiet", "--batch"])
         .arg(&batch);
     command
         .arg("-o")
-        .arg(folder.join("{n}.png"))
+        .arg(folder.join("images/"))
         .stdout(Stdio::null());
     if !command.status()?.success() {
         return Err("x2i generate failed".into());

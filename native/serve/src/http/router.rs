@@ -13,6 +13,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 use tower_http::timeout::RequestBodyTimeoutLayer;
+use tracing::Instrument;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -153,7 +154,8 @@ async fn measured(
     let method = known.iter().find(|known| *known == request.method());
     let method = method.map_or("other", Method::as_str).to_owned();
     let _in_flight = InFlight::begin();
-    let response = next.run(request).await;
+    let span = tracing::info_span!("request", method, route);
+    let response = next.run(request).instrument(span).await;
     let status = response.status().as_str().to_owned();
     tracing::debug!(method, route, status, took = ?begun.elapsed(), "answered");
     histogram!("http_request_duration_seconds", "route" => route.clone()).record(begun.elapsed());

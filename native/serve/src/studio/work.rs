@@ -138,6 +138,8 @@ impl Studio {
 
     fn paint(&mut self, task: &Task) -> x2i_core::Result<()> {
         let order = &*task.order;
+        let model = order.model.as_deref().unwrap_or_default();
+        let _span = tracing::info_span!("job", job = %task.id, model).entered();
         let mut hearing = Hearing::new(task, self.desk.as_ref(), &self.encoder);
         let models = self.models.clone();
         let (name, served) = models.get(order.model.as_deref())?;

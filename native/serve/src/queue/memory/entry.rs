@@ -127,6 +127,8 @@ impl Entry {
         self.order = Arc::default(); // it may be large, and is not needed any more
         crate::measure::over(&self.state.model, self.state.status);
         self.send_status();
+        // Whoever watches hears it to its end; the buffers of a thousand jobs would take 20 MB.
+        self.events = broadcast::channel(1).0;
     }
 
     fn send_status(&self) {
