@@ -9,6 +9,7 @@ mod engine;
 mod gallery;
 mod generate;
 mod inspect;
+mod loading;
 mod models;
 mod parts;
 pub mod paths;
@@ -38,10 +39,11 @@ pub use bench::{
 pub use chat::ChatArgs;
 pub use convert::{ConvertArgs, Override};
 pub use doctor::DoctorArgs;
-pub use engine::{EngineArgs, verify};
+pub use engine::EngineArgs;
 pub use gallery::{GalleryArgs, TaskChoice};
 pub use generate::{Alpha, GenerateArgs};
 pub use inspect::InspectArgs;
+pub use loading::{LoadingArgs, verify};
 pub use models::{ModelsArgs, ModelsCommand, RmArgs};
 pub use parts::{Given, PartArgs};
 #[cfg(feature = "hub")]

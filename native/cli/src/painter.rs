@@ -7,11 +7,9 @@ use x2i_engine::device::{self, DeviceChoice, DeviceList};
 use x2i_engine::format::QUALITY;
 use x2i_engine::job::check_memory;
 use x2i_engine::models::ModelFiles;
-use x2i_engine::{
-    AdapterSpec, Engine, EngineOptions, Job, MemoryPolicy, Model, OpenDevice, Painted, Record,
-};
+use x2i_engine::{AdapterSpec, Engine, EngineOptions, Job, Model, OpenDevice, Painted, Record};
 
-use crate::flags::{AdapterArgs, ByteSize, EngineArgs, MemoryChoice};
+use crate::flags::{AdapterArgs, EngineArgs};
 use crate::jobs::spec;
 use crate::terminal::{Display, Interrupt, Reporter, Seconds};
 
@@ -55,13 +53,13 @@ pub fn model(
 /// # Errors
 /// When there is no such device or it can't be opened.
 pub fn devices(args: &EngineArgs, record: Option<&Record>) -> Result<Vec<OpenDevice>> {
-    let precision = args.precision.unwrap_or_default();
+    let precision = args.loading.precision.unwrap_or_default();
     let (None, Some(record)) = (&args.device, record) else {
         let chosen = args.device.clone().unwrap_or_default();
         return Ok(device::acquire_all(&chosen, precision)?);
     };
     let recorded: DeviceList = record.metadata().device.id.parse().unwrap_or_default();
-    let precision = args.precision.unwrap_or_else(|| record.precision());
+    let precision = args.loading.precision.unwrap_or_else(|| record.precision());
     let opened = device::acquire_all(&recorded, precision);
     Ok(match opened {
         Ok(devices) => devices,
@@ -97,23 +95,13 @@ pub fn ready(
 
 /// The engine's options of the flags and of the record.
 pub fn options(args: &EngineArgs, record: Option<&Record>) -> EngineOptions {
-    let exact = args.exact || record.is_some_and(|record| record.metadata().device.exact);
-    EngineOptions {
-        memory: match args.memory {
-            MemoryChoice::Auto => MemoryPolicy::Auto,
-            MemoryChoice::Low => MemoryPolicy::Low,
-            MemoryChoice::High => MemoryPolicy::High,
+    let options = args.loading.options(&args.max_device_memory);
+    match record.is_some_and(|record| record.metadata().device.exact) {
+        true => EngineOptions {
+            input_bits: InputBits::Sixteen,
+            ..options
         },
-        max_device_memory: args
-            .max_device_memory
-            .iter()
-            .map(|ByteSize(bytes)| *bytes)
-            .collect(),
-        input_bits: match exact {
-            true => InputBits::Sixteen,
-            false => InputBits::AsWeights,
-        },
-        verify: args.verify(),
+        false => options,
     }
 }
 

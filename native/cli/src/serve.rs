@@ -57,7 +57,7 @@ fn options(args: &ServeArgs) -> Result<ServeOptions> {
     Ok(ServeOptions {
         address: SocketAddr::new(args.host, args.port),
         devices: served::devices(&args.served),
-        precision: args.served.precision.unwrap_or_default(),
+        precision: args.served.loading.precision.unwrap_or_default(),
         engine: served::engine(&args.served),
         queue: MemoryLimits {
             waiting: args.queue_size,

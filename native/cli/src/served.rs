@@ -1,13 +1,12 @@
 //! What commands that serve make of their flags: models with names, options.
 
 use anyhow::{Context, Result, bail};
-use x2i_core::InputBits;
-use x2i_engine::{DeviceList, EngineOptions, MemoryPolicy, Model};
+use x2i_engine::{DeviceList, EngineOptions, Model};
 use x2i_serve::models::{Models, Served};
 use x2i_serve::options::Named;
 
+use crate::flags::ServedArgs;
 use crate::flags::paths::expand_text;
-use crate::flags::{ByteSize, MemoryChoice, ServedArgs, verify};
 
 /// The models and LoRAs of the flags. Reads configs, no weights.
 ///
@@ -81,21 +80,5 @@ pub fn devices(args: &ServedArgs) -> Vec<DeviceList> {
 
 /// How models are loaded.
 pub fn engine(args: &ServedArgs) -> EngineOptions {
-    EngineOptions {
-        memory: match args.memory {
-            MemoryChoice::Auto => MemoryPolicy::Auto,
-            MemoryChoice::Low => MemoryPolicy::Low,
-            MemoryChoice::High => MemoryPolicy::High,
-        },
-        max_device_memory: args
-            .max_device_memory
-            .iter()
-            .map(|ByteSize(bytes)| *bytes)
-            .collect(),
-        input_bits: match args.exact {
-            true => InputBits::Sixteen,
-            false => InputBits::AsWeights,
-        },
-        verify: verify(args.verify),
-    }
+    args.loading.options(&args.max_device_memory)
 }

@@ -39,7 +39,7 @@ pub fn run(args: &WorkerArgs) -> Result<()> {
             },
             devices: device.clone(),
             opened: vec![],
-            precision: args.served.precision.unwrap_or_default(),
+            precision: args.served.loading.precision.unwrap_or_default(),
             engine: served::engine(&args.served),
             models: models.clone(),
             preload: models.names().next().map(str::to_owned),

@@ -12,6 +12,7 @@ mod stage;
 mod sync;
 mod temporary;
 mod url;
+mod writing;
 
 pub use hash::{hash_file, hex};
 pub use lock::LockFile;
@@ -30,3 +31,4 @@ pub(crate) use sync::sync_folder;
 pub use temporary::sweep;
 pub(crate) use temporary::temporary;
 pub use url::MAX_DATA_URL;
+pub(crate) use writing::write_error;

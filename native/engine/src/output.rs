@@ -14,7 +14,7 @@ use x2i_core::{Error, Result};
 
 #[cfg(unix)]
 use crate::files::is_pipe;
-use crate::files::{folder_of, sweep, sync_folder, temporary};
+use crate::files::{folder_of, sweep, sync_folder, temporary, write_error};
 use crate::format::Format;
 
 /// The extensions of the formats in which images are written, in lower case; the first is the usual one.
@@ -44,38 +44,38 @@ impl Output {
         if path.as_os_str().as_encoded_bytes().contains(&0) {
             let no_name =
                 io::Error::new(io::ErrorKind::InvalidInput, "a name can't hold a NUL byte");
-            return Err(failed(path, no_name));
+            return Err(write_error(path, no_name));
         }
-        let path = &real(path).map_err(|error| failed(path, error))?;
+        let path = &real(path).map_err(|error| write_error(path, error))?;
         let metadata = path.metadata();
         if let Err(error) = &metadata
             && error.kind() == io::ErrorKind::InvalidFilename
         {
-            return Err(failed(path, io::ErrorKind::InvalidFilename.into()));
+            return Err(write_error(path, io::ErrorKind::InvalidFilename.into()));
         }
         if let Ok(metadata) = metadata {
             if metadata.is_dir() {
-                return Err(failed(path, io::ErrorKind::IsADirectory.into()));
+                return Err(write_error(path, io::ErrorKind::IsADirectory.into()));
             }
             if metadata.permissions().readonly() {
-                return Err(failed(path, io::ErrorKind::PermissionDenied.into()));
+                return Err(write_error(path, io::ErrorKind::PermissionDenied.into()));
             }
             #[cfg(unix)]
             if is_pipe(&metadata) {
-                return pipe::reserve(path).map_err(|error| failed(path, error));
+                return pipe::reserve(path).map_err(|error| write_error(path, error));
             }
             if !metadata.is_file() {
                 return OpenOptions::new()
                     .write(true)
                     .open(path)
                     .map(drop)
-                    .map_err(|error| failed(path, error));
+                    .map_err(|error| write_error(path, error));
             }
         }
         let folder = folder_of(path);
         temporary(folder, None)
             .map(drop)
-            .map_err(|error| failed(folder, error))
+            .map_err(|error| write_error(folder, error))
     }
 
     /// Checks outputs as [`check`](Self::check) does, and removes what killed runs have left in their
@@ -111,9 +111,9 @@ impl Output {
             Self::Stdout => {
                 let mut stdout = io::stdout().lock();
                 let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
-                written.map_err(|error| failed(Path::new("standard output"), error))
+                written.map_err(|error| write_error(Path::new("standard output"), error))
             }
-            Self::File(path) => write_file(path, bytes).map_err(|error| failed(path, error)),
+            Self::File(path) => write_file(path, bytes).map_err(|error| write_error(path, error)),
         }
     }
 
@@ -127,7 +127,9 @@ impl Output {
         };
         match create_file(path, bytes) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            created => created.map(|()| true).map_err(|error| failed(path, error)),
+            created => created
+                .map(|()| true)
+                .map_err(|error| write_error(path, error)),
         }
     }
 
@@ -233,37 +235,6 @@ fn take_after(file: &NamedTempFile, old: &Metadata) -> io::Result<()> {
     file.as_file().set_permissions(old.permissions())
 }
 
-/// An error with a clear message instead of the system's terse one.
-fn failed(path: &Path, error: io::Error) -> Error {
-    let kind = error.kind();
-    let words = match kind {
-        io::ErrorKind::StorageFull => "the disk is full",
-        io::ErrorKind::ReadOnlyFilesystem => "is on a read-only file system",
-        io::ErrorKind::PermissionDenied => "can't be written (permission denied)",
-        // in /proc and similar file systems
-        io::ErrorKind::NotFound if path.exists() => "nothing can be written here",
-        io::ErrorKind::NotFound => "folder not found",
-        io::ErrorKind::NotADirectory => "is not a folder",
-        io::ErrorKind::IsADirectory => "is a folder",
-        io::ErrorKind::AlreadyExists => "is there and is not a folder",
-        io::ErrorKind::FileTooLarge => "is larger than a file may be here",
-        io::ErrorKind::QuotaExceeded => "the disk quota is used up",
-        io::ErrorKind::InvalidFilename => "the name is too long for the file system",
-        io::ErrorKind::NotConnected => "is a pipe that nobody reads; start its reader first",
-        io::ErrorKind::WriteZero => "is a pipe whose reader has gone",
-        _ => {
-            return Error::Io {
-                file: path.display().to_string(),
-                source: error,
-            };
-        }
-    };
-    Error::Io {
-        file: path.display().to_string(),
-        source: io::Error::new(kind, words),
-    }
-}
-
 /// Makes a write beyond the limit of a file's size (`ulimit -f`) an error instead of a signal that ends
 /// the process. A program calls it first.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -300,7 +271,7 @@ pub fn check_extension(path: &Path) -> Result<()> {
 /// # Errors
 /// [`Error::Io`] naming it.
 pub fn create_folder(path: &Path) -> Result<()> {
-    fs::create_dir_all(path).map_err(|error| failed(path, error))
+    fs::create_dir_all(path).map_err(|error| write_error(path, error))
 }
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 
 use clap::{Args, ValueEnum};
 use x2i_engine::DeviceList;
-use x2i_engine::device::Precision;
 use x2i_serve::options::Named;
 
-use super::values::{ByteSize, MemoryChoice};
+use super::loading::LoadingArgs;
+use super::values::ByteSize;
 
 /// Models with names, on devices.
 #[derive(Debug, Args)]
@@ -25,26 +25,13 @@ pub struct ServedArgs {
     /// (`wgpu:0,wgpu:1`) splits a model between its devices
     #[arg(long = "device", value_name = "DEVICE[,DEVICE...]")]
     pub devices: Vec<DeviceList>,
-    /// Components of a model on the device: `high` keeps all, `low` loads one after the other for each image, `auto` keeps
-    /// all if they fit into the free memory
-    #[arg(long, value_enum, default_value_t)]
-    pub memory: MemoryChoice,
     /// The most memory of models on a device: 20G, 3000M or bytes. Models that were not used for the longest time are
     /// dropped first; blocks of one that does not fit alone are read from its file in every step
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     pub max_device_memory: Option<ByteSize>,
-    /// Round the inputs of quantized layers on the CPU to 16 bits instead of 8, and compute others in f32 instead of bf16:
-    /// slower, more exact
-    #[arg(long)]
-    pub exact: bool,
-    /// The floats in which a GPU multiplies: `auto` is bf16 (CUDA) or f16 where it has matrix units (tensor cores), else
-    /// f32
-    #[arg(long, value_name = "auto|f32|f16|bf16")]
-    pub precision: Option<Precision>,
-    /// Hash the models' files and compare them with model.json, even if that was done before (default: when a file is new
-    /// or has changed)
-    #[arg(long)]
-    pub verify: bool,
+    /// How they are loaded.
+    #[command(flatten)]
+    pub loading: LoadingArgs,
 }
 
 impl ServedArgs {

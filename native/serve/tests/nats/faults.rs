@@ -224,14 +224,7 @@ async fn a_worker_that_stops_gives_its_job_back_at_once_and_as_often_as_it_must(
     finish(&last, &task, "last").await;
     assert_eq!(over(&queue, id).await.status, Status::Succeeded);
     assert_eq!(painted(&queue, id).await, "a by last");
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(
-        [
-            messages(&server, "X2I_JOBS").await,
-            messages(&server, "X2I_DEAD").await
-        ],
-        [0, 0]
-    );
+    assert_eq!(left(&server).await, [0, 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,14 +20,7 @@ async fn an_order_that_is_wrong_fails_at_its_first_worker() {
     fail(&desk, &task, wrong.clone()).await;
     let state = over(&queue, id).await;
     assert_eq!((state.status, state.error), (Status::Failed, Some(wrong)));
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(
-        [
-            messages(&server, "X2I_JOBS").await,
-            messages(&server, "X2I_DEAD").await
-        ],
-        [0, 0]
-    );
+    assert_eq!(left(&server).await, [0, 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,14 +91,7 @@ async fn a_job_that_three_workers_fail_at_is_given_up_with_the_reason() {
     let state = over(&queue, id).await;
     assert_eq!(state.status, Status::Failed);
     assert_eq!(state.error.unwrap().message, "the device was lost, 3");
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(
-        [
-            messages(&server, "X2I_JOBS").await,
-            messages(&server, "X2I_DEAD").await
-        ],
-        [0, 1]
-    );
+    assert_eq!(left(&server).await, [0, 1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,12 +119,7 @@ async fn a_job_that_kills_three_workers_is_buried_once_by_any_of_two_gateways() 
     );
     let end = async { while watch.events.recv().await.is_ok() {} };
     tokio::time::timeout(LIMIT, end).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let left = [
-        messages(&server, "X2I_JOBS").await,
-        messages(&server, "X2I_DEAD").await,
-    ];
-    assert_eq!(left, [0, 1]);
+    assert_eq!(left(&server).await, [0, 1]);
     assert_eq!(messages(&server, "X2I_ADVISORIES").await, 0);
     // The order is kept for those who look.
     let jetstream = session(&server.url()).await.jetstream;

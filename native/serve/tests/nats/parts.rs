@@ -65,6 +65,15 @@ pub async fn stored(server: &Server, id: JobId) -> (Record, u64) {
     )
 }
 
+/// Jobs and dead jobs that are left when all is answered.
+pub async fn left(server: &Server) -> [u64; 2] {
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    [
+        messages(server, "X2I_JOBS").await,
+        messages(server, "X2I_DEAD").await,
+    ]
+}
+
 /// Messages in a stream.
 pub async fn messages(server: &Server, stream: &str) -> u64 {
     let jetstream = session(&server.url()).await.jetstream;

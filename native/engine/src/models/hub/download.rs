@@ -15,12 +15,13 @@ use x2i_core::{Error, Result};
 use super::answers::header;
 use super::client::{Answer, Client, Question};
 use super::meter::{Meter, Pulling};
-use super::parts::{Parts, failed};
+use super::parts::Parts;
 use super::patience::{Failure, Patience};
 use super::reference::Reference;
 use super::repository::{Listed, Remote, page, remote};
 use super::verify::Hash;
 use crate::files::LockFile;
+use crate::files::write_error;
 
 /// How often a file may turn out to be another one.
 const CHANGES: u32 = 4;
@@ -124,7 +125,7 @@ impl Download<'_> {
             match LockFile::try_take(&path) {
                 Ok(Some(lock)) => return Ok(lock),
                 Ok(None) => self.meter.wait(PAUSE)?,
-                Err(error) => return Err(failed(blob, error)),
+                Err(error) => return Err(write_error(blob, error)),
             }
         }
     }

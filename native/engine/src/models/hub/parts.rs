@@ -12,10 +12,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use x2i_core::{Error, Result};
+use x2i_core::Result;
 
 use super::repository::Remote;
 use crate::files::temporary;
+use crate::files::write_error;
 
 /// The shortest and the longest part, in bytes.
 const PART: (u64, u64) = (1 << 20, 64 << 20);
@@ -57,8 +58,13 @@ impl Parts {
         let (path, state_path) = places(blobs, &remote.etag);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        let file = options.open(&path).map_err(|error| failed(&path, error))?;
-        let length = file.metadata().map_err(|error| failed(&path, error))?.len();
+        let file = options
+            .open(&path)
+            .map_err(|error| write_error(&path, error))?;
+        let length = file
+            .metadata()
+            .map_err(|error| write_error(&path, error))?
+            .len();
         let earlier = State::read(&state_path, remote, length);
         let earlier = earlier.filter(|state| connections > 0 || state.done.len() == 1);
         let state = earlier.unwrap_or_else(|| State::new(remote, connections));
@@ -124,7 +130,7 @@ impl Parts {
     /// [`Error::Io`], in one sentence, when the disk is full.
     pub(super) fn write(&self, index: usize, bytes: &[u8]) -> Result<()> {
         let at = self.left(index).start;
-        write_at(&self.file, bytes, at).map_err(|error| failed(&self.path, error))?;
+        write_at(&self.file, bytes, at).map_err(|error| write_error(&self.path, error))?;
         self.state().done[index] += bytes.len() as u64;
         if let Ok(mut saved) = self.saved.try_lock()
             && saved.elapsed() >= PAUSE
@@ -148,7 +154,7 @@ impl Parts {
         });
         match written {
             Ok(_) => Ok(()),
-            Err(error) => Err(failed(&self.state_path, error)),
+            Err(error) => Err(write_error(&self.state_path, error)),
         }
     }
 
@@ -164,7 +170,7 @@ impl Parts {
         self.next.store(0, Ordering::Relaxed);
         self.file
             .set_len(0)
-            .map_err(|error| failed(&self.path, error))?;
+            .map_err(|error| write_error(&self.path, error))?;
         Ok(lost)
     }
 
@@ -188,7 +194,7 @@ impl Parts {
             .and_then(|()| fs::rename(&self.path, blob));
         // Where locks do nothing, another process may have been faster, with the same bytes.
         match placed {
-            Err(error) if !blob.is_file() => Err(failed(blob, error)),
+            Err(error) if !blob.is_file() => Err(write_error(blob, error)),
             _ => {
                 let _ = fs::remove_file(&self.state_path);
                 Ok(())
@@ -262,27 +268,6 @@ fn write_at(file: &File, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
         at += written as u64;
     }
     Ok(())
-}
-
-/// An error of the disk, in one sentence.
-pub(super) fn failed(path: &Path, error: io::Error) -> Error {
-    let reason = match error.kind() {
-        io::ErrorKind::StorageFull => "the disk is full",
-        io::ErrorKind::QuotaExceeded => "the disk quota is used up",
-        io::ErrorKind::FileTooLarge => "is larger than a file may be here",
-        io::ErrorKind::PermissionDenied => "can't be written (permission denied)",
-        io::ErrorKind::ReadOnlyFilesystem => "is on a read-only file system",
-        _ => {
-            return Error::Io {
-                file: path.display().to_string(),
-                source: error,
-            };
-        }
-    };
-    Error::Io {
-        file: path.display().to_string(),
-        source: io::Error::new(error.kind(), reason),
-    }
 }
 
 #[cfg(test)]

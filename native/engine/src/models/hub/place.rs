@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 
 use x2i_core::{Error, Result};
 
-use super::parts::failed;
 use super::repository::Remote;
-use crate::files::{LockFile, sync_folder, temporary};
+use crate::files::{LockFile, sync_folder, temporary, write_error};
 
 /// The snapshot that is being made.
 const STAGE: &str = ".x2i-place";
@@ -26,7 +25,7 @@ pub(super) fn place(
 ) -> Result<PathBuf> {
     // One process at a time, so that what a killed one has left can be told from the work of another.
     let lock = LockFile::wait(&repository.join(".x2i-place.lock"));
-    let _lock = lock.map_err(|error| failed(repository, error))?;
+    let _lock = lock.map_err(|error| write_error(repository, error))?;
     let snapshot = link(repository, commit, files)?;
     if let Some(revision) = revision {
         write_ref(repository, revision, commit)?;
@@ -48,7 +47,7 @@ fn link(repository: &Path, commit: &str, files: &[Remote]) -> Result<PathBuf> {
         link_into(&snapshot, repository, files)?;
     } else {
         link_into(&stage, repository, files)?;
-        fs::rename(&stage, &snapshot).map_err(|error| failed(&snapshot, error))?;
+        fs::rename(&stage, &snapshot).map_err(|error| write_error(&snapshot, error))?;
     }
     Ok(snapshot)
 }
@@ -77,7 +76,7 @@ fn link_into(snapshot: &Path, repository: &Path, files: &[Remote]) -> Result<()>
             place_link(&target, &blob, &name)?;
             fs::rename(&name, &place)
         });
-        named.map_err(|error| failed(&place, error))?;
+        named.map_err(|error| write_error(&place, error))?;
     }
     Ok(())
 }
@@ -85,7 +84,7 @@ fn link_into(snapshot: &Path, repository: &Path, files: &[Remote]) -> Result<()>
 /// Makes the folder of a file, which must not lead out of the snapshot.
 fn folder(snapshot: &Path, path: &str) -> Result<PathBuf> {
     let mut folder = snapshot.to_owned();
-    fs::create_dir_all(&folder).map_err(|error| failed(&folder, error))?;
+    fs::create_dir_all(&folder).map_err(|error| write_error(&folder, error))?;
     own(&folder)?;
     let mut parts: Vec<&str> = path.split('/').collect();
     parts.pop();
@@ -93,7 +92,7 @@ fn folder(snapshot: &Path, path: &str) -> Result<PathBuf> {
         folder.push(part);
         match fs::create_dir(&folder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(failed(&folder, error));
+                return Err(write_error(&folder, error));
             }
             _ => own(&folder)?,
         }
@@ -150,5 +149,5 @@ fn write_ref(repository: &Path, revision: &str, commit: &str) -> Result<()> {
             file.persist(&path).map_err(|error| error.error)?;
             sync_folder(folder)
         });
-    written.map_err(|error| failed(&path, error))
+    written.map_err(|error| write_error(&path, error))
 }

@@ -14,11 +14,11 @@ use super::download::{Download, is_blob};
 use super::meter::{Meter, OnPulled, Pulling};
 use super::names::is_commit;
 use super::options::{HubOptions, Network};
-use super::parts::{failed, left_by_earlier};
+use super::parts::left_by_earlier;
 use super::place::place;
 use super::reference::Reference;
 use super::repository::{Listed, Remote, describe, remote};
-use crate::files::{free_space, sweep};
+use crate::files::{free_space, sweep, write_error};
 use crate::host::human_bytes;
 
 /// Files of fewer bytes are downloaded several at a time, others one at a time in several connections.
@@ -172,7 +172,7 @@ impl Hub {
     pub fn pull(&self, plan: &Plan, on_pulled: &OnPulled) -> Result<PathBuf> {
         let repository = self.options.cache.repository(&plan.reference);
         let blobs = repository.join("blobs");
-        fs::create_dir_all(&blobs).map_err(|error| failed(&blobs, error))?;
+        fs::create_dir_all(&blobs).map_err(|error| write_error(&blobs, error))?;
         sweep(&blobs);
         check_space(&blobs, plan.missing())?;
         let absent = plan
