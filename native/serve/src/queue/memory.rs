@@ -4,6 +4,7 @@
 //! that are over are bounded.
 
 mod entry;
+mod keys;
 mod table;
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -164,12 +165,12 @@ impl Queue for MemoryQueue {
         digest: InputId,
         id: JobId,
     ) -> Answer<'_, Result<Option<(InputId, JobId)>, Failure>> {
-        let known = self.table().remember(key, digest, id);
+        let known = self.table().keys().remember(key, digest, id);
         Box::pin(async { Ok(known) })
     }
 
     fn forget(&self, key: &str) -> Answer<'_, Result<(), Failure>> {
-        self.table().forget(key);
+        self.table().keys().forget(key);
         Box::pin(async { Ok(()) })
     }
 

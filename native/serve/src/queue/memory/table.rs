@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use super::entry::Entry;
-use crate::job::{Code, Failure, InputId, JobId, JobState, Output, Status, now};
+use super::keys::Keys;
+use crate::job::{Code, Failure, JobId, JobState, Output, Status, now};
 use crate::measure;
 use crate::queue::{Load, Watch, Worker};
 use crate::studio::{News, Task};
@@ -13,10 +14,6 @@ use crate::studio::{News, Task};
 const PASSED: usize = 8;
 /// How much a new job counts in the mean of seconds.
 const NEWEST: f64 = 0.2;
-/// How long the key of a request is known, in milliseconds.
-const DAY: u64 = 24 * 60 * 60 * 1000;
-/// The most keys of more than an hour.
-const KEYS: usize = 100_000;
 
 #[derive(Default)]
 pub(super) struct Table {
@@ -29,8 +26,7 @@ pub(super) struct Table {
     workers: BTreeMap<String, Worker>,
     /// The mean of the last jobs' seconds on a device.
     seconds: f64,
-    /// The jobs that requests of these keys made, and when.
-    keys: HashMap<String, (InputId, JobId, u64)>,
+    keys: Keys,
     /// No more jobs are taken in.
     closed: bool,
     /// Studios end.
@@ -190,28 +186,8 @@ impl Table {
         }
     }
 
-    pub(super) fn remember(
-        &mut self,
-        key: &str,
-        digest: InputId,
-        id: JobId,
-    ) -> Option<(InputId, JobId)> {
-        let now = now();
-        if self.keys.len() >= KEYS {
-            self.keys
-                .retain(|_, (_, _, since)| now.saturating_sub(*since) < DAY / 24);
-        }
-        self.keys
-            .retain(|_, (_, _, since)| now.saturating_sub(*since) < DAY);
-        if let Some((digest, id, _)) = self.keys.get(key) {
-            return Some((digest.clone(), *id));
-        }
-        self.keys.insert(key.to_owned(), (digest, id, now));
-        None
-    }
-
-    pub(super) fn forget(&mut self, key: &str) {
-        self.keys.remove(key);
+    pub(super) fn keys(&mut self) -> &mut Keys {
+        &mut self.keys
     }
 
     pub(super) fn workers(&self) -> Vec<Worker> {
