@@ -20,6 +20,8 @@ pub use peak::{PEAKS, Peak};
 pub use shapes::{EIGHT_TILES, Shapes};
 pub use table::CPU_VARIANTS;
 pub use unit::CpuUnit;
+#[cfg(target_family = "wasm")]
+pub use unit::tell_relaxed_simd;
 pub use variant::CpuVariant;
 
 impl CpuVariant {
@@ -76,7 +78,7 @@ pub fn choose_cpu(variant: &CpuVariant) {
 mod tests {
     use super::*;
 
-    const UNITS: [CpuUnit; 8] = [
+    const UNITS: [CpuUnit; 9] = [
         CpuUnit::Avx2,
         CpuUnit::Avx512,
         CpuUnit::AvxVnni,
@@ -85,6 +87,7 @@ mod tests {
         CpuUnit::Amx,
         CpuUnit::NeonDotprod,
         CpuUnit::NeonI8mm,
+        CpuUnit::RelaxedSimd,
     ];
 
     #[test]

@@ -1,21 +1,19 @@
 //! A packed f32 matrix product for the browser, whose vectors have four lanes and no fused multiply-add.
 //!
 //! There it is a third faster than the GEMM of burn-flex. Native targets use that one; they run this file
-//! only in its tests. It has one thread, as a wasm program here has.
+//! only in its tests.
 //!
 //! After Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (2008): both sides are
-//! packed into panels, which the inner loop reads front to back. The compiler vectorizes plain loops over
-//! arrays of constant length. A tile of 4 x 8 outputs has eight vector accumulators; with their operands they
-//! fit the 16 registers of x86-64 (measured in V8: 12 accumulators spill).
+//! packed into panels, which the inner loop ([`tile`]) reads front to back. Left lines are shared among threads, where
+//! the page has some; each sum has the same order with any number of them.
 
 use std::ops::Range;
 
 use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{FlexTensor, Layout};
+use rayon::prelude::*;
 use x2i_cpu::lines::interleave;
-
-/// Outputs of a tile: lines of the left side, and lines of the right side.
-const TILE: [usize; 2] = [4, 8];
+use x2i_cpu::tile::{self, LEFT, RIGHT};
 
 /// Inner elements of a panel. A panel of the right side has 16 kB and stays in the first-level cache.
 const DEPTH: usize = 512;
@@ -24,7 +22,7 @@ const DEPTH: usize = 512;
 const LINES: usize = 512;
 
 /// One side of a product. Its lines run along the inner dimension: rows on the left, columns on the right.
-pub(crate) trait Lines {
+pub(crate) trait Lines: Sync {
     /// The number of lines.
     fn count(&self) -> usize;
 
@@ -97,28 +95,48 @@ pub(crate) fn product(
     inner: usize,
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
-    const LEFT: usize = TILE[0];
-    const RIGHT: usize = TILE[1];
     let (rows, columns) = (left.count(), right.count());
     let mut out = match bias {
         Some(bias) => bias.repeat(rows),
         None => vec![0.0; rows * columns],
     };
+    if out.is_empty() {
+        return out;
+    }
+    let share = rows
+        .div_ceil(rayon::current_num_threads())
+        .next_multiple_of(LEFT);
+    out.par_chunks_mut(share * columns)
+        .enumerate()
+        .for_each(|(task, out)| add_products(left, task * share, right, inner, out));
+    out
+}
+
+/// Adds the products of left lines from `first` on to `out [some left lines, right lines]`.
+fn add_products(
+    left: &impl Lines,
+    first: usize,
+    right: &impl Lines,
+    inner: usize,
+    out: &mut [f32],
+) {
+    let columns = right.count();
+    let rows = out.len() / columns;
     let depth = DEPTH.min(inner);
     let mut left_panels = vec![[0.0; LEFT]; LINES.min(rows).div_ceil(LEFT) * depth];
     let mut right_panel = vec![[0.0; RIGHT]; depth];
     for inner_start in (0..inner).step_by(DEPTH) {
         let inner = inner_start..inner.min(inner_start + DEPTH);
         let right_panel = &mut right_panel[..inner.len()];
-        for first in (0..rows).step_by(LINES) {
-            let tiles = (first..rows.min(first + LINES)).step_by(LEFT);
+        for block in (0..rows).step_by(LINES) {
+            let tiles = (block..rows.min(block + LINES)).step_by(LEFT);
             for (row, panel) in tiles.clone().zip(left_panels.chunks_exact_mut(inner.len())) {
-                fill(left, row, inner.clone(), panel);
+                fill(left, first + row, inner.clone(), panel);
             }
             for column in (0..columns).step_by(RIGHT) {
                 fill(right, column, inner.clone(), right_panel);
                 for (row, panel) in tiles.clone().zip(left_panels.chunks_exact(inner.len())) {
-                    let sums = tile(panel, right_panel);
+                    let sums = tile::sums(panel, right_panel);
                     let width = RIGHT.min(columns - column);
                     let out = out[row * columns..].chunks_mut(columns);
                     for (out, sums) in out.zip(&sums) {
@@ -130,7 +148,6 @@ pub(crate) fn product(
             }
         }
     }
-    out
 }
 
 fn fill<const W: usize>(
@@ -143,20 +160,6 @@ fn fill<const W: usize>(
         panel.fill([0.0; W]);
     }
     side.pack(first, inner, panel);
-}
-
-/// The sums of one tile. It is not inlined, so that its accumulators get all registers.
-#[inline(never)]
-fn tile(left: &[[f32; TILE[0]]], right: &[[f32; TILE[1]]]) -> [[f32; TILE[1]]; TILE[0]] {
-    let mut sums = [[0.0; TILE[1]]; TILE[0]];
-    for (left, right) in left.iter().zip(right) {
-        for (sums, &left) in sums.iter_mut().zip(left) {
-            for (sum, &right) in sums.iter_mut().zip(right) {
-                *sum += left * right;
-            }
-        }
-    }
-    sums
 }
 
 /// `left [rows, inner]` times `right [inner, columns]`, views of f32, by the faster GEMM of this target.

@@ -69,6 +69,8 @@ pub use residual::gated_residual;
 pub use units::{Units, tell_subgroups};
 pub use x2i_cpu::formats::BlockType;
 pub use x2i_cpu::integer::InputBits;
+#[cfg(target_family = "wasm")]
+pub use x2i_cpu::processor::tell_relaxed_simd;
 pub use x2i_cpu::processor::{CPU_VARIANTS, CpuUnit, CpuVariant, PEAKS, Peak, choose_cpu};
 
 /// Every WGSL module that this crate may launch, as `(name, source)`: for validation without a device.

@@ -5,7 +5,8 @@
 //! or 5 bits the sums of a whole group fit 16 bits, so that one multiplication in nine widens them; this is
 //! 1.6 times as fast as [`super::words`]. With weights of 8 bits each pair is widened, and inputs have 7 bits,
 //! because a pair would overflow otherwise. NEON's `sdot` multiplies signed bytes alone: the quants' highest bit is
-//! turned there, which takes 128 from each. Left out: wasm, which uses words.
+//! turned there, which takes 128 from each. wasm's relaxed SIMD has one factor of seven bits: quants of eight get signed
+//! too, and inputs are shifted. Left out: wasm without it, which uses words.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -16,6 +17,8 @@ mod groups;
 mod neon;
 #[cfg(target_arch = "x86_64")]
 mod panels;
+#[cfg(target_family = "wasm")]
+mod relaxed;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 
@@ -50,16 +53,22 @@ enum Instruction {
     NeonI8mm,
     /// `sdot`.
     NeonDotprod,
+    /// `i32x4.relaxed_dot_i8x16_i7x16_add_s`.
+    Relaxed,
 }
+
+/// The largest quant of seven bits.
+const SEVEN_BITS: i16 = 127;
 
 impl Instruction {
     /// The fastest first, with the units that have them.
-    const ALL: [(CpuUnit, Self); 5] = [
+    const ALL: [(CpuUnit, Self); 6] = [
         (CpuUnit::Avx512Vnni, Self::Vnni),
         (CpuUnit::AvxVnni, Self::AvxVnni),
         (CpuUnit::Avx2, Self::Avx2),
         (CpuUnit::NeonI8mm, Self::NeonI8mm),
         (CpuUnit::NeonDotprod, Self::NeonDotprod),
+        (CpuUnit::RelaxedSimd, Self::Relaxed),
     ];
 
     /// That of the [processor's variant](crate::processor) that runs.
@@ -68,10 +77,20 @@ impl Instruction {
         instructions.find_map(|(unit, instruction)| uses(unit).then_some(instruction))
     }
 
-    /// What packing takes from each quant.
-    fn taken(self) -> u8 {
+    /// What packing takes from each quant, of quants up to this one.
+    fn taken(self, quant: i16) -> u8 {
         match self {
             Self::NeonDotprod if cfg!(target_arch = "aarch64") => 128,
+            Self::Relaxed if cfg!(target_family = "wasm") && quant > SEVEN_BITS => 128,
+            _ => 0,
+        }
+    }
+
+    /// What packing adds to each input, beside quants up to this one.
+    fn shift(self, quant: i16) -> i8 {
+        match self {
+            #[cfg(target_family = "wasm")]
+            Self::Relaxed if quant > SEVEN_BITS => relaxed::SHIFT,
             _ => 0,
         }
     }
@@ -86,7 +105,10 @@ impl Instruction {
                 };
                 (i16::MAX / (products * quant)).min(i16::from(i8::MAX))
             }
-            Self::Vnni | Self::AvxVnni | Self::NeonI8mm | Self::NeonDotprod => i16::from(i8::MAX),
+            Self::Relaxed if quant > SEVEN_BITS => SEVEN_BITS / 2,
+            Self::Vnni | Self::AvxVnni | Self::NeonI8mm | Self::NeonDotprod | Self::Relaxed => {
+                i16::from(i8::MAX)
+            }
         }
     }
 }
@@ -133,6 +155,10 @@ pub(super) struct Bytes {
         allow(dead_code, reason = "plain Rust sums in 32 bits")
     )]
     widen: Widen,
+    /// What packing takes from each quant.
+    taken: u8,
+    /// What packing adds to each input.
+    shift: i8,
     /// `None` for plain Rust, in tests.
     instruction: Option<Instruction>,
 }
@@ -145,11 +171,17 @@ impl Bytes {
 
     fn by(instruction: Instruction, block_type: BlockType) -> Option<Self> {
         let quant = largest_quant(block_type)?;
+        let (taken, shift) = (instruction.taken(quant), instruction.shift(quant));
+        if shift != 0 && block_type.has_offsets() {
+            return None; // a shift takes the place of offsets
+        }
         Some(Self {
             largest: f32::from(instruction.largest_input(quant)),
-            zero: i32::from(block_type.zero()) - i32::from(instruction.taken()),
+            zero: i32::from(block_type.zero()) - i32::from(taken),
             has_offsets: block_type.has_offsets(),
             widen: Widen::of(quant),
+            taken,
+            shift,
             instruction: Some(instruction),
         })
     }
@@ -204,8 +236,13 @@ impl Panels for Bytes {
             out.scales[first + row] = group.scale;
             out.offsets[first + row] = group.offset;
         }
-        let taken = self.instruction.map_or(0, Instruction::taken);
-        let quants = rows.map(|group| group.quants.map(|quant| quant.wrapping_sub(taken)));
+        let quants = rows.map(|group| group.quants.map(|quant| quant.wrapping_sub(self.taken)));
+        if self.shift != 0 {
+            for (row, quants) in quants.iter().enumerate() {
+                let sum: i32 = quants.iter().map(|&quant| i32::from(quant as i8)).sum();
+                out.offsets[first + row] = (-i32::from(self.shift) * sum) as f32;
+            }
+        }
         self.interleave(&quants, first, &mut out.quads);
     }
 }
@@ -238,6 +275,9 @@ impl Rounding for Bytes {
                     }
                     out.starts[row] = -self.zero * sum;
                     out.sums[row] = sum as f32;
+                    if self.shift != 0 {
+                        numbers.iter_mut().for_each(|number| *number += self.shift);
+                    }
                 }
                 out.scales = scales;
                 self.interleave(&numbers, 0, &mut out.quads);
@@ -261,7 +301,7 @@ impl Rounding for Bytes {
                 Instruction::Vnni => vnni::add_products(offsets, inputs, weights, sums),
                 Instruction::AvxVnni => avx_vnni::add_products(offsets, inputs, weights, sums),
                 Instruction::Avx2 => avx2::add_products(offsets, self.widen, inputs, weights, sums),
-                Instruction::NeonI8mm | Instruction::NeonDotprod => false,
+                Instruction::NeonI8mm | Instruction::NeonDotprod | Instruction::Relaxed => false,
             };
             assert!(added, "the machine has {instruction:?}");
             return;
@@ -274,10 +314,20 @@ impl Rounding for Bytes {
                     neon::add_products_of_pairs(offsets, inputs, weights, sums)
                 }
                 Instruction::NeonDotprod => neon::add_products(offsets, inputs, weights, sums),
-                Instruction::Vnni | Instruction::AvxVnni | Instruction::Avx2 => false,
+                _ => false,
             };
             assert!(added, "the machine has {instruction:?}");
             return;
+        }
+        #[cfg(target_family = "wasm")]
+        if self.instruction == Some(Instruction::Relaxed) {
+            let quants = match self.shift {
+                0 => relaxed::Quants::Seven {
+                    offsets: self.has_offsets,
+                },
+                _ => relaxed::Quants::Eight,
+            };
+            return relaxed::add_products(quants, inputs, weights, sums);
         }
         portable(inputs, weights, sums);
     }

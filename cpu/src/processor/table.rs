@@ -1,5 +1,7 @@
 //! The table: a line for each variant, the plainest first.
 
+#[cfg(target_family = "wasm")]
+use super::unit::CpuUnit::RelaxedSimd;
 #[cfg(target_arch = "x86_64")]
 use super::unit::CpuUnit::{Amx, Avx2, Avx512, Avx512Bf16, Avx512Vnni, AvxVnni};
 #[cfg(target_arch = "aarch64")]
@@ -12,7 +14,10 @@ const WIDENED: &str = "widened to f32";
 pub const CPU_VARIANTS: &[CpuVariant] = &[
     CpuVariant {
         name: "plain",
-        integers: "plain Rust",
+        integers: match cfg!(target_family = "wasm") {
+            true => "i32x4.dot_i16x8_s",
+            false => "plain Rust",
+        },
         halves: WIDENED,
         units: &[],
     },
@@ -71,5 +76,12 @@ pub const CPU_VARIANTS: &[CpuVariant] = &[
         integers: "usmmla",
         halves: WIDENED,
         units: &[NeonDotprod, NeonI8mm],
+    },
+    #[cfg(target_family = "wasm")]
+    CpuVariant {
+        name: "relaxed_simd",
+        integers: "i32x4.relaxed_dot_i8x16_i7x16_add_s",
+        halves: WIDENED,
+        units: &[RelaxedSimd],
     },
 ];

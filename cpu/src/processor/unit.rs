@@ -22,6 +22,18 @@ pub enum CpuUnit {
     NeonDotprod,
     /// Products of two rows of bytes by two, there.
     NeonI8mm,
+    /// Fused multiplications and additions, and products of bytes with their sums, in WebAssembly.
+    RelaxedSimd,
+}
+
+/// True once the embedder told that the browser has relaxed SIMD: wasm can't ask.
+#[cfg(target_family = "wasm")]
+static RELAXED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+/// Tells that this browser compiles relaxed SIMD. To be called before the first product, in each browser that does.
+#[cfg(target_family = "wasm")]
+pub fn tell_relaxed_simd() {
+    RELAXED.store(true, std::sync::atomic::Ordering::Relaxed);
 }
 
 impl CpuUnit {
@@ -40,7 +52,7 @@ impl CpuUnit {
             Self::Avx512Vnni => has!("avx512f") && has!("avx512vnni"),
             Self::Avx512Bf16 => has!("avx512f") && has!("avx512bf16"),
             Self::Amx => amx::is_here(),
-            Self::NeonDotprod | Self::NeonI8mm => false,
+            Self::NeonDotprod | Self::NeonI8mm | Self::RelaxedSimd => false,
         }
     }
 
@@ -55,8 +67,18 @@ impl CpuUnit {
         }
     }
 
+    /// True where the browser compiles it.
+    #[cfg(target_family = "wasm")]
+    pub fn is_here(self) -> bool {
+        self == Self::RelaxedSimd && RELAXED.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     /// True where the processor has it and the system lets programs use it.
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    #[cfg(not(any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        target_family = "wasm"
+    )))]
     pub fn is_here(self) -> bool {
         false
     }
