@@ -14,10 +14,14 @@ mod js;
 mod model;
 mod request;
 mod session;
+mod threads;
 mod words;
 
 pub use failure::Failure;
 pub use session::Session;
+
+#[cfg(target_family = "wasm")]
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use js_sys::Function;
 use send_wrapper::SendWrapper;
@@ -38,11 +42,23 @@ use x2i_core::png::Metadata;
 #[cfg(target_family = "wasm")]
 #[wasm_bindgen(start)]
 pub fn start() {
+    static STARTED: AtomicBool = AtomicBool::new(false);
     unsafe extern "C" {
         fn __wasm_call_ctors();
     }
-    // SAFETY: the linker makes this function; it is called only here, before anything else runs.
-    unsafe { __wasm_call_ctors() }
+    // Every thread starts the module, in one memory.
+    if !STARTED.swap(true, Ordering::Relaxed) {
+        // SAFETY: the linker makes this function; it is called only here, before anything else runs.
+        unsafe { __wasm_call_ctors() }
+    }
+}
+
+/// Where a function that was left out of this build goes, by `scripts/wasm/cut.mjs`: `index` is its line in the list of
+/// their names, which is beside the module.
+#[cfg(target_family = "wasm")]
+#[unsafe(no_mangle)]
+pub extern "C" fn x2i_left_out(index: u32) -> ! {
+    panic!("left out of this build: function {index}");
 }
 
 /// Calls `handler` with the message of a panic. The module can't be used after one.

@@ -7,7 +7,8 @@
 import type { WasmModule } from './contract.js';
 import { X2iError } from './errors.js';
 import { absolute, here } from './here.js';
-import { Host } from './host.js';
+import { Host, type Loaded } from './host.js';
+import { explain } from './left-out.js';
 import type { FromHost, ToHost } from './messages.js';
 import type { RuntimeOptions } from './types.js';
 import { initialise } from './wasm.js';
@@ -83,9 +84,10 @@ class ThreadChannel implements Channel {
   }
 }
 
-async function loadHere(wasmUrl: string | undefined): Promise<WasmModule> {
-  const wasm: unknown = await import('./wasm/x2i_web.js');
-  return initialise(wasm as WasmModule, wasmUrl);
+async function loadHere(wasmUrl: string | undefined): Promise<Loaded> {
+  const [wasm, layout] = await Promise.all([import('./wasm/x2i_web.js'), import('./wasm/variants.js')]);
+  const running = await initialise(wasm as unknown as WasmModule, layout, wasmUrl);
+  return { wasm: running.wasm, openThreads: async () => 1, explain: (panic) => explain(running, panic) };
 }
 
 function startWorker(workerUrl: string | URL | undefined): Worker {

@@ -120,7 +120,13 @@ export interface Session {
 
 /** The exports of `x2i_web.js`. */
 export interface WasmModule {
-  default(options?: { module_or_path?: string | URL }): Promise<unknown>;
+  default(options?: { module_or_path?: WebAssembly.Module; memory?: WebAssembly.Memory }): Promise<unknown>;
+  /** To be called before anything is computed, where the browser compiles relaxed SIMD. */
+  tellRelaxedSimd(): void;
+  /** Opens a pool of this thread and others, which are in {@link runThread}. */
+  openThreads(workers: number): void;
+  /** Gives the calling worker to the pool; it does not return. */
+  runThread(): void;
   Session: { open(device: DeviceChoice): Promise<Session> };
   listDevices(): Promise<DeviceInfo[]>;
   describeModel(model: ModelReference): Promise<ModelDescription>;

@@ -12,8 +12,16 @@ import { toX2iError, X2iError } from './errors.js';
 import { readRequest, readWeights } from './inputs.js';
 import type { Call, CallName, Calls, FromHost, Painted, ToHost } from './messages.js';
 
+/** The initialized module, and how it gets more threads for the CPU; their number includes the caller's. */
+export interface Loaded {
+  wasm: WasmModule;
+  openThreads: () => Promise<number>;
+  /** What a panic's message means. */
+  explain: (panic: string) => Promise<string>;
+}
+
 /** Returns the initialized module. */
-export type LoadWasm = (wasmUrl: string | undefined) => Promise<WasmModule>;
+export type LoadWasm = (wasmUrl: string | undefined) => Promise<Loaded>;
 
 /** Receives the messages of a host. */
 export type Listener = (message: FromHost, transfer: Transferable[]) => void;
@@ -32,7 +40,9 @@ export class Host {
   readonly #loadWasm: LoadWasm;
   readonly #listener: Listener;
   readonly #running = new Map<number, AbortController>();
-  #wasm: Promise<WasmModule> | undefined;
+  #loaded: Promise<Loaded> | undefined;
+  #pool: Promise<number> | undefined;
+  #panic: Promise<string> | undefined;
   #session: Session | undefined;
   #closed = false;
 
@@ -70,6 +80,7 @@ export class Host {
       const answer = await handler(params, { signal: controller.signal, onEvent });
       this.#listener({ id, answer }, transfersOf(answer));
     } catch (thrown) {
+      await this.#panic; // it says more than the trap that follows it
       const { code, message } = toX2iError(thrown);
       this.#listener({ id, error: { code, message } }, []);
     } finally {
@@ -80,15 +91,20 @@ export class Host {
 
   readonly #handlers: Handlers = {
     start: async ({ wasmUrl }) => {
-      this.#wasm = this.#loadWasm(wasmUrl);
-      const wasm = await this.#wasm;
-      wasm.onPanic((message) => this.#listener({ crashed: { code: 'internal', message } }, []));
+      this.#loaded = this.#loadWasm(wasmUrl);
+      const { wasm, explain } = await this.#loaded;
+      wasm.onPanic((panic) => {
+        this.#panic ??= explain(panic);
+        void this.#panic.then((message) => this.#listener({ crashed: { code: 'internal', message } }, []));
+      });
       return undefined;
     },
     open: async ({ device }) => {
-      const { Session } = await this.#module();
-      this.#session = await Session.open(device);
-      return this.#session.device();
+      const { wasm, openThreads } = await this.#start();
+      this.#session = await wasm.Session.open(device);
+      const facts = this.#session.device();
+      const threads = facts.kind === 'cpu' ? await this.#threads(openThreads) : 1;
+      return { ...facts, threads };
     },
     load: async (sent, { signal, onEvent }) =>
       this.#opened().load(sent.model, await readWeights(sent), signal, onEvent),
@@ -115,9 +131,19 @@ export class Host {
     },
   };
 
-  #module(): Promise<WasmModule> {
-    if (!this.#wasm) throw new X2iError('internal', 'a call came before `start`');
-    return this.#wasm;
+  /** A module has one pool, for all of its sessions. */
+  #threads(open: () => Promise<number>): Promise<number> {
+    this.#pool ??= open();
+    return this.#pool;
+  }
+
+  #start(): Promise<Loaded> {
+    if (!this.#loaded) throw new X2iError('internal', 'a call came before `start`');
+    return this.#loaded;
+  }
+
+  async #module(): Promise<WasmModule> {
+    return (await this.#start()).wasm;
   }
 
   #opened(): Session {

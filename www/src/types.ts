@@ -29,6 +29,8 @@ export interface DeviceInfo {
   f16: boolean;
   /** True when shaders have subgroup operations. */
   subgroups: boolean;
+  /** Threads that compute, of a pipeline's device; more than one only on the CPU of an isolated page. */
+  threads?: number;
 }
 
 /** One part of a prompt; parts are read in order. */

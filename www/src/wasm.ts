@@ -1,22 +1,50 @@
 /**
- * Starts the WebAssembly module that wasm-bindgen wrote.
- *
- * The module's own `new URL('x2i_web_bg.wasm', import.meta.url)` finds the file; `wasmUrl` is for pages that keep it
- * elsewhere.
+ * Starts the WebAssembly module that wasm-bindgen wrote, in the variant that this page can take.
  *
  * @module
  */
 
 import type { WasmModule } from './contract.js';
 import { X2iError } from './errors.js';
+import { compile, type Layout, memoryOf, type Variant, variantHere } from './variants.js';
 
-/** Downloads and compiles the module; later calls return the same instance. */
-export async function initialise(wasm: WasmModule, wasmUrl: string | undefined): Promise<WasmModule> {
+/** A module that runs, and what other threads need to run it too. */
+export interface Running {
+  wasm: WasmModule;
+  compiled: WebAssembly.Module;
+  memory: WebAssembly.Memory;
+  /** True where other threads may have the memory. */
+  shared: boolean;
+  /** Where the module came from. */
+  url: string | URL;
+}
+
+/** Downloads, compiles and starts the module; `wasmUrl` is for pages that keep it elsewhere. */
+export async function initialise(wasm: WasmModule, layout: Layout, wasmUrl: string | undefined): Promise<Running> {
+  const url = wasmUrl ?? new URL('./wasm/x2i_web_bg.wasm', import.meta.url);
+  const variant = variantHere();
   try {
-    await wasm.default(wasmUrl === undefined ? {} : { module_or_path: wasmUrl });
+    return await start(wasm, layout, url, variant);
   } catch (cause) {
-    const place = wasmUrl ?? 'x2i_web_bg.wasm';
-    throw new X2iError('network', `the WebAssembly module ${place} can't be loaded: ${cause}`, { cause });
+    throw new X2iError('network', `the WebAssembly module ${url} can't be loaded: ${cause}`, { cause });
   }
-  return wasm;
+}
+
+async function start(wasm: WasmModule, layout: Layout, url: string | URL, wanted: Variant): Promise<Running> {
+  const { variant, memory } = reserve(layout, wanted);
+  const compiled = await compile(url, layout, variant);
+  await wasm.default({ module_or_path: compiled, memory });
+  if (variant.relaxed) wasm.tellRelaxedSimd();
+  return { wasm, compiled, memory, shared: variant.shared, url };
+}
+
+/** A shared memory takes all of its addresses at once, which a small machine may refuse. */
+function reserve(layout: Layout, wanted: Variant): { variant: Variant; memory: WebAssembly.Memory } {
+  try {
+    return { variant: wanted, memory: memoryOf(layout, wanted) };
+  } catch (error) {
+    if (!wanted.shared) throw error;
+    const variant = { ...wanted, shared: false };
+    return { variant, memory: memoryOf(layout, variant) };
+  }
 }

@@ -8,23 +8,33 @@
 
 import type { WasmModule } from './contract.js';
 import { Host } from './host.js';
+import { explain } from './left-out.js';
 import type { FromHost, ToHost } from './messages.js';
+import { becomeThread, openThreads, type ThreadStart } from './threads.js';
+import * as layout from './wasm/variants.js';
 import * as wasm from './wasm/x2i_web.js';
 import { initialise } from './wasm.js';
 
 /** The used part of `DedicatedWorkerGlobalScope`; its types conflict with the page's. */
 interface Scope {
-  postMessage(message: FromHost, transfer: Transferable[]): void;
-  addEventListener(type: 'message', listener: (event: MessageEvent<ToHost>) => void): void;
+  postMessage(message: FromHost | 'ready', transfer: Transferable[]): void;
+  addEventListener(type: 'message', listener: (event: MessageEvent<ToHost | ThreadStart>) => void): void;
   addEventListener(type: 'unhandledrejection', listener: (event: PromiseRejectionEvent) => void): void;
 }
 
 const scope = globalThis as unknown as Scope;
+const here = wasm as WasmModule;
 const host = new Host(
-  (wasmUrl) => initialise(wasm as WasmModule, wasmUrl),
+  async (wasmUrl) => {
+    const running = await initialise(here, layout, wasmUrl);
+    return { wasm: here, openThreads: () => openThreads(running), explain: (panic) => explain(running, panic) };
+  },
   (message, transfer) => scope.postMessage(message, transfer),
 );
-scope.addEventListener('message', ({ data }) => host.receive(data));
+scope.addEventListener('message', ({ data }) => {
+  if ('thread' in data) void becomeThread(here, data, () => scope.postMessage('ready', []));
+  else host.receive(data);
+});
 // A trap in a callback of the module rejects a promise without a handler, which causes no `error` event on the page.
 scope.addEventListener('unhandledrejection', ({ reason }) => {
   if (!(reason instanceof WebAssembly.RuntimeError)) return;

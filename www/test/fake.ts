@@ -76,7 +76,7 @@ export class FakeWorker {
     const { port1, port2 } = this.#ports;
     const wasm = moduleOf(script, this);
     const host = new Host(
-      async () => wasm,
+      async () => ({ wasm, openThreads: async () => 1, explain: async (panic) => panic }),
       (message, transfer) => port2.postMessage(message, transfer as never),
     );
     port2.onmessage = ({ data }) => host.receive(data as ToHost);
@@ -139,6 +139,9 @@ function moduleOf(script: Script, worker: FakeWorker): WasmModule {
     onPanic: (handler) => {
       worker.panic = handler;
     },
+    tellRelaxedSimd: () => {},
+    openThreads: () => {},
+    runThread: () => {},
   };
 }
 

@@ -188,7 +188,8 @@ impl BlockType {
     ///
     /// # Panics
     /// When `block` or `groups` is shorter than a block.
-    #[inline(always)]
+    #[cfg_attr(not(target_family = "wasm"), inline(always))]
+    #[cfg_attr(target_family = "wasm", inline(never))]
     pub fn unpack<Q: Quant>(self, block: &[u8], groups: &mut [Group<Q>]) {
         // Functions are called by name: passed as values, they would not be compiled for the caller's vector
         // unit.

@@ -7,8 +7,10 @@ use x2i_cpu::formats::{GROUP, Group, half, nibbles, part};
 /// Writes the weights of a row, without the row's own scale.
 ///
 /// The two commonest formats go straight from bytes to floats. Through a [`Group`] a number is stored as 16 bits and read
-/// again at once in wider vectors, for which the processor waits: a product of one row takes twice as long.
-#[inline(always)]
+/// again at once in wider vectors, for which the processor waits: a product of one row takes twice as long. wasm has one
+/// vector unit and needs one copy.
+#[cfg_attr(not(target_family = "wasm"), inline(always))]
+#[cfg_attr(target_family = "wasm", inline(never))]
 pub(super) fn expand_row(row: &[u8], block_type: BlockType, out: &mut [f32]) {
     match block_type {
         BlockType::Q8_0 => expand_q8_0(row, out),

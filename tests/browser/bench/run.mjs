@@ -1,8 +1,9 @@
 // Runs the same FLUX blocks with x2i and with onnxruntime-web in one Chromium and prints CPU-seconds.
 //
 //     node run.mjs WORK [--devices cpu,webgpu] [--weights f32,q8_0,q4_0] [--runtimes x2i,onnxruntime] [--runs 5]
-//         [--json]
+//         [--threads] [--json]
 //
+// With --threads the page is isolated from other origins, so that both runtimes have a thread for each core.
 // WORK holds the files of make_stack.py and `pkg/`, the wasm of this folder's crate. CPU-seconds are
 // those of all processes of the browser (WebGPU runs in its GPU process); both runtimes take turns,
 // so that whatever else the machine does falls on both.
@@ -22,11 +23,16 @@ const { values: options, positionals } = parseArgs({
     weights: { type: "string", default: "f32,q8_0,q4_0" },
     runtimes: { type: "string", default: "x2i,onnxruntime" },
     runs: { type: "string" },
+    threads: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
     chromium: { type: "string", default: process.env.CHROMIUM ?? "/usr/bin/chromium" },
   },
 });
 const [work] = positionals;
+
+const ISOLATION = options.threads
+  ? { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" }
+  : {};
 
 /** Kernel ticks in a second of /proc. */
 const TICKS = 100;
@@ -50,13 +56,15 @@ const FLAGS = [
 
 const server = createServer((request, response) => {
   const path = decodeURIComponent(request.url.split("?")[0]);
-  const file = path.startsWith("/work/") ? join(work, path.slice(6)) : join(here, path);
+  const folders = { "/work/": work, "/dist/": join(here, "../../../www/dist") };
+  const [prefix] = Object.keys(folders).filter((prefix) => path.startsWith(prefix));
+  const file = prefix ? join(folders[prefix], path.slice(prefix.length)) : join(here, path);
   if (!existsSync(file)) {
     // Chromium asks for an icon, and an error in its console should mean something.
     response.writeHead(path === "/favicon.ico" ? 204 : 404).end();
     return;
   }
-  response.writeHead(200, { "content-type": TYPES[extname(file)] ?? "application/octet-stream" });
+  response.writeHead(200, { "content-type": TYPES[extname(file)] ?? "application/octet-stream", ...ISOLATION });
   createReadStream(file).pipe(response);
 }).listen(0);
 

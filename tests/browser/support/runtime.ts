@@ -20,9 +20,12 @@ export const EMOJI = process.env['X2I_MODEL'] ?? join(ROOT, 'core/models/emoji')
 const PAGE = '<!doctype html><html lang="en"><title>x2i runtime tests</title><link rel="icon" href="data:,">';
 
 /** Serves the package under `/x2i/`, the embedded model under `/emoji/`, patched workers under `/workers/`. */
-export function serveRuntime(hooks: Hook[] = [], folders: Record<string, string> = {}): Promise<Server> {
+export function serveRuntime(
+  hooks: Hook[] = [], folders: Record<string, string> = {}, headers: Record<string, string> = {},
+): Promise<Server> {
   const page = contentAt('/', bytesContent(Buffer.from(PAGE), 'text/html'));
   return serve({
+    headers,
     hooks: [...hooks, page],
     folders: {
       '/x2i/': join(ROOT, 'www/dist'),

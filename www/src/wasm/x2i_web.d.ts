@@ -14,3 +14,6 @@ export declare const cachedModels: WasmModule['cachedModels'];
 export declare const deleteCachedModel: WasmModule['deleteCachedModel'];
 export declare const readMetadata: WasmModule['readMetadata'];
 export declare const onPanic: WasmModule['onPanic'];
+export declare const tellRelaxedSimd: WasmModule['tellRelaxedSimd'];
+export declare const openThreads: WasmModule['openThreads'];
+export declare const runThread: WasmModule['runThread'];
