@@ -46,22 +46,22 @@ mod vectors {
 
     pub(super) fn sums(left: &[[f32; LEFT]], right: &[[f32; RIGHT]]) -> Sums {
         if uses(CpuUnit::RelaxedSimd) {
-            fused(left, right)
+            relaxed_vector_loop(left, right)
         } else {
-            separate(left, right)
+            vector_loop(left, right)
         }
     }
 
     /// With one rounding for a product and its sum, where the processor has that.
     #[inline(never)]
     #[target_feature(enable = "relaxed-simd")]
-    fn fused(left: &[[f32; LEFT]], right: &[[f32; RIGHT]]) -> Sums {
+    fn relaxed_vector_loop(left: &[[f32; LEFT]], right: &[[f32; RIGHT]]) -> Sums {
         tile(left, right, |a, b, c| f32x4_relaxed_madd(a, b, c))
     }
 
     /// It is not inlined, so that its accumulators get all registers.
     #[inline(never)]
-    fn separate(left: &[[f32; LEFT]], right: &[[f32; RIGHT]]) -> Sums {
+    fn vector_loop(left: &[[f32; LEFT]], right: &[[f32; RIGHT]]) -> Sums {
         tile(left, right, |a, b, c| f32x4_add(c, f32x4_mul(a, b)))
     }
 

@@ -12,10 +12,10 @@ import { assemble, bodies, CODE, CUSTOM, functionNames, IMPORT, imports, Reader,
 
 /** Functions with a hot loop, and the instructions that it must have, with their least number. */
 const HOT = [
-  { name: /^x2i_cpu::tile::vectors::separate/, instructions: { 'f32x4.mul': 8, 'f32x4.add': 8 } },
-  { name: /^x2i_cpu::tile::vectors::fused/, instructions: { 'f32x4.relaxed_madd': 8 }, relaxed: true },
-  { name: /^x2i_cpu::integer::words::wasm::/, instructions: { 'i32x4.dot_i16x8_s': 8 } },
-  { name: /^x2i_cpu::integer::bytes::relaxed::tile/, instructions: { 'i32x4.relaxed_dot': 8 }, relaxed: true },
+  { name: /^x2i_cpu::tile::vectors::vector_loop/, instructions: { 'f32x4.mul': 8, 'f32x4.add': 8 } },
+  { name: /^x2i_cpu::tile::vectors::relaxed_vector_loop/, instructions: { 'f32x4.relaxed_madd': 8 }, relaxed: true },
+  { name: /^x2i_cpu::integer::words::wasm::vector_loop/, instructions: { 'i32x4.dot_i16x8_s': 8 } },
+  { name: /^x2i_cpu::integer::bytes::relaxed::relaxed_vector_loop/, instructions: { 'i32x4.relaxed_dot': 8 }, relaxed: true },
 ];
 
 /** The codes of vector instructions, after their prefix. */

@@ -107,7 +107,7 @@ impl Rounding for Words {
             return;
         }
         #[cfg(target_family = "wasm")]
-        return wasm::add_products(inputs, weights, input_scales, sums);
+        return wasm::vector_loop(inputs, weights, input_scales, sums);
         #[cfg(not(target_family = "wasm"))]
         portable(inputs, weights, input_scales, sums);
     }

@@ -44,16 +44,20 @@ pub(super) fn add_products(
     sums: &mut Sums,
 ) {
     match quants {
-        Quants::Seven { offsets: false } => tile::<false, false>(inputs, weights, sums),
-        Quants::Seven { offsets: true } => tile::<false, true>(inputs, weights, sums),
-        Quants::Eight => tile::<true, false>(inputs, weights, sums),
+        Quants::Seven { offsets: false } => {
+            relaxed_vector_loop::<false, false>(inputs, weights, sums)
+        }
+        Quants::Seven { offsets: true } => {
+            relaxed_vector_loop::<false, true>(inputs, weights, sums)
+        }
+        Quants::Eight => relaxed_vector_loop::<true, false>(inputs, weights, sums),
     }
 }
 
 /// It is not inlined, so that `scripts/wasm/pack.mjs` finds what a browser without relaxed SIMD can't compile.
 #[inline(never)]
 #[target_feature(enable = "relaxed-simd")]
-fn tile<const EIGHT: bool, const OFFSETS: bool>(
+fn relaxed_vector_loop<const EIGHT: bool, const OFFSETS: bool>(
     inputs: &[InputGroup],
     weights: &[WeightGroup],
     sums: &mut Sums,

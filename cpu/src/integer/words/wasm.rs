@@ -12,7 +12,7 @@ const VECTORS: usize = COLUMNS / 4;
 
 /// It is not inlined, so that `scripts/wasm/pack.mjs` finds it and sees its vectors.
 #[inline(never)]
-pub(super) fn add_products(
+pub(super) fn vector_loop(
     inputs: &[InputGroup],
     weights: &[WeightGroup],
     input_scales: &[f32; ROWS],
