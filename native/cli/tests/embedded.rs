@@ -117,7 +117,7 @@ fn what_the_model_does_not_know_is_said_and_painted() {
     assert_eq!(quiet, "");
     let event = |prompt| {
         let [told, _] = run(prompt, &["--json"]);
-        let last = told.lines().last().expect("a line").to_owned();
+        let last = told.lines().next_back().expect("a line").to_owned();
         serde_json::from_str::<serde_json::Value>(&last).expect("JSON")
     };
     let unsure = event("asdf qwer zxcv");
