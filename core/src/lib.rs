@@ -44,8 +44,8 @@ pub use pipeline::{
     Encoded, Layout, LoadOptions, Memory, OtherDevice, Painting, Pipeline, Share, check, layout,
 };
 pub use request::{
-    Cache, Conditioning, Control, Init, OnProgress, Part, Phase, Preview, Progress, Prompt,
-    PromptTokens, Request, Steps, Turn,
+    Alternative, Answer, Cache, Conditioning, Control, Init, OnProgress, Part, Phase, Preview,
+    Progress, Prompt, PromptTokens, Request, Steps, Turn,
 };
 pub use video::Video;
 

@@ -19,7 +19,7 @@ use crate::light_control::LightControl;
 use crate::model::{ModelSource, read_config};
 use crate::nn::computed;
 use crate::request::{
-    Cache, OnProgress, Phase, Preview, Progress, PromptTokens, Request, Steps, report,
+    Answer, Cache, OnProgress, Phase, Preview, Progress, PromptTokens, Request, Steps, report,
 };
 use crate::sampler::FlowMatchEuler;
 use crate::vae::{Bands, OnPart, Vae};
@@ -45,7 +45,7 @@ pub struct Painting {
     /// Its latents, the transformer's output: `[1, channels, height/8, width/8]`.
     pub latents: Tensor<4>,
     /// The LLM's answer, where its states painted the image.
-    pub answer: Option<String>,
+    pub answer: Option<Answer>,
     /// How much of the prompt the LLM has read.
     pub prompt_tokens: PromptTokens,
     /// The steps that ran their first block alone ([`crate::Cache`]).
@@ -60,7 +60,7 @@ pub struct Encoded {
     /// `txt` and `vec`, in place of T5's and CLIP's.
     pub conditioning: Conditioning,
     /// What the LLM answered, where its answer conditions the transformer.
-    pub answer: Option<String>,
+    pub answer: Option<Answer>,
     /// How much of the prompt the LLM has read.
     pub prompt_tokens: PromptTokens,
 }
@@ -190,7 +190,7 @@ impl Pipeline {
         drop(encoder);
         if let Some(answer) = &encoded.answer {
             let said = Progress {
-                answer: Some(answer.clone()),
+                answer: Some(answer.text.clone()),
                 ..Progress::count(Phase::Encode, 1, 1)
             };
             said.tell(on_progress).await?;

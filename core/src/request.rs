@@ -284,6 +284,28 @@ pub struct Progress {
     pub prompt_tokens: Option<PromptTokens>,
 }
 
+/// What the LLM answered, and how sure it was.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The answer.
+    pub text: String,
+    /// The probability with which its least certain token was chosen, 0 to 1; of all its tokens, or of those that
+    /// count ([`Certainty`](crate::config::Certainty)).
+    pub certainty: f32,
+    /// What else it could have answered, the likeliest first, at most three. None where it is as sure as the model's
+    /// answers have to be, or the model does not say how sure that is.
+    pub alternatives: Option<Vec<Alternative>>,
+}
+
+/// Another answer: it begins alike, and goes on with another token where the answer was least certain.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Alternative {
+    /// The answer.
+    pub text: String,
+    /// The probability of that token, 0 to 1.
+    pub probability: f32,
+}
+
 /// How much of a prompt the LLM reads: X2I's layouts cut words behind the padding's length.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PromptTokens {

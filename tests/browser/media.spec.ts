@@ -11,7 +11,7 @@ import {
   hasFfmpeg, temporaryFolder, writeClearPng, writeControl, writeLora, writePng, writeTurnedJpeg, writeVideo, writeWav,
 } from './support/media.ts';
 import { type Case, paintCaseNatively, paintInPage } from './support/prompts.ts';
-import { EMOJI, largestDifference, modalities, openPage, serveRuntime, variantOf } from './support/runtime.ts';
+import { EMOJI, largestDifference, modalities, nativeEvent, openPage, serveRuntime, variantOf } from './support/runtime.ts';
 import type { Server } from './support/server.ts';
 
 /** Decoders and the order of sums differ a little. */
@@ -30,6 +30,9 @@ const blind = variantOf((config) => {
   config.name = 'blind';
   config.defaults.modalities = ['text'];
 });
+/** Never sure enough, and one that need not be. */
+const unsure = variantOf(({ defaults }) => void (defaults.certainty = { least: 1, tokens: 99 }));
+const free = variantOf(({ defaults }) => void delete defaults.certainty);
 /** One that is shown what was said before. */
 const remembers = variantOf(({ defaults }) => void delete defaults.earlier_turns);
 const hears = modalities().includes('audio');
@@ -63,7 +66,7 @@ test.beforeAll(() => {
   writeVideo(file('moving.webm'), '-c:v', 'libvpx-vp9');
 });
 test.beforeEach(async ({ page }) => {
-  server = await serveRuntime([], { '/sees/': sees, '/blind/': blind, '/remembers/': remembers });
+  server = await serveRuntime([], { '/sees/': sees, '/blind/': blind, '/remembers/': remembers, '/unsure/': unsure, '/free/': free });
   await openPage(page, server);
 });
 test.afterEach(() => server.close());
@@ -262,6 +265,30 @@ test('earlier turns are shown to the model, as many as it can use', async ({ pag
   if (JSON.parse(readFileSync(join(EMOJI, 'model.json'), 'utf8')).defaults.earlier_turns === 0) {
     expect(answers['/sees/ with turns']).toBe(answers['/sees/']);
   }
+});
+
+test('an answer that is not sure says what else it could have been, as the program does', async ({ page }) => {
+  const answers = await page.evaluate(async (prompt) => {
+    const { createPipeline } = await import('/x2i/index.js');
+    const asked: Record<string, { answer?: string; certainty?: number; alternatives?: unknown }> = {};
+    for (const model of ['/unsure/', '/free/']) {
+      const x2i = await createPipeline({ model, device: 'cpu' });
+      const { answer, certainty, alternatives } = await x2i.generate({ prompt, seed: 7, steps: 1, preview: false }).result;
+      asked[model] = { answer: answer as string, certainty: certainty as number, alternatives };
+      x2i.close();
+    }
+    return asked;
+  }, APPLE);
+  const native = nativeEvent([APPLE, '--model', unsure, '--seed', '7', '--steps', '1']);
+  const sure = answers['/unsure/'] as { answer: string; certainty: number; alternatives: Array<{ answer: string; probability: number }> };
+  expect(sure.answer).toBe(native['answer']);
+  expect(sure.certainty).toBeCloseTo(native['certainty'] as number, 2);
+  const others = native['alternatives'] as Array<{ answer: string; probability: number }>;
+  expect(sure.alternatives.map(({ answer }) => answer)).toEqual(others.map(({ answer }) => answer));
+  for (const [index, { probability }] of sure.alternatives.entries()) expect(probability).toBeCloseTo(others[index]?.probability ?? -1, 2);
+  expect(sure.alternatives.length).toBeGreaterThan(0);
+  // The same model where it need not be sure.
+  expect(answers['/free/']).toEqual({ answer: sure.answer, certainty: expect.any(Number) });
 });
 
 test.describe('refusals', () => {

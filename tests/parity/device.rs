@@ -24,12 +24,12 @@ pub struct TestDevice {
     pub(crate) effort: Effort,
 }
 
-/// How much of a large case runs.
+/// How much of a case runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effort {
     /// All of it.
     Whole,
-    /// The sub-case that goes the longest way; the report notes what was left out.
+    /// Every golden number, but of what is computed besides (files of one state dict, types of blocks) one each.
     Brief,
 }
 
@@ -77,7 +77,7 @@ impl TestDevice {
         Self { second, ..self }
     }
 
-    /// For a device on which a whole case takes many minutes, such as a GPU emulated by a browser.
+    /// For a device on which a whole case takes minutes, such as a GPU emulated by a browser.
     pub fn brief(self) -> Self {
         Self {
             effort: Effort::Brief,

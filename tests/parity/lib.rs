@@ -14,14 +14,20 @@ mod repacked;
 mod report;
 
 use case::Case;
+pub use cases::Work;
 pub use device::TestDevice;
 pub use goldens::{GOLDEN, Goldens};
 pub use report::Report;
 
 impl Goldens<'_> {
-    /// Runs one case; none where no code knows the folder.
+    /// What a case asks of the machine; none where no code knows the folder.
+    pub fn work(&self, name: &str) -> Option<Work> {
+        Some(cases::for_folder(name)?.work)
+    }
+
+    /// Runs one case; none where no code knows the folder, or where this build can't do its [`Work`].
     pub async fn run(&self, name: &str, device: &TestDevice) -> Option<Report> {
-        let run = cases::for_folder(name)?;
+        let run = cases::for_folder(name)?.run?;
         let mut report = Report::new(name, device.label, device.tolerance);
         let outcome = match Case::open(self, name, device).await {
             Ok(case) => run(&case, &mut report).await,

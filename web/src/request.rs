@@ -1,13 +1,13 @@
 //! Reads a request from JavaScript, and returns an image to it.
 
-use js_sys::{BigInt, Object, Uint8Array};
+use js_sys::{Array, BigInt, Object, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 use x2i_core::image::Hint;
 use x2i_core::png::{ControlRecord, InitRecord, PartRecord, UsedFile};
 use x2i_core::video::sampling::Sampling;
 use x2i_core::{
-    Background, Cache, Conditioning, Control, Field, Image, Init, ModelConfig, Preview, Prompt,
-    Request,
+    Answer, Background, Cache, Conditioning, Control, Field, Image, Init, ModelConfig, Preview,
+    Prompt, Request,
 };
 
 use crate::failure::{Failure, Result};
@@ -221,13 +221,23 @@ fn whole(field: Field, number: f64) -> Result<usize> {
     Err(Failure::request(field, reason))
 }
 
-/// A result for JavaScript: `{ width, height, pixels, png, metadata, answer? }`.
-pub fn painting(image: &Image, png: &[u8], metadata: JsValue, answer: Option<&str>) -> Object {
+/// A result for JavaScript: `{ width, height, pixels, png, metadata, answer?, certainty?, alternatives? }`.
+pub fn painting(image: &Image, png: &[u8], metadata: JsValue, answer: Option<&Answer>) -> Object {
     let object = crate::events::pixels(image);
     js::set(&object, "png", Uint8Array::from(png));
     js::set(&object, "metadata", metadata);
     if let Some(answer) = answer {
-        js::set(&object, "answer", answer);
+        js::set(&object, "answer", answer.text.as_str());
+        js::set(&object, "certainty", answer.certainty);
+        if let Some(alternatives) = &answer.alternatives {
+            let alternatives = alternatives.iter().map(|other| {
+                let object = Object::new();
+                js::set(&object, "answer", other.text.as_str());
+                js::set(&object, "probability", other.probability);
+                object
+            });
+            js::set(&object, "alternatives", alternatives.collect::<Array>());
+        }
     }
     object
 }

@@ -201,7 +201,7 @@ impl Session {
                 exact: false,
                 precision: None,
             },
-            painting.answer.clone(),
+            painting.answer.as_ref().map(|answer| answer.text.clone()),
         );
         let metadata = Metadata {
             loras: loaded.adapters.loras.clone(),
@@ -215,7 +215,7 @@ impl Session {
             &painting.image,
             &png,
             crate::metadata_to_js(metadata)?,
-            painting.answer.as_deref(),
+            painting.answer.as_ref(),
         );
         Ok(object.into())
     }

@@ -6,7 +6,16 @@
  * @module
  */
 
-import type { CachedModel, DeviceChoice, DeviceInfo, Metadata, ModelDescription, ModelInfo, Warning } from './types.js';
+import type {
+  Alternative,
+  CachedModel,
+  DeviceChoice,
+  DeviceInfo,
+  Metadata,
+  ModelDescription,
+  ModelInfo,
+  Warning,
+} from './types.js';
 
 /** A model's name in the cache, and the location of its files: one folder, or one URL per file. */
 export interface ModelReference {
@@ -97,6 +106,8 @@ export interface WasmPainting extends Pixels {
   png: Uint8Array<ArrayBuffer>;
   metadata: Metadata;
   answer?: string;
+  certainty?: number;
+  alternatives?: Alternative[];
 }
 
 /** Holds one device and at most one model. */

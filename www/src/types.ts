@@ -210,8 +210,19 @@ export interface Painting<O extends Output = Output> {
   seed: bigint;
   /** The LLM's answer, if it conditioned the image. */
   answer?: string;
+  /** How sure the LLM was of its answer: the probability of the least certain token, 0 to 1. */
+  certainty?: number;
+  /** What else it could have answered, at most three, the likeliest first; absent if the model counts it as sure. */
+  alternatives?: Alternative[];
   /** Milliseconds of each phase. */
   timings: { encode: number; denoise: number; decode: number; total: number };
+}
+
+/** Another answer: it begins alike and goes on with another token where the LLM was least certain. */
+export interface Alternative {
+  answer: string;
+  /** Of that token, 0 to 1. */
+  probability: number;
 }
 
 /** A running generation: its steps, and its result. Leaving the loop early does not stop it; `signal` does. */

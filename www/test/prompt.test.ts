@@ -116,6 +116,18 @@ test('the answer is told as soon as it is there', async () => {
   assert.equal((await run.result).answer, 'a red apple');
 });
 
+test('an answer says how sure it is, and what else it could have been', async () => {
+  const script = new Script();
+  const doubt = { certainty: 0.4, alternatives: [{ answer: 'a church', probability: 0.3 }] };
+  script.paint = async (request) => ({ ...painting(request), answer: 'a castle', ...doubt });
+  const x2i = await createPipeline({ model: 'https://example.org/model/' });
+  const unsure = await x2i.generate({ prompt: 'castle', output: 'pixels' }).result;
+  assert.deepEqual({ certainty: unsure.certainty, alternatives: unsure.alternatives }, doubt);
+  script.paint = async (request) => ({ ...painting(request), answer: 'a castle', certainty: 1 });
+  const sure = await x2i.generate({ prompt: 'castle', output: 'pixels' }).result;
+  assert.deepEqual([sure.certainty, 'alternatives' in sure], [1, false]);
+});
+
 test('a sound that is too long is refused with its length', async () => {
   new Script();
   const x2i = await createPipeline({ model: 'https://example.org/model/' });

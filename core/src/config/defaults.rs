@@ -18,6 +18,7 @@ const DEFAULT_KEYS: &[(&str, Key)] = &[
     ("conditioning", Key::Read),
     ("prompt_format", Key::Read),
     ("max_new_tokens", Key::Read),
+    ("certainty", Key::Read),
     ("padding", Key::Read),
     ("input_image_size", Key::Read),
     ("earlier_turns", Key::Read),
@@ -42,6 +43,10 @@ pub struct Defaults {
     pub prompt_format: PromptFormat,
     /// The most tokens of an answer.
     pub max_new_tokens: usize,
+    /// How sure the LLM's answer has to be. For models whose answers are a choice among known ones; none for those
+    /// that write freely, and may say one thing in many words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certainty: Option<Certainty>,
     /// Pads (and cuts) the prompt to one length, as X2I's scripts do.
     pub padding: Option<Padding>,
     /// Input pictures are first resized to this (width, height), as X2I's scripts do.
@@ -85,6 +90,7 @@ impl Default for Defaults {
             conditioning: Conditioning::Prompt,
             prompt_format: PromptFormat::Plain,
             max_new_tokens: 128,
+            certainty: None,
             padding: Some(Padding {
                 max_length: 512,
                 side: PaddingSide::Right,
@@ -104,6 +110,15 @@ pub enum Conditioning {
     Prompt,
     /// The tokens of the LLM's answer (X2I's reasoning2image).
     Answer,
+}
+
+/// How sure an answer has to be; a less certain one is told to be unsure, with what else it could have been.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Certainty {
+    /// The least probability that its least certain token may have, 0 to 1.
+    pub least: f32,
+    /// How many of its first tokens count: those that name what is painted.
+    pub tokens: usize,
 }
 
 /// How the user's words are wrapped.
@@ -190,6 +205,12 @@ impl Defaults {
             &[("max_new_tokens", self.max_new_tokens)],
         )?;
         check_limits(file, "", &[("max_new_tokens", self.max_new_tokens, ANSWER)])?;
+        if let Some(Certainty { least, tokens }) = self.certainty {
+            check(file, (0.0..=1.0).contains(&least), || {
+                format!("defaults.certainty.least {least} must be a number from 0 to 1")
+            })?;
+            check_sizes(file, "defaults.certainty.", &[("tokens", tokens)])?;
+        }
         let [width, height] = self.input_image_size.unwrap_or([1, 1]);
         check(file, width > 0 && height > 0, || {
             format!("input_image_size [{width}, {height}] has a side of 0")

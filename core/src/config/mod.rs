@@ -28,7 +28,7 @@ mod transformers;
 mod vae;
 
 pub use align_net::{AlignNetConfig, Mix, T5StackConfig};
-pub use defaults::{Conditioning, Defaults, Padding, PaddingSide, PromptFormat};
+pub use defaults::{Certainty, Conditioning, Defaults, Padding, PaddingSide, PromptFormat};
 pub use encoder::EncoderConfig;
 pub use flux::FluxConfig;
 pub use internvl2_5::{InternLlmConfig, InternVitConfig, InternVl2_5Config, NormType};

@@ -5,6 +5,7 @@
 
 use burn::tensor::{Device, Tensor};
 
+use super::doubt::Doubt;
 use super::qwen2::{KvCache, Position, Qwen2, Rotary, causal_mask};
 use super::sampling::Sampler;
 use super::sequence::Sequence;
@@ -16,23 +17,25 @@ const CHUNK: usize = 512;
 
 /// A decoder in the middle of a sequence.
 pub struct Decoding<'a> {
-    decoder: &'a Qwen2,
+    pub(super) decoder: &'a Qwen2,
     rotary: &'a Rotary,
-    device: Device,
+    pub(super) device: Device,
     cache: KvCache,
     /// False for padding; one for every token read.
-    keep: Vec<bool>,
+    pub(super) keep: Vec<bool>,
     /// Position of the next token.
-    next: i64,
+    pub(super) next: i64,
 }
 
-/// An answer of the LLM.
+/// The tokens of an answer.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct Decoded {
     /// Every token chosen, the end token included.
     pub tokens: Vec<u32>,
     /// States `[1, layers + 1, tokens - 1, hidden]` of the tokens fed back; none for one token.
     pub hidden_states: Option<Tensor<4>>,
+    /// Where it was least sure.
+    pub doubt: Doubt,
 }
 
 impl<'a> Decoding<'a> {
@@ -117,26 +120,27 @@ impl<'a> Decoding<'a> {
     }
 
     /// Chooses and feeds tokens until one of `ends`, or `most` of them; `logits` `[1, vocabulary]` are
-    /// those after the last token read.
+    /// those after the last token read. The least certain token is sought among the first `telling` ones.
     ///
     /// # Errors
     /// [`Error::Cancelled`], or [`Error::Device`] when a readback fails or holds NaN.
     pub async fn answer(
-        mut self,
+        &mut self,
         mut logits: Tensor<2>,
         sampler: &mut Sampler,
         ends: &[u32],
-        most: usize,
+        (most, telling): (usize, usize),
         on_progress: &mut impl OnProgress,
-    ) -> Result<Answer> {
+    ) -> Result<Decoded> {
         let mut tokens = vec![];
         let mut states = vec![];
+        let mut doubt = Doubt::none();
         loop {
-            let data = logits.into_data_async().await?;
-            let values = data
-                .try_to_vec()
-                .map_err(|error| Error::device("readback", format!("{error:?}")))?;
-            let token = sampler.next(values)?;
+            let values = read_back(logits).await?;
+            let token = sampler.next(values.clone())?;
+            if tokens.len() < telling {
+                doubt.see(tokens.len(), token, &values);
+            }
             tokens.push(token);
             if ends.contains(&token) || tokens.len() >= most {
                 break;
@@ -153,10 +157,19 @@ impl<'a> Decoding<'a> {
         } else {
             Some(Tensor::cat(states, 2))
         };
-        Ok(Answer {
+        Ok(Decoded {
             tokens,
             hidden_states,
+            doubt,
         })
+    }
+
+    /// Forgets the last tokens that were fed.
+    pub(super) fn forget(&mut self, tokens: usize) {
+        let left = self.keep.len() - tokens;
+        self.keep.truncate(left);
+        self.cache.truncate(left);
+        self.next -= tokens as i64;
     }
 
     /// Runs tokens whose `keep` is known already.
@@ -166,14 +179,32 @@ impl<'a> Decoding<'a> {
         positions: &[Position],
         before_layer: &mut impl AsyncFnMut() -> Result<()>,
     ) -> Result<Tensor<4>> {
-        let rope = self.rotary.rope(positions, &self.device);
         let queries = positions.len();
         let first = self.keep.len() - queries;
         // One token that sees everything needs no mask.
         let masked = queries > 1 || self.keep.contains(&false);
         let mask = masked.then(|| causal_mask(&self.keep, first, queries, &self.device));
+        self.run(embeddings, positions, mask, before_layer).await
+    }
+
+    /// Runs tokens that see what `mask` lets them.
+    pub(super) async fn run(
+        &mut self,
+        embeddings: Tensor<3>,
+        positions: &[Position],
+        mask: Option<Tensor<4>>,
+        before_layer: &mut impl AsyncFnMut() -> Result<()>,
+    ) -> Result<Tensor<4>> {
+        let rope = self.rotary.rope(positions, &self.device);
         self.decoder
             .forward(embeddings, &rope, mask, &mut self.cache, before_layer)
             .await
     }
+}
+
+/// The numbers of logits.
+pub(super) async fn read_back(logits: Tensor<2>) -> Result<Vec<f32>> {
+    let data = logits.into_data_async().await?;
+    data.try_to_vec()
+        .map_err(|error| Error::device("readback", format!("{error:?}")))
 }

@@ -5,14 +5,15 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::decoding::{Answer, Decoding};
+use super::alternatives::Rival;
+use super::decoding::Decoding;
 use super::options::{EncodeOptions, Encoded};
 use super::qwen2::{Position, Qwen2, Rotary};
 use super::sampling::Sampler;
 use super::sequence::{PadWith, Sequence};
 use crate::config::{Conditioning, GenerationConfig, Padding, Qwen2Config};
 use crate::error::{Error, Field, Result};
-use crate::request::{OnProgress, Phase, Progress, report};
+use crate::request::{Alternative, Answer, OnProgress, Phase, Progress, report};
 use crate::tokenizer::{SpecialTokens, Tokenizer};
 use crate::weights::Scope;
 
@@ -175,43 +176,82 @@ impl Llm {
                 })
             }
             Conditioning::Answer => {
-                let answer = self
+                let (answer, hidden_states) = self
                     .answer(embeddings, sequence, options, on_progress)
                     .await?;
-                let text = self.tokenizer.decode(&answer.tokens, SpecialTokens::Skip)?;
-                let hidden_states = answer.hidden_states.ok_or_else(|| {
-                    Error::request(
-                        Field::Conditioning,
-                        "the LLM's answer is empty; paint from the prompt, or ask for more tokens",
-                    )
-                })?;
                 Ok(Encoded {
                     hidden_states,
                     prompt_tokens,
                     tokens: sequence.tokens,
-                    answer: Some(text),
+                    answer: Some(answer),
                 })
             }
         }
     }
 
+    /// The answer, and the states of its tokens.
     async fn answer(
         &self,
         embeddings: Tensor<3>,
         sequence: &Sequence,
         options: &EncodeOptions,
         on_progress: &mut impl OnProgress,
-    ) -> Result<Answer> {
+    ) -> Result<(Answer, Tensor<4>)> {
         // Positions end where the model's do; at least one token is asked for.
         let room = self.max_positions.saturating_sub(sequence.ids.len());
         let most = options.max_new_tokens.min(room).max(1);
         let mut sampler = Sampler::new(self.generation.clone(), &sequence.ids, options.seed);
         let mut before_layer = async || reading(sequence, most).tell(on_progress).await;
-        let (decoding, states) = self.read(embeddings, sequence, &mut before_layer).await?;
+        let (mut decoding, states) = self.read(embeddings, sequence, &mut before_layer).await?;
         let logits = self.decoder.logits(&states);
-        decoding
-            .answer(logits, &mut sampler, &self.end_tokens(), most, on_progress)
-            .await
+        let ends = self.end_tokens();
+        let enough = options.certainty;
+        let telling = enough.map_or(usize::MAX, |enough| enough.tokens);
+        let decoded = decoding
+            .answer(logits, &mut sampler, &ends, (most, telling), on_progress)
+            .await?;
+        let hidden_states = decoded.hidden_states.ok_or_else(|| {
+            Error::request(
+                Field::Conditioning,
+                "the LLM's answer is empty; paint from the prompt, or ask for more tokens",
+            )
+        })?;
+        let text = self.text(&decoded.tokens)?;
+        let certainty = decoded.doubt.certainty;
+        let mut alternatives = None;
+        if enough.is_some_and(|enough| certainty < enough.least) {
+            let mut before_layer = async || report(on_progress, Phase::Encode, most, most).await;
+            let others = decoding
+                .alternatives(&decoded.tokens, &decoded.doubt, &ends, &mut before_layer)
+                .await?;
+            alternatives = Some(self.distinct(&text, others)?);
+        }
+        let answer = Answer {
+            text,
+            certainty,
+            alternatives,
+        };
+        Ok((answer, hidden_states))
+    }
+
+    /// Those that read otherwise than the answer `text` and than each other: several tokens may spell a word.
+    fn distinct(&self, text: &str, others: Vec<Rival>) -> Result<Vec<Alternative>> {
+        let mut distinct: Vec<Alternative> = vec![];
+        for other in others {
+            let alternative = Alternative {
+                text: self.text(&other.tokens)?,
+                probability: other.probability,
+            };
+            let mut known = distinct.iter().map(|known| known.text.as_str());
+            if alternative.text != text && !known.any(|known| known == alternative.text) {
+                distinct.push(alternative);
+            }
+        }
+        Ok(distinct)
+    }
+
+    fn text(&self, tokens: &[u32]) -> Result<String> {
+        self.tokenizer.decode(tokens, SpecialTokens::Skip)
     }
 
     /// `padding` with the token that fills short prompts.

@@ -3,7 +3,9 @@
 //! [`Encoder`] chooses the family by the config. Not here: how hidden states become conditioning
 //! (`align_net`), and how weights are downloaded or mapped.
 
+mod alternatives;
 pub mod decoding;
+mod doubt;
 mod family;
 pub mod internvl2_5;
 pub mod llm;

@@ -2,11 +2,11 @@
 
 use burn::tensor::Tensor;
 
-use crate::config::{Conditioning, Defaults, Padding, PromptFormat};
+use crate::config::{Certainty, Conditioning, Defaults, Padding, PromptFormat};
 use crate::error::Result;
 use crate::image::Image;
 use crate::image::resize::resize_bicubic;
-use crate::request::PromptTokens;
+use crate::request::{Answer, PromptTokens};
 
 /// How a prompt is read and answered.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +23,8 @@ pub struct EncodeOptions {
     pub max_new_tokens: usize,
     /// Seed of a sampled answer.
     pub seed: u64,
+    /// How sure an answer has to be; a less certain one comes with alternatives.
+    pub certainty: Option<Certainty>,
 }
 
 impl EncodeOptions {
@@ -35,6 +37,7 @@ impl EncodeOptions {
             input_image_size: defaults.input_image_size,
             max_new_tokens: defaults.max_new_tokens,
             seed,
+            certainty: defaults.certainty,
         }
     }
 }
@@ -50,7 +53,7 @@ pub struct Encoded {
     /// How much of the prompt they are.
     pub tokens: PromptTokens,
     /// The LLM's answer, where one was asked for.
-    pub answer: Option<String>,
+    pub answer: Option<Answer>,
 }
 
 /// An image in the given (width, height), or as it is without one.

@@ -23,6 +23,18 @@ pub struct KvCache {
     layers: Vec<LayerCache>,
 }
 
+impl KvCache {
+    /// Forgets all but the first `tokens`.
+    pub fn truncate(&mut self, tokens: usize) {
+        for layer in &mut self.layers {
+            *layer = layer.take().filter(|_| tokens > 0).map(|all| KeysValues {
+                keys: all.keys.narrow(2, 0, tokens),
+                values: all.values.narrow(2, 0, tokens),
+            });
+        }
+    }
+}
+
 /// One layer's; none before the first token.
 type LayerCache = Option<KeysValues>;
 
@@ -137,6 +149,13 @@ impl Qwen2 {
             .narrow(1, layers - 1, 1)
             .narrow(2, tokens - 1, 1);
         self.lm_head.forward(last.reshape([1, hidden]))
+    }
+
+    /// Logits `[tokens, vocabulary]` after each token of [`forward`](Self::forward)'s states.
+    pub fn logits_of_all(&self, states: &Tensor<4>) -> Tensor<2> {
+        let [_, layers, tokens, hidden] = states.dims();
+        let last = states.clone().narrow(1, layers - 1, 1);
+        self.lm_head.forward(last.reshape([tokens, hidden]))
     }
 }
 

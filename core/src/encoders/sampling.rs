@@ -109,7 +109,7 @@ fn nucleus(weights: &[f64], top_p: f64) -> usize {
 }
 
 /// The first of the largest logits.
-fn likeliest(logits: &[f32]) -> usize {
+pub(super) fn likeliest(logits: &[f32]) -> usize {
     let mut best = 0;
     for (index, &logit) in logits.iter().enumerate() {
         if logit > logits[best] {

@@ -126,6 +126,7 @@ pub(super) fn options(conditioning: Conditioning) -> EncodeOptions {
         input_image_size: None,
         max_new_tokens: 5,
         seed: 1,
+        certainty: None,
     }
 }
 

@@ -524,6 +524,8 @@ fn defaults_that_no_request_can_have_are_refused_by_their_key() {
         ("steps", json!(0)),
         ("guidance", json!(1e300)),
         ("max_new_tokens", json!(0)),
+        ("certainty", json!({"least": 1.5, "tokens": 2})),
+        ("certainty", json!({"least": 0.5, "tokens": 0})),
     ] {
         let model = Broken::new();
         model.json("x2i.json", |json| json["defaults"][key] = value);

@@ -96,6 +96,48 @@ fn a_spoken_caption_is_heard() {
 }
 
 #[test]
+fn what_the_model_does_not_know_is_said_and_painted() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let output = folder.path().join("a.png");
+    let run = |prompt: &str, flags: &[&str]| {
+        let run = Command::new(env!("CARGO_BIN_EXE_x2i"))
+            .args(["generate", "--device", "cpu", prompt, "-o"])
+            .arg(&output)
+            .args(flags)
+            .output()
+            .expect("the program starts");
+        assert!(run.status.success() && output.exists(), "{prompt}");
+        [run.stdout, run.stderr].map(|text| String::from_utf8_lossy(&text).into_owned())
+    };
+    let [_, warning] = run("asdf qwer zxcv", &[]);
+    let begin = "warning: not sure what \"asdf qwer zxcv\" is: painted \"";
+    assert!(warning.contains(begin), "{warning}");
+    assert!(warning.contains("; other readings: \""), "{warning}");
+    let [_, quiet] = run("asdf qwer zxcv", &["-q"]);
+    assert_eq!(quiet, "");
+    let event = |prompt| {
+        let [told, _] = run(prompt, &["--json"]);
+        let last = told.lines().next_back().expect("a line").to_owned();
+        serde_json::from_str::<serde_json::Value>(&last).expect("JSON")
+    };
+    let unsure = event("asdf qwer zxcv");
+    let certainty = unsure["certainty"].as_f64().expect("a number");
+    assert!((0.0..0.8).contains(&certainty), "{unsure}");
+    let others = unsure["alternatives"].as_array().expect("a list");
+    assert!((1..=3).contains(&others.len()), "{unsure}");
+    for other in others {
+        assert!(
+            other["answer"].is_string() && other["probability"].as_f64() < Some(1.0 - certainty)
+        );
+    }
+    let sure = event("a red apple on a blue background");
+    assert!(sure["certainty"].as_f64() > Some(0.9), "{sure}");
+    assert_eq!(sure.get("alternatives"), None, "{sure}");
+    let [_, silent] = run("a red apple on a blue background", &[]);
+    assert!(!silent.contains("not sure"), "{silent}");
+}
+
+#[test]
 fn a_red_apple_on_a_blue_background_in_eight_languages() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for (language, prompt) in APPLES {

@@ -4,7 +4,9 @@ use std::ops::ControlFlow;
 
 use burn::tensor::Tensor;
 use x2i_core::png::{self, DeviceRecord, Metadata, ModelRecord};
-use x2i_core::{Error, Image, ModelConfig, Painting, Pipeline, Progress, PromptTokens, Result};
+use x2i_core::{
+    Answer, Error, Image, ModelConfig, Painting, Pipeline, Progress, PromptTokens, Result,
+};
 
 use crate::device::{OpenDevice, Precision, guard, ids, names};
 use crate::format::Format;
@@ -42,6 +44,8 @@ pub struct Painted {
     pub image: Image,
     /// The metadata, with the LLM's answer if there is one.
     pub metadata: Metadata,
+    /// The LLM's answer, where its states painted the image, and how sure it was.
+    pub answer: Option<Answer>,
     /// How much of the prompt the LLM has read.
     pub prompt_tokens: PromptTokens,
     /// The steps that ran their first block alone ([`x2i_core::Cache`]).
@@ -181,6 +185,7 @@ impl Engine {
         let painting = painting.map_err(|error| job.told(self.explain(error)))?;
         Ok(Painted {
             metadata: self.metadata(job, &painting)?,
+            answer: painting.answer,
             image: painting.image,
             prompt_tokens: painting.prompt_tokens,
             skipped_steps: painting.skipped_steps,
@@ -211,7 +216,7 @@ impl Engine {
                 Ok(Conditioned {
                     txt: Array::of(encoded.conditioning.txt).await?,
                     vec: Array::of(encoded.conditioning.vec).await?,
-                    answer: encoded.answer,
+                    answer: encoded.answer.map(|answer| answer.text),
                 })
             })
         });
@@ -245,7 +250,8 @@ impl Engine {
             },
         };
         let parts = job.records.parts.clone();
-        let answer = painting.answer.clone();
+        let answer = painting.answer.as_ref();
+        let answer = answer.map(|answer| answer.text.clone());
         Ok(Metadata {
             loras: self.model.adapters().lora_records(),
             init: job.records.init.clone(),

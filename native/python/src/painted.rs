@@ -32,6 +32,21 @@ impl Painted {
         self.0.metadata.answer.clone()
     }
 
+    /// How sure the LLM was of its answer, 0 to 1.
+    #[getter]
+    fn certainty(&self) -> Option<f32> {
+        Some(self.0.answer.as_ref()?.certainty)
+    }
+
+    /// What else it could have answered, with probabilities; none where it is sure.
+    #[getter]
+    fn alternatives(&self) -> Vec<(String, f32)> {
+        let alternatives = self.0.answer.iter().flat_map(|answer| &answer.alternatives);
+        let each = alternatives.flatten();
+        each.map(|other| (other.text.clone(), other.probability))
+            .collect()
+    }
+
     /// The record as JSON.
     #[getter]
     fn metadata(&self, py: Python<'_>) -> PyResult<String> {

@@ -1,7 +1,7 @@
 //! The parity cases in a browser: a device is opened once, then case after case runs on it.
 //!
-//! Files come through a function of JavaScript, so that the page decides where they are. Left out:
-//! choosing cases and judging console messages, which is `parity.spec.ts`.
+//! Files come through a function of JavaScript, so that the page decides where they are. The cases are those that
+//! the harness finds among the files. Left out: printing and judging console messages, which is `parity.spec.ts`.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use wasm_bindgen_futures::JsFuture;
 use x2i_core::model::ModelSource;
 use x2i_core::weights::{LocalBoxFuture, MemorySource, WeightSource};
 use x2i_core::{Error, Result};
-use x2i_parity::{Goldens, TestDevice};
+use x2i_parity::{Goldens, TestDevice, Work};
 use x2i_web::device::{self, OpenDevice};
 
 /// An open device with a set of golden files.
@@ -23,6 +23,33 @@ use x2i_web::device::{self, OpenDevice};
 pub struct Parity {
     opened: OpenDevice,
     files: Files,
+}
+
+/// A case of the set.
+#[wasm_bindgen]
+pub struct Found {
+    name: String,
+    work: Option<Work>,
+}
+
+#[wasm_bindgen]
+impl Found {
+    /// Its folder.
+    #[wasm_bindgen(getter)]
+    pub fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    /// What it asks of the machine: `host`, `device` or `training`; nothing where no code knows it.
+    #[wasm_bindgen(getter)]
+    pub fn work(&self) -> Option<String> {
+        let work = match self.work? {
+            Work::Host => "host",
+            Work::Device => "device",
+            Work::Training => "training",
+        };
+        Some(work.into())
+    }
 }
 
 /// What one case gave.
@@ -70,15 +97,22 @@ impl Parity {
         self.opened.info.name.clone()
     }
 
+    /// All cases of the set, in order.
+    pub fn cases(&self) -> Vec<Found> {
+        let goldens = self.files.goldens();
+        let cases = goldens.cases().into_iter().map(|name| Found {
+            name: name.into(),
+            work: goldens.work(name),
+        });
+        cases.collect()
+    }
+
     /// Runs one case.
     ///
     /// # Errors
-    /// When no code knows the case, and when the device fails: its numbers are then worth nothing.
+    /// When this build has no code for the case, and when the device fails: its numbers are then worth nothing.
     pub async fn run(&self, case: String) -> std::result::Result<Verdict, JsValue> {
-        let goldens = Goldens {
-            source: &self.files,
-            paths: &self.files.paths,
-        };
+        let goldens = self.files.goldens();
         let device = self.opened.device.clone();
         let device = match self.opened.info.kind {
             "cpu" => TestDevice::cpu("wasm cpu", device),
@@ -95,7 +129,7 @@ impl Parity {
         if let Some(failure) = health.failed().now_or_never() {
             return Err(failure.into());
         }
-        let report = report.ok_or_else(|| JsError::new(&format!("no code knows {case}")))?;
+        let report = report.ok_or_else(|| JsError::new(&format!("no code here runs {case}")))?;
         Ok(Verdict {
             passed: report.passed(),
             text: report.to_string(),
@@ -107,6 +141,15 @@ impl Parity {
 struct Files {
     paths: Vec<String>,
     read: SendWrapper<Function>,
+}
+
+impl Files {
+    fn goldens(&self) -> Goldens<'_> {
+        Goldens {
+            source: self,
+            paths: &self.paths,
+        }
+    }
 }
 
 impl ModelSource for Files {

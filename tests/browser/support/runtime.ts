@@ -114,6 +114,13 @@ export function replayNatively(png: Uint8Array): Picture {
   return runNatively(['--from', from]);
 }
 
+/** What `x2i generate --json` with these arguments tells of the picture, on the CPU. */
+export function nativeEvent(args: string[]): Record<string, unknown> {
+  const out = join(mkdtempSync(join(tmpdir(), 'x2i-')), 'out.png');
+  const told = execFileSync(nativeProgram(), ['generate', ...args, '--device', 'cpu', '--json', '-o', out], { encoding: 'utf8' });
+  return told.trim().split('\n').map((line) => JSON.parse(line)).find(({ type }) => type === 'image');
+}
+
 /** Runs `x2i generate` with these arguments on the CPU. */
 export function runNatively(args: string[]): Picture {
   const out = join(mkdtempSync(join(tmpdir(), 'x2i-')), 'out.png');

@@ -9,7 +9,6 @@ use x2i_core::request::{Conditioning, Part, Prompt};
 use x2i_core::{model, prompt};
 
 use crate::case::{Case, Fallible, Outcome};
-use crate::device::Effort;
 use crate::report::Report;
 
 /// What `pixel_values` may differ by where the resize is bit-exact (the README's).
@@ -23,9 +22,6 @@ const TILES_TEXT: usize = 20;
 /// Pixels of a tile's side in the table of grids (the README's).
 const TABLE_SIZE: usize = 448;
 
-/// The sub-case that stands for all: several tiles, words and padding.
-const BRIEF: &str = "image_tiles";
-
 pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
     tiling_table(case, report).await?;
     let model = Model::open(case).await?;
@@ -33,24 +29,22 @@ pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
     let text = description["text"]
         .as_str()
         .ok_or("case.json has no text")?;
-    if case.effort == Effort::Whole {
-        let words = Prompt::text(text);
-        model.conversation("text", &words, None, report).await?;
-        model.bare("train_text", text, report).await?;
-        let picture = Prompt::new(vec![Part::Image(case.image("img_a.png").await?)]);
-        let size = Some(SCRIPT_IMAGE_SIZE);
-        model
-            .conversation("image_script", &picture, size, report)
-            .await?;
-    } else {
-        report.note(format!("only {BRIEF} was run: this device is slow"));
-    }
+    let words = Prompt::text(text);
+    model.conversation("text", &words, None, report).await?;
+    model.bare("train_text", text, report).await?;
+    let picture = Prompt::new(vec![Part::Image(case.image("img_a.png").await?)]);
+    let size = Some(SCRIPT_IMAGE_SIZE);
+    model
+        .conversation("image_script", &picture, size, report)
+        .await?;
     let words = text.chars().take(TILES_TEXT).collect();
     let parts = vec![
         Part::Image(case.image("img_b.png").await?),
         Part::Text(words),
     ];
-    model.tiles(BRIEF, &Prompt::new(parts), report).await
+    model
+        .tiles("image_tiles", &Prompt::new(parts), report)
+        .await
 }
 
 /// The grids of pictures of many sizes.
@@ -112,6 +106,7 @@ impl<'a> Model<'a> {
             input_image_size,
             max_new_tokens: 1,
             seed: 0,
+            certainty: None,
         };
         let tiler = Tiler::new(&self.config);
         let shown = self.viewed(prompt, tiler, input_image_size)?;

@@ -11,11 +11,7 @@ use x2i_core::{Audio, Image, prompt};
 
 use self::model::Model;
 use crate::case::{Case, Fallible, Outcome};
-use crate::device::Effort;
 use crate::report::Report;
-
-/// The sub-case that stands for all: a picture, a sound and text.
-const BRIEF: &str = "omni";
 
 /// The most slices of the sub-case that slices (the README's).
 const SLICES: usize = 4;
@@ -24,15 +20,8 @@ pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
     let model = Model::open(case).await?;
     model.tables(report).await?;
     for (name, prompt) in prompts(case).await? {
-        if case.effort == Effort::Brief && name != BRIEF {
-            continue;
-        }
         let inputs = model.prepare(&prompt, None)?;
         model.compare(name, &inputs, report).await?;
-    }
-    if case.effort == Effort::Brief {
-        report.note(format!("only {BRIEF} was run: this device is slow"));
-        return Ok(());
     }
     sliced(&model, report).await?;
     trained(&model, report).await

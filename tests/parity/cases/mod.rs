@@ -25,35 +25,76 @@ use crate::report::Report;
 /// Compares one case.
 pub type Run = for<'a> fn(&'a Case<'_>, &'a mut Report) -> LocalBoxFuture<'a, Outcome>;
 
-/// The code that knows this kind of case.
-pub fn for_folder(name: &str) -> Option<Run> {
-    let run: Run = match name {
-        "alignnet" => |case, report| Box::pin(align_net::run(case, report)),
-        "alignnet_real_dims" => |case, report| Box::pin(align_net::run_real_dims(case, report)),
-        "clip_tiny" => |case, report| Box::pin(teacher::run_clip(case, report)),
-        "first_block_cache" => |case, report| Box::pin(first_block_cache::run(case, report)),
-        #[cfg(not(target_family = "wasm"))]
-        "distillation_loss" => |case, report| Box::pin(training::distillation::run(case, report)),
-        "flux_dev_tiny" | "flux_schnell_tiny" => |case, report| Box::pin(flux::run(case, report)),
-        "lightcontrol_tiny" => |case, report| Box::pin(lightcontrol_tiny::run(case, report)),
-        "internvl2_5_tiny" => |case, report| Box::pin(internvl2_5_tiny::run(case, report)),
-        "minicpm_o_tiny" => |case, report| Box::pin(minicpm_o_tiny::run(case, report)),
-        "pipeline_tiny" => |case, report| Box::pin(pipeline::run(case, report)),
-        "prompt_strings" => |case, report| Box::pin(prompt_strings::run(case, report)),
-        "qwen2_5_vl_tiny" => |case, report| Box::pin(qwen2_5_vl_tiny::run(case, report)),
-        "scheduler" => |case, report| Box::pin(scheduler::run(case, report)),
-        "t5_tiny" => |case, report| Box::pin(teacher::run_t5(case, report)),
-        "teacher_tokenizers" => |case, report| Box::pin(teacher::run_tokenizers(case, report)),
-        "tokenizer_qwen_real" => |case, report| Box::pin(tokenizer_qwen_real::run(case, report)),
-        "torch_randn" => |case, report| Box::pin(torch_randn::run(case, report)),
-        #[cfg(not(target_family = "wasm"))]
-        "train_alignnet_trace" => |case, report| Box::pin(training::align::run(case, report)),
-        #[cfg(not(target_family = "wasm"))]
-        "train_lightcontrol_trace" => |case, report| Box::pin(training::control::run(case, report)),
-        #[cfg(not(target_family = "wasm"))]
-        "train_lora_trace" => |case, report| Box::pin(training::lora::run(case, report)),
-        "vae_tiny" => |case, report| Box::pin(vae::run(case, report)),
-        _ => return None,
+/// What a case asks of the machine it runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// Numbers of the host, the same on every device.
+    Host,
+    /// Tensors.
+    Device,
+    /// Gradients, which a build for browsers has no code for.
+    Training,
+}
+
+/// A kind of case.
+pub struct Kind {
+    pub work: Work,
+    /// None where this build lacks what the case needs.
+    pub run: Option<Run>,
+}
+
+/// A kind whose code is in every build.
+macro_rules! kind {
+    ($work:ident, $run:path) => {
+        Kind {
+            work: Work::$work,
+            run: Some(|case, report| Box::pin($run(case, report))),
+        }
     };
-    Some(run)
+}
+
+/// A kind whose code is in native builds.
+#[cfg(not(target_family = "wasm"))]
+macro_rules! training {
+    ($run:path) => {
+        kind!(Training, $run)
+    };
+}
+
+#[cfg(target_family = "wasm")]
+macro_rules! training {
+    ($run:path) => {
+        Kind {
+            work: Work::Training,
+            run: None,
+        }
+    };
+}
+
+/// The code that knows this kind of case.
+pub fn for_folder(name: &str) -> Option<Kind> {
+    Some(match name {
+        "alignnet" => kind!(Device, align_net::run),
+        "alignnet_real_dims" => kind!(Device, align_net::run_real_dims),
+        "clip_tiny" => kind!(Device, teacher::run_clip),
+        "distillation_loss" => training!(training::distillation::run),
+        "first_block_cache" => kind!(Device, first_block_cache::run),
+        "flux_dev_tiny" | "flux_schnell_tiny" => kind!(Device, flux::run),
+        "internvl2_5_tiny" => kind!(Device, internvl2_5_tiny::run),
+        "lightcontrol_tiny" => kind!(Device, lightcontrol_tiny::run),
+        "minicpm_o_tiny" => kind!(Device, minicpm_o_tiny::run),
+        "pipeline_tiny" => kind!(Device, pipeline::run),
+        "prompt_strings" => kind!(Host, prompt_strings::run),
+        "qwen2_5_vl_tiny" => kind!(Device, qwen2_5_vl_tiny::run),
+        "scheduler" => kind!(Host, scheduler::run),
+        "t5_tiny" => kind!(Device, teacher::run_t5),
+        "teacher_tokenizers" => kind!(Host, teacher::run_tokenizers),
+        "tokenizer_qwen_real" => kind!(Host, tokenizer_qwen_real::run),
+        "torch_randn" => kind!(Host, torch_randn::run),
+        "train_alignnet_trace" => training!(training::align::run),
+        "train_lightcontrol_trace" => training!(training::control::run),
+        "train_lora_trace" => training!(training::lora::run),
+        "vae_tiny" => kind!(Device, vae::run),
+        _ => return None,
+    })
 }

@@ -253,6 +253,7 @@ async fn encode(
         input_image_size: None,
         max_new_tokens: 1,
         seed: 0,
+        certainty: None,
     };
     let part = model::read_encoder(&source, "").await?;
     let weights = model::open_weights(&source, Component::Qwen2_5Vl, &part.weights).await?;

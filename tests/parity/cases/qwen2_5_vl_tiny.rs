@@ -11,22 +11,15 @@ use x2i_core::request::{Part, Prompt};
 use self::model::Model;
 use self::sub_case::{SubCase, fetch};
 use crate::case::{Case, Fallible, Outcome};
-use crate::device::Effort;
 use crate::report::Report;
 
 /// The README's penalty of the sub-case `text_nopad_reppen`.
 const REPETITION_PENALTY: f64 = 1.5;
 
-/// The sub-case that stands for all: a picture, padding, the prompt's states and an answer.
-const BRIEF: &str = "image1";
-
 pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
     let model = Model::open(case).await?;
     model.published_config(report).await?;
     for sub_case in sub_cases(case).await? {
-        if case.effort == Effort::Brief && sub_case.name != BRIEF {
-            continue;
-        }
         if !case
             .golden
             .contains(&format!("out.{}.generated_ids", sub_case.name))
@@ -46,10 +39,7 @@ pub async fn run(case: &Case<'_>, report: &mut Report) -> Outcome {
     {
         report.note("text_left_cuda: CUDA's rows of padding; ours are the CPU's on every device (text_left)");
     }
-    match case.effort {
-        Effort::Whole => model.video(report).await?,
-        Effort::Brief => report.note(format!("only {BRIEF} was run: this device is slow")),
-    }
+    model.video(report).await?;
     model.fetched_images(report).await?;
     model.preprocess(report).await
 }

@@ -36,6 +36,7 @@ DEFAULTS = {
     "defaults": {
         "width": data.PICTURE, "height": data.PICTURE, "steps": 4, "guidance": 0.0, "conditioning": "answer",
         "prompt_format": "plain", "max_new_tokens": 32, "padding": None, "input_image_size": None,
+        "certainty": {"least": 0.8, "tokens": 2},  # measured by score_certainty.py
         "earlier_turns": 0,
         "modalities": ["text", "image", "video", "audio"],
     },

@@ -262,7 +262,8 @@ fn answers_that_are_known_before_have_the_states_of_those_that_are_chosen() {
         };
         let prompts = ["a cat", "a dog on the moon", "b"];
         let chosen = prompts.map(|words| encode(&model, &Prompt::text(words), &options).unwrap());
-        let answers: Vec<&str> = chosen.iter().flat_map(|it| it.answer.as_deref()).collect();
+        let answers = chosen.iter().flat_map(|it| &it.answer);
+        let answers: Vec<&str> = answers.map(|answer| answer.text.as_str()).collect();
         let pairs: Vec<(&str, &str)> = prompts.into_iter().zip(answers).collect();
         let told = pollster::block_on(model.told(&pairs, &options)).unwrap();
         assert_eq!(told.len(), prompts.len());

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use serde_json::json;
-use x2i_core::png::Metadata;
+use x2i_core::png::{Metadata, PartRecord};
 use x2i_engine::{Output, Painted, host};
 
 use super::display::Display;
@@ -14,6 +14,7 @@ use super::text::{printable, printable_json};
 /// Prints the result: one line, or one JSON object.
 pub fn tell(display: Display, output: &Output, painted: &Painted, seconds: Seconds) -> Result<()> {
     let metadata = &painted.metadata;
+    display.warn(doubt(painted));
     let line = match display {
         Display::Quiet => return Ok(()),
         Display::Json => {
@@ -36,8 +37,15 @@ pub fn tell(display: Display, output: &Output, painted: &Painted, seconds: Secon
             if metadata.cache.is_some() {
                 event["skipped_steps"] = painted.skipped_steps.into();
             }
-            if let Some(answer) = &metadata.answer {
-                event["answer"] = answer.as_str().into();
+            if let Some(answer) = &painted.answer {
+                event["answer"] = answer.text.as_str().into();
+                event["certainty"] = share(answer.certainty).into();
+                if let Some(alternatives) = &answer.alternatives {
+                    let alternatives = alternatives.iter().map(|other| {
+                        json!({"answer": other.text, "probability": share(other.probability)})
+                    });
+                    event["alternatives"] = alternatives.collect();
+                }
             }
             printable_json(&event.to_string())
         }
@@ -59,6 +67,42 @@ pub fn tell(display: Display, output: &Output, painted: &Painted, seconds: Secon
         Output::File(_) | Output::None => writeln!(std::io::stdout(), "{line}")?,
     }
     Ok(())
+}
+
+/// What the LLM was not sure of, and what else it could have answered.
+fn doubt(painted: &Painted) -> Option<String> {
+    let answer = painted.answer.as_ref()?;
+    let alternatives = answer.alternatives.as_ref()?;
+    let texts = painted
+        .metadata
+        .prompt
+        .iter()
+        .filter_map(|part| match part {
+            PartRecord::Text(text) => Some(text.as_str()),
+            _ => None,
+        });
+    let prompt = texts.collect::<Vec<_>>().join(" ");
+    let prompt = match prompt.trim() {
+        "" => "the prompt".to_owned(),
+        text => format!("\"{text}\""),
+    };
+    let mut warning = format!(
+        "not sure what {prompt} is: painted \"{}\" ({:.2})",
+        answer.text, answer.certainty
+    );
+    let others = alternatives
+        .iter()
+        .map(|other| format!("\"{}\" ({:.2})", other.text, other.probability));
+    let others = others.collect::<Vec<_>>().join(", ");
+    if !others.is_empty() {
+        warning.push_str(&format!("; other readings: {others}"));
+    }
+    Some(warning)
+}
+
+/// A share of 1 in four digits after the point.
+fn share(share: f32) -> f64 {
+    (f64::from(share) * 1e4).round() / 1e4
 }
 
 /// Prints which images are skipped, since they are finished, and how many are left.

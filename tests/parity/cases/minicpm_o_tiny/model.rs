@@ -72,6 +72,7 @@ impl<'a> Model<'a> {
             input_image_size: None,
             max_new_tokens: 1,
             seed: 0,
+            certainty: None,
         };
         Ok(self.minicpm.prepare(prompt, &options)?)
     }

@@ -62,6 +62,7 @@ impl<'a> Model<'a> {
             input_image_size: sub_case.input_image_size,
             max_new_tokens: 1,
             seed: 0,
+            certainty: None,
         };
         let inputs = self.qwen.prepare(&sub_case.prompt, &options)?;
         self.inputs(name, &inputs, report).await?;
