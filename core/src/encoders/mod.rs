@@ -3,9 +3,11 @@
 //! [`Encoder`] chooses the family by the config. Not here: how hidden states become conditioning
 //! (`align_net`), and how weights are downloaded or mapped.
 
+mod decoder_layer;
 pub mod decoding;
 mod family;
 pub mod internvl2_5;
+mod layers;
 pub mod llm;
 pub mod minicpm_o;
 mod options;
@@ -17,6 +19,7 @@ mod told;
 
 pub use family::Family;
 pub use internvl2_5::InternVl2_5;
+pub use layers::EncoderBytes;
 pub use minicpm_o::MiniCpmO;
 pub use options::{EncodeOptions, Encoded};
 pub use qwen2_5_vl::Qwen2_5Vl;
