@@ -77,6 +77,8 @@ pub struct OpenDevice {
     pub health: Health,
     /// The largest tensor that it can bind, in bytes; `None` on the CPU.
     pub max_binding: Option<u64>,
+    /// The largest buffer that it can make, in bytes; `None` on the CPU.
+    pub max_buffer: Option<u64>,
 }
 
 /// The first failure of a device; clones share it.
@@ -158,6 +160,7 @@ fn open_cpu() -> OpenDevice {
         info: cpu(),
         health: Health::default(),
         max_binding: None,
+        max_buffer: None,
     }
 }
 
@@ -246,7 +249,7 @@ impl Found {
             .await
             .map_err(|error| failed(error.to_string()))?;
         x2i_shaders::tell_subgroups(self.info.subgroups);
-        let max_binding = self.adapter.limits().max_storage_buffer_binding_size;
+        let limits = self.adapter.limits();
         let setup = WgpuSetup {
             instance: self.instance,
             adapter: self.adapter,
@@ -269,7 +272,8 @@ impl Found {
             device: burn_device,
             info: self.info,
             health,
-            max_binding: Some(max_binding),
+            max_binding: Some(limits.max_storage_buffer_binding_size),
+            max_buffer: Some(limits.max_buffer_size),
         })
     }
 

@@ -82,7 +82,7 @@ export class Host {
     start: async ({ wasmUrl }) => {
       this.#wasm = this.#loadWasm(wasmUrl);
       const wasm = await this.#wasm;
-      wasm.onPanic((message) => this.#listener({ crashed: { code: 'internal', message } }, []));
+      wasm.onPanic((message, code) => this.#listener({ crashed: { code, message } }, []));
       return undefined;
     },
     open: async ({ device }) => {

@@ -20,7 +20,7 @@ use crate::events::Events;
 use crate::failure::{Failure, Result};
 
 const CONFIG: &str = "model.json";
-/// The largest file that is held in wasm memory, in bytes. The limit of wasm memory is 4 GiB.
+/// The most bytes of files that are held in wasm memory together. The limit of wasm memory is 4 GiB.
 const MEMORY_LIMIT: u64 = 1 << 30;
 
 /// Whether files are cached for the next visit.
@@ -222,7 +222,7 @@ impl WebModel {
                 }
             }
         }
-        if policy == CachePolicy::Keep && record.bytes <= MEMORY_LIMIT {
+        if policy == CachePolicy::Keep && self.held() + record.bytes <= MEMORY_LIMIT {
             let bytes = download.hold().await?;
             return Ok(Place::Memory(Arc::new(MemorySource::new(path, bytes))));
         }
@@ -233,6 +233,24 @@ impl WebModel {
         Ok(Place::Remote {
             bytes: record.bytes,
         })
+    }
+
+    /// Bytes of files in memory.
+    fn held(&self) -> u64 {
+        let held = self.places.values().map(|place| match place {
+            Place::Memory(file) => file.len(),
+            Place::Stored { .. } | Place::Remote { .. } => 0,
+        });
+        held.sum()
+    }
+
+    /// What tensors are read from, in words: the slowest of them.
+    pub fn place(&self) -> &'static str {
+        let slow = |place: &Place| matches!(place, Place::Remote { .. });
+        match (&self.store, self.places.values().any(slow)) {
+            (Some(store), false) => store.name(),
+            _ => "the network",
+        }
     }
 
     fn remote(&self, path: &str) -> Result<RemoteFile> {
