@@ -69,7 +69,7 @@ export class FakeWorker {
   onerror: (event: { message: string; preventDefault(): void }) => void = () => {};
   terminated = false;
   /** Ends the module, as a panic does. */
-  panic: (message: string) => void = () => {};
+  panic: (message: string, code: string) => void = () => {};
   readonly #ports = new MessageChannel();
 
   constructor(script: Script) {

@@ -60,3 +60,53 @@ if (wanted.has('no-cache')) {
   delete self.FileSystemSyncAccessHandle;
   Object.defineProperty(self, 'caches', { value: undefined });
 }
+
+if (wanted.has('wasm-memory')) {
+  // Tells the bytes of wasm's memory on demand; a number is the most MiB that it may grow to.
+  let memory;
+  const most = Number(wanted.get('wasm-memory'));
+  WebAssembly.instantiateStreaming = async (response, imports) => {
+    const bytes = new Uint8Array(await (await response).arrayBuffer());
+    const made = await WebAssembly.instantiate(most ? withMaximum(bytes, most * 16) : bytes, imports);
+    memory = made.instance.exports.memory;
+    return made;
+  };
+  channel.onmessage = ({ data }) => {
+    if (data === 'wasm-memory') channel.postMessage({ bytes: memory.buffer.byteLength });
+  };
+}
+
+/** A module whose memory may have so many pages. */
+function withMaximum(bytes, pages) {
+  const MEMORY = 5;
+  for (let at = 8; at < bytes.length; ) {
+    const [length, body] = leb(bytes, at + 1);
+    if (bytes[at] === MEMORY) {
+      const [least] = leb(bytes, body + 2); // after the count and the flags
+      const section = [1, 1, ...lebOf(least), ...lebOf(pages)];
+      const head = [MEMORY, ...lebOf(section.length), ...section];
+      const rest = bytes.subarray(body + length);
+      const changed = new Uint8Array(at + head.length + rest.length);
+      changed.set(bytes.subarray(0, at));
+      changed.set(head, at);
+      changed.set(rest, at + head.length);
+      return changed;
+    }
+    at = body + length;
+  }
+  throw new Error('the module has no memory');
+}
+
+/** An unsigned number in LEB128, and where it ends. */
+function leb(bytes, at) {
+  let value = 0;
+  for (let shift = 0; ; shift += 7) {
+    const byte = bytes[at++];
+    value += (byte & 127) * 2 ** shift;
+    if (byte < 128) return [value, at];
+  }
+}
+
+function lebOf(value) {
+  return value < 128 ? [value] : [(value & 127) | 128, ...lebOf(value >>> 7)];
+}
