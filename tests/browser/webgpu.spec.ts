@@ -165,6 +165,35 @@ test('twenty pictures in a row leave no GPU buffers behind', async ({ page }) =>
   expect(after).toBeLessThanOrEqual((before as number) * 1.02);
 });
 
+test('a model larger than the GPU is streamed from the cache, with a warning', async ({ page }) => {
+  const painted = await page.evaluate(async (prompt) => {
+    const { createPipeline } = await import('/x2i/index.js');
+    const paint = async (workerUrl: string, maxDeviceMemory?: string) => {
+      const warnings: string[] = [];
+      const x2i = await createPipeline({
+        model: '/emoji/', device: 'webgpu', workerUrl, onWarning: ({ code, message }) => warnings.push(`${code}: ${message}`),
+        ...(maxDeviceMemory && { maxDeviceMemory }),
+      });
+      const { image } = await x2i.generate({ prompt, seed: 7, steps: 1, preview: false, output: 'pixels' }).result;
+      x2i.close();
+      return { warnings, pixels: Array.from(image) };
+    };
+    return {
+      whole: await paint('/x2i/worker.js'),
+      // A GPU whose largest buffer is known to hold no more than half of the model.
+      small: await paint('/workers/patched.js?small-limits=maxBufferSize&value=4194304'),
+      asked: await paint('/x2i/worker.js', '8M'),
+    };
+  }, PROMPTS.en);
+  expect(painted.whole.warnings).toEqual([]);
+  expect(painted.small.warnings).toHaveLength(1);
+  expect(painted.small.warnings[0]).toMatch(
+    /^streamed: emoji is larger than the 8 MiB .* read from the browser's files \(OPFS\) in every step; maxDeviceMemory/);
+  expect(painted.asked.warnings).toEqual([]);
+  expect(painted.small.pixels).toEqual(painted.whole.pixels);
+  expect(painted.asked.pixels).toEqual(painted.whole.pixels);
+});
+
 test('a model larger than wasm memory is loaded by ranges', async ({ page }) => {
   const model = await largeModel();
   server.hooks.push(...model.hooks('/large/'));
@@ -174,7 +203,7 @@ test('a model larger than wasm memory is loaded by ranges', async ({ page }) => 
     const began = performance.now();
     const warnings = new Set<string>();
     const x2i = await createPipeline({
-      model: '/large/', device: 'webgpu', cache: 'none', onWarning: ({ code }) => warnings.add(code),
+      model: '/large/', device: 'webgpu', cache: 'none', maxDeviceMemory: '8GB', onWarning: ({ code }) => warnings.add(code),
     });
     x2i.close();
     return { name: x2i.model.name, seconds: (performance.now() - began) / 1000, warnings: [...warnings] };

@@ -10,11 +10,11 @@ import { writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { availableParallelism, cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { chromium, expect, test } from '@playwright/test';
+import { type Browser, chromium, expect, test } from '@playwright/test';
 import { chromiumPath } from '../support/browser.ts';
 import { eighthSizes, generateModel, publishedSizes } from '../support/generated/model.ts';
 import { serveRuntime } from '../support/runtime.ts';
-import { rendererOf, type Sample, sample } from './renderer.ts';
+import { renderersOf, type Sample, sampleLargest } from './renderer.ts';
 
 const LIMIT = process.env['X2I_LIMIT'] ?? '1.5GB';
 const PROFILE = process.env['X2I_PROFILE'] ?? join(tmpdir(), 'x2i-large-profile');
@@ -41,11 +41,11 @@ test('the whole shape paints', async () => {
   try {
     const page = context.pages()[0] ?? (await context.newPage());
     await page.goto(`${server.url}/`);
-    const pid = await rendererOf(page);
+    const pids = await renderersOf(context.browser() as Browser);
     page.on('console', (message) => console.log(`${new Date().toISOString()} ${message.text()}`));
     const phases: Phase[] = [];
     const look = (): Sample => {
-      const now = sample(pid);
+      const now = sampleLargest(pids);
       const phase = phases.at(-1);
       if (phase) phase.peak = Math.max(phase.peak, now.rss);
       return now;

@@ -4,8 +4,8 @@
  * @module
  */
 
-import { readFileSync } from 'node:fs';
-import type { Browser, Page } from '@playwright/test';
+import { existsSync, readFileSync } from 'node:fs';
+import type { Browser } from '@playwright/test';
 
 /** A process at one time. */
 export interface Sample {
@@ -18,24 +18,22 @@ export interface Sample {
   read: number;
 }
 
-/** The process that runs a page: of the browser's renderers, the one that works while the page does. */
-export async function rendererOf(page: Page): Promise<number> {
-  const session = await (page.context().browser() as Browser).newBrowserCDPSession();
-  const times = async (): Promise<Map<number, number>> => {
-    const { processInfo } = await session.send('SystemInfo.getProcessInfo');
-    return new Map(processInfo.filter(({ type }) => type === 'renderer').map(({ id, cpuTime }) => [id, cpuTime]));
-  };
-  const before = await times();
-  await page.evaluate(() => {
-    for (const end = performance.now() + 500; performance.now() < end; );
-  });
-  const worked = [...(await times())].map(([id, time]) => [id, time - (before.get(id) ?? 0)] as const);
+/** The processes that run a browser's pages. */
+export async function renderersOf(browser: Browser): Promise<number[]> {
+  const session = await browser.newBrowserCDPSession();
+  const { processInfo } = await session.send('SystemInfo.getProcessInfo');
   await session.detach();
-  return worked.reduce((most, next) => (next[1] > most[1] ? next : most))[0];
+  return processInfo.filter(({ type }) => type === 'renderer').map(({ id }) => id);
+}
+
+/** Looks at the largest of these processes: the model's, beside those of empty tabs. */
+export function sampleLargest(pids: number[]): Sample {
+  const samples = pids.filter((pid) => existsSync(`/proc/${pid}`)).map(sample);
+  return samples.reduce((most, next) => (next.rss > most.rss ? next : most));
 }
 
 /** Looks at a process. */
-export function sample(pid: number): Sample {
+function sample(pid: number): Sample {
   const number = (file: string, key: string, unit: number): number => {
     const text = readFileSync(`/proc/${pid}/${file}`, 'utf8');
     return Number(new RegExp(`^${key}:\\s+(\\d+)`, 'm').exec(text)?.[1]) * unit;

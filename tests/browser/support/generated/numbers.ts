@@ -13,6 +13,7 @@ export const TYPES = {
   F32: { id: 0, numbers: 1, bytes: 4 },
   F16: { id: 1, numbers: 1, bytes: 2 },
   Q4_0: { id: 2, numbers: 32, bytes: 18 },
+  Q8_0: { id: 8, numbers: 32, bytes: 34 },
 } as const;
 
 export type Type = keyof typeof TYPES;
@@ -25,28 +26,27 @@ export interface Tensor {
 
 /** Blocks of a piece: a prime, so that no two rows of a matrix are equal. */
 const BLOCKS = 65_521;
-/** Root of the mean square of a nibble's -8..8. */
-const NIBBLES = 4.637;
+/** Roots of the mean squares of a block's random whole numbers. */
+const SPREAD = { F16: 1, Q4_0: 4.637, Q8_0: 73.9 };
 
 const pieces = new Map<string, Buffer>();
 
-/** How a tensor is stored: matrices in q4_0 where their rows are whole blocks, else in f16; vectors in f32. */
-export function typeOf({ shape }: Tensor): Type {
+/** How a tensor is stored: matrices in blocks where their rows are whole ones, else in f16; vectors in f32. */
+export function typeOf({ shape }: Tensor, blocks: 'Q4_0' | 'Q8_0'): Type {
   if (shape.length < 2) return 'F32';
-  return shape.length === 2 && (shape[1] as number) % TYPES.Q4_0.numbers === 0 ? 'Q4_0' : 'F16';
+  return shape.length === 2 && (shape[1] as number) % TYPES[blocks].numbers === 0 ? blocks : 'F16';
 }
 
 /** Bytes of a tensor. */
-export function byteLength(tensor: Tensor): number {
-  const { numbers, bytes } = TYPES[typeOf(tensor)];
+export function byteLength(tensor: Tensor, type: Type): number {
+  const { numbers, bytes } = TYPES[type];
   return (tensor.shape.reduce((product, side) => product * side, 1) / numbers) * bytes;
 }
 
 /** The bytes of a tensor from `from` up to and without `to`; `index` tells it from others of its shape. */
-export function* bytesOf(tensor: Tensor, index: number, from: number, to: number): Generator<Buffer> {
-  const piece = pieceOf(typeOf(tensor), deviationOf(tensor));
-  const { bytes } = TYPES[typeOf(tensor)];
-  const shift = ((index * 7919) % BLOCKS) * bytes;
+export function* bytesOf(tensor: Tensor, type: Type, index: number, from: number, to: number): Generator<Buffer> {
+  const piece = pieceOf(type, deviationOf(tensor));
+  const shift = ((index * 7919) % BLOCKS) * TYPES[type].bytes;
   for (let at = from; at < to; ) {
     const inside = (at + shift) % piece.length;
     const end = Math.min(piece.length, inside + to - at);
@@ -81,8 +81,8 @@ function makePiece(type: Type, deviation: number): Buffer {
     }
     // A random sign makes the mean 0.
     const sign = random() & 0x8000;
-    piece.writeUInt16LE(half(type === 'F16' ? deviation : deviation / NIBBLES) | sign, at);
-    if (type === 'Q4_0') for (let word = 2; word < bytes; word += 4) piece.writeUInt32LE(random(), at + word);
+    piece.writeUInt16LE(half(deviation / SPREAD[type]) | sign, at);
+    if (type !== 'F16') for (let word = 2; word < bytes; word += 4) piece.writeUInt32LE(random(), at + word);
   }
   return piece;
 }
