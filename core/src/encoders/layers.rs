@@ -123,6 +123,14 @@ impl EncoderBytes {
 }
 
 #[cfg(test)]
+impl EncoderBytes {
+    /// Whether the weights have every layer below the prefix of their family.
+    pub(super) fn finds_layers(&self) -> bool {
+        !self.layers.is_empty() && !self.layers.contains(&0)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
