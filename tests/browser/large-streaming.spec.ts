@@ -33,23 +33,27 @@ interface Painted {
   message?: string;
   pixels: number[];
   warnings: string[];
-  /** Bytes of wasm's memory after two pictures. */
+  /** Bytes of wasm's memory after the pictures. */
   bytes: number;
 }
 
-/** Paints twice with a memory of at most so many MiB, 0 for as many as it likes. */
-function paint(page: Page, options: { maxDeviceMemory?: number | string }, most = 0): Promise<Painted> {
-  return page.evaluate(async ([options, most]) => {
+/** Paints so many pictures with a memory of at most `most` MiB, 0 for as many as it likes. */
+function paint(
+  page: Page,
+  options: { maxDeviceMemory?: number | string; cache?: 'none' },
+  { pictures = 1, most = 0, worker = '' } = {},
+): Promise<Painted> {
+  return page.evaluate(async ([options, pictures, most, worker]) => {
     const { createPipeline } = await import('/x2i/index.js');
     const channel = new BroadcastChannel('x2i-test');
     const painted: Painted = { pixels: [], warnings: [], bytes: 0 };
     try {
       const x2i = await createPipeline({
-        model: '/large/', device: 'cpu', workerUrl: `/workers/patched.js?wasm-memory=${most}`,
-        onWarning: ({ code }) => painted.warnings.push(code), ...options,
+        model: '/large/', device: 'cpu', workerUrl: `/workers/patched.js?wasm-memory=${most}&${worker}`,
+        onWarning: ({ code, message }) => painted.warnings.push(`${code}: ${message}`), ...options,
       });
-      for (let picture = 0; picture < 2; picture++) {
-        const { image } = await x2i.generate({ prompt: 'a red apple', seed: 7, steps: 2, output: 'pixels' }).result;
+      for (let picture = 0; picture < pictures; picture++) {
+        const { image } = await x2i.generate({ prompt: 'a red apple', seed: 7, output: 'pixels' }).result;
         painted.pixels = Array.from(image);
       }
       const told = new Promise<number>((resolve) => {
@@ -64,7 +68,7 @@ function paint(page: Page, options: { maxDeviceMemory?: number | string }, most 
     }
     channel.close();
     return painted;
-  }, [options, most] as const);
+  }, [options, pictures, most, worker] as const);
 }
 
 test('a streamed model stays within its memory and paints the same picture bit for bit', async ({ page }) => {
@@ -72,7 +76,7 @@ test('a streamed model stays within its memory and paints the same picture bit f
   expect(whole).toMatchObject({ warnings: [] });
   expect(whole.code).toBeUndefined();
   expect(new Set(whole.pixels).size).toBeGreaterThan(16);
-  const streamed = await paint(page, { maxDeviceMemory: LIMIT });
+  const streamed = await paint(page, { maxDeviceMemory: LIMIT }, { pictures: 2 });
   console.log(`${(model.bytes / MIB).toFixed(0)} MiB of weights: wasm's memory has ${(whole.bytes / MIB).toFixed(0)} MiB ` +
     `without a limit, ${(streamed.bytes / MIB).toFixed(0)} MiB with one of ${LIMIT / MIB}`);
   expect(streamed.message).toBeUndefined();
@@ -85,12 +89,23 @@ test('a streamed model stays within its memory and paints the same picture bit f
 test('a memory that is full says what helps, and with it the picture is painted', async ({ page, errors }) => {
   errors.allow(/unreachable|RuntimeError/);
   const most = (LIMIT + BESIDE) / MIB;
-  const full = await paint(page, {}, most);
+  const full = await paint(page, {}, { most });
   expect(full.code).toBe('device-limit');
   expect(full.message).toMatch(/wasm's memory of \d+ MiB is full.*set maxDeviceMemory/);
-  const streamed = await paint(page, { maxDeviceMemory: '40M' }, most);
+  const streamed = await paint(page, { maxDeviceMemory: '40M' }, { most });
   expect(streamed.message).toBeUndefined();
   expect(streamed.bytes).toBeLessThanOrEqual(most * MIB);
+});
+
+test('a warning says where blocks come from that are not in OPFS', async ({ page }) => {
+  const network = await paint(page, { maxDeviceMemory: LIMIT, cache: 'none' }, { pictures: 0 });
+  expect(network.warnings.at(-1)).toMatch(/^streamed: generated-eighth is larger than the 40 MiB .* from the network in every step/);
+  const slow = await paint(page, { maxDeviceMemory: LIMIT }, { pictures: 0, worker: 'no-opfs' });
+  expect(slow.warnings).toHaveLength(1);
+  expect(slow.warnings[0]).toMatch(/^streamed: .* from Cache Storage in every step/);
+  const nowhere = await paint(page, { maxDeviceMemory: LIMIT }, { pictures: 0, worker: 'no-cache' });
+  expect(nowhere.warnings.map((warning) => warning.split(':')[0])).toEqual(['cache-unavailable', 'streamed']);
+  expect(nowhere.warnings[1]).toMatch(/from wasm's memory, which holds all of it/);
 });
 
 test('a limit that is too small is refused with the need', async ({ page }) => {

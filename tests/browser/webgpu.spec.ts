@@ -68,30 +68,39 @@ test('a GPU of wide units, where burn multiplies matrices, paints the same pictu
   expect(largestDifference(picture, paintNatively(PROMPTS.en, 7, 1))).toBeLessThanOrEqual(GPU_GREY_LEVELS);
 });
 
-test('a lost device rejects the running call, and the next call works', async ({ page, errors }) => {
-  errors.allow(/device was lost|Device.*destroyed|unreachable|RuntimeError/i);
-  const result = await page.evaluate(async (prompt) => {
-    const { createPipeline } = await import('/x2i/index.js');
-    const channel = new BroadcastChannel('x2i-test');
-    const x2i = await createPipeline({
-      model: '/emoji/', device: 'webgpu', workerUrl: '/workers/patched.js?gpu-buffers',
-    });
-    const run = x2i.generate({ prompt, seed: 7, output: 'pixels' });
-    let code = '';
-    let told = 0;
-    try {
-      for await (const { phase } of run) {
-        if (phase === 'denoise' && !told++) channel.postMessage('destroy');
+/** A device that ends in the middle of a picture, and the next picture. */
+const ENDS = [
+  { how: 'destroy', name: 'a lost device', code: 'device-lost', message: /^the GPU failed: / },
+  { how: 'fill', name: 'a full GPU', code: 'device-limit', message: /^the GPU failed: its memory is full; set maxDeviceMemory/ },
+];
+for (const { how, name, code, message } of ENDS) {
+  test(`${name} rejects the running call, and the next call works`, async ({ page, errors }) => {
+    errors.allow(/device was lost|Device.*destroyed|unreachable|RuntimeError/i);
+    const result = await page.evaluate(async ([prompt, how]) => {
+      const { createPipeline } = await import('/x2i/index.js');
+      const channel = new BroadcastChannel('x2i-test');
+      const x2i = await createPipeline({
+        model: '/emoji/', device: 'webgpu', workerUrl: '/workers/patched.js?gpu-buffers',
+      });
+      const run = x2i.generate({ prompt, seed: 7, output: 'pixels' });
+      let failure = { code: '', message: '' };
+      let told = 0;
+      try {
+        for await (const { phase } of run) {
+          if (phase === 'denoise' && !told++) channel.postMessage(how);
+        }
+      } catch (error) {
+        const { code, message } = error as { code: string; message: string };
+        failure = { code, message };
       }
-    } catch (error) {
-      code = (error as { code: string }).code;
-    }
-    const again = await x2i.generate({ prompt, seed: 7, output: 'pixels' }).result;
-    return { code, pixels: again.image.length };
-  }, PROMPTS.en);
-  expect(result.code).toBe('device-lost');
-  expect(result.pixels).toBeGreaterThan(0);
-});
+      const again = await x2i.generate({ prompt, seed: 7, steps: 1, output: 'pixels' }).result;
+      return { failure, pixels: again.image.length };
+    }, [PROMPTS.en, how] as const);
+    expect(result.failure.code).toBe(code);
+    expect(result.failure.message).toMatch(message);
+    expect(result.pixels).toBeGreaterThan(0);
+  });
+}
 
 test('an adapter that is too small is refused by the name and value of its limit', async ({ page }) => {
   const refusals = await page.evaluate(async () => {

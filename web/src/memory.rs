@@ -6,6 +6,7 @@ use x2i_core::{Field, LoadOptions, Memory};
 use crate::device::OpenDevice;
 use crate::failure::{Failure, Result};
 use crate::js;
+use crate::model::Place;
 
 /// Bytes for a model in wasm's memory of at most 4 GiB, which also holds what the parts compute.
 const WASM: u64 = 3 << 30;
@@ -51,15 +52,35 @@ impl Allowed {
         options.max_device_memory = self.asked;
     }
 
-    /// The warning for a model that is larger, where the caller said nothing.
-    pub fn warning(&self, name: &str, place: &str) -> Option<Failure> {
+    /// The warning for a model that is larger: where the caller asked for no limit, or where what does not fit is not
+    /// read from OPFS.
+    pub fn warning(&self, name: &str, place: Place) -> Option<Failure> {
+        let held = match self.asked {
+            Some(asked) => asked.min(self.most) >> 20,
+            None => self.most >> 20,
+        };
+        if self.asked.is_some() && place == Place::Opfs {
+            return None;
+        }
+        let (place, advice) = match place {
+            Place::Opfs => (
+                "the browser's files (OPFS)",
+                "maxDeviceMemory sets how much is held",
+            ),
+            Place::CacheStorage => (
+                "Cache Storage",
+                "it is faster in a worker of a browser with OPFS",
+            ),
+            Place::Network => ("the network", "cache `auto` downloads it once"),
+            Place::Memory => (
+                "wasm's memory, which holds all of it",
+                "only a cache that the browser keeps would leave it place",
+            ),
+        };
         let message = format!(
-            "{name} is larger than the {} MiB that are held at once here: what does not fit is read from {place} in every \
-             step; maxDeviceMemory sets how much is held",
-            self.most >> 20
+            "{name} is larger than the {held} MiB that are held at once: what does not fit is read from {place} in every \
+             step; {advice}"
         );
-        self.asked
-            .is_none()
-            .then(|| Failure::new("streamed", message))
+        Some(Failure::new("streamed", message))
     }
 }

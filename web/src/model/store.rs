@@ -46,14 +46,6 @@ impl Store {
         }
     }
 
-    /// What people call it.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Opfs(_) => "the browser's files (OPFS)",
-            Self::CacheStorage(_) => "Cache Storage, which is slower than OPFS,",
-        }
-    }
-
     /// True for a file that is complete and checked.
     pub async fn is_complete(&self, key: &str, bytes: u64) -> bool {
         self.len(&mark(key)).await > 0 && self.len(key).await == bytes

@@ -25,6 +25,10 @@ if (wanted.has('gpu-buffers')) {
   };
   channel.onmessage = ({ data }) => {
     if (data === 'destroy') device.destroy();
+    if (data === 'fill') {
+      const error = new GPUOutOfMemoryError('no memory is left for a buffer');
+      device.dispatchEvent(new GPUUncapturedErrorEvent('uncapturederror', { error }));
+    }
     if (data === 'count') {
       self.gc();
       // Weak references are cleared between tasks.
