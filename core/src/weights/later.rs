@@ -7,7 +7,6 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use x2i_shaders::InputBits;
 
-use super::scope::Scope;
 use super::set::Weights;
 
 /// How many of a decoder's layers stay on the device, and the weights that the others are read from.
@@ -26,12 +25,4 @@ pub(crate) struct Later {
     pub(super) device: Device,
     pub(super) prefix: String,
     pub(super) input_bits: InputBits,
-}
-
-impl Later {
-    /// The scope.
-    pub(crate) fn scope(&self) -> Scope<'_> {
-        let scope = self.weights.scope(&self.device);
-        scope.child(&self.prefix).with_input_bits(self.input_bits)
-    }
 }

@@ -73,6 +73,14 @@ impl Weights {
     }
 }
 
+impl Later {
+    /// The scope.
+    pub(crate) fn scope(&self) -> Scope<'_> {
+        let scope = self.weights.scope(&self.device);
+        scope.child(&self.prefix).with_input_bits(self.input_bits)
+    }
+}
+
 impl<'a> Scope<'a> {
     /// The same, told to `on_read`.
     pub fn heard_by(self, on_read: &'a dyn OnRead) -> Self {
