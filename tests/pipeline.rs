@@ -11,8 +11,8 @@ use x2i_core::model::ModelSource;
 use x2i_core::weights::gguf::GgufWriter;
 use x2i_core::weights::{LocalBoxFuture, MemorySource, StoredType, WeightFile, WeightSource};
 use x2i_core::{
-    Cache, Error, Image, Init, InputBits, LoadOptions, Lora, Memory, Phase, Pipeline, Preview,
-    Progress, Prompt, Request, Steps,
+    Cache, Conditioning, Error, Image, Init, InputBits, LoadOptions, Lora, Memory, Phase, Pipeline,
+    Preview, Progress, Prompt, Request, Steps,
 };
 use x2i_engine::models::FolderSource;
 
@@ -192,6 +192,24 @@ fn a_streamed_and_a_low_model_paint_the_same_picture_bit_for_bit() {
         };
         assert_eq!(steps(&heard), steps(&painting));
         assert_eq!(paint(&pipeline, &request).0, image, "a second time");
+    }
+}
+
+#[test]
+fn an_llm_of_7_mib_reads_its_layers_on_the_way_within_6_and_says_the_same() {
+    let limit = LoadOptions {
+        max_device_memory: Some(6 << 20),
+        ..TIGHT
+    };
+    let (high, tight) = (load().0, load_with(limit).expect("it loads").0);
+    for conditioning in [Conditioning::Prompt, Conditioning::Answer] {
+        let request = Request {
+            steps: 1,
+            conditioning,
+            ..request(&high, Preview::Off)
+        };
+        let [whole, read] = [&high, &tight].map(|pipeline| paint(pipeline, &request).0);
+        assert_eq!(whole, read, "{conditioning:?}");
     }
 }
 

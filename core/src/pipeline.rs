@@ -116,6 +116,11 @@ impl Pipeline {
         &self.config
     }
 
+    /// True when all of the model is on its devices: else what is missing is read for every picture, or in every step.
+    pub fn is_resident(&self) -> bool {
+        self.parts.stay()
+    }
+
     /// Paints one image.
     ///
     /// # Errors
@@ -183,7 +188,7 @@ impl Pipeline {
         request: &Request,
         on_progress: &mut impl OnProgress,
     ) -> Result<Encoded> {
-        let encoder = self.parts.encoder(on_progress).await?;
+        let encoder = self.parts.encoder(&self.limit, on_progress).await?;
         let encoded = encoder
             .encode(&request.prompt, &self.encode_options(request), on_progress)
             .await?;

@@ -68,30 +68,39 @@ test('a GPU of wide units, where burn multiplies matrices, paints the same pictu
   expect(largestDifference(picture, paintNatively(PROMPTS.en, 7, 1))).toBeLessThanOrEqual(GPU_GREY_LEVELS);
 });
 
-test('a lost device rejects the running call, and the next call works', async ({ page, errors }) => {
-  errors.allow(/device was lost|Device.*destroyed|unreachable|RuntimeError/i);
-  const result = await page.evaluate(async (prompt) => {
-    const { createPipeline } = await import('/x2i/index.js');
-    const channel = new BroadcastChannel('x2i-test');
-    const x2i = await createPipeline({
-      model: '/emoji/', device: 'webgpu', workerUrl: '/workers/patched.js?gpu-buffers',
-    });
-    const run = x2i.generate({ prompt, seed: 7, output: 'pixels' });
-    let code = '';
-    let told = 0;
-    try {
-      for await (const { phase } of run) {
-        if (phase === 'denoise' && !told++) channel.postMessage('destroy');
+/** A device that ends in the middle of a picture, and the next picture. */
+const ENDS = [
+  { how: 'destroy', name: 'a lost device', code: 'device-lost', message: /^the GPU failed: / },
+  { how: 'fill', name: 'a full GPU', code: 'device-limit', message: /^the GPU failed: its memory is full; set maxDeviceMemory/ },
+];
+for (const { how, name, code, message } of ENDS) {
+  test(`${name} rejects the running call, and the next call works`, async ({ page, errors }) => {
+    errors.allow(/device was lost|Device.*destroyed|unreachable|RuntimeError/i);
+    const result = await page.evaluate(async ([prompt, how]) => {
+      const { createPipeline } = await import('/x2i/index.js');
+      const channel = new BroadcastChannel('x2i-test');
+      const x2i = await createPipeline({
+        model: '/emoji/', device: 'webgpu', workerUrl: '/workers/patched.js?gpu-buffers',
+      });
+      const run = x2i.generate({ prompt, seed: 7, output: 'pixels' });
+      let failure = { code: '', message: '' };
+      let told = 0;
+      try {
+        for await (const { phase } of run) {
+          if (phase === 'denoise' && !told++) channel.postMessage(how);
+        }
+      } catch (error) {
+        const { code, message } = error as { code: string; message: string };
+        failure = { code, message };
       }
-    } catch (error) {
-      code = (error as { code: string }).code;
-    }
-    const again = await x2i.generate({ prompt, seed: 7, output: 'pixels' }).result;
-    return { code, pixels: again.image.length };
-  }, PROMPTS.en);
-  expect(result.code).toBe('device-lost');
-  expect(result.pixels).toBeGreaterThan(0);
-});
+      const again = await x2i.generate({ prompt, seed: 7, steps: 1, output: 'pixels' }).result;
+      return { failure, pixels: again.image.length };
+    }, [PROMPTS.en, how] as const);
+    expect(result.failure.code).toBe(code);
+    expect(result.failure.message).toMatch(message);
+    expect(result.pixels).toBeGreaterThan(0);
+  });
+}
 
 test('an adapter that is too small is refused by the name and value of its limit', async ({ page }) => {
   const refusals = await page.evaluate(async () => {
@@ -165,6 +174,35 @@ test('twenty pictures in a row leave no GPU buffers behind', async ({ page }) =>
   expect(after).toBeLessThanOrEqual((before as number) * 1.02);
 });
 
+test('a model larger than the GPU is streamed from the cache, with a warning', async ({ page }) => {
+  const painted = await page.evaluate(async (prompt) => {
+    const { createPipeline } = await import('/x2i/index.js');
+    const paint = async (workerUrl: string, maxDeviceMemory?: string) => {
+      const warnings: string[] = [];
+      const x2i = await createPipeline({
+        model: '/emoji/', device: 'webgpu', workerUrl, onWarning: ({ code, message }) => warnings.push(`${code}: ${message}`),
+        ...(maxDeviceMemory && { maxDeviceMemory }),
+      });
+      const { image } = await x2i.generate({ prompt, seed: 7, steps: 1, preview: false, output: 'pixels' }).result;
+      x2i.close();
+      return { warnings, pixels: Array.from(image) };
+    };
+    return {
+      whole: await paint('/x2i/worker.js'),
+      // A GPU whose largest buffer is known to hold no more than half of the model.
+      small: await paint('/workers/patched.js?small-limits=maxBufferSize&value=4194304'),
+      asked: await paint('/x2i/worker.js', '8M'),
+    };
+  }, PROMPTS.en);
+  expect(painted.whole.warnings).toEqual([]);
+  expect(painted.small.warnings).toHaveLength(1);
+  expect(painted.small.warnings[0]).toMatch(
+    /^streamed: emoji is larger than the 8 MiB .* read from the browser's files \(OPFS\) in every step; maxDeviceMemory/);
+  expect(painted.asked.warnings).toEqual([]);
+  expect(painted.small.pixels).toEqual(painted.whole.pixels);
+  expect(painted.asked.pixels).toEqual(painted.whole.pixels);
+});
+
 test('a model larger than wasm memory is loaded by ranges', async ({ page }) => {
   const model = await largeModel();
   server.hooks.push(...model.hooks('/large/'));
@@ -174,7 +212,7 @@ test('a model larger than wasm memory is loaded by ranges', async ({ page }) => 
     const began = performance.now();
     const warnings = new Set<string>();
     const x2i = await createPipeline({
-      model: '/large/', device: 'webgpu', cache: 'none', onWarning: ({ code }) => warnings.add(code),
+      model: '/large/', device: 'webgpu', cache: 'none', maxDeviceMemory: '8GB', onWarning: ({ code }) => warnings.add(code),
     });
     x2i.close();
     return { name: x2i.model.name, seconds: (performance.now() - began) / 1000, warnings: [...warnings] };

@@ -3,6 +3,7 @@
 //! A software adapter is 30 to 90 times slower than wasm on the CPU, so `auto` never takes it. Not
 //! here: Canvas and WebGL, which can't run the kernels.
 
+use std::fmt::Display;
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 
@@ -77,6 +78,8 @@ pub struct OpenDevice {
     pub health: Health,
     /// The largest tensor that it can bind, in bytes; `None` on the CPU.
     pub max_binding: Option<u64>,
+    /// The largest buffer that it can make, in bytes; `None` on the CPU.
+    pub max_buffer: Option<u64>,
 }
 
 /// The first failure of a device; clones share it.
@@ -85,28 +88,28 @@ pub struct Health(Arc<HealthState>);
 
 #[derive(Debug, Default)]
 struct HealthState {
-    failure: OnceLock<String>,
+    failure: OnceLock<Failure>,
     waker: AtomicWaker,
 }
 
 impl Health {
-    fn report(&self, message: String) {
+    fn report(&self, code: &'static str, message: impl Display) {
         // Later failures follow from the first.
-        let _ = self.0.failure.set(message);
+        let failure = Failure::new(code, format!("the GPU failed: {message}"));
+        let _ = self.0.failure.set(failure);
         self.0.waker.wake();
     }
 
     /// Resolves when the device fails. A readback from a lost device may never end.
     pub async fn failed(&self) -> Failure {
-        let message = std::future::poll_fn(|context| {
+        let failure = std::future::poll_fn(|context| {
             self.0.waker.register(context.waker());
             match self.0.failure.get() {
-                Some(message) => Poll::Ready(message.clone()),
+                Some(failure) => Poll::Ready(failure.clone()),
                 None => Poll::Pending,
             }
         });
-        let message = message.await;
-        Failure::new("device-lost", format!("the GPU failed: {message}"))
+        failure.await
     }
 }
 
@@ -158,6 +161,7 @@ fn open_cpu() -> OpenDevice {
         info: cpu(),
         health: Health::default(),
         max_binding: None,
+        max_buffer: None,
     }
 }
 
@@ -246,7 +250,7 @@ impl Found {
             .await
             .map_err(|error| failed(error.to_string()))?;
         x2i_shaders::tell_subgroups(self.info.subgroups);
-        let max_binding = self.adapter.limits().max_storage_buffer_binding_size;
+        let limits = self.adapter.limits();
         let setup = WgpuSetup {
             instance: self.instance,
             adapter: self.adapter,
@@ -262,14 +266,21 @@ impl Found {
         let health = Health::default();
         let (lost, failing) = (health.clone(), health.clone());
         device.set_device_lost_callback(move |reason, message| {
-            lost.report(format!("{reason:?} {message}"));
+            lost.report("device-lost", format_args!("{reason:?} {message}"));
         });
-        device.on_uncaptured_error(Arc::new(move |error| failing.report(error.to_string())));
+        device.on_uncaptured_error(Arc::new(move |error| match error {
+            wgpu::Error::OutOfMemory { .. } => failing.report(
+                "device-limit",
+                "its memory is full; set maxDeviceMemory, or a smaller one, or paint a smaller picture",
+            ),
+            error => failing.report("device-lost", error),
+        }));
         Ok(OpenDevice {
             device: burn_device,
             info: self.info,
             health,
-            max_binding: Some(max_binding),
+            max_binding: Some(limits.max_storage_buffer_binding_size),
+            max_buffer: Some(limits.max_buffer_size),
         })
     }
 

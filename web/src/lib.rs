@@ -6,11 +6,13 @@
 //! `www`.
 
 mod adapters;
+mod allocator;
 pub mod device;
 mod events;
 mod failure;
 mod inputs;
 mod js;
+mod memory;
 mod model;
 mod request;
 mod session;
@@ -61,13 +63,16 @@ pub extern "C" fn x2i_left_out(index: u32) -> ! {
     panic!("left out of this build: function {index}");
 }
 
-/// Calls `handler` with the message of a panic. The module can't be used after one.
+/// Calls `handler` with the message and the code of what ends the module: `internal` for a panic, `device-limit` for
+/// want of memory. The module can't be used after it.
 #[wasm_bindgen(js_name = onPanic)]
 pub fn on_panic(handler: Function) {
+    allocator::tell(handler.clone());
     let handler = SendWrapper::new(handler);
     std::panic::set_hook(Box::new(move |info| {
+        let (message, code) = (info.to_string().into(), "internal".into());
         // A failure of the handler can't be reported.
-        let _ = handler.call1(&JsValue::UNDEFINED, &info.to_string().into());
+        let _ = handler.call2(&JsValue::UNDEFINED, &message, &code);
     }));
 }
 

@@ -21,6 +21,7 @@ use crate::device::{self, OpenDevice};
 use crate::events::Events;
 use crate::failure::{Failure, Result};
 use crate::js;
+use crate::memory::Allowed;
 use crate::model::{CachePolicy, Location, WebModel};
 use crate::request::{self, Asked};
 
@@ -79,9 +80,17 @@ impl Session {
         self.loaded.take(); // two models rarely fit into memory
         // On the heap, since the future is large: it has the loading of every kind of model.
         let work = Box::pin(async {
-            let (beside, adapters) = adapters::open(&options).await?;
-            let loading = self.load_model(location, policy, &beside, signal.clone(), &events);
-            let pipeline = Box::pin(loading).await?;
+            let (mut beside, adapters) = adapters::open(&options).await?;
+            let allowed = Allowed::read(&options, &self.device)?;
+            allowed.limit(&mut beside);
+            let source = WebModel::prepare(location, policy, signal.clone(), &events).await?;
+            let pipeline = Box::pin(self.load_model(&source, &beside, &events)).await?;
+            let name = &pipeline.config().name;
+            if !pipeline.is_resident()
+                && let Some(warning) = allowed.warning(name, source.place())
+            {
+                events.warning(&warning);
+            }
             adapters::warn(&beside, pipeline.config(), &events);
             Ok(Loaded { pipeline, adapters })
         });
@@ -140,23 +149,20 @@ impl Session {
 
     async fn load_model(
         &self,
-        location: Location,
-        policy: CachePolicy,
+        source: &WebModel,
         options: &LoadOptions,
-        signal: Option<AbortSignal>,
         events: &Events,
     ) -> Result<Pipeline> {
-        let source = WebModel::prepare(location, policy, signal, events).await?;
-        let config = read_config(&source).await?;
+        let config = read_config(source).await?;
         if let Some(limit) = self.device.max_binding {
-            check_binding(&source, &config, limit).await?;
+            check_binding(source, &config, limit).await?;
         }
         let mut listener = async |progress: Progress| {
             events.progress(&progress).await;
             ControlFlow::Continue(())
         };
         let device = &self.device.device;
-        Ok(Pipeline::load_with(options, &source, device, &mut listener).await?)
+        Ok(Pipeline::load_with(options, source, device, &mut listener).await?)
     }
 
     /// Ends `work` when the caller aborts or the device fails; `work` itself would notice neither.

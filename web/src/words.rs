@@ -29,8 +29,7 @@ pub fn word(field: Field) -> &'static str {
         Field::Trust => "trust",
         Field::Model => "model",
         Field::Device => "device",
-        // The package has no such option: in a browser there is no limit.
-        Field::MaxDeviceMemory => "device memory",
+        Field::MaxDeviceMemory => "maxDeviceMemory",
     }
 }
 

@@ -97,6 +97,8 @@ export interface WasmRequest extends WasmSettings {
 
 export interface LoadOptions {
   cache: 'auto' | 'none';
+  /** In bytes. */
+  maxDeviceMemory?: number;
   /** `config` is PEFT's. */
   loras: Array<InputWeights & { config?: InputWeights; scale: number }>;
   control?: InputWeights;
@@ -144,6 +146,9 @@ export interface WasmModule {
   cachedModels(): Promise<CachedModel[]>;
   deleteCachedModel(name: string): Promise<void>;
   readMetadata(png: Uint8Array): Metadata | undefined;
-  /** Sets the handler of panics. After a panic, promises of the module may never settle. */
-  onPanic(handler: (message: string) => void): void;
+  /**
+   * Sets the handler of panics (`internal`) and of full memory (`device-limit`). After one, promises of the module may
+   * never settle.
+   */
+  onPanic(handler: (message: string, code: string) => void): void;
 }

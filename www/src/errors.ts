@@ -13,7 +13,7 @@
  * | `audio` | an audio part of the prompt can't be read, or the microphone can't be used |
  * | `closed` | {@link Pipeline.close} was called |
  * | `config` | an option, a URL or a `model.json` is wrong, or the worker could not start |
- * | `device-limit` | the adapter is too small; the message names the limit and its value |
+ * | `device-limit` | the adapter is too small, or memory is full; the message names the limit and its value |
  * | `device-lost` | the browser lost the device; the next call opens a new one |
  * | `device-unavailable` | there is no such device |
  * | `format` | a weight file is broken |
@@ -95,7 +95,7 @@ export function abortedBy(signal: AbortSignal): X2iError {
 
 /** True for failures after which the WebAssembly instance must not be used again. */
 export function isFatal(error: X2iError): boolean {
-  return error.code === 'device-lost' || error.code === 'internal';
+  return error.code === 'device-limit' || error.code === 'device-lost' || error.code === 'internal';
 }
 
 /** Converts anything thrown, here or in the module, to an {@link X2iError}; unknown errors are `internal`. */

@@ -42,7 +42,7 @@ export class Host {
   readonly #running = new Map<number, AbortController>();
   #loaded: Promise<Loaded> | undefined;
   #pool: Promise<number> | undefined;
-  #panic: Promise<string> | undefined;
+  #panic: Promise<void> | undefined;
   #session: Session | undefined;
   #closed = false;
 
@@ -93,9 +93,8 @@ export class Host {
     start: async ({ wasmUrl }) => {
       this.#loaded = this.#loadWasm(wasmUrl);
       const { wasm, explain } = await this.#loaded;
-      wasm.onPanic((panic) => {
-        this.#panic ??= explain(panic);
-        void this.#panic.then((message) => this.#listener({ crashed: { code: 'internal', message } }, []));
+      wasm.onPanic((message, code) => {
+        this.#panic ??= explain(message).then((message) => this.#listener({ crashed: { code, message } }, []));
       });
       return undefined;
     },

@@ -25,13 +25,14 @@ export async function readRequest({ prompt, turns, init, control, settings }: Se
 }
 
 /** The adapters, each with its record for the metadata. */
-export async function readWeights({ cache, loras, control }: SentModel): Promise<LoadOptions> {
+export async function readWeights({ cache, maxDeviceMemory, loras, control }: SentModel): Promise<LoadOptions> {
   const read = async (data: Blob, nameless: string) => ({
     ...(await reading('format', nameless, fileFacts(data, nameless))),
     data,
   });
   return {
     cache,
+    ...(maxDeviceMemory !== undefined && { maxDeviceMemory }),
     loras: await Promise.all(
       loras.map(async ({ data, config, scale }, at) => ({
         ...(await read(data, `lora-${at + 1}`)),

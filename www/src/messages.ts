@@ -52,6 +52,8 @@ export interface SentRequest {
 export interface SentModel {
   model: ModelReference;
   cache: 'auto' | 'none';
+  /** In bytes. */
+  maxDeviceMemory?: number;
   loras: Array<{ data: Blob; config?: Blob; scale: number }>;
   control?: Blob;
 }

@@ -11,6 +11,7 @@ import type { Client } from './client.js';
 import type { WasmEvent, WasmSettings } from './contract.js';
 import { abortedBy, toX2iError, X2iError } from './errors.js';
 import { RunningGeneration } from './generation.js';
+import { readMemory } from './memory.js';
 import { locate } from './model.js';
 import { toImageData, toPainting } from './pictures.js';
 import { type History, LoadEstimate, PaintEstimate } from './progress.js';
@@ -62,7 +63,12 @@ async function start(
   life.addEventListener('abort', end);
   try {
     const device = await client.call('open', { device: options.device ?? 'auto' });
-    const params = { model, cache: options.cache ?? ('auto' as const), ...readWeights(options) };
+    const params = {
+      model,
+      cache: options.cache ?? ('auto' as const),
+      ...readMemory(options),
+      ...readWeights(options),
+    };
     return { client, device, model: await client.call('load', params, onEvent && { onEvent }) };
   } catch (thrown) {
     const error = toX2iError(thrown);

@@ -102,6 +102,12 @@ export interface PipelineOptions extends RuntimeOptions {
   device?: DeviceChoice;
   /** `auto` (default) keeps weights in OPFS or Cache Storage; `none` reads ranges from the network. */
   cache?: 'auto' | 'none';
+  /**
+   * The most memory of the model, in bytes or as `'2GiB'`, `'2G'` or `'2000M'`: the flag `--max-device-memory` of the
+   * native program. Transformer blocks that do not fit are read from the cache in every step, and the image is the same,
+   * bit for bit. Default: 3 GiB on the CPU, on a GPU twice its largest buffer.
+   */
+  maxDeviceMemory?: number | string;
   /** LoRAs of the transformer; all are applied. */
   loras?: Lora[];
   /** LightControl's weights, for requests with a `control`. */
@@ -130,7 +136,7 @@ export interface LoadProgress {
 
 /** A problem that did not stop the work. */
 export interface Warning {
-  code: 'cache-unavailable' | 'lora' | 'quota' | 'unverified';
+  code: 'cache-unavailable' | 'lora' | 'quota' | 'streamed' | 'unverified';
   message: string;
 }
 

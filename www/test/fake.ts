@@ -68,8 +68,8 @@ export class FakeWorker {
   onmessageerror: () => void = () => {};
   onerror: (event: { message: string; preventDefault(): void }) => void = () => {};
   terminated = false;
-  /** Ends the module, as a panic does. */
-  panic: (message: string) => void = () => {};
+  /** Ends the module, as a panic or a full memory does. */
+  panic: (message: string, code?: string) => void = () => {};
   readonly #ports = new MessageChannel();
 
   constructor(script: Script) {
@@ -137,7 +137,7 @@ function moduleOf(script: Script, worker: FakeWorker): WasmModule {
     readMetadata: (png) =>
       png.length > 0 ? metadataOf({ prompt: [], turns: [], seed: png.length, preview: false }) : undefined,
     onPanic: (handler) => {
-      worker.panic = handler;
+      worker.panic = (message, code = 'internal') => handler(message, code);
     },
     tellRelaxedSimd: () => {},
     openThreads: () => {},

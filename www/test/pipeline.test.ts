@@ -141,6 +141,19 @@ test('a panic ends a call that would never have been answered', async () => {
   assert.equal(script.alive, 1);
 });
 
+test('a full memory ends it by its own code, and the next call has a new worker', async () => {
+  const script = new Script();
+  script.paint = () => new Promise(() => {});
+  const x2i = await open();
+  const run = x2i.generate(ask('a'));
+  await breathe();
+  script.workers[0]?.panic('set maxDeviceMemory', 'device-limit');
+  await assert.rejects(run.result, { code: 'device-limit', message: 'set maxDeviceMemory' });
+  script.paint = paint;
+  await x2i.generate(ask('b')).result;
+  assert.equal(script.workers.length, 2);
+});
+
 test('a crash of the worker does, too', async () => {
   const script = new Script();
   script.paint = () => new Promise(() => {});

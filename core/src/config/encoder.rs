@@ -135,6 +135,15 @@ impl EncoderConfig {
         }
     }
 
+    /// What the names of its decoder's layers begin with, before their numbers.
+    pub fn layers_prefix(&self) -> &'static str {
+        match self {
+            Self::Qwen2_5Vl(_) => "model.layers",
+            Self::InternVl2_5(_) => "language_model.model.layers",
+            Self::MiniCpmO(_) => "llm.model.layers",
+        }
+    }
+
     /// Hidden states that it gives: the embedding and every layer.
     pub fn hidden_states(&self) -> usize {
         self.decoder().num_hidden_layers + 1

@@ -4,10 +4,12 @@
 //! (`align_net`), and how weights are downloaded or mapped.
 
 mod alternatives;
+mod decoder_layer;
 pub mod decoding;
 mod doubt;
 mod family;
 pub mod internvl2_5;
+mod layers;
 pub mod llm;
 pub mod minicpm_o;
 mod options;
@@ -19,6 +21,7 @@ mod told;
 
 pub use family::Family;
 pub use internvl2_5::InternVl2_5;
+pub use layers::EncoderBytes;
 pub use minicpm_o::MiniCpmO;
 pub use options::{EncodeOptions, Encoded};
 pub use qwen2_5_vl::Qwen2_5Vl;

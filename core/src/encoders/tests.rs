@@ -114,6 +114,12 @@ pub(super) fn loaded<F: Family>(
 ) -> F {
     let device = Device::flex();
     let scope = weights.scope(&device);
+    let bytes = EncoderBytes::of(&part.config, weights, &device);
+    assert!(
+        bytes.finds_layers(),
+        "no layers below {}",
+        part.config.layers_prefix()
+    );
     pollster::block_on(F::load(config, part, tokenizer, &scope)).unwrap()
 }
 

@@ -113,6 +113,11 @@ impl<B: Block> Blocks<B> {
         }
     }
 
+    /// True where no block is read for a call.
+    pub fn is_resident(&self) -> bool {
+        self.streamed.is_none()
+    }
+
     /// Block `index`, read first where it is not on the device. A streamed block waits for `x`,
     /// what it will work on: the block that gave it is then done with its memory.
     pub async fn get(&self, index: usize, x: &Tensor<3>) -> Result<Cow<'_, B>> {

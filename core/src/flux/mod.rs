@@ -224,6 +224,11 @@ impl Flux {
         })
     }
 
+    /// True where no block is read for a step.
+    pub fn is_resident(&self) -> bool {
+        self.double_blocks.is_resident() && self.single_blocks.is_resident()
+    }
+
     /// Blocks of one call.
     pub fn blocks(&self) -> usize {
         self.double_blocks.len() + self.single_blocks.len()

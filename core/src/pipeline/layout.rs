@@ -49,7 +49,7 @@ impl Layout {
                 single,
                 bytes: match (device, stays) {
                     (0, true) => blocks + sizes.others(),
-                    (0, false) => blocks.max(sizes.largest_other()),
+                    (0, false) => blocks.max(sizes.largest_other(plan.limit.first())),
                     _ => blocks,
                 },
             }

@@ -9,7 +9,7 @@ use super::meter::LoadMeter;
 use super::plan::{Limit, LoadOptions, Sizes, activation_bytes};
 use crate::align_net::AlignNet;
 use crate::config::{AlignNetConfig, ModelConfig, VaeConfig};
-use crate::encoders::Encoder;
+use crate::encoders::{Encoder, EncoderBytes};
 use crate::error::{Error, Result};
 use crate::flux::{Flux, FluxBytes};
 use crate::light_control::{GROUPS, LightControl};
@@ -18,14 +18,14 @@ use crate::nn::{InputBits, halves_activations};
 use crate::request::OnProgress;
 use crate::tokenizer::Tokenizer;
 use crate::vae::{Vae, VaeEncoder};
-use crate::weights::{Component, OnRead, Scope, WeightFile, Weights};
+use crate::weights::{Component, OnRead, Scope, Streaming, WeightFile, Weights};
 
 /// The opened files of a model: headers, and no values.
 pub(super) struct Files {
     pub config: ModelConfig,
     pub align_config: AlignNetConfig,
     pub tokenizer: Tokenizer,
-    pub encoder: Weights,
+    pub encoder: Arc<Weights>,
     pub align_net: Weights,
     pub flux: Arc<Weights>,
     pub vae: Weights,
@@ -95,7 +95,7 @@ impl Files {
             config: config.clone(),
             align_config,
             tokenizer: read_tokenizer(source, &config.encoder).await?,
-            encoder,
+            encoder: Arc::new(encoder),
             align_net,
             flux: Arc::new(flux),
             vae,
@@ -118,7 +118,7 @@ impl Files {
     /// What the parts take on the device.
     pub fn sizes(&self) -> Sizes {
         Sizes {
-            encoder: self.encoder.device_len("", &self.device),
+            encoder: self.encoder_sizes(),
             align_net: self.align_net.device_len("", &self.device),
             flux: self.flux_sizes(),
             vae: self.vae.device_len(Vae::DECODER, &self.device),
@@ -142,7 +142,7 @@ impl Files {
         let meter = LoadMeter::new(on_progress, total);
         meter.begin().await?;
         let models = Models {
-            encoder: self.encoder(&meter).await?,
+            encoder: self.encoder(u64::MAX, &meter).await?,
             align_net: self.align_net(&meter).await?,
             flux: self.flux(limit, &meter).await?,
             vae: self.vae(&meter).await?,
@@ -156,8 +156,12 @@ impl Files {
         Ok(models)
     }
 
-    async fn encoder(&self, heard_by: &dyn OnRead) -> Result<Encoder> {
-        let scope = self.scope(&self.encoder, heard_by);
+    /// The LLM, its layers within `limit` bytes.
+    async fn encoder(&self, limit: u64, heard_by: &dyn OnRead) -> Result<Encoder> {
+        let scope = self.scope(&self.encoder, heard_by).streaming(Streaming {
+            resident: self.encoder_sizes().resident(limit),
+            weights: &self.encoder,
+        });
         Encoder::load(&self.config.encoder, self.tokenizer.clone(), &scope).await
     }
 
@@ -173,6 +177,21 @@ impl Files {
         let scope = |device| self.scope_on(device, &self.flux, heard_by);
         let scopes: Vec<Scope<'_>> = devices.map(scope).collect();
         Flux::load_placed(&placement, config, Some(&self.flux), &scopes).await
+    }
+
+    /// What the LLM takes on the device.
+    fn encoder_sizes(&self) -> EncoderBytes {
+        EncoderBytes::of(&self.config.encoder.config, &self.encoder, &self.device)
+    }
+
+    /// Bytes that loading the LLM reads.
+    fn encoder_bytes(&self, limit: u64) -> u64 {
+        let prefix = self.config.encoder.config.layers_prefix();
+        let layers = self.config.encoder.config.decoder().num_hidden_layers;
+        let streamed = self.encoder_sizes().resident(limit)..layers;
+        let layer = |index| self.encoder.byte_len(&format!("{prefix}.{index}."));
+        let all = self.encoder.byte_len("");
+        all.saturating_sub(streamed.map(layer).sum())
     }
 
     /// What the transformer takes on the devices.
@@ -229,6 +248,14 @@ impl Files {
 }
 
 impl Parts {
+    /// True where every part is on its device, and no block is read in a step.
+    pub fn stay(&self) -> bool {
+        match self {
+            Self::Resident(models) => models.flux.is_resident(),
+            Self::OneByOne(_) => false,
+        }
+    }
+
     /// Before the long work: the transformer can paint so many tokens within `limit`, beside what a
     /// picture keeps, in bytes.
     pub fn check(&self, limit: &Limit, image_tokens: usize, kept: u64) -> Result<()> {
@@ -238,15 +265,20 @@ impl Parts {
         }
     }
 
-    /// The LLM.
-    pub async fn encoder(&self, on_progress: &mut impl OnProgress) -> Result<Held<'_, Encoder>> {
+    /// The LLM; its layers within `limit`, where it is loaded now.
+    pub async fn encoder(
+        &self,
+        limit: &Limit,
+        on_progress: &mut impl OnProgress,
+    ) -> Result<Held<'_, Encoder>> {
         let files = match self {
             Self::Resident(models) => return Ok(Held::Kept(&models.encoder)),
             Self::OneByOne(files) => files,
         };
-        let meter = LoadMeter::new(on_progress, files.encoder.byte_len(""));
+        let limit = limit.first();
+        let meter = LoadMeter::new(on_progress, files.encoder_bytes(limit));
         meter.begin().await?;
-        let encoder = files.encoder(&meter).await?;
+        let encoder = files.encoder(limit, &meter).await?;
         meter.end().await?;
         Ok(Held::Loaded(encoder))
     }

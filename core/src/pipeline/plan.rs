@@ -8,6 +8,7 @@ use std::sync::Arc;
 use burn::tensor::Device;
 
 use crate::config::{FluxConfig, ModelConfig};
+use crate::encoders::EncoderBytes;
 use crate::error::{Error, Field, Result};
 use crate::flux::FluxBytes;
 use crate::lora::Lora;
@@ -20,7 +21,8 @@ pub struct LoadOptions {
     /// Which parts stay on the device.
     pub memory: Memory,
     /// The most bytes of weights and activations on the device. Transformer blocks that do not fit
-    /// are read from the files in every step.
+    /// are read from the files in every step; layers of an LLM that is loaded for one prompt and does not fit
+    /// are read when their turn comes.
     pub max_device_memory: Option<u64>,
     /// How quantized layers round their inputs on the CPU.
     pub input_bits: InputBits,
@@ -57,7 +59,7 @@ pub enum Memory {
 /// Bytes of a model's parts on the device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sizes {
-    pub encoder: u64,
+    pub encoder: EncoderBytes,
     pub align_net: u64,
     pub flux: FluxBytes,
     pub vae: u64,
@@ -69,12 +71,13 @@ pub(super) struct Sizes {
 impl Sizes {
     /// All but the transformer.
     pub fn others(&self) -> u64 {
-        self.encoder + self.align_net + self.vae + self.control
+        self.encoder.all() + self.align_net + self.vae + self.control
     }
 
-    /// The largest part but the transformer.
-    pub fn largest_other(&self) -> u64 {
-        self.encoder.max(self.align_net).max(self.vae)
+    /// The largest part but the transformer, where one at a time is within `limit` bytes.
+    pub fn largest_other(&self, limit: u64) -> u64 {
+        let encoder = self.encoder.held(self.encoder.resident(limit));
+        encoder.max(self.align_net).max(self.vae)
     }
 }
 
@@ -179,6 +182,11 @@ impl Limit {
         &self.bytes
     }
 
+    /// Bytes on the first device.
+    pub fn first(&self) -> u64 {
+        self.bytes[0]
+    }
+
     /// Refuses a picture whose activations and what it keeps leave no place for two blocks.
     pub fn check_picture(&self, flux: &FluxBytes, tokens: usize, kept: u64) -> Result<()> {
         if flux.fits(self.less(kept).beside(false, tokens).flux_weights()) {
@@ -208,7 +216,13 @@ fn largest(sizes: &Sizes, flux_weights: &[u64]) -> (u64, &'static str) {
         false => sizes.flux.least(),
     };
     let parts = [
-        (sizes.encoder, "the encoder"),
+        match sizes.encoder.all() <= flux_weights[0] {
+            true => (0, ""),
+            false => (
+                sizes.encoder.least(),
+                "the encoder with two layers at a time",
+            ),
+        },
         (sizes.align_net, "AlignNet"),
         (sizes.vae, "the VAE"),
         (streamed, "the transformer with two blocks at a time"),

@@ -16,6 +16,7 @@ use super::blocks::Blocks;
 use super::file::HostTensor;
 use super::footprint::rows_at_once;
 use super::held::Held;
+use super::later::{Later, Streaming};
 use super::leaves::Leaves;
 use super::matrix::Matrix;
 use super::set::Weights;
@@ -43,6 +44,7 @@ pub struct Scope<'a> {
     reads: Reads<'a>,
     leaves: Option<&'a Leaves>,
     held: Option<&'a Held>,
+    streaming: Option<Streaming<'a>>,
 }
 
 /// What is read of a tensor.
@@ -66,7 +68,16 @@ impl Weights {
             reads: Reads::Values,
             leaves: None,
             held: None,
+            streaming: None,
         }
+    }
+}
+
+impl Later {
+    /// The scope.
+    pub(crate) fn scope(&self) -> Scope<'_> {
+        let scope = self.weights.scope(&self.device);
+        scope.child(&self.prefix).with_input_bits(self.input_bits)
     }
 }
 
@@ -107,6 +118,29 @@ impl<'a> Scope<'a> {
             held: Some(held),
             ..self
         }
+    }
+
+    /// The same, under which a decoder keeps some of its layers alone.
+    pub fn streaming(self, streaming: Streaming<'a>) -> Self {
+        Self {
+            streaming: Some(streaming),
+            ..self
+        }
+    }
+
+    /// How many of `count` layers below this scope stay on the device, and where the others are read.
+    pub(crate) fn stays(&self, count: usize) -> (usize, Option<Later>) {
+        let streaming = self.streaming.filter(|some| some.resident < count);
+        let Some(Streaming { resident, weights }) = streaming else {
+            return (count, None);
+        };
+        let later = Later {
+            weights: weights.clone(),
+            device: self.device.clone(),
+            prefix: self.prefix.clone(),
+            input_bits: self.input_bits,
+        };
+        (resident, Some(later))
     }
 
     /// What stands in place of tensors.

@@ -16,5 +16,5 @@ mod store;
 
 pub use blob::BlobFile;
 pub use location::Location;
-pub use source::{CachePolicy, WebModel};
+pub use source::{CachePolicy, Place, WebModel};
 pub use store::{cached_models, delete_cached_model};

@@ -16,6 +16,10 @@ use web_sys::{
 use crate::js;
 
 const ROOT: &str = "x2i-models";
+/// Bytes of a range that is worth a handle, which takes about a millisecond.
+const LARGE: usize = 1 << 20;
+/// The most bytes of a part of a range that is read through the browser's heap.
+const PIECE: usize = 4 << 20;
 
 type JsResult<T> = Result<T, JsValue>;
 
@@ -46,15 +50,46 @@ impl Folder {
         }
     }
 
-    /// A range of a file.
+    /// A range of a file. A large one is read by a synchronous handle, right to where it stays.
     ///
     /// # Errors
-    /// What the browser throws.
+    /// What the browser throws; a `RangeError` for more than wasm's memory can address.
     pub async fn read(&self, key: &str, range: Range<u64>) -> JsResult<Vec<u8>> {
+        let length = usize::try_from(range.end.saturating_sub(range.start));
+        let length = length.map_err(|_| js_sys::RangeError::new("a range of 4 GiB and more"))?;
+        let mut bytes = vec![0; length];
+        if length >= LARGE {
+            // Browsers that lock files for reading refuse while another tab reads the same one.
+            if let Ok(access) = self.reader(key).await
+                && access.fill(range.start, &mut bytes).is_ok()
+            {
+                return Ok(bytes);
+            }
+        }
         let file = self.file(key).await?;
-        let blob: Blob = file.slice_with_f64_and_f64(range.start as f64, range.end as f64)?;
-        let buffer = JsFuture::from(blob.array_buffer()).await?;
-        Ok(Uint8Array::new(&buffer).to_vec())
+        let mut at = range.start;
+        // In pieces: garbage of a browser's heap is large before it is collected.
+        for piece in bytes.chunks_mut(PIECE) {
+            let end = at + piece.len() as u64;
+            let blob: Blob = file.slice_with_f64_and_f64(at as f64, end as f64)?;
+            let buffer = Uint8Array::new(&JsFuture::from(blob.array_buffer()).await?);
+            if buffer.length() as usize != piece.len() {
+                return Err(js_sys::Error::new("the file is shorter than it was").into());
+            }
+            buffer.copy_to(piece);
+            at = end;
+        }
+        Ok(bytes)
+    }
+
+    /// A handle for reading, which other tabs may have too where the browser knows such handles.
+    async fn reader(&self, key: &str) -> JsResult<Reader> {
+        let handle = JsFuture::from(self.0.get_file_handle(key)).await?;
+        let options = js_sys::Object::new();
+        js::set(&options, "mode", "read-only");
+        let opened = js::call(&handle, "createSyncAccessHandle", &[options.into()])?;
+        let access = JsFuture::from(opened.dyn_into::<Promise>()?).await?;
+        Ok(Reader(access.unchecked_into()))
     }
 
     /// Resumes writing a file at its end.
@@ -82,6 +117,32 @@ impl Folder {
             .await?
             .unchecked_into();
         Ok(JsFuture::from(handle.get_file()).await?.unchecked_into())
+    }
+}
+
+/// A file that is being read.
+struct Reader(FileSystemSyncAccessHandle);
+
+impl Reader {
+    fn fill(&self, start: u64, bytes: &mut [u8]) -> JsResult<()> {
+        let options = FileSystemReadWriteOptions::new();
+        let mut done = 0;
+        while done < bytes.len() {
+            options.set_at((start + done as u64) as f64);
+            let rest = &mut bytes[done..];
+            let read = self.0.read_with_u8_array_and_options(rest, &options)?;
+            if read <= 0.0 {
+                return Err(js_sys::Error::new("the file ends early").into());
+            }
+            done += read as usize;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 

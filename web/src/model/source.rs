@@ -20,7 +20,7 @@ use crate::events::Events;
 use crate::failure::{Failure, Result};
 
 const CONFIG: &str = "model.json";
-/// The largest file that is held in wasm memory, in bytes. The limit of wasm memory is 4 GiB.
+/// The most bytes of files that are held in wasm memory together. The limit of wasm memory is 4 GiB.
 const MEMORY_LIMIT: u64 = 1 << 30;
 
 /// Whether files are cached for the next visit.
@@ -32,17 +32,30 @@ pub enum CachePolicy {
     Bypass,
 }
 
+/// Where a model's bytes are read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The origin private file system.
+    Opfs,
+    /// Cache Storage.
+    CacheStorage,
+    /// Wasm's memory.
+    Memory,
+    /// The network, range by range.
+    Network,
+}
+
 /// A model whose files are ready to be read.
 pub struct WebModel {
     location: Location,
     config: Option<Arc<MemorySource>>,
-    places: BTreeMap<String, Place>,
+    places: BTreeMap<String, FilePlace>,
     store: Option<Store>,
     signal: Option<SendWrapper<AbortSignal>>,
 }
 
-/// The place of a file.
-enum Place {
+/// The place of a file, and its bytes.
+enum FilePlace {
     Stored { key: String, bytes: u64 },
     Memory(Arc<MemorySource>),
     Remote { bytes: u64 },
@@ -191,8 +204,8 @@ impl WebModel {
         policy: CachePolicy,
         progress: &Totals,
         events: &Events,
-    ) -> Result<Place> {
-        let stored = Place::Stored {
+    ) -> Result<FilePlace> {
+        let stored = FilePlace::Stored {
             key: record.sha256.clone(),
             bytes: record.bytes,
         };
@@ -222,17 +235,40 @@ impl WebModel {
                 }
             }
         }
-        if policy == CachePolicy::Keep && record.bytes <= MEMORY_LIMIT {
+        if policy == CachePolicy::Keep && self.held() + record.bytes <= MEMORY_LIMIT {
             let bytes = download.hold().await?;
-            return Ok(Place::Memory(Arc::new(MemorySource::new(path, bytes))));
+            return Ok(FilePlace::Memory(Arc::new(MemorySource::new(path, bytes))));
         }
         events.warning(&Failure::new(
             "unverified",
             format!("{path} is read from the network range by range; its SHA-256 is not checked"),
         ));
-        Ok(Place::Remote {
+        Ok(FilePlace::Remote {
             bytes: record.bytes,
         })
+    }
+
+    /// Bytes of files in memory.
+    fn held(&self) -> u64 {
+        let held = self.places.values().map(|place| match place {
+            FilePlace::Memory(file) => file.len(),
+            FilePlace::Stored { .. } | FilePlace::Remote { .. } => 0,
+        });
+        held.sum()
+    }
+
+    /// Where most of the bytes are.
+    pub fn place(&self) -> Place {
+        let largest = self.places.values().max_by_key(|place| match place {
+            FilePlace::Stored { bytes, .. } | FilePlace::Remote { bytes } => *bytes,
+            FilePlace::Memory(file) => file.len(),
+        });
+        match (largest, &self.store) {
+            (Some(FilePlace::Stored { .. }), Some(Store::Opfs(_))) => Place::Opfs,
+            (Some(FilePlace::Stored { .. }), _) => Place::CacheStorage,
+            (Some(FilePlace::Memory(_)), _) => Place::Memory,
+            (Some(FilePlace::Remote { .. }) | None, _) => Place::Network,
+        }
     }
 
     fn remote(&self, path: &str) -> Result<RemoteFile> {
@@ -251,11 +287,11 @@ impl WebModel {
         }
         let failed = |failure| to_core(path, failure);
         let (bytes, origin) = match (self.places.get(path), &self.store) {
-            (Some(Place::Memory(memory)), _) => return Ok(memory.clone()),
-            (Some(Place::Stored { key, bytes }), Some(store)) => {
+            (Some(FilePlace::Memory(memory)), _) => return Ok(memory.clone()),
+            (Some(FilePlace::Stored { key, bytes }), Some(store)) => {
                 (*bytes, Origin::stored(store.clone(), key.clone()))
             }
-            (Some(Place::Remote { bytes } | Place::Stored { bytes, .. }), _) => {
+            (Some(FilePlace::Remote { bytes } | FilePlace::Stored { bytes, .. }), _) => {
                 (*bytes, Origin::remote(self.remote(path).map_err(failed)?))
             }
             (None, _) => {

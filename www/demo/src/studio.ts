@@ -54,7 +54,10 @@ export async function loadModel(): Promise<void> {
       device: choice,
       signal: stop.signal,
       onProgress: (progress) => update({ model: { kind: 'loading', progress } }),
-      onWarning: (warning) => inform('The model could not be kept on this device.', `It works for this visit. (${warning.message})`),
+      onWarning: ({ code, message }) =>
+        code === 'streamed'
+          ? inform('This model is larger than the memory of a tab.', `It paints, and takes longer. (${message})`)
+          : inform('The model could not be kept on this device.', `It works for this visit. (${message})`),
     });
     update({ model: { kind: 'ready', device: pipeline.device, model: pipeline.model }, unreached: false });
     announce(`Ready to paint on ${pipeline.device.name}`);

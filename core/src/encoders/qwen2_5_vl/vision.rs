@@ -12,7 +12,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::windows::Layout;
 use crate::config::VisionConfig;
-use crate::encoders::qwen2::{SwiGlu, rope_of_angles};
+use crate::encoders::decoder_layer::SwiGlu;
+use crate::encoders::qwen2::rope_of_angles;
 use crate::error::Result;
 use crate::nn::rope::Rope;
 use crate::nn::{Bias, Linear, RmsNorm, attention};

@@ -25,6 +25,10 @@ if (wanted.has('gpu-buffers')) {
   };
   channel.onmessage = ({ data }) => {
     if (data === 'destroy') device.destroy();
+    if (data === 'fill') {
+      const error = new GPUOutOfMemoryError('no memory is left for a buffer');
+      device.dispatchEvent(new GPUUncapturedErrorEvent('uncapturederror', { error }));
+    }
     if (data === 'count') {
       self.gc();
       // Weak references are cleared between tasks.
@@ -72,5 +76,19 @@ if (wanted.has('left-out')) {
     const exports = Object.fromEntries(Object.entries(instance.exports));
     exports.session_generate = () => instance.exports.x2i_left_out(0);
     return Object.setPrototypeOf({ exports }, WebAssembly.Instance.prototype);
+  };
+}
+
+if (wanted.has('wasm-memory')) {
+  // Tells the bytes of wasm's memory on demand; a number is the most MiB that it may grow to.
+  const most = Number(wanted.get('wasm-memory'));
+  const { Memory } = WebAssembly;
+  let memory;
+  WebAssembly.Memory = function (size) {
+    memory = new Memory(most ? { ...size, maximum: most * 16 } : size);
+    return memory;
+  };
+  channel.onmessage = ({ data }) => {
+    if (data === 'wasm-memory') channel.postMessage({ bytes: memory.buffer.byteLength });
   };
 }
