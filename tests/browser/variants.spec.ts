@@ -71,18 +71,19 @@ test('without the functions that need it, the file has no relaxed SIMD', async (
 });
 
 test('a function that was left out of the module is an error with its name', async ({ page }) => {
+  const names = JSON.parse(await readFile(join(ROOT, 'www/dist/wasm/left-out.json'), 'utf8')) as Record<string, string>;
+  const [[line, name]] = Object.entries(names) as [[string, string]];
   const server = await serveRuntime();
   await openPage(page, server);
-  const failure = await page.evaluate(async (prompt) => {
+  const failure = await page.evaluate(async ({ prompt, line }) => {
     const { createPipeline } = await import('/x2i/index.js');
-    const x2i = await createPipeline({ model: '/emoji/', device: 'cpu', workerUrl: '/workers/patched.js?left-out' });
+    const x2i = await createPipeline({ model: '/emoji/', device: 'cpu', workerUrl: `/workers/patched.js?left-out=${line}` });
     return x2i.generate({ prompt, seed: 1 }).result.then(
       () => undefined,
       (error: { code: string; message: string }) => ({ code: error.code, message: error.message }),
     );
-  }, PROMPT);
+  }, { prompt: PROMPT, line });
   await server.close();
-  const [name] = (await readFile(join(ROOT, 'www/dist/wasm/left-out.txt'), 'utf8')).split('\n');
   expect(failure?.code).toBe('internal');
   expect(failure?.message).toContain(`this build leaves out a function that was called: ${name}`);
 });

@@ -16,8 +16,8 @@ export async function explain({ url }: Pick<Running, 'url'>, panic: string): Pro
   const index = PANIC.exec(panic)?.[1];
   if (index === undefined) return panic;
   try {
-    const response = await fetch(new URL('left-out.txt', new URL(url, globalThis.location?.href)));
-    const name = response.ok ? (await response.text()).split('\n')[Number(index)] : undefined;
+    const response = await fetch(new URL('left-out.json', new URL(url, globalThis.location?.href)));
+    const name = response.ok ? ((await response.json()) as Record<string, string>)[index] : undefined;
     return name ? `this build leaves out a function that was called: ${name}` : panic;
   } catch {
     return panic;

@@ -74,7 +74,7 @@ if (wanted.has('left-out')) {
   WebAssembly.instantiate = async (...args) => {
     const instance = await instantiate.apply(WebAssembly, args);
     const exports = Object.fromEntries(Object.entries(instance.exports));
-    exports.session_generate = () => instance.exports.x2i_left_out(0);
+    exports.session_generate = () => instance.exports.x2i_left_out(Number(wanted.get('left-out')));
     return Object.setPrototypeOf({ exports }, WebAssembly.Instance.prototype);
   };
 }
