@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
 import { defineConfig, type Plugin } from 'vite';
 
 /** Scripts and wasm from here alone; models may come from anywhere. */
@@ -51,13 +52,39 @@ function listFiles(): Plugin {
   };
 }
 
+/** Counts what a visit downloads before the model, plain and as gzip; `src/program.ts` reads it. */
+function countDownload(): Plugin {
+  let folder = 'dist';
+  return {
+    name: 'count-download',
+    apply: 'build',
+    configResolved: (config) => void (folder = join(config.root, config.build.outDir)),
+    async closeBundle() {
+      const assets = await readdir(join(folder, 'assets'));
+      const sizes = async (pattern: RegExp) => {
+        const files = await Promise.all(assets.filter((name) => pattern.test(name)).map((name) => readFile(join(folder, 'assets', name))));
+        return { plain: sum(files.map(({ length }) => length)), gzip: sum(files.map((file) => gzipSync(file, { level: 9 }).length)) };
+      };
+      const counted = { scripts: await sizes(/^(main|worker|model-emoji)-.*\.(js|css)$/), program: await sizes(/\.wasm$/) };
+      const page = join(folder, 'index.html');
+      const meta = `<meta name="x2i-download" content='${JSON.stringify(counted)}' />`;
+      await writeFile(page, (await readFile(page, 'utf8')).replace('<title>', `${meta}\n    <title>`));
+    },
+  };
+}
+
+const sum = (numbers: number[]): number => numbers.reduce((all, one) => all + one, 0);
+
 /**
  * The page that `x2i serve` has at `/` (`vite build --mode server`): the same code with `src/server/web.ts` in the place of
  * the library. What the page says of itself is another thing there.
  */
 const SERVER_WORDS: ReadonlyArray<readonly [here: string, there: string]> = [
+  ['It runs in this tab; nothing is sent anywhere.', 'It runs on this server.'],
+  ['A 16 MB model that runs in this tab: 64 × 64 pixels, nothing is sent anywhere.', 'A 16 MB model that runs on this server: 64 × 64 pixels.'],
   ['The model runs in this tab; nothing is sent anywhere.', 'The model runs on this server.'],
-  ['painted here, in your tab.', 'painted by this server.'],
+  ['<body data-model="emoji">', '<body data-model="other">'],
+  ['<details class="download" id="download">', '<details class="download" id="download" hidden>'],
   ['This page paints with JavaScript and WebAssembly; please allow them.', 'This page paints with JavaScript; please allow it.'],
   ['Words, pictures and sounds stay on this device.', 'Words, pictures and sounds go to this server alone. <a class="link" href="docs">API</a>'],
   ['Pictures you paint stay here, on this device.', 'Pictures you paint stay here, in this browser.'],
@@ -100,7 +127,7 @@ const server = defineConfig({
 const page = defineConfig({
   // The page works from any folder of a server.
   base: './',
-  plugins: [contentSecurityPolicy(), listFiles()],
+  plugins: [contentSecurityPolicy(), countDownload(), listFiles()],
   worker: { format: 'es' },
   build: {
     target: 'es2022',

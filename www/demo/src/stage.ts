@@ -1,21 +1,21 @@
 /** The easel: decides what hangs on it (nothing yet, the work, a picture), and the plate under it that tells of the picture. */
 
 import { attach, canRead } from './attach';
+import { copyPicture, copyText } from './copy';
+import { fitLayers } from './crisp';
 import { byId, icon, make } from './dom';
+import { askFor } from './form';
 import { milliseconds, size } from './format';
+import { linkTo } from './link';
 import { drawNoise } from './noise';
 import { state, watch, type Job, type Shown, type State } from './state';
 import { urlOf, type Picture } from './store';
 import { useSeed } from './settings';
+import { captionOf, doubt, sayScene, sceneOf } from './understood';
 
 const picture = byId('picture', HTMLImageElement);
-const glow = byId('glow', HTMLImageElement);
 const preview = byId('preview', HTMLCanvasElement);
 const plate = byId('plate', HTMLDivElement);
-
-const ABOUT =
-  'A language model reads your words, a small network hands their meaning on, and a diffusion transformer paints it, step by step. ' +
-  'The painter learned from English captions only; that the other languages work is the point.';
 
 /** What an easel without a picture says. */
 const HINTS: Partial<Record<State['model']['kind'], string>> = {
@@ -65,22 +65,48 @@ function goOn(of: Picture): HTMLButtonElement {
   return button;
 }
 
-/** What the model understood, where it is not what was said. */
-function understood(text: string, answer: string | undefined): HTMLElement[] {
-  if (answer === undefined || answer === text) return [];
-  return [make('p', { class: 'small answer', lang: 'en' }, `Understood as “${answer}”`)];
+/** What the model understood. */
+function understood(answer: string | undefined): HTMLElement[] {
+  if (answer === undefined) return [];
+  const scene = sceneOf(answer);
+  return [make('p', { class: 'understood', lang: 'en' }, make('span', { class: 'label' }, 'Understood as: '), scene === undefined ? answer : sayScene(scene))];
+}
+
+/** Whether that is to be believed, and what may have been meant. */
+function doubted({ text, answer, confidence = {}, isOfWords = true }: Picture): HTMLElement[] {
+  if (answer === undefined) return [];
+  const found = doubt(isOfWords ? text : '', answer, confidence, state().concepts);
+  if (found === undefined) return [];
+  const buttons = found.nearest.map((thing) => {
+    const button = make('button', { type: 'button', class: 'word', lang: 'en' }, thing);
+    button.addEventListener('click', () => askFor(captionOf(thing), 'en'));
+    return make('li', {}, button);
+  });
+  const nearest = make('div', { class: 'nearest' }, make('span', { class: 'label', id: 'nearest-label' }, 'Nearest:'), make('ul', { class: 'words', 'aria-labelledby': 'nearest-label' }, ...buttons));
+  return [make('div', { class: 'doubt' }, make('p', {}, found.text), ...(buttons.length > 0 ? [nearest] : []))];
+}
+
+function tool(name: string, label: string, act: () => void): HTMLButtonElement {
+  const button = make('button', { type: 'button', class: 'quiet icon-and-word' }, icon(name), label);
+  button.addEventListener('click', act);
+  return button;
+}
+
+/** What can be done with a picture. Its link says its words; files that were shown are not in it. */
+function toolsOf(of: Picture): HTMLElement {
+  const download = make('a', { class: 'quiet icon-and-word', href: urlOf(of.png), download: fileName(of) }, icon('download'), 'Download');
+  const link = of.isOfWords === false ? [] : [tool('link', 'Copy link', () => void copyText(linkTo(of), 'The link'))];
+  const copy = tool('copy', 'Copy picture', () => void copyPicture(of.png));
+  return make('div', { class: 'plate-tools' }, ...(canRead('image') ? [goOn(of)] : []), ...link, copy, download);
 }
 
 function plateOf(of: Picture): HTMLElement[] {
   const reuse = make('button', { type: 'button', class: 'link', title: 'Use this seed again' }, String(of.seed));
   reuse.setAttribute('aria-label', `Use seed ${of.seed} again`);
   reuse.addEventListener('click', () => useSeed(of.seed));
-  const download = make('a', { class: 'quiet icon-and-word', href: urlOf(of.png), download: fileName(of) }, icon('download'), 'Download');
   const words = make('p', { class: 'saying', lang: of.lang, dir: 'auto' }, of.text.trim() || 'Without words');
   const facts = make('dl', { class: 'facts' }, fact('Seed', reuse), fact('Steps', String(of.steps)), fact('Size', size(of.width, of.height)), fact('On', of.device));
-  const tools = make('div', { class: 'plate-tools' }, ...(canRead('image') ? [goOn(of)] : []), download);
-  const parts: HTMLElement[] = [make('div', { class: 'plate-head' }, words, tools), ...understood(of.text, of.answer)];
-  return [...parts, facts, timings(of)];
+  return [words, ...understood(of.answer), ...doubted(of), toolsOf(of), facts, timings(of)];
 }
 
 /** While a picture is painted: what was asked for. */
@@ -89,16 +115,15 @@ function plateOfJob({ text, lang, options }: Job, answer: string | undefined): H
   if (options.seed !== undefined) facts.append(fact('Seed', String(options.seed)));
   if (options.steps !== undefined) facts.append(fact('Steps', String(options.steps)));
   if (options.width && options.height) facts.append(fact('Size', size(options.width, options.height)));
-  return [make('p', { class: 'saying', lang, dir: 'auto' }, text.trim() || 'Without words'), ...understood(text, answer), facts];
+  return [make('p', { class: 'saying', lang, dir: 'auto' }, text.trim() || 'Without words'), ...understood(answer), facts];
 }
 
-function renderPlate({ model, running, shown }: Readonly<State>): void {
-  byId('under', HTMLDivElement).hidden = model.kind === 'absent' && shown.kind === 'nothing';
+function renderPlate({ running, shown }: Readonly<State>): void {
   // compare.ts writes its own.
   if (shown.kind === 'compare') return;
   if (running) plate.replaceChildren(...plateOfJob(running.job, running.answer));
   else if (shown.kind === 'picture') plate.replaceChildren(...plateOf(shown.picture));
-  else plate.replaceChildren(...(model.kind === 'checking' ? [] : [make('p', { class: 'about' }, ABOUT)]));
+  else plate.replaceChildren();
 }
 
 function showPicture(shown: Shown): void {
@@ -107,7 +132,6 @@ function showPicture(shown: Shown): void {
   picture.src = url;
   picture.alt = nameOf(shown.picture);
   picture.lang = shown.picture.lang;
-  glow.src = url;
 }
 
 /** Which layer of the frame is seen. */
@@ -117,11 +141,10 @@ function choose({ model, running, shown }: Readonly<State>): void {
   const hung = shown.kind === 'picture' && !working;
   preview.hidden = !previewed;
   picture.hidden = !hung;
-  glow.hidden = !hung;
   const hint = working || shown.kind !== 'nothing' ? undefined : HINTS[model.kind];
   byId('hint', HTMLDivElement).hidden = hint === undefined;
   byId('hint-text', HTMLParagraphElement).textContent = hint ?? '';
-  byId('frame', HTMLDivElement).classList.toggle('tall', model.kind === 'absent');
+  fitLayers();
 }
 
 export function startStage(): void {
@@ -131,7 +154,7 @@ export function startStage(): void {
     watch<unknown>(part, () => choose(state()));
   }
   watch((now) => now.running?.job, (job) => job && drawNoise(job.options.seed ?? job.id));
-  for (const part of [(now: State) => now.model.kind, (now: State) => now.shown, (now: State) => now.running?.job, (now: State) => now.running?.answer]) {
+  for (const part of [(now: State) => now.model.kind, (now: State) => now.shown, (now: State) => now.running?.job, (now: State) => now.running?.answer, (now: State) => now.concepts]) {
     watch<unknown>(part, () => renderPlate(state()));
   }
 }

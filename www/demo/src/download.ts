@@ -1,0 +1,40 @@
+/** What the first picture downloads: one line beside the button, every file and its size under it. */
+
+import type { ModelDescription } from '@x2i/web';
+import { byId, make } from './dom';
+import { bytes } from './format';
+import { PROGRAM, SCRIPTS } from './program';
+import { watch, type ModelState } from './state';
+
+const panel = byId('download', HTMLDetailsElement);
+const summary = byId('download-summary', HTMLElement);
+
+function row(name: string, size: string): HTMLTableRowElement {
+  return make('tr', {}, make('th', { scope: 'row' }, name), make('td', {}, size));
+}
+
+function fileRow(file: ModelDescription['files'][number]): HTMLTableRowElement {
+  const kept = file.cachedBytes >= file.bytes ? ', already here' : '';
+  return row(file.path, `${bytes(file.bytes)}${kept}`);
+}
+
+function render(description: ModelDescription): void {
+  const missing = description.bytes - description.cachedBytes;
+  const resumed = description.cachedBytes > 0 ? ` ${bytes(description.cachedBytes)} of the model are here already.` : '';
+  summary.textContent = `The first picture downloads ${bytes(missing + PROGRAM + SCRIPTS)}, once. Then it works offline.${resumed}`;
+  const code = PROGRAM > 0 ? [row('this page’s scripts', bytes(SCRIPTS)), row('program (WebAssembly)', bytes(PROGRAM))] : [];
+  byId('download-files', HTMLTableSectionElement).replaceChildren(...code, ...description.files.map(fileRow));
+  byId('download-license', HTMLParagraphElement).textContent =
+    description.license === undefined ? 'The model names no licence.' : `Licence of the model “${description.name}”: ${description.license}`;
+}
+
+/** The line stays while it is true; the page must not jump under a visitor who has tapped. */
+function heed(model: ModelState): void {
+  if (model.kind === 'absent' && model.description) render(model.description);
+  if (model.kind === 'ready') summary.textContent = import.meta.env.MODE === 'server' ? '' : 'The model is on this device.';
+  panel.classList.toggle('done', model.kind === 'ready');
+}
+
+export function startDownload(): void {
+  watch((now) => now.model, heed);
+}
