@@ -5,9 +5,11 @@ import { byId, make } from './dom';
 import { bytes } from './format';
 import { PROGRAM, SCRIPTS } from './program';
 import { watch, type ModelState } from './state';
+import { loadModel } from './studio';
 
 const panel = byId('download', HTMLDetailsElement);
 const summary = byId('download-summary', HTMLElement);
+const now = byId('download-now', HTMLButtonElement);
 
 function row(name: string, size: string): HTMLTableRowElement {
   return make('tr', {}, make('th', { scope: 'row' }, name), make('td', {}, size));
@@ -31,10 +33,16 @@ function render(description: ModelDescription): void {
 /** The line stays while it is true; the page must not jump under a visitor who has tapped. */
 function heed(model: ModelState): void {
   if (model.kind === 'absent' && model.description) render(model.description);
-  if (model.kind === 'ready') summary.textContent = import.meta.env.MODE === 'server' ? '' : 'The model is on this device.';
-  panel.classList.toggle('done', model.kind === 'ready');
+  now.hidden = model.kind !== 'absent';
+  if (model.kind === 'ready') summary.textContent = 'The model is on this device.';
 }
 
 export function startDownload(): void {
+  now.addEventListener('click', () => {
+    // The button goes away; the visitor goes on at the prompt.
+    byId('prompt', HTMLTextAreaElement).focus({ preventScroll: true });
+    panel.open = false;
+    void loadModel();
+  });
   watch((now) => now.model, heed);
 }

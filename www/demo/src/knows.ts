@@ -2,9 +2,10 @@
 
 import { byId, make } from './dom';
 import { askFor } from './form';
+import { englishOf, type Concept } from './naming';
 import { state, watch } from './state';
 import { captionOf } from './understood';
-import { englishOf, labelOf, loadConcepts, type Concept } from './words';
+import { labelOf, loadConcepts } from './words';
 
 const details = byId('knows-all', HTMLDetailsElement);
 

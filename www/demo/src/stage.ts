@@ -11,7 +11,7 @@ import { drawNoise } from './noise';
 import { state, watch, type Job, type Shown, type State } from './state';
 import { urlOf, type Picture } from './store';
 import { useSeed } from './settings';
-import { captionOf, doubt, sayScene, sceneOf } from './understood';
+import { captionOf, doubt, sayScene, sceneOf, type Doubt } from './understood';
 
 const picture = byId('picture', HTMLImageElement);
 const preview = byId('preview', HTMLCanvasElement);
@@ -65,25 +65,28 @@ function goOn(of: Picture): HTMLButtonElement {
   return button;
 }
 
-/** What the model understood. */
-function understood(answer: string | undefined): HTMLElement[] {
-  if (answer === undefined) return [];
+/** What the model made of the words. */
+function understood(answer: string, label = 'Understood as: '): HTMLElement {
   const scene = sceneOf(answer);
-  return [make('p', { class: 'understood', lang: 'en' }, make('span', { class: 'label' }, 'Understood as: '), scene === undefined ? answer : sayScene(scene))];
+  return make('p', { class: 'understood', lang: 'en' }, make('span', { class: 'label' }, label), scene === undefined ? answer : sayScene(scene));
 }
 
-/** Whether that is to be believed, and what may have been meant. */
-function doubted({ text, answer, confidence = {}, isOfWords = true }: Picture): HTMLElement[] {
+/** The same of a picture that is painted, and whether it is to be believed. */
+function judged({ text, answer, confidence = {}, isOfWords = true }: Picture): HTMLElement[] {
   if (answer === undefined) return [];
   const found = doubt(isOfWords ? text : '', answer, confidence, state().concepts);
-  if (found === undefined) return [];
+  return found === undefined ? [understood(answer)] : [understood(answer, 'A guess: '), doubtBox(found)];
+}
+
+/** Why not, and what may have been meant. */
+function doubtBox(found: Doubt): HTMLElement {
   const buttons = found.nearest.map((thing) => {
     const button = make('button', { type: 'button', class: 'word', lang: 'en' }, thing);
     button.addEventListener('click', () => askFor(captionOf(thing), 'en'));
     return make('li', {}, button);
   });
   const nearest = make('div', { class: 'nearest' }, make('span', { class: 'label', id: 'nearest-label' }, 'Nearest:'), make('ul', { class: 'words', 'aria-labelledby': 'nearest-label' }, ...buttons));
-  return [make('div', { class: 'doubt' }, make('p', {}, found.text), ...(buttons.length > 0 ? [nearest] : []))];
+  return make('div', { class: 'doubt' }, make('p', {}, found.text), ...(buttons.length > 0 ? [nearest] : []));
 }
 
 function tool(name: string, label: string, act: () => void): HTMLButtonElement {
@@ -106,7 +109,7 @@ function plateOf(of: Picture): HTMLElement[] {
   reuse.addEventListener('click', () => useSeed(of.seed));
   const words = make('p', { class: 'saying', lang: of.lang, dir: 'auto' }, of.text.trim() || 'Without words');
   const facts = make('dl', { class: 'facts' }, fact('Seed', reuse), fact('Steps', String(of.steps)), fact('Size', size(of.width, of.height)), fact('On', of.device));
-  return [words, ...understood(of.answer), ...doubted(of), toolsOf(of), facts, timings(of)];
+  return [words, ...judged(of), toolsOf(of), facts, timings(of)];
 }
 
 /** While a picture is painted: what was asked for. */
@@ -115,7 +118,7 @@ function plateOfJob({ text, lang, options }: Job, answer: string | undefined): H
   if (options.seed !== undefined) facts.append(fact('Seed', String(options.seed)));
   if (options.steps !== undefined) facts.append(fact('Steps', String(options.steps)));
   if (options.width && options.height) facts.append(fact('Size', size(options.width, options.height)));
-  return [make('p', { class: 'saying', lang, dir: 'auto' }, text.trim() || 'Without words'), ...understood(answer), facts];
+  return [make('p', { class: 'saying', lang, dir: 'auto' }, text.trim() || 'Without words'), ...(answer === undefined ? [] : [understood(answer)]), facts];
 }
 
 function renderPlate({ running, shown }: Readonly<State>): void {

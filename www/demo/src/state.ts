@@ -5,8 +5,8 @@
 
 import type { DeviceInfo, GenerateOptions, LoadProgress, ModelDescription, ModelInfo, PromptPart, StepProgress } from '@x2i/web';
 import type { Language } from './examples';
+import type { Concept } from './naming';
 import type { Picture } from './store';
-import type { Concept } from './words';
 import type { Work } from './work';
 
 export type ModelState =

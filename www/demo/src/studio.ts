@@ -9,7 +9,7 @@ import { announce } from './live';
 import { inform, tell } from './notice';
 import { state, update, type Job } from './state';
 import { addPicture, thumbnailOf, type Picture } from './store';
-import { confidenceOf } from './understood';
+import type { Confidence } from './understood';
 import { count, NO_WORK } from './work';
 import { loadConcepts } from './words';
 
@@ -30,11 +30,14 @@ let pipeline: Pipeline | undefined;
 /** Stops the download, or the job that runs. */
 let stop: AbortController | undefined;
 let working = false;
+/** Whether the model was asked for. */
+let isSought = false;
 let nextJob = 1;
 let nextUnstored = -1;
 
 /** Loads the model if it is on this device, or if a picture waits for it; else it is `absent`. */
 export async function findModel(): Promise<void> {
+  isSought = true;
   update({ model: { kind: 'checking' } });
   try {
     // Both at once, and before a pipeline: the library then answers from one worker, which the pipeline takes over.
@@ -110,7 +113,7 @@ export function startStudio(): void {
   if (import.meta.env.MODE === 'server' || isKnown()) void findModel();
   else if (connection?.saveData) update({ model: { kind: 'absent' } });
   else if (document.readyState === 'complete') void findModel();
-  else addEventListener('load', () => state().model.kind === 'checking' && void findModel(), { once: true });
+  else addEventListener('load', () => void (isSought || findModel()), { once: true });
 }
 
 /** Takes another device: at once when idle, else before the next picture. */
@@ -126,7 +129,7 @@ export function paint(job: Omit<Job, 'id'>): void {
   const queued: Job = { ...job, id: nextJob++ };
   update({ queue: [...state().queue, queued], notice: undefined });
   if (state().queue.length > 1 || state().running) announce(`Waiting: ${state().queue.length}`);
-  if (state().model.kind === 'failed') void findModel();
+  if (state().model.kind === 'failed' || (state().model.kind === 'checking' && !isSought)) void findModel();
   void paintQueue();
 }
 
@@ -185,6 +188,12 @@ function hear(job: Job, progress: StepProgress): void {
 function retry(job: Job, error: unknown): { action?: { label: string; run: () => void } } {
   const again = error instanceof X2iError && ['device-lost', 'internal', 'network'].includes(error.code);
   return again ? { action: { label: 'Paint again', run: () => paint(job) } } : {};
+}
+
+/** How sure the model is. A version of the library that can't tell says nothing. */
+function confidenceOf(painting: Painting<'blob'>): Confidence {
+  const { certainty, alternatives } = painting as Painting<'blob'> & Confidence;
+  return { ...(certainty === undefined ? {} : { certainty }), ...(alternatives === undefined ? {} : { alternatives }) };
 }
 
 async function keep(job: Job, painting: Painting<'blob'>, on: Pipeline): Promise<void> {

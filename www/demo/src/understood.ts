@@ -4,8 +4,7 @@
  * for its answer is in the prompt, or the model itself gave its answer a low probability.
  */
 
-import type { Painting } from '@x2i/web';
-import { englishOf, namedBy, type Concept } from './words';
+import { englishOf, namedBy, type Concept } from './naming.js';
 
 /** What the library tells of an answer. A version that does not know says nothing. */
 export interface Confidence {
@@ -31,11 +30,6 @@ export interface Doubt {
 /** Below this, another answer was about as likely. */
 const DOUBTFUL = 0.5;
 const MOST_NEAREST = 4;
-
-export function confidenceOf(painting: Painting<'blob'>): Confidence {
-  const { certainty, alternatives } = painting as Painting<'blob'> & Confidence;
-  return { ...(certainty === undefined ? {} : { certainty }), ...(alternatives === undefined ? {} : { alternatives }) };
-}
 
 /** The parts of the embedded model's answers; other models answer in other forms. */
 export function sceneOf(answer: string): Scene | undefined {

@@ -1,0 +1,44 @@
+/** Which things a prompt names, by their labels in all languages. */
+
+/** A thing, and what it is called in each language, English first. */
+export type Concept = readonly string[];
+
+/** The name that the language model answers with. */
+export function englishOf(concept: Concept): string {
+  return (concept[0] ?? '').toLowerCase();
+}
+
+/** The colours of backgrounds where they are part of a label, as {@link plain} writes them. */
+const COLOURS = new Set('red green blue white roter rote rotes gruner grune blau weiss rouge vert verte bleu blanc rojo roja verde azul blanco красное красныи зеленое синии белыи do xanh trang'.split(' '));
+
+/** Capital letters, accents and the Russian ё make no other word. */
+function plain(text: string): string {
+  return text.normalize('NFKD').replace(/\p{Mark}/gu, '').toLowerCase();
+}
+
+/** Whether a word is this one, or a form of it: cases and plurals change the end of all but short words. */
+function isFormOf(word: string, said: string): boolean {
+  if (word.length < 4) return said === word || (word.length === 3 && said === `${word}s`);
+  return said.startsWith(word.slice(0, Math.max(3, Math.ceil(word.length * 0.7)))) && said.length <= word.length + 3;
+}
+
+function wordsOf(text: string): string[] {
+  return plain(text).match(/[\p{Letter}\p{Number}]+/gu) ?? [];
+}
+
+/** How much of a label is in a prompt: the share of its words, or all or nothing where a script sets no spaces. */
+function shareOf(label: string, prompt: string, words: readonly string[]): number {
+  if (/[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}]/u.test(label)) return plain(prompt).includes(plain(label)) ? 1 : 0;
+  const all = wordsOf(label);
+  // `red` alone names no apple: most prompts name a colour for the background.
+  const telling = all.filter((word) => !COLOURS.has(word));
+  const wanted = telling.length > 0 ? telling : all;
+  const found = wanted.filter((word) => words.some((said) => isFormOf(word, said)));
+  return found.length / wanted.length;
+}
+
+/** How well a prompt names a thing, in any language: 1 fully, 0 not at all. */
+export function namedBy(prompt: string, concept: Concept): number {
+  const words = wordsOf(prompt);
+  return Math.max(...concept.map((label) => shareOf(label, prompt, words)));
+}
