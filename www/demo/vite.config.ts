@@ -1,8 +1,9 @@
 /** Builds the page; writes the service worker's list of files and the page's content security policy. */
 
 import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
-import { join, relative } from 'node:path';
+import { join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { defineConfig, type Plugin } from 'vite';
@@ -30,13 +31,37 @@ function contentSecurityPolicy(): Plugin {
   };
 }
 
+const json = (path: string) => JSON.parse(readFileSync(new URL(path, import.meta.url), 'utf8'));
+
+/** The pictures of `src/hero.ts` and the languages, so that the page is whole before its script is here. */
+function prerender(): Plugin {
+  const languages: Array<{ code: string; name: string }> = json('src/languages.json');
+  const [hero, ...others]: [Record<string, string>, ...Array<Record<string, string>>] = json('src/examples.json');
+  const tile = (name: string, words: string | undefined, lang: string) =>
+    `<li><button type="button" class="example"><img class="crisp" src="/src/pictures/${name}.png" alt="" width="64" height="64" /><span lang="${lang}" dir="auto">${words}</span></button></li>`;
+  const pill = ({ code, name }: { code: string; name: string }, index: number) =>
+    `<label class="pill"><input type="radio" name="language" value="${code}"${index === 0 ? ' checked' : ''} /><span lang="${code}">${name}</span></label>`;
+  const parts: ReadonlyArray<readonly [place: string, content: string]> = [
+    ['id="hero-tiles">', languages.map(({ code }) => tile(`hero-${code}`, hero[code], code)).join('')],
+    ['id="examples">', others.map(({ en }, index) => tile(`example-${index + 1}`, en, 'en')).join('')],
+    ['id="languages">', languages.map(pill).join('')],
+  ];
+  return {
+    name: 'prerender',
+    transformIndexHtml: {
+      order: 'pre',
+      handler: (html) => parts.reduce((page, [place, content]) => page.replace(place, place + content), html),
+    },
+  };
+}
+
 /** Weights are the library's to keep; the worker lists everything else that was built. */
 function listFiles(): Plugin {
   let folder = 'dist';
   return {
     name: 'service-worker-files',
     apply: 'build',
-    configResolved: (config) => void (folder = join(config.root, config.build.outDir)),
+    configResolved: (config) => void (folder = resolve(config.root, config.build.outDir)),
     async closeBundle() {
       const found = await readdir(folder, { recursive: true, withFileTypes: true });
       const paths = found.filter((entry) => entry.isFile()).map((entry) => relative(folder, join(entry.parentPath, entry.name)));
@@ -58,7 +83,7 @@ function countDownload(): Plugin {
   return {
     name: 'count-download',
     apply: 'build',
-    configResolved: (config) => void (folder = join(config.root, config.build.outDir)),
+    configResolved: (config) => void (folder = resolve(config.root, config.build.outDir)),
     async closeBundle() {
       const assets = await readdir(join(folder, 'assets'));
       const sizes = async (pattern: RegExp) => {
@@ -66,9 +91,12 @@ function countDownload(): Plugin {
         return { plain: sum(files.map(({ length }) => length)), gzip: sum(files.map((file) => gzipSync(file, { level: 9 }).length)) };
       };
       const counted = { scripts: await sizes(/^(main|worker|model-emoji)-.*\.(js|css)$/), program: await sizes(/\.wasm$/) };
+      const { files }: { files: Record<string, { bytes: number }> } = json('../../core/models/emoji/model.json');
+      const all = counted.scripts.gzip + counted.program.gzip + sum(Object.values(files).map(({ bytes }) => bytes));
       const page = join(folder, 'index.html');
       const meta = `<meta name="x2i-download" content='${JSON.stringify(counted)}' />`;
-      await writeFile(page, (await readFile(page, 'utf8')).replace('<title>', `${meta}\n    <title>`));
+      const html = (await readFile(page, 'utf8')).replace('<title>', `${meta}\n    <title>`);
+      await writeFile(page, html.replace('>the model</span>', `>${(all / 1e6).toFixed(1)} MB</span>`));
     },
   };
 }
@@ -111,7 +139,7 @@ function serverWords(): Plugin {
 
 const server = defineConfig({
   base: './',
-  plugins: [serverWords(), contentSecurityPolicy()],
+  plugins: [serverWords(), prerender(), contentSecurityPolicy()],
   resolve: { alias: { '@x2i/web': fileURLToPath(new URL('src/server/web.ts', import.meta.url)) } },
   // The worker that keeps the page for visits without a network is of no use without the server.
   define: { 'import.meta.env.PROD': 'false' },
@@ -127,7 +155,7 @@ const server = defineConfig({
 const page = defineConfig({
   // The page works from any folder of a server.
   base: './',
-  plugins: [contentSecurityPolicy(), countDownload(), listFiles()],
+  plugins: [prerender(), contentSecurityPolicy(), countDownload(), listFiles()],
   worker: { format: 'es' },
   build: {
     target: 'es2022',

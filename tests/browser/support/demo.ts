@@ -11,7 +11,8 @@ import { expect, type Page } from '@playwright/test';
 import { EMOJI, variantOf } from './runtime.ts';
 import { serve, type Server } from './server.ts';
 
-const BUILT = fileURLToPath(new URL('../../../www/demo/dist/', import.meta.url));
+/** The built page. */
+export const BUILT = fileURLToPath(new URL('../../../www/demo/dist/', import.meta.url));
 
 /** A loaded machine is many times slower than an idle one; the tests' own limits catch what hangs. */
 const PATIENCE_MS = 170_000;

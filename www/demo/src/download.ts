@@ -5,10 +5,10 @@ import { byId, make } from './dom';
 import { bytes } from './format';
 import { PROGRAM, SCRIPTS } from './program';
 import { watch, type ModelState } from './state';
-import { loadModel } from './studio';
+import { IS_BUILT_IN, loadModel } from './studio';
 
 const panel = byId('download', HTMLDetailsElement);
-const summary = byId('download-summary', HTMLElement);
+const text = byId('download-text', HTMLSpanElement);
 const now = byId('download-now', HTMLButtonElement);
 
 function row(name: string, size: string): HTMLTableRowElement {
@@ -22,8 +22,10 @@ function fileRow(file: ModelDescription['files'][number]): HTMLTableRowElement {
 
 function render(description: ModelDescription): void {
   const missing = description.bytes - description.cachedBytes;
-  const resumed = description.cachedBytes > 0 ? ` ${bytes(description.cachedBytes)} of the model are here already.` : '';
-  summary.textContent = `The first picture downloads ${bytes(missing + PROGRAM + SCRIPTS)}, once. Then it works offline.${resumed}`;
+  byId('download-size', HTMLSpanElement).textContent = bytes(missing + PROGRAM + SCRIPTS);
+  const resumed = byId('download-resumed', HTMLParagraphElement);
+  resumed.hidden = description.cachedBytes === 0;
+  resumed.textContent = `${bytes(description.cachedBytes)} of the model are here already.`;
   const code = PROGRAM > 0 ? [row('this page’s scripts', bytes(SCRIPTS)), row('program (WebAssembly)', bytes(PROGRAM))] : [];
   byId('download-files', HTMLTableSectionElement).replaceChildren(...code, ...description.files.map(fileRow));
   byId('download-license', HTMLParagraphElement).textContent =
@@ -34,10 +36,12 @@ function render(description: ModelDescription): void {
 function heed(model: ModelState): void {
   if (model.kind === 'absent' && model.description) render(model.description);
   now.hidden = model.kind !== 'absent';
-  if (model.kind === 'ready') summary.textContent = 'The model is on this device.';
+  if (model.kind === 'ready') text.textContent = 'The model is on this device.';
 }
 
 export function startDownload(): void {
+  // The build wrote the size of the model that is built in.
+  if (!IS_BUILT_IN) byId('download-size', HTMLSpanElement).textContent = 'the model';
   now.addEventListener('click', () => {
     // The button goes away; the visitor goes on at the prompt.
     byId('prompt', HTMLTextAreaElement).focus({ preventScroll: true });

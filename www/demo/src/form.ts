@@ -74,16 +74,12 @@ function submitInAllLanguages(): void {
   for (const { code } of LANGUAGES) paint(jobOf(example[code], code, options));
 }
 
-function pill(code: Language, name: string): HTMLLabelElement {
-  const radio = make('input', { type: 'radio', name: 'language', value: code, checked: code === state().language });
-  radio.addEventListener('change', () => {
-    // An example changes its language; words of the visitor's own stay as they are.
-    const example = exampleOf(prompt.value);
-    update({ language: code });
-    if (example) fillPrompt(example[code]);
-    else prompt.lang = languageOf(prompt.value, code);
-  });
-  return make('label', { class: 'pill' }, radio, make('span', { lang: code }, name));
+/** An example changes its language; words of the visitor's own stay as they are. */
+function choose(language: Language): void {
+  const example = exampleOf(prompt.value);
+  update({ language });
+  if (example) fillPrompt(example[language]);
+  else prompt.lang = languageOf(prompt.value, language);
 }
 
 function renderQueue(jobs: readonly Job[]): void {
@@ -113,7 +109,7 @@ function onKey(event: KeyboardEvent): void {
 }
 
 export function startForm(): void {
-  pills.append(...LANGUAGES.map(({ code, name }) => pill(code, name)));
+  pills.addEventListener('change', ({ target }) => target instanceof HTMLInputElement && choose(target.value as Language));
   prompt.addEventListener('input', heed);
   form.addEventListener('submit', (event) => {
     event.preventDefault();
