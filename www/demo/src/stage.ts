@@ -42,7 +42,8 @@ function fact(term: string, value: Node | string): HTMLDivElement {
 
 /** The time of each phase, as a bar and in words. */
 function timings({ timings: spent }: Picture): HTMLDivElement {
-  const phases = [['Read', spent.encode], ['Painted', spent.denoise], ['Developed', spent.decode]] as const;
+  const all = [['Read', spent.encode], ['Painted', spent.denoise], ['Developed', spent.decode]] as const;
+  const phases = all.filter(([, time]) => time > 0);
   const strip = make('div', { class: 'strip', 'aria-hidden': 'true' });
   for (const [, time] of phases) {
     const part = make('span');

@@ -30,7 +30,8 @@ interface Stage {
   tell: (run: Run) => string;
 }
 
-const time = (spent: number | undefined): string => (spent === undefined ? '' : milliseconds(spent));
+/** A phase of a server's picture that nobody heard of has no time. */
+const time = (spent = 0): string => (spent === 0 ? '' : milliseconds(spent));
 const join = (...parts: string[]): string => parts.filter((part) => part !== '').join(', ');
 
 const STAGES: readonly Stage[] = [
@@ -52,7 +53,7 @@ const STAGES: readonly Stage[] = [
     emoji: '0.17 million weights turn the hidden states of the answer, from 7 depths, into what the painter reads.',
     other: 'A small network turns its hidden states into what the painter reads.',
     phase: 'encode',
-    tell: ({ timings }) => (timings === undefined ? '' : 'in the time of the language model'),
+    tell: ({ timings }) => (timings?.encode ? 'in the time of the language model' : ''),
   },
   {
     title: 'Diffusion transformer',
