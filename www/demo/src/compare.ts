@@ -3,7 +3,7 @@
 import { isSmall } from './crisp';
 import { byId, iconButton, make } from './dom';
 import { announce } from './live';
-import { nameOf } from './stage';
+import { nameOf } from './names';
 import { state, update, watch, type Shown } from './state';
 import { urlOf, type Picture } from './store';
 

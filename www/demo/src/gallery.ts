@@ -6,7 +6,7 @@ import { bytes, count } from './format';
 import { announce } from './live';
 import { inform } from './notice';
 import { isSmall } from './crisp';
-import { nameOf } from './stage';
+import { nameOf } from './names';
 import { state, update, watch } from './state';
 import { allPictures, deleteAllPictures, deletePicture, releasePicture, urlOf, type Picture } from './store';
 

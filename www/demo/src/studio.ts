@@ -138,8 +138,13 @@ export function forget(id: number): void {
   update({ queue: state().queue.filter((job) => job.id !== id) });
 }
 
-/** Stops the download or the picture that is being painted; those that wait go on. */
+/** Stops the download or the picture that is being painted; those that wait go on. Before a download, forgets them. */
 export function cancel(): boolean {
+  if (state().model.kind === 'checking' && state().queue.length > 0) {
+    update({ queue: [] });
+    announce('Cancelled');
+    return true;
+  }
   if (stop === undefined || stop.signal.aborted) return false;
   if (!state().running && state().model.kind !== 'loading') return false;
   stop.abort();
