@@ -25,6 +25,9 @@ async function visit(page: Page, url: string, pictures: number): Promise<number>
   return Number(await seconds.jsonValue());
 }
 
+// SwiftShader's adapter is asked for and refused, which takes time that no visitor's browser needs.
+test.use({ gpu: 'none' });
+
 test('a visitor who taps at once has a picture while one waits', async ({ page }) => {
   const server = await serveAsPages();
   await page.addInitScript(() => {

@@ -81,10 +81,11 @@ export async function loadModel(): Promise<void> {
 /** Tells of a model that can't be had, with its address and ways out. */
 function fail(error: unknown, again: () => Promise<void>): void {
   update({ model: { kind: 'failed' }, unreached: isUnreached(error) });
-  const { advice = '', ...notice } = explain(error);
-  const way = IS_BUILT_IN || import.meta.env.MODE === 'server' ? {} : { link: { label: 'Use the built-in model', href: './' } };
-  const where = IS_BUILT_IN || import.meta.env.MODE === 'server' ? advice : `${advice} Its address is ${MODEL}`;
-  tell({ ...notice, advice: where, action: { label: 'Try again', run: () => void again() }, ...way });
+  const { text, advice = '' } = explain(error);
+  const action = { label: 'Try again', run: () => void again() };
+  if (IS_BUILT_IN || import.meta.env.MODE === 'server') return tell({ tone: 'error', text, advice, action });
+  const where = text.includes(MODEL) ? advice : `${advice} Its address is ${MODEL}`;
+  tell({ tone: 'error', text, advice: where, action, link: { label: 'Use the built-in model', href: './' } });
 }
 
 /** For the next visit, which then need not wait for the page to settle. */
