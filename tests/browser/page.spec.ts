@@ -152,7 +152,7 @@ test('the way of a prompt shows the numbers of the run', async ({ page }) => {
   await expect(stages.nth(4)).toHaveText(/^64 × 64, [\d.]+ m?s$/);
 });
 
-test('the code can be copied, and is what the README of the package says', async ({ page, context }) => {
+test('ten lines of code can be copied, and links lead to the package, the paper and the licence', async ({ page, context }) => {
   await context.grantPermissions(['clipboard-read', 'clipboard-write']);
   await page.goto(server.url);
   await page.getByRole('button', { name: 'Copy: JavaScript' }).click();

@@ -1,7 +1,7 @@
 /** How far the work is: one bar over download or painting, its phase in words, the seconds left, and the live preview. */
 
 import type { LoadProgress, StepProgress } from '@x2i/web';
-import { byId } from './dom';
+import { byId, say } from './dom';
 import { fitLayers } from './crisp';
 import { bytes, remaining } from './format';
 import { announce } from './live';
@@ -59,10 +59,10 @@ function line({ model, running }: Readonly<State>): { text: string; value: numbe
 
 function showPreview(image: ImageData | undefined): void {
   if (image === undefined) return;
-  if (preview.width !== image.width) preview.width = image.width;
-  if (preview.height !== image.height) preview.height = image.height;
+  const isAnother = preview.width !== image.width || preview.height !== image.height;
+  if (isAnother) Object.assign(preview, { width: image.width, height: image.height });
   preview.getContext('2d')?.putImageData(image, 0, 0);
-  fitLayers();
+  if (isAnother) fitLayers();
 }
 
 function render(now: Readonly<State>): void {
@@ -71,7 +71,7 @@ function render(now: Readonly<State>): void {
   panel.hidden = !isAwaited && model.kind !== 'loading' && running === undefined;
   if (panel.hidden) return;
   const { text, value } = line(now);
-  words.textContent = text;
+  say(words, text);
   if (value === undefined) bar.removeAttribute('value');
   else bar.value = value;
 }

@@ -1,7 +1,6 @@
 /** The easel: decides what hangs on it, nothing yet, the work, or a picture. */
 
-import { fitLayers } from './crisp';
-import { byId } from './dom';
+import { byId, say } from './dom';
 import { nameOf } from './names';
 import { drawNoise } from './noise';
 import { state, watch, type Shown, type State } from './state';
@@ -34,8 +33,7 @@ function choose({ model, running, shown }: Readonly<State>): void {
   picture.hidden = !hung;
   const hint = working || shown.kind !== 'nothing' ? undefined : HINTS[model.kind];
   byId('hint', HTMLDivElement).hidden = hint === undefined;
-  byId('hint-text', HTMLParagraphElement).textContent = hint ?? '';
-  fitLayers();
+  say(byId('hint-text', HTMLParagraphElement), hint ?? '');
 }
 
 export function startStage(): void {

@@ -2,7 +2,7 @@
 
 import type { Painting } from '@x2i/web';
 import { isEmoji } from './about';
-import { byId, make } from './dom';
+import { byId, make, say } from './dom';
 import { count, milliseconds, size } from './format';
 import { state, watch, type State } from './state';
 import type { Picture } from './store';
@@ -87,12 +87,12 @@ function render(): void {
   for (const [index, stage] of STAGES.entries()) {
     const item = list.children[index] as HTMLElement;
     const [, what, did] = item.children as unknown as [HTMLElement, HTMLElement, HTMLElement];
-    what.textContent = isEmoji() ? stage.emoji : stage.other;
-    did.textContent = run === undefined ? '' : stage.tell(run);
+    say(what, isEmoji() ? stage.emoji : stage.other);
+    say(did, run === undefined ? '' : stage.tell(run));
     item.classList.toggle('now', isLive && stage.phase === run.phase);
   }
   const total = run?.timings === undefined ? '' : `The picture above took ${milliseconds(run.timings.total)}.`;
-  note.textContent = isLive ? 'This is your picture, now.' : total || 'The numbers of your picture appear here while it is painted.';
+  say(note, isLive ? 'This is your picture, now.' : total || 'The numbers of your picture appear here while it is painted.');
 }
 
 export function startWorks(): void {
