@@ -39,6 +39,18 @@ test('a colour alone names no thing', () => {
   for (const words of ['a red wibble', 'ein roter Wibel', 'un wibel rouge']) expect(doubt(words, answerOf('red apple'), {}, CONCEPTS), words).toBeDefined();
 });
 
+test('a small word names no thing', () => {
+  expect(doubt('a picture of the queen', answerOf('ear of corn'), {}, CONCEPTS)).toBeDefined();
+  expect(doubt('la tour de Pise', answerOf('cat face'), {}, CONCEPTS)).toBeDefined();
+  expect(doubt('corn', answerOf('ear of corn'), {}, CONCEPTS)).toBeUndefined();
+});
+
+test('every label of every thing names it', () => {
+  for (const concept of CONCEPTS) {
+    for (const label of concept) expect(doubt(label, answerOf((concept[0] as string).toLowerCase()), {}, CONCEPTS), label).toBeUndefined();
+  }
+});
+
 test('a thing that was named and not understood is the nearest', () => {
   expect(doubt('ein Schloss', answerOf('house'), {}, CONCEPTS)?.nearest).toEqual(['castle', 'house']);
 });

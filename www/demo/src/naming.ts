@@ -8,8 +8,13 @@ export function englishOf(concept: Concept): string {
   return (concept[0] ?? '').toLowerCase();
 }
 
-/** The colours of backgrounds where they are part of a label, as {@link plain} writes them. */
-const COLOURS = new Set('red green blue white roter rote rotes gruner grune blau weiss rouge vert verte bleu blanc rojo roja verde azul blanco красное красныи зеленое синии белыи do xanh trang'.split(' '));
+/** Words of labels that tell no thing, as {@link plain} writes them: colours, which most prompts have, and small words. */
+const EMPTY = new Set(
+  (
+    'red green blue white roter rote rotes gruner grune blau weiss rouge vert verte bleu blanc rojo roja verde azul blanco красное красныи зеленое синии белыи do xanh trang ' +
+    'of the a with de du des la le les el los con a la von mit и на с qua con cai'
+  ).split(' '),
+);
 
 /** Capital letters, accents and the Russian ё make no other word. */
 function plain(text: string): string {
@@ -30,8 +35,7 @@ function wordsOf(text: string): string[] {
 function shareOf(label: string, prompt: string, words: readonly string[]): number {
   if (/[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}]/u.test(label)) return plain(prompt).includes(plain(label)) ? 1 : 0;
   const all = wordsOf(label);
-  // `red` alone names no apple: most prompts name a colour for the background.
-  const telling = all.filter((word) => !COLOURS.has(word));
+  const telling = all.filter((word) => !EMPTY.has(word));
   const wanted = telling.length > 0 ? telling : all;
   const found = wanted.filter((word) => words.some((said) => isFormOf(word, said)));
   return found.length / wanted.length;
