@@ -85,6 +85,8 @@ for (const [width, height] of [[360, 640], [360, 740], [768, 900], [1280, 900]] 
     for (const chip of await page.locator('.pill, .example, #paint').all()) expect((await chip.boundingBox())?.height).toBeGreaterThanOrEqual(44);
     await ask(page, 'a cactus on a pink background');
     await painted(page, 1);
+    await expect(page.getByText('Understood as: a cactus on pink')).toBeInViewport();
+    await expect(page.getByRole('status')).toContainText('Understood as: cactus on a pink background');
     await expect(easel(page)).toHaveCSS('image-rendering', 'pixelated');
     const side = (await easel(page).boundingBox())?.width ?? 0;
     expect(side / 64).toBe(Math.round(side / 64));

@@ -41,9 +41,11 @@ function jobOf(text: string, lang: string, options: Job['options']): Omit<Job, '
   return { text, lang, parts: text === '' ? shown : [...shown, { text }], options };
 }
 
+/** Puts a picture into the queue, and its place into sight: on a phone with what the model understood, which is under it. */
 function order(job: Omit<Job, 'id'>): void {
   paint(job);
-  byId('frame', HTMLDivElement).scrollIntoView({ block: 'nearest' });
+  const isWide = matchMedia('(min-width: 46rem)').matches;
+  byId('frame', HTMLDivElement).scrollIntoView({ block: isWide ? 'nearest' : 'start' });
 }
 
 /** Fills the prompt with words that the page offers, and paints them; from `seed` where the visitor asks for none. */

@@ -31,6 +31,7 @@ function choose({ model, running, shown }: Readonly<State>): void {
   const hung = shown.kind === 'picture' && !working;
   preview.hidden = !previewed;
   picture.hidden = !hung;
+  byId('noise', HTMLCanvasElement).hidden = previewed || hung;
   const hint = working || shown.kind !== 'nothing' ? undefined : HINTS[model.kind];
   byId('hint', HTMLDivElement).hidden = hint === undefined;
   say(byId('hint-text', HTMLParagraphElement), hint ?? '');

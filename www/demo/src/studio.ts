@@ -9,7 +9,7 @@ import { announce } from './live';
 import { inform, tell } from './notice';
 import { state, update, type Job } from './state';
 import { addPicture, thumbnailOf, type Picture } from './store';
-import type { Confidence } from './understood';
+import { doubt, type Confidence } from './understood';
 import { count, NO_WORK } from './work';
 import { loadConcepts } from './words';
 
@@ -196,6 +196,12 @@ function retry(job: Job, error: unknown): { action?: { label: string; run: () =>
   return again ? { action: { label: 'Paint again', run: () => paint(job) } } : {};
 }
 
+/** What the model understood, or why that is a guess. */
+function spokenAnswer({ text, answer, confidence = {}, isOfWords }: Picture): string {
+  if (answer === undefined) return '';
+  return doubt(isOfWords ? text : '', answer, confidence, state().concepts)?.text ?? `Understood as: ${answer}`;
+}
+
 /** How sure the model is. A version of the library that can't tell says nothing. */
 function confidenceOf(painting: Painting<'blob'>): Confidence {
   const { certainty, alternatives } = painting as Painting<'blob'> & Confidence;
@@ -232,5 +238,5 @@ async function keep(job: Job, painting: Painting<'blob'>, on: Pipeline): Promise
     );
   }
   update({ pictures: [picture, ...state().pictures], shown: { kind: 'picture', picture }, unreached: false });
-  announce(`Picture ready: ${picture.text}, seed ${picture.seed}`);
+  announce(`Picture ready: ${picture.text}, seed ${picture.seed}. ${spokenAnswer(picture)}`);
 }
