@@ -3,10 +3,11 @@
  * as they are, links that carry one, and the numbers of a run. How it is used is in demo.spec.ts.
  */
 
+import { readFileSync } from 'node:fs';
 import type { Page } from '@playwright/test';
 import { ask, easel, enter, painted, pixels, serveDemo, tiles } from './support/demo.ts';
 import { expect, test } from './support/browser.ts';
-import type { Server } from './support/server.ts';
+import { bytesContent, contentAt, type Server } from './support/server.ts';
 
 /** Of 255, the mean over all channels: the wasm rounds otherwise than the native program. */
 const SAME_PICTURE = 2;
@@ -171,6 +172,20 @@ test('a visitor who saves data is sent no program and no model before a tap', as
   expect(asked(/wasm|gguf/)).toEqual([]);
   await ask(page, 'a dog');
   await painted(page, 1);
+});
+
+test('a large model is asked about before it is downloaded', async ({ page }) => {
+  const config = JSON.parse(readFileSync(new URL('../../core/models/emoji/model.json', import.meta.url), 'utf8'));
+  config.files['flux.gguf'].bytes = 6_800_000_000;
+  server.hooks.unshift(contentAt('/large/model.json', bytesContent(Buffer.from(JSON.stringify(config)), 'application/json')));
+  await page.goto(`${server.url}/?model=/large/`);
+  await ask(page, 'a dog');
+  await expect(page.getByRole('dialog')).toContainText('This model is 6.81 GB to download.');
+  await page.getByRole('button', { name: 'Cancel', exact: true }).click();
+  await expect(page.getByRole('dialog')).toBeHidden();
+  await expect(page.getByLabel('Prompt', { exact: true })).toBeFocused();
+  await page.waitForTimeout(500);
+  expect(asked(/gguf/)).toEqual([]);
 });
 
 test('another model is not said to paint what the embedded one does', async ({ page }) => {
