@@ -55,11 +55,17 @@ test('a thing that was named and not understood is the nearest', () => {
   expect(doubt('ein Schloss', answerOf('house'), {}, CONCEPTS)?.nearest).toEqual(['castle', 'house']);
 });
 
-test('a pair of answers of about the same probability is doubted, with both', () => {
-  const alternatives = [{ answer: answerOf('dog face'), probability: 0.4 }];
-  const found = doubt('a dog', answerOf('dog'), { certainty: 0.45, alternatives }, CONCEPTS);
-  expect(found).toEqual({ text: 'I am not sure: the model gave this answer 45 of 100.', nearest: ['dog', 'dog face'] });
-  expect(doubt('a dog', answerOf('dog'), { certainty: 0.9, alternatives }, CONCEPTS)).toBeUndefined();
+test('an answer that the model itself counts as unsure is doubted, with the others', () => {
+  const alternatives = [{ answer: answerOf('dog face'), probability: 0.3 }];
+  const found = doubt('a dog', answerOf('dog'), { certainty: 0.65, alternatives }, CONCEPTS);
+  expect(found).toEqual({ text: 'I am not sure: the model gave this answer 65 of 100.', nearest: ['dog', 'dog face'] });
+  expect(doubt('a dog', answerOf('dog'), { certainty: 0.65 }, CONCEPTS)).toBeUndefined();
+});
+
+test('a sure answer to a word that was never learned is doubted', () => {
+  for (const [words, thing] of [['microscope', 'beer mug'], ['un notaire', 'droplet'], ['máy giặt', 'airplane'], ['justice', 'bus'], ['cabra', 'zebra']] as const) {
+    expect(doubt(words, answerOf(thing), { certainty: 0.999 }, CONCEPTS), words).toBeDefined();
+  }
 });
 
 test('a picture without words is doubted by certainty alone', () => {

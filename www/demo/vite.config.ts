@@ -111,7 +111,7 @@ const SERVER_WORDS: ReadonlyArray<readonly [here: string, there: string]> = [
   ['It runs in this tab; nothing is sent anywhere.', 'It runs on this server.'],
   ['A 16 MB model that runs in this tab: 64 × 64 pixels, nothing is sent anywhere.', 'A 16 MB model that runs on this server: 64 × 64 pixels.'],
   ['The model runs in this tab; nothing is sent anywhere.', 'The model runs on this server.'],
-  ['<body data-model="emoji">', '<body data-model="other">'],
+  ['data-model="emoji"', 'data-model="other"'],
   ['<details class="download" id="download">', '<details class="download" id="download" hidden>'],
   ['This page paints with JavaScript and WebAssembly; please allow them.', 'This page paints with JavaScript; please allow it.'],
   ['Words, pictures and sounds stay on this device.', 'Words, pictures and sounds go to this server alone. <a class="link" href="docs">API</a>'],

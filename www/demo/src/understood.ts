@@ -10,7 +10,7 @@ import { englishOf, namedBy, type Concept } from './naming.js';
 export interface Confidence {
   /** The probability of the least certain token of the answer, 0 to 1. */
   certainty?: number;
-  /** Other answers that the model considered, the likeliest first. */
+  /** What else it could have answered, the likeliest first; absent where the model counts its answer as sure. */
   alternatives?: ReadonlyArray<{ answer: string; probability: number }>;
 }
 
@@ -27,7 +27,7 @@ export interface Doubt {
   nearest: readonly string[];
 }
 
-/** Below this, another answer was about as likely. */
+/** For models that do not say how sure an answer has to be: below this, another one was about as likely. */
 const DOUBTFUL = 0.5;
 const MOST_NEAREST = 4;
 
@@ -52,13 +52,15 @@ function withArticle(thing: string): string {
 }
 
 /** The doubt about an answer to these words; none about one that fits them. */
-export function doubt(words: string, answer: string, { certainty = 1, alternatives = [] }: Confidence, concepts: readonly Concept[]): Doubt | undefined {
+export function doubt(words: string, answer: string, confidence: Confidence, concepts: readonly Concept[]): Doubt | undefined {
+  const { certainty = 1, alternatives = [] } = confidence;
+  const isSure = alternatives.length === 0 && certainty >= DOUBTFUL;
   const scene = sceneOf(answer);
   const others = alternatives.map((other) => sceneOf(other.answer)?.thing ?? other.answer);
-  if (scene === undefined) return certainty < DOUBTFUL ? { text: unsure(certainty), nearest: others } : undefined;
+  if (scene === undefined) return isSure ? undefined : { text: unsure(certainty), nearest: others };
   const answered = concepts.find((concept) => englishOf(concept) === scene.thing);
   const isNamed = words === '' || concepts.length === 0 || (answered !== undefined && namedBy(words, answered) > 0);
-  if (isNamed && certainty >= DOUBTFUL) return undefined;
+  if (isNamed && isSure) return undefined;
   const named = isNamed ? [] : nameds(words, concepts);
   const nearest = [...new Set([...named, scene.thing, ...others])].slice(0, MOST_NEAREST);
   return { text: isNamed ? unsure(certainty) : unnamed(scene.thing), nearest };
