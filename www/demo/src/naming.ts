@@ -16,6 +16,9 @@ const EMPTY = new Set(
   ).split(' '),
 );
 
+/** Letters of a word that names a thing by itself. */
+const TELLING = 4;
+
 /** Capital letters, accents and the Russian ё make no other word. */
 function plain(text: string): string {
   return text.normalize('NFKD').replace(/\p{Mark}/gu, '').toLowerCase();
@@ -38,7 +41,9 @@ function shareOf(label: string, prompt: string, words: readonly string[]): numbe
   const telling = all.filter((word) => !EMPTY.has(word));
   const wanted = telling.length > 0 ? telling : all;
   const found = wanted.filter((word) => words.some((said) => isFormOf(word, said)));
-  return found.length / wanted.length;
+  // A short word alone may be a syllable of another one, as in Vietnamese: a part of a label is told by a longer one.
+  const isTold = found.length === wanted.length || found.some((word) => word.length >= TELLING);
+  return isTold ? found.length / wanted.length : 0;
 }
 
 /** How well a prompt names a thing, in any language: 1 fully, 0 not at all. */
