@@ -3,7 +3,7 @@
 import { AxeBuilder } from '@axe-core/playwright';
 import { readFile } from 'node:fs/promises';
 import type { Page } from '@playwright/test';
-import { ask, drop, enter, painted, paintQuickly, paintSlowly, serveDemo } from './support/demo.ts';
+import { ask, downloadLine, drop, enter, painted, paintQuickly, paintSlowly, serveDemo } from './support/demo.ts';
 import { expect, test } from './support/browser.ts';
 import { hasFfmpeg, temporaryFolder, writePng, writeVideo, writeWav } from './support/media.ts';
 import { modalities } from './support/runtime.ts';
@@ -24,7 +24,10 @@ for (const colorScheme of ['light', 'dark'] as const) {
     // A colour on its way to another one has no contrast of its own.
     await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
     await page.goto(server.url);
-    await expect(page.getByRole('button', { name: /^Download/ })).toBeVisible();
+    await expect(downloadLine(page)).toContainText(/MB/);
+    await downloadLine(page).click();
+    await page.getByText('All 160 things').click();
+    await expect(page.getByRole('button', { name: 'gloves' })).toBeVisible();
     await expectNoViolations(page, 'first visit');
     await enter(page, server);
     await expectNoViolations(page, 'loaded');
@@ -40,10 +43,17 @@ for (const colorScheme of ['light', 'dark'] as const) {
     await ask(page, 'клубника на зелёном фоне', '2');
     await painted(page, 2);
     await expectNoViolations(page, 'result');
+    await ask(page, 'Angela Merkel riding a horse', 'x');
+    await expect(page.locator('#seed-error')).toBeVisible();
+    await expectNoViolations(page, 'a wrong seed');
+    await ask(page, 'Angela Merkel riding a horse', '3');
+    await painted(page, 3);
+    await expect(page.getByText('I am not sure I know that.')).toBeVisible();
+    await expectNoViolations(page, 'a doubted result');
     await page.getByRole('button', { name: 'Clear all' }).click();
     await expectNoViolations(page, 'asked before clearing');
     await page.keyboard.press('Escape');
-    for (const compare of await page.getByRole('button', { name: /^Compare: / }).all()) await compare.click();
+    for (const compare of (await page.getByRole('button', { name: /^Compare: / }).all()).slice(0, 2)) await compare.click();
     await expect(page.getByRole('slider')).toBeVisible();
     await expectNoViolations(page, 'comparing');
     await drop(page, new Uint8Array(8), 'no-picture.png');

@@ -30,11 +30,15 @@ test.afterEach(async () => {
 test('the page paints on the server, the same picture as the server does', async ({ page }) => {
   await page.goto(url);
   await expect(page.getByText(/Paints on the server \(/)).toBeVisible();
-  await expect(page.getByText(/your tab/)).toHaveCount(0);
+  await expect(page.getByText(/(this|your) tab/).filter({ visible: true })).toHaveCount(0);
+  await expect(page.getByRole('heading', { level: 1 })).toHaveText(/^Paints emoji-like pictures of 160 things/);
+  await expect(page.locator('#hero img')).toHaveCount(8);
+  await expect(page.locator('#download')).toBeHidden();
   await expect(page.getByLabel('Device', { exact: true })).toBeHidden();
   await ask(page, 'a red apple on a blue background');
   await painted(page, 1);
   await expect(page.locator('#plate')).toContainText('7');
+  await expect(page.locator('#plate')).toContainText('Understood as: a red apple on blue');
   const same = await page.evaluate(async () => {
     const shown = await (await fetch((document.getElementById('picture') as HTMLImageElement).src)).arrayBuffer();
     const body = JSON.stringify({ prompt: 'a red apple on a blue background', seed: 7 });

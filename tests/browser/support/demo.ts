@@ -4,14 +4,15 @@
  * @module
  */
 
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, type Page } from '@playwright/test';
 import { EMOJI, variantOf } from './runtime.ts';
 import { serve, type Server } from './server.ts';
 
-const BUILT = fileURLToPath(new URL('../../../www/demo/dist/', import.meta.url));
+/** The built page. */
+export const BUILT = fileURLToPath(new URL('../../../www/demo/dist/', import.meta.url));
 
 /** A loaded machine is many times slower than an idle one; the tests' own limits catch what hangs. */
 const PATIENCE_MS = 170_000;
@@ -34,17 +35,27 @@ export async function serveDemo(): Promise<Server> {
   return serve({ folders: { '/': BUILT, '/sees/': sees, '/blind/': blind } });
 }
 
-/** What the page offers for the download of the embedded model. */
+/** What a first picture downloads from a server that does not compress: the code of the page and the model. */
 export function downloadLabel(): string {
-  const { files } = JSON.parse(readFileSync(join(EMOJI, 'model.json'), 'utf8'));
-  const bytes = Object.values(files as Record<string, { bytes: number }>).reduce((sum, file) => sum + file.bytes, 0);
-  return `Download ${(bytes / 1e6).toFixed(1)} MB and start`;
+  const built = readdirSync(join(BUILT, 'assets'));
+  const code = built.filter((name) => /^(main|worker|model-emoji)-.*\.(js|css)$|\.wasm$/.test(name));
+  const weights = readdirSync(EMOJI).filter((name) => /\.(gguf|json)$/.test(name) && name !== 'model.json');
+  const files = [...code.map((name) => join(BUILT, 'assets', name)), ...weights.map((name) => join(EMOJI, name))];
+  const bytes = files.reduce((sum, file) => sum + statSync(file).size, 0);
+  return `The first picture downloads ${(bytes / 1e6).toFixed(1)} MB, once.`;
 }
 
-/** Opens the page for the first time and consents to the download. */
+/** The line that says what a picture downloads. */
+export function downloadLine(page: Page) {
+  return page.locator('#download-summary');
+}
+
+/** Opens the page for the first time and downloads the model before a picture is asked for. */
 export async function enter(page: Page, server: Server, query = ''): Promise<void> {
   await page.goto(`${server.url}/${query}`);
-  await page.getByRole('button', { name: /^Download .* and start$/ }).click();
+  await expect(downloadLine(page)).toContainText(/downloads [\d.]+ MB/);
+  await downloadLine(page).click();
+  await page.getByRole('button', { name: 'Download it now' }).click();
   await ready(page);
 }
 
@@ -64,7 +75,7 @@ export async function ask(page: Page, prompt: string, seed = '7'): Promise<void>
  * Makes the next pictures take seconds, so that a test can look at one that is being painted: `steps` of them at the
  * largest size. Without, a slow look (axe takes seconds) finds it painted.
  */
-export async function paintSlowly(page: Page, steps = 1000): Promise<void> {
+export async function paintSlowly(page: Page, steps = 100): Promise<void> {
   await page.getByLabel('Steps', { exact: true }).fill(String(steps));
   await page.getByLabel('Size', { exact: true }).selectOption({ index: 4 });
 }

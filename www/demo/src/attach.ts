@@ -155,5 +155,5 @@ export function startAttach(): void {
     void attach([...(file.files ?? [])]);
     file.value = '';
   });
-  watch((now) => now.model, heedModel);
+  watch((now) => now.model.kind, heedModel);
 }

@@ -1,8 +1,9 @@
 /** Two pictures on one easel and a seam between them, moved by a range input that lies over both. */
 
+import { isSmall } from './crisp';
 import { byId, iconButton, make } from './dom';
 import { announce } from './live';
-import { nameOf } from './stage';
+import { nameOf } from './names';
 import { state, update, watch, type Shown } from './state';
 import { urlOf, type Picture } from './store';
 
@@ -21,6 +22,7 @@ function hang(image: HTMLImageElement, picture: Picture): void {
   image.src = urlOf(picture.png);
   image.alt = nameOf(picture);
   image.lang = picture.lang;
+  image.classList.toggle('crisp', isSmall(picture));
 }
 
 function half(side: string, picture: Picture): HTMLElement {

@@ -27,6 +27,11 @@ export function make<K extends keyof HTMLElementTagNameMap>(
   return made;
 }
 
+/** Changes a text; the same text again costs no layout. */
+export function say(element: HTMLElement, text: string): void {
+  if (element.textContent !== text) element.textContent = text;
+}
+
 /** A drawing from the sprite at the end of `index.html`. */
 export function icon(name: string): SVGSVGElement {
   const space = 'http://www.w3.org/2000/svg';

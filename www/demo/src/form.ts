@@ -1,22 +1,18 @@
-/** The prompt: its words, their language, the examples, and the way into the queue. */
+/** The prompt: its words, their language, and the way into the queue. */
 
 import { attached } from './attach';
 import { byId, iconButton, make } from './dom';
 import { EXAMPLES, exampleOf, LANGUAGES, languageOf, type Language } from './examples';
-import { announce } from './live';
 import { inform } from './notice';
 import { readSettings, rollSeed } from './settings';
-import { state, watch, type Job } from './state';
+import { state, update, watch, type Job } from './state';
 import { cancel, forget, paint } from './studio';
 
 const form = byId('form', HTMLFormElement);
 const prompt = byId('prompt', HTMLTextAreaElement);
 const pills = byId('languages', HTMLDivElement);
-const list = byId('examples', HTMLUListElement);
 const all = byId('all-languages', HTMLButtonElement);
 const queue = byId('queue', HTMLOListElement);
-
-let language: Language = 'en';
 
 /** Puts words into the prompt, as an example or a dropped picture has them. */
 export function fillPrompt(text: string): void {
@@ -26,27 +22,39 @@ export function fillPrompt(text: string): void {
 
 /** Follows the words: their language, and whether they are an example in eight languages. */
 function heed(): void {
-  prompt.lang = languageOf(prompt.value, language);
+  prompt.lang = languageOf(prompt.value, state().language);
   all.hidden = exampleOf(prompt.value) === undefined;
   const known = LANGUAGES.find(({ code }) => code === prompt.lang);
-  if (known && known.code !== language) speak(known.code);
+  if (known) update({ language: known.code });
 }
 
-/** Shows the examples in a language. */
-function speak(next: Language): void {
-  language = next;
-  const radio = pills.querySelector<HTMLInputElement>(`input[value="${next}"]`);
+/** Marks the language of the examples. */
+function speak(language: Language): void {
+  const radio = pills.querySelector<HTMLInputElement>(`input[value="${language}"]`);
   if (radio) radio.checked = true;
-  for (const [index, button] of [...list.querySelectorAll('button')].entries()) {
-    button.textContent = EXAMPLES[index]?.[next] ?? '';
-    button.lang = next;
-  }
+  prompt.placeholder = EXAMPLES[0]?.[language] ?? '';
 }
 
 /** A picture of these words, as the fields ask for it. */
-function jobOf(text: string, lang: string, options = readSettings()): Omit<Job, 'id'> {
+function jobOf(text: string, lang: string, options: Job['options']): Omit<Job, 'id'> {
   const shown = attached();
   return { text, lang, parts: text === '' ? shown : [...shown, { text }], options };
+}
+
+/** Puts a picture into the queue, and its place into sight: on a phone with what the model understood, which is under it. */
+function order(job: Omit<Job, 'id'>): void {
+  paint(job);
+  const isWide = matchMedia('(min-width: 46rem)').matches;
+  byId('frame', HTMLDivElement).scrollIntoView({ block: isWide ? 'nearest' : 'start' });
+}
+
+/** Fills the prompt with words that the page offers, and paints them; from `seed` where the visitor asks for none. */
+export function askFor(text: string, lang: string, seed?: number): void {
+  fillPrompt(text);
+  prompt.lang = lang;
+  const options = readSettings();
+  if (options === undefined) return;
+  order({ text, lang, parts: [{ text }], options: { ...(seed === undefined ? {} : { seed }), ...options } });
 }
 
 function submit(): void {
@@ -56,32 +64,24 @@ function submit(): void {
     inform('The prompt is empty.', 'Say what to paint, or pick an example.');
     return;
   }
-  paint(jobOf(text, prompt.lang));
-  byId('frame', HTMLDivElement).scrollIntoView({ block: 'nearest' });
-  const start = byId('welcome-start', HTMLButtonElement);
-  if (state().model.kind !== 'absent') return;
-  start.focus();
-  announce('The picture waits for the model. Start the download to paint it.');
+  const options = readSettings();
+  if (options !== undefined) order(jobOf(text, prompt.lang, options));
 }
 
 function submitInAllLanguages(): void {
   const example = exampleOf(prompt.value);
-  if (example === undefined) return;
-  const options = { seed: rollSeed(), ...readSettings() };
+  const fields = readSettings();
+  if (example === undefined || fields === undefined) return;
+  const options = { seed: rollSeed(), ...fields };
   for (const { code } of LANGUAGES) paint(jobOf(example[code], code, options));
 }
 
-function pill(code: Language, name: string): HTMLLabelElement {
-  const radio = make('input', { type: 'radio', name: 'language', value: code, checked: code === language });
-  radio.addEventListener('change', () => {
-    // An example changes its language; words of the visitor's own stay as they are.
-    const example = exampleOf(prompt.value);
-    speak(code);
-    if (example) fillPrompt(example[code]);
-    else prompt.lang = languageOf(prompt.value, code);
-    prompt.placeholder = EXAMPLES[0]?.[code] ?? '';
-  });
-  return make('label', { class: 'pill' }, radio, make('span', { lang: code }, name));
+/** An example changes its language; words of the visitor's own stay as they are. */
+function choose(language: Language): void {
+  const example = exampleOf(prompt.value);
+  update({ language });
+  if (example) fillPrompt(example[language]);
+  else prompt.lang = languageOf(prompt.value, language);
 }
 
 function renderQueue(jobs: readonly Job[]): void {
@@ -111,15 +111,7 @@ function onKey(event: KeyboardEvent): void {
 }
 
 export function startForm(): void {
-  pills.append(...LANGUAGES.map(({ code, name }) => pill(code, name)));
-  for (const example of EXAMPLES) {
-    const button = make('button', { type: 'button', class: 'example', lang: language }, example[language]);
-    button.addEventListener('click', () => {
-      fillPrompt(example[language]);
-      announce('Prompt filled');
-    });
-    list.append(make('li', {}, button));
-  }
+  pills.addEventListener('change', ({ target }) => target instanceof HTMLInputElement && choose(target.value as Language));
   prompt.addEventListener('input', heed);
   form.addEventListener('submit', (event) => {
     event.preventDefault();
@@ -128,4 +120,5 @@ export function startForm(): void {
   all.addEventListener('click', submitInAllLanguages);
   document.addEventListener('keydown', onKey);
   watch((now) => now.queue, renderQueue);
+  watch((now) => now.language, speak);
 }

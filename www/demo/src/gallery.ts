@@ -1,10 +1,12 @@
 /** The pictures painted here: shown, picked to be compared, deleted. `store.ts` keeps them. */
 
+import { confirm } from './confirm';
 import { byId, iconButton, make } from './dom';
 import { bytes, count } from './format';
 import { announce } from './live';
 import { inform } from './notice';
-import { nameOf } from './stage';
+import { isSmall } from './crisp';
+import { nameOf } from './names';
 import { state, update, watch } from './state';
 import { allPictures, deleteAllPictures, deletePicture, releasePicture, urlOf, type Picture } from './store';
 
@@ -59,18 +61,14 @@ async function removeAll(): Promise<void> {
   await deleteAllPictures().catch(() => inform('The gallery could not be cleared.'));
 }
 
-/** Asks, and does it on yes. */
-function confirmRemoveAll(): void {
-  const dialog = byId('confirm', HTMLDialogElement);
-  byId('confirm-text', HTMLParagraphElement).textContent = `Delete ${count(state().pictures.length, 'picture')} from this device? They cannot be brought back.`;
-  dialog.addEventListener('close', () => dialog.returnValue === 'yes' && void removeAll(), { once: true });
-  dialog.returnValue = 'no';
-  dialog.showModal();
+async function confirmRemoveAll(): Promise<void> {
+  const question = `Delete ${count(state().pictures.length, 'picture')} from this device? They cannot be brought back.`;
+  if (await confirm(question, 'Delete', 'Keep')) await removeAll();
 }
 
 function tile(picture: Picture): HTMLLIElement {
   const name = nameOf(picture);
-  const image = make('img', { src: urlOf(picture.thumbnail), alt: '', width: picture.width, height: picture.height, decoding: 'async' });
+  const image = make('img', { class: isSmall(picture) ? 'crisp' : undefined, src: urlOf(picture.thumbnail), alt: '', width: picture.width, height: picture.height, decoding: 'async' });
   const open = make('button', { type: 'button', class: 'tile-picture', 'aria-label': `Show: ${name}` }, image);
   open.addEventListener('click', () => show(picture));
   const compare = iconButton('compare', `Compare: ${name}`, { 'aria-pressed': 'false', title: 'Compare' });
@@ -105,7 +103,7 @@ function mark(): void {
 }
 
 export async function startGallery(): Promise<void> {
-  clear.addEventListener('click', confirmRemoveAll);
+  clear.addEventListener('click', () => void confirmRemoveAll());
   watch((now) => now.pictures, render);
   watch((now) => now.picked, mark);
   watch((now) => now.shown, mark);

@@ -32,6 +32,7 @@ function render(notice: Notice | undefined): void {
     });
     place.append(button);
   }
+  if (notice.link !== undefined) place.append(make('a', { class: 'link', href: notice.link.href }, notice.link.label));
   const close = iconButton('close', 'Dismiss');
   close.addEventListener('click', () => update({ notice: undefined }));
   place.append(close);

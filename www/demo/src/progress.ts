@@ -1,9 +1,11 @@
 /** How far the work is: one bar over download or painting, its phase in words, the seconds left, and the live preview. */
 
 import type { LoadProgress, StepProgress } from '@x2i/web';
-import { byId } from './dom';
+import { byId, say } from './dom';
+import { fitLayers } from './crisp';
 import { bytes, remaining } from './format';
 import { announce } from './live';
+import { PROGRAM, SCRIPTS } from './program';
 import { state, watch, type State } from './state';
 import { cancel } from './studio';
 
@@ -12,6 +14,7 @@ const words = byId('work-text', HTMLSpanElement);
 const bar = byId('work-bar', HTMLProgressElement);
 const preview = byId('preview', HTMLCanvasElement);
 
+const CODE = PROGRAM + SCRIPTS;
 const PHASES = { encode: 'Reading the prompt', denoise: 'Painting', decode: 'Developing' } as const;
 /** How long the phases take of a picture, until one was painted here. */
 const USUAL = { encode: 0.25, denoise: 0.6, decode: 0.15 };
@@ -29,7 +32,14 @@ function loadingLine(progress: LoadProgress | undefined): { text: string; value:
   if (progress.phase === 'load') return { text: 'Opening the model', value };
   if (progress.cached) return { text: 'Opening the model from this device', value };
   const left = progress.eta === undefined ? '' : `, ${remaining(progress.eta)}`;
-  return { text: `${bytes(progress.done)} of ${bytes(progress.total)}${left}`, value };
+  // The code of the page counts too.
+  const [done, total] = [progress.done + CODE, progress.total + CODE];
+  return { text: `Downloading, ${bytes(done)} of ${bytes(total)}${left}`, value: done / total };
+}
+
+/** While the program itself is on its way. */
+function fetchingLine(): { text: string; value: undefined } {
+  return { text: PROGRAM > 0 ? `Fetching the program, ${bytes(PROGRAM)}` : 'One moment', value: undefined };
 }
 
 function paintingLine(progress: StepProgress | undefined): { text: string; value: number } {
@@ -42,19 +52,26 @@ function paintingLine(progress: StepProgress | undefined): { text: string; value
   return { text: `${PHASES[progress.phase]}${step}${left}`, value: Math.min(1, before + within * share[progress.phase]) };
 }
 
-function showPreview(image: ImageData | undefined): void {
-  if (image === undefined) return;
-  if (preview.width !== image.width) preview.width = image.width;
-  if (preview.height !== image.height) preview.height = image.height;
-  preview.getContext('2d')?.putImageData(image, 0, 0);
+function line({ model, running }: Readonly<State>): { text: string; value: number | undefined } {
+  if (model.kind === 'checking') return fetchingLine();
+  return model.kind === 'loading' ? loadingLine(model.progress) : paintingLine(running?.progress);
 }
 
-function render({ model, running }: Readonly<State>): void {
-  const loading = model.kind === 'loading';
-  panel.hidden = !loading && running === undefined;
+function showPreview(image: ImageData | undefined): void {
+  if (image === undefined) return;
+  const isAnother = preview.width !== image.width || preview.height !== image.height;
+  if (isAnother) Object.assign(preview, { width: image.width, height: image.height });
+  preview.getContext('2d')?.putImageData(image, 0, 0);
+  if (isAnother) fitLayers();
+}
+
+function render(now: Readonly<State>): void {
+  const { model, running, queue } = now;
+  const isAwaited = model.kind === 'checking' && queue.length > 0;
+  panel.hidden = !isAwaited && model.kind !== 'loading' && running === undefined;
   if (panel.hidden) return;
-  const { text, value } = loading ? loadingLine(model.progress) : paintingLine(running?.progress);
-  words.textContent = text;
+  const { text, value } = line(now);
+  say(words, text);
   if (value === undefined) bar.removeAttribute('value');
   else bar.value = value;
 }
@@ -66,6 +83,7 @@ export function startProgress(): void {
   });
   watch((now) => now.model, (_, now) => render(now));
   watch((now) => now.running, (_, now) => render(now));
+  watch((now) => now.queue, (_, now) => render(now));
   watch((now) => now.running?.progress?.preview, showPreview);
   watch(
     (now) => now.running?.progress?.phase,

@@ -1,21 +1,13 @@
-/** The easel: decides what hangs on it (nothing yet, the work, a picture), and the plate under it that tells of the picture. */
+/** The easel: decides what hangs on it, nothing yet, the work, or a picture. */
 
-import { attach, canRead } from './attach';
-import { byId, icon, make } from './dom';
-import { milliseconds, size } from './format';
+import { byId, say } from './dom';
+import { nameOf } from './names';
 import { drawNoise } from './noise';
-import { state, watch, type Job, type Shown, type State } from './state';
-import { urlOf, type Picture } from './store';
-import { useSeed } from './settings';
+import { state, watch, type Shown, type State } from './state';
+import { urlOf } from './store';
 
 const picture = byId('picture', HTMLImageElement);
-const glow = byId('glow', HTMLImageElement);
 const preview = byId('preview', HTMLCanvasElement);
-const plate = byId('plate', HTMLDivElement);
-
-const ABOUT =
-  'A language model reads your words, a small network hands their meaning on, and a diffusion transformer paints it, step by step. ' +
-  'The painter learned from English captions only; that the other languages work is the point.';
 
 /** What an easel without a picture says. */
 const HINTS: Partial<Record<State['model']['kind'], string>> = {
@@ -24,90 +16,12 @@ const HINTS: Partial<Record<State['model']['kind'], string>> = {
   failed: 'There is no model to paint with.',
 };
 
-/** A name for a picture that was painted. */
-export function nameOf(of: Picture): string {
-  const words = of.text.trim() || 'Picture without words';
-  return `${words}, seed ${of.seed}`;
-}
-
-/** A file name that says what it is: the first words and the seed. */
-export function fileName(of: Picture): string {
-  const words = of.text.trim().replace(/[^\p{Letter}\p{Number}]+/gu, '-').slice(0, 48).replace(/^-|-$/g, '');
-  return `${words || 'x2i'}-${of.seed}.png`;
-}
-
-function fact(term: string, value: Node | string): HTMLDivElement {
-  return make('div', {}, make('dt', {}, term), make('dd', {}, value));
-}
-
-/** The time of each phase, as a bar and in words. */
-function timings({ timings: spent }: Picture): HTMLDivElement {
-  const phases = [['Read', spent.encode], ['Painted', spent.denoise], ['Developed', spent.decode]] as const;
-  const strip = make('div', { class: 'strip', 'aria-hidden': 'true' });
-  for (const [, time] of phases) {
-    const part = make('span');
-    part.style.flexGrow = String(Math.max(time, spent.total / 200));
-    strip.append(part);
-  }
-  const list = make('dl', { class: 'times' }, ...phases.map(([name, time]) => fact(name, milliseconds(time))), fact('Together', milliseconds(spent.total)));
-  return make('div', { class: 'timings' }, strip, list);
-}
-
-/** A button that puts the picture into the prompt, for the visitor to say what should change. */
-function goOn(of: Picture): HTMLButtonElement {
-  const button = make('button', { type: 'button', class: 'quiet icon-and-word' }, icon('image'), 'Go on from it');
-  button.addEventListener('click', () => {
-    const prompt = byId('prompt', HTMLTextAreaElement);
-    void attach([of.png]);
-    prompt.focus();
-    prompt.select();
-  });
-  return button;
-}
-
-/** What the model understood, where it is not what was said. */
-function understood(text: string, answer: string | undefined): HTMLElement[] {
-  if (answer === undefined || answer === text) return [];
-  return [make('p', { class: 'small answer', lang: 'en' }, `Understood as “${answer}”`)];
-}
-
-function plateOf(of: Picture): HTMLElement[] {
-  const reuse = make('button', { type: 'button', class: 'link', title: 'Use this seed again' }, String(of.seed));
-  reuse.setAttribute('aria-label', `Use seed ${of.seed} again`);
-  reuse.addEventListener('click', () => useSeed(of.seed));
-  const download = make('a', { class: 'quiet icon-and-word', href: urlOf(of.png), download: fileName(of) }, icon('download'), 'Download');
-  const words = make('p', { class: 'saying', lang: of.lang, dir: 'auto' }, of.text.trim() || 'Without words');
-  const facts = make('dl', { class: 'facts' }, fact('Seed', reuse), fact('Steps', String(of.steps)), fact('Size', size(of.width, of.height)), fact('On', of.device));
-  const tools = make('div', { class: 'plate-tools' }, ...(canRead('image') ? [goOn(of)] : []), download);
-  const parts: HTMLElement[] = [make('div', { class: 'plate-head' }, words, tools), ...understood(of.text, of.answer)];
-  return [...parts, facts, timings(of)];
-}
-
-/** While a picture is painted: what was asked for. */
-function plateOfJob({ text, lang, options }: Job, answer: string | undefined): HTMLElement[] {
-  const facts = make('dl', { class: 'facts' });
-  if (options.seed !== undefined) facts.append(fact('Seed', String(options.seed)));
-  if (options.steps !== undefined) facts.append(fact('Steps', String(options.steps)));
-  if (options.width && options.height) facts.append(fact('Size', size(options.width, options.height)));
-  return [make('p', { class: 'saying', lang, dir: 'auto' }, text.trim() || 'Without words'), ...understood(text, answer), facts];
-}
-
-function renderPlate({ model, running, shown }: Readonly<State>): void {
-  byId('under', HTMLDivElement).hidden = model.kind === 'absent' && shown.kind === 'nothing';
-  // compare.ts writes its own.
-  if (shown.kind === 'compare') return;
-  if (running) plate.replaceChildren(...plateOfJob(running.job, running.answer));
-  else if (shown.kind === 'picture') plate.replaceChildren(...plateOf(shown.picture));
-  else plate.replaceChildren(...(model.kind === 'checking' ? [] : [make('p', { class: 'about' }, ABOUT)]));
-}
-
 function showPicture(shown: Shown): void {
   if (shown.kind !== 'picture') return;
   const url = urlOf(shown.picture.png);
   picture.src = url;
   picture.alt = nameOf(shown.picture);
   picture.lang = shown.picture.lang;
-  glow.src = url;
 }
 
 /** Which layer of the frame is seen. */
@@ -117,11 +31,10 @@ function choose({ model, running, shown }: Readonly<State>): void {
   const hung = shown.kind === 'picture' && !working;
   preview.hidden = !previewed;
   picture.hidden = !hung;
-  glow.hidden = !hung;
+  byId('noise', HTMLCanvasElement).hidden = previewed || hung;
   const hint = working || shown.kind !== 'nothing' ? undefined : HINTS[model.kind];
   byId('hint', HTMLDivElement).hidden = hint === undefined;
-  byId('hint-text', HTMLParagraphElement).textContent = hint ?? '';
-  byId('frame', HTMLDivElement).classList.toggle('tall', model.kind === 'absent');
+  say(byId('hint-text', HTMLParagraphElement), hint ?? '');
 }
 
 export function startStage(): void {
@@ -131,7 +44,4 @@ export function startStage(): void {
     watch<unknown>(part, () => choose(state()));
   }
   watch((now) => now.running?.job, (job) => job && drawNoise(job.options.seed ?? job.id));
-  for (const part of [(now: State) => now.model.kind, (now: State) => now.shown, (now: State) => now.running?.job, (now: State) => now.running?.answer]) {
-    watch<unknown>(part, () => renderPlate(state()));
-  }
 }

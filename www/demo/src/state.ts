@@ -4,11 +4,15 @@
  */
 
 import type { DeviceInfo, GenerateOptions, LoadProgress, ModelDescription, ModelInfo, PromptPart, StepProgress } from '@x2i/web';
+import type { Language } from './examples';
+import type { Concept } from './naming';
 import type { Picture } from './store';
+import type { Work } from './work';
 
 export type ModelState =
   | { kind: 'checking' }
-  | { kind: 'absent'; description: ModelDescription }
+  /** Without a description where nothing may be fetched unasked (Save-Data). */
+  | { kind: 'absent'; description?: ModelDescription }
   | { kind: 'loading'; progress?: LoadProgress }
   | { kind: 'ready'; device: DeviceInfo; model: ModelInfo }
   | { kind: 'failed' };
@@ -29,6 +33,8 @@ export interface Running {
   progress?: StepProgress;
   /** What the model understood, as soon as it says so. */
   answer?: string;
+  /** What was counted so far. */
+  work: Work;
 }
 
 /** What hangs on the easel. */
@@ -40,6 +46,8 @@ export interface Notice {
   text: string;
   advice?: string;
   action?: { label: string; run: () => void };
+  /** Another way out. */
+  link?: { label: string; href: string };
 }
 
 export interface State {
@@ -55,6 +63,10 @@ export interface State {
   picked: readonly number[];
   shown: Shown;
   notice: Notice | undefined;
+  /** The language of the examples. */
+  language: Language;
+  /** What the embedded model knows; empty until it is loaded. */
+  concepts: readonly Concept[];
 }
 
 type Listener = (state: Readonly<State>) => void;
@@ -69,6 +81,8 @@ let current: State = {
   picked: [],
   shown: { kind: 'nothing' },
   notice: undefined,
+  language: 'en',
+  concepts: [],
 };
 const listeners = new Set<Listener>();
 

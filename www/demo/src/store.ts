@@ -4,6 +4,8 @@
  */
 
 import type { Painting } from '@x2i/web';
+import type { Confidence } from './understood';
+import type { Work } from './work';
 
 /** A finished picture, as the gallery keeps it. */
 export interface Picture {
@@ -25,6 +27,12 @@ export interface Picture {
   model: string;
   timings: Painting['timings'];
   answer?: string;
+  /** How sure the model was of its answer; absent where it did not say. */
+  confidence?: Confidence;
+  /** What was counted while it was painted; absent in pictures of older versions of the page. */
+  work?: Work;
+  /** Whether words alone were asked for. */
+  isOfWords?: boolean;
 }
 
 const DATABASE = 'x2i-demo';

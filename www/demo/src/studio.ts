@@ -9,24 +9,35 @@ import { announce } from './live';
 import { inform, tell } from './notice';
 import { state, update, type Job } from './state';
 import { addPicture, thumbnailOf, type Picture } from './store';
+import { doubt, type Confidence } from './understood';
+import { count, NO_WORK } from './work';
+import { loadConcepts } from './words';
 
 /** `?model=URL` names a folder with another model; a relative one is beside this page. */
 function modelLocation(): string {
   const asked = new URLSearchParams(location.search).get('model');
-  return asked === null ? 'emoji' : new URL(asked, location.href).href;
+  if (asked === null) return BUILT_IN;
+  return URL.canParse(asked, location.href) ? new URL(asked, location.href).href : asked;
 }
 
-const MODEL = modelLocation();
+const BUILT_IN = 'emoji';
+export const MODEL = modelLocation();
+export const IS_BUILT_IN = MODEL === BUILT_IN;
+/** Whether the model was on this device at the last visit: it is then opened at once. */
+const KNOWN = `x2i-has-${MODEL}`;
 let choice: DeviceChoice = 'auto';
 let pipeline: Pipeline | undefined;
 /** Stops the download, or the job that runs. */
 let stop: AbortController | undefined;
 let working = false;
+/** Whether the model was asked for. */
+let isSought = false;
 let nextJob = 1;
 let nextUnstored = -1;
 
-/** Loads the model if it is on this device, else asks (the `absent` state). */
+/** Loads the model if it is on this device, or if a picture waits for it; else it is `absent`. */
 export async function findModel(): Promise<void> {
+  isSought = true;
   update({ model: { kind: 'checking' } });
   try {
     // Both at once, and before a pipeline: the library then answers from one worker, which the pipeline takes over.
@@ -35,8 +46,7 @@ export async function findModel(): Promise<void> {
     if (description.cachedBytes >= description.bytes) await loadModel();
     else update({ model: { kind: 'absent', description } });
   } catch (error) {
-    update({ model: { kind: 'failed' }, unreached: isUnreached(error) });
-    tell({ ...explain(error), action: { label: 'Try again', run: () => void findModel() } });
+    fail(error, findModel);
   }
 }
 
@@ -60,13 +70,54 @@ export async function loadModel(): Promise<void> {
           : inform('The model could not be kept on this device.', `It works for this visit. (${message})`),
     });
     update({ model: { kind: 'ready', device: pipeline.device, model: pipeline.model }, unreached: false });
+    remember();
+    if (pipeline.model.name === BUILT_IN) void loadConcepts();
     announce(`Ready to paint on ${pipeline.device.name}`);
   } catch (error) {
-    update({ model: before.kind === 'absent' ? before : { kind: 'failed' }, unreached: isUnreached(error) });
-    if (isAbort(error)) return inform('The download was stopped.', 'What has arrived is kept.');
-    return tell({ ...explain(error), action: { label: 'Try again', run: () => void loadModel() } });
+    if (!isAbort(error)) return fail(error, loadModel);
+    update({ model: before.kind === 'absent' ? before : { kind: 'failed' }, queue: [] });
+    return inform('The download was stopped.', 'What has arrived is kept. Paint goes on from there.');
   }
   void paintQueue();
+}
+
+/** Tells of a model that can't be had, with its address and ways out. */
+function fail(error: unknown, again: () => Promise<void>): void {
+  update({ model: { kind: 'failed' }, unreached: isUnreached(error) });
+  const { text, advice = '' } = explain(error);
+  const action = { label: 'Try again', run: () => void again() };
+  if (IS_BUILT_IN || import.meta.env.MODE === 'server') return tell({ tone: 'error', text, advice, action });
+  const where = text.includes(MODEL) ? advice : `${advice} Its address is ${MODEL}`;
+  tell({ tone: 'error', text, advice: where, action, link: { label: 'Use the built-in model', href: './' } });
+}
+
+/** For the next visit, which then need not wait for the page to settle. */
+function remember(): void {
+  try {
+    localStorage.setItem(KNOWN, 'yes');
+  } catch {
+    // Without it the next visit is a little slower.
+  }
+}
+
+function isKnown(): boolean {
+  try {
+    return localStorage.getItem(KNOWN) !== null;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Fetches the program, which asks for the model. A first visit shows its page before; one that saves data fetches
+ * nothing before it is told to.
+ */
+export function startStudio(): void {
+  const { connection } = navigator as Navigator & { connection?: { saveData?: boolean } };
+  if (import.meta.env.MODE === 'server' || isKnown()) void findModel();
+  else if (connection?.saveData) update({ model: { kind: 'absent' } });
+  else if (document.readyState === 'complete') void findModel();
+  else addEventListener('load', () => void (isSought || findModel()), { once: true });
 }
 
 /** Takes another device: at once when idle, else before the next picture. */
@@ -82,6 +133,7 @@ export function paint(job: Omit<Job, 'id'>): void {
   const queued: Job = { ...job, id: nextJob++ };
   update({ queue: [...state().queue, queued], notice: undefined });
   if (state().queue.length > 1 || state().running) announce(`Waiting: ${state().queue.length}`);
+  if (state().model.kind === 'failed' || (state().model.kind === 'checking' && !isSought)) void findModel();
   void paintQueue();
 }
 
@@ -90,8 +142,13 @@ export function forget(id: number): void {
   update({ queue: state().queue.filter((job) => job.id !== id) });
 }
 
-/** Stops the download or the picture that is being painted; those that wait go on. */
+/** Stops the download or the picture that is being painted; those that wait go on. Before a download, forgets them. */
 export function cancel(): boolean {
+  if (state().model.kind === 'checking' && state().queue.length > 0) {
+    update({ queue: [] });
+    announce('Cancelled');
+    return true;
+  }
   if (stop === undefined || stop.signal.aborted) return false;
   if (!state().running && state().model.kind !== 'loading') return false;
   stop.abort();
@@ -103,7 +160,7 @@ async function paintQueue(): Promise<void> {
   working = true;
   const device = choice;
   for (let job = state().queue[0]; job !== undefined && choice === device; job = state().queue[0]) {
-    update({ queue: state().queue.slice(1), running: { job } });
+    update({ queue: state().queue.slice(1), running: { job, work: NO_WORK } });
     await paintJob(pipeline, job);
     update({ running: undefined });
   }
@@ -133,12 +190,25 @@ function hear(job: Job, progress: StepProgress): void {
   const preview = progress.preview ?? before?.progress?.preview;
   const answer = progress.answer ?? before?.answer;
   const shown = preview === undefined ? progress : { ...progress, preview };
-  update({ running: { job, progress: shown, ...(answer === undefined ? {} : { answer }) } });
+  const work = count(before?.work ?? NO_WORK, progress);
+  update({ running: { job, work, progress: shown, ...(answer === undefined ? {} : { answer }) } });
 }
 
 function retry(job: Job, error: unknown): { action?: { label: string; run: () => void } } {
   const again = error instanceof X2iError && ['device-lost', 'internal', 'network'].includes(error.code);
   return again ? { action: { label: 'Paint again', run: () => paint(job) } } : {};
+}
+
+/** What the model understood, or why that is a guess. */
+function spokenAnswer({ text, answer, confidence = {}, isOfWords }: Picture): string {
+  if (answer === undefined) return '';
+  return doubt(isOfWords ? text : '', answer, confidence, state().concepts)?.text ?? `Understood as: ${answer}`;
+}
+
+/** How sure the model is. A version of the library that can't tell says nothing. */
+function confidenceOf(painting: Painting<'blob'>): Confidence {
+  const { certainty, alternatives } = painting as Painting<'blob'> & Confidence;
+  return { ...(certainty === undefined ? {} : { certainty }), ...(alternatives === undefined ? {} : { alternatives }) };
 }
 
 async function keep(job: Job, painting: Painting<'blob'>, on: Pipeline): Promise<void> {
@@ -155,7 +225,9 @@ async function keep(job: Job, painting: Painting<'blob'>, on: Pipeline): Promise
     device: on.device.name,
     model: on.model.name,
     timings: painting.timings,
-    ...(painting.answer === undefined ? {} : { answer: painting.answer }),
+    ...(painting.answer === undefined ? {} : { answer: painting.answer, confidence: confidenceOf(painting) }),
+    work: state().running?.work ?? NO_WORK,
+    isOfWords: job.parts.every((part) => typeof part === 'string' || 'text' in part),
   };
   let picture: Picture;
   try {
@@ -169,5 +241,5 @@ async function keep(job: Job, painting: Painting<'blob'>, on: Pipeline): Promise
     );
   }
   update({ pictures: [picture, ...state().pictures], shown: { kind: 'picture', picture }, unreached: false });
-  announce(`Picture ready: ${picture.text}, seed ${picture.seed}`);
+  announce(`Picture ready: ${picture.text}, seed ${picture.seed}. ${spokenAnswer(picture)}`);
 }

@@ -131,11 +131,11 @@ class Hearing {
     this.#tell({ ...this.#last, answer });
   }
 
-  /** Milliseconds of each phase until now. */
+  /** Milliseconds of each phase until now; zeros where a picture was painted before its events could be heard. */
   timings(begun: number): Painting['timings'] {
     const now = performance.now();
-    const denoise = this.#began.get('denoise') ?? begun;
-    const decode = this.#began.get('decode') ?? now;
+    const [denoise, decode] = [this.#began.get('denoise'), this.#began.get('decode')];
+    if (denoise === undefined || decode === undefined) return { encode: 0, denoise: 0, decode: 0, total: now - begun };
     return { encode: denoise - begun, denoise: decode - denoise, decode: now - decode, total: now - begun };
   }
 
