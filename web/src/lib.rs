@@ -6,6 +6,10 @@
 //! `www`.
 
 mod adapters;
+#[cfg_attr(
+    not(target_family = "wasm"),
+    allow(dead_code, reason = "only wasm's memory is full at 4 GiB")
+)]
 mod allocator;
 pub mod device;
 mod events;

@@ -69,7 +69,7 @@ impl Layers {
 
 /// Bytes that a multimodal LLM's weights take on a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EncoderBytes {
+pub(crate) struct EncoderBytes {
     /// Everything that is no layer of the decoder: embedding, head and towers.
     rest: u64,
     layers: Vec<u64>,

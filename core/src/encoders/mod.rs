@@ -21,7 +21,7 @@ mod told;
 
 pub use family::Family;
 pub use internvl2_5::InternVl2_5;
-pub use layers::EncoderBytes;
+pub(crate) use layers::EncoderBytes;
 pub use minicpm_o::MiniCpmO;
 pub use options::{EncodeOptions, Encoded};
 pub use qwen2_5_vl::Qwen2_5Vl;

@@ -11,7 +11,7 @@ use super::set::Weights;
 
 /// How many of a decoder's layers stay on the device, and the weights that the others are read from.
 #[derive(Debug, Clone, Copy)]
-pub struct Streaming<'a> {
+pub(crate) struct Streaming<'a> {
     /// The first layers, which stay.
     pub resident: usize,
     /// The weights of the scope.

@@ -121,7 +121,7 @@ impl<'a> Scope<'a> {
     }
 
     /// The same, under which a decoder keeps some of its layers alone.
-    pub fn streaming(self, streaming: Streaming<'a>) -> Self {
+    pub(crate) fn streaming(self, streaming: Streaming<'a>) -> Self {
         Self {
             streaming: Some(streaming),
             ..self
