@@ -10,7 +10,6 @@
 import { type Connect, connect as connectBrowser } from './channel.js';
 import { Client } from './client.js';
 import { X2iError } from './errors.js';
-import { absolute } from './here.js';
 import type { CallName, Calls } from './messages.js';
 import type { RuntimeOptions } from './types.js';
 
@@ -74,8 +73,8 @@ function drop(idle: Spare): void {
 }
 
 function newClient(options: RuntimeOptions): Client {
-  const { wasmUrl } = options;
-  return new Client(connect(options), wasmUrl === undefined ? undefined : absolute(wasmUrl));
+  const { channel, wasmUrl } = connect(options);
+  return new Client(channel, wasmUrl);
 }
 
 function keyOf({ thread, workerUrl, wasmUrl }: RuntimeOptions): string {
