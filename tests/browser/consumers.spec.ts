@@ -115,7 +115,7 @@ for (const { into, policy = POLICY, ...consumer } of BUILDS) {
   test(`a page built by ${name} paints${policy && ', under a strict policy'}`, async ({ page }) => {
     const folder = await installed(consumer);
     await runScript(folder, 'build');
-    const headers = policy ? { 'Content-Security-Policy': policy } : {};
+    const headers: Record<string, string> = policy ? { 'Content-Security-Policy': policy } : {};
     const server = await serve({ folders: { '/': `${folder}/${into}` }, headers });
     await expectPicture(page, `${server.url}/index.html`);
     await server.close();

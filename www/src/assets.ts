@@ -2,7 +2,8 @@
  * The URLs of the two files that are no modules of this package: the worker's script and the WebAssembly.
  *
  * Each is named by one literal `new URL(..., import.meta.url)`, which bundlers turn into the address of their copy. The
- * script is complete in itself, so a copy of it works anywhere; the page tells it where the WebAssembly is.
+ * script is complete in itself, so a copy of it works anywhere; the page tells it where the WebAssembly is. Turbopack's
+ * addresses are relative to the page.
  *
  * @module
  */
@@ -31,19 +32,19 @@ export function wasmOf({ wasmUrl }: RuntimeOptions): string {
 }
 
 function ownWorker(): string {
-  return unmoved(new URL('./worker.js', import.meta.url), 'worker.js');
+  return unmoved(absolute(new URL('./worker.js', import.meta.url).href), 'worker.js');
 }
 
 function ownWasm(): string {
-  return unmoved(new URL('./wasm/x2i_web_bg.wasm', import.meta.url), 'wasm/x2i_web_bg.wasm');
+  return unmoved(absolute(new URL('./wasm/x2i_web_bg.wasm', import.meta.url).href), 'wasm/x2i_web_bg.wasm');
 }
 
 /**
  * The development servers of Vite 5 to 7 move a package's modules to `node_modules/.vite/deps/` and leave its other
  * files where they are.
  */
-function unmoved(url: URL, path: string): string {
+function unmoved(url: string, path: string): string {
   const moved = /^(.*\/node_modules\/)\.vite\/deps[^/]*\/[^/]*$/.exec(here.replace(/[?#].*$/, ''));
-  const left = moved && url.href === new URL(path, here).href;
-  return left ? `${moved[1]}@x2i/web/dist/${path}` : url.href;
+  const left = moved && url === new URL(path, here).href;
+  return left ? `${moved[1]}@x2i/web/dist/${path}` : url;
 }

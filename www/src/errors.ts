@@ -15,7 +15,7 @@
  * | `config` | an option, a URL or a `model.json` is wrong, or the worker could not start |
  * | `device-limit` | the adapter is too small; the message names the limit and its value |
  * | `device-lost` | the browser lost the device; the next call opens a new one |
- * | `device-unavailable` | there is no such device |
+ * | `device-unavailable` | there is no such device, or no browser around this code |
  * | `format` | a weight file is broken |
  * | `image` | an image part of the prompt can't be read |
  * | `integrity` | a file's SHA-256 differs; the message names the file |
@@ -102,6 +102,8 @@ export function isFatal(error: X2iError): boolean {
 export function toX2iError(thrown: unknown): X2iError {
   if (thrown instanceof X2iError) return thrown;
   const { code, message } = (thrown ?? {}) as { code?: unknown; message?: unknown };
+  // The module's warning; it is an error only for functions of the cache.
+  if (code === 'cache-unavailable') return new X2iError('quota', String(message));
   const known = typeof code === 'string' && Object.hasOwn(CODES, code);
   if (known) return new X2iError(code as X2iErrorCode, String(message));
   return new X2iError('internal', String(message ?? thrown), { cause: thrown });

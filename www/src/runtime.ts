@@ -10,8 +10,11 @@
 import { type Connect, connect as connectBrowser } from './channel.js';
 import { Client } from './client.js';
 import { X2iError } from './errors.js';
-import type { CallName, Calls } from './messages.js';
-import type { RuntimeOptions } from './types.js';
+import { here } from './here.js';
+import type { CallName, Calls, SentModel } from './messages.js';
+import { checkRuntime } from './options.js';
+import { SharedChannel } from './share.js';
+import type { DeviceChoice, RuntimeOptions } from './types.js';
 
 /** Milliseconds that the shared client stays: longer than a user takes to confirm a download. */
 const IDLE_MS = 20_000;
@@ -40,12 +43,26 @@ export function takeClient(options: RuntimeOptions): Client {
   return idle.client;
 }
 
+/** A client for one pipeline of all tabs of this origin; see `share.ts`. */
+export function joinClient(
+  options: RuntimeOptions,
+  { device, sent }: { device: DeviceChoice; sent: SentModel },
+): Client {
+  // Only pages of a secure origin have locks; others have a client each.
+  if (!globalThis.navigator?.locks || typeof BroadcastChannel === 'undefined') return takeClient(options);
+  // Tabs of different builds have different messages.
+  const key = `x2i ${JSON.stringify([device, sent, keyOf(options), here])}`;
+  const channel = new SharedChannel({ key, device, sent, start: () => newClient(options) });
+  return new Client(channel, undefined);
+}
+
 /** Calls the shared client. */
 export async function ask<K extends CallName>(
   call: K,
   params: Calls[K]['params'],
   options: RuntimeOptions = {},
 ): Promise<Calls[K]['answer']> {
+  checkRuntime(options);
   const shared = share(options);
   shared.calls++;
   clearTimeout(shared.timer);

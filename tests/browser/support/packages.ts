@@ -131,5 +131,5 @@ async function freePort(): Promise<number> {
 }
 
 export function remove(folder: string): Promise<void> {
-  return rm(folder, { recursive: true, force: true });
+  return rm(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 200 });
 }
