@@ -21,8 +21,10 @@ export function spawn(url: string): Worker {
   try {
     return new Worker(trusted(script), { type: 'module', name: 'x2i' });
   } catch (cause) {
-    if (cause instanceof X2iError) throw cause;
-    throw new X2iError('config', `the page may not start the worker ${url}: ${cause}; or use thread 'main'`, { cause });
+    const remedy = 'trustedTypes' in globalThis && !policy ? `allow \`trusted-types ${POLICY}\`, or use` : 'use';
+    throw new X2iError('config', `the page may not start the worker ${url}: ${cause}; ${remedy} thread 'main'`, {
+      cause,
+    });
   }
 }
 
