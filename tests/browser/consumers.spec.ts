@@ -135,7 +135,8 @@ const SERVERS: Array<Consumer & { script: string; args?: string[]; before?: stri
 
 for (const { script, before, ...consumer } of SERVERS) {
   const name = consumer.versions ?? consumer.folder;
-  test(`a page that ${name} serves by \`${script}\` paints`, async ({ page }) => {
+  test(`a page that ${name} serves by \`${script}\` paints`, async ({ page, errors }) => {
+    errors.allow(/favicon/);
     const folder = await installed(consumer);
     if (before) await runScript(folder, before);
     const server = await startScript(folder, script);

@@ -53,9 +53,11 @@ const WEB_FILES = [
   'dist/wasm/x2i_web.d.ts',
   'dist/wasm/x2i_web.js',
   'dist/wasm/x2i_web_bg.wasm',
-  'element/package.json',
+  'element.d.ts',
+  'element.js',
   'package.json',
-  'react/package.json',
+  'react.d.ts',
+  'react.js',
 ];
 const MODEL_FILES = [
   'LICENSE',

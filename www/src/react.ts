@@ -22,6 +22,8 @@ import type {
   Warning,
 } from './types.js';
 
+export type { KeptOptions } from './keep.js';
+
 /** What a component shows. */
 export interface X2iState {
   status: 'idle' | 'loading' | 'ready' | 'generating' | 'failed';
