@@ -129,9 +129,9 @@ test('an element that plays a sound is its file', async ({ page }) => {
 });
 
 test('numImages generates the seeds that follow, each as alone', async ({ page }) => {
-  const { seeds, equal, indices, own } = await page.evaluate(async () => {
+  const { seeds, equal, indices, own, closed } = await page.evaluate(async () => {
     const { createPipeline } = await import('/x2i/index.js');
-    using x2i = await createPipeline({ model: '/emoji/', device: 'cpu' });
+    const x2i = await createPipeline({ model: '/emoji/', device: 'cpu' });
     const image = new ImageData(32, 32);
     const prompt = [{ image: await createImageBitmap(image) }, 'a red apple'];
     const options = { prompt, steps: 2, output: 'pixels' } as const;
@@ -140,7 +140,10 @@ test('numImages generates the seeds that follow, each as alone', async ({ page }
     for await (const { index, numImages } of run) indices.add(`${index}/${numImages}`);
     const result = await run.result;
     const alone = await x2i.generate({ ...options, seed: 2n ** 53n }).result;
+    x2i[Symbol.dispose]();
+    const closed = await x2i.generate(options).result.catch(({ code }) => code);
     return {
+      closed,
       seeds: result.images.map(({ seed }) => String(seed)),
       equal: alone.image.every((value, at) => value === result.images[2]?.image[at]),
       indices: [...indices],
@@ -148,6 +151,6 @@ test('numImages generates the seeds that follow, each as alone', async ({ page }
     };
   });
   expect(seeds).toEqual(['9007199254740990', '9007199254740991', '9007199254740992']);
-  expect({ equal, own }).toEqual({ equal: true, own: true });
+  expect({ equal, own, closed }).toEqual({ equal: true, own: true, closed: 'closed' });
   expect(indices).toEqual(['0/3', '1/3', '2/3']);
 });

@@ -13,6 +13,7 @@ import { X2iError } from './errors.js';
 import { here } from './here.js';
 import type { CallName, Calls, SentModel } from './messages.js';
 import { checkRuntime } from './options.js';
+import { requireThread } from './place.js';
 import { SharedChannel } from './share.js';
 import type { DeviceChoice, RuntimeOptions } from './types.js';
 
@@ -32,6 +33,11 @@ let connect: Connect = connectBrowser;
 /** Replaces the function that opens channels; for tests. */
 export function connectWith(other: Connect): void {
   connect = other;
+}
+
+/** Fails where no channel can be opened, before anything is looked for. */
+export function requirePlace({ thread }: RuntimeOptions = {}): void {
+  if (connect === connectBrowser) requireThread(thread ?? 'worker');
 }
 
 /** A client for one pipeline. */

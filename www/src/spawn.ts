@@ -14,12 +14,8 @@ const BLOB_MS = 60_000;
 
 /** Starts a module worker. */
 export function spawn(url: string): Worker {
-  const own = isOwn(url);
-  // A browser starts no worker from another origin, but a worker of this page may import its script.
-  const script = own ? url : blobUrl(`import ${JSON.stringify(url)};`);
-  if (!own) setTimeout(() => URL.revokeObjectURL(script), BLOB_MS);
   try {
-    return new Worker(trusted(script), { type: 'module', name: 'x2i' });
+    return new Worker(trusted(isOwn(url) ? url : importing(url)), { type: 'module', name: 'x2i' });
   } catch (cause) {
     const remedy = 'trustedTypes' in globalThis && !policy ? `allow \`trusted-types ${POLICY}\`, or use` : 'use';
     throw new X2iError('config', `the page may not start the worker ${url}: ${cause}; ${remedy} thread 'main'`, {
@@ -30,12 +26,21 @@ export function spawn(url: string): Worker {
 
 /** True for scripts of the page's own origin; a sandboxed page has none. */
 function isOwn(url: string): boolean {
-  const { origin } = globalThis;
-  return origin !== 'null' && new URL(url).origin === origin;
+  return !isSandboxed() && new URL(url).origin === globalThis.origin;
 }
 
-function blobUrl(script: string): string {
-  return URL.createObjectURL(new Blob([script], { type: 'text/javascript' }));
+function isSandboxed(): boolean {
+  return globalThis.origin === 'null';
+}
+
+/** A script of this page that imports `url`: a browser starts no worker from another origin. */
+function importing(url: string): string {
+  const script = `import ${JSON.stringify(url)};`;
+  // The worker of a page without an origin has none either, and can't read the page's blobs.
+  if (isSandboxed()) return `data:text/javascript,${encodeURIComponent(script)}`;
+  const blob = URL.createObjectURL(new Blob([script], { type: 'text/javascript' }));
+  setTimeout(() => URL.revokeObjectURL(blob), BLOB_MS);
+  return blob;
 }
 
 /** The part of Trusted Types that is used; TypeScript's library has none of it. */
