@@ -32,13 +32,6 @@ const STYLE = `
   progress { width: 100%; }
 `;
 
-const MARKUP = `
-  <canvas part="image" role="img" hidden></canvas>
-  <button part="button" type="button"><slot name="button">Generate</slot></button>
-  <div part="status" role="status" hidden><progress part="progress" max="1"></progress><span></span></div>
-  <div part="error" role="alert" hidden></div>
-`;
-
 /** On a server, where the element only has to be importable. */
 const Base = (globalThis.HTMLElement ?? class {}) as typeof HTMLElement;
 
@@ -200,10 +193,12 @@ export class X2iImage extends Base {
     const sheet = new CSSStyleSheet();
     sheet.replaceSync(STYLE);
     root.adoptedStyleSheets = [sheet];
-    root.append(
-      new DOMParser().parseFromString(`<template>${MARKUP}</template>`, 'text/html').querySelector('template')
-        ?.content ?? '',
-    );
+    const button = made('button', 'button', { type: 'button' });
+    button.append(made('slot', '', { name: 'button' }, 'Generate'));
+    const status = made('div', 'status', { role: 'status', hidden: '' });
+    status.append(made('progress', 'progress', { max: '1' }), made('span', ''));
+    const image = made('canvas', 'image', { role: 'img', hidden: '' });
+    root.append(image, button, status, made('div', 'error', { role: 'alert', hidden: '' }));
     this.#part('button').addEventListener('click', () => void this.generate());
   }
 
@@ -270,6 +265,15 @@ export class X2iImage extends Base {
   #tell(type: string, detail: unknown): void {
     this.dispatchEvent(new CustomEvent(type, { detail, bubbles: true, composed: true }));
   }
+}
+
+/** An element of the shadow tree; a page with Trusted Types allows no markup. */
+function made(tag: string, part: string, attributes: Record<string, string> = {}, text = ''): HTMLElement {
+  const element = document.createElement(tag);
+  if (part) element.setAttribute('part', part);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.textContent = text;
+  return element;
 }
 
 function wordsOf(part: PromptPart): string {

@@ -28,8 +28,6 @@ export function serveRuntime(hooks: Hook[] = [], folders: Record<string, string>
       '/x2i/': join(ROOT, 'www/dist'),
       '/emoji/': EMOJI,
       '/workers/': join(import.meta.dirname, 'workers'),
-      // Where npm puts it beside the package, seen from there.
-      '/mediabunny/': join(ROOT, 'www/node_modules/mediabunny'),
       ...folders,
     },
   });
