@@ -123,7 +123,7 @@ test('mistakes in options are told in a sentence, as config or request', async (
   ]);
 });
 
-test('a model that is deleted while it is downloaded is a request, not a bug', async ({ page }) => {
+test('a model that is deleted while it is downloaded is in use, which is no bug', async ({ page }) => {
   await openPage(page, server);
   server.hooks.unshift((request, response) => {
     if (!request.url?.endsWith('/flux.gguf')) return false;
@@ -146,7 +146,7 @@ test('a model that is deleted while it is downloaded is a request, not a bug', a
     stop.abort();
     return outcomes;
   });
-  for (const outcome of told) expect(['deleted', 'request']).toContain(outcome);
+  for (const outcome of told) expect(['deleted', 'cache-unavailable']).toContain(outcome);
 });
 
 test('a page with Trusted Types paints where its policy allows x2i, and says what it lacks where not', async ({ page, errors }) => {

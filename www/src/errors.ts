@@ -11,6 +11,7 @@
  * |---|---|
  * | `aborted` | the caller's signal was aborted; `cause` is its reason |
  * | `audio` | an audio part of the prompt can't be read, or the microphone can't be used |
+ * | `cache-unavailable` | a cached model is being downloaded, or the browser can no longer read its storage |
  * | `closed` | {@link Pipeline.close} was called |
  * | `config` | an option, a URL or a `model.json` is wrong, or the worker could not start |
  * | `device-limit` | the adapter is too small; the message names the limit and its value |
@@ -33,6 +34,7 @@
 export type X2iErrorCode =
   | 'aborted'
   | 'audio'
+  | 'cache-unavailable'
   | 'closed'
   | 'config'
   | 'device-limit'
@@ -56,6 +58,7 @@ export type X2iErrorCode =
 const CODES: Record<X2iErrorCode, true> = {
   aborted: true,
   audio: true,
+  'cache-unavailable': true,
   closed: true,
   config: true,
   'device-limit': true,
@@ -102,8 +105,6 @@ export function isFatal(error: X2iError): boolean {
 export function toX2iError(thrown: unknown): X2iError {
   if (thrown instanceof X2iError) return thrown;
   const { code, message } = (thrown ?? {}) as { code?: unknown; message?: unknown };
-  // The module's warning; it is an error only for functions of the cache.
-  if (code === 'cache-unavailable') return new X2iError('quota', String(message));
   const known = typeof code === 'string' && Object.hasOwn(CODES, code);
   if (known) return new X2iError(code as X2iErrorCode, String(message));
   return new X2iError('internal', String(message ?? thrown), { cause: thrown });

@@ -7,7 +7,7 @@
  * @module
  */
 
-import type { ErrorObject, Session, WasmEvent, WasmModule } from './contract.js';
+import type { Session, WasmEvent, WasmModule } from './contract.js';
 import { toX2iError, X2iError } from './errors.js';
 import { readRequest, readWeights } from './inputs.js';
 import type { Call, CallName, Calls, FromHost, Painted, ToHost } from './messages.js';
@@ -106,12 +106,7 @@ export class Host {
     describeModel: async ({ model }) => (await this.#module()).describeModel(model),
     cachedModels: async () => (await this.#module()).cachedModels(),
     deleteCachedModel: async ({ name }) => {
-      const wasm = await this.#module();
-      await wasm.deleteCachedModel(name).catch((thrown: unknown) => {
-        if ((thrown as Partial<ErrorObject>)?.code !== 'cache-unavailable') throw thrown;
-        const { message } = thrown as ErrorObject;
-        throw new X2iError('request', `${name} is in use: close its pipelines, also in other tabs (${message})`);
-      });
+      await (await this.#module()).deleteCachedModel(name);
       return undefined;
     },
     readMetadata: async ({ png }) => {

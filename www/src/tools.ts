@@ -26,7 +26,7 @@ export function cachedModels(options?: RuntimeOptions): Promise<CachedModel[]> {
   return ask('cachedModels', undefined, options);
 }
 
-/** Deletes a model from the cache, if it is there; `request` while it is in use. */
+/** Deletes a model from the cache, if it is there; `cache-unavailable` while it is downloaded. */
 export async function deleteCachedModel(name: string, options?: RuntimeOptions): Promise<void> {
   checkName(name);
   return ask('deleteCachedModel', { name }, options);
