@@ -23,6 +23,7 @@ const MODULES = [
   'keep',
   'messages',
   'model',
+  'moved',
   'options',
   'pictures',
   'pipeline',

@@ -42,7 +42,7 @@ for (const versions of ['react-18', 'react-19']) {
     await press(second, 'Stop');
     await expect(second.locator('output')).toHaveText('ready');
 
-    // A component that is gone stops what it began: the next call need not wait for 2000 steps.
+    // A component that is gone stops what it began: the next call need not wait for 1000 steps.
     await press(second, 'Paint');
     await expect(second.locator('span')).toHaveText('denoise');
     await page.locator('#toggle').click();

@@ -1,7 +1,7 @@
 // One literal `new URL` a file: that is what bundlers look for. `build.js` checks that none is forgotten.
 
 /** @type {import('./index.js').default} */
-const model = {
+const files = {
   name: 'emoji',
   files: {
     'model.json': new URL('./files/model.json', import.meta.url),
@@ -13,11 +13,4 @@ const model = {
   },
 };
 
-// The development servers of Vite 5 to 7 move this module to `node_modules/.vite/deps/` and leave the files where they are.
-const moved = /^(.*\/node_modules\/)\.vite\/deps[^/]*\/[^/]*$/.exec(import.meta.url.replace(/[?#].*$/, ''));
-for (const [name, url] of Object.entries(model.files)) {
-  const left = moved && url.pathname.endsWith(`/files/${name}`);
-  if (left) model.files[name] = new URL(`${moved[1]}@x2i/model-emoji/files/${name}`);
-}
-
-export default model;
+export default files;

@@ -8,7 +8,8 @@
  * @module
  */
 
-import { absolute, here } from './here.js';
+import { absolute } from './here.js';
+import { unmoved } from './moved.js';
 import type { RuntimeOptions } from './types.js';
 
 /** Absolute URLs. */
@@ -18,33 +19,38 @@ export interface Assets {
   wasm: string | undefined;
 }
 
+const DIST = { package: '@x2i/web', folder: 'dist/' };
+
+let own: { worker: string; wasm: string } | undefined;
+
+/** Finds this package's own files; needed once, before a channel is opened. */
+export async function findAssets(): Promise<void> {
+  if (own) return;
+  const { worker, wasm } = literals();
+  own = {
+    worker: await unmoved(worker, { ...DIST, path: 'worker.js', name: 'worker' }),
+    wasm: await unmoved(wasm, { ...DIST, path: 'wasm/x2i_web_bg.wasm', name: 'wasm' }),
+  };
+}
+
 /** Where the files are, by the options, else by the bundler, else beside this code. */
 export function assetsOf({ workerUrl, wasmUrl }: RuntimeOptions): Assets {
-  const worker = workerUrl === undefined ? ownWorker() : absolute(workerUrl);
-  if (wasmUrl !== undefined) return { worker, wasm: absolute(wasmUrl) };
-  // A script that the caller put elsewhere has its WebAssembly there, too.
-  return { worker, wasm: workerUrl === undefined ? ownWasm() : undefined };
+  const { worker, wasm } = own ?? literals();
+  return {
+    worker: workerUrl === undefined ? worker : absolute(workerUrl),
+    // A script that the caller put elsewhere has its WebAssembly there, too.
+    wasm: wasmUrl !== undefined ? absolute(wasmUrl) : workerUrl === undefined ? wasm : undefined,
+  };
 }
 
 /** The WebAssembly, for this thread. */
 export function wasmOf({ wasmUrl }: RuntimeOptions): string {
-  return wasmUrl === undefined ? ownWasm() : absolute(wasmUrl);
+  return wasmUrl === undefined ? (own ?? literals()).wasm : absolute(wasmUrl);
 }
 
-function ownWorker(): string {
-  return unmoved(absolute(new URL('./worker.js', import.meta.url).href), 'worker.js');
-}
-
-function ownWasm(): string {
-  return unmoved(absolute(new URL('./wasm/x2i_web_bg.wasm', import.meta.url).href), 'wasm/x2i_web_bg.wasm');
-}
-
-/**
- * The development servers of Vite 5 to 7 move a package's modules to `node_modules/.vite/deps/` and leave its other
- * files where they are.
- */
-function unmoved(url: string, path: string): string {
-  const moved = /^(.*\/node_modules\/)\.vite\/deps[^/]*\/[^/]*$/.exec(here.replace(/[?#].*$/, ''));
-  const left = moved && url === new URL(path, here).href;
-  return left ? `${moved[1]}@x2i/web/dist/${path}` : url;
+function literals(): { worker: string; wasm: string } {
+  return {
+    worker: absolute(new URL('./worker.js', import.meta.url).href),
+    wasm: absolute(new URL('./wasm/x2i_web_bg.wasm', import.meta.url).href),
+  };
 }

@@ -17,7 +17,7 @@ import { checkGenerate, checkPipeline } from './options.js';
 import { toImageData, toPainting } from './pictures.js';
 import { type History, LoadEstimate, PaintEstimate } from './progress.js';
 import { prepare, readSettings, readWeights, seedOf } from './prompt.js';
-import { joinClient, requirePlace, takeClient } from './runtime.js';
+import { joinClient, prepare as prepareRuntime, takeClient } from './runtime.js';
 import type {
   DeviceInfo,
   GenerateOptions,
@@ -42,7 +42,6 @@ import type {
  */
 export async function createPipeline(options: PipelineOptions): Promise<Pipeline> {
   checkPipeline(options);
-  requirePlace(options);
   const { signal } = options;
   const life = new AbortController();
   const stop = (): void => life.abort(signal && abortedBy(signal));
@@ -70,6 +69,7 @@ async function start(
   life: AbortSignal,
   onEvent?: (event: WasmEvent) => void,
 ): Promise<Started> {
+  await prepareRuntime(options);
   const model = await locate(options.model);
   if (life.aborted) throw life.reason;
   const sent = { model, cache: options.cache ?? ('auto' as const), ...readWeights(options) };

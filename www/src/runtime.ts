@@ -7,6 +7,7 @@
  * @module
  */
 
+import { findAssets } from './assets.js';
 import { type Connect, connect as connectBrowser } from './channel.js';
 import { Client } from './client.js';
 import { X2iError } from './errors.js';
@@ -35,9 +36,11 @@ export function connectWith(other: Connect): void {
   connect = other;
 }
 
-/** Fails where no channel can be opened, before anything is looked for. */
-export function requirePlace({ thread }: RuntimeOptions = {}): void {
-  if (connect === connectBrowser) requireThread(thread ?? 'worker');
+/** Makes channels possible; fails where none can be opened, before anything else is looked for. */
+export async function prepare({ thread }: RuntimeOptions = {}): Promise<void> {
+  if (connect !== connectBrowser) return;
+  requireThread(thread ?? 'worker');
+  await findAssets();
 }
 
 /** A client for one pipeline. */
@@ -69,6 +72,7 @@ export async function ask<K extends CallName>(
   options: RuntimeOptions = {},
 ): Promise<Calls[K]['answer']> {
   checkRuntime(options);
+  await prepare(options);
   const shared = share(options);
   shared.calls++;
   clearTimeout(shared.timer);

@@ -6,7 +6,7 @@
 
 import { locate } from './model.js';
 import { checkFile, checkModel, checkName } from './options.js';
-import { ask, requirePlace } from './runtime.js';
+import { ask, prepare } from './runtime.js';
 import type { CachedModel, DeviceInfo, Metadata, ModelDescription, ModelLocation, RuntimeOptions } from './types.js';
 
 /** Lists the CPU, and the browser's GPU adapter. */
@@ -17,7 +17,7 @@ export function listDevices(options?: RuntimeOptions): Promise<DeviceInfo[]> {
 /** Describes the download of a model, and the part of it that is in the cache. */
 export async function describeModel(location: ModelLocation, options?: RuntimeOptions): Promise<ModelDescription> {
   checkModel(location);
-  requirePlace(options);
+  await prepare(options);
   return ask('describeModel', { model: await locate(location) }, options);
 }
 

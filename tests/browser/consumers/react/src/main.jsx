@@ -37,7 +37,7 @@ function App() {
   return (
     <>
       <Picture name="first" prompt="蓝色背景上的红苹果" />
-      {shown && <Picture name="second" prompt="a red apple" steps={2000} />}
+      {shown && <Picture name="second" prompt="a red apple" steps={1000} />}
       <Eager />
       <button id="toggle" onClick={() => setShown(!shown)}>
         Toggle
