@@ -1,8 +1,6 @@
 /**
  * What web developers build pages with: each consumer in `consumers/` installs the packed packages, builds or serves a
  * page, and the page paints. Where a tool needs a line, it stands in that consumer's `package.json` and in the README.
- *
- * `X2I_CONSUMERS=all` runs the slow ones, too.
  */
 
 import { readFile } from 'node:fs/promises';
@@ -128,6 +126,8 @@ const SERVERS: Array<Consumer & { script: string; args?: string[]; before?: stri
   { folder: 'vite', versions: 'vite-6', script: 'dev' },
   { folder: 'vite', versions: 'vite-7', script: 'dev' },
   { folder: 'vite', versions: 'vite-8', script: 'dev' },
+  { folder: 'workspace', script: 'dev' },
+  { folder: 'workspace', versions: 'workspace-5', script: 'dev' },
   { folder: 'sveltekit', script: 'dev' },
   { folder: 'next', script: 'dev' },
   { folder: 'next', script: 'start', before: 'build' },
