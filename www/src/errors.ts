@@ -85,7 +85,7 @@ export class X2iError extends Error {
   /** The kind of the failure, for programs. */
   readonly code: X2iErrorCode;
 
-  constructor(code: X2iErrorCode, message: string, options?: ErrorOptions) {
+  constructor(code: X2iErrorCode, message: string, options?: { cause?: unknown }) {
     super(message, options);
     this.code = code;
   }
