@@ -24,7 +24,7 @@ test.afterEach(() => server.close());
 async function open(page: Page, body: string): Promise<void> {
   server.hooks.unshift((request, response) => {
     if (request.url !== '/page') return false;
-    response.writeHead(200, { 'Content-Type': 'text/html', 'Content-Security-Policy': POLICY });
+    response.writeHead(200, { 'Content-Type': 'text/html; charset=utf-8', 'Content-Security-Policy': POLICY });
     response.end(`<!doctype html><html lang="en"><title>elements</title><link rel="icon" href="data:," /><main><h1>Elements</h1>${body}</main><script type="module" src="/module.js"></script></html>`);
     return true;
   });
