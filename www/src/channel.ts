@@ -4,12 +4,14 @@
  * @module
  */
 
+import { assetsOf, wasmOf } from './assets.js';
 import type { WasmModule } from './contract.js';
 import { X2iError } from './errors.js';
-import { absolute, here } from './here.js';
 import { Host, type Loaded } from './host.js';
 import { explain } from './left-out.js';
 import type { FromHost, ToHost } from './messages.js';
+import { requireThread } from './place.js';
+import { spawn } from './spawn.js';
 import type { RuntimeOptions } from './types.js';
 import { initialise } from './wasm.js';
 
@@ -23,21 +25,29 @@ export interface Channel {
   close(): void;
 }
 
-/** Opens a channel; tests replace it. */
-export type Connect = (options: RuntimeOptions) => Channel;
+/** Opens a channel, and says where its host finds the WebAssembly; tests replace it. */
+export type Connect = (options: RuntimeOptions) => { channel: Channel; wasmUrl: string | undefined };
 
-export const connect: Connect = (options) =>
-  options.thread === 'main' ? new ThreadChannel() : new WorkerChannel(startWorker(options.workerUrl));
+/** Opens a channel in a browser. */
+export const connect: Connect = (options) => {
+  const thread = requireThread(options.thread ?? 'worker');
+  if (thread === 'main') return { channel: new ThreadChannel(), wasmUrl: wasmOf(options) };
+  const { worker, wasm } = assetsOf(options);
+  return { channel: new WorkerChannel(spawn(worker), worker), wasmUrl: wasm };
+};
 
 /** A host in a worker. */
 export class WorkerChannel implements Channel {
   onMessage: Channel['onMessage'] = () => {};
   onFailure: Channel['onFailure'] = () => {};
   readonly #worker: Worker;
+  readonly #url: string;
   #heard = false;
 
-  constructor(worker: Worker) {
+  /** `url` is for messages. */
+  constructor(worker: Worker, url: string) {
     this.#worker = worker;
+    this.#url = url;
     worker.onmessage = ({ data }: MessageEvent<FromHost>) => {
       this.#heard = true;
       this.onMessage(data);
@@ -46,7 +56,7 @@ export class WorkerChannel implements Channel {
     worker.onerror = (event) => {
       // If the script could not be loaded, the browser has already reported it in the console.
       event.preventDefault();
-      this.onFailure(this.#heard ? crashed(event) : notStarted(event));
+      this.onFailure(this.#heard ? crashed(event) : notStarted(this.#url, event));
     };
   }
 
@@ -90,32 +100,12 @@ async function loadHere(wasmUrl: string | undefined): Promise<Loaded> {
   return { wasm: running.wasm, openThreads: async () => 1, explain: (panic) => explain(running, panic) };
 }
 
-function startWorker(workerUrl: string | URL | undefined): Worker {
-  const url = workerUrl === undefined ? foreignWorker() : absolute(workerUrl);
-  // Bundlers recognize only this expression.
-  if (url === undefined) return new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
-  if (new URL(url).origin === globalThis.location?.origin) return new Worker(url, { type: 'module' });
-  // A browser starts no worker from another origin, but a worker of this page may import its script.
-  const script = new Blob([`import ${JSON.stringify(url)};`], { type: 'text/javascript' });
-  const blobUrl = URL.createObjectURL(script);
-  const worker = new Worker(blobUrl, { type: 'module' });
-  // The constructor resolves the URL, but browsers fetch it later.
-  setTimeout(() => URL.revokeObjectURL(blobUrl), 60_000);
-  return worker;
-}
-
-/** The worker's URL when these modules come, unbundled, from another origin. */
-function foreignWorker(): string | undefined {
-  const foreign = /^https?:/.test(here) && new URL(here).origin !== globalThis.location?.origin;
-  return foreign ? new URL('./worker.js', here).href : undefined;
-}
-
 function crashed(event: ErrorEvent): X2iError {
   return new X2iError('internal', `the worker crashed: ${event.message}`, { cause: event.error });
 }
 
-function notStarted(event: ErrorEvent): X2iError {
+function notStarted(url: string, event: ErrorEvent): X2iError {
   const reason = event.message ? `: ${event.message}` : '';
-  const advice = "set workerUrl to its URL, and let the page's Content-Security-Policy (worker-src) allow it";
-  return new X2iError('config', `the worker's script did not start${reason}; ${advice}`);
+  const advice = `is a copy of @x2i/web's dist/worker.js there, and does the page's Content-Security-Policy allow it?`;
+  return new X2iError('config', `the worker ${url} did not start${reason}; ${advice} workerUrl names another copy`);
 }

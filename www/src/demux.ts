@@ -1,5 +1,5 @@
 /**
- * Exports the used parts of mediabunny by name, so that bundlers drop the rest.
+ * Exports the used parts of mediabunny by name; `scripts/bundle.js` puts them here and drops the rest.
  *
  * @module
  */

@@ -11,11 +11,12 @@
  * |---|---|
  * | `aborted` | the caller's signal was aborted; `cause` is its reason |
  * | `audio` | an audio part of the prompt can't be read, or the microphone can't be used |
+ * | `cache-unavailable` | a cached model is being downloaded, or the browser can no longer read its storage |
  * | `closed` | {@link Pipeline.close} was called |
  * | `config` | an option, a URL or a `model.json` is wrong, or the worker could not start |
  * | `device-limit` | the adapter is too small, or memory is full; the message names the limit and its value |
  * | `device-lost` | the browser lost the device; the next call opens a new one |
- * | `device-unavailable` | there is no such device |
+ * | `device-unavailable` | there is no such device, or no browser around this code |
  * | `format` | a weight file is broken |
  * | `image` | an image part of the prompt can't be read |
  * | `integrity` | a file's SHA-256 differs; the message names the file |
@@ -33,6 +34,7 @@
 export type X2iErrorCode =
   | 'aborted'
   | 'audio'
+  | 'cache-unavailable'
   | 'closed'
   | 'config'
   | 'device-limit'
@@ -56,6 +58,7 @@ export type X2iErrorCode =
 const CODES: Record<X2iErrorCode, true> = {
   aborted: true,
   audio: true,
+  'cache-unavailable': true,
   closed: true,
   config: true,
   'device-limit': true,
@@ -82,7 +85,7 @@ export class X2iError extends Error {
   /** The kind of the failure, for programs. */
   readonly code: X2iErrorCode;
 
-  constructor(code: X2iErrorCode, message: string, options?: ErrorOptions) {
+  constructor(code: X2iErrorCode, message: string, options?: { cause?: unknown }) {
     super(message, options);
     this.code = code;
   }

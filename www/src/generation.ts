@@ -8,13 +8,13 @@
  */
 
 import type { X2iError } from './errors.js';
-import type { Generation, Output, Painting, StepProgress } from './types.js';
+import type { Generation, GenerationResult, Output, StepProgress } from './types.js';
 
 export class RunningGeneration<O extends Output> implements Generation<O> {
-  readonly result: Promise<Painting<O>>;
+  readonly result: Promise<GenerationResult<O>>;
   readonly #log: StepProgress[] = [];
   #withPreview: number | undefined;
-  #settle!: { resolve: (painting: Painting<O>) => void; reject: (error: X2iError) => void };
+  #settle!: { resolve: (result: GenerationResult<O>) => void; reject: (error: X2iError) => void };
   #end: 'open' | 'finished' | X2iError = 'open';
   #changed = signalOfChange();
 
@@ -40,10 +40,10 @@ export class RunningGeneration<O extends Output> implements Generation<O> {
     this.#wake();
   }
 
-  finish(painting: Painting<O>): void {
+  finish(result: GenerationResult<O>): void {
     if (this.isOver) return;
     this.#end = 'finished';
-    this.#settle.resolve(painting);
+    this.#settle.resolve(result);
     this.#wake();
   }
 

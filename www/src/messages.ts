@@ -8,11 +8,11 @@
  */
 
 import type { ErrorObject, ModelReference, WasmEvent, WasmPainting, WasmSettings } from './contract.js';
+import type { SentImage } from './sources.js';
 import type {
   CachedModel,
   DeviceChoice,
   DeviceInfo,
-  ImageSource,
   Metadata,
   ModelDescription,
   ModelInfo,
@@ -23,12 +23,12 @@ import type {
  * One part of a prompt in a message. The host decodes images; the page decodes videos and audio, since workers lack the
  * means.
  */
-export type SentPart = { text: string } | { image: ImageSource } | { video: SentVideo } | { audio: SentAudio };
+export type SentPart = { text: string } | { image: SentImage } | { video: SentVideo } | { audio: SentAudio };
 
 /** The sampled frames of a video, and the file that they come from. */
 export interface SentVideo {
   file?: Blob;
-  frames: ImageSource[];
+  frames: SentImage[];
   fps?: number;
 }
 
@@ -43,8 +43,8 @@ export interface SentAudio {
 export interface SentRequest {
   prompt: SentPart[];
   turns: Array<{ prompt: SentPart[]; answer: string }>;
-  init?: { image: ImageSource; strength: number };
-  control?: { image: ImageSource; scale: number };
+  init?: { image: SentImage; strength: number };
+  control?: { image: SentImage; scale: number };
   settings: WasmSettings;
 }
 

@@ -9,7 +9,11 @@
 import type { ModelReference } from './contract.js';
 import { X2iError } from './errors.js';
 import { absolute, here } from './here.js';
+import { unmoved } from './moved.js';
 import type { ModelFiles, ModelLocation } from './types.js';
+
+/** The package of the model `'emoji'`. */
+const PACKAGE = '@x2i/model-emoji';
 
 /** Resolves the location. It is asynchronous for `'emoji'`, whose package is imported. */
 export async function locate(location: ModelLocation): Promise<ModelReference> {
@@ -43,10 +47,23 @@ async function emojiFiles(): Promise<ModelFiles> {
   try {
     // Bundlers resolve this import. Inside `try`, a missing package is a warning in webpack; in Vite it is a run-time
     // error, since the package is an optional peer.
-    return (await import('@x2i/model-emoji')).default;
+    return await foundFiles((await import('@x2i/model-emoji')).default);
   } catch {
     return emojiFilesBeside();
   }
+}
+
+/** The files where a development server has left them. */
+async function foundFiles({ name, files }: ModelFiles): Promise<ModelFiles> {
+  const literal = absolute(String(files['model.json']));
+  const found = await unmoved(literal, {
+    package: PACKAGE,
+    folder: '',
+    path: 'files/model.json',
+    name: 'files/model.json',
+  });
+  if (found === literal) return { name, files };
+  return { name, files: Object.fromEntries(Object.keys(files).map((path) => [path, new URL(path, found)])) };
 }
 
 /** Without a bundler or an import map: the package next to ours, as npm installs them. */

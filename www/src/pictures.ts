@@ -10,10 +10,11 @@
 import type { InputFile, InputImage, Pixels } from './contract.js';
 import { toX2iError, X2iError } from './errors.js';
 import type { Painted } from './messages.js';
-import type { ImageSource, Output, Painting } from './types.js';
+import type { SentImage } from './sources.js';
+import type { Output, Painting } from './types.js';
 
 /** An input image, with its record for the metadata. */
-export async function readImage(source: ImageSource, nameless: string): Promise<InputImage> {
+export async function readImage(source: SentImage, nameless: string): Promise<InputImage> {
   try {
     if (source instanceof Blob) return { ...(await fileFacts(source, nameless)), ...(await decode(source)) };
     const pixels = pixelsOf(source);
@@ -26,7 +27,7 @@ export async function readImage(source: ImageSource, nameless: string): Promise<
 }
 
 /** The pixels of an image, without the hash. */
-export async function readPixels(source: ImageSource): Promise<Pixels> {
+export async function readPixels(source: SentImage): Promise<Pixels> {
   return source instanceof Blob ? decode(source) : pixelsOf(source);
 }
 

@@ -12,12 +12,23 @@ import type { WasmEvent, WasmSettings } from './contract.js';
 import { abortedBy, toX2iError, X2iError } from './errors.js';
 import { RunningGeneration } from './generation.js';
 import { readMemory } from './memory.js';
+import type { Painted, SentRequest } from './messages.js';
 import { locate } from './model.js';
+import { checkGenerate, checkPipeline } from './options.js';
 import { toImageData, toPainting } from './pictures.js';
 import { type History, LoadEstimate, PaintEstimate } from './progress.js';
-import { prepare, readSettings, readWeights } from './prompt.js';
-import { takeClient } from './runtime.js';
-import type { DeviceInfo, GenerateOptions, Generation, ModelInfo, Output, Pipeline, PipelineOptions } from './types.js';
+import { prepare, readSettings, readWeights, seedOf } from './prompt.js';
+import { joinClient, prepare as prepareRuntime, takeClient } from './runtime.js';
+import type {
+  DeviceInfo,
+  GenerateOptions,
+  Generation,
+  ModelInfo,
+  Output,
+  Painting,
+  Pipeline,
+  PipelineOptions,
+} from './types.js';
 
 /**
  * Loads a model onto a device.
@@ -31,6 +42,7 @@ import type { DeviceInfo, GenerateOptions, Generation, ModelInfo, Output, Pipeli
  * @throws {@link X2iError}
  */
 export async function createPipeline(options: PipelineOptions): Promise<Pipeline> {
+  checkPipeline(options);
   const { signal } = options;
   const life = new AbortController();
   const stop = (): void => life.abort(signal && abortedBy(signal));
@@ -38,6 +50,8 @@ export async function createPipeline(options: PipelineOptions): Promise<Pipeline
   signal?.addEventListener('abort', stop, { once: true });
   try {
     return new QueuedPipeline(options, await start(options, life.signal, listen(options)), life);
+  } catch (thrown) {
+    throw toX2iError(thrown);
   } finally {
     signal?.removeEventListener('abort', stop);
   }
@@ -56,20 +70,17 @@ async function start(
   life: AbortSignal,
   onEvent?: (event: WasmEvent) => void,
 ): Promise<Started> {
+  await prepareRuntime(options);
   const model = await locate(options.model);
   if (life.aborted) throw life.reason;
-  const client = takeClient(options);
+  const sent = { model, cache: options.cache ?? ('auto' as const), ...readMemory(options), ...readWeights(options) };
+  const device = options.device ?? 'auto';
+  const client = options.share ? joinClient(options, { device, sent }) : takeClient(options);
   const end = (): void => client.close(life.reason as X2iError);
   life.addEventListener('abort', end);
   try {
-    const device = await client.call('open', { device: options.device ?? 'auto' });
-    const params = {
-      model,
-      cache: options.cache ?? ('auto' as const),
-      ...readMemory(options),
-      ...readWeights(options),
-    };
-    return { client, device, model: await client.call('load', params, onEvent && { onEvent }) };
+    const opened = await client.call('open', { device });
+    return { client, device: opened, model: await client.call('load', sent, onEvent && { onEvent }) };
   } catch (thrown) {
     const error = toX2iError(thrown);
     client.close(error);
@@ -90,6 +101,15 @@ interface Job {
   options: GenerateOptions;
   settings: WasmSettings;
   run: RunningGeneration<Output>;
+}
+
+/** One image of a job. */
+interface One {
+  options: GenerateOptions;
+  run: RunningGeneration<Output>;
+  request: SentRequest;
+  transfer: Transferable[];
+  index: number;
 }
 
 class QueuedPipeline implements Pipeline {
@@ -116,8 +136,9 @@ class QueuedPipeline implements Pipeline {
 
   generate<O extends Output = 'bitmap'>(options: GenerateOptions & { output?: O }): Generation<O> {
     const run = new RunningGeneration<O>();
-    const { signal } = options;
     try {
+      checkGenerate(options);
+      const { signal } = options;
       if (this.#life.signal.aborted) throw this.#life.signal.reason;
       if (signal?.aborted) throw abortedBy(signal);
       // The queue does not know the form of the result; `#paint` returns the right one.
@@ -144,6 +165,14 @@ class QueuedPipeline implements Pipeline {
     this.#life.abort(error);
   }
 
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+  }
+
   /** Runs job after job; at most one such loop runs. */
   async #work(): Promise<void> {
     if (this.#running) return;
@@ -158,29 +187,49 @@ class QueuedPipeline implements Pipeline {
 
   /** Resolves when the host is free again; after an abort, that is later than the rejection of the caller. */
   async #paint({ options, settings, run }: Job): Promise<void> {
-    const { client, model } = await this.#ready();
+    const started = await this.#ready();
     if (run.isOver) return;
     const wanted = settings.videoFps;
     const choose = (frames: number, fps: number): Promise<Uint32Array> =>
-      client.call('chooseFrames', { frames, fps, wanted });
+      started.client.call('chooseFrames', { frames, fps, wanted });
     const { request, transfer } = await prepare(options, settings, choose);
-    if (run.isOver) return;
+    const { numImages = 1, output = 'bitmap' } = options;
+    const images: Painting[] = [];
+    for (let index = 0; index < numImages && !run.isOver; index++) {
+      const one = { ...request, settings: { ...settings, seed: seedOf(settings, index) } };
+      // What moves to the host is gone here, so only the last image may take it.
+      const moved = index === numImages - 1 ? transfer : [];
+      const painted = await this.#paintOne(started, { options, run, request: one, transfer: moved, index });
+      images.push(await toPainting(painted, output));
+    }
+    const [first] = images;
+    if (first) run.finish({ ...first, images });
+  }
+
+  async #paintOne({ client, model }: Started, { options, run, request, transfer, index }: One): Promise<Painted> {
     const likeness = likenessOf(options, model);
     const known = this.#history?.likeness === likeness ? this.#history.timings : undefined;
     const estimate = new PaintEstimate(options.steps ?? model.defaults.steps, known);
+    const { numImages = 1 } = options;
+    const later = (numImages - 1 - index) * (known?.total ?? Number.NaN);
     const onEvent = (event: WasmEvent): void => {
       if (event.kind === 'download' || event.kind === 'load' || event.kind === 'warning') return;
       const preview = event.kind === 'denoise' && event.preview;
       const answer = event.kind === 'encode' && event.answer;
+      const { eta: own, ...progress } = estimate.hear(event);
+      const eta = index === numImages - 1 ? own : own !== undefined ? own + later / 1000 : undefined;
       run.report({
-        ...estimate.hear(event),
+        ...progress,
+        index,
+        numImages,
+        ...(eta !== undefined && Number.isFinite(eta) && { eta }),
         ...(preview && { preview: toImageData(preview) }),
         ...(answer !== undefined && answer !== false && { answer }),
       });
     };
     const painted = await client.call('generate', request, { signal: options.signal, transfer, onEvent });
     this.#history = { likeness, timings: painted.timings };
-    run.finish(await toPainting(painted, options.output ?? 'bitmap'));
+    return painted;
   }
 
   /** The client, or a new one if it has failed. */

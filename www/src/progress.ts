@@ -79,7 +79,7 @@ export class PaintEstimate {
   }
 
   /** The progress for an event, without the preview. */
-  hear(event: PaintEvent): Omit<StepProgress, 'preview'> {
+  hear(event: PaintEvent): Omit<StepProgress, 'preview' | 'index' | 'numImages'> {
     if (event.kind !== this.#phase) this.#begin(event);
     if (event.kind === 'denoise') this.#steps = event.steps;
     const step = { encode: 0, denoise: event.kind === 'denoise' ? event.step : 0, decode: this.#steps }[event.kind];

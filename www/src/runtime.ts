@@ -7,12 +7,16 @@
  * @module
  */
 
+import { findAssets } from './assets.js';
 import { type Connect, connect as connectBrowser } from './channel.js';
 import { Client } from './client.js';
 import { X2iError } from './errors.js';
-import { absolute } from './here.js';
-import type { CallName, Calls } from './messages.js';
-import type { RuntimeOptions } from './types.js';
+import { here } from './here.js';
+import type { CallName, Calls, SentModel } from './messages.js';
+import { checkRuntime } from './options.js';
+import { requireThread } from './place.js';
+import { SharedChannel } from './share.js';
+import type { DeviceChoice, RuntimeOptions } from './types.js';
 
 /** Milliseconds that the shared client stays: longer than a user takes to confirm a download. */
 const IDLE_MS = 20_000;
@@ -32,6 +36,13 @@ export function connectWith(other: Connect): void {
   connect = other;
 }
 
+/** Makes channels possible; fails where none can be opened, before anything else is looked for. */
+export async function prepare({ thread }: RuntimeOptions = {}): Promise<void> {
+  if (connect !== connectBrowser) return;
+  requireThread(thread ?? 'worker');
+  await findAssets();
+}
+
 /** A client for one pipeline. */
 export function takeClient(options: RuntimeOptions): Client {
   const idle = spare?.calls === 0 && spare.key === keyOf(options) && !spare.client.failure ? spare : undefined;
@@ -41,12 +52,27 @@ export function takeClient(options: RuntimeOptions): Client {
   return idle.client;
 }
 
+/** A client for one pipeline of all tabs of this origin; see `share.ts`. */
+export function joinClient(
+  options: RuntimeOptions,
+  { device, sent }: { device: DeviceChoice; sent: SentModel },
+): Client {
+  // Only pages of a secure origin have locks; others have a client each.
+  if (!globalThis.navigator?.locks || typeof BroadcastChannel === 'undefined') return takeClient(options);
+  // Tabs of different builds have different messages.
+  const key = `x2i ${JSON.stringify([device, sent, keyOf(options), here])}`;
+  const channel = new SharedChannel({ key, device, sent, start: () => newClient(options) });
+  return new Client(channel, undefined);
+}
+
 /** Calls the shared client. */
 export async function ask<K extends CallName>(
   call: K,
   params: Calls[K]['params'],
   options: RuntimeOptions = {},
 ): Promise<Calls[K]['answer']> {
+  checkRuntime(options);
+  await prepare(options);
   const shared = share(options);
   shared.calls++;
   clearTimeout(shared.timer);
@@ -74,8 +100,8 @@ function drop(idle: Spare): void {
 }
 
 function newClient(options: RuntimeOptions): Client {
-  const { wasmUrl } = options;
-  return new Client(connect(options), wasmUrl === undefined ? undefined : absolute(wasmUrl));
+  const { channel, wasmUrl } = connect(options);
+  return new Client(channel, wasmUrl);
 }
 
 function keyOf({ thread, workerUrl, wasmUrl }: RuntimeOptions): string {

@@ -8,7 +8,7 @@
 
 import { X2iError } from './errors.js';
 import { sampleRateOf } from './rates.js';
-import type { AudioSamples, AudioSource } from './types.js';
+import type { AudioSamples } from './types.js';
 
 /** The longest audio in seconds, as in the native program: its tokens fill the longest context of a model. */
 const MAX_SECONDS = 1310;
@@ -20,7 +20,8 @@ const [LEAST_RATE, MOST_RATE] = [8000, 96_000];
 const USUAL_RATE = 48_000;
 
 /** The samples in a new array; `name` is for messages. */
-export async function readSound(source: AudioSource, name: string): Promise<AudioSamples> {
+export async function readSound(source: Blob | AudioBuffer | AudioSamples, name: string): Promise<AudioSamples> {
+  if (!(source instanceof Blob)) checkSamples(source, name);
   const sound = source instanceof Blob ? await decode(source, name) : mixed(source);
   const seconds = sound.samples.length / sound.sampleRate;
   if (seconds > MAX_SECONDS) {
@@ -28,6 +29,14 @@ export async function readSound(source: AudioSource, name: string): Promise<Audi
     throw new X2iError('audio', `${name}: ${reason}`);
   }
   return sound;
+}
+
+function checkSamples(source: unknown, name: string): void {
+  const { samples, sampleRate, getChannelData } = (source ?? {}) as Partial<AudioSamples & AudioBuffer>;
+  const known = samples instanceof Float32Array || typeof getChannelData === 'function';
+  if (known && Number.isFinite(sampleRate) && (sampleRate as number) > 0) return;
+  const forms = 'a file, an address, an element, an AudioBuffer, or { samples: Float32Array, sampleRate }';
+  throw new X2iError('request', `${name} must be ${forms}`);
 }
 
 /** The mean of all channels. */

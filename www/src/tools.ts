@@ -5,7 +5,8 @@
  */
 
 import { locate } from './model.js';
-import { ask } from './runtime.js';
+import { checkFile, checkModel, checkName } from './options.js';
+import { ask, prepare } from './runtime.js';
 import type { CachedModel, DeviceInfo, Metadata, ModelDescription, ModelLocation, RuntimeOptions } from './types.js';
 
 /** Lists the CPU, and the browser's GPU adapter. */
@@ -15,6 +16,8 @@ export function listDevices(options?: RuntimeOptions): Promise<DeviceInfo[]> {
 
 /** Describes the download of a model, and the part of it that is in the cache. */
 export async function describeModel(location: ModelLocation, options?: RuntimeOptions): Promise<ModelDescription> {
+  checkModel(location);
+  await prepare(options);
   return ask('describeModel', { model: await locate(location) }, options);
 }
 
@@ -23,12 +26,14 @@ export function cachedModels(options?: RuntimeOptions): Promise<CachedModel[]> {
   return ask('cachedModels', undefined, options);
 }
 
-/** Deletes a model from the cache, if it is there. */
-export function deleteCachedModel(name: string, options?: RuntimeOptions): Promise<void> {
+/** Deletes a model from the cache, if it is there; `cache-unavailable` while it is downloaded. */
+export async function deleteCachedModel(name: string, options?: RuntimeOptions): Promise<void> {
+  checkName(name);
   return ask('deleteCachedModel', { name }, options);
 }
 
 /** Reads the metadata of a PNG; undefined if x2i did not write it. */
-export function readMetadata(png: Blob, options?: RuntimeOptions): Promise<Metadata | undefined> {
+export async function readMetadata(png: Blob, options?: RuntimeOptions): Promise<Metadata | undefined> {
+  checkFile(png);
   return ask('readMetadata', { png }, options);
 }

@@ -4,6 +4,8 @@
  * @module
  */
 
+/// <reference lib="esnext.disposable" preserve="true" />
+
 /** The location of a model's files, one by one. */
 export interface ModelFiles {
   /** The name under which the files are cached and listed. */
@@ -41,11 +43,28 @@ export type PromptPart =
   | { video: VideoSource }
   | { audio: AudioSource };
 
-/** An image: a file, which is rotated as EXIF says, or pixels. */
-export type ImageSource = Blob | ImageBitmap | ImageData;
+/** A file: a `Blob`, its bytes, its address (relative to the page), or a response with it. */
+export type FileSource = Blob | BufferSource | Response | URL | string;
 
-/** A video: a file (MP4, MOV, WebM, Matroska, or an animated GIF, WebP or PNG), or its frames. */
-export type VideoSource = Blob | VideoFrames;
+/**
+ * An image: a file, which is rotated as EXIF says; what an element shows now (of a video, the current frame); a canvas;
+ * a frame; or pixels.
+ */
+export type ImageSource =
+  | FileSource
+  | ImageBitmap
+  | ImageData
+  | HTMLImageElement
+  | SVGImageElement
+  | HTMLVideoElement
+  | HTMLCanvasElement
+  | OffscreenCanvas
+  | VideoFrame;
+
+/**
+ * A video: a file (MP4, MOV, WebM, Matroska, or an animated GIF, WebP or PNG), an element that plays one, or its frames.
+ */
+export type VideoSource = FileSource | HTMLVideoElement | VideoFrames;
 
 /** The frames of a video, all of one size. The LLM reads all of them; of a file, it reads a sample. */
 export interface VideoFrames {
@@ -54,8 +73,8 @@ export interface VideoFrames {
   fps?: number;
 }
 
-/** Audio: an audio or video file in any format that the browser decodes, or samples. */
-export type AudioSource = Blob | AudioBuffer | AudioSamples;
+/** Audio: an audio or video file in any format that the browser decodes, an element that plays one, or samples. */
+export type AudioSource = FileSource | HTMLMediaElement | AudioBuffer | AudioSamples;
 
 /** The samples of one channel, in -1..1. */
 export interface AudioSamples {
@@ -72,7 +91,7 @@ export interface Turn {
 }
 
 /** A weight file: safetensors, GGUF or a PyTorch pickle. Messages and metadata have the name of a `File`. */
-export type WeightData = Blob | ArrayBuffer | ArrayBufferView<ArrayBuffer>;
+export type WeightData = Blob | BufferSource;
 
 /** A LoRA of the transformer (also DoRA, LoHa or LoKr), with the names of diffusers, PEFT, kohya, LyCORIS, BFL or x-labs. */
 export interface Lora {
@@ -118,6 +137,12 @@ export interface PipelineOptions extends RuntimeOptions {
   onWarning?: (warning: Warning) => void;
   /** Stops download and loading. */
   signal?: AbortSignal;
+  /**
+   * True for one pipeline of all tabs of this origin that ask for the same model on the same device; not with `loras` or
+   * `controlWeights`. One of the tabs holds it; when that tab closes, another one loads the model from the cache and
+   * repeats the calls that were running.
+   */
+  share?: boolean;
 }
 
 /** Progress of download and loading. */
@@ -183,6 +208,8 @@ export interface GenerateOptions {
   preview?: boolean;
   /** The form of `result.image`; default `bitmap`. */
   output?: Output;
+  /** Images to generate, with the seeds `seed`, `seed + 1`, ...; default 1. */
+  numImages?: number;
   /** Aborts within one transformer block. */
   signal?: AbortSignal;
 }
@@ -193,10 +220,13 @@ export interface StepProgress {
   /** The step of `steps` that is running or has just finished (`denoise`). */
   step: number;
   steps: number;
+  /** The image of `numImages` that this is about, from 0. */
+  index: number;
+  numImages: number;
   /** Units of this phase: tokens, transformer blocks over all steps, parts of the decoder. */
   done: number;
   total: number;
-  /** Remaining seconds of the whole image; absent until it is known. */
+  /** Remaining seconds of all images of the call; absent until it is known. */
   eta?: number;
   /** The preview, after each step. */
   preview?: ImageData;
@@ -231,9 +261,16 @@ export interface Alternative {
   probability: number;
 }
 
+/** All images of a call. */
+export interface GenerationResult<O extends Output = Output> extends Painting<O> {
+  /** As many as `numImages`; the first is this object's own. */
+  images: Painting<O>[];
+}
+
 /** A running generation: its steps, and its result. Leaving the loop early does not stop it; `signal` does. */
 export interface Generation<O extends Output = Output> extends AsyncIterable<StepProgress> {
-  readonly result: Promise<Painting<O>>;
+  /** The first image, and in `images` all of them in the order of their seeds. */
+  readonly result: Promise<GenerationResult<O>>;
 }
 
 /** The metadata of a PNG, in the native program's format. */
@@ -303,4 +340,7 @@ export interface Pipeline {
   generate<O extends Output = 'bitmap'>(options: GenerateOptions & { output?: O }): Generation<O>;
   /** Stops all calls and frees the device. */
   close(): void;
+  /** The same as {@link close}: `using x2i = await createPipeline(...)`. */
+  [Symbol.dispose](): void;
+  [Symbol.asyncDispose](): Promise<void>;
 }

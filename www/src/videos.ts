@@ -1,8 +1,8 @@
 /**
  * Decodes the frames of a video file that the LLM reads. The module chooses them, like the native program.
  *
- * mediabunny, which is loaded for the first file, demuxes files, and WebCodecs decodes them. The browser's image
- * decoder reads animated GIF, WebP and PNG. Only the chosen frames are kept; they are scaled down when they are large
+ * mediabunny, which is loaded for the first file, demuxes files, and WebCodecs decodes them. The browser's image decoder
+ * reads animated GIF, WebP and PNG. Only the chosen frames are kept; they are scaled down when they are large
  * and many. Not here: the audio; a prompt may have the same file as `{ audio }`, too.
  *
  * @module
@@ -10,7 +10,6 @@
 
 import type { InputVideoTrack } from 'mediabunny';
 import { toX2iError, X2iError } from './errors.js';
-import { here } from './here.js';
 
 /** The most pixels of all frames that are kept: 256 MiB. */
 const MAX_PIXELS = 2 ** 26;
@@ -104,7 +103,7 @@ class Kept {
 
 /** Decodes MP4, MOV, WebM and Matroska. */
 async function readFilm(file: Blob, kept: Kept, choose: ChooseFrames): Promise<Film> {
-  const { BlobSource, Input, MATROSKA, MP4, QTFF, VideoSampleSink, WEBM } = await mediabunny();
+  const { BlobSource, Input, MATROSKA, MP4, QTFF, VideoSampleSink, WEBM } = await import('./demux.js');
   const input = new Input({ source: new BlobSource(file), formats: [MP4, QTFF, WEBM, MATROSKA] });
   try {
     if (!(await input.canRead())) throw kept.error('is not a video that x2i can read (MP4, MOV, WebM, Matroska, GIF)');
@@ -132,7 +131,7 @@ async function readFilm(file: Blob, kept: Kept, choose: ChooseFrames): Promise<F
 
 /** The start times of all frames in order, and the whole duration. */
 async function timesOf(track: InputVideoTrack, kept: Kept): Promise<{ starts: number[]; seconds: number }> {
-  const { EncodedPacketSink } = await mediabunny();
+  const { EncodedPacketSink } = await import('./demux.js');
   const starts: number[] = [];
   let end = 0;
   for await (const packet of new EncodedPacketSink(track).packets(undefined, undefined, { metadataOnly: true })) {
@@ -187,19 +186,5 @@ async function readAnimated(file: Blob, type: string, kept: Kept, choose: Choose
     return { frames: kept.frames, fps: chosen.length / seconds };
   } finally {
     decoder.close();
-  }
-}
-
-/** The library: a chunk of the bundler, or the package next to ours, as npm installs them. */
-async function mediabunny(): Promise<typeof import('./demux.js')> {
-  try {
-    return await import('./demux.js');
-  } catch (cause) {
-    const url = new URL('../../../mediabunny/dist/bundles/mediabunny.min.mjs', here).href;
-    try {
-      return await import(/* @vite-ignore */ /* webpackIgnore: true */ url);
-    } catch {
-      throw new X2iError('config', 'videos need the package mediabunny, which is not installed', { cause });
-    }
   }
 }

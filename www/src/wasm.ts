@@ -26,6 +26,10 @@ export async function initialise(wasm: WasmModule, layout: Layout, wasmUrl: stri
   try {
     return await start(wasm, layout, url, variant);
   } catch (cause) {
+    if (isForbidden(cause)) {
+      const remedy = "add 'wasm-unsafe-eval' to script-src, also of the answer that brings the worker's script";
+      throw new X2iError('config', `the page's Content-Security-Policy forbids WebAssembly: ${remedy}`, { cause });
+    }
     throw new X2iError('network', `the WebAssembly module ${url} can't be loaded: ${cause}`, { cause });
   }
 }
@@ -47,4 +51,11 @@ function reserve(layout: Layout, wanted: Variant): { variant: Variant; memory: W
     const variant = { ...wanted, shared: false };
     return { variant, memory: memoryOf(layout, variant) };
   }
+}
+
+/** True if a Content-Security-Policy forbids to compile; browsers tell it in the message alone. */
+function isForbidden(cause: unknown): boolean {
+  return (
+    cause instanceof WebAssembly.CompileError && /unsafe-eval|Content[ -]Security[ -]Policy|CSP/i.test(cause.message)
+  );
 }

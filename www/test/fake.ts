@@ -53,7 +53,10 @@ export class Script {
     connectWith(() => {
       const worker = new FakeWorker(this);
       this.workers.push(worker);
-      return new WorkerChannel(worker as unknown as Worker);
+      return {
+        channel: new WorkerChannel(worker as unknown as Worker, 'https://example.org/worker.js'),
+        wasmUrl: undefined,
+      };
     });
   }
 

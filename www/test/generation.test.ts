@@ -2,15 +2,15 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { X2iError } from '../src/errors.js';
 import { RunningGeneration } from '../src/generation.js';
-import type { Painting, StepProgress } from '../src/types.js';
+import type { GenerationResult, StepProgress } from '../src/types.js';
 import './fake.js';
 import { breathe } from './fake.js';
 
-const PAINTING = { width: 1 } as Painting<'blob'>;
+const PAINTING = { width: 1 } as GenerationResult<'blob'>;
 
 function step(number: number, preview = false): StepProgress {
   const picture = preview && { preview: new ImageData(new Uint8ClampedArray(4), 1, 1) };
-  return { phase: 'denoise', step: number, steps: 3, done: number, total: 3, ...picture };
+  return { phase: 'denoise', index: 0, numImages: 1, step: number, steps: 3, done: number, total: 3, ...picture };
 }
 
 async function read(run: RunningGeneration<'blob'>): Promise<StepProgress[]> {

@@ -284,3 +284,43 @@ test('what throws in a listener of the caller does not disturb the picture', asy
   await x2i.generate(ask('a')).result;
   assert.ok(uncaught.length > 0);
 });
+
+test('several images have the seeds that follow, and one result', async () => {
+  const script = new Script();
+  const seeds: unknown[] = [];
+  script.paint = (request, signal, onEvent) => {
+    seeds.push(request.seed);
+    return paint(request, signal, onEvent);
+  };
+  const x2i = await open();
+  const run = x2i.generate(ask('a', { seed: 2n ** 53n - 2n, numImages: 3, steps: 1 }));
+  const heard = [];
+  for await (const { phase, index, numImages } of run) if (phase === 'decode') heard.push(`${index}/${numImages}`);
+  const { images, image, seed } = await run.result;
+  assert.deepEqual(seeds, [2 ** 53 - 2, 2 ** 53 - 1, 2n ** 53n]);
+  assert.deepEqual(heard, ['0/3', '1/3', '2/3']);
+  assert.equal(images.length, 3);
+  assert.equal(images[0]?.image, image);
+  assert.equal(images[2]?.seed, seed + 2n);
+});
+
+test('an abort ends the images that have not begun', async () => {
+  const script = new Script();
+  const x2i = await open();
+  const stop = new AbortController();
+  const run = x2i.generate(ask('a', { numImages: 9, signal: stop.signal }));
+  for await (const { index } of run) if (index === 1) break;
+  stop.abort();
+  await assert.rejects(run.result, { code: 'aborted' });
+  await x2i.generate(ask('b')).result;
+  assert.equal(script.log.filter((entry) => entry === 'generate a').length, 2);
+});
+
+test('a pipeline ends with its scope', async () => {
+  const script = new Script();
+  const x2i = await open();
+  const dispose = Symbol.dispose ?? 'undefined';
+  (x2i as unknown as Record<symbol | string, () => void>)[dispose]?.();
+  await assert.rejects(x2i.generate(ask('a')).result, { code: 'closed' });
+  assert.equal(script.alive, 0);
+});

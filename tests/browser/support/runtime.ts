@@ -31,8 +31,6 @@ export function serveRuntime(
       '/x2i/': join(ROOT, 'www/dist'),
       '/emoji/': EMOJI,
       '/workers/': join(import.meta.dirname, 'workers'),
-      // Where npm puts it beside the package, seen from there.
-      '/mediabunny/': join(ROOT, 'www/node_modules/mediabunny'),
       ...folders,
     },
   });

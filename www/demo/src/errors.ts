@@ -17,6 +17,7 @@ const SENTENCES: Record<Exclude<X2iErrorCode, 'aborted'>, Sentence> = {
   'device-unavailable': { text: 'This browser offers no such device.', advice: 'Choose Automatic or CPU under Device; the picture is the same.', detail: true },
   'device-lost': { text: 'The graphics device was lost.', advice: 'Paint again: the model is loaded anew from the cache. If it happens often, choose CPU.' },
   'device-limit': { text: 'This graphics device is too small for the model.', advice: 'Choose CPU under Device, or a smaller size.', detail: true },
+  'cache-unavailable': { text: 'The stored model is in use, or cannot be read.', advice: 'Stop its download, or close other tabs with this page, and try again.', detail: true },
   network: { text: 'The model could not be downloaded.', advice: 'Check the connection and try again; what has arrived is kept.', detail: true },
   integrity: { text: 'A file of the model arrived damaged and was refused.', advice: 'Try again. If it repeats, the server holds a damaged file.', detail: true },
   'missing-file': { text: 'The model is incomplete.', advice: 'Check the address of the model folder.', detail: true },

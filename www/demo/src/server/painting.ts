@@ -27,6 +27,8 @@ interface Progress {
 const DECODES_AT = 0.95;
 /** Before the events are asked for again when their stream was cut. */
 const PAUSE = 500;
+/** A job has one image. */
+const ONE = { index: 0, numImages: 1 };
 
 /** Paints; the generation hears of it. */
 export async function paint<O extends Output>(model: ModelInfo, options: GenerateOptions & { output?: O }, stop: AbortSignal, run: RunningGeneration<O>): Promise<void> {
@@ -42,7 +44,8 @@ export async function paint<O extends Output>(model: ModelInfo, options: Generat
       job = await listen(job, hearing, stop);
     }
     if (job.status !== 'succeeded') throw job.error === null ? new X2iError('aborted', 'the job was cancelled') : refusal(job.error);
-    run.finish(await painting<O>(job, options.output, hearing.timings(begun)));
+    const image = await painting<O>(job, options.output, hearing.timings(begun));
+    run.finish({ ...image, images: [image] });
   } finally {
     stop.removeEventListener('abort', cancel);
   }
@@ -104,7 +107,7 @@ class Hearing {
     const steps = options.steps ?? model.defaults.steps;
     this.#report = report;
     this.#estimate = new PaintEstimate(steps);
-    this.#last = { phase: 'encode', step: 0, steps, done: 0, total: 1 };
+    this.#last = { ...ONE, phase: 'encode', step: 0, steps, done: 0, total: 1 };
   }
 
   progress({ value, step, steps, message }: Progress): void {
@@ -113,7 +116,7 @@ class Hearing {
     const whole = { encode: 0, denoise: value / DECODES_AT, decode: (value - DECODES_AT) / (1 - DECODES_AT) }[phase];
     const done = Math.min(Math.max(whole, 0), 1);
     const event = phase === 'denoise' ? ({ kind: phase, step, steps, done, total: 1 } as const) : ({ kind: phase, done, total: 1 } as const);
-    this.#tell(this.#estimate.hear(event));
+    this.#tell({ ...ONE, ...this.#estimate.hear(event) });
   }
 
   async preview(png: string): Promise<void> {

@@ -123,4 +123,12 @@ class ServerPipeline implements Pipeline {
   close(): void {
     this.#life.abort();
   }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+  }
 }

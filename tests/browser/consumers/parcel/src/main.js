@@ -1,0 +1,3 @@
+import { paint } from './paint.js';
+
+paint();

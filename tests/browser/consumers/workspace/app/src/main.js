@@ -1,0 +1,3 @@
+import { paint } from '../../src/paint.js';
+
+paint();

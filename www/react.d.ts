@@ -1,0 +1,2 @@
+// For tools that read no `exports`.
+export * from './dist/react.js';
