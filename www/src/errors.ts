@@ -11,6 +11,7 @@
  * |---|---|
  * | `aborted` | the caller's signal was aborted; `cause` is its reason |
  * | `audio` | an audio part of the prompt can't be read, or the microphone can't be used |
+ * | `cache-unavailable` | a cached model is being downloaded, or the browser can no longer read its storage |
  * | `closed` | {@link Pipeline.close} was called |
  * | `config` | an option, a URL or a `model.json` is wrong, or the worker could not start |
  * | `device-limit` | the adapter is too small; the message names the limit and its value |
@@ -33,6 +34,7 @@
 export type X2iErrorCode =
   | 'aborted'
   | 'audio'
+  | 'cache-unavailable'
   | 'closed'
   | 'config'
   | 'device-limit'
@@ -56,6 +58,7 @@ export type X2iErrorCode =
 const CODES: Record<X2iErrorCode, true> = {
   aborted: true,
   audio: true,
+  'cache-unavailable': true,
   closed: true,
   config: true,
   'device-limit': true,

@@ -8,6 +8,7 @@
  */
 
 import type { ErrorObject, ModelReference, WasmEvent, WasmPainting, WasmSettings } from './contract.js';
+import type { SentNetwork } from './network.js';
 import type {
   CachedModel,
   DeviceChoice,
@@ -51,7 +52,10 @@ export interface SentRequest {
 /** A model, and its adapters. */
 export interface SentModel {
   model: ModelReference;
+  network?: SentNetwork;
   cache: 'auto' | 'none';
+  evict?: boolean;
+  verify?: boolean;
   loras: Array<{ data: Blob; config?: Blob; scale: number }>;
   control?: Blob;
 }
@@ -70,7 +74,7 @@ export interface Calls {
   chooseFrames: { params: { frames: number; fps: number; wanted: number | undefined }; answer: Uint32Array };
   generate: { params: SentRequest; answer: Painted };
   listDevices: { params: undefined; answer: DeviceInfo[] };
-  describeModel: { params: { model: ModelReference }; answer: ModelDescription };
+  describeModel: { params: { model: ModelReference; network?: SentNetwork }; answer: ModelDescription };
   cachedModels: { params: undefined; answer: CachedModel[] };
   deleteCachedModel: { params: { name: string }; answer: undefined };
   readMetadata: { params: { png: Blob }; answer: Metadata | undefined };

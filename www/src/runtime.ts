@@ -46,12 +46,13 @@ export async function ask<K extends CallName>(
   call: K,
   params: Calls[K]['params'],
   options: RuntimeOptions = {},
+  transfer: Transferable[] = [],
 ): Promise<Calls[K]['answer']> {
   const shared = share(options);
   shared.calls++;
   clearTimeout(shared.timer);
   try {
-    return await shared.client.call(call, params);
+    return await shared.client.call(call, params, { transfer });
   } finally {
     shared.calls--;
     if (shared.calls === 0) shared.timer = setTimeout(() => drop(shared), IDLE_MS);
