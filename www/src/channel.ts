@@ -9,6 +9,7 @@ import { X2iError } from './errors.js';
 import { absolute, here } from './here.js';
 import { Host } from './host.js';
 import type { FromHost, ToHost } from './messages.js';
+import { isBlocked, watchPolicy } from './policy.js';
 import type { RuntimeOptions } from './types.js';
 import { initialise } from './wasm.js';
 
@@ -89,6 +90,7 @@ async function loadHere(wasmUrl: string | undefined): Promise<WasmModule> {
 }
 
 function startWorker(workerUrl: string | URL | undefined): Worker {
+  watchPolicy();
   const url = workerUrl === undefined ? foreignWorker() : absolute(workerUrl);
   // Bundlers recognize only this expression.
   if (url === undefined) return new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
@@ -108,12 +110,22 @@ function foreignWorker(): string | undefined {
   return foreign ? new URL('./worker.js', here).href : undefined;
 }
 
+/** Browsers do not say why a worker did not start, but what the page is and what its policy has blocked. */
+function adviceForWorker(): string {
+  if (isBlocked(['worker-src', 'child-src', 'script-src', 'script-src-elem'])) {
+    return "the page's Content-Security-Policy (worker-src) must allow it";
+  }
+  if (globalThis.crossOriginIsolated) {
+    return 'this page is cross-origin isolated, so the script must be sent with Cross-Origin-Embedder-Policy: require-corp';
+  }
+  return "set workerUrl to its URL, and let the page's Content-Security-Policy (worker-src) allow it";
+}
+
 function crashed(event: ErrorEvent): X2iError {
   return new X2iError('internal', `the worker crashed: ${event.message}`, { cause: event.error });
 }
 
 function notStarted(event: ErrorEvent): X2iError {
   const reason = event.message ? `: ${event.message}` : '';
-  const advice = "set workerUrl to its URL, and let the page's Content-Security-Policy (worker-src) allow it";
-  return new X2iError('config', `the worker's script did not start${reason}; ${advice}`);
+  return new X2iError('config', `the worker's script did not start${reason}; ${adviceForWorker()}`);
 }

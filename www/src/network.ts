@@ -9,6 +9,7 @@
 
 import type { FetchFile, ModelReference } from './contract.js';
 import { X2iError } from './errors.js';
+import { isBlocked, watchPolicy } from './policy.js';
 import { fetchThrough } from './proxy.js';
 
 /** What a host needs to ask for files. Functions stay on the caller's thread, behind a port. */
@@ -102,20 +103,6 @@ function checked(url: string, response: Response, { headers, credentials }: Sent
   throw new X2iError('network', `${at}: the server answered ${status}`);
 }
 
-/** Addresses that a Content-Security-Policy has blocked in this thread. */
-const blocked = new Set<string>();
-let watching = false;
-
-function watchPolicy(): void {
-  if (watching) return;
-  watching = true;
-  const scope = globalThis as Partial<Pick<typeof globalThis, 'addEventListener'>>;
-  scope.addEventListener?.('securitypolicyviolation', (event) => {
-    const { blockedURI, effectiveDirective } = event as SecurityPolicyViolationEvent;
-    if (effectiveDirective === 'connect-src') blocked.add(shown(blockedURI));
-  });
-}
-
 /** The error for a `fetch` that failed. Browsers tell a script no reason, so the possible ones are tried. */
 async function blame(url: string, init: RequestInit, cause: unknown): Promise<X2iError> {
   const at = shown(url);
@@ -124,7 +111,7 @@ async function blame(url: string, init: RequestInit, cause: unknown): Promise<X2
   const config = (reason: string): X2iError => new X2iError('config', `${at}: ${reason}`, { cause });
   // The event of a violation comes a moment after the failure.
   await new Promise((resolve) => setTimeout(resolve, 20));
-  if (blocked.has(at) || blocked.has(origin)) {
+  if (isBlocked(['connect-src'], url)) {
     return config(`the page's Content-Security-Policy forbids it; add ${origin} to connect-src`);
   }
   if (globalThis.isSecureContext && page.startsWith('https:') && url.startsWith('http:') && !isLocal(url)) {

@@ -9,6 +9,7 @@ use x2i_core::config::FileRecord;
 use super::hash;
 use super::http::RemoteFile;
 use super::memory;
+use super::room::Room;
 use super::store::{Store, Writer};
 use crate::events::Events;
 use crate::failure::{Failure, Result};
@@ -31,6 +32,8 @@ pub struct Download<'a> {
     pub remote: RemoteFile,
     /// Called with the number of bytes so far.
     pub on_bytes: &'a mut dyn FnMut(u64),
+    /// Where more room for it may come from.
+    pub room: Option<&'a Room<'a>>,
     /// Hears what went wrong and did not stop the download.
     pub events: &'a Events,
 }
@@ -60,8 +63,8 @@ struct Run<'a> {
 enum Ended {
     /// The server closed it.
     Closed,
-    /// The file goes on in memory, from `Run::at`.
-    InMemory,
+    /// The file goes on from `Run::at`: in memory, or in the store, which has got room.
+    Elsewhere,
     Refused,
 }
 
@@ -97,11 +100,11 @@ impl Download<'_> {
         if held && run.memory.is_none() {
             return Ok(Outcome::Refused);
         }
-        if let Err(failure) = self.resume(&mut run).await {
-            run.at = 0;
-            if !self.leave_store(&mut run, &failure).await {
-                return Ok(Outcome::Refused);
-            }
+        if let Err(failure) = self.resume(&mut run).await
+            && !self.make_room(&mut run, &failure).await
+            && !self.leave_store(&mut run, &failure).await
+        {
+            return Ok(Outcome::Refused);
         }
         loop {
             let streamed = self.stream(&mut run).await;
@@ -114,14 +117,19 @@ impl Download<'_> {
             }
             match finished {
                 Ok(()) => return self.settle(run).await,
-                Err(failure) if self.leave_store(&mut run, &failure).await => {}
-                Err(_) => return Ok(Outcome::Refused),
+                Err(failure) => {
+                    let has_room = self.make_room(&mut run, &failure).await;
+                    if !has_room && !self.leave_store(&mut run, &failure).await {
+                        return Ok(Outcome::Refused);
+                    }
+                }
             }
         }
     }
 
     /// Opens the file in the store, and takes what is there already.
     async fn resume(&mut self, run: &mut Run<'_>) -> Result<()> {
+        (run.at, run.hash) = (0, Sha256::new());
         let (Some(store), key) = (run.store, &self.record.sha256) else {
             return Ok(());
         };
@@ -147,11 +155,33 @@ impl Download<'_> {
         Ok(())
     }
 
+    /// Goes on in the store after others made room there; false where they have none.
+    async fn make_room(&mut self, run: &mut Run<'_>, failure: &Failure) -> bool {
+        run.writer = None;
+        let full = failure.code == "quota";
+        while let (true, Some(room)) = (full, self.room)
+            && room.make().await
+        {
+            if self.resume(run).await.is_ok() {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Goes on in memory; false for a file that is too large for it.
     async fn leave_store(&self, run: &mut Run<'_>, failure: &Failure) -> bool {
         let path = self.path;
-        let message = format!("{path} is not kept for the next visit: {}", failure.message);
-        self.events.warning(&Failure::new(failure.code, message));
+        match (failure.code, self.room) {
+            ("quota", Some(room)) => {
+                room.tell(&format!("the browser has no room for {path}"))
+                    .await
+            }
+            (code, _) => {
+                let message = format!("{path} is not kept for the next visit: {}", failure.message);
+                self.events.warning(&Failure::new(code, message));
+            }
+        }
         run.writer = None;
         let Some(store) = run.store.take() else {
             return true;
@@ -180,7 +210,7 @@ impl Download<'_> {
             let before = run.at;
             match self.stream_once(run).await {
                 Ok(Ended::Closed) if run.at >= end => break,
-                Ok(Ended::InMemory) => {}
+                Ok(Ended::Elsewhere) => {}
                 Ok(Ended::Refused) => return Ok(Ended::Refused),
                 Err(failure) if failure.code != "network" => return Err(failure),
                 broken => {
@@ -216,13 +246,13 @@ impl Download<'_> {
             if let Some(writer) = &mut run.writer
                 && let Err(failure) = writer.write(&chunk).await
             {
-                let goes_on = self.leave_store(run, &failure).await;
-                if !was_held {
+                let has_room = self.make_room(run, &failure).await;
+                let goes_on = has_room || self.leave_store(run, &failure).await;
+                if has_room || !was_held {
                     body.cancel();
-                    return Ok(if goes_on {
-                        Ended::InMemory
-                    } else {
-                        Ended::Refused
+                    return Ok(match goes_on {
+                        true => Ended::Elsewhere,
+                        false => Ended::Refused,
                     });
                 }
             }

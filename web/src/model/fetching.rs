@@ -9,6 +9,7 @@ use x2i_core::config::FileRecord;
 use super::download::{Download, Outcome};
 use super::http::RemoteFile;
 use super::locks::{Lock, Mode};
+use super::room::Room;
 use super::store::Store;
 use crate::events::Events;
 use crate::failure::{Failure, Result};
@@ -44,11 +45,11 @@ pub enum Got {
 }
 
 impl Wanted<'_> {
-    /// Gets the file: from the store, or by a download into it. `room` is what the store has room for.
+    /// Gets the file: from the store, or by a download into it, where there is room.
     ///
     /// # Errors
     /// Those of the download.
-    pub async fn keep(&self, store: &Store, room: &mut u64) -> Result<Got> {
+    pub async fn keep(&self, store: &Store, room: Option<&Room<'_>>) -> Result<Got> {
         let key = &self.record.sha256;
         loop {
             let Some(reading) = self.patiently(store, Mode::Shared).await else {
@@ -67,13 +68,12 @@ impl Wanted<'_> {
                 continue;
             }
             let missing = self.record.bytes - store.len(key).await.min(self.record.bytes);
-            if missing > *room {
+            if room.is_some_and(|room| !room.take(missing)) {
                 let _ = store.remove(key).await;
                 drop(writing);
-                return self.download(None).await;
+                return self.hold().await;
             }
-            *room -= missing.min(*room);
-            let got = self.download(Some(store)).await?;
+            let got = self.download(Some(store), room).await?;
             drop(writing);
             // A stored file is now read under a lock for readers, which may wait for the next writer.
             if !matches!(got, Got::Stored(_)) {
@@ -87,7 +87,7 @@ impl Wanted<'_> {
     /// # Errors
     /// Those of the download.
     pub async fn hold(&self) -> Result<Got> {
-        self.download(None).await
+        self.download(None, None).await
     }
 
     async fn without_store(&self) -> Result<Got> {
@@ -98,10 +98,10 @@ impl Wanted<'_> {
         );
         self.events
             .warning(&Failure::new("cache-unavailable", message));
-        self.download(None).await
+        self.hold().await
     }
 
-    async fn download(&self, store: Option<&Store>) -> Result<Got> {
+    async fn download(&self, store: Option<&Store>, room: Option<&Room<'_>>) -> Result<Got> {
         self.tell(0, false);
         let mut on_bytes = |done| self.tell(done, false);
         let mut download = Download {
@@ -109,6 +109,7 @@ impl Wanted<'_> {
             record: self.record,
             remote: self.remote.clone()?,
             on_bytes: &mut on_bytes,
+            room,
             events: self.events,
         };
         Ok(match download.run(store).await? {

@@ -1,5 +1,10 @@
-//! Whether the browser has room for a download, before it begins: what it may still store, what could be
-//! removed for it, and what to say when it is not enough.
+//! Room for a download: what the browser may still store, what could be removed for it, and what to say
+//! when it is not enough.
+//!
+//! Browsers' estimates may be far too high (Chromium's always tells of 10 GiB), so that a download which
+//! is refused asks here again.
+
+use std::cell::{Cell, RefCell};
 
 use super::shelf::{CachedModel, Records, Shelf, free, megabytes};
 use super::store::Store;
@@ -15,71 +20,122 @@ pub enum Quota {
     Evict,
 }
 
-/// Makes room for the missing files of a model, as far as `quota` allows. Returns the bytes that may be
-/// stored; `u64::MAX` where the browser does not tell.
-pub async fn make_room(
-    store: &Store,
-    (name, records): (&str, &Records),
+/// The room for one model.
+pub struct Room<'a> {
+    shelf: Shelf,
+    name: &'a str,
+    records: &'a Records,
     quota: Quota,
-    events: &Events,
-) -> u64 {
-    let mut need = 0;
-    for record in records.values() {
-        need += record.bytes.saturating_sub(store.len(&record.sha256).await);
-    }
-    let short = async || free().await.filter(|free| *free < need);
-    let (shelf, mut removed) = (Shelf::of(store.clone()), Vec::new());
-    if need == 0 || short().await.is_none() {
-        return u64::MAX;
-    }
-    shelf.forget_last_version(name, records).await;
-    let mut others = shelf.others(name).await;
-    if quota == Quota::Evict {
-        let mut left = Vec::new();
-        for other in others {
-            match short().await.is_some() && shelf.evict(other.name()).await {
-                true => removed.push(other),
-                false => left.push(other),
+    events: &'a Events,
+    /// Bytes that may be stored, as far as the browser tells.
+    left: Cell<u64>,
+    /// Models that no tab uses any more, or that are gone.
+    tried: RefCell<Vec<String>>,
+}
+
+impl<'a> Room<'a> {
+    /// Looks for room, and makes it as far as `quota` allows.
+    pub async fn look(
+        store: &Store,
+        (name, records): (&'a str, &'a Records),
+        quota: Quota,
+        events: &'a Events,
+    ) -> Self {
+        let room = Self {
+            shelf: Shelf::of(store.clone()),
+            name,
+            records,
+            quota,
+            events,
+            left: Cell::new(u64::MAX),
+            tried: RefCell::default(),
+        };
+        let mut need = 0;
+        for record in records.values() {
+            need += record.bytes.saturating_sub(store.len(&record.sha256).await);
+        }
+        while need > 0 {
+            match free().await {
+                Some(free) if free < need => {
+                    if !room.make().await {
+                        let short = format!(
+                            "the browser lets this site store {} more, the model needs {}",
+                            megabytes(free),
+                            megabytes(need)
+                        );
+                        room.tell(&short).await;
+                        room.left.set(free);
+                        break;
+                    }
+                }
+                _ => break,
             }
         }
-        others = left;
+        room
     }
-    if !removed.is_empty() {
+
+    /// Takes room for so many bytes; false where there is not enough.
+    pub fn take(&self, bytes: u64) -> bool {
+        let left = self.left.get().checked_sub(bytes);
+        if let Some(left) = left {
+            self.left.set(left);
+        }
+        left.is_some()
+    }
+
+    /// Removes what may be removed: the files of the model's last version, then one other model. False
+    /// when there is nothing.
+    pub async fn make(&self) -> bool {
+        if self
+            .shelf
+            .forget_last_version(self.name, self.records)
+            .await
+        {
+            return true;
+        }
+        if self.quota == Quota::Warn {
+            return false;
+        }
+        for other in self.shelf.others(self.name).await {
+            if self
+                .tried
+                .borrow()
+                .iter()
+                .any(|tried| tried == other.name())
+            {
+                continue;
+            }
+            self.tried.borrow_mut().push(other.name().to_owned());
+            if self.shelf.evict(other.name()).await {
+                let message = format!(
+                    "removed {} from the cache, to make room for {}",
+                    other.describe(),
+                    self.name
+                );
+                self.events.warning(&Failure::new("evicted", message));
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Warns that there is no room, and says what would help.
+    pub async fn tell(&self, short: &str) {
+        let others = self.shelf.others(self.name).await;
+        let list: Vec<String> = others.iter().map(CachedModel::describe).collect();
+        let list = list.join(", ");
+        let help = match (list.is_empty(), self.quota) {
+            (true, _) => "free space on the disk, or leave the private window".to_owned(),
+            (false, Quota::Warn) => {
+                format!(
+                    "`evict: true` may remove other models, or deleteCachedModel one of: {list}"
+                )
+            }
+            (false, Quota::Evict) => format!("close the tabs that use other models: {list}"),
+        };
         let message = format!(
-            "removed {} from the cache, to make room for {name}; it is downloaded again when it is \
-             next used",
-            join(&removed)
+            "{short}: what finds no room is held in memory, and downloaded again on the next visit; {help}"
         );
-        events.warning(&Failure::new("evicted", message));
+        self.events.warning(&Failure::new("quota", message));
     }
-    let Some(free) = short().await else {
-        return u64::MAX;
-    };
-    events.warning(&Failure::new("quota", sentence(need, free, &others, quota)));
-    free
-}
-
-/// What is short, and what would help.
-fn sentence(need: u64, free: u64, others: &[CachedModel], quota: Quota) -> String {
-    let (need, free) = (megabytes(need), megabytes(free));
-    let short = format!(
-        "the browser lets this site store {free} more, the model needs {need}: what finds no room is \
-         held in memory, and downloaded again on the next visit"
-    );
-    match (others.is_empty(), quota) {
-        (true, _) => format!("{short}; free space on the disk, or leave the private window"),
-        (false, Quota::Warn) => format!(
-            "{short}; `evict: true` may remove other models, or delete one by deleteCachedModel: {}",
-            join(others)
-        ),
-        (false, Quota::Evict) => format!(
-            "{short}; other tabs use {}: close them, and load again",
-            join(others)
-        ),
-    }
-}
-
-fn join(models: &[CachedModel]) -> String {
-    let models: Vec<String> = models.iter().map(CachedModel::describe).collect();
-    models.join(", ")
 }

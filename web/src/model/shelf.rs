@@ -90,14 +90,24 @@ impl Shelf {
         Ok(())
     }
 
-    /// Removes what a model's last version has left and the new one does not take, where room is scarce.
-    pub async fn forget_last_version(&self, name: &str, records: &Records) {
+    /// Removes what a model's last version has left and the new one does not take. Returns whether there was
+    /// anything.
+    pub async fn forget_last_version(&self, name: &str, records: &Records) -> bool {
         let _lock = self.lock().await;
-        if let Some(mut entry) = self.entry(name).await {
-            entry.files = files(records);
-            entry.config.clear();
-            let _ = self.write(&entry).await;
-            self.remove_unused().await;
+        let (entry, files) = (self.entry(name).await, files(records));
+        match entry.filter(|entry| entry.files.keys().any(|file| !files.contains_key(file))) {
+            None => false,
+            Some(entry) => {
+                let config = String::new();
+                let entry = Entry {
+                    files,
+                    config,
+                    ..entry
+                };
+                let written = self.write(&entry).await;
+                self.remove_unused().await;
+                written.is_ok()
+            }
         }
     }
 

@@ -18,7 +18,7 @@ use super::hash;
 use super::http::RemoteFile;
 use super::locks::{Lock, Mode};
 use super::memory::HeldFile;
-use super::room::{Quota, make_room};
+use super::room::{Quota, Room};
 use super::shelf::{Records, Shelf};
 use super::store::Store;
 use crate::events::Events;
@@ -184,16 +184,17 @@ impl WebModel {
         events: &Events,
     ) -> Result<()> {
         let store = self.store.clone();
-        let mut room = u64::MAX;
+        let name = self.location.name.clone();
+        let name = name.as_str();
+        let mut room = None;
         if let (Some(store), CachePolicy::Keep(quota)) = (&store, policy)
             && !records.is_empty()
         {
-            let name = self.location.name.as_str();
             // Its entry is needed only offline, and to know what may be removed.
             if let Err(warning) = Shelf::of(store.clone()).begin(name, records).await {
                 events.warning(&warning);
             }
-            room = make_room(store, (name, records), quota, events).await;
+            room = Some(Room::look(store, (name, records), quota, events).await);
         }
         let total = records.values().map(|record| record.bytes).sum();
         let mut before = 0;
@@ -206,7 +207,7 @@ impl WebModel {
                 events,
             };
             let got = match (&store, policy) {
-                (Some(store), _) => wanted.keep(store, &mut room).await?,
+                (Some(store), _) => wanted.keep(store, room.as_ref()).await?,
                 (None, CachePolicy::Keep(_)) => wanted.hold().await?,
                 (None, CachePolicy::Bypass) => Got::Remote,
             };
