@@ -216,6 +216,21 @@ test('a broken download from a redirected address goes on where it broke', async
   await cdn.close();
 });
 
+test('a server that falls silent is asked again, for the rest', async ({ page }) => {
+  const ranges: Array<string | undefined> = [];
+  server.hooks.unshift((request, response) => {
+    if (pathOf(request) !== '/emoji/flux.gguf') return false;
+    ranges.push(request.headers.range);
+    if (ranges.length > 1) return false;
+    const bytes = readFileSync(join(EMOJI, 'flux.gguf'));
+    response.writeHead(200, { 'Content-Length': bytes.length });
+    response.write(bytes.subarray(0, 2_000_000));
+    return true; // and no more
+  });
+  expect(await load(page, { model: '/emoji/', workerUrl: '/workers/patched.js?hurry' })).toBe('loaded');
+  expect(ranges).toEqual([undefined, expect.stringMatching(/^bytes=[12]\d{6}-5854943$/)]);
+});
+
 test.describe('refusals', () => {
   test.beforeEach(({ errors }) => errors.allow(/Failed to load resource|net::ERR|CORS|Content Security Policy|violates|Fetch API/));
 

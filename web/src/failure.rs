@@ -54,11 +54,8 @@ impl Failure {
             "config",
             "device-lost",
             "format",
-            "integrity",
             "internal",
-            "missing-file",
             "missing-tensor",
-            "network",
             "shape",
         ];
         codes.contains(&self.code)
@@ -77,9 +74,10 @@ const FETCHED: [&str; 5] = ["aborted", "config", "format", "missing-file", "netw
 pub fn describe(error: &JsValue) -> String {
     let message = js::get(error, "message").as_string();
     let message = message.filter(|message| !message.is_empty());
-    let text = || match error.is_undefined() || error.is_null() {
-        true => "the browser gives no reason".to_owned(),
-        false => String::from(js_sys::JsString::from(error.clone())),
+    let text = || {
+        let text = js_sys::JSON::stringify(error).ok();
+        let text = text.and_then(|text| text.as_string());
+        text.unwrap_or_else(|| "the browser gives no reason".to_owned())
     };
     let named = || Some(name(error)).filter(|name| !name.is_empty());
     message.or_else(named).unwrap_or_else(text)

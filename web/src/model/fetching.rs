@@ -17,8 +17,8 @@ use crate::js;
 
 /// Milliseconds between two looks at a file that another tab downloads.
 const LOOK: f64 = 200.0;
-/// Milliseconds in which such a file must grow; then we download it ourselves.
-const PATIENCE: f64 = 20_000.0;
+/// Looks, a minute of them, in which such a file must grow; then we download it ourselves.
+const PATIENCE: u32 = 300;
 
 /// One recorded file that is wanted.
 pub struct Wanted<'a> {
@@ -124,7 +124,7 @@ impl Wanted<'_> {
     async fn patiently(&self, store: &Store, mode: Mode) -> Option<Lock> {
         let key = &self.record.sha256;
         let mut waiting = Box::pin(store.lock(key, mode));
-        let (mut before, mut since) = (0, js::now());
+        let (mut before, mut looks) = (0, 0);
         loop {
             waiting = match select(waiting, std::pin::pin!(js::pause(LOOK))).await {
                 Either::Left((lock, _)) => return Some(lock),
@@ -132,11 +132,12 @@ impl Wanted<'_> {
             };
             let kept = store.len(key).await;
             if kept != before {
-                (before, since) = (kept, js::now());
+                (before, looks) = (kept, 0);
                 self.tell(kept, false);
-            } else if js::now() - since > PATIENCE {
+            } else if looks == PATIENCE {
                 return None;
             }
+            looks += 1;
         }
     }
 

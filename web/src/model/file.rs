@@ -136,7 +136,6 @@ impl WeightSource for WebFile {
 pub fn to_core(file: &str, failure: Failure) -> Error {
     match failure.code {
         "aborted" => Error::Cancelled,
-        "missing-file" => Error::MissingFile { file: file.into() },
         _ => Error::Io {
             file: file.into(),
             source: std::io::Error::other(failure),

@@ -126,7 +126,13 @@ impl Shelf {
         let Some(entry) = self.entry(name).await else {
             return true;
         };
-        for file in entry.files.keys() {
+        let mut shared = BTreeSet::new();
+        for other in self.entries().await {
+            if other.name != name {
+                shared.extend(other.files.into_keys());
+            }
+        }
+        for file in entry.files.keys().filter(|file| !shared.contains(*file)) {
             if self.0.try_lock(file, Mode::Exclusive).await.is_none() {
                 return false;
             }

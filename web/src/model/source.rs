@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use send_wrapper::SendWrapper;
 use serde::Serialize;
 use web_sys::AbortSignal;
-use x2i_core::Result as CoreResult;
 use x2i_core::config::ModelConfig;
 use x2i_core::model::ModelSource;
 use x2i_core::weights::{LocalBoxFuture, MemorySource, WeightSource};
+use x2i_core::{Error, Result as CoreResult};
 
 use super::Location;
 use super::fetching::{Got, Wanted};
@@ -305,7 +305,9 @@ impl WebModel {
         opened.map_err(|failure| {
             if failure.code == "missing-file" {
                 let missing = self.missing.lock();
-                *missing.unwrap_or_else(PoisonError::into_inner) = Some(failure.clone());
+                *missing.unwrap_or_else(PoisonError::into_inner) = Some(failure);
+                // Core goes on without some files.
+                return Error::MissingFile { file: path.into() };
             }
             to_core(path, failure)
         })
