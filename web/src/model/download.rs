@@ -158,7 +158,7 @@ impl Download<'_> {
     /// Goes on in the store after others made room there; false where they have none.
     async fn make_room(&mut self, run: &mut Run<'_>, failure: &Failure) -> bool {
         run.writer = None;
-        let full = failure.code == "quota";
+        let (full, at) = (failure.code == "quota", run.at);
         while let (true, Some(room)) = (full, self.room)
             && room.make().await
         {
@@ -166,6 +166,7 @@ impl Download<'_> {
                 return true;
             }
         }
+        run.at = at;
         false
     }
 
