@@ -280,7 +280,15 @@ impl Download<'_> {
             )));
         }
         if let Some(store) = run.store {
-            match store.mark_complete(recorded).await {
+            let mut marked = store.mark_complete(recorded).await;
+            // Chromium may take a whole file over the quota, and refuse the next byte.
+            while let (Err(failure), Some(room)) = (&marked, self.room)
+                && failure.code == "quota"
+                && room.make().await
+            {
+                marked = store.mark_complete(recorded).await;
+            }
+            match marked {
                 Ok(()) => return Ok(Outcome::Kept),
                 Err(failure) => self.leave_store(&mut run, &failure).await,
             };
