@@ -20,6 +20,7 @@ pub struct Events {
     last_turn: Cell<f64>,
     last_download: Cell<f64>,
     last_file: RefCell<String>,
+    full: Cell<bool>,
 }
 
 impl Events {
@@ -30,6 +31,7 @@ impl Events {
             last_turn: Cell::new(js::now()),
             last_download: Cell::new(0.0),
             last_file: RefCell::default(),
+            full: Cell::default(),
         }
     }
 
@@ -51,8 +53,11 @@ impl Events {
         self.send(&event);
     }
 
-    /// A problem that did not stop the work.
+    /// A problem that did not stop the work. A full disk is told once, not for each file.
     pub fn warning(&self, warning: &Failure) {
+        if warning.code == "quota" && self.full.replace(true) {
+            return;
+        }
         let event = Object::new();
         js::set(&event, "kind", "warning");
         js::set(&event, "code", warning.code);

@@ -38,18 +38,49 @@ impl Failure {
         Self::new("aborted", "aborted")
     }
 
+    /// What the package's function for requests has thrown: an error with a code, or the browser's own.
+    pub fn of_fetch(url: &str, error: &JsValue) -> Self {
+        let code = js::get(error, "code").as_string().unwrap_or_default();
+        match FETCHED.into_iter().find(|known| *known == code) {
+            Some(code) => Self::new(code, describe(error)),
+            None => Self::new("network", format!("{url}: {}", describe(error))),
+        }
+    }
+
+    /// Whether wrong bytes of a model's files can be the reason.
+    pub fn may_be_damage(&self) -> bool {
+        let codes = [
+            "cache-unavailable",
+            "config",
+            "device-lost",
+            "format",
+            "internal",
+            "missing-tensor",
+            "shape",
+        ];
+        codes.contains(&self.code)
+    }
+
     /// A failure of a browser function, with the browser's message.
     pub fn of_browser(code: &'static str, what: &str, error: &JsValue) -> Self {
         Self::new(code, format!("{what}: {}", describe(error)))
     }
 }
 
-/// The message of a thrown value.
+/// Codes that the package's own functions throw when they fetch.
+const FETCHED: [&str; 5] = ["aborted", "config", "format", "missing-file", "network"];
+
+/// The message of a thrown value: of an error, or of an object like one.
 pub fn describe(error: &JsValue) -> String {
-    match error.dyn_ref::<js_sys::Error>() {
-        Some(error) => String::from(error.message()),
-        None => error.as_string().unwrap_or_else(|| format!("{error:?}")),
-    }
+    let message = js::get(error, "message").as_string();
+    let message = message.filter(|message| !message.is_empty());
+    let text = || {
+        let text = js_sys::JSON::stringify(error).ok();
+        let text = text.and_then(|text| text.as_string());
+        text.unwrap_or_else(|| "the browser gives no reason".to_owned())
+    };
+    let named = || Some(name(error)).filter(|name| !name.is_empty());
+    message.or_else(named).unwrap_or_else(text)
 }
 
 /// The name of a thrown `DOMException` or `Error`.
@@ -60,9 +91,25 @@ pub fn name(error: &JsValue) -> String {
         .unwrap_or_default()
 }
 
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let code = match &error {
+        // One of ours, on its way back from core.
+        if let Error::Io { source, .. } = error.root()
+            && let Some(ours) = source
+                .get_ref()
+                .and_then(|ours| ours.downcast_ref::<Self>())
+        {
+            return ours.clone();
+        }
+        let code = match error.root() {
             Error::MissingTensor { .. } => "missing-tensor",
             Error::Shape { .. } => "shape",
             Error::Lora { .. } => "lora",
@@ -75,7 +122,7 @@ impl From<Error> for Failure {
             Error::Image { .. } => "image",
             Error::Video { .. } => "video",
             Error::Audio { .. } => "audio",
-            Error::Device { .. } => "device-lost",
+            Error::Device { .. } | Error::NotANumber => "device-lost",
             Error::Cancelled => "aborted",
             _ => "internal",
         };

@@ -24,8 +24,45 @@ pub fn set(object: &JsValue, key: &str, value: impl Into<JsValue>) {
 /// # Errors
 /// What it throws; a `TypeError` if there is no such method.
 pub fn call(object: &JsValue, method: &str, arguments: &[JsValue]) -> Result<JsValue, JsValue> {
-    let function: Function = get(object, method).dyn_into()?;
+    let function = get(object, method).dyn_into::<Function>();
+    let function =
+        function.map_err(|_| js_sys::TypeError::new(&format!("this browser has no `{method}`")))?;
     function.apply(object, &arguments.iter().collect())
+}
+
+/// Calls a method, and waits for the promise that it returns.
+///
+/// # Errors
+/// What it throws or rejects with.
+pub async fn call_async(
+    object: &JsValue,
+    method: &str,
+    arguments: &[JsValue],
+) -> Result<JsValue, JsValue> {
+    let returned = call(object, method, arguments)?;
+    JsFuture::from(Promise::resolve(&returned)).await
+}
+
+/// Lets a promise go its way; that it may reject is no news.
+pub fn forget(promise: Promise) {
+    wasm_bindgen_futures::spawn_local(async move {
+        let _ = JsFuture::from(promise).await;
+    });
+}
+
+/// A property of the global scope, or one of its properties (`["navigator", "storage"]`).
+pub fn global(path: &[&str]) -> JsValue {
+    let scope: JsValue = js_sys::global().into();
+    path.iter().fold(scope, |object, key| get(&object, key))
+}
+
+/// A plain object.
+pub fn object<const N: usize>(properties: [(&str, JsValue); N]) -> JsValue {
+    let object = Object::new();
+    for (key, value) in properties {
+        set(&object, key, value);
+    }
+    object.into()
 }
 
 /// Runs `body`. Meanwhile, calls of `method` of all objects of this object's class go to `instead`.
@@ -46,7 +83,7 @@ pub fn overriding<R>(
 
 /// A time in milliseconds, for intervals.
 pub fn now() -> f64 {
-    call(&get(&js_sys::global(), "performance"), "now", &[])
+    call(&global(&["performance"]), "now", &[])
         .ok()
         .and_then(|now| now.as_f64())
         .unwrap_or_else(js_sys::Date::now)

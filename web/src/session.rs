@@ -22,7 +22,7 @@ use crate::events::Events;
 use crate::failure::{Failure, Result};
 use crate::js;
 use crate::memory::Allowed;
-use crate::model::{CachePolicy, Location, WebModel};
+use crate::model::{CachePolicy, Location, Quota, WebModel};
 use crate::request::{self, Asked};
 
 /// A device, and the model on it.
@@ -30,12 +30,22 @@ use crate::request::{self, Asked};
 pub struct Session {
     device: OpenDevice,
     loaded: RefCell<Option<Rc<Loaded>>>,
+    wish: RefCell<Option<Rc<Wish>>>,
 }
 
 /// A model, and the records of its adapters for the metadata.
 struct Loaded {
     pipeline: Pipeline,
     adapters: adapters::Records,
+    /// To look for damage when a picture fails.
+    source: WebModel,
+}
+
+/// What a model is loaded from, to load it again after damage.
+struct Wish {
+    location: Location,
+    policy: CachePolicy,
+    options: JsValue,
 }
 
 #[wasm_bindgen]
@@ -49,6 +59,7 @@ impl Session {
         Ok(Self {
             device,
             loaded: RefCell::default(),
+            wish: RefCell::default(),
         })
     }
 
@@ -71,29 +82,16 @@ impl Session {
         signal: Option<AbortSignal>,
         on_event: Function,
     ) -> Result<JsValue> {
-        let location = Location::from_js(&model)?;
-        let policy = match js::get(&options, "cache").as_string().as_deref() {
-            Some("none") => CachePolicy::Bypass,
-            _ => CachePolicy::Keep,
-        };
+        let wish = Rc::new(Wish {
+            location: Location::from_js(&model)?,
+            policy: policy(&options),
+            options,
+        });
         let events = Events::new(on_event);
+        self.wish.replace(Some(wish.clone()));
         self.loaded.take(); // two models rarely fit into memory
         // On the heap, since the future is large: it has the loading of every kind of model.
-        let work = Box::pin(async {
-            let (mut beside, adapters) = adapters::open(&options).await?;
-            let allowed = Allowed::read(&options, &self.device)?;
-            allowed.limit(&mut beside);
-            let source = WebModel::prepare(location, policy, signal.clone(), &events).await?;
-            let pipeline = Box::pin(self.load_model(&source, &beside, &events)).await?;
-            let name = &pipeline.config().name;
-            if !pipeline.is_resident()
-                && let Some(warning) = allowed.warning(name, source.place())
-            {
-                events.warning(&warning);
-            }
-            adapters::warn(&beside, pipeline.config(), &events);
-            Ok(Loaded { pipeline, adapters })
-        });
+        let work = Box::pin(self.load_wish(&wish, signal.clone(), &events));
         let loaded = self.guard(work, signal.as_ref()).await?;
         let info = model_info(loaded.pipeline.config());
         *self.loaded.borrow_mut() = Some(Rc::new(loaded));
@@ -126,25 +124,75 @@ impl Session {
         signal: Option<AbortSignal>,
         on_event: Function,
     ) -> Result<JsValue> {
-        let loaded = self.loaded()?;
-        let Loaded { pipeline, adapters } = &*loaded;
-        let asked = request::read(&request, pipeline.config(), adapters.control.as_ref())?;
         let events = Events::new(on_event);
         let work = Box::pin(async {
-            let mut listener = async |progress: Progress| {
-                events.progress(&progress).await;
-                ControlFlow::Continue(()) // an abort drops the whole future
-            };
-            let painting = pipeline.generate(&asked.request, &mut listener);
-            Ok(painting.await?)
+            let loaded = self.loaded()?;
+            match paint(&loaded, &request, &events).await {
+                // Weights that went bad in the cache after they were checked: the picture is painted anew.
+                Err(failure) if failure.may_be_damage() && loaded.source.heal(&events).await => {
+                    drop(loaded);
+                    self.loaded.take();
+                    let wish = self.wish.borrow().clone();
+                    let wish = wish.ok_or(failure)?;
+                    let again = Box::pin(self.load_wish(&wish, signal.clone(), &events)).await?;
+                    let again = Rc::new(again);
+                    *self.loaded.borrow_mut() = Some(again.clone());
+                    let painted = paint(&again, &request, &events).await?;
+                    Ok((again, painted))
+                }
+                painted => Ok((loaded.clone(), painted?)),
+            }
         });
-        let painting = self.guard(work, signal.as_ref()).await?;
+        let (loaded, (asked, painting)) = self.guard(work, signal.as_ref()).await?;
         self.finish(&loaded, asked, &painting)
     }
 
     fn loaded(&self) -> Result<Rc<Loaded>> {
         let loaded = self.loaded.borrow().clone();
         loaded.ok_or_else(|| Failure::new("config", "no model is loaded"))
+    }
+
+    /// Loads the model; once more when its files were damaged in the cache.
+    async fn load_wish(
+        &self,
+        wish: &Wish,
+        signal: Option<AbortSignal>,
+        events: &Events,
+    ) -> Result<Loaded> {
+        let (mut beside, adapters) = adapters::open(&wish.options).await?;
+        let allowed = Allowed::read(&wish.options, &self.device)?;
+        allowed.limit(&mut beside);
+        let prepare =
+            || WebModel::prepare(wish.location.clone(), wish.policy, signal.clone(), events);
+        let mut source = prepare().await?;
+        // After a failure, the caller asks for this: the reason may be the cache's bytes.
+        if js::get(&wish.options, "verify").is_truthy() && source.heal(events).await {
+            drop(source);
+            source = prepare().await?;
+        }
+        let mut loaded = Box::pin(self.load_model(&source, &beside, events)).await;
+        if let Err(failure) = &loaded
+            && failure.may_be_damage()
+            && source.heal(events).await
+        {
+            drop(source);
+            source = prepare().await?;
+            loaded = Box::pin(self.load_model(&source, &beside, events)).await;
+        }
+        let pipeline = loaded.map_err(|failure| source.explain(failure))?;
+        source.release();
+        let name = &pipeline.config().name;
+        if !pipeline.is_resident()
+            && let Some(warning) = allowed.warning(name, source.place())
+        {
+            events.warning(&warning);
+        }
+        adapters::warn(&beside, pipeline.config(), events);
+        Ok(Loaded {
+            pipeline,
+            adapters,
+            source,
+        })
     }
 
     async fn load_model(
@@ -225,6 +273,27 @@ impl Session {
         );
         Ok(object.into())
     }
+}
+
+/// Whether files are cached, and what may be removed for them.
+fn policy(options: &JsValue) -> CachePolicy {
+    match js::get(options, "cache").as_string().as_deref() {
+        Some("none") => CachePolicy::Bypass,
+        _ if js::get(options, "evict").is_truthy() => CachePolicy::Keep(Quota::Evict),
+        _ => CachePolicy::Keep(Quota::Warn),
+    }
+}
+
+/// Paints one request.
+async fn paint(loaded: &Loaded, request: &JsValue, events: &Events) -> Result<(Asked, Painting)> {
+    let (pipeline, adapters) = (&loaded.pipeline, &loaded.adapters);
+    let asked = request::read(request, pipeline.config(), adapters.control.as_ref())?;
+    let mut listener = async |progress: Progress| {
+        events.progress(&progress).await;
+        ControlFlow::Continue(()) // an abort drops the whole future
+    };
+    let painting = pipeline.generate(&asked.request, &mut listener).await?;
+    Ok((asked, painting))
 }
 
 /// `ModelInfo` of the package.

@@ -11,6 +11,7 @@ import { Host, type Loaded } from './host.js';
 import { explain } from './left-out.js';
 import type { FromHost, ToHost } from './messages.js';
 import { requireThread } from './place.js';
+import { isBlocked, watchPolicy } from './policy.js';
 import { spawn } from './spawn.js';
 import type { RuntimeOptions } from './types.js';
 import { initialise } from './wasm.js';
@@ -32,6 +33,7 @@ export type Connect = (options: RuntimeOptions) => { channel: Channel; wasmUrl: 
 export const connect: Connect = (options) => {
   const thread = requireThread(options.thread ?? 'worker');
   if (thread === 'main') return { channel: new ThreadChannel(), wasmUrl: wasmOf(options) };
+  watchPolicy();
   const { worker, wasm } = assetsOf(options);
   return { channel: new WorkerChannel(spawn(worker), worker), wasmUrl: wasm };
 };
@@ -100,12 +102,22 @@ async function loadHere(wasmUrl: string | undefined): Promise<Loaded> {
   return { wasm: running.wasm, openThreads: async () => 1, explain: (panic) => explain(running, panic) };
 }
 
+/** Browsers do not say why a worker did not start, but what the page is and what its policy has blocked. */
+function adviceForWorker(): string {
+  if (isBlocked(['worker-src', 'child-src', 'script-src', 'script-src-elem'])) {
+    return "the page's Content-Security-Policy (worker-src) must allow it";
+  }
+  if (globalThis.crossOriginIsolated) {
+    return 'this page is cross-origin isolated, so the script must be sent with Cross-Origin-Embedder-Policy: require-corp';
+  }
+  return "is a copy of @x2i/web's dist/worker.js there, and does the page's Content-Security-Policy allow it? workerUrl names another copy";
+}
+
 function crashed(event: ErrorEvent): X2iError {
   return new X2iError('internal', `the worker crashed: ${event.message}`, { cause: event.error });
 }
 
 function notStarted(url: string, event: ErrorEvent): X2iError {
   const reason = event.message ? `: ${event.message}` : '';
-  const advice = `is a copy of @x2i/web's dist/worker.js there, and does the page's Content-Security-Policy allow it?`;
-  return new X2iError('config', `the worker ${url} did not start${reason}; ${advice} workerUrl names another copy`);
+  return new X2iError('config', `the worker ${url} did not start${reason}; ${adviceForWorker()}`);
 }

@@ -25,6 +25,20 @@ export interface ModelReference {
   files?: Record<string, string>;
 }
 
+/**
+ * Requests a file, or a range of it (`bytes=0-99`); `fresh` asks the server whether a cached answer is still right. It
+ * rejects with the code and the sentence of the failure, and resolves to a response of status 200 or 206.
+ */
+export type FetchFile = (
+  url: string,
+  options: { range?: string | undefined; fresh?: boolean; signal?: AbortSignal | undefined },
+) => Promise<Response>;
+
+/** A model, and the way to its files. */
+export interface ReachableModel extends ModelReference {
+  fetch: FetchFile;
+}
+
 /** An error that the module throws. */
 export interface ErrorObject {
   code: string;
@@ -99,6 +113,10 @@ export interface LoadOptions {
   cache: 'auto' | 'none';
   /** In bytes. */
   maxDeviceMemory?: number;
+  /** Other models may be removed from the cache to make room. */
+  evict?: boolean;
+  /** The cached files are hashed again. */
+  verify?: boolean;
   /** `config` is PEFT's. */
   loras: Array<InputWeights & { config?: InputWeights; scale: number }>;
   control?: InputWeights;
@@ -116,7 +134,7 @@ export interface WasmPainting extends Pixels {
 export interface Session {
   device(): DeviceInfo;
   load(
-    model: ModelReference,
+    model: ReachableModel,
     options: LoadOptions,
     signal: AbortSignal | undefined,
     onEvent: (event: WasmEvent) => void,
@@ -142,7 +160,7 @@ export interface WasmModule {
   runThread(): void;
   Session: { open(device: DeviceChoice): Promise<Session> };
   listDevices(): Promise<DeviceInfo[]>;
-  describeModel(model: ModelReference): Promise<ModelDescription>;
+  describeModel(model: ReachableModel): Promise<ModelDescription>;
   cachedModels(): Promise<CachedModel[]>;
   deleteCachedModel(name: string): Promise<void>;
   readMetadata(png: Uint8Array): Metadata | undefined;

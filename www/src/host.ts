@@ -7,10 +7,11 @@
  * @module
  */
 
-import type { Session, WasmEvent, WasmModule } from './contract.js';
+import type { ReachableModel, Session, WasmEvent, WasmModule } from './contract.js';
 import { toX2iError, X2iError } from './errors.js';
 import { readRequest, readWeights } from './inputs.js';
-import type { Call, CallName, Calls, FromHost, Painted, ToHost } from './messages.js';
+import type { Call, CallName, Calls, FromHost, Painted, SentModel, ToHost } from './messages.js';
+import { fetcher } from './network.js';
 
 /** The initialized module, and how it gets more threads for the CPU; their number includes the caller's. */
 export interface Loaded {
@@ -106,7 +107,7 @@ export class Host {
       return { ...facts, threads };
     },
     load: async (sent, { signal, onEvent }) =>
-      this.#opened().load(sent.model, await readWeights(sent), signal, onEvent),
+      this.#opened().load(reachable(sent), { ...(await readWeights(sent)), ...wishes(sent) }, signal, onEvent),
     chooseFrames: async ({ frames, fps, wanted }) => this.#opened().chooseFrames(frames, fps, wanted),
     generate: async (sent, { signal, onEvent }) => {
       const request = await readRequest(sent);
@@ -118,7 +119,7 @@ export class Host {
       return { ...painting, timings: watch.timings() };
     },
     listDevices: async () => (await this.#module()).listDevices(),
-    describeModel: async ({ model }) => (await this.#module()).describeModel(model),
+    describeModel: async (sent) => (await this.#module()).describeModel(reachable(sent)),
     cachedModels: async () => (await this.#module()).cachedModels(),
     deleteCachedModel: async ({ name }) => {
       await (await this.#module()).deleteCachedModel(name);
@@ -149,6 +150,14 @@ export class Host {
     if (!this.#session) throw new X2iError('internal', 'a call came before `open`');
     return this.#session;
   }
+}
+
+function reachable({ model, network }: Calls['describeModel']['params']): ReachableModel {
+  return { ...model, fetch: fetcher(model, network) };
+}
+
+function wishes({ evict, verify }: SentModel): Pick<SentModel, 'evict' | 'verify'> {
+  return { ...(evict !== undefined && { evict }), ...(verify !== undefined && { verify }) };
 }
 
 /** Times the phases of one image: a phase lasts from its first event to the first event of the next. */

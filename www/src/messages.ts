@@ -8,6 +8,7 @@
  */
 
 import type { ErrorObject, ModelReference, WasmEvent, WasmPainting, WasmSettings } from './contract.js';
+import type { SentNetwork } from './network.js';
 import type { SentImage } from './sources.js';
 import type {
   CachedModel,
@@ -51,9 +52,12 @@ export interface SentRequest {
 /** A model, and its adapters. */
 export interface SentModel {
   model: ModelReference;
+  network?: SentNetwork;
   cache: 'auto' | 'none';
   /** In bytes. */
   maxDeviceMemory?: number;
+  evict?: boolean;
+  verify?: boolean;
   loras: Array<{ data: Blob; config?: Blob; scale: number }>;
   control?: Blob;
 }
@@ -72,7 +76,7 @@ export interface Calls {
   chooseFrames: { params: { frames: number; fps: number; wanted: number | undefined }; answer: Uint32Array };
   generate: { params: SentRequest; answer: Painted };
   listDevices: { params: undefined; answer: DeviceInfo[] };
-  describeModel: { params: { model: ModelReference }; answer: ModelDescription };
+  describeModel: { params: { model: ModelReference; network?: SentNetwork }; answer: ModelDescription };
   cachedModels: { params: undefined; answer: CachedModel[] };
   deleteCachedModel: { params: { name: string }; answer: undefined };
   readMetadata: { params: { png: Blob }; answer: Metadata | undefined };

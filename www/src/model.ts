@@ -1,6 +1,8 @@
 /**
  * Resolves a caller's {@link ModelLocation} for the module: a name, and absolute URLs.
  *
+ * `OWNER/NAME` is a repository of the Hugging Face Hub, as for the native program (`native/engine/src/models/hub`).
+ *
  * Not here: the content of a model folder, which the module reads from `model.json`.
  *
  * @module
@@ -14,12 +16,35 @@ import type { ModelFiles, ModelLocation } from './types.js';
 
 /** The package of the model `'emoji'`. */
 const PACKAGE = '@x2i/model-emoji';
+/** The address of the Hugging Face Hub. */
+const HUB = 'https://huggingface.co';
+/** An owner or a repository's name, by the Hub's rules. */
+const NAME = '(?![.-])(?!.*(?:--|\\.\\.))[A-Za-z0-9_.-]{1,96}';
+/** A branch, a tag or a commit. */
+const REVISION = '(?!.*\\.\\.)[A-Za-z0-9_-][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*';
+const REPOSITORY = new RegExp(
+  `^(?:hf:)?(${NAME.replaceAll('.*', '[^/@]*')})/(${NAME.replaceAll('.*', '[^/@]*')})(?:@(${REVISION}))?$`,
+);
 
 /** Resolves the location. It is asynchronous for `'emoji'`, whose package is imported. */
-export async function locate(location: ModelLocation): Promise<ModelReference> {
+export async function locate(location: ModelLocation, hubUrl: string | URL = HUB): Promise<ModelReference> {
   if (location === 'emoji') return fromFiles(await emojiFiles());
-  if (typeof location === 'string' || location instanceof URL) return fromFolder(location);
+  if (typeof location === 'string') return fromHub(location, hubUrl) ?? fromFolder(location);
+  if (location instanceof URL) return fromFolder(location);
   return fromFiles(location);
+}
+
+/** A repository; undefined for anything else. A folder of the page's own site begins or ends otherwise. */
+function fromHub(location: string, hubUrl: string | URL): ModelReference | undefined {
+  const [, owner, name, revision = 'main'] = REPOSITORY.exec(location) ?? [];
+  if (owner !== undefined && name !== undefined) {
+    const hub = parse(hubUrl).replace(/\/+$/, '');
+    const base = `${hub}/${owner}/${name}/resolve/${encodeURIComponent(revision)}/`;
+    return { name: revision === 'main' ? `hf:${owner}/${name}` : `hf:${owner}/${name}@${revision}`, base };
+  }
+  if (!location.startsWith('hf:')) return undefined;
+  const form = 'give hf:OWNER/NAME or hf:OWNER/NAME@REVISION';
+  throw new X2iError('config', `${location} is no repository of the Hub, or names files of it; ${form}`);
 }
 
 function fromFiles({ name, files }: ModelFiles): ModelReference {
@@ -27,8 +52,11 @@ function fromFiles({ name, files }: ModelFiles): ModelReference {
   return { name, files: Object.fromEntries(urls) };
 }
 
+const FORMS = "give 'emoji', a folder's URL, or OWNER/NAME of the Hugging Face Hub";
+
 /** The folder's URL is also the model's name, since two servers may both have a `flux`. */
 function fromFolder(folder: string | URL): ModelReference {
+  if (String(folder).trim() === '') throw new X2iError('config', `model: is empty; ${FORMS}`);
   const url = new URL(parse(folder));
   if (!url.pathname.endsWith('/')) url.pathname += '/';
   url.hash = '';
@@ -39,7 +67,7 @@ function parse(url: string | URL): string {
   try {
     return absolute(url);
   } catch (cause) {
-    throw new X2iError('config', `the model's location ${url} is not a URL`, { cause });
+    throw new X2iError('config', `the model's location ${url} is not a URL; ${FORMS}`, { cause });
   }
 }
 

@@ -31,6 +31,12 @@ const PIPELINE: Record<string, Rule> = {
   ...RUNTIME,
   device: oneOf('auto', 'cpu', 'webgpu'),
   cache: oneOf('auto', 'none'),
+  evict: truth,
+  persist: truth,
+  headers: [(value) => typeof value === 'function' || isObject(value) || Array.isArray(value), 'headers or a function'],
+  credentials: oneOf('omit', 'same-origin', 'include'),
+  fetch: listener,
+  hubUrl: address,
   loras: list,
   controlWeights: weights,
   onProgress: listener,
@@ -72,6 +78,12 @@ export function checkPipeline(options: unknown): void {
   for (const [index, lora] of ((options.loras ?? []) as unknown[]).entries()) checkLora(lora, `loras[${index}]`);
   const own = options.share && (options.loras || options.controlWeights);
   if (own) throw new X2iError('config', 'a shared pipeline takes no loras and no controlWeights: leave share away');
+  if (options.share && (options.fetch || typeof options.headers === 'function')) {
+    throw new X2iError(
+      'config',
+      'a shared pipeline outlives the functions of one tab: leave share, or fetch and headers, away',
+    );
+  }
 }
 
 /** Checks a model's location. */

@@ -12,12 +12,13 @@ import type { WasmEvent, WasmSettings } from './contract.js';
 import { abortedBy, toX2iError, X2iError } from './errors.js';
 import { RunningGeneration } from './generation.js';
 import { readMemory } from './memory.js';
-import type { Painted, SentRequest } from './messages.js';
+import type { Painted, SentModel, SentRequest } from './messages.js';
 import { locate } from './model.js';
 import { checkGenerate, checkPipeline } from './options.js';
 import { toImageData, toPainting } from './pictures.js';
 import { type History, LoadEstimate, PaintEstimate } from './progress.js';
 import { prepare, readSettings, readWeights, seedOf } from './prompt.js';
+import { askToPersist, networkOf } from './reach.js';
 import { joinClient, prepare as prepareRuntime, takeClient } from './runtime.js';
 import type {
   DeviceInfo,
@@ -68,32 +69,49 @@ interface Started {
 async function start(
   options: PipelineOptions,
   life: AbortSignal,
-  onEvent?: (event: WasmEvent) => void,
+  onEvent: (event: WasmEvent) => void,
+  verify?: boolean,
 ): Promise<Started> {
   await prepareRuntime(options);
-  const model = await locate(options.model);
+  const model = await locate(options.model, options.hubUrl);
+  const { network, transfer, close } = await networkOf(options);
   if (life.aborted) throw life.reason;
-  const sent = { model, cache: options.cache ?? ('auto' as const), ...readMemory(options), ...readWeights(options) };
+  const sent: SentModel = {
+    model,
+    ...(network && { network }),
+    cache: options.cache ?? 'auto',
+    ...(options.evict !== undefined && { evict: options.evict }),
+    ...(verify && { verify }),
+    ...readMemory(options),
+    ...readWeights(options),
+  };
   const device = options.device ?? 'auto';
   const client = options.share ? joinClient(options, { device, sent }) : takeClient(options);
   const end = (): void => client.close(life.reason as X2iError);
   life.addEventListener('abort', end);
+  life.addEventListener('abort', close);
   try {
     const opened = await client.call('open', { device });
-    return { client, device: opened, model: await client.call('load', sent, onEvent && { onEvent }) };
+    return { client, device: opened, model: await client.call('load', sent, { transfer, onEvent }) };
   } catch (thrown) {
+    close();
     const error = toX2iError(thrown);
     client.close(error);
     throw error;
   }
 }
 
-function listen({ onProgress, onWarning }: PipelineOptions): (event: WasmEvent) => void {
+function listen(options: PipelineOptions): (event: WasmEvent) => void {
   const estimate = new LoadEstimate();
   return (event) => {
-    if (event.kind === 'warning') onWarning?.({ code: event.code, message: event.message });
-    else if (event.kind === 'download' || event.kind === 'load') onProgress?.(estimate.hear(event));
+    warn(options, event);
+    if (event.kind === 'download') askToPersist(event, options);
+    if (event.kind === 'download' || event.kind === 'load') options.onProgress?.(estimate.hear(event));
   };
+}
+
+function warn({ onWarning }: PipelineOptions, event: WasmEvent): void {
+  if (event.kind === 'warning') onWarning?.({ code: event.code, message: event.message });
 }
 
 /** A waiting or running call. */
@@ -119,6 +137,7 @@ class QueuedPipeline implements Pipeline {
   #started: Started;
   #running: Job | undefined;
   #history: History | undefined;
+  #verified = false;
 
   constructor(options: PipelineOptions, started: Started, life: AbortController) {
     this.#options = options;
@@ -213,6 +232,8 @@ class QueuedPipeline implements Pipeline {
     const { numImages = 1 } = options;
     const later = (numImages - 1 - index) * (known?.total ?? Number.NaN);
     const onEvent = (event: WasmEvent): void => {
+      // Damaged weights are loaded again before the picture is painted.
+      warn(this.#options, event);
       if (event.kind === 'download' || event.kind === 'load' || event.kind === 'warning') return;
       const preview = event.kind === 'denoise' && event.preview;
       const answer = event.kind === 'encode' && event.answer;
@@ -234,7 +255,12 @@ class QueuedPipeline implements Pipeline {
 
   /** The client, or a new one if it has failed. */
   async #ready(): Promise<Started> {
-    if (this.#started.client.failure) this.#started = await start(this.#options, this.#life.signal);
+    if (this.#started.client.failure) {
+      // Damage in the cache can end a device or the module; it is looked for once.
+      const verify = !this.#verified;
+      this.#verified = true;
+      this.#started = await start(this.#options, this.#life.signal, (event) => warn(this.#options, event), verify);
+    }
     return this.#started;
   }
 }

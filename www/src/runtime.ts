@@ -70,6 +70,7 @@ export async function ask<K extends CallName>(
   call: K,
   params: Calls[K]['params'],
   options: RuntimeOptions = {},
+  transfer: Transferable[] = [],
 ): Promise<Calls[K]['answer']> {
   checkRuntime(options);
   await prepare(options);
@@ -77,7 +78,7 @@ export async function ask<K extends CallName>(
   shared.calls++;
   clearTimeout(shared.timer);
   try {
-    return await shared.client.call(call, params);
+    return await shared.client.call(call, params, { transfer });
   } finally {
     shared.calls--;
     if (shared.calls === 0) shared.timer = setTimeout(() => drop(shared), IDLE_MS);

@@ -6,8 +6,17 @@
 
 import { locate } from './model.js';
 import { checkFile, checkModel, checkName } from './options.js';
+import { networkOf } from './reach.js';
 import { ask, prepare } from './runtime.js';
-import type { CachedModel, DeviceInfo, Metadata, ModelDescription, ModelLocation, RuntimeOptions } from './types.js';
+import type {
+  CachedModel,
+  DeviceInfo,
+  Metadata,
+  ModelDescription,
+  ModelLocation,
+  NetworkOptions,
+  RuntimeOptions,
+} from './types.js';
 
 /** Lists the CPU, and the browser's GPU adapter. */
 export function listDevices(options?: RuntimeOptions): Promise<DeviceInfo[]> {
@@ -15,10 +24,19 @@ export function listDevices(options?: RuntimeOptions): Promise<DeviceInfo[]> {
 }
 
 /** Describes the download of a model, and the part of it that is in the cache. */
-export async function describeModel(location: ModelLocation, options?: RuntimeOptions): Promise<ModelDescription> {
+export async function describeModel(
+  location: ModelLocation,
+  options: RuntimeOptions & NetworkOptions = {},
+): Promise<ModelDescription> {
   checkModel(location);
   await prepare(options);
-  return ask('describeModel', { model: await locate(location) }, options);
+  const model = await locate(location, options.hubUrl);
+  const { network, transfer, close } = await networkOf(options);
+  try {
+    return await ask('describeModel', { model, ...(network && { network }) }, options, transfer);
+  } finally {
+    close();
+  }
 }
 
 /** Lists the models in this origin's cache. */

@@ -14,7 +14,11 @@ export interface ModelFiles {
   files: Record<string, string | URL>;
 }
 
-/** `'emoji'` (package `@x2i/model-emoji`), the URL of a folder that holds `model.json`, or single files. */
+/**
+ * `'emoji'` (package `@x2i/model-emoji`), the URL of a folder that holds `model.json`, a repository of the Hugging Face
+ * Hub that is such a folder (`'owner/name'`, `'hf:owner/name@revision'`), or single files. A folder of the page's own
+ * site is written `'./models/flux'` or `'/models/flux/'`.
+ */
 export type ModelLocation = 'emoji' | (string & {}) | URL | ModelFiles;
 
 /** `auto`: a hardware WebGPU adapter, else the CPU. `webgpu`: the WebGPU adapter, even a software one. */
@@ -115,7 +119,22 @@ export interface RuntimeOptions {
   wasmUrl?: string | URL;
 }
 
-export interface PipelineOptions extends RuntimeOptions {
+/** How a model's files are requested. */
+export interface NetworkOptions {
+  /**
+   * Sent with every request to the servers of {@link PipelineOptions.model}, such as `{ Authorization: 'Bearer ...' }`;
+   * or a function of the address. Browsers drop `Authorization` where a server redirects to another.
+   */
+  headers?: HeadersInit | ((url: string) => HeadersInit | Promise<HeadersInit>);
+  /** As `fetch`'s: `include` sends cookies to other origins, too. */
+  credentials?: RequestCredentials;
+  /** Called in place of `fetch`, on the thread that made the pipeline. */
+  fetch?: typeof globalThis.fetch;
+  /** A mirror of the Hugging Face Hub; default `https://huggingface.co`. */
+  hubUrl?: string | URL;
+}
+
+export interface PipelineOptions extends RuntimeOptions, NetworkOptions {
   model: ModelLocation;
   /** Default `auto`. */
   device?: DeviceChoice;
@@ -127,6 +146,16 @@ export interface PipelineOptions extends RuntimeOptions {
    * bit for bit. Default: 3 GiB on the CPU, on a GPU twice its largest buffer.
    */
   maxDeviceMemory?: number | string;
+  /**
+   * Whether other models of this package may be removed from the cache, the one that was used longest ago first, where
+   * the browser has no room for this one; default false. Models that a tab uses stay.
+   */
+  evict?: boolean;
+  /**
+   * Whether the browser is asked to keep this site's storage when the disk fills up; default: for downloads of 100 MB
+   * and more. Firefox asks the user.
+   */
+  persist?: boolean;
   /** LoRAs of the transformer; all are applied. */
   loras?: Lora[];
   /** LightControl's weights, for requests with a `control`. */
@@ -161,7 +190,12 @@ export interface LoadProgress {
 
 /** A problem that did not stop the work. */
 export interface Warning {
-  code: 'cache-unavailable' | 'lora' | 'quota' | 'streamed' | 'unverified';
+  /**
+   * `cache-unavailable`, `quota`: files are not kept for the next visit. `damaged`: cached files were wrong, and are
+   * downloaded again. `evicted`: other models were removed. `streamed`: what does not fit is read in every step.
+   * `unverified`: a file's hash is not checked.
+   */
+  code: 'cache-unavailable' | 'damaged' | 'evicted' | 'lora' | 'quota' | 'streamed' | 'unverified';
   message: string;
 }
 
@@ -329,7 +363,10 @@ export interface ModelDescription {
 /** A model in the cache. */
 export interface CachedModel {
   name: string;
+  /** Of its files, those of an unfinished download too. Models that share a file both count it. */
   bytes: number;
+  /** When it was last loaded, in milliseconds since 1970. */
+  lastUsed: number;
 }
 
 /** A model on a device. */

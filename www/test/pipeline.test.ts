@@ -227,9 +227,8 @@ test('a signal that loading used says nothing to the pipeline later', async () =
 test('a worker that does not start is an error of configuration', async () => {
   const script = new Script();
   const opening = open();
-  await Promise.resolve();
-  await Promise.resolve();
-  script.workers[0]?.fail('');
+  while (!script.workers[0]) await Promise.resolve();
+  script.workers[0].fail('');
   await assert.rejects(opening, { code: 'config', message: /workerUrl/ });
 });
 

@@ -38,7 +38,7 @@ function serve(length: number, type = 'application/wasm'): void {
 async function call(variant: { relaxed: boolean; shared: boolean }): Promise<number> {
   const module = await compile('https://example.org/module.wasm', LAYOUT, variant);
   const instance = new WebAssembly.Instance(module, { m: { memory: memoryOf(LAYOUT, variant) } });
-  return (instance.exports['f'] as () => number)();
+  return (instance.exports.f as () => number)();
 }
 
 test('the file as it is has a memory that is not shared', async () => {

@@ -1,54 +1,52 @@
 //! A file of a model, read by ranges from the cache or from the network.
+//!
+//! A read costs a round trip to another process or machine, and most tensors are small: bytes around the
+//! wanted ones are read with them and kept for the next read, outside of wasm memory.
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use js_sys::Uint8Array;
+use send_wrapper::SendWrapper;
 use x2i_core::weights::{LocalBoxFuture, WeightSource};
 use x2i_core::{Error, Result as CoreResult};
 
 use super::http::RemoteFile;
-use super::store::Store;
+use super::locks::Lock;
+use super::store::Reader;
 use crate::failure::{Failure, Result};
 
-/// The least bytes of a request; bytes after the wanted range are kept for the next read.
+/// The least bytes of a read.
 const WINDOW: u64 = 2 << 20;
+/// The largest stored file that is read as one: graphs ask for tensors in another order than files have.
+const WHOLE: u64 = 16 << 20;
 
 /// A file of known length, and the origin of its bytes.
 pub struct WebFile {
     name: String,
     bytes: u64,
     origin: Origin,
+    window: Mutex<Option<Window>>,
 }
 
-/// The position of kept bytes, and the bytes.
-type Window = (u64, Vec<u8>);
+/// Bytes that were read, and where they begin.
+struct Window {
+    start: u64,
+    bytes: SendWrapper<Uint8Array>,
+}
 
 /// The origin of bytes.
-pub struct Origin(Kind);
-
-enum Kind {
-    Stored {
-        store: Store,
-        key: String,
-    },
-    Remote {
-        file: RemoteFile,
-        window: Mutex<Window>,
-    },
-}
-
-impl Origin {
+pub enum Origin {
     /// A complete file in the cache.
-    pub fn stored(store: Store, key: String) -> Self {
-        Self(Kind::Stored { store, key })
-    }
-
-    /// A file on the network. Small reads next to each other share a request.
-    pub fn remote(file: RemoteFile) -> Self {
-        let window = Mutex::default();
-        Self(Kind::Remote { file, window })
-    }
+    Stored {
+        /// Its bytes.
+        reader: Reader,
+        /// Nobody removes the file while this is held.
+        _reading: Arc<Lock>,
+    },
+    /// A file on the network.
+    Remote(RemoteFile),
 }
 
 impl WebFile {
@@ -58,44 +56,67 @@ impl WebFile {
             name: name.to_owned(),
             bytes,
             origin,
+            window: Mutex::default(),
         }
     }
 
     async fn read_range(&self, range: Range<u64>) -> Result<Vec<u8>> {
         let (length, Range { start, end }) = (self.bytes, range.clone());
         if start > end || end > length {
-            let reason = format!("bytes {start}..{end} lie outside of the file's {length}");
+            let name = &self.name;
+            let reason = format!("{name}: bytes {start}..{end} lie outside of the file's {length}");
             return Err(Failure::new("format", reason));
         }
-        match &self.origin.0 {
-            Kind::Stored { store, key } => store.read(key, range).await,
-            Kind::Remote { file, window } => {
-                if let Some(found) = inside(&lock(window), &range) {
-                    return Ok(found);
-                }
-                if end - start >= WINDOW {
-                    return file.read(range).await;
-                }
-                let bytes = file.read(start..(start + WINDOW).min(length)).await?;
-                let kept = (start, bytes);
-                let found = inside(&kept, &range).unwrap_or_default();
-                *lock(window) = kept;
-                Ok(found)
-            }
+        if let Some(found) = lock(&self.window)
+            .as_ref()
+            .and_then(|kept| kept.part(&range))
+        {
+            return Ok(found.to_vec());
+        }
+        let span = self.span(&range);
+        if let Origin::Stored { reader, .. } = &self.origin
+            && span == range
+        {
+            return reader.read_large(range).await;
+        }
+        let bytes = match &self.origin {
+            Origin::Stored { reader, .. } => reader.read(span.clone()).await?,
+            Origin::Remote(file) => file.read(span.clone()).await?,
+        };
+        let read = Window {
+            start: span.start,
+            bytes: SendWrapper::new(bytes),
+        };
+        let found = read.part(&range).map(|found| found.to_vec());
+        if span != range {
+            *lock(&self.window) = Some(read);
+        }
+        Ok(found.unwrap_or_default())
+    }
+
+    /// What is read for a range.
+    fn span(&self, range: &Range<u64>) -> Range<u64> {
+        let wanted = range.end - range.start;
+        match &self.origin {
+            Origin::Stored { .. } if self.bytes <= WHOLE => 0..self.bytes,
+            _ if wanted >= WINDOW => range.clone(),
+            _ => range.start..(range.start + WINDOW).min(self.bytes),
         }
     }
 }
 
-/// Locks the window. It can't be poisoned: no code panics while it is locked.
-fn lock(window: &Mutex<Window>) -> MutexGuard<'_, Window> {
-    window.lock().unwrap_or_else(PoisonError::into_inner)
+impl Window {
+    /// The bytes of a range, if all of it is here.
+    fn part(&self, range: &Range<u64>) -> Option<Uint8Array> {
+        let at = |position: u64| u32::try_from(position.checked_sub(self.start)?).ok();
+        let (start, end) = (at(range.start)?, at(range.end)?);
+        (end <= self.bytes.length()).then(|| self.bytes.subarray(start, end))
+    }
 }
 
-/// The bytes of the range, if the window holds all of it.
-fn inside((first, bytes): &Window, range: &Range<u64>) -> Option<Vec<u8>> {
-    let at = |position: u64| usize::try_from(position.checked_sub(*first)?).ok();
-    let found = bytes.get(at(range.start)?..at(range.end)?)?;
-    Some(found.to_vec())
+/// Locks the window. It can't be poisoned: no code panics while it is locked.
+fn lock(window: &Mutex<Option<Window>>) -> MutexGuard<'_, Option<Window>> {
+    window.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl WeightSource for WebFile {
@@ -120,11 +141,9 @@ impl WeightSource for WebFile {
 pub fn to_core(file: &str, failure: Failure) -> Error {
     match failure.code {
         "aborted" => Error::Cancelled,
-        "missing-file" => Error::MissingFile { file: file.into() },
-        "format" => Error::format(file, failure.message),
         _ => Error::Io {
             file: file.into(),
-            source: std::io::Error::other(failure.message),
+            source: std::io::Error::other(failure),
         },
     }
 }

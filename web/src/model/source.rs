@@ -1,64 +1,78 @@
 //! The model source for core: each file comes from the cache, memory or the network.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use send_wrapper::SendWrapper;
 use serde::Serialize;
 use web_sys::AbortSignal;
-use x2i_core::Result as CoreResult;
-use x2i_core::config::{FileRecord, ModelConfig};
+use x2i_core::config::ModelConfig;
 use x2i_core::model::ModelSource;
 use x2i_core::weights::{LocalBoxFuture, MemorySource, WeightSource};
+use x2i_core::{Error, Result as CoreResult};
 
 use super::Location;
-use super::download::Download;
+use super::fetching::{Got, Wanted};
 use super::file::{Origin, WebFile, to_core};
+use super::hash;
 use super::http::RemoteFile;
+use super::locks::{Lock, Mode};
+use super::memory::HeldFile;
+use super::room::{Quota, Room};
+use super::shelf::{Records, Shelf};
 use super::store::Store;
 use crate::events::Events;
 use crate::failure::{Failure, Result};
 
 const CONFIG: &str = "model.json";
-/// The most bytes of files that are held in wasm memory together. The limit of wasm memory is 4 GiB.
-const MEMORY_LIMIT: u64 = 1 << 30;
 
 /// Whether files are cached for the next visit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CachePolicy {
-    /// In OPFS or Cache Storage.
-    Keep,
+    /// In OPFS or Cache Storage; what may be removed where the browser has no room.
+    Keep(Quota),
     /// Not cached: ranges come from the network.
     Bypass,
-}
-
-/// Where a model's bytes are read from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// The origin private file system.
-    Opfs,
-    /// Cache Storage.
-    CacheStorage,
-    /// Wasm's memory.
-    Memory,
-    /// The network, range by range.
-    Network,
 }
 
 /// A model whose files are ready to be read.
 pub struct WebModel {
     location: Location,
     config: Option<Arc<MemorySource>>,
+    /// Why there is no `model.json`.
+    absent: Option<Failure>,
     places: BTreeMap<String, FilePlace>,
     store: Option<Store>,
     signal: Option<SendWrapper<AbortSignal>>,
+    /// What was said of the last file that was not there, which core has no place for.
+    missing: Mutex<Option<Failure>>,
 }
 
-/// The place of a file, and its bytes.
+/// Where a model's bytes are while it paints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In OPFS.
+    Opfs,
+    /// In Cache Storage.
+    CacheStorage,
+    /// In the tab's memory.
+    Memory,
+    /// On the network.
+    Network,
+}
+
+/// The place of a file.
 enum FilePlace {
-    Stored { key: String, bytes: u64 },
-    Memory(Arc<MemorySource>),
-    Remote { bytes: u64 },
+    Stored {
+        key: String,
+        bytes: u64,
+        /// Taken away once the model is loaded; open files keep it.
+        lock: Option<Arc<Lock>>,
+    },
+    Held(Arc<HeldFile>),
+    Remote {
+        bytes: u64,
+    },
 }
 
 /// A model before it is downloaded.
@@ -87,7 +101,7 @@ impl WebModel {
     /// # Errors
     /// `missing-file`, `network`, or `config` for a `model.json` that can't be read.
     pub async fn describe(location: Location) -> Result<Description> {
-        let store = Store::open(&location.name).await.ok();
+        let store = Store::open().await.ok();
         let mut model = Self::new(location, store, None);
         let config = model.read_config().await?;
         let mut files = Vec::new();
@@ -123,7 +137,7 @@ impl WebModel {
     ) -> Result<Self> {
         let store = match policy {
             CachePolicy::Bypass => None,
-            CachePolicy::Keep => match Store::open(&location.name).await {
+            CachePolicy::Keep(_) => match Store::open().await {
                 Ok(store) => Some(store),
                 Err(warning) => {
                     events.warning(&warning);
@@ -133,9 +147,9 @@ impl WebModel {
         };
         let mut model = Self::new(location, store, signal);
         match model.read_config().await {
-            Ok(config) => model.fetch_all(&config.files, policy, events).await?,
+            Ok(config) => model.get_all(&config.files, policy, events).await?,
             // A Hugging Face folder has none; core reads its configs itself.
-            Err(failure) if failure.code == "missing-file" => {}
+            Err(failure) if failure.code == "missing-file" => model.absent = Some(failure),
             Err(failure) => return Err(failure),
         }
         Ok(model)
@@ -146,174 +160,230 @@ impl WebModel {
         Self {
             location,
             config: None,
+            absent: None,
             places: BTreeMap::new(),
             store,
             signal,
+            missing: Mutex::default(),
         }
     }
 
-    /// `model.json`: from the network, or else the cached one.
+    /// `model.json`: from the network, or else the one of the last complete download.
     async fn read_config(&mut self) -> Result<ModelConfig> {
-        let fetched = match self.remote(CONFIG) {
-            Ok(remote) => remote.read_all().await,
-            Err(failure) => Err(failure),
-        };
-        let json = match (fetched, &self.store) {
+        let remote = self.remote(CONFIG)?.fresh();
+        let json = match (remote.read_all().await, &self.store) {
             (Ok(json), _) => json,
             (Err(failure), Some(store)) if failure.code == "network" => {
-                match store.len(CONFIG).await {
-                    0 => return Err(failure),
-                    length => store.read(CONFIG, 0..length).await?,
+                let entry = Shelf::of(store.clone()).entry(&self.location.name).await;
+                let config = entry.map(|entry| entry.config).unwrap_or_default();
+                match config.is_empty() {
+                    true => return Err(failure),
+                    false => config.into_bytes(),
                 }
             }
             (Err(failure), _) => return Err(failure),
         };
-        let config = ModelConfig::from_json(CONFIG, &json)?;
+        let config = ModelConfig::from_json(remote.shown(), &json)?;
         self.config = Some(Arc::new(MemorySource::new(CONFIG, json)));
         Ok(config)
     }
 
-    async fn fetch_all(
+    /// Gets the files; afterwards the cache has what this version of the model names, and nothing of the
+    /// last one.
+    async fn get_all(
         &mut self,
-        records: &BTreeMap<String, FileRecord>,
+        records: &Records,
         policy: CachePolicy,
         events: &Events,
     ) -> Result<()> {
-        if let (Some(store), Some(config)) = (&self.store, &self.config) {
-            let json = config.read(0..config.len()).await?;
-            // It is needed only offline.
-            if let Err(warning) = store.put(CONFIG, &json).await {
+        let store = self.store.clone();
+        let name = self.location.name.clone();
+        let name = name.as_str();
+        let mut room = None;
+        if let (Some(store), CachePolicy::Keep(quota)) = (&store, policy)
+            && !records.is_empty()
+        {
+            // Its entry is needed only offline, and to know what may be removed.
+            if let Err(warning) = Shelf::of(store.clone()).begin(name, records).await {
                 events.warning(&warning);
             }
+            room = Some(Room::look(store, (name, records), quota, events).await);
         }
         let total = records.values().map(|record| record.bytes).sum();
         let mut before = 0;
         for (path, record) in records {
-            let progress = Totals { before, total };
-            let place = self.fetch(path, record, policy, &progress, events).await?;
-            self.places.insert(path.clone(), place);
+            let wanted = Wanted {
+                path,
+                record,
+                remote: self.remote(path),
+                totals: (before, total),
+                events,
+            };
+            let got = match (&store, policy) {
+                (Some(store), _) => wanted.keep(store, room.as_ref()).await?,
+                (None, CachePolicy::Keep(_)) => wanted.hold().await?,
+                (None, CachePolicy::Bypass) => Got::Remote,
+            };
+            self.places.insert(path.clone(), place(got, &wanted));
             before += record.bytes;
+        }
+        self.note_complete(records, events).await
+    }
+
+    async fn note_complete(&self, records: &Records, events: &Events) -> Result<()> {
+        let kept = |place: &FilePlace| matches!(place, FilePlace::Stored { .. });
+        let complete = !records.is_empty() && self.places.values().all(kept);
+        if let (Some(store), Some(config), true) = (&self.store, &self.config, complete) {
+            let json = config.read(0..config.len()).await?;
+            let shelf = Shelf::of(store.clone());
+            if let Err(warning) = shelf.complete(&self.location.name, &json, records).await {
+                events.warning(&warning);
+            }
         }
         Ok(())
     }
 
-    async fn fetch(
-        &self,
-        path: &str,
-        record: &FileRecord,
-        policy: CachePolicy,
-        progress: &Totals,
-        events: &Events,
-    ) -> Result<FilePlace> {
-        let stored = FilePlace::Stored {
-            key: record.sha256.clone(),
-            bytes: record.bytes,
+    /// Hashes the cached files again, after a failure that wrong bytes can cause. What is wrong is no
+    /// longer used, and the next [`prepare`](Self::prepare) downloads it again. Returns whether there was any.
+    pub async fn heal(&self, events: &Events) -> bool {
+        let Some(store) = &self.store else {
+            return false;
         };
-        if let Some(store) = &self.store
-            && store.is_complete(&record.sha256, record.bytes).await
-        {
-            progress.tell(events, path, record.bytes, true);
-            return Ok(stored);
-        }
-        progress.tell(events, path, 0, false);
-        let mut on_bytes = |done| progress.tell(events, path, done, false);
-        let mut download = Download {
-            path,
-            record,
-            remote: self.remote(path)?,
-            on_bytes: &mut on_bytes,
-        };
-        if let Some(store) = &self.store {
-            match download.keep(store).await {
-                Ok(()) => return Ok(stored),
-                Err(failure) if !matches!(failure.code, "quota" | "cache-unavailable") => {
-                    return Err(failure);
-                }
-                Err(warning) => {
-                    events.warning(&warning);
-                    store.remove(&record.sha256).await; // an incomplete file is useless when the disk is full
-                }
+        let mut damaged = Vec::new();
+        for (path, place) in &self.places {
+            if let FilePlace::Stored { key, bytes, .. } = place
+                // Who writes it now has already noticed.
+                && let Some(_reading) = store.try_lock(key, Mode::Shared).await
+                && !hash::fits(store, key, *bytes).await
+            {
+                store.unmark(key).await;
+                damaged.push(path.as_str());
             }
         }
-        if policy == CachePolicy::Keep && self.held() + record.bytes <= MEMORY_LIMIT {
-            let bytes = download.hold().await?;
-            return Ok(FilePlace::Memory(Arc::new(MemorySource::new(path, bytes))));
+        if damaged.is_empty() {
+            return false;
         }
-        events.warning(&Failure::new(
-            "unverified",
-            format!("{path} is read from the network range by range; its SHA-256 is not checked"),
-        ));
-        Ok(FilePlace::Remote {
-            bytes: record.bytes,
-        })
-    }
-
-    /// Bytes of files in memory.
-    fn held(&self) -> u64 {
-        let held = self.places.values().map(|place| match place {
-            FilePlace::Memory(file) => file.len(),
-            FilePlace::Stored { .. } | FilePlace::Remote { .. } => 0,
-        });
-        held.sum()
+        let message = format!(
+            "{} {} damaged in the cache; what is damaged is downloaded again",
+            damaged.join(", "),
+            if damaged.len() == 1 { "was" } else { "were" }
+        );
+        events.warning(&Failure::new("damaged", message));
+        true
     }
 
     /// Where most of the bytes are.
     pub fn place(&self) -> Place {
         let largest = self.places.values().max_by_key(|place| match place {
             FilePlace::Stored { bytes, .. } | FilePlace::Remote { bytes } => *bytes,
-            FilePlace::Memory(file) => file.len(),
+            FilePlace::Held(file) => file.len(),
         });
         match (largest, &self.store) {
             (Some(FilePlace::Stored { .. }), Some(Store::Opfs(_))) => Place::Opfs,
             (Some(FilePlace::Stored { .. }), _) => Place::CacheStorage,
-            (Some(FilePlace::Memory(_)), _) => Place::Memory,
+            (Some(FilePlace::Held(_)), _) => Place::Memory,
             (Some(FilePlace::Remote { .. }) | None, _) => Place::Network,
         }
+    }
+
+    /// Lets others remove the files that no part of a loaded model reads any more.
+    pub fn release(&mut self) {
+        for place in self.places.values_mut() {
+            if let FilePlace::Stored { lock, .. } = place {
+                *lock = None;
+            }
+        }
+    }
+
+    /// A file that core misses, with the address at which it is not.
+    pub fn explain(&self, failure: Failure) -> Failure {
+        if failure.code != "missing-file" {
+            return failure;
+        }
+        let missing = self
+            .missing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(absent) = &self.absent else {
+            return missing.unwrap_or(failure);
+        };
+        let (name, reason) = (&self.location.name, &absent.message);
+        let message = format!("{name} is no model folder, as `x2i convert` writes it: {reason}");
+        Failure::new("missing-file", message)
     }
 
     fn remote(&self, path: &str) -> Result<RemoteFile> {
         let url = self.location.url(path).ok_or_else(|| {
             Failure::new(
                 "missing-file",
-                format!("{}/{path}: file not found", self.location.name),
+                format!("{}: no URL of {path} is given", self.location.name),
             )
         })?;
-        Ok(RemoteFile::new(url, self.signal.clone()))
+        let network = self.location.network.clone();
+        Ok(RemoteFile::new(url, network, self.signal.clone()))
     }
 
     async fn open_file(&self, path: &str) -> CoreResult<Arc<dyn WeightSource>> {
         if let (CONFIG, Some(config)) = (path, &self.config) {
             return Ok(config.clone());
         }
-        let failed = |failure| to_core(path, failure);
+        let opened = self.open_place(path).await;
+        opened.map_err(|failure| {
+            if failure.code == "missing-file" {
+                let missing = self.missing.lock();
+                *missing.unwrap_or_else(PoisonError::into_inner) = Some(failure);
+                // Core goes on without some files.
+                return Error::MissingFile { file: path.into() };
+            }
+            to_core(path, failure)
+        })
+    }
+
+    async fn open_place(&self, path: &str) -> Result<Arc<dyn WeightSource>> {
         let (bytes, origin) = match (self.places.get(path), &self.store) {
-            (Some(FilePlace::Memory(memory)), _) => return Ok(memory.clone()),
-            (Some(FilePlace::Stored { key, bytes }), Some(store)) => {
-                (*bytes, Origin::stored(store.clone(), key.clone()))
+            (Some(FilePlace::Held(held)), _) => return Ok(held.clone()),
+            (Some(FilePlace::Stored { key, bytes, lock }), Some(store)) => {
+                let lock = match lock {
+                    Some(lock) => lock.clone(),
+                    None => Arc::new(store.lock(key, Mode::Shared).await),
+                };
+                let reader = store.reader(key).await?;
+                let origin = Origin::Stored {
+                    reader,
+                    _reading: lock,
+                };
+                (*bytes, origin)
             }
             (Some(FilePlace::Remote { bytes } | FilePlace::Stored { bytes, .. }), _) => {
-                (*bytes, Origin::remote(self.remote(path).map_err(failed)?))
+                (*bytes, Origin::Remote(self.remote(path)?))
             }
             (None, _) => {
-                let remote = self.remote(path).map_err(failed)?;
-                (
-                    remote.length().await.map_err(failed)?,
-                    Origin::remote(remote),
-                )
+                let remote = self.remote(path)?;
+                (remote.length().await?, Origin::Remote(remote))
             }
         };
         Ok(Arc::new(WebFile::new(path, bytes, origin)))
     }
 }
 
-struct Totals {
-    before: u64,
-    total: u64,
-}
-
-impl Totals {
-    fn tell(&self, events: &Events, path: &str, done: u64, cached: bool) {
-        events.download(path, self.before + done, self.total, cached);
+fn place(got: Got, wanted: &Wanted<'_>) -> FilePlace {
+    let (path, record) = (wanted.path, wanted.record);
+    match got {
+        Got::Stored(lock) => FilePlace::Stored {
+            key: record.sha256.clone(),
+            bytes: record.bytes,
+            lock: Some(lock),
+        },
+        Got::Held(bytes) => FilePlace::Held(Arc::new(HeldFile::new(path, bytes))),
+        Got::Remote => {
+            let reason = "is read from the network range by range; its SHA-256 is not checked";
+            let warning = Failure::new("unverified", format!("{path} {reason}"));
+            wanted.events.warning(&warning);
+            FilePlace::Remote {
+                bytes: record.bytes,
+            }
+        }
     }
 }
 

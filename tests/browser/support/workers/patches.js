@@ -92,3 +92,28 @@ if (wanted.has('wasm-memory')) {
     if (data === 'wasm-memory') channel.postMessage({ bytes: memory.buffer.byteLength });
   };
 }
+// A browser without Web Locks.
+if (wanted.has('no-locks')) Object.defineProperty(WorkerNavigator.prototype, 'locks', { value: undefined });
+// Pauses are shorter, such as the patience with a silent server.
+if (wanted.has('hurry')) {
+  const { setTimeout } = self;
+  self.setTimeout = (task, after, ...rest) => setTimeout(task, after / 20, ...rest);
+}
+if (wanted.has('count-reads')) {
+  const read = { matches: 0, bodies: 0, bytes: 0 };
+  const match = Cache.prototype.match;
+  Cache.prototype.match = function (...args) {
+    read.matches++;
+    return match.apply(this, args);
+  };
+  const { arrayBuffer } = Response.prototype;
+  Response.prototype.arrayBuffer = async function () {
+    const buffer = await arrayBuffer.call(this);
+    read.bodies++;
+    read.bytes += buffer.byteLength;
+    channel.postMessage(read);
+    return buffer;
+  };
+}
+// A browser that tells how much room there is; Chromium itself always tells of 10 GiB.
+if (wanted.has('free')) StorageManager.prototype.estimate = async () => ({ quota: Number(wanted.get('free')), usage: 0 });
