@@ -12,6 +12,8 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { assemble, bodies, CODE, EXPORT, exportedFunction, functionNames, IMPORT, imports, sections, u32 } from './module.mjs';
 
 const HANDLER = 'x2i_left_out';
+/** Constructors of crates run when the module starts. */
+const CONSTRUCTOR = /::__ctor$/;
 
 function readList(path) {
   const lines = readFileSync(path, 'utf8').split('\n');
@@ -44,7 +46,8 @@ const list = readList(listPath);
 
 const own = bodies(section(CODE).content).map(({ body, whole }, index) => {
   const name = names.get(imported + index) ?? '';
-  const cut = imported + index === handler ? undefined : list.find(({ expression }) => expression.test(name));
+  const runs = imported + index === handler || CONSTRUCTOR.test(name);
+  const cut = runs ? undefined : list.find(({ expression }) => expression.test(name));
   if (!cut) return whole;
   cut.functions++;
   cut.bytes += body.length;
