@@ -48,7 +48,7 @@ for (const colorScheme of ['light', 'dark'] as const) {
     await expectNoViolations(page, 'a wrong seed');
     await ask(page, 'Angela Merkel riding a horse', '3');
     await painted(page, 3);
-    await expect(page.getByText('I am not sure I know that.')).toBeVisible();
+    await expect(page.locator('#plate').getByText('I am not sure I know that.')).toBeVisible();
     await expectNoViolations(page, 'a doubted result');
     await page.getByRole('button', { name: 'Clear all' }).click();
     await expectNoViolations(page, 'asked before clearing');
