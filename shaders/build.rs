@@ -15,11 +15,17 @@ fn main() -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => fs::create_dir_all(out.join("wgsl"))?,
     }
+    let browser = env::var("CARGO_CFG_TARGET_FAMILY").as_deref() == Ok("wasm");
     for entry in fs::read_dir("wgsl")? {
         let entry = entry?;
         if entry.file_type()?.is_file() {
             let text = fs::read_to_string(entry.path())?;
-            fs::write(out.join("wgsl").join(entry.file_name()), whole(&text)?)?;
+            // No browser has cooperative matrices.
+            let text = match browser && text.contains("enable wgpu_cooperative_matrix;") {
+                true => String::new(),
+                false => whole(&text)?,
+            };
+            fs::write(out.join("wgsl").join(entry.file_name()), text)?;
         }
     }
     Ok(())

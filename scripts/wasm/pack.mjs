@@ -1,17 +1,14 @@
 // Makes one WebAssembly file that fits every browser, and says where it is changed for some of them.
 //
-//   node scripts/wasm/pack.mjs IN.wasm OUT.wasm GLUE.js VARIANTS.js [NAMES LEFT-OUT.json]
+//   node scripts/wasm/pack.mjs IN.wasm OUT.wasm GLUE.js VARIANTS.js
 //
 // OUT has a memory that is not shared, and functions that need relaxed SIMD. VARIANTS is a module that says where the
 // flag of the memory is, for pages that may share it, and where those functions are, for browsers that can't compile
 // them: www/src/variants.ts overwrites these bytes. GLUE, wasm-bindgen's, makes a memory that is not shared then.
-// NAMES are those of the functions that cut.mjs took out; LEFT-OUT has those that OUT still calls, by their line.
 // It checks that the hot loops are vectors, and drops the name section, by which it finds them.
 
 import { readFileSync, writeFileSync } from 'node:fs';
-import {
-  assemble, bodies, CODE, CUSTOM, EXPORT, exportedFunction, functionNames, IMPORT, imports, Reader, sections, u32,
-} from './module.mjs';
+import { assemble, bodies, CODE, CUSTOM, functionNames, IMPORT, imports, Reader, sections } from './module.mjs';
 
 /** Functions with a hot loop, and the instructions that it must have, with their least number. */
 const HOT = [
@@ -39,22 +36,7 @@ function count(body, instruction) {
   return found;
 }
 
-/** The numbers that the code gives to a function of one: `i32.const N`, `call handler`. */
-function arguments_(code, handler) {
-  const call = Buffer.concat([Buffer.from([0x10]), u32(handler)]);
-  const found = new Set();
-  for (let at = code.indexOf(call); at >= 0; at = code.indexOf(call, at + 1)) {
-    for (let length = 1; length <= 5; length++) {
-      if (code[at - length - 1] !== 0x41) continue;
-      const number = new Reader(code, at - length);
-      const value = number.u32();
-      if (number.at === at) found.add(value);
-    }
-  }
-  return found;
-}
-
-const [input, output, gluePath, variantsPath, namesPath, leftOutPath] = process.argv.slice(2);
+const [input, output, gluePath, variantsPath] = process.argv.slice(2);
 const wasm = readFileSync(input);
 const found = sections(wasm);
 const names = functionNames(found);
@@ -97,11 +79,3 @@ export const relaxed = ${JSON.stringify(relaxed.sort(([a], [b]) => a - b))};
 `,
 );
 console.log(`${relaxed.length} functions with relaxed SIMD, ${packed.length} bytes`);
-
-if (namesPath) {
-  const lines = readFileSync(namesPath, 'utf8').split('\n');
-  const handler = exportedFunction(all.find(({ id }) => id === EXPORT), 'x2i_left_out');
-  const called = [...arguments_(code.content, handler)].filter((line) => lines[line]).sort((a, b) => a - b);
-  writeFileSync(leftOutPath, JSON.stringify(Object.fromEntries(called.map((line) => [line, lines[line]])), null, 1));
-  console.log(`${called.length} functions that were left out are still called`);
-}

@@ -10,7 +10,7 @@ import { REPOSITORY } from './support/packages.ts';
 /** 2.25 MB, so that a first picture is not kept waiting by code. */
 const MOST_WASM_BYTES = 2_250_000;
 /** The client, as compiled and not minified, and the worker's script, which has wasm-bindgen's glue in it. */
-const MOST_SCRIPT_BYTES = 40_000;
+const MOST_SCRIPT_BYTES = 45_000;
 
 /** What a page loads with its first video, or imports itself. */
 const LATER = ['demux.js', 'element.js', 'keep.js', 'react.js'];
@@ -37,7 +37,7 @@ test('the WebAssembly is at most 2.25 MB as brotli', async () => {
   expect(compressed).toBeLessThanOrEqual(MOST_WASM_BYTES);
 });
 
-test('the JavaScript is at most 40 kB as brotli', async () => {
+test('the JavaScript is at most 45 kB as brotli', async () => {
   const modules = (await readdir(DIST)).filter((file) => file.endsWith('.js') && !LATER.includes(file));
   const client = Buffer.concat(await Promise.all(modules.map((file) => readFile(join(DIST, file)))));
   const size = await brotli(client);

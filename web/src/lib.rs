@@ -59,12 +59,12 @@ pub fn start() {
     }
 }
 
-/// Where a function that was left out of this build goes, by `scripts/wasm/cut.mjs`: `index` is its line in the list of
-/// their names, which is beside the module.
+/// Where a function that was left out of this build goes, by `scripts/wasm/cut.mjs`: `line` is that of `never-run.txt`,
+/// which is beside the module.
 #[cfg(target_family = "wasm")]
 #[unsafe(no_mangle)]
-pub extern "C" fn x2i_left_out(index: u32) -> ! {
-    panic!("left out of this build: function {index}");
+pub extern "C" fn x2i_left_out(line: u32) -> ! {
+    panic!("left out of this build: line {line}");
 }
 
 /// Calls `handler` with the message and the code of what ends the module: `internal` for a panic, `device-limit` for

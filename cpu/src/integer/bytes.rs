@@ -88,9 +88,10 @@ impl Instruction {
 
     /// What packing adds to each input, beside quants up to this one.
     fn shift(self, quant: i16) -> i8 {
+        /// It makes inputs of seven bits unsigned.
+        const SHIFT: i8 = 64;
         match self {
-            #[cfg(target_family = "wasm")]
-            Self::Relaxed if quant > SEVEN_BITS => relaxed::SHIFT,
+            Self::Relaxed if quant > SEVEN_BITS => SHIFT,
             _ => 0,
         }
     }

@@ -95,11 +95,8 @@ impl Lock {
         let arguments = [format!("{PREFIX}{name}").into(), options.clone(), callback];
         let refused = js::call_async(&locks, "request", &arguments);
         match select(JsFuture::from(granted), std::pin::pin!(refused)).await {
-            Either::Left((found, refused)) => {
-                // The request lasts as long as the lock; whatever ends it is no news.
-                drop(refused);
-                found.is_ok_and(|found| found.is_truthy())
-            }
+            // The request lasts as long as the lock; whatever ends it is no news.
+            Either::Left((found, _)) => found.is_ok_and(|found| found.is_truthy()),
             // It ends before it is granted where the browser refuses it.
             Either::Right(_) => true,
         }

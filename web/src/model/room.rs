@@ -54,22 +54,18 @@ impl<'a> Room<'a> {
         for record in records.values() {
             need += record.bytes.saturating_sub(store.len(&record.sha256).await);
         }
-        while need > 0 {
-            match free().await {
-                Some(free) if free < need => {
-                    if !room.make().await {
-                        let short = format!(
-                            "the browser lets this site store {} more, the model needs {}",
-                            megabytes(free),
-                            megabytes(need)
-                        );
-                        room.tell(&short).await;
-                        room.left.set(free);
-                        break;
-                    }
-                }
-                _ => break,
+        while let Some(free) = free().await.filter(|&free| free < need) {
+            if room.make().await {
+                continue;
             }
+            let short = format!(
+                "the browser lets this site store {} more, the model needs {}",
+                megabytes(free),
+                megabytes(need)
+            );
+            room.tell(&short).await;
+            room.left.set(free);
+            break;
         }
         room
     }

@@ -2,7 +2,7 @@
 //! the products, four at a time, to sums of 32 bits.
 //!
 //! Its result is the same everywhere as long as the second factor has no eighth bit. Quants of up to seven bits are that
-//! factor. Larger ones are the first, with 128 taken from each; then the inputs get [`SHIFT`] and are the second.
+//! factor. Larger ones are the first, with 128 taken from each; then the inputs are shifted up and are the second.
 
 #![allow(
     clippy::needless_range_loop,
@@ -17,9 +17,6 @@ use core::hint::black_box;
 
 use super::groups::{InputGroup, QUADS, SPAN, WeightGroup};
 use crate::integer::rounding::{COLUMNS, ROWS, Sums};
-
-/// What makes signed inputs unsigned beside quants of eight bits.
-pub(super) const SHIFT: i8 = 64;
 
 /// Vectors of a tile's columns.
 const VECTORS: usize = COLUMNS / 4;
