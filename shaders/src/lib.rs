@@ -25,6 +25,7 @@ mod cooperative;
 mod cpu;
 #[cfg(not(target_family = "wasm"))]
 mod divergence;
+mod empty;
 mod gelu;
 mod gemm;
 mod gpu;

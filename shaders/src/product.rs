@@ -8,6 +8,7 @@ use burn_cubecl::CubeBackend;
 
 use crate::activations::Activations;
 use crate::cooperative::Matrices;
+use crate::empty::has_no_terms;
 use crate::qmatmul::cooperative::{self, CHUNK, FEW_ROWS, Left, Right, Then};
 use crate::{
     BlockQuantized, InputBits, gated_residual, gelu_tanh, gelu_tanh_after, linear_rounded,
@@ -67,8 +68,9 @@ impl Weight<'_> {
 fn matrices<const D: usize>(x: &Activations<D>, weight: Weight<'_>) -> Option<Matrices> {
     let dims = x.dims();
     let m = dims[..D - 1].iter().product::<usize>();
-    let enough = (m > FEW_ROWS || x.is_half()) && m * dims[D - 1] * weight.rows() > 0;
-    Matrices::on(&x.device()).filter(|_| enough && weight.is_taken())
+    let enough = m > FEW_ROWS || x.is_half();
+    let empty = has_no_terms([m, weight.rows(), dims[D - 1]]);
+    Matrices::on(&x.device()).filter(|_| enough && !empty && weight.is_taken())
 }
 
 /// The inputs of a product as matrices take them.

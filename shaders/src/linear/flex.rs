@@ -6,6 +6,7 @@ use burn_flex::{Flex, FlexTensor};
 
 use super::{LinearOps, composed, halves};
 use crate::cpu::{all_f32, tensor};
+use crate::empty::has_no_terms;
 use crate::gemm::{Strided, product};
 use x2i_cpu::integer::InputBits;
 use x2i_cpu::lanes::{Floats, float};
@@ -45,7 +46,7 @@ fn linear(
     let (m, cols) = (x.layout().shape()[0], x.layout().shape()[1]);
     let rows = weight.layout().shape()[0];
     let all_f32 = all_f32([&x, &weight].into_iter().chain(&bias));
-    if !all_f32 || m * rows * cols == 0 {
+    if !all_f32 || has_no_terms([m, rows, cols]) {
         return composed::linear::<Flex>(x, weight, bias);
     }
     if native {

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::stripes::{self, TASK_WEIGHTS};
 use crate::cpu::tensor;
+use crate::empty::has_no_terms;
 use x2i_cpu::integer::{InputBits, WIDE};
 use x2i_cpu::lanes::{self, Pairs, Widened, float};
 use x2i_cpu::vectorize::{Kernel, dot, vectorize};
@@ -56,7 +57,7 @@ fn product<H: Half + Element>(
         Some(bias) => bias.repeat(m),
         None => vec![0.0; m * rows],
     };
-    if m * rows * cols > 0 {
+    if !has_no_terms([m, rows, cols]) {
         add_few_rows::<H>(x.storage(), weight.storage(), cols, &mut out);
     }
     tensor(out, [m, rows])

@@ -9,6 +9,7 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::{LinearOps, composed};
 use crate::cooperative::Matrices;
+use crate::empty::has_no_terms;
 #[cfg(not(target_family = "wasm"))]
 use crate::library::{self, Library};
 use crate::qmatmul::cooperative::{self, Left, Right, Then};
@@ -127,7 +128,7 @@ impl LinearOps for CubeBackend {
     #[cfg(not(target_family = "wasm"))]
     fn matmul(left: CubeTensor, right: CubeTensor) -> CubeTensor {
         match Library::of(&left)
-            .filter(|_| left.meta.num_elements() * right.meta.num_elements() > 0)
+            .filter(|_| left.meta.num_elements() > 0 && right.meta.num_elements() > 0)
         {
             Some(_) => library::multiply(left, right),
             None => composed::matmul::<CubeBackend>(left, right),
@@ -138,7 +139,7 @@ impl LinearOps for CubeBackend {
 fn linear(x: CubeTensor, weight: CubeTensor, bias: Option<CubeTensor>) -> CubeTensor {
     #[cfg(not(target_family = "wasm"))]
     if let Some(library) =
-        Library::of(&x).filter(|_| x.meta.num_elements() * weight.meta.num_elements() > 0)
+        Library::of(&x).filter(|_| x.meta.num_elements() > 0 && weight.meta.num_elements() > 0)
     {
         return library::linear(x, weight, bias, library);
     }
@@ -159,7 +160,7 @@ fn linear(x: CubeTensor, weight: CubeTensor, bias: Option<CubeTensor>) -> CubeTe
         || Units::of(&x) == Units::Wide
         || !all_f32
         || !cols.is_multiple_of(4)
-        || m * rows * cols == 0
+        || has_no_terms([m, rows, cols])
     {
         return composed::linear::<CubeBackend>(x, weight, bias);
     }

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use super::BlockOps;
 use super::expand::expand_row;
 use crate::cpu::tensor;
+use crate::empty::has_no_terms;
 use crate::linear::stripes;
 use x2i_cpu::formats::BlockType;
 use x2i_cpu::integer::{self, InputBits, Weights};
@@ -171,7 +172,7 @@ fn matmul_blocks(
     let bias = bias.as_ref().map(|bias| bias.storage::<f32>());
     let weights = weights(&packed, block_type);
     let (m, rows) = (x.layout().shape()[0], packed.layout().shape()[0]);
-    let out = if m * rows * weights.cols() == 0 {
+    let out = if has_no_terms([m, rows, weights.cols()]) {
         bias.map_or_else(|| vec![0.0; m * rows], |bias| bias.repeat(m))
     } else if m <= FEW_ROWS {
         dot_products(x.storage(), &weights, scales, bias)

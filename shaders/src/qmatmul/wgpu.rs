@@ -14,6 +14,7 @@ use super::constants::{constants, of_layout};
 use super::cooperative::{self, Left, Right, Then};
 use super::device::DeviceLayout;
 use crate::cooperative::Matrices;
+use crate::empty::has_no_terms;
 #[cfg(not(target_family = "wasm"))]
 use crate::library::{self, Library};
 use crate::linear::composed::{add_bias, linear};
@@ -122,7 +123,8 @@ fn product(inputs: [CubeTensor; 3], bias: Option<CubeTensor>, block_type: BlockT
     let [x, _, scales] = &inputs;
     let (m, cols) = (x.meta.shape()[0], x.meta.shape()[1]);
     let rows = scales.meta.shape()[0];
-    let product = if !wgsl::runs(x) || x.dtype != DType::F32 || m * rows * cols == 0 {
+    let empty = has_no_terms([m, rows, cols]);
+    let product = if !wgsl::runs(x) || x.dtype != DType::F32 || empty {
         let [x, packed, scales] = inputs;
         let weight = CubeBackend::dequantize_blocks(packed, scales, block_type);
         linear::<CubeBackend>(x, weight, None)

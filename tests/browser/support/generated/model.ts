@@ -6,7 +6,8 @@
  */
 
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { createWriteStream } from 'node:fs';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { ROOT } from '../runtime.ts';
@@ -72,6 +73,26 @@ export async function eighthSizes(): Promise<Sizes> {
   };
 }
 
+/**
+ * Small but for what becomes of a prompt of 512 tokens: AlignNet's products with it have 2^32 terms and more, as the
+ * published widths have.
+ */
+export async function longPromptSizes(): Promise<Sizes> {
+  const [{ qwen: published }, sizes] = await Promise.all([publishedSizes(), eighthSizes()]);
+  const { hidden_size, num_attention_heads, num_key_value_heads } = published;
+  const { vision_config: tower } = sizes.qwen;
+  return {
+    ...sizes,
+    name: 'generated-long-prompt',
+    flux: { ...sizes.flux, num_layers: 1, num_single_layers: 1, joint_attention_dim: 4096 },
+    qwen: {
+      ...sizes.qwen, hidden_size, num_attention_heads, num_key_value_heads, num_hidden_layers: 1,
+      vision_config: { ...tower, depth: 1, out_hidden_size: hidden_size },
+    },
+    padding: 512,
+  };
+}
+
 /** A model of these sizes: its bytes, its files, and hooks that serve them below a path. */
 export interface GeneratedModel {
   bytes: number;
@@ -102,6 +123,14 @@ export async function generateModel(sizes: Sizes): Promise<GeneratedModel> {
     files: all,
     hooks: (path) => Object.entries(all).map(([name, content]) => contentAt(path + name, content)),
   };
+}
+
+/** Writes a model's files to a folder, for the native program. */
+export async function writeModel({ files }: GeneratedModel, folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  for (const [name, content] of Object.entries(files)) {
+    await pipeline(content.read(0, content.size), createWriteStream(join(folder, name)));
+  }
 }
 
 async function configOf({ name, flux, qwen, vae, tokenizer, side, padding }: Sizes, files: object): Promise<object> {
