@@ -2,7 +2,7 @@
 
 import { cp, mkdir } from 'node:fs/promises';
 
-const FILES = ['x2i_web.js', 'x2i_web.d.ts', 'x2i_web_bg.wasm', 'variants.js', 'variants.d.ts', 'left-out.json'];
+const FILES = ['x2i_web.js', 'x2i_web.d.ts', 'x2i_web_bg.wasm', 'variants.js', 'variants.d.ts', 'left-out.js'];
 const from = new URL('../wasm/', import.meta.url);
 const to = new URL('../dist/wasm/', import.meta.url);
 

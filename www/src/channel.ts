@@ -97,9 +97,13 @@ class ThreadChannel implements Channel {
 }
 
 async function loadHere(wasmUrl: string | undefined): Promise<Loaded> {
-  const [wasm, layout] = await Promise.all([import('./wasm/x2i_web.js'), import('./wasm/variants.js')]);
+  const [wasm, layout, { rules }] = await Promise.all([
+    import('./wasm/x2i_web.js'),
+    import('./wasm/variants.js'),
+    import('./wasm/left-out.js'),
+  ]);
   const running = await initialise(wasm as unknown as WasmModule, layout, wasmUrl);
-  return { wasm: running.wasm, openThreads: async () => 1, explain: (panic) => explain(running, panic) };
+  return { wasm: running.wasm, openThreads: async () => 1, explain: (panic) => explain(panic, rules) };
 }
 
 /** Browsers do not say why a worker did not start, but what the page is and what its policy has blocked. */

@@ -18,7 +18,7 @@ export interface Loaded {
   wasm: WasmModule;
   openThreads: () => Promise<number>;
   /** What a panic's message means. */
-  explain: (panic: string) => Promise<string>;
+  explain: (panic: string) => string;
 }
 
 /** Returns the initialized module. */
@@ -43,7 +43,6 @@ export class Host {
   readonly #running = new Map<number, AbortController>();
   #loaded: Promise<Loaded> | undefined;
   #pool: Promise<number> | undefined;
-  #panic: Promise<void> | undefined;
   #session: Session | undefined;
   #closed = false;
 
@@ -81,7 +80,6 @@ export class Host {
       const answer = await handler(params, { signal: controller.signal, onEvent });
       this.#listener({ id, answer }, transfersOf(answer));
     } catch (thrown) {
-      await this.#panic; // it says more than the trap that follows it
       const { code, message } = toX2iError(thrown);
       this.#listener({ id, error: { code, message } }, []);
     } finally {
@@ -94,9 +92,7 @@ export class Host {
     start: async ({ wasmUrl }) => {
       this.#loaded = this.#loadWasm(wasmUrl);
       const { wasm, explain } = await this.#loaded;
-      wasm.onPanic((message, code) => {
-        this.#panic ??= explain(message).then((message) => this.#listener({ crashed: { code, message } }, []));
-      });
+      wasm.onPanic((message, code) => this.#listener({ crashed: { code, message: explain(message) } }, []));
       return undefined;
     },
     open: async ({ device }) => {

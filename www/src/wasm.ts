@@ -15,8 +15,6 @@ export interface Running {
   memory: WebAssembly.Memory;
   /** True where other threads may have the memory. */
   shared: boolean;
-  /** Where the module came from. */
-  url: string | URL;
 }
 
 /** Downloads, compiles and starts the module; `wasmUrl` is for pages that keep it elsewhere. */
@@ -39,7 +37,7 @@ async function start(wasm: WasmModule, layout: Layout, url: string | URL, wanted
   const compiled = await compile(url, layout, variant);
   await wasm.default({ module_or_path: compiled, memory });
   if (variant.relaxed) wasm.tellRelaxedSimd();
-  return { wasm, compiled, memory, shared: variant.shared, url };
+  return { wasm, compiled, memory, shared: variant.shared };
 }
 
 /** A shared memory takes all of its addresses at once, which a small machine may refuse. */

@@ -11,6 +11,7 @@ import { Host } from './host.js';
 import { explain } from './left-out.js';
 import type { FromHost, ToHost } from './messages.js';
 import { becomeThread, openThreads, type ThreadStart } from './threads.js';
+import { rules } from './wasm/left-out.js';
 import * as layout from './wasm/variants.js';
 import * as wasm from './wasm/x2i_web.js';
 import { initialise } from './wasm.js';
@@ -27,7 +28,7 @@ const here = wasm as WasmModule;
 const host = new Host(
   async (wasmUrl) => {
     const running = await initialise(here, layout, wasmUrl);
-    return { wasm: here, openThreads: () => openThreads(running), explain: (panic) => explain(running, panic) };
+    return { wasm: here, openThreads: () => openThreads(running), explain: (panic) => explain(panic, rules) };
   },
   (message, transfer) => scope.postMessage(message, transfer),
 );

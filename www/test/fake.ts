@@ -79,7 +79,7 @@ export class FakeWorker {
     const { port1, port2 } = this.#ports;
     const wasm = moduleOf(script, this);
     const host = new Host(
-      async () => ({ wasm, openThreads: async () => 1, explain: async (panic) => panic }),
+      async () => ({ wasm, openThreads: async () => 1, explain: (panic) => panic }),
       (message, transfer) => port2.postMessage(message, transfer as never),
     );
     port2.onmessage = ({ data }) => host.receive(data as ToHost);
