@@ -86,7 +86,7 @@ test('mistakes in options are told in a sentence, as config or request', async (
   });
   expect(told).toEqual([
     "X2iError config: createPipeline needs an object, such as { model: 'emoji' }",
-    "X2iError config: model must be 'emoji', the URL of a folder, or { name, files } with a URL for each file, not undefined",
+    "X2iError config: model must be 'emoji', a folder's URL, OWNER/NAME of the Hugging Face Hub, or { name, files } with a URL for each file, not undefined",
     expect.stringMatching(/^X2iError config: model must be .* not 7$/),
     expect.stringMatching(/^X2iError config: model must be .* not ''$/),
     expect.stringMatching(/^X2iError config: model must be .* not { name }$/),

@@ -307,7 +307,7 @@ test.describe('refusals', () => {
       '/app/': /^missing-file: .*http:\S+\/app\/model\.json: the server answered with a web page \(text\/html\): the file is not there, or behind a log-in$/,
       '/broken/': /^config: http:\S+\/broken\/model\.json: /,
       '/busy/': /^network: http:\S+\/busy\/model\.json: the server answered 503$/,
-      '': /^config: model: is empty; give 'emoji', a folder's URL, or OWNER\/NAME of the Hugging Face Hub$/,
+      '': /^config: model must be 'emoji', a folder's URL, OWNER\/NAME of the Hugging Face Hub, or .*, not ''$/,
       'http://[': /^config: the model's location http:\/\/\[ is not a URL; give /,
       'hf:owner/x2i:flux.gguf': /^config: hf:owner\/x2i:flux\.gguf is no repository of the Hub, or names files of it; give hf:OWNER\/NAME/,
     };

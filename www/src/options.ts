@@ -91,7 +91,8 @@ export function checkModel(location: unknown): void {
   if (isAddress(location) && location !== '') return;
   const files = isObject(location) && text[0](location.name) && location.files;
   if (isObject(files) && Object.values(files).every(isAddress)) return;
-  const forms = "'emoji', the URL of a folder, or { name, files } with a URL for each file";
+  const forms =
+    "'emoji', a folder's URL, OWNER/NAME of the Hugging Face Hub, or { name, files } with a URL for each file";
   throw new X2iError('config', `model must be ${forms}, not ${show(location)}`);
 }
 
