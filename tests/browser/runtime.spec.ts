@@ -338,7 +338,7 @@ test('requests that can not be painted are refused by field', async ({ page }) =
     ];
   }, PROMPTS.en);
   const expected = [/^request: .*width/, /^request: .*steps/, /^request: seed/, /^request: seed/, /^request: guidance/,
-    /^request: cache: -0.1 must/, /^request: cache: must/, /^request: prompt/, /^request: .*strength/];
+    /^request: cache: -0.1 must/, /^request: cache must/, /^request: prompt/, /^request: .*strength/];
   codes.forEach((code, index) => expect(code).toMatch(expected[index] as RegExp));
   expect(codes.join(), 'no words of the command line').not.toMatch(/--\w/);
 });
