@@ -7,8 +7,8 @@ import { brotliCompress, constants } from 'node:zlib';
 import { expect, test } from './support/browser.ts';
 import { REPOSITORY } from './support/packages.ts';
 
-/** 2.35 MB, so that a first picture is not kept waiting by code. The goal is 2.25. */
-const MOST_WASM_BYTES = 2_350_000;
+/** 2.4 MB, so that a first picture is not kept waiting by code. The goal is 2.25. */
+const MOST_WASM_BYTES = 2_400_000;
 /** The client, as compiled and not minified, and the worker's script, which has wasm-bindgen's glue in it. */
 const MOST_SCRIPT_BYTES = 45_000;
 
@@ -30,7 +30,7 @@ async function brotli(bytes: Uint8Array): Promise<number> {
   return (await promisify(brotliCompress)(bytes, { params })).length;
 }
 
-test('the WebAssembly is at most 2.35 MB as brotli', async () => {
+test('the WebAssembly is at most 2.4 MB as brotli', async () => {
   const bytes = await readFile(join(DIST, 'wasm/x2i_web_bg.wasm'));
   const compressed = await brotli(bytes);
   console.log(`x2i_web_bg.wasm: ${compressed} bytes as brotli, ${bytes.length} bytes plain`);
