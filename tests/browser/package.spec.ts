@@ -9,6 +9,7 @@ import { type Consumer, install, pack, remove, runScript, temporaryFolder, type 
 import { serve } from './support/server.ts';
 
 const MODULES = [
+  'alarm',
   'assets',
   'channel',
   'client',

@@ -87,3 +87,19 @@ test('a function that was left out of the module is an error that names it', asy
   expect(failure?.code).toBe('internal');
   expect(failure?.message).toContain(`this build leaves out a function that was called, one of ${name}`);
 });
+
+test('a thread that ends is an error of the page, which is not left waiting', async ({ page, errors }) => {
+  errors.allow(/left out of this build/);
+  const server = await serveRuntime([], {}, ISOLATED);
+  await openPage(page, server);
+  const failure = await page.evaluate(async () => {
+    const { createPipeline } = await import('/x2i/index.js');
+    const workerUrl = '/workers/patched.js?left-out=1&in=runThread';
+    return createPipeline({ model: '/emoji/', device: 'cpu', workerUrl }).then(
+      () => undefined,
+      (error: { code: string; message: string }) => ({ code: error.code, message: error.message }),
+    );
+  });
+  await server.close();
+  expect(failure).toMatchObject({ code: 'internal', message: expect.stringMatching(/^a thread of the CPU ended: .*left out of this build: line 1/s) });
+});

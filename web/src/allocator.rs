@@ -71,14 +71,16 @@ fn full(bytes: usize) {
          less of the model is held at once, or paint a smaller picture",
         in_use() >> 20
     );
-    LISTENER.with_borrow(|listener| {
-        if let Some(listener) = listener {
+    LISTENER.with_borrow(|listener| match listener {
+        Some(listener) => {
             let _ = listener.call2(
                 &JsValue::UNDEFINED,
                 &message.as_str().into(),
                 &"device-limit".into(),
             );
         }
+        // Another thread than the listener's.
+        None => wasm_bindgen::throw_str(&message),
     });
 }
 

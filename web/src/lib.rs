@@ -68,12 +68,15 @@ pub extern "C" fn x2i_left_out(line: u32) -> ! {
 }
 
 /// Calls `handler` with the message and the code of what ends the module: `internal` for a panic, `device-limit` for
-/// want of memory. The module can't be used after it.
+/// want of memory. The module can't be used after it. A panic of another thread is thrown there, to JavaScript.
 #[wasm_bindgen(js_name = onPanic)]
 pub fn on_panic(handler: Function) {
     allocator::tell(handler.clone());
     let handler = SendWrapper::new(handler);
     std::panic::set_hook(Box::new(move |info| {
+        if !handler.valid() {
+            wasm_bindgen::throw_str(&info.to_string());
+        }
         let (message, code) = (info.to_string().into(), "internal".into());
         // A failure of the handler can't be reported.
         let _ = handler.call2(&JsValue::UNDEFINED, &message, &code);

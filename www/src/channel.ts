@@ -4,9 +4,10 @@
  * @module
  */
 
+import { listenToThreads } from './alarm.js';
 import { assetsOf, wasmOf } from './assets.js';
 import type { WasmModule } from './contract.js';
-import { X2iError } from './errors.js';
+import { toX2iError, X2iError } from './errors.js';
 import { Host, type Loaded } from './host.js';
 import { explain } from './left-out.js';
 import type { FromHost, ToHost } from './messages.js';
@@ -44,6 +45,7 @@ export class WorkerChannel implements Channel {
   onFailure: Channel['onFailure'] = () => {};
   readonly #worker: Worker;
   readonly #url: string;
+  readonly #alarm = listenToThreads((error) => this.onFailure(toX2iError(error)));
   #heard = false;
 
   /** `url` is for messages. */
@@ -60,6 +62,7 @@ export class WorkerChannel implements Channel {
       event.preventDefault();
       this.onFailure(this.#heard ? crashed(event) : notStarted(this.#url, event));
     };
+    if (this.#alarm) worker.postMessage({ alarm: this.#alarm.name });
   }
 
   post(message: ToHost, transfer: Transferable[] = []): void {
@@ -68,6 +71,7 @@ export class WorkerChannel implements Channel {
 
   close(): void {
     this.#worker.terminate();
+    this.#alarm?.close();
   }
 }
 

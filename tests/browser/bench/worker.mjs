@@ -12,7 +12,7 @@ async function prepare({ weights, facts, device }) {
   const compiled = await compile("/work/pkg/x2i_bench_web_bg.wasm", layout, variant);
   await wasm.default({ module_or_path: compiled, memory });
   if (variant.relaxed) wasm.tellRelaxedSimd();
-  const threads = device === "cpu" ? await openThreads({ wasm, compiled, memory, shared: variant.shared }) : 1;
+  const threads = device === "cpu" ? await openThreads({ wasm, compiled, memory, shared: variant.shared }, "x2i-bench") : 1;
   stack = await wasm.Stack.load(weights, facts, device);
   return threads;
 }

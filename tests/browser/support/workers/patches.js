@@ -69,12 +69,12 @@ if (wanted.has('no-cache')) {
 if (wanted.has('no-relaxed-simd')) WebAssembly.validate = () => false;
 
 if (wanted.has('left-out')) {
-  // Calls what was left out of the module, in the place of painting.
+  // Calls what was left out of the module, in the place of painting or of a thread's work.
   const { instantiate } = WebAssembly;
   WebAssembly.instantiate = async (...args) => {
     const instance = await instantiate.apply(WebAssembly, args);
     const exports = Object.fromEntries(Object.entries(instance.exports));
-    exports.session_generate = () => instance.exports.x2i_left_out(Number(wanted.get('left-out')));
+    exports[wanted.get('in') ?? 'session_generate'] = () => instance.exports.x2i_left_out(Number(wanted.get('left-out')));
     return Object.setPrototypeOf({ exports }, WebAssembly.Instance.prototype);
   };
 }
