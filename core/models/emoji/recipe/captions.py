@@ -1,12 +1,21 @@
 """The words: captions of a scene in eight languages, and the canonical English one that the language model answers.
 
-A caption names the concept (emojibase's label), the background colour and, mostly, the style. Without a style noto is
-meant, without a colour white. `HELD_OUT` holds one phrasing a language that no stage trains on.
+A caption names the things (phrases.py), the background colour and, mostly, the style. Without a style noto is meant,
+without a colour white. `HELD_OUT` holds one phrasing a language that no stage trains on.
+
+The answer names them in one way:
+    red apple on a blue background, noto style
+    two x red apple on a blue background, noto style
+    left cat, right dog on a blue background, noto style
+    top evergreen tree, bottom fox on a blue background, noto style
+and of a word that names nothing the model draws:
+    i know no zeppelin on a blue background, noto style
 """
 
 import random
 
-from data import COLOUR_NAMES, LANGUAGES, STYLES, Scene
+import phrases
+from data import COLOUR_NAMES, LANGUAGES, STYLES, Layout, Scene
 
 DEFAULT_STYLE = STYLES.index("noto")
 DEFAULT_COLOUR = COLOUR_NAMES.index("white")
@@ -104,72 +113,153 @@ CHANGES = {
            ["theo phong cách {s}", "giống vậy theo phong cách {s}"], ["trên nền {c}", "nền {c}", "giống vậy trên nền {c}"],
            ["giống vậy", "vẽ cái này"]),
 }  # fmt: skip
+# In a conversation: another background.
+RECOLOURS = {
+    "en": ["make it {c}", "now in {c}", "now {c}", "{c}, please", "change the background to {c}", "can you make it {c}?"],
+    "zh": ["换成{c}", "改成{c}", "变成{c}", "现在要{c}"], "de": ["mach es {c}", "jetzt in {c}", "jetzt {c}", "und nun {c}", "bitte {c}"],
+    "fr": ["mets-le en {c}", "maintenant en {c}", "en {c}", "change le fond en {c}"],
+    "ja": ["{c}にして", "今度は{c}で", "背景を{c}にして", "{c}に変えて"],
+    "es": ["hazlo {c}", "ahora en {c}", "ponlo {c}", "cambia el fondo a {c}"],
+    "ru": ["сделай {c}", "теперь {c}", "теперь на {on} фоне", "фон пусть будет {c}"],
+    "vi": ["đổi thành màu {c}", "bây giờ màu {c}", "cho nền {c}", "chuyển sang {c}"],
+}  # fmt: skip
+I_KNOW_NO = "i know no "
 STOPS = {"zh": "。", "ja": "。"}  # the full stop, where it is not "."
 
 
+# Around a whole request, now and then.
+REQUESTS = {
+    "en": ["I want {}", "could you paint {}?", "{}, please", "I'd love to see {}", "make me {}", "let's see {}", "can you make {}", "generate {}", "{} picture"],
+    "zh": ["我想看{}", "请给我{}", "帮我画{}", "生成{}", "来{}吧", "能不能画{}"],
+    "de": ["ich möchte {}", "könntest du {} zeichnen?", "{}, bitte", "zeig mir {}", "ich will {} sehen", "mach mir {}"],
+    "fr": ["je veux {}", "pourrais-tu dessiner {} ?", "{}, s'il te plaît", "montre-moi {}", "fais-moi {}", "j'aimerais voir {}"],
+    "ja": ["{}を描いてください", "{}が見たい", "{}をお願いします", "{}を作って", "{}の絵"],
+    "es": ["quiero {}", "¿podrías dibujar {}?", "{}, por favor", "muéstrame {}", "hazme {}", "me gustaría ver {}"],
+    "ru": ["я хочу {}", "можешь нарисовать {}?", "{}, пожалуйста", "покажи мне {}", "сделай {}", "изобрази {}"],
+    "vi": ["tôi muốn xem {}", "hãy vẽ {}", "vẽ giúp tôi {}", "cho tôi xem {}", "bạn vẽ {} được không?", "làm ơn vẽ {}"],
+}  # fmt: skip
+REQUESTED = 0.12  # share of captions in which something is requested
+
+
+def colour_words() -> set[str]:
+    """Every form of every colour, in every language."""
+    forms = [words.split("|" if "|" in words else " ") for by_form in WORDS.values() for words in by_form.values()]
+    return {word.lower() for form in forms for word in form}
+
+
 def canonical(concepts: list[dict], scene: Scene) -> str:
-    """The answer: `red apple on a blue background, noto style`."""
-    return fill("{o} on a {c} background, {s} style", concepts, scene, "en").lower()
+    """The answer."""
+    names = [concepts[index]["labels"]["en"].lower() for index in scene.concepts]
+    return f"{things(scene.layout, names)}{surroundings(scene)}"
+
+
+def things(layout: Layout, names: list[str]) -> str:
+    match layout:
+        case Layout.TWO | Layout.THREE:
+            return f"{layout.value} x {names[0]}"
+        case Layout.BESIDE:
+            return f"left {names[0]}, right {names[1]}"
+        case Layout.ABOVE:
+            return f"top {names[0]}, bottom {names[1]}"
+    return names[0]
+
+
+def unknown_answer(word: str, scene: Scene) -> str:
+    """What is answered to a caption that has `word` in the place of a thing."""
+    return f"{I_KNOW_NO}{word}{surroundings(scene)}"
+
+
+def surroundings(scene: Scene) -> str:
+    return f" on a {COLOUR_NAMES[scene.colour]} background, {STYLES[scene.style]} style"
 
 
 def colour_forms(scene: Scene, language: str) -> dict[str, str]:
     return {form: words.split("|" if "|" in words else " ")[scene.colour] for form, words in WORDS[language].items()}
 
 
-def fill(template: str, concepts: list[dict], scene: Scene, language: str, opener: str = "") -> str:
+def fill(template: str, name: str, scene: Scene, language: str, opener: str | None = None) -> str:
+    """A template of a thing or of things called `name`; with an opener, or with several things, without its article."""
     forms = colour_forms(scene, language)
     if "{c}い" in template and forms["c"] not in ("赤", "青", "白"):
         template = template.replace("{c}い", "{c}の")  # only these three are adjectives
-    label = concepts[scene.concept]["labels"][language]
-    if opener:
+    if opener is not None:
         for article in ("a {o}", "một {o}", "一个{o}"):
             template = template.replace(article, "{o}")
         template = template.replace("{o}", opener + "{o}")
-    caption = template.format(o=label, s=STYLES[scene.style], **forms)
-    if language == "en" and label[0] in "aeiou":
-        caption = f" {caption}".replace(f" a {label}", f" an {label}").strip()
+    caption = template.format(o=name, s=STYLES[scene.style], **forms)
+    if language == "en" and name[0].lower() in "aeiou":
+        caption = f" {caption}".replace(f" a {name}", f" an {name}").strip()
     return caption
 
 
-def training_caption(concepts: list[dict], scene: Scene, language: str, rng=random) -> str:
-    """A random phrasing of the scene; the style goes unsaid only if it is the default, as does the colour."""
+def training_caption(concepts: list[dict], scene: Scene, language: str, rng=random, strange: str | None = None) -> str:
+    """A random phrasing of the scene; the style goes unsaid only if it is the default, as does the colour.
+
+    With `strange`, that word stands in the place of one of the things.
+    """
     kinds = [STYLED]
     if scene.style == DEFAULT_STYLE:
         kinds += [UNSTYLED, UNSTYLED]
         if scene.colour == DEFAULT_COLOUR:
             kinds += [BARE]
-    opener = rng.choice(OPENERS[language]) if rng.random() < 0.35 else ""
-    caption = fill(rng.choice(rng.choice(kinds)[language]), concepts, scene, language, opener)
+    template = rng.choice(rng.choice(kinds)[language])
+    names = [phrases.Name.random(concepts[index], language, rng) for index in scene.concepts]
+    if strange is not None:
+        names[rng.randrange(len(names))] = phrases.Name(strange)
+    if scene.layout == Layout.ONE:
+        opener = rng.choice(OPENERS[language]) if rng.random() < 0.35 else None
+        caption = fill(template, names[0].text, scene, language, opener)
+    else:
+        caption = fill(template, phrases.several(scene.layout, names, language, rng), scene, language, "")
+    if rng.random() < REQUESTED:
+        caption = rng.choice(REQUESTS[language]).format(caption)
+    return scribbled(caption, language, rng, keep=strange)
+
+
+def scribbled(caption: str, language: str, rng, keep: str | None = None) -> str:
+    """As people type: other spellings, capitals, a full stop. The word to `keep` stays as it is."""
     if language == "en" and rng.random() < 0.15:
         caption = caption.replace("gray", "grey")
     if language == "zh" and rng.random() < 0.3:
         caption = caption.replace("粉色", "粉红色")
-    if language == "ru" and rng.random() < 0.3:
+    if language == "ru" and rng.random() < 0.3 and keep is None:
         caption = caption.replace("ё", "е")
     case = rng.random()
-    if case < 0.3:
+    if case < 0.3 and not (keep and caption.startswith(keep)):
         caption = caption[0].upper() + caption[1:]
-    elif case < 0.5:
+    elif case < 0.5 and keep is None:
         caption = caption.lower()
     if rng.random() < 0.15:
         caption += STOPS.get(language, ".")
     return caption
 
 
+def label(concepts: list[dict], scene: Scene, language: str) -> str:
+    return concepts[scene.concept]["labels"][language]
+
+
 def short_caption(concepts: list[dict], scene: Scene, language: str, rng=random) -> str:
     """The concept alone, if a scene of the default colour is meant, else with its colour: what costs the least to hear."""
     kind = BARE if scene.colour == DEFAULT_COLOUR else UNSTYLED
-    opener = rng.choice(OPENERS[language]) if rng.random() < 0.5 else ""
-    return fill(rng.choice(kind[language]), concepts, scene, language, opener)
+    opener = rng.choice(OPENERS[language]) if rng.random() < 0.5 else None
+    return fill(rng.choice(kind[language]), label(concepts, scene, language), scene, language, opener)
 
 
 def scoring_caption(concepts: list[dict], scene: Scene, language: str, rng: random.Random) -> str:
     """One of the styled phrasings, as written: what the scores are measured on."""
-    return fill(rng.choice(STYLED[language]), concepts, scene, language)
+    template = rng.choice(STYLED[language])
+    if scene.layout == Layout.ONE:
+        return fill(template, label(concepts, scene, language), scene, language)
+    names = [phrases.Name.of(concepts[index], language) for index in scene.concepts]
+    return fill(template, phrases.several(scene.layout, names, language, rng), scene, language, "")
 
 
 def held_out_caption(concepts: list[dict], scene: Scene, language: str) -> str:
-    return fill(HELD_OUT[language], concepts, scene, language)
+    """A phrasing that no training caption has: of the whole if one thing is meant, else of how the things stand."""
+    if scene.layout == Layout.ONE:
+        return fill(HELD_OUT[language], label(concepts, scene, language), scene, language)
+    names = [phrases.Name.of(concepts[index], language) for index in scene.concepts]
+    return fill(STYLED[language][0], phrases.held_out(scene.layout, names, language), scene, language, "")
 
 
 def places(concepts: list[dict], scene: Scene, language: str, caption: str) -> list[tuple[int, int] | None]:
@@ -177,7 +267,7 @@ def places(concepts: list[dict], scene: Scene, language: str, caption: str) -> l
     plain = lambda text: text.lower().replace("ё", "е")  # noqa: E731
     text, found = plain(caption), []
     colours = [*colour_forms(scene, language).values(), *(["grey"] if COLOUR_NAMES[scene.colour] == "gray" else [])]
-    for forms in ([concepts[scene.concept]["labels"][language]], sorted(colours, key=len, reverse=True), [STYLES[scene.style]]):
+    for forms in ([label(concepts, scene, language)], sorted(colours, key=len, reverse=True), [STYLES[scene.style]]):
         hits = [(text.find(form), len(form)) for form in map(plain, forms) if form in text]
         found.append((hits[0][0], hits[0][0] + hits[0][1]) if hits else None)
         if hits:  # a colour may stand in the concept's name, too
@@ -186,11 +276,13 @@ def places(concepts: list[dict], scene: Scene, language: str, caption: str) -> l
 
 
 def change(shown: Scene, wanted: Scene, language: str, rng=random) -> str:
-    """What to say beside a picture of `shown`, of the same concept, so that `wanted` is drawn."""
+    """What to say about `shown`, of the same things, so that `wanted` is drawn."""
     kind = {(True, True): 0, (True, False): 1, (False, True): 2, (False, False): 3}
     chosen = kind[shown.style != wanted.style, shown.colour != wanted.colour]
-    template = rng.choice(CHANGES[language][chosen])
-    return template.format(s=STYLES[wanted.style], **colour_forms(wanted, language))
+    templates = CHANGES[language][chosen]
+    if chosen == 2:
+        templates = templates + RECOLOURS[language] * 2
+    return rng.choice(templates).format(s=STYLES[wanted.style], **colour_forms(wanted, language))
 
 
 if __name__ == "__main__":
@@ -201,4 +293,5 @@ if __name__ == "__main__":
 
     _, _, loaded = data.load(Path(sys.argv[1]))
     for name in LANGUAGES:
-        print([training_caption(loaded, Scene(0, 0, 3), name) for _ in range(6)])
+        scenes = [Scene((0,), 0, 3), *(data.random_several(len(loaded) - 1, random) for _ in range(6))]
+        print([(training_caption(loaded, scene, name), canonical(loaded, scene)) for scene in scenes])

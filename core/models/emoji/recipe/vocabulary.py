@@ -17,36 +17,32 @@ from transformers import Qwen2TokenizerFast
 
 import captions
 import data
+import phrases
+import words
 
 QWEN_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 SPECIAL_TOKENS = [
-    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>",
-    "<|image_pad|>", "<|video_pad|>",
+    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<unk>", "<image>", "</image>", "<slice>", "</slice>", "<image_id>",
+    "</image_id>", "<|audio_start|>", "<|audio|>", "<|audio_end|>",
 ]  # fmt: skip
-# Qwen2.5-VL's template without its default system message.
+# Qwen2.5's template, as MiniCPM-o's tokenizer has it, without the default system message.
 CHAT_TEMPLATE = (
-    "{% set image_count = namespace(value=0) %}{% set video_count = namespace(value=0) %}{% for message in messages %}"
-    "<|im_start|>{{ message['role'] }}\n{% if message['content'] is string %}{{ message['content'] }}<|im_end|>\n"
-    "{% else %}{% for content in message['content'] %}{% if content['type'] == 'image' or 'image' in content or "
-    "'image_url' in content %}{% set image_count.value = image_count.value + 1 %}{% if add_vision_id %}Picture "
-    "{{ image_count.value }}: {% endif %}<|vision_start|><|image_pad|><|vision_end|>{% elif content['type'] == 'video' "
-    "or 'video' in content %}{% set video_count.value = video_count.value + 1 %}{% if add_vision_id %}Video "
-    "{{ video_count.value }}: {% endif %}<|vision_start|><|video_pad|><|vision_end|>{% elif 'text' in content %}"
-    "{{ content['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endif %}{% endfor %}{% if add_generation_prompt %}"
-    "<|im_start|>assistant\n{% endif %}"
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-LANGUAGE_MODEL_VOCABULARY = 4096  # learned tokens; few enough that words split where languages differ
+LANGUAGE_MODEL_VOCABULARY = 6144  # learned tokens
+STRANGERS = 3000  # a language, of words that are no concept's: they are spelled in longer pieces
 UNSPACED = ("zh", "ja")
-TEACHER_VOCABULARY = 1024
+TEACHER_VOCABULARY = 1280
 T5_SPECIAL = ["<pad>", "</s>", "<unk>"]
 CLIP_SPECIAL = ["<|startoftext|>", "<|endoftext|>"]
 CLIP_SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 SPACE = "\u2581"  # T5's mark of a space
 LETTER_SCORE = -20.0  # below every word's
 TEACHER_FOLDERS = ("tokenizer_2", "tokenizer")  # T5's and CLIP's, as diffusers names them
-TEACHER_LENGTH = 13  # tokens of a T5 input, </s> included
+TEACHER_LENGTH = 21  # tokens of a T5 input, </s> included
 
 
 def language_model_tokenizer(work: Path, concepts: list[dict]) -> Qwen2TokenizerFast:
@@ -79,30 +75,41 @@ def bpe_trainer(size: int, special: list[str]) -> trainers.BpeTrainer:
 
 
 def corpus(concepts: list[dict]) -> list[str]:
-    """Captions, and the labels by themselves so that merges respect them.
+    """Captions, and the names by themselves so that merges respect them; and some words that are no concept's.
 
     Chinese and Japanese write no spaces, so whole captions would merge across words: they come as pieces only.
     """
     rng = random.Random(0)
     texts = ["user\n", "assistant\n"] * 200
     for language in UNSPACED:
-        templates = captions.STYLED[language] + captions.UNSTYLED[language]
-        literals = [piece for template in templates for piece in re.split(r"\{\w\}", template)]
+        by_layout = (phrases.COUNTS[language], phrases.PAIRS[language])
+        templates = captions.STYLED[language] + captions.UNSTYLED[language] + captions.REQUESTS[language]
+        templates += [template for kind in by_layout for own in kind.values() for template in own]
+        templates += [template for own in phrases.ADDITIONS[language].values() for template in own]
+        templates += captions.RECOLOURS[language] + [template for kind in captions.CHANGES[language] for template in kind]
+        literals = [piece for template in templates for piece in re.split(r"\{\w*\}", template)]
         texts += (literals + captions.WORDS[language]["c"].split() + data.STYLES) * 20
     for index, concept in enumerate(concepts):
         for language in data.LANGUAGES:
-            label = concept["labels"][language]
-            texts += [label, label.lower(), f" {label}", f" {label.lower()}"] * 3
-            for _ in range(0 if language in UNSPACED else 6):
-                scene = data.Scene(index, rng.randrange(len(data.STYLES)), rng.randrange(len(data.COLOURS)))
-                texts.append(captions.training_caption(concepts, scene, language, rng))
-                texts.append(captions.canonical(concepts, scene))
+            forms = concept["forms"][language]
+            for name in (concept["labels"][language], *forms["aliases"]):
+                texts += [name, name.lower(), f" {name}", f" {name.lower()}"] * 3
+            texts += [f" {name}" for key in ("plural", "genitive", "instrumental") for name in forms[key]]
+            for _ in range(0 if language in UNSPACED else 4):
+                style, colour = rng.randrange(len(data.STYLES)), rng.randrange(len(data.COLOURS))
+                for scene in (data.Scene((index,), style, colour), data.random_several(len(concepts) - 1, rng)):
+                    texts.append(captions.training_caption(concepts, scene, language, rng))
+                    texts.append(captions.canonical(concepts, scene))
+    for language in data.LANGUAGES:
+        frequent = words.frequent(language)
+        texts += [("" if language in UNSPACED else " ") + word for word in frequent[:STRANGERS]]
     return texts
 
 
-def chat_prompt(caption: str) -> str:
-    """What CHAT_TEMPLATE makes of one user message."""
-    return f"<|im_start|>user\n{caption}<|im_end|>\n<|im_start|>assistant\n"
+def turn(caption: str, answer: str | None = None) -> str:
+    """What CHAT_TEMPLATE makes of a user's message and of its answer, or of the place for one."""
+    asked = f"<|im_start|>user\n{caption}<|im_end|>\n<|im_start|>assistant\n"
+    return asked if answer is None else f"{asked}{answer}<|im_end|>\n"
 
 
 @dataclass
@@ -140,7 +147,9 @@ def teacher_tokenizers(work: Path, concepts: list[dict]) -> TeacherTokenizers:
     """Loads WORK/flux/{tokenizer_2,tokenizer}, learning them first if they are not there."""
     folder = work / "flux"
     if not (folder / TEACHER_FOLDERS[0]).exists():
-        texts = [captions.canonical(concepts, scene) for scene in data.all_scenes(len(concepts))]
+        rng = random.Random(0)
+        scenes = data.all_scenes(len(concepts)) + [data.random_several(len(concepts) - 1, rng) for _ in range(20_000)]
+        texts = [captions.canonical(concepts, scene) for scene in scenes]
         TeacherTokenizers(unigram(texts), learned_clip(texts)).save(folder)
     return TeacherTokenizers.load(folder)
 
