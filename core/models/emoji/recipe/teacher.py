@@ -1,9 +1,5 @@
 """The teacher: a FLUX transformer under small T5 and CLIP encoders, its sampling, and nearest-neighbour scoring."""
 
-import random
-from dataclasses import dataclass
-from pathlib import Path
-
 import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
@@ -19,7 +15,7 @@ TOKEN_SIDE = LATENT_SIDE // 2  # of the transformer's tokens, 2 x 2 latents each
 
 def build_transformer() -> FluxTransformer2DModel:
     return FluxTransformer2DModel(
-        patch_size=1, in_channels=64, num_layers=2, num_single_layers=4, attention_head_dim=32, num_attention_heads=6,
+        patch_size=1, in_channels=64, num_layers=2, num_single_layers=6, attention_head_dim=32, num_attention_heads=8,
         joint_attention_dim=JOINT_WIDTH, pooled_projection_dim=POOLED_WIDTH, guidance_embeds=False,
         axes_dims_rope=(8, 12, 12),
     )  # fmt: skip
@@ -35,7 +31,7 @@ def build_clip(vocabulary_size: int) -> CLIPTextModel:
 
 def build_t5(vocabulary_size: int) -> T5EncoderModel:
     return T5EncoderModel(T5Config(
-        vocab_size=vocabulary_size, d_model=T5_WIDTH, d_kv=32, num_heads=4, d_ff=384, num_layers=2,
+        vocab_size=vocabulary_size, d_model=T5_WIDTH, d_kv=32, num_heads=4, d_ff=512, num_layers=3,
         feed_forward_proj="gated-gelu", dropout_rate=0.0, pad_token_id=0, eos_token_id=1, is_encoder_decoder=False,
         use_cache=False,
     ))  # fmt: skip
@@ -50,7 +46,7 @@ def encode(t5, clip, t5_ids: torch.Tensor, clip_ids: torch.Tensor) -> tuple[torc
 
 
 def pack(latents: torch.Tensor) -> torch.Tensor:
-    """[batch, 16, 8, 8] to FLUX's tokens [batch, 16, 64], a token's values in the order channel, row, column."""
+    """[batch, 16, 16, 16] to FLUX's tokens [batch, 64, 64], a token's values in the order channel, row, column."""
     batch, channels, height, width = latents.shape
     blocks = latents.view(batch, channels, height // 2, 2, width // 2, 2).permute(0, 2, 4, 1, 3, 5)
     return blocks.reshape(batch, height * width // 4, channels * 4)
@@ -81,61 +77,14 @@ def sample(transformer, prompt_embeds, pooled, steps: int = 4, seed: int = 0) ->
     tokens = torch.randn(len(pooled), TOKEN_SIDE**2, 64, generator=generator)
     sigmas = torch.linspace(1, 1 / steps, steps).tolist() + [0.0]
     for now, then in zip(sigmas, sigmas[1:]):
-        tokens = tokens + (then - now) * velocity(transformer, tokens, torch.full((len(tokens),), now), prompt_embeds, pooled)
+        moved = velocity(transformer, tokens, torch.full((len(tokens),), now), prompt_embeds, pooled)
+        tokens = tokens + (then - now) * moved.float()
     return tokens
 
 
 @torch.no_grad()
 def decode(vae: AutoencoderKL, tokens: torch.Tensor) -> torch.Tensor:
+    """Pictures [batch, 3, PICTURE, PICTURE] in -1..1"""
     latents = unpack(tokens) / vae.config.scaling_factor + vae.config.shift_factor
-    return torch.cat([vae.decode(chunk).sample for chunk in latents.split(32)]).clamp(-1, 1)
-
-
-# ---- scoring -------------------------------------------------------------------------------------
-
-
-@dataclass
-class Accuracy:
-    concept: float
-    style: float
-    background: float
-
-    def __str__(self) -> str:
-        return f"{self.concept:.3f}/{self.style:.3f}/{self.background:.3f}"
-
-
-class RealPictures:
-    """Every real picture; a made one counts as what its nearest real neighbour (over all pixels) shows."""
-
-    def __init__(self, work: Path):
-        art, _, self.concepts = data.load(work)
-        self.scenes, self.pictures = data.compose_all(art)
-        self.flat = self.pictures.flatten(1)
-        self.squares = self.flat.square().sum(1)
-
-    def nearest(self, made: torch.Tensor) -> list[data.Scene]:
-        distances = self.squares[None] - 2 * made.flatten(1) @ self.flat.T
-        return [self.scenes[i] for i in distances.argmin(1).tolist()]
-
-    def accuracy(self, made: torch.Tensor, wanted: list[data.Scene]) -> Accuracy:
-        seen = self.nearest(made)
-        share = lambda part: sum(getattr(a, part) == getattr(b, part) for a, b in zip(seen, wanted)) / len(wanted)  # noqa: E731
-        return Accuracy(share("concept"), share("style"), share("colour"))
-
-    def of(self, wanted: list[data.Scene]) -> torch.Tensor:
-        index = {scene: i for i, scene in enumerate(self.scenes)}
-        return self.pictures[[index[scene] for scene in wanted]]
-
-    def unseen(self, count: int, seed: int) -> list[data.Scene]:
-        """Scenes no stage trained on, in random order, repeated if need be."""
-        return self._draw([scene for scene in self.scenes if scene.held_out], count, seed)
-
-    def half_unseen(self, count: int, seed: int) -> list[data.Scene]:
-        """First `count` // 2 scenes no stage trained on, then as many that were trained on, all colours alike."""
-        seen = [scene for scene in self.scenes if not scene.held_out]
-        return self.unseen(count // 2, seed) + self._draw(seen, count - count // 2, seed)
-
-    @staticmethod
-    def _draw(pool: list[data.Scene], count: int, seed: int) -> list[data.Scene]:
-        random.Random(seed).shuffle(pool)
-        return (pool * -(-count // len(pool)))[:count]
+    latents = latents.contiguous(memory_format=torch.channels_last)
+    return torch.cat([vae.decode(chunk).sample.float() for chunk in latents.split(32)]).clamp(-1, 1)

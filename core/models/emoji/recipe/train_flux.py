@@ -2,13 +2,17 @@
 
     python train_flux.py --work WORK
 
-reads WORK/latents.pt (stage 1) and writes WORK/flux/{transformer,text_encoder,text_encoder_2}. The encoders are the
-teacher of stage 4 and are not shipped. Noise levels: two in five logit-normal, the rest exactly those that four plain
-Euler steps visit, so that four steps are enough without a distillation of their own.
+reads WORK/vae (stage 1) and writes WORK/latents.pt, the latents of every scene of one thing and of some thousands of
+several, and WORK/flux/{transformer,text_encoder,text_encoder_2}. The encoders are the teacher of stage 4 and are not
+shipped. Noise levels: two in five logit-normal, the rest exactly those that four plain Euler steps visit, so that four
+steps are enough without a distillation of their own.
 
 With `--keep-transformer` the transformer of WORK (restore.py) stays as it is, and only the text encoders, which are not
 shipped, are trained again: a teacher to compare with.
 """
+
+import random
+from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
@@ -18,13 +22,37 @@ import data
 import teacher
 import vocabulary
 from muon import MuonAdamW, split_parameters
-from training import Checkpoint, MovingAverage, parameter_count, seed_everything, stage_arguments, warm_up_then_decay
-from train_vae import psnr
+from reading import Reader, one_thing
+from training import (
+    Checkpoint, MovingAverage, half_precision, parameter_count, seed_everything, stage_arguments, warm_up_then_decay,
+)  # fmt: skip
+from train_vae import encode_all, psnr
 
 BATCH = 64
+SEVERAL = 12_000  # scenes of several things
 MUON_LR, ADAM_LR = 1e-2, 3e-3
 FOUR_STEPS = torch.tensor([1.0, 1.0, 1.0, 0.75, 0.5, 0.25])  # sigma 1 often: the caption decides everything there
 FOLDERS = {"transformer": "transformer", "clip": "text_encoder", "t5": "text_encoder_2"}
+
+
+def training_scenes(concepts: int) -> list[data.Scene]:
+    rng = random.Random(0)
+    one = [scene for scene in data.all_scenes(concepts) if not scene.held_out]
+    return one + [data.random_several(concepts - 1, rng) for _ in range(SEVERAL)]
+
+
+def scene_latents(work: Path, vae: AutoencoderKL, scenes: list[data.Scene]) -> torch.Tensor:
+    """[scenes, 64, 64] FLUX's tokens, of unit variance, in half precision. Kept in WORK/latents.pt."""
+    path = work / "latents.pt"
+    if not path.exists():
+        drawings = data.Drawings(data.load(work)[0])
+        parts = []
+        for start in range(0, len(scenes), 256):
+            pictures = torch.stack([data.compose(drawings, scene) for scene in scenes[start : start + 256]])
+            latents = (encode_all(vae, pictures) - vae.config.shift_factor) * vae.config.scaling_factor
+            parts.append(teacher.pack(latents).half())
+        torch.save(torch.cat(parts), path)
+    return torch.load(path, weights_only=True)
 
 
 def random_sigmas(count: int) -> torch.Tensor:
@@ -40,30 +68,40 @@ def is_matrix(name: str, parameter: torch.Tensor) -> bool:
     return parameter.ndim == 2 and not table and not first_or_last and not modulation
 
 
-def report(average, vae, real: teacher.RealPictures, ids, work) -> str:
-    wanted = real.unseen(64, seed=7)
-    index = {scene: i for i, scene in enumerate(real.scenes)}
-    rows = [index[scene] for scene in wanted]
-    with torch.no_grad():
-        embeds, pooled = teacher.encode(average["t5"], average["clip"], ids[0][rows], ids[1][rows])
-    made = teacher.decode(vae, teacher.sample(average["transformer"], embeds, pooled, seed=7))
-    pairs = torch.stack([real.of(wanted), made], 1).flatten(0, 1)
-    data.save_grid(pairs, 16, work / "out/flux.png", 2)
-    return f"concept/style/background {real.accuracy(made, wanted)} psnr {psnr(made, real.of(wanted)):.2f}"
+@torch.no_grad()
+def draw(average, vae, tokenizers, concepts, scenes: list[data.Scene], seed: int) -> torch.Tensor:
+    with half_precision():
+        ids = tokenizers.inputs([captions.canonical(concepts, scene) for scene in scenes])
+        embeds, pooled = teacher.encode(average["t5"], average["clip"], *ids)
+        return teacher.decode(vae, teacher.sample(average["transformer"], embeds, pooled, seed=seed))
+
+
+def report(average, vae, reader: Reader, tokenizers, work: Path, count: int = 64) -> str:
+    rng, facts, sheet = random.Random(7), [], []
+    concepts = len(reader.concepts)
+    groups = {
+        "one": one_thing(concepts, count, 7), "one, seen": one_thing(concepts, count, 7, held_out=False),
+        "several": [data.random_several(concepts - 1, rng, held_out=True) for _ in range(count)],
+    }  # fmt: skip
+    for name, scenes in groups.items():
+        made, real = draw(average, vae, tokenizers, reader.concepts, scenes, seed=7), reader.of(scenes)
+        facts.append(f"{name}: {reader.accuracy(made, scenes)} psnr {psnr(made, real):.2f}")
+        sheet.append(torch.stack([real, made], 1)[: count // 4].flatten(0, 1))
+    data.save_grid(torch.cat(sheet), 16, work / "out/flux.png")
+    return "; ".join(facts)
 
 
 def main() -> None:
-    parser = stage_arguments(__doc__, steps=1700)
+    parser = stage_arguments(__doc__, steps=3000)
     parser.add_argument("--keep-transformer", action="store_true", help="train the text encoders only")
     args = parser.parse_args()
     seed_everything(args.seed)
-    real = teacher.RealPictures(args.work)
-    vae = AutoencoderKL.from_pretrained(args.work / "vae").eval()
-    latents = teacher.pack(torch.load(args.work / "latents.pt", weights_only=True))
-    tokenizers = vocabulary.teacher_tokenizers(args.work, real.concepts)
-    texts = [captions.canonical(real.concepts, scene) for scene in real.scenes]
-    ids = tokenizers.inputs(texts)
-    usable = torch.tensor([i for i, scene in enumerate(real.scenes) if not scene.held_out])
+    reader = Reader(args.work)
+    vae = AutoencoderKL.from_pretrained(args.work / "vae").eval().to(memory_format=torch.channels_last)
+    scenes = training_scenes(len(reader.concepts))
+    latents = scene_latents(args.work, vae, scenes)
+    tokenizers = vocabulary.teacher_tokenizers(args.work, reader.concepts)
+    ids = tokenizers.inputs([captions.canonical(reader.concepts, scene) for scene in scenes])
 
     models = {
         "transformer": teacher.build_transformer(),
@@ -81,26 +119,28 @@ def main() -> None:
     print({name: parameter_count(model) for name, model in models.items()}, flush=True)
     smoothed = None
     for step in range(first, args.steps):
-        rows = usable[torch.randint(0, len(usable), (BATCH,))]
-        clean = latents[rows]
+        rows = torch.randint(0, len(scenes), (BATCH,))
+        clean = latents[rows].float()
         noise = torch.randn_like(clean)
         sigma = random_sigmas(BATCH)
         noisy = torch.lerp(clean, noise, sigma[:, None, None])
-        embeds, pooled = teacher.encode(models["t5"], models["clip"], ids[0][rows], ids[1][rows])
-        predicted = teacher.velocity(models["transformer"], noisy, sigma, embeds, pooled)
-        loss = (predicted - (noise - clean)).square().mean()
+        with half_precision():
+            embeds, pooled = teacher.encode(models["t5"], models["clip"], ids[0][rows], ids[1][rows])
+            predicted = teacher.velocity(models["transformer"], noisy, sigma, embeds, pooled)
+        loss = (predicted.float() - (noise - clean)).square().mean()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(optimizer.parameters, 1.0)
         optimizer.step(warm_up_then_decay(step, args.steps))
         average.update(step)
         smoothed = loss.item() if smoothed is None else 0.98 * smoothed + 0.02 * loss.item()
+        if (step + 1) % 50 == 0:
+            print(f"step {step + 1} loss {smoothed:.4f} cpu {checkpoint.cpu_seconds():.0f} s", flush=True)
         if (step + 1) % args.report_every == 0 or step + 1 == args.steps:
             for name, folder in FOLDERS.items():
                 average[name].save_pretrained(args.work / "flux" / folder)
             checkpoint.save(step + 1)
-            facts = report(average, vae, real, ids, args.work)
-            print(f"step {step + 1} loss {smoothed:.4f} {facts} cpu {checkpoint.cpu_seconds():.0f} s", flush=True)
+            print(report(average, vae, reader, tokenizers, args.work), flush=True)
 
 
 if __name__ == "__main__":
