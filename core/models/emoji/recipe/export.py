@@ -23,6 +23,7 @@ from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransf
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, T5EncoderModel
 
+import captions
 import data
 import pictures
 import senses
@@ -35,9 +36,9 @@ DEFAULTS = {
     "license": "CC-BY-SA-4.0",
     "defaults": {
         "width": data.PICTURE, "height": data.PICTURE, "steps": 4, "guidance": 0.0, "conditioning": "answer",
-        "prompt_format": "plain", "max_new_tokens": 32, "padding": None, "input_image_size": None,
+        "prompt_format": "plain", "max_new_tokens": 48, "padding": None, "input_image_size": None,
         "certainty": {"least": 0.8, "tokens": 2},  # measured by score_certainty.py
-        "earlier_turns": 0,
+        "unknown": {"prefix": captions.I_KNOW_NO, "until": " on a "},
         "modalities": ["text", "image", "video", "audio"],
     },
 }  # fmt: skip
@@ -66,7 +67,7 @@ def export_flux(work: Path, out: Path) -> None:
 
 
 def export_mllm(work: Path, out: Path, concepts: list[dict]) -> None:
-    tokens = senses.tokenizer(work, concepts)
+    tokens = vocabulary.language_model_tokenizer(work, concepts)
     config = senses.config(tokens)
     tokens.save_pretrained(out)
     settings = json.loads((out / "tokenizer_config.json").read_text())
@@ -79,7 +80,7 @@ def export_mllm(work: Path, out: Path, concepts: list[dict]) -> None:
     write_json(out / "preprocessor_config.json", pictures.PROCESSOR)
     write_json(out / "generation_config.json", {
         "bos_token_id": config["bos_token_id"], "eos_token_id": [config["eos_token_id"]],
-        "pad_token_id": tokens.pad_token_id, "do_sample": False, "max_new_tokens": 32, "transformers_version": "4.49.0",
+        "pad_token_id": tokens.pad_token_id, "do_sample": False, "max_new_tokens": 48, "transformers_version": "4.49.0",
     })  # fmt: skip
 
 
@@ -135,7 +136,7 @@ def main() -> None:
     shutil.rmtree(fresh, ignore_errors=True)
     export_flux(args.work, fresh / "flux")
     if args.untrained:
-        config = senses.config(senses.tokenizer(args.work, concepts))
+        config = senses.config(vocabulary.language_model_tokenizer(args.work, concepts))
         export_untrained(fresh / "proj", config["num_hidden_layers"] + 1, config["hidden_size"])
     else:
         shutil.copytree(args.work / "align/run/proj", fresh / "proj")

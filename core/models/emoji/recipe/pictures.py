@@ -17,7 +17,8 @@ from PIL import Image
 
 import data
 
-SIDE = data.PICTURE
+SIDE = 64
+DRAWING = round(data.DRAWING * SIDE / data.PICTURE)
 PATCH = 8
 PROCESSOR = {
     "image_processor_type": "MiniCPMVImageProcessor", "feature_extractor_type": "WhisperFeatureExtractor",
@@ -28,13 +29,13 @@ PROCESSOR = {
     "nb_max_frames": 3000, "padding_side": "right", "padding_value": 0.0, "return_attention_mask": False,
     "sampling_rate": 16000,
 }  # fmt: skip
-SIZES = (34, 40, 46, 50, data.DRAWING, data.DRAWING, 58, 62)  # of a drawing, in pixels of SIDE
-USUAL_SIZES = (50, data.DRAWING, data.DRAWING, 58)
+SIZES = (34, 40, 46, 50, DRAWING, DRAWING, 58, 62)  # of a drawing, in pixels of SIDE
+USUAL_SIZES = (50, DRAWING, DRAWING, 58)
 USUAL = 0.6  # share of pictures with a drawing of about the transformer's size in the middle, which are learned first
 USUAL_AT_LAST = 0.25
 RESIZED, TILTED = 0.5, 0.2  # shares of the others
 OTHER_SIDES = (48, 72, 96, 128, 160, 192, 256)
-LARGE = 160  # side of a picture that is scored
+LARGE = 320  # side of a picture that is scored
 JITTER = 14  # of a background's colour, in bytes
 
 
@@ -42,7 +43,7 @@ class Gallery:
     """Every drawing at every size, premultiplied, so that a picture costs one copy."""
 
     def __init__(self, art: np.ndarray):
-        self.art = art
+        self.art, self.drawings = art, data.Drawings(art)
         pixels = torch.from_numpy(art).flatten(0, 1).permute(0, 3, 1, 2).float() / 255
         alpha = pixels[:, 3:]
         pixels = torch.cat([pixels[:, :3] * alpha, alpha], 1)
@@ -92,8 +93,13 @@ class Gallery:
         return canvas
 
     def plain(self, scene: data.Scene) -> torch.Tensor:
-        """[3, SIDE, SIDE] in -1..1, as the transformer has learned to draw it."""
-        return as_bytes(self.show(scene, list(data.COLOURS.values())[scene.colour], data.DRAWING, 0, 0))
+        """[3, SIDE, SIDE] in -1..1, as the processor shows what the transformer has learned to draw."""
+        return processed(self.file(scene))
+
+    def file(self, scene: data.Scene) -> Image.Image:
+        """As the transformer has learned to draw it."""
+        pixels = data.compose(self.drawings, scene).mul(127.5).add(127.5).round().byte()
+        return Image.fromarray(pixels.permute(1, 2, 0).numpy())
 
     def clip(self, scene: data.Scene, frames: int, rng=random) -> torch.Tensor:
         """[frames, 3, SIDE, SIDE] in -1..1: the drawing moves over a still background, and may grow or shrink."""
@@ -164,7 +170,8 @@ def view_size(width: int, height: int) -> tuple[int, int]:
 
 
 def shown_scenes(concepts: int) -> list[data.Scene]:
-    return [scene for scene in data.all_scenes(concepts) if not scene.held_out]
+    """Of `concepts` of which the last one is UNKNOWN, which is nothing to see."""
+    return [scene for scene in data.all_scenes(concepts - 1) if not scene.held_out]
 
 
 if __name__ == "__main__":

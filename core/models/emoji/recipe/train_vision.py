@@ -16,11 +16,14 @@ from torch import nn
 import data
 import pictures
 import senses
+import vocabulary
 from minicpm_o import Resampler, VisionTower
 from muon import MuonAdamW, split_parameters
 from senses import CONFIG
 from slots import Slots
-from training import Checkpoint, MovingAverage, parameter_count, seed_everything, stage_arguments, warm_up_then_decay
+from training import (
+    Checkpoint, MovingAverage, half_precision, parameter_count, seed_everything, stage_arguments, warm_up_then_decay,
+)  # fmt: skip
 
 BATCH = 64
 MUON_LR, ADAM_LR = 1e-2, 2e-3
@@ -67,7 +70,7 @@ def training_batch(gallery: pictures.Gallery, scenes: list[data.Scene], slots: S
 def accuracy(model: Seer, gallery: pictures.Gallery, slots: Slots, count: int, seed: int = 5) -> str:
     """Shares of concepts, styles and colours told rightly of scenes that were never shown: as drawn, somehow, and large."""
     rng = random.Random(seed)
-    scenes = rng.sample([s for s in data.all_scenes(len(gallery.art)) if s.held_out], count)
+    scenes = rng.sample([s for s in data.all_scenes(len(gallery.art) - 1) if s.held_out], count)
     share = lambda shown: [round(x, 3) for x in slots.right(model(torch.stack(shown)), scenes).float().mean(1).tolist()]  # noqa: E731
     plain, somehow = share([gallery.plain(s) for s in scenes]), share([gallery.random(s, rng) for s in scenes])
     return f"plain {plain} random {somehow} large {share([pictures.processed(gallery.large(s, rng)) for s in scenes])}"
@@ -83,7 +86,7 @@ def main() -> None:
     seed_everything(args.seed)
     art, _, concepts = data.load(args.work)
     gallery, scenes = pictures.Gallery(art), pictures.shown_scenes(len(art))
-    slots, model = Slots(args.work, senses.tokenizer(args.work, concepts), concepts), Seer()
+    slots, model = Slots(args.work, vocabulary.language_model_tokenizer(args.work, concepts), concepts), Seer()
     optimizer = MuonAdamW(*split_parameters(model.named_parameters(), is_matrix), MUON_LR, ADAM_LR, iterations=3)
     average = MovingAverage({"vision": model}, decay=0.99)
     checkpoint = Checkpoint(args.work, "vision", average, optimizer)
@@ -91,7 +94,9 @@ def main() -> None:
     print(f"vision {parameter_count(model)}", flush=True)
     for step in range(first, args.steps):
         shown, words = training_batch(gallery, scenes, slots, step)
-        loss = slots.loss(model(shown), words)
+        with half_precision():
+            told = model(shown)
+        loss = slots.loss(told.float(), words)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(optimizer.parameters, 1.0)
