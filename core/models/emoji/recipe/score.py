@@ -2,15 +2,14 @@
 
     python score.py --work WORK --hf emoji-hf --binary target/release/x2i [--count 192]
 
-Scenes in eight languages, half of which no stage trained on, go through `x2i generate --batch` along three paths:
+Scenes in eight languages go through `x2i generate --batch`. Of one thing, half of them held out, along three paths:
     answer           AlignNet sees the language model's answer (this model's default)
     prompt           AlignNet sees the prompt's own tokens (English only: it was not trained on them)
     unseen phrasing  the answer path, with a caption phrased as no training caption was
-A picture counts as what its nearest neighbour among all real pictures shows, by squared distance of the pixels. Beside
-them stands the teacher (T5 and CLIP, in Python). Nothing of ours is computed in Python but the comparison.
-
-The teacher is drawn anew where `--hf` has its encoders. After restore.py it has not, since they are not shipped: then its
-numbers are those it had with the same FLUX and VAE, which are known for draw 0 (TEACHER_WAS).
+Of several things, all of them held out: a third are two or three of a thing, the others two things with a place. And edits:
+a conversation whose last turn changes what was drawn. A picture counts as what reading.py reads in it. Beside them stands
+the teacher (T5 and CLIP, in Python), which is drawn by `--hf`'s encoders. Nothing of ours is computed in Python but the
+comparison.
 """
 
 import argparse
@@ -31,48 +30,89 @@ import captions
 import data
 import teacher
 import vocabulary
+from data import Layout, Scene
+from lessons import Teacher
+from reading import Accuracy, Reader, one_thing
+from train_vae import psnr
 from training import seed_everything
 
 SEEDS_PER_DRAW = 1_000_000  # training draws no per-picture seeds; the reports of stages 2 and 4 use small ones
-TEACHER_WAS = {(0, 192): teacher.Accuracy(0.979, 0.995, 0.995)}  # by draw and count
-NOT_SHIPPED = """ The teacher's numbers are those it had
-with the same FLUX, VAE, scenes and seeds before: its encoders are not shipped."""
-TRAINED_ANEW = """ The teacher's encoders were trained
-anew under the shipped transformer; those that it was trained with, which are lost, had {} here."""
-PATHS = ("answer", "prompt", "unseen phrasing")
 GRID_COLUMNS = 12
 MODEL_FOLDER = Path(__file__).resolve().parent.parent
+
+
+class Task:
+    """Prompts for the binary and what their pictures should show."""
+
+    def __init__(self, group: str, name: str, wanted: list[Scene], lines: list[dict], first_seed: int):
+        self.group, self.name, self.wanted = group, name, wanted
+        stem = f"{group}-{name}".replace(" ", "-").replace(",", "")
+        self.lines = [
+            {"seed": first_seed + number, "out": f"{stem}-{number:03}.png", "answer": True, **line} for number, line in enumerate(lines)
+        ]
 
 
 def first_seed(draw: int) -> int:
     return (draw + 1) * SEEDS_PER_DRAW
 
 
-def teacher_pictures(hf: Path, concepts: list[dict], scenes: list[data.Scene], seed: int) -> torch.Tensor:
-    tokenizers = vocabulary.TeacherTokenizers.load(hf / "teacher")
-    t5 = T5EncoderModel.from_pretrained(hf / "teacher/text_encoder_2").eval()
-    clip = CLIPTextModel.from_pretrained(hf / "teacher/text_encoder").eval()
-    transformer = FluxTransformer2DModel.from_pretrained(hf / "flux/transformer").eval()
-    vae = AutoencoderKL.from_pretrained(hf / "flux/vae").eval()
-    texts = [captions.canonical(concepts, scene) for scene in scenes]
-    with torch.no_grad():
-        embeds, pooled = teacher.encode(t5, clip, *tokenizers.inputs(texts))
-    return teacher.decode(vae, teacher.sample(transformer, embeds, pooled, seed=seed))
+def one(concepts: int, count: int, draw: int) -> list[Scene]:
+    return one_thing(concepts - 1, count // 2, 23 + draw) + one_thing(concepts - 1, count - count // 2, 23 + draw, held_out=False)
 
 
-def requests(concepts: list[dict], scenes: list[data.Scene], language: str, path: str, draw: int) -> list[dict]:
-    """One JSON line a picture; captions and seeds depend on nothing but the draw and the scene's number."""
-    rng = random.Random(17 + draw)
-    lines = []
-    for number, scene in enumerate(scenes):
-        caption = captions.scoring_caption(concepts, scene, language, rng)
-        if path == "unseen phrasing":
-            caption = captions.held_out_caption(concepts, scene, language)
-        lines.append({
-            "prompt": caption, "seed": first_seed(draw) + number, "answer": path != "prompt",
-            "out": f"{language}-{path.replace(' ', '-')}-{number:03}.png",
-        })  # fmt: skip
-    return lines
+def several(concepts: int, count: int, draw: int) -> list[Scene]:
+    rng, layouts = random.Random(29 + draw), (Layout.BESIDE, Layout.ABOVE, Layout.BESIDE, Layout.ABOVE, Layout.TWO, Layout.THREE)
+    return [data.random_several(concepts - 1, rng, held_out=True, layout=layouts[i % len(layouts)]) for i in range(count)]
+
+
+def tasks(concepts: list[dict], count: int, draw: int) -> list[Task]:
+    seed = first_seed(draw)
+    found = []
+    for group, scenes in (("one thing", one(len(concepts), count, draw)), ("several things", several(len(concepts), count, draw))):
+        for language in data.LANGUAGES:
+            rng = random.Random(17 + draw)
+            asked = [{"prompt": captions.scoring_caption(concepts, scene, language, rng)} for scene in scenes]
+            found.append(Task(group, f"{language}, answer", scenes, asked, seed))
+            if language == "en" and group == "one thing":
+                found.append(Task(group, "en, prompt", scenes, [line | {"answer": False} for line in asked], seed))
+            asked = [{"prompt": captions.held_out_caption(concepts, scene, language)} for scene in scenes]
+            found.append(Task(group, f"{language}, unseen phrasing", scenes, asked, seed))
+    for language in data.LANGUAGES:
+        found.append(edits(concepts, language, count // 2, draw))
+    return found
+
+
+def edits(concepts: list[dict], language: str, count: int, draw: int) -> Task:
+    """A caption, its answer, and an edit."""
+    rng, wanted, lines = random.Random(31 + draw), [], []
+    speaker = Teacher(concepts, None, rng)
+    for _ in range(count):
+        shown = rng.choice(speaker.scenes)
+        scene, (text,) = speaker.edit(shown, [language])
+        said = captions.scoring_caption(concepts, shown, language, rng)
+        wanted.append(scene)
+        lines.append({"earlier": [{"prompt": said, "answer": captions.canonical(concepts, shown)}], "prompt": text})
+    return Task("edits", f"{language}, answer", wanted, lines, first_seed(draw))
+
+
+# ---- pictures ------------------------------------------------------------------------------------
+
+
+class PythonTeacher:
+    """Draws by T5, CLIP, FLUX and the VAE of an exported folder."""
+
+    def __init__(self, hf: Path):
+        self.tokenizers = vocabulary.TeacherTokenizers.load(hf / "teacher")
+        self.t5 = T5EncoderModel.from_pretrained(hf / "teacher/text_encoder_2").eval()
+        self.clip = CLIPTextModel.from_pretrained(hf / "teacher/text_encoder").eval()
+        self.transformer = FluxTransformer2DModel.from_pretrained(hf / "flux/transformer").eval()
+        self.vae = AutoencoderKL.from_pretrained(hf / "flux/vae").eval()
+
+    @torch.no_grad()
+    def draw(self, concepts: list[dict], scenes: list[Scene], seed: int) -> torch.Tensor:
+        texts = [captions.canonical(concepts, scene) for scene in scenes]
+        embeds, pooled = teacher.encode(self.t5, self.clip, *self.tokenizers.inputs(texts))
+        return teacher.decode(self.vae, teacher.sample(self.transformer, embeds, pooled, seed=seed))
 
 
 def run_binary(binary: str, options: list[str], lines: list[dict], folder: Path) -> None:
@@ -87,45 +127,52 @@ def read_pictures(folder: Path, lines: list[dict]) -> torch.Tensor:
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def teacher_note(args) -> str:
-    was = TEACHER_WAS.get((args.draw, args.count))
-    if not (args.hf / "teacher").exists():
-        return NOT_SHIPPED
-    return TRAINED_ANEW.format(was) if was else ""
+# ---- the report ----------------------------------------------------------------------------------
+
+HEADS = {
+    "one thing": "| prompts | path | concept | style | background | concept / teacher |\n|---|---|---|---|---|---|",
+    "several things": "| prompts | path | count | kind | place | style | background | place / teacher |\n|---|---|---|---|---|---|---|---|",
+    "edits": "| prompts | path | count | kind | place | style | background |\n|---|---|---|---|---|---|---|",
+}
 
 
-def table(teacher_score: teacher.Accuracy, scores: dict) -> str:
-    def row(name: str, path: str, accuracy: teacher.Accuracy) -> str:
-        ratio = accuracy.concept / teacher_score.concept
-        return (
-            f"| {name} | {path} | {accuracy.concept:.3f} | {accuracy.style:.3f} | {accuracy.background:.3f} "
-            f"| {ratio:.3f} |"
-        )
-
-    lines = ["| prompts | path | concept | style | background | concept / teacher |", "|---|---|---|---|---|---|"]
-    lines.append(row("en", "teacher (T5 and CLIP, in Python)", teacher_score))
-    lines += [row(language, path, accuracy) for (path, language), accuracy in scores.items()]
-    return "\n".join(lines)
+def row(group: str, name: str, path: str, score: Accuracy, base: Accuracy | None) -> str:
+    if group == "one thing":
+        shares = [score.concept, score.style, score.background]
+    else:
+        shares = [score.count, score.kind, score.concept, score.style, score.background]
+    if base is not None:
+        shares.append(score.concept / base.concept)
+    return f"| {name} | {path} | " + " | ".join(f"{share:.3f}" for share in shares) + " |"
 
 
-def write_scores(args, teacher_score, scores: dict) -> None:
+def write_scores(args, teachers: dict[str, Accuracy], scores: list[tuple[Task, Accuracy]], sharpness: str) -> None:
     shipped = sorted(MODEL_FOLDER.glob("*.gguf"))
     sizes = ", ".join(f"{path.name} {path.stat().st_size / 1e6:.2f} MB" for path in shipped) or "not converted yet"
     version = subprocess.run([args.binary, "--version"], capture_output=True, text=True).stdout.strip()
     command = f"python score.py --work WORK --hf emoji-hf --binary {Path(args.binary).name} --count {args.count} --draw {args.draw}"
+    tables = []
+    for group, head in HEADS.items():
+        base = teachers.get(group)
+        lines = [head] + ([row(group, "en", "teacher (T5 and CLIP, in Python)", base, base)] if base else [])
+        lines += [row(group, *task.name.split(", "), score, base) for task, score in scores if task.group == group]
+        tables.append(f"## {group.capitalize()}\n\n" + "\n".join(lines))
+    newline = "\n\n"
     text = f"""# Scores of the embedded model
 
-Written by `recipe/score.py` on {datetime.date.today()} from the pictures of `{version or args.binary}`: {args.count} prompts a row,
-4 steps, draw {args.draw} of scenes, seeds from {first_seed(args.draw):,} up. Draw 0 chose between trained versions (recipe/README.md). Half of the scenes (concept x style x background colour) were kept out of training.
-A picture counts as what its nearest neighbour among all {args.real_count:,} real pictures shows. AlignNet was trained on
-English captions only. Weights: {sizes}.{teacher_note(args)}
+Written by `recipe/score.py` on {datetime.date.today()} from the pictures of `{version or args.binary}`: {args.count} prompts a row
+({args.count // 2} of edits), 4 steps, draw {args.draw} of scenes, seeds from {first_seed(args.draw):,} up. Of one thing, half of the scenes (concept x style x
+background) were kept out of training; of several things, all of them: no stage saw those two things together, in any order, style or
+place. A picture counts as what its nearest neighbours among all real pictures show, thing by thing (`recipe/reading.py`):
+`count` as many things as there should be, `kind` the right ones, `place` the right ones where they should stand. AlignNet was trained on English
+captions only. Weights: {sizes}. {sharpness}
 
-{table(teacher_score, scores)}
+{newline.join(tables)}
 
 ![one row a language](scores.png)
 
-Top row: the real pictures{"; second: the teacher's" if (args.hf / "teacher").exists() else ""}; then one row a language, answer path: {", ".join(data.LANGUAGES)}.
-The same scenes and seeds in every row of ours.
+Top row: the real pictures; second: the teacher's; then one row a language, answer path: {", ".join(data.LANGUAGES)}. The same scenes and
+seeds in every row of ours. Below, the same of scenes of several things.
 
 Repeat: `{command}` in `recipe/`, after `run.sh` (which makes WORK and emoji-hf).
 """
@@ -148,32 +195,31 @@ def main() -> None:
     parser.add_argument("--reuse", action="store_true", help="score pictures of an earlier run")
     args = parser.parse_args()
     seed_everything(0)
-    real = teacher.RealPictures(args.work)
-    args.real_count = len(real.scenes)
-    scenes = real.half_unseen(args.count, seed=23 + args.draw)
-    rows = [real.of(scenes)]
-    if (args.hf / "teacher").exists():
-        rows.append(teacher_pictures(args.hf, real.concepts, scenes, first_seed(args.draw)))
-        teacher_score = real.accuracy(rows[-1], scenes)
-    else:
-        teacher_score = TEACHER_WAS[args.draw, args.count]
-    print("teacher", teacher_score, flush=True)
-
-    folder = args.work / f"scored-{args.draw}"
-    kinds = [(path, x) for path in PATHS for x in (data.LANGUAGES if path != "prompt" else ["en"])]
-    lines = {(path, x): requests(real.concepts, scenes, x, path, args.draw) for path, x in kinds}
+    reader, drawer = Reader(args.work), PythonTeacher(args.hf)
+    concepts, folder = reader.concepts, args.work / f"scored-{args.draw}"
+    everything = tasks(concepts, args.count, args.draw)
     if not args.reuse:
-        everything = [line for group in lines.values() for line in group]
-        run_binary(args.binary, shlex.split(args.options), everything, folder)
-    scores = {}
-    for (path, language), group in lines.items():
-        made = read_pictures(folder, group)
-        scores[path, language] = real.accuracy(made, scenes)
-        print(path, language, scores[path, language], flush=True)
-        if path == "answer":
-            rows.append(made)
+        run_binary(args.binary, shlex.split(args.options), [line for task in everything for line in task.lines], folder)
+    teachers, scores, rows, sharpness = {}, [], [], ""
+    for group, scenes in (("one thing", one(len(concepts), args.count, args.draw)), ("several things", several(len(concepts), args.count, args.draw))):
+        drawn, real = drawer.draw(concepts, scenes, first_seed(args.draw)), reader.of(scenes)
+        teachers[group] = reader.accuracy(drawn, scenes)
+        print("teacher", group, teachers[group], flush=True)
+        rows += [real, drawn]
+        for task in [task for task in everything if task.group == group]:
+            made = read_pictures(folder, task.lines)
+            scores.append((task, reader.accuracy(made, scenes)))
+            print(group, task.name, scores[-1][1], flush=True)
+            if task.name.endswith("answer"):
+                rows.append(made)
+            if task.name == "en, answer":
+                seen = slice(len(scenes) // 2, None) if group == "one thing" else slice(None)
+                sharpness += f"{group.capitalize()}, {'seen' if group == 'one thing' else 'held out'}: {psnr(made[seen], real[seen]):.1f} dB from the drawings. "
+    for task in [task for task in everything if task.group == "edits"]:
+        scores.append((task, reader.accuracy(read_pictures(folder, task.lines), task.wanted)))
+        print("edits", task.name, scores[-1][1], flush=True)
     save_small_grid(rows, MODEL_FOLDER / "scores.png")
-    write_scores(args, teacher_score, scores)
+    write_scores(args, teachers, scores, sharpness.strip())
 
 
 if __name__ == "__main__":

@@ -73,7 +73,8 @@ pub struct GenerateArgs {
     /// Generate one image for each line into the folder -o: a prompt, or {"prompt": .., "seed": N, "out":
     /// "name.png"}; optional keys: images, videos, audios, answer, steps, guidance, cache, size, width,
     /// height. Instead of prompt and files, the key parts lists them in order:
-    /// [{"image": "a.png"}, {"text": ".."}, {"video": ..}, {"audio": ..}]. A JSON array is read too
+    /// [{"image": "a.png"}, {"text": ".."}, {"video": ..}, {"audio": ..}]. The key earlier has the turns of a
+    /// conversation before it: [{"prompt": "a cat", "answer": ".."}]. A JSON array is read too
     #[arg(long, value_name = "FILE", value_parser = PathParser, requires = "output", conflicts_with_all = parts::IDS, conflicts_with_all = ["from", "num_images"])]
     pub batch: Option<PathBuf>,
     /// Skip the images of --batch that are finished: those whose metadata has the same request

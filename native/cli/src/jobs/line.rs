@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use x2i_core::{Cache, Conditioning};
+use x2i_core::{Cache, Conditioning, Part, Turn};
 use x2i_engine::job::random_seed;
 use x2i_engine::{JobSpec, Kind, NamedFile, PartSpec, Settings};
 
@@ -15,15 +15,16 @@ use crate::flags::Size;
 use crate::flags::paths::expand;
 
 /// All keys of a line.
-const KEYS: [&str; 14] = [
-    "prompt", "images", "videos", "audios", "parts", "seed", "out", "answer", "steps", "guidance",
-    "cache", "size", "width", "height",
+const KEYS: [&str; 15] = [
+    "prompt", "images", "videos", "audios", "parts", "earlier", "seed", "out", "answer", "steps",
+    "guidance", "cache", "size", "width", "height",
 ];
 
 /// One line of `--batch`.
 #[derive(Debug, Default)]
 pub struct Line {
     parts: LineParts,
+    earlier: Vec<LineTurn>,
     seed: Option<LineSeed>,
     /// The name of the image file inside the folder `-o`.
     pub out: Option<String>,
@@ -34,6 +35,23 @@ pub struct Line {
     size: Option<LineSize>,
     width: Option<usize>,
     height: Option<usize>,
+}
+
+/// An earlier turn of a conversation: what was said, and what the LLM answered.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LineTurn {
+    prompt: String,
+    answer: String,
+}
+
+impl LineTurn {
+    fn turn(self) -> Turn {
+        Turn {
+            parts: vec![Part::Text(self.prompt)],
+            answer: self.answer,
+        }
+    }
 }
 
 /// `"512x512"`, `[512, 512]` or `512`.
@@ -129,6 +147,7 @@ impl Line {
                 audios: take(&mut keys, "audios")?.unwrap_or_default(),
                 parts: take(&mut keys, "parts")?,
             },
+            earlier: take(&mut keys, "earlier")?.unwrap_or_default(),
             seed: take(&mut keys, "seed")?
                 .as_ref()
                 .map(LineSeed::of)
@@ -169,8 +188,10 @@ impl Line {
             ..Settings::default()
         };
         let parts = self.parts.in_order()?.into_iter();
+        let earlier: Vec<_> = self.earlier.into_iter().map(LineTurn::turn).collect();
         Ok(JobSpec {
             parts: parts.map(LinePart::spec).collect::<Result<_>>()?,
+            earlier: [base.earlier.clone(), earlier].concat(),
             settings: settings.or(base.settings.clone()),
             ..base.clone()
         })
@@ -328,6 +349,27 @@ mod tests {
         assert!(message.contains("`lora`") && KEYS.iter().all(|key| message.contains(key)));
         let unseeded = line(r#"{"prompt": "x", "seed": null}"#).unwrap();
         assert_eq!(unseeded.seed(Some(3)), Some(3));
+    }
+
+    #[test]
+    fn a_line_may_go_on_with_a_conversation() {
+        let spec = |json: &str| line(json).and_then(|line| line.spec(&JobSpec::default()));
+        let json =
+            r#"{"prompt": "make it blue", "earlier": [{"prompt": "a cat", "answer": "cat"}]}"#;
+        let turn = Turn {
+            parts: vec![Part::Text("a cat".into())],
+            answer: "cat".into(),
+        };
+        assert_eq!(spec(json).unwrap().earlier, [turn]);
+        for wrong in [
+            r#"[{"prompt": "a cat"}]"#,
+            r#"[{"prompt": "a", "answer": "b", "x": 1}]"#,
+            "7",
+        ] {
+            let json = format!(r#"{{"prompt": "x", "earlier": {wrong}}}"#);
+            let error = format!("{:#}", spec(&json).unwrap_err());
+            assert!(error.starts_with("earlier: "), "{error}");
+        }
     }
 
     #[test]
