@@ -110,7 +110,7 @@ def report(vae, real: torch.Tensor, sheet: Path) -> str:
 
 
 def main() -> None:
-    parser = stage_arguments(__doc__, steps=1600)
+    parser = stage_arguments(__doc__, steps=1500)
     args = parser.parse_args()
     seed_everything(args.seed)
     art, extra, _ = data.load(args.work)
