@@ -14,8 +14,10 @@ import vocabulary
 from data import Layout, Scene
 from words import Strangers
 
-ONE_THING = 0.45  # share of the captions
-STRANGE = 0.3  # share of the lessons in which a word is strange
+ONE_THING = (0.85, 0.45)  # share of the captions, at first and at last
+STRANGE = (0.0, 0.3)  # share of the lessons in which a word is strange
+ALONE = 0.2  # the part of the training in which nothing else is taught than captions as they are at first
+RAMP = 0.15  # the part in which shares then rise to the last
 SIDES = {"right": Layout.BESIDE, "left": Layout.BESIDE, "below": Layout.ABOVE, "above": Layout.ABOVE}
 
 
@@ -34,15 +36,27 @@ class Teacher:
     def __init__(self, concepts: list[dict], strangers: Strangers, rng=random):
         self.concepts, self.strangers, self.rng = concepts, strangers, rng
         self.scenes = [scene for scene in data.all_scenes(len(concepts)) if not scene.held_out]
+        self.one_thing, self.strange = ONE_THING[1], STRANGE[1]
+
+    def at(self, progress: float) -> bool:
+        """Sets the shares for so much of the training done, 0 to 1; whether conversations, and likeness, have begun.
+
+        Names come first: told of strange words from the start, of which every letter is news, the model learned to spell
+        those and no concept in its first 400 steps.
+        """
+        risen = min(1.0, max(0.0, (progress - ALONE) / RAMP))
+        self.one_thing = ONE_THING[0] + risen * (ONE_THING[1] - ONE_THING[0])
+        self.strange = STRANGE[0] + risen * (STRANGE[1] - STRANGE[0])
+        return risen > 0
 
     def scene(self) -> Scene:
-        if self.rng.random() < ONE_THING:
+        if self.rng.random() < self.one_thing:
             return self.rng.choice(self.scenes)
         return data.random_several(len(self.concepts) - 1, self.rng)
 
     def caption(self, languages: list[str], scene: Scene | None = None) -> Lesson:
         scene = scene or self.scene()
-        strange = [self.strangers.random(x, self.rng) for x in languages] if self.rng.random() < STRANGE else None
+        strange = [self.strangers.random(x, self.rng) for x in languages] if self.rng.random() < self.strange else None
         words = strange or [None] * len(languages)
         asked = [captions.training_caption(self.concepts, scene, x, self.rng, word) for x, word in zip(languages, words)]
         return Lesson([vocabulary.turn(text) for text in asked], self.answers(scene, words), strange is None)
@@ -55,7 +69,7 @@ class Teacher:
             wanted, asked = self.edit(shown, languages)
             prompts = [so_far + vocabulary.turn(text, self.answer(wanted)) for so_far, text in zip(prompts, asked)]
             shown = wanted
-        strange = [self.strangers.random(x, self.rng) for x in languages] if self.rng.random() < STRANGE / 2 else None
+        strange = [self.strangers.random(x, self.rng) for x in languages] if self.rng.random() < self.strange / 2 else None
         wanted, asked = self.edit(shown, languages, strange)
         prompts = [so_far + vocabulary.turn(text) for so_far, text in zip(prompts, asked)]
         return Lesson(prompts, self.answers(wanted, strange or [None] * len(languages)), strange is None)

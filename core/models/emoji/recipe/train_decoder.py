@@ -6,6 +6,8 @@ reads WORK/vae and writes WORK/vae-tuned, the same encoder with a sharper decode
 errors. Nothing but export.py depends on it: it can run beside stages 2 to 4.
 """
 
+import copy
+
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
@@ -67,7 +69,7 @@ def main() -> None:
         if (step + 1) % args.report_every == 0 or step + 1 == args.steps:
             with torch.random.fork_rng():
                 facts = report(average["vae"], groups, args.work)
-            average["vae"].save_pretrained(args.work / "vae-tuned")
+            copy.deepcopy(average["vae"]).to(memory_format=torch.contiguous_format).save_pretrained(args.work / "vae-tuned")
             checkpoint.save(step + 1)
             print(f"step {step + 1} loss {loss.item():.4f} {facts} cpu {checkpoint.cpu_seconds():.0f} s", flush=True)
 

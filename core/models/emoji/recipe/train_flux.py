@@ -92,7 +92,7 @@ def report(average, vae, reader: Reader, tokenizers, work: Path, count: int = 64
 
 
 def main() -> None:
-    parser = stage_arguments(__doc__, steps=3000)
+    parser = stage_arguments(__doc__, steps=2200)
     parser.add_argument("--keep-transformer", action="store_true", help="train the text encoders only")
     args = parser.parse_args()
     seed_everything(args.seed)

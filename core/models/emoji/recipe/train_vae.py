@@ -149,7 +149,7 @@ def finish(vae: AutoencoderKL, art, work: Path) -> None:
     scenes = rng.sample(data.all_scenes(len(art)), 1000) + [data.random_several(len(art) - 1, rng) for _ in range(1000)]
     latents = encode_all(vae, torch.stack([data.compose(drawings, scene) for scene in scenes]))
     vae.register_to_config(scaling_factor=float(1 / latents.std()), shift_factor=float(latents.mean()))
-    vae.save_pretrained(work / "vae")
+    vae.to(memory_format=torch.contiguous_format).save_pretrained(work / "vae")
 
 
 if __name__ == "__main__":
