@@ -7,7 +7,7 @@ writes
     proj/{config.json,diffusion_pytorch_model.*}        AlignNet, as `x2i train align` writes it; with --untrained random
                                                         numbers, which it is trained in place of
     mllm/                                               MiniCPM-o with tokenizer and processor files
-    teacher/{text_encoder,text_encoder_2,tokenizer,tokenizer_2} for scoring only, not shipped; not there after restore.py
+    teacher/{text_encoder,text_encoder_2,tokenizer,tokenizer_2} for scoring only, not shipped
     x2i.json, concepts.json                             defaults; what the model can draw
 into a temporary folder that then takes OUT's place, and prints the size the shipped weights will have with linear
 weights in blocks of 32 (Q8_0, 34 bytes a block) and the rest in 16 bits.
@@ -141,8 +141,7 @@ def main() -> None:
     else:
         shutil.copytree(args.work / "align/run/proj", fresh / "proj")
     export_mllm(args.work, fresh / "mllm", concepts)
-    if (args.work / "flux/text_encoder").exists():
-        export_teacher(args.work, fresh / "teacher", concepts)
+    export_teacher(args.work, fresh / "teacher", concepts)
     write_json(fresh / "x2i.json", DEFAULTS)
     write_json(fresh / "concepts.json", concepts)
     sizes = shipped_bytes(fresh)

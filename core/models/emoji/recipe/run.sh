@@ -55,7 +55,7 @@ stage data $python data.py --packages "$work/node_modules" --work "$work"
   train vision train_vision.py
   train hearing train_hearing.py
   train reader train_senses.py
-  train senses train_senses.py --towers
+  train senses train_senses.py --towers --steps 900
 } &
 senses=$!
 train vae train_vae.py

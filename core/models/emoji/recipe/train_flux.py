@@ -6,16 +6,13 @@ reads WORK/vae (stage 1) and writes WORK/latents.pt, the latents of every scene 
 several, and WORK/flux/{transformer,text_encoder,text_encoder_2}. The encoders are the teacher of stage 4 and are not
 shipped. Noise levels: two in five logit-normal, the rest exactly those that four plain Euler steps visit, so that four
 steps are enough without a distillation of their own.
-
-With `--keep-transformer` the transformer of WORK (restore.py) stays as it is, and only the text encoders, which are not
-shipped, are trained again: a teacher to compare with.
 """
 
 import random
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, FluxTransformer2DModel
+from diffusers import AutoencoderKL
 
 import captions
 import data
@@ -92,9 +89,7 @@ def report(average, vae, reader: Reader, tokenizers, work: Path, count: int = 64
 
 
 def main() -> None:
-    parser = stage_arguments(__doc__, steps=2200)
-    parser.add_argument("--keep-transformer", action="store_true", help="train the text encoders only")
-    args = parser.parse_args()
+    args = stage_arguments(__doc__, steps=2200).parse_args()
     seed_everything(args.seed)
     reader = Reader(args.work)
     vae = AutoencoderKL.from_pretrained(args.work / "vae").eval().to(memory_format=torch.channels_last)
@@ -108,9 +103,6 @@ def main() -> None:
         "clip": teacher.build_clip(tokenizers.clip.get_vocab_size()),
         "t5": teacher.build_t5(tokenizers.t5.get_vocab_size()),
     }
-    if args.keep_transformer:
-        kept = FluxTransformer2DModel.from_pretrained(args.work / "flux/transformer")
-        models["transformer"] = kept.requires_grad_(False)
     named = [pair for model in models.values() for pair in model.named_parameters()]
     optimizer = MuonAdamW(*split_parameters(named, is_matrix), MUON_LR, ADAM_LR, iterations=3)
     average = MovingAverage(models, decay=0.997)
