@@ -14,10 +14,10 @@ import vocabulary
 from data import Layout, Scene
 from words import Strangers
 
-ONE_THING = (0.85, 0.45)  # share of the captions, at first and at last
+ONE_THING = (0.85, 0.4)  # share of the captions, at first and at last
 STRANGE = (0.0, 0.3)  # share of the lessons in which a word is strange
-ALONE = 0.2  # the part of the training in which nothing else is taught than captions as they are at first
-RAMP = 0.15  # the part in which shares then rise to the last
+ALONE = 0.1  # the part of the training in which nothing else is taught than captions as they are at first
+RAMP = 0.1  # the part in which shares then rise to the last
 SIDES = {"right": Layout.BESIDE, "left": Layout.BESIDE, "below": Layout.ABOVE, "above": Layout.ABOVE}
 
 

@@ -5,7 +5,7 @@
 reads WORK/{concepts,entries}.json and writes WORK/text.pt (the tensors `llm.*` of MiniCPM-o without that prefix) and
 WORK/tokenizer. Needs no picture: it can run beside stage 1.
 
-Two losses. Cross-entropy on the answer; and consistency: in every batch a thing is asked for in English and in three
+Two losses. Cross-entropy on the answer; and consistency: in every batch a thing is asked for in English and in two
 other languages, and the hidden states of the answer's tokens under the other languages are pulled, layer by layer, to
 those under English. Without it the states keep traces of the prompt's language, and an AlignNet that has only seen
 English stumbles over them. Strange words (lessons.py) differ by language: there the answer's loss has to do. The second loss begins
@@ -32,7 +32,7 @@ from training import (
 )  # fmt: skip
 from words import Strangers
 
-CAPTIONS, CONVERSATIONS, PHRASINGS = 16, 6, 4  # a batch: lessons x (English + three other languages)
+CAPTIONS, CONVERSATIONS, PHRASINGS = 8, 3, 3  # a batch: lessons x (English + two other languages)
 CONSISTENCY = 0.5  # weight of the second loss
 MUON_LR, ADAM_LR = 1e-2, 3e-3
 
@@ -149,7 +149,7 @@ def is_matrix(name: str, parameter: torch.Tensor) -> bool:
 
 
 def main() -> None:
-    args = stage_arguments(__doc__, steps=1500).parse_args()
+    args = stage_arguments(__doc__, steps=4500).parse_args()
     seed_everything(args.seed)
     _, _, concepts = data.load(args.work)
     tokenizer = vocabulary.language_model_tokenizer(args.work, concepts)
