@@ -7,7 +7,7 @@ of the language model to come. The first tokens of a clip fill the slots (slots.
 `<unk>`. Tokens alone teach slowly, since one would have to be found in the whole clip. espeak-ng knows what sounds when:
 the second layer is told every frame's phoneme; the third whether the frame is part of a concept's, a colour's or a style's
 name, and of all frames of a name together, which it is; the last has only to gather them. The heads that are told are
-thrown away. What takes the longest are the 800 names of concepts, so half of the time goes to clips that say little else.
+thrown away. What takes the longest are the NAMES names of concepts, so half of the time goes to clips that say little else.
 Told frame by frame, with one class for everything else, the third layer had learned colours and styles after 900 steps,
 but no concept.
 """
@@ -20,12 +20,15 @@ from torch import nn
 
 import data
 import senses
+import vocabulary
 from minicpm_o import AudioProjection, AudioTower, half
 from muon import MuonAdamW, split_parameters
 from senses import CONFIG
 from slots import Slots
 from speech import Utterances
-from training import Checkpoint, MovingAverage, parameter_count, seed_everything, stage_arguments, warm_up_then_decay
+from training import (
+    Checkpoint, MovingAverage, half_precision, parameter_count, seed_everything, stage_arguments, warm_up_then_decay,
+)  # fmt: skip
 
 BATCH, POOL = 7500, 12  # mel frames; batches that are cut from one sorted pool, so that clips of a batch are about as long
 SHORT = 0.5  # share of the batches with short clips
@@ -53,9 +56,11 @@ class Listener(nn.Module):
 
     def forward(self, mel: torch.Tensor, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Tokens in units [clips, frames / 10, hidden]; states for phonemes and for names [clips, frames / 2, width]."""
-        states = self.apm.states(mel, frames)
-        heard = self.audio_projection_layer(self.apm.layer_norm(states[-1]))
-        tokens = F.avg_pool1d(heard.transpose(1, 2), CONFIG["audio_pool_step"]).transpose(1, 2)
+        with half_precision():
+            states = self.apm.states(mel, frames)
+            heard = self.audio_projection_layer(self.apm.layer_norm(states[-1]))
+        tokens = F.avg_pool1d(heard.float().transpose(1, 2), CONFIG["audio_pool_step"]).transpose(1, 2)
+        states = [layer.float() for layer in states]
         return tokens, *(F.layer_norm(states[layer], states[layer].shape[-1:]) for layer in (PHONEMES_AT, NAMES_AT))
 
     def names(self, states: torch.Tensor, kinds: torch.Tensor, scenes: list[data.Scene]):
@@ -191,8 +196,8 @@ def main() -> None:
     whole, short = (Utterances.load(sorted(folder.glob(f"{kind}-*.npz"))) for kind in ("train", "short"))
     tests = {name: Utterances.load([folder / f"{name}.npz"]) for name in ("voices", "scenes")}
     frames = Frames(Utterances.load([folder / "train-00.npz"]))  # the same, however many shards there are
-    slots = Slots(args.work, senses.tokenizer(args.work, concepts), concepts)
-    model = Listener(1 + len(frames.numbers), len(concepts))
+    slots = Slots(args.work, vocabulary.language_model_tokenizer(args.work, concepts), concepts)
+    model = Listener(1 + len(frames.numbers), len(concepts) - 1)  # UNKNOWN is never spoken
     optimizer = MuonAdamW(*split_parameters(model.named_parameters(), is_matrix), MUON_LR, ADAM_LR, iterations=3)
     average = MovingAverage({"hearing": model}, decay=0.99)
     checkpoint = Checkpoint(args.work, "hearing", average, optimizer)
