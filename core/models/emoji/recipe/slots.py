@@ -2,7 +2,7 @@
 
 The first CONCEPT_SLOTS tokens of a picture or a sound are those of the concept's name as the canonical caption has it,
 then come those of its colour and its style; `<unk>` stands where nothing is to say, and for all of data.UNKNOWN, which is
-never shown nor spoken. So the language model, which knows text, needs to learn next to nothing, and a scene that was never
+never shown nor spoken. (One name is longer, "smiling face with sunglasses": what begins it is told, and no other begins so.) So the language model, which knows text, needs to learn next to nothing, and a scene that was never
 shown is made of words that were.
 """
 
@@ -24,8 +24,8 @@ class Slots:
         self.unit = embedding.square().mean().sqrt().item()
         filler = tokens.convert_tokens_to_ids("<unk>")
         labels = tokens([concept["labels"]["en"].lower() for concept in concepts[:-1]])["input_ids"]
-        labels = [ids + [filler] * (senses.CONCEPT_SLOTS - len(ids)) for ids in [*labels, []]]
-        assert {len(ids) for ids in labels} == {senses.CONCEPT_SLOTS}, "the name of a concept has more tokens than there are slots"
+        labels = [(ids + [filler] * senses.CONCEPT_SLOTS)[: senses.CONCEPT_SLOTS] for ids in [*labels, []]]
+        assert len({tuple(ids) for ids in labels}) == len(labels), "two concepts have the same words in their slots"
         colours, styles = ([ids for (ids,) in tokens([f" {word}" for word in words])["input_ids"]] for words in (data.COLOUR_NAMES, data.STYLES))
         words = sorted({filler, *colours, *styles, *(token for ids in labels for token in ids)})
         self.embedding = embedding[words] / self.unit  # [words, hidden]
