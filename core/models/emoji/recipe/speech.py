@@ -23,6 +23,7 @@ import torch
 import captions
 import data
 import readings
+import senses
 
 RATE, BINS, WINDOW, HOP = 16_000, 80, 400, 160
 DECADES = 8.0  # that a spectrogram spans at most, below its loudest value
@@ -45,6 +46,7 @@ VARIANTS = [
 # Never heard in training, nor are those that sound like them: by the mean spectrum of a caption m4 (m5), aunty (f4) and
 # klatt3 to klatt6 (adam), and by the same synthesizer as adam's caleb, benjamin, david, edward and announcer.
 HELD_OUT_VARIANTS = ["m5", "f4", "belinda", "adam"]
+SHORTEST = 2 * senses.SLOTS * senses.CONFIG["audio_pool_step"]  # frames that have tokens for all slots; silence follows a shorter clip
 SHARD = 2000
 TEST = 800  # utterances, 100 a language
 
@@ -166,9 +168,10 @@ class Utterances:
     def add(self, mel: torch.Tensor, scene: data.Scene, language: str, caption: str, phonemes: list, spans: list) -> None:
         top = mel.max().item()
         steps = (mel - top) * (255 / (DECADES / 4)) + 255
+        steps = torch.nn.functional.pad(steps, (0, max(0, SHORTEST - mel.shape[1])))  # 0 is silence
         self.mel.append(steps.round().byte().numpy().T)
         self.top.append(top)
-        self.frames.append(mel.shape[1])
+        self.frames.append(steps.shape[1])
         self.scenes.append((scene.concept, scene.style, scene.colour))
         self.languages.append(language)
         self.captions.append(caption)

@@ -41,7 +41,6 @@ REST = 0.5  # weight of the squared error of the tokens behind the slots
 STRETCH, TIMBRE, KNOTS = 0.15, 0.25, 7  # of frequencies; of a spectrogram's values, in a curve of so many points
 LOUDNESS = 0.4  # of all its values together: 16 dB
 MILLISECONDS = 20  # a frame of the tower
-SHORTEST = 2 * senses.SLOTS * CONFIG["audio_pool_step"]  # mel frames that have tokens for all slots; hardly a clip has fewer
 
 
 class Listener(nn.Module):
@@ -153,9 +152,8 @@ def mask_some(mel: torch.Tensor) -> None:
 
 def batches_of_like_length(utterances: Utterances, size: int, pool: int):
     """Indices of `size` clips for ever, each epoch in another order."""
-    usable = [i for i, frames in enumerate(utterances.frames) if frames >= SHORTEST]
     while True:
-        order = random.sample(usable, len(usable))
+        order = random.sample(range(len(utterances)), len(utterances))
         for start in range(0, len(order) - size + 1, size * pool):
             chunk = sorted(order[start : start + size * pool], key=lambda i: utterances.frames[i])
             cut = [chunk[i : i + size] for i in range(0, len(chunk) - size + 1, size)]
