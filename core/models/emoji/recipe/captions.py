@@ -125,6 +125,7 @@ RECOLOURS = {
 }  # fmt: skip
 I_KNOW_NO = "i know no "
 STOPS = {"zh": "。", "ja": "。"}  # the full stop, where it is not "."
+SPELLINGS = {"gray": ["grey"], "pink": ["粉红色"]}  # of colours, that `scribbled` knows
 
 
 # Around a whole request, now and then.
@@ -242,7 +243,8 @@ def short_caption(concepts: list[dict], scene: Scene, language: str, rng=random)
     """The concept alone, if a scene of the default colour is meant, else with its colour: what costs the least to hear."""
     kind = BARE if scene.colour == DEFAULT_COLOUR else UNSTYLED
     opener = rng.choice(OPENERS[language]) if rng.random() < 0.5 else None
-    return fill(rng.choice(kind[language]), label(concepts, scene, language), scene, language, opener)
+    name = phrases.Name.random(concepts[scene.concept], language, rng)
+    return fill(rng.choice(kind[language]), name.text, scene, language, opener)
 
 
 def scoring_caption(concepts: list[dict], scene: Scene, language: str, rng: random.Random) -> str:
@@ -263,11 +265,13 @@ def held_out_caption(concepts: list[dict], scene: Scene, language: str) -> str:
 
 
 def places(concepts: list[dict], scene: Scene, language: str, caption: str) -> list[tuple[int, int] | None]:
-    """Where in a training caption the concept, the colour and the style are said."""
+    """Where in a training caption of one thing the concept, by any of its names, the colour and the style are said."""
     plain = lambda text: text.lower().replace("ё", "е")  # noqa: E731
     text, found = plain(caption), []
-    colours = [*colour_forms(scene, language).values(), *(["grey"] if COLOUR_NAMES[scene.colour] == "gray" else [])]
-    for forms in ([label(concepts, scene, language)], sorted(colours, key=len, reverse=True), [STYLES[scene.style]]):
+    names = [label(concepts, scene, language), *concepts[scene.concept]["forms"][language]["aliases"]]
+    colours = [*colour_forms(scene, language).values(), *SPELLINGS.get(COLOUR_NAMES[scene.colour], [])]
+    for forms in (names, colours, [STYLES[scene.style]]):
+        forms = sorted(forms, key=len, reverse=True)
         hits = [(text.find(form), len(form)) for form in map(plain, forms) if form in text]
         found.append((hits[0][0], hits[0][0] + hits[0][1]) if hits else None)
         if hits:  # a colour may stand in the concept's name, too

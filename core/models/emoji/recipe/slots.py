@@ -1,8 +1,9 @@
 """What a tower tells the language model: the scene in words, as embeddings of the text's own tokens, in fixed slots.
 
 The first CONCEPT_SLOTS tokens of a picture or a sound are those of the concept's name as the canonical caption has it,
-then come those of its colour and its style; `<unk>` stands where nothing is to say. So the language model, which knows
-text, needs to learn next to nothing, and a scene that was never shown is made of words that were.
+then come those of its colour and its style; `<unk>` stands where nothing is to say, and for all of data.UNKNOWN, which is
+never shown nor spoken. (One name is longer, "smiling face with sunglasses": what begins it is told, and no other begins so.) So the language model, which knows text, needs to learn next to nothing, and a scene that was never
+shown is made of words that were.
 """
 
 import torch
@@ -19,11 +20,12 @@ class Slots:
     """The words of every scene. Embeddings are in units of their root mean square, `unit`, in which the towers learn."""
 
     def __init__(self, work, tokens, concepts: list[dict]):
-        embedding = senses.embedding(tokens, torch.load(work / "text.pt", weights_only=True))
+        embedding = torch.load(work / "text.pt", weights_only=True)["model.embed_tokens.weight"]
         self.unit = embedding.square().mean().sqrt().item()
         filler = tokens.convert_tokens_to_ids("<unk>")
-        labels = tokens([concept["labels"]["en"].lower() for concept in concepts])["input_ids"]
-        labels = [ids + [filler] * (senses.CONCEPT_SLOTS - len(ids)) for ids in labels]
+        labels = tokens([concept["labels"]["en"].lower() for concept in concepts[:-1]])["input_ids"]
+        labels = [(ids + [filler] * senses.CONCEPT_SLOTS)[: senses.CONCEPT_SLOTS] for ids in [*labels, []]]
+        assert len({tuple(ids) for ids in labels}) == len(labels), "two concepts have the same words in their slots"
         colours, styles = ([ids for (ids,) in tokens([f" {word}" for word in words])["input_ids"]] for words in (data.COLOUR_NAMES, data.STYLES))
         words = sorted({filler, *colours, *styles, *(token for ids in labels for token in ids)})
         self.embedding = embedding[words] / self.unit  # [words, hidden]

@@ -1,12 +1,13 @@
-"""Spoken captions: espeak-ng reads training captions in five languages, and Whisper's log-mel spectrograms are kept.
+"""Spoken captions: espeak-ng reads training captions in eight languages, and Whisper's log-mel spectrograms are kept.
 
     python speech.py --work WORK
 
 writes WORK/speech/{train,short}-NN.npz (SHARD utterances each; a shard that is there is kept; short ones name the concept
-and little else) and WORK/speech/{voices,scenes}.npz, the two tests: known scenes by voices that training never hears, and held-out scenes by voices it does. Needs the library
-of espeak-ng 1.51 (Debian: apt-get install espeak-ng) and `soxr`, librosa's own resampler. Voices, speed, pitch and pauses are
-random, and a third of the utterances have some noise. espeak-ng also tells when every phoneme and every word begins, which
-teaches the audio tower (train_hearing.py). An utterance takes about 4 ms.
+and little else) and WORK/speech/{voices,scenes}.npz, the two tests: known scenes by voices that training never hears, and
+held-out scenes by voices it does. All are scenes of one thing, and never of data.UNKNOWN. Needs the library of espeak-ng
+1.51 (Debian: apt-get install espeak-ng) and `soxr`, librosa's own resampler. Voices, speed, pitch and pauses are random, and
+a third of the utterances have some noise. espeak-ng also tells when every phoneme and every word begins, which teaches the
+audio tower (train_hearing.py). A whole caption takes about 6 ms, a short one 3.
 """
 
 import argparse
@@ -21,14 +22,18 @@ import torch
 
 import captions
 import data
+import readings
+import senses
 
 RATE, BINS, WINDOW, HOP = 16_000, 80, 400, 160
 DECADES = 8.0  # that a spectrogram spans at most, below its loudest value
 LANGUAGES = {
     "en": ["en-us", "en-us", "en", "en", "en-gb-x-rp", "en-gb-scotland"], "de": ["de"], "fr": ["fr", "fr", "fr-be", "fr-ch"],
-    "es": ["es", "es", "es-419"], "ru": ["ru"],
+    "es": ["es", "es", "es-419"], "ru": ["ru"], "zh": ["cmn-latn-pinyin"], "ja": ["ja"],
+    "vi": ["vi", "vi", "vi-vn-x-central", "vi-vn-x-south"],
 }  # fmt: skip
-SPOKEN = ("en", "ru", "de", "en", "fr", "es", "ru", "en", "de", "fr", "en", "es", "ru")  # in turn: English has many accents
+# In turn: English has many accents.
+SPOKEN = ("en", "ru", "de", "zh", "fr", "ja", "en", "es", "vi", "ru", "de", "zh", "en", "fr", "ja", "es", "vi")
 # espeak-ng's variants, as far as a human could be meant. Left out: whispers, robots, echoes, formants far from any mouth
 # (kaukovalta, Tweaky, Storm, Lee) and copies of another. Women are fewer, so they speak twice as often.
 WOMEN = ["f1", "f2", "f3", "f5", "Andrea", "Annie", "anika", "grandma", "linda", "shelby", "steph"]
@@ -41,8 +46,9 @@ VARIANTS = [
 # Never heard in training, nor are those that sound like them: by the mean spectrum of a caption m4 (m5), aunty (f4) and
 # klatt3 to klatt6 (adam), and by the same synthesizer as adam's caleb, benjamin, david, edward and announcer.
 HELD_OUT_VARIANTS = ["m5", "f4", "belinda", "adam"]
+SHORTEST = 2 * senses.SLOTS * senses.CONFIG["audio_pool_step"]  # frames that have tokens for all slots; silence follows a shorter clip
 SHARD = 2000
-TEST = 400  # utterances, 80 a language
+TEST = 800  # utterances, 100 a language
 
 
 # ---- speaking ------------------------------------------------------------------------------------
@@ -86,8 +92,9 @@ class Speaker:
         index = 0
         while events[index].type != self.LAST:
             if events[index].type == self.PHONEME:
-                sign = events[index].id.string.decode(errors="ignore")
-                self.phonemes.append((re.sub("[ˈˌː\u0361-]", "", sign), events[index].audio_position))
+                sign = re.sub("[ˈˌː\u0361-]", "", events[index].id.string.decode(errors="ignore"))
+                if not sign.startswith("("):  # "(en)": what follows is read as English
+                    self.phonemes.append((sign, events[index].audio_position))
             elif events[index].type == self.WORD:
                 self.words.append((events[index].text_position - 1, events[index].audio_position))
             index += 1
@@ -161,9 +168,10 @@ class Utterances:
     def add(self, mel: torch.Tensor, scene: data.Scene, language: str, caption: str, phonemes: list, spans: list) -> None:
         top = mel.max().item()
         steps = (mel - top) * (255 / (DECADES / 4)) + 255
+        steps = torch.nn.functional.pad(steps, (0, max(0, SHORTEST - mel.shape[1])))  # 0 is silence
         self.mel.append(steps.round().byte().numpy().T)
         self.top.append(top)
-        self.frames.append(mel.shape[1])
+        self.frames.append(steps.shape[1])
         self.scenes.append((scene.concept, scene.style, scene.colour))
         self.languages.append(language)
         self.captions.append(caption)
@@ -183,7 +191,7 @@ class Utterances:
             shard = np.load(path)
             ends = np.cumsum(shard["frames"])
             everything.mel += np.split(shard["mel"], ends[:-1])
-            everything.scenes += [data.Scene(*scene) for scene in shard["scenes"].tolist()]
+            everything.scenes += [data.Scene((concept,), style, colour) for concept, style, colour in shard["scenes"].tolist()]
             for name in ("top", "frames", "languages", "captions", "phonemes", "spans"):
                 getattr(everything, name).extend(shard[name].tolist())
         return everything
@@ -216,7 +224,8 @@ def synthesize(speaker, filters, concepts, scenes, variants, phrase, languages, 
             RATE_PARAMETER=175 if usual else rng.randint(150, 230), PITCH=50 if usual else rng.randint(25, 75),
             RANGE=50 if usual else rng.randint(20, 80), WORD_GAP=0 if usual else rng.choice((0, 0, 0, 2, 5)),
         )  # fmt: skip
-        sound, late = speaker.say(caption), 0
+        text, places = readings.spoken(caption, language, captions.places(concepts, scene, language, caption))
+        sound, late = speaker.say(text), 0
         if rng.random() < 0.5:
             silence = rng.randint(0, RATE // 4)
             sound, late = np.concatenate([np.zeros(silence), sound]), silence * 1000 // RATE
@@ -224,7 +233,6 @@ def synthesize(speaker, filters, concepts, scenes, variants, phrase, languages, 
             level = np.abs(sound).max() * 10 ** -rng.uniform(1.5, 3.5)
             sound = sound + level * noise.standard_normal(len(sound))
         phonemes = [(sign, start + late) for sign, start in speaker.phonemes]
-        places = captions.places(concepts, scene, language, caption)
         spans = [(start + late, end + late) if end else (0, 0) for start, end in map(speaker.span, places)]
         made.add(log_mel(sound.astype(np.float32), filters), scene, language, caption, phonemes, spans)
     return made
@@ -241,12 +249,12 @@ def shortest(scenes: list[data.Scene]) -> list[data.Scene]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--shards", type=int, default=24)
+    parser.add_argument("--shards", type=int, default=15, help="of whole captions, and as many of short ones")
     args = parser.parse_args()
     torch.set_num_threads(1)
     concepts = data.load(args.work)[2]
-    known = [scene for scene in data.all_scenes(len(concepts)) if not scene.held_out]
-    held_out = [scene for scene in data.all_scenes(len(concepts)) if scene.held_out]
+    scenes = data.all_scenes(len(concepts) - 1)  # without UNKNOWN
+    known, held_out = ([scene for scene in scenes if scene.held_out == out] for out in (False, True))
     speaker, filters = Speaker(), mel_filters()
     speaker.set("en-us")
     check_log_mel(speaker.say("a red apple on a blue background"), filters)

@@ -2,17 +2,18 @@
 
     python train_hearing.py --work WORK
 
-reads WORK/speech (speech.py) and WORK/text.pt and writes WORK/hearing.pt, the tensors `apm.*` and `audio_projection_layer.*`
+reads WORK/speech (speech.py, and human_voices.py if it was run) and WORK/text.pt and writes WORK/hearing.pt, the tensors `apm.*` and `audio_projection_layer.*`
 of the language model to come. The first tokens of a clip fill the slots (slots.py), whatever its language, all others are
 `<unk>`. Tokens alone teach slowly, since one would have to be found in the whole clip. espeak-ng knows what sounds when:
 the second layer is told every frame's phoneme; the third whether the frame is part of a concept's, a colour's or a style's
 name, and of all frames of a name together, which it is; the last has only to gather them. The heads that are told are
-thrown away. What takes the longest are the 800 names of concepts, so half of the time goes to clips that say little else.
+thrown away. What takes the longest are the 3,300 names of concepts, so half of the time goes to clips that say little else.
 Told frame by frame, with one class for everything else, the third layer had learned colours and styles after 900 steps,
 but no concept.
 """
 
 import random
+from collections import defaultdict
 
 import torch
 import torch.nn.functional as F
@@ -20,12 +21,15 @@ from torch import nn
 
 import data
 import senses
+import vocabulary
 from minicpm_o import AudioProjection, AudioTower, half
 from muon import MuonAdamW, split_parameters
 from senses import CONFIG
 from slots import Slots
 from speech import Utterances
-from training import Checkpoint, MovingAverage, parameter_count, seed_everything, stage_arguments, warm_up_then_decay
+from training import (
+    Checkpoint, MovingAverage, half_precision, parameter_count, seed_everything, stage_arguments, warm_up_then_decay,
+)  # fmt: skip
 
 BATCH, POOL = 7500, 12  # mel frames; batches that are cut from one sorted pool, so that clips of a batch are about as long
 SHORT = 0.5  # share of the batches with short clips
@@ -35,8 +39,8 @@ WEIGHTS = (0.5, 1.0, 0.5)  # of the tokens, phonemes and names
 NONE = 0  # the number of no phoneme and of no name
 REST = 0.5  # weight of the squared error of the tokens behind the slots
 STRETCH, TIMBRE, KNOTS = 0.15, 0.25, 7  # of frequencies; of a spectrogram's values, in a curve of so many points
+LOUDNESS = 0.4  # of all its values together: 16 dB
 MILLISECONDS = 20  # a frame of the tower
-SHORTEST = 2 * senses.SLOTS * CONFIG["audio_pool_step"]  # mel frames that have tokens for all slots; hardly a clip has fewer
 
 
 class Listener(nn.Module):
@@ -53,9 +57,11 @@ class Listener(nn.Module):
 
     def forward(self, mel: torch.Tensor, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Tokens in units [clips, frames / 10, hidden]; states for phonemes and for names [clips, frames / 2, width]."""
-        states = self.apm.states(mel, frames)
-        heard = self.audio_projection_layer(self.apm.layer_norm(states[-1]))
-        tokens = F.avg_pool1d(heard.transpose(1, 2), CONFIG["audio_pool_step"]).transpose(1, 2)
+        with half_precision():
+            states = self.apm.states(mel, frames)
+            heard = self.audio_projection_layer(self.apm.layer_norm(states[-1]))
+        tokens = F.avg_pool1d(heard.float().transpose(1, 2), CONFIG["audio_pool_step"]).transpose(1, 2)
+        states = [layer.float() for layer in states]
         return tokens, *(F.layer_norm(states[layer], states[layer].shape[-1:]) for layer in (PHONEMES_AT, NAMES_AT))
 
     def names(self, states: torch.Tensor, kinds: torch.Tensor, scenes: list[data.Scene]):
@@ -121,7 +127,7 @@ def losses(model: Listener, slots: Slots, frames: Frames, utterances: Utterances
 
 
 def disguise(mel: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Every other clip by a voice that espeak-ng does not have: frequencies stretched, and some louder."""
+    """Every other clip by a voice that espeak-ng does not have: frequencies stretched, and some louder, or all or none."""
     clips, bins, frames = mel.shape
     chosen = (torch.rand(clips, 1) < 0.5).float()
     stretch = 1 + chosen * (torch.rand(clips, 1) - 0.5) * 2 * STRETCH
@@ -129,6 +135,7 @@ def disguise(mel: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     low = place.long()[..., None].expand(-1, -1, frames)
     stretched = torch.lerp(mel.gather(1, low), mel.gather(1, low + 1), (place - place.floor())[..., None])
     curve = F.interpolate((torch.rand(clips, 1, KNOTS) - 0.5) * 2 * TIMBRE, bins, mode="linear", align_corners=True)[:, 0]
+    curve = curve + (torch.rand(clips, 1) - 0.5) * 2 * LOUDNESS
     inside = torch.arange(frames) < lengths[:, None]
     return (stretched + (chosen * curve)[..., None]) * inside[:, None]
 
@@ -145,9 +152,8 @@ def mask_some(mel: torch.Tensor) -> None:
 
 def batches_of_like_length(utterances: Utterances, size: int, pool: int):
     """Indices of `size` clips for ever, each epoch in another order."""
-    usable = [i for i, frames in enumerate(utterances.frames) if frames >= SHORTEST]
     while True:
-        order = random.sample(usable, len(usable))
+        order = random.sample(range(len(utterances)), len(utterances))
         for start in range(0, len(order) - size + 1, size * pool):
             chunk = sorted(order[start : start + size * pool], key=lambda i: utterances.frames[i])
             cut = [chunk[i : i + size] for i in range(0, len(chunk) - size + 1, size)]
@@ -161,8 +167,8 @@ def batches_of_frames(utterances: Utterances, frames: int):
 
 @torch.no_grad()
 def accuracy(model: Listener, slots: Slots, frames: Frames, test: Utterances) -> str:
-    """Shares of scenes (concept, style, colour) told rightly, of frames (phonemes, kinds), and of concepts' names."""
-    told, right, count, names = torch.zeros(3), [0, 0], 0, 0
+    """Shares of scenes (concept, style, colour) told rightly, of concepts by language, of frames (phonemes, kinds), of names."""
+    told, right, count, names, by_language = torch.zeros(3), [0, 0], 0, 0, defaultdict(list)
     order = sorted(range(len(test)), key=lambda i: test.frames[i])
     for start in range(0, len(order), 50):
         indices = order[start : start + 50]
@@ -172,11 +178,15 @@ def accuracy(model: Listener, slots: Slots, frames: Frames, test: Utterances) ->
         logits = model.phoneme_head(sounds), model.kind_head(words)
         right = [known + (a.argmax(-1) == b).sum().item() for known, a, b in zip(right, logits, wanted)]
         count += (wanted[0] >= 0).sum().item()
-        told += slots.right(tokens[:, : senses.SLOTS], scenes).sum(1)
+        scenes_right = slots.right(tokens[:, : senses.SLOTS], scenes)
+        told += scenes_right.sum(1)
+        for index, concept in zip(indices, scenes_right[0].tolist()):
+            by_language[test.languages[index]].append(concept)
         guessed, concepts = next(model.names(words, wanted[1], scenes))
         names += (guessed.argmax(1) == concepts).sum().item()
     frames_right = [round(x / count, 3) for x in right]
-    return f"{[round(x, 3) for x in (told / len(test)).tolist()]} frames {frames_right} names {names / len(test):.3f}"
+    languages = {language: round(sum(own) / len(own), 2) for language, own in by_language.items()}
+    return f"{[round(x, 3) for x in (told / len(test)).tolist()]} {languages} frames {frames_right} names {names / len(test):.3f}"
 
 
 def is_matrix(name: str, parameter: torch.Tensor) -> bool:
@@ -184,15 +194,15 @@ def is_matrix(name: str, parameter: torch.Tensor) -> bool:
 
 
 def main() -> None:
-    args = stage_arguments(__doc__, steps=7500).parse_args()
+    args = stage_arguments(__doc__, steps=6500).parse_args()
     seed_everything(args.seed)
     concepts = data.load(args.work)[2]
     folder = args.work / "speech"
     whole, short = (Utterances.load(sorted(folder.glob(f"{kind}-*.npz"))) for kind in ("train", "short"))
-    tests = {name: Utterances.load([folder / f"{name}.npz"]) for name in ("voices", "scenes")}
+    tests = {name: Utterances.load([folder / f"{name}.npz"]) for name in ("voices", "scenes", "human") if (folder / f"{name}.npz").exists()}
     frames = Frames(Utterances.load([folder / "train-00.npz"]))  # the same, however many shards there are
-    slots = Slots(args.work, senses.tokenizer(args.work, concepts), concepts)
-    model = Listener(1 + len(frames.numbers), len(concepts))
+    slots = Slots(args.work, vocabulary.language_model_tokenizer(args.work, concepts), concepts)
+    model = Listener(1 + len(frames.numbers), len(concepts) - 1)  # UNKNOWN is never spoken
     optimizer = MuonAdamW(*split_parameters(model.named_parameters(), is_matrix), MUON_LR, ADAM_LR, iterations=3)
     average = MovingAverage({"hearing": model}, decay=0.99)
     checkpoint = Checkpoint(args.work, "hearing", average, optimizer)

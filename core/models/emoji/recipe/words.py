@@ -36,7 +36,7 @@ def add_forms(concepts: list[dict], entries: dict[str, dict], colours: set[str])
             label = concept["labels"][language]
             others = list(written.get(concept["labels"]["en"], {}).get(language, []))
             for tag in tags[concept["hexcode"]]:
-                if part_of(tag, label.lower(), language) and uses[tag] <= COMMON and tag not in taken:
+                if part_of(tag, label.lower(), language) and uses[tag] <= COMMON and tag not in taken and not coloured(tag, colours):
                     others.append(tag)
                     taken.add(tag)
             concept.setdefault("forms", {})[language] = {
@@ -54,6 +54,11 @@ def aliases() -> dict[str, dict[str, list[str]]]:
         label, language, names = line.split("\t")
         found.setdefault(label, {})[language] = names.split("|")
     return found
+
+
+def coloured(tag: str, colours: set[str]) -> bool:
+    """Whether it is a colour in some form: of one letter, or with a colour's first three."""
+    return tag in colours or any(len(tag) < 3 and tag in colour or tag[:3] == colour[:3] for colour in colours)
 
 
 def part_of(tag: str, label: str, language: str) -> bool:
