@@ -39,7 +39,7 @@ class Teacher:
         self.one_thing, self.strange = ONE_THING[1], STRANGE[1]
 
     def at(self, progress: float) -> bool:
-        """Sets the shares for so much of the training done, 0 to 1; whether conversations, and likeness, have begun.
+        """Sets the shares for so much of the training done, 0 to 1; whether conversations have begun.
 
         Names come first: told of strange words from the start, of which every letter is news, the model learned to spell
         those and no concept in its first 400 steps.

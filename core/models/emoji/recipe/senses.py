@@ -11,9 +11,9 @@ CONCEPT_SLOTS = 3  # tokens of the longest concept's name
 SLOTS = CONCEPT_SLOTS + 2  # with colour and style: what a tower tells (slots.py)
 CONFIG = {
     "architectures": ["MiniCPMO"], "model_type": "minicpmo", "torch_dtype": "float32", "transformers_version": "4.49.0",
-    # A multiple of 128 for the resampler's heads.
+    # A multiple of 128 for the resampler's heads. Every head has its own values: words are copied through them.
     "hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 6, "num_attention_heads": 8,
-    "num_key_value_heads": 2, "max_position_embeddings": 4096, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
+    "num_key_value_heads": 8, "max_position_embeddings": 4096, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
     "hidden_act": "silu", "tie_word_embeddings": True, "use_cache": True, "use_sliding_window": False,
     "query_num": SLOTS, "image_size": 64, "patch_size": 8, "drop_vision_last_layer": False, "batch_vision_input": True,
     "vision_batch_size": 16, "slice_mode": True, "use_image_id": False, "init_vision": True, "init_audio": True,

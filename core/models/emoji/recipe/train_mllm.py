@@ -9,7 +9,7 @@ Two losses. Cross-entropy on the answer; and consistency: in every batch a thing
 other languages, and the hidden states of the answer's tokens under the other languages are pulled, layer by layer, to
 those under English. Without it the states keep traces of the prompt's language, and an AlignNet that has only seen
 English stumbles over them. Strange words (lessons.py) differ by language: there the answer's loss has to do. The second loss begins
-when names are known: states that tell nothing are alike, and with it from the start the model read nothing in 400 steps.
+when things are told: states that tell nothing are alike, and with it from the start the model read nothing in 400 steps.
 """
 
 import json
@@ -33,7 +33,8 @@ from training import (
 from words import Strangers
 
 CAPTIONS, CONVERSATIONS, PHRASINGS = 8, 3, 3  # a batch: lessons x (English + two other languages)
-CONSISTENCY = 0.5  # weight of the second loss
+CONSISTENCY = 0.5  # weight of the second loss at last
+ALIKE_FROM, ALIKE_AT = 0.25, 0.45  # the parts of the training between which that weight rises
 MUON_LR, ADAM_LR = 1e-2, 3e-3
 
 
@@ -149,7 +150,7 @@ def is_matrix(name: str, parameter: torch.Tensor) -> bool:
 
 
 def main() -> None:
-    args = stage_arguments(__doc__, steps=4500).parse_args()
+    args = stage_arguments(__doc__, steps=4000).parse_args()
     seed_everything(args.seed)
     _, _, concepts = data.load(args.work)
     tokenizer = vocabulary.language_model_tokenizer(args.work, concepts)
@@ -167,7 +168,8 @@ def main() -> None:
         if talking:
             talk, talk_alike = losses(model, tokenizer, [teacher.conversation(languages()) for _ in range(CONVERSATIONS)])
         optimizer.zero_grad()
-        (said + talk / 2 + (CONSISTENCY if talking else 0.0) * (said_alike + talk_alike / 2)).backward()
+        alike = CONSISTENCY * min(1.0, max(0.0, (step / args.steps - ALIKE_FROM) / (ALIKE_AT - ALIKE_FROM)))
+        (said + talk / 2 + alike * (said_alike + talk_alike / 2)).backward()
         torch.nn.utils.clip_grad_norm_(optimizer.parameters, 1.0)
         optimizer.step(warm_up_then_decay(step, args.steps, warm_up=100))
         average.update(step)
