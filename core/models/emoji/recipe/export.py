@@ -23,6 +23,7 @@ from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransf
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, T5EncoderModel
 
+import captions
 import data
 import pictures
 import senses
@@ -37,6 +38,7 @@ DEFAULTS = {
         "width": data.PICTURE, "height": data.PICTURE, "steps": 4, "guidance": 0.0, "conditioning": "answer",
         "prompt_format": "plain", "max_new_tokens": 32, "padding": None, "input_image_size": None,
         "certainty": {"least": 0.8, "tokens": 2},  # measured by score_certainty.py
+        "unknown": {"prefix": captions.I_KNOW_NO, "until": " on a "},
         "earlier_turns": 0,
         "modalities": ["text", "image", "video", "audio"],
     },

@@ -5,9 +5,9 @@ use serde_json::json;
 
 use super::*;
 use crate::config::{
-    Certainty, Conditioning, EncoderConfig, GenerationConfig, PaddingSide, PromptFormat,
+    Certainty, Conditioning, EncoderConfig, GenerationConfig, PaddingSide, PromptFormat, Unknown,
 };
-use crate::encoders::alternatives::Rival;
+use crate::encoders::alternatives::{Onward, Rival};
 use crate::encoders::decoding::read_back;
 use crate::encoders::doubt::Doubt;
 use crate::encoders::sampling::likeliest;
@@ -441,10 +441,17 @@ fn sounds_are_refused_by_the_name_of_a_model_that_hears() {
     }
 }
 
+/// Ends the answers of `told_alone`.
+const END: u32 = 27;
+
 /// The greedy end of an answer that begins with `begin`, one token after the other; none where it neither ends nor meets
-/// `tail` in time.
-fn told_alone(model: &Qwen2_5Vl, inputs: &Inputs, begin: &[u32], tail: &[u32]) -> Option<Vec<u32>> {
-    const END: u32 = 27;
+/// `tail` after `rounds` more.
+fn told_alone(
+    model: &Qwen2_5Vl,
+    inputs: &Inputs,
+    begin: &[u32],
+    (tail, rounds): (&[u32], usize),
+) -> Option<Vec<u32>> {
     pollster::block_on(async {
         let (mut decoding, _) = model.read(inputs, &mut go).await.unwrap();
         let mut tokens = begin.to_vec();
@@ -462,7 +469,7 @@ fn told_alone(model: &Qwen2_5Vl, inputs: &Inputs, begin: &[u32], tail: &[u32]) -
             if next == END {
                 return Some(tokens);
             }
-            if round == tail.len() {
+            if round == rounds {
                 return None;
             }
             let states = decoding.feed(next, &mut go).await.unwrap();
@@ -494,11 +501,15 @@ fn alternatives_are_what_the_model_says_after_another_token() {
             for &token in &answer[..answer.len() - 1] {
                 decoding.feed(token, &mut go).await.unwrap();
             }
-            decoding.alternatives(&answer, &doubt, &[27], &mut go).await
+            let onward = Onward::Rejoining;
+            decoding
+                .alternatives(&answer, &doubt, onward, &[END], &mut go)
+                .await
         });
         let expected = doubt.rivals.iter().filter_map(|&(token, probability)| {
             let begin = [&answer[..index], &[token]].concat();
-            let tokens = told_alone(&model, &inputs, &begin, &answer[index + 1..])?;
+            let tail = &answer[index + 1..];
+            let tokens = told_alone(&model, &inputs, &begin, (tail, tail.len()))?;
             fed += usize::from(!answer[index + 1..].contains(&token));
             Some(Rival {
                 tokens,
@@ -510,6 +521,87 @@ fn alternatives_are_what_the_model_says_after_another_token() {
         assert_eq!(ours.unwrap(), expected, "after {index} tokens");
     }
     assert!(complete > fed && fed > 4, "{complete} {fed}");
+}
+
+#[test]
+fn alternatives_to_what_is_unknown_meet_no_token_of_it() {
+    const MOST: usize = 12;
+    let model = greedy();
+    let inputs = model
+        .prepare(&with_picture("the dog"), &options(Conditioning::Answer))
+        .unwrap();
+    let answer: Vec<u32> = (0..9).collect();
+    let doubt = Doubt {
+        index: 0,
+        certainty: 0.0,
+        rivals: (0..VOCABULARY as u32 - 2)
+            .map(|token| (token, token as f32))
+            .collect(),
+    };
+    let ours = pollster::block_on(async {
+        let (mut decoding, _) = model.read(&inputs, &mut go).await.unwrap();
+        for &token in &answer[..answer.len() - 1] {
+            decoding.feed(token, &mut go).await.unwrap();
+        }
+        let onward = Onward::Alone(MOST);
+        decoding
+            .alternatives(&answer, &doubt, onward, &[END], &mut go)
+            .await
+    });
+    let expected = doubt.rivals.iter().filter_map(|&(token, probability)| {
+        let tokens = told_alone(&model, &inputs, &[token], (&[], MOST - 1))?;
+        Some(Rival {
+            tokens,
+            probability,
+        })
+    });
+    let expected: Vec<Rival> = expected.collect();
+    let longest = expected.iter().map(|rival| rival.tokens.len()).max();
+    assert!(expected.len() > 2 && longest > Some(2), "{expected:?}");
+    assert_eq!(ours.unwrap(), expected);
+}
+
+#[test]
+fn an_answer_of_something_unknown_comes_with_what_begins_otherwise() {
+    let asked = |unknown: Option<Unknown>| {
+        let options = EncodeOptions {
+            unknown,
+            max_new_tokens: 20,
+            ..options(Conditioning::Answer)
+        };
+        let model = model(GenerationConfig {
+            eos_token_id: (0..VOCABULARY as u32).step_by(2).collect(),
+            ..GenerationConfig::default()
+        });
+        let encoded = encode(&model, &Prompt::text("a cat"), &options).unwrap();
+        encoded.answer.unwrap()
+    };
+    let saying = |prefix: &str| {
+        Some(Unknown {
+            prefix: prefix.into(),
+            until: String::new(),
+        })
+    };
+    let plain = asked(None);
+    assert_eq!((&plain.unknown, &plain.alternatives), (&None, &None));
+    let (prefix, name) = plain.text.split_at(1);
+    for other in ["no ", &plain.text] {
+        assert_eq!(asked(saying(other)), plain, "after {other}");
+    }
+    let unknowing = asked(saying(prefix));
+    assert_eq!(
+        (&unknowing.text, unknowing.certainty),
+        (&plain.text, plain.certainty)
+    );
+    assert_eq!(unknowing.unknown.as_deref(), Some(name));
+    let nearest = unknowing.alternatives.unwrap();
+    assert!((1..=3).contains(&nearest.len()), "{nearest:?}");
+    for near in &nearest {
+        assert!(!near.text.starts_with(prefix) && near.name.as_ref() == Some(&near.text));
+    }
+    for pair in nearest.windows(2) {
+        assert!(pair[0].probability >= pair[1].probability && pair[0].name != pair[1].name);
+    }
 }
 
 #[test]
