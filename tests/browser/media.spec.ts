@@ -296,8 +296,9 @@ test('an answer that is not sure says what else it could have been, as the progr
 test('an answer that names something unknown says so, with the nearest that is known, as the program does', async ({ page }) => {
   const told = await page.evaluate(async (prompt) => {
     const { createPipeline } = await import('/x2i/index.js');
-    using x2i = await createPipeline({ model: '/unknowing/', device: 'cpu' });
+    const x2i = await createPipeline({ model: '/unknowing/', device: 'cpu' });
     const { answer, unknown, alternatives } = await x2i.generate({ prompt, seed: 7, steps: 1, preview: false }).result;
+    x2i.close();
     return { answer, unknown, names: alternatives?.map(({ name }: { name?: string }) => name) };
   }, APPLE);
   const native = nativeEvent([APPLE, '--model', unknowing, '--seed', '7', '--steps', '1']);

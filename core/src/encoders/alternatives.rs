@@ -3,8 +3,8 @@
 //!
 //! All alternatives are read at once, a token of each in every round, so that they cost about as much as the longest
 //! one: a token sees the prompt, what the answers share, and the tokens of its own alternative. Where the answer is
-//! unsure, one that meets it again, by a token that stands in it further on, goes on as the answer does: where a concept's
-//! name is unsure, its colour is not read again. One that does not end in time is left out.
+//! unsure, one that meets it again, by a token that stands in it further on, goes on as the answer does: where a
+//! concept's name is unsure, its colour is not read again. One that does not end in time is left out.
 
 use burn::tensor::{Device, Tensor, TensorData};
 

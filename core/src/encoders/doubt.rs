@@ -27,7 +27,7 @@ impl Doubt {
         }
     }
 
-    /// Of an answer's first token, which is no longer allowed: among its rivals, the probabilities are those without it.
+    /// Of an answer's first token, which is no longer allowed: the probabilities of its rivals are those without it.
     pub(super) fn of_first(token: u32, mut logits: Vec<f32>) -> Self {
         logits[token as usize] = f32::NEG_INFINITY;
         let mut doubt = Self::none();
