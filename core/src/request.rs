@@ -292,17 +292,36 @@ pub struct Answer {
     /// The probability with which its least certain token was chosen, 0 to 1; of all its tokens, or of those that
     /// count ([`Certainty`](crate::config::Certainty)).
     pub certainty: f32,
-    /// What else it could have answered, the likeliest first, at most three. None where it is as sure as the model's
-    /// answers have to be, or the model does not say how sure that is.
+    /// The name of what it does not know, as it stands in an answer that says so
+    /// ([`Unknown`](crate::config::Unknown)).
+    pub unknown: Option<String>,
+    /// What else it could have answered, the likeliest first, at most three. None where it knows what is asked for,
+    /// and is as sure as the model's answers have to be, or the model does not say how sure that is.
     pub alternatives: Option<Vec<Alternative>>,
 }
 
-/// Another answer: it begins alike, and goes on with another token where the answer was least certain.
+impl Answer {
+    /// What it calls unknown and the nearest that is known, in a sentence; none where it calls nothing unknown.
+    pub fn ignorance(&self) -> Option<String> {
+        let name = self.unknown.as_ref()?;
+        let known = self.alternatives.iter().flatten();
+        let names: Vec<&str> = known.filter_map(|other| other.name.as_deref()).collect();
+        Some(match names.join(", ") {
+            nearest if nearest.is_empty() => format!("I know no {name}"),
+            nearest => format!("I know no {name}. Nearest: {nearest}"),
+        })
+    }
+}
+
+/// Another answer: it begins alike, and goes on with another token where the answer was least certain. To an answer
+/// that names something unknown, it is one that begins otherwise.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Alternative {
     /// The answer.
     pub text: String,
-    /// The probability of that token, 0 to 1.
+    /// What it names in place of what is unknown; none beside an answer that is unsure.
+    pub name: Option<String>,
+    /// The probability of that token, 0 to 1; of a first one, where the answer's own first one is not allowed.
     pub probability: f32,
 }
 

@@ -33,6 +33,8 @@ const blind = variantOf((config) => {
 /** Never sure enough, and one that need not be. */
 const unsure = variantOf(({ defaults }) => void (defaults.certainty = { least: 1, tokens: 99 }));
 const free = variantOf(({ defaults }) => void delete defaults.certainty);
+/** One to whom a known answer says that it does not know. */
+const unknowing = variantOf(({ defaults }) => void (defaults.unknown = { prefix: 'red ', until: ' on a ' }));
 /** One that is shown what was said before. */
 const remembers = variantOf(({ defaults }) => void delete defaults.earlier_turns);
 const hears = modalities().includes('audio');
@@ -66,7 +68,7 @@ test.beforeAll(() => {
   writeVideo(file('moving.webm'), '-c:v', 'libvpx-vp9');
 });
 test.beforeEach(async ({ page }) => {
-  server = await serveRuntime([], { '/sees/': sees, '/blind/': blind, '/remembers/': remembers, '/unsure/': unsure, '/free/': free });
+  server = await serveRuntime([], { '/sees/': sees, '/blind/': blind, '/remembers/': remembers, '/unsure/': unsure, '/free/': free, '/unknowing/': unknowing });
   await openPage(page, server);
 });
 test.afterEach(() => server.close());
@@ -289,6 +291,20 @@ test('an answer that is not sure says what else it could have been, as the progr
   expect(sure.alternatives.length).toBeGreaterThan(0);
   // The same model where it need not be sure.
   expect(answers['/free/']).toEqual({ answer: sure.answer, certainty: expect.any(Number) });
+});
+
+test('an answer that names something unknown says so, with the nearest that is known, as the program does', async ({ page }) => {
+  const told = await page.evaluate(async (prompt) => {
+    const { createPipeline } = await import('/x2i/index.js');
+    const x2i = await createPipeline({ model: '/unknowing/', device: 'cpu' });
+    const { answer, unknown, alternatives } = await x2i.generate({ prompt, seed: 7, steps: 1, preview: false }).result;
+    x2i.close();
+    return { answer, unknown, names: alternatives?.map(({ name }: { name?: string }) => name) };
+  }, APPLE);
+  const native = nativeEvent([APPLE, '--model', unknowing, '--seed', '7', '--steps', '1']);
+  const others = native['alternatives'] as Array<{ name: string }>;
+  expect(told).toEqual({ answer: native['answer'], unknown: 'apple', names: others.map(({ name }) => name) });
+  expect(native['unknown']).toBe('apple');
 });
 
 test.describe('refusals', () => {

@@ -62,6 +62,15 @@ test('an answer that the model itself counts as unsure is doubted, with the othe
   expect(doubt('a dog', answerOf('dog'), { certainty: 0.65 }, CONCEPTS)).toBeUndefined();
 });
 
+test('an answer that names what the model does not know says so, with the nearest that it knows', () => {
+  const nearest = (thing: string) => ({ answer: answerOf(thing), name: thing, probability: 0.3 });
+  const confidence = { certainty: 0.97, unknown: 'Schloss', alternatives: ['house', 'church'].map(nearest) };
+  const found = doubt('ein Schloss', 'i know no Schloss on a white background, noto style', confidence, CONCEPTS);
+  expect(found).toEqual({ text: 'I know no Schloss.', nearest: ['house', 'church'] });
+  // A version of the library that can't tell shows the answer as it is.
+  expect(doubt('ein Schloss', 'i know no Schloss on a white background, noto style', {}, CONCEPTS)).toBeUndefined();
+});
+
 test('a sure answer to a word that was never learned is doubted', () => {
   for (const [words, thing] of [['microscope', 'beer mug'], ['un notaire', 'droplet'], ['máy giặt', 'airplane'], ['justice', 'bus'], ['cabra', 'zebra']] as const) {
     expect(doubt(words, answerOf(thing), { certainty: 0.999 }, CONCEPTS), words).toBeDefined();

@@ -221,7 +221,7 @@ fn whole(field: Field, number: f64) -> Result<usize> {
     Err(Failure::request(field, reason))
 }
 
-/// A result for JavaScript: `{ width, height, pixels, png, metadata, answer?, certainty?, alternatives? }`.
+/// A result for JavaScript: `{ width, height, pixels, png, metadata, answer?, certainty?, unknown?, alternatives? }`.
 pub fn painting(image: &Image, png: &[u8], metadata: JsValue, answer: Option<&Answer>) -> Object {
     let object = crate::events::pixels(image);
     js::set(&object, "png", Uint8Array::from(png));
@@ -229,10 +229,16 @@ pub fn painting(image: &Image, png: &[u8], metadata: JsValue, answer: Option<&An
     if let Some(answer) = answer {
         js::set(&object, "answer", answer.text.as_str());
         js::set(&object, "certainty", answer.certainty);
+        if let Some(name) = &answer.unknown {
+            js::set(&object, "unknown", name.as_str());
+        }
         if let Some(alternatives) = &answer.alternatives {
             let alternatives = alternatives.iter().map(|other| {
                 let object = Object::new();
                 js::set(&object, "answer", other.text.as_str());
+                if let Some(name) = &other.name {
+                    js::set(&object, "name", name.as_str());
+                }
                 js::set(&object, "probability", other.probability);
                 object
             });

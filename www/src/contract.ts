@@ -127,6 +127,7 @@ export interface WasmPainting extends Pixels {
   metadata: Metadata;
   answer?: string;
   certainty?: number;
+  unknown?: string;
   alternatives?: Alternative[];
 }
 

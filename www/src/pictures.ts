@@ -87,7 +87,7 @@ export function toImageData({ pixels, width, height }: Pixels): ImageData {
 
 /** The result in the form of the option `output`. */
 export async function toPainting<O extends Output>(painted: Painted, output: O): Promise<Painting<O>> {
-  const { width, height, metadata, answer, certainty, alternatives, timings } = painted;
+  const { width, height, metadata, answer, certainty, unknown, alternatives, timings } = painted;
   const png = new Blob([painted.png], { type: 'image/png' });
   const forms: Record<Output, () => unknown> = {
     bitmap: () => createImageBitmap(toImageData(painted)),
@@ -103,6 +103,7 @@ export async function toPainting<O extends Output>(painted: Painted, output: O):
     seed: BigInt(metadata.seed),
     ...(answer !== undefined && { answer }),
     ...(certainty !== undefined && { certainty }),
+    ...(unknown !== undefined && { unknown }),
     ...(alternatives && { alternatives }),
     timings,
   };

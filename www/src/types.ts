@@ -282,16 +282,26 @@ export interface Painting<O extends Output = Output> {
   answer?: string;
   /** How sure the LLM was of its answer: the probability of the least certain token, 0 to 1. */
   certainty?: number;
-  /** What else it could have answered, at most three, the likeliest first; absent if the model counts it as sure. */
+  /** The name of what the LLM does not know, if its answer says so. */
+  unknown?: string;
+  /**
+   * What else it could have answered, at most three, the likeliest first; absent if it knows what was asked for and the
+   * model counts its answer as sure.
+   */
   alternatives?: Alternative[];
   /** Milliseconds of each phase. */
   timings: { encode: number; denoise: number; decode: number; total: number };
 }
 
-/** Another answer: it begins alike and goes on with another token where the LLM was least certain. */
+/**
+ * Another answer: it begins alike and goes on with another token where the LLM was least certain. To an answer that names
+ * something unknown, it is one that begins otherwise.
+ */
 export interface Alternative {
   answer: string;
-  /** Of that token, 0 to 1. */
+  /** What it names in place of what is unknown. */
+  name?: string;
+  /** Of that token, 0 to 1; of a first one, if the answer's own first one is not allowed. */
   probability: number;
 }
 

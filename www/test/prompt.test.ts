@@ -125,7 +125,16 @@ test('an answer says how sure it is, and what else it could have been', async ()
   assert.deepEqual({ certainty: unsure.certainty, alternatives: unsure.alternatives }, doubt);
   script.paint = async (request) => ({ ...painting(request), answer: 'a castle', certainty: 1 });
   const sure = await x2i.generate({ prompt: 'castle', output: 'pixels' }).result;
-  assert.deepEqual([sure.certainty, 'alternatives' in sure], [1, false]);
+  assert.deepEqual([sure.certainty, 'unknown' in sure, 'alternatives' in sure], [1, false, false]);
+});
+
+test('an answer says what it does not know, and the nearest that it knows', async () => {
+  const script = new Script();
+  const told = { certainty: 0.9, unknown: 'castle', alternatives: [{ answer: 'a church', name: 'church', probability: 0.3 }] };
+  script.paint = async (request) => ({ ...painting(request), answer: 'i know no castle', ...told });
+  const x2i = await createPipeline({ model: 'https://example.org/model/' });
+  const { certainty, unknown, alternatives } = await x2i.generate({ prompt: 'castle', output: 'pixels' }).result;
+  assert.deepEqual({ certainty, unknown, alternatives }, told);
 });
 
 test('a sound that is too long is refused with its length', async () => {

@@ -19,6 +19,7 @@ const DEFAULT_KEYS: &[(&str, Key)] = &[
     ("prompt_format", Key::Read),
     ("max_new_tokens", Key::Read),
     ("certainty", Key::Read),
+    ("unknown", Key::Read),
     ("padding", Key::Read),
     ("input_image_size", Key::Read),
     ("earlier_turns", Key::Read),
@@ -47,6 +48,9 @@ pub struct Defaults {
     /// that write freely, and may say one thing in many words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certainty: Option<Certainty>,
+    /// How an answer says that the LLM does not know what is asked for; none for those that never say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<Unknown>,
     /// Pads (and cuts) the prompt to one length, as X2I's scripts do.
     pub padding: Option<Padding>,
     /// Input pictures are first resized to this (width, height), as X2I's scripts do.
@@ -91,6 +95,7 @@ impl Default for Defaults {
             prompt_format: PromptFormat::Plain,
             max_new_tokens: 128,
             certainty: None,
+            unknown: None,
             padding: Some(Padding {
                 max_length: 512,
                 side: PaddingSide::Right,
@@ -119,6 +124,32 @@ pub struct Certainty {
     pub least: f32,
     /// How many of its first tokens count: those that name what is painted.
     pub tokens: usize,
+}
+
+/// How an answer says that the LLM does not know what is asked for: `prefix`, its name, then `until` and what follows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unknown {
+    /// What such an answer begins with, and no other one.
+    pub prefix: String,
+    /// What stands behind the name, in the other answers too; where it is not, the name goes to the answer's end.
+    pub until: String,
+}
+
+impl Unknown {
+    /// The name in an answer that says so; none in another one, or where the name is empty.
+    pub fn name<'a>(&self, answer: &'a str) -> Option<&'a str> {
+        answer.strip_prefix(&self.prefix)?;
+        // The space between the prefix and an empty name is that before `until`, too.
+        let name = self.named(&answer[self.prefix.trim_end().len()..]);
+        (!name.is_empty()).then_some(name)
+    }
+
+    /// What a text names: all before the last `until`, for a name may hold it too.
+    pub fn named<'a>(&self, text: &'a str) -> &'a str {
+        text.rsplit_once(&self.until)
+            .map_or(text, |(name, _)| name)
+            .trim()
+    }
 }
 
 /// How the user's words are wrapped.
@@ -211,10 +242,70 @@ impl Defaults {
             })?;
             check_sizes(file, "defaults.certainty.", &[("tokens", tokens)])?;
         }
+        if let Some(Unknown { prefix, .. }) = &self.unknown {
+            check(file, !prefix.trim().is_empty(), || {
+                "defaults.unknown.prefix is empty: every answer would begin with it".into()
+            })?;
+        }
         let [width, height] = self.input_image_size.unwrap_or([1, 1]);
         check(file, width > 0 && height > 0, || {
             format!("input_image_size [{width}, {height}] has a side of 0")
         })?;
         check_limits(file, "", &[("input_image_size", width.max(height), SIDE)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_name_of_what_is_unknown_stands_between_prefix_and_until() {
+        let saying = |until: &str| Unknown {
+            prefix: "i know no ".into(),
+            until: until.into(),
+        };
+        for (answer, name) in [
+            ("i know no castle on a blue background", Some("castle")),
+            (
+                "i know no Schloss am Meer on a red one",
+                Some("Schloss am Meer"),
+            ),
+            ("i know no cat on a mat on a red one", Some("cat on a mat")),
+            ("i know no castle", Some("castle")),
+            ("i know no  on a blue background", None),
+            ("i know no on a blue background", None),
+            ("i know no ", None),
+            ("i know no", None),
+            ("castle on a blue background", None),
+            ("a bird: i know no castle on a blue one", None),
+        ] {
+            assert_eq!(saying(" on a ").name(answer), name, "{answer}");
+        }
+        let whole = "i know no castle on a blue background";
+        assert_eq!(saying("").name(whole), whole.strip_prefix("i know no "));
+        assert_eq!(
+            saying(" on a ").named("two x fox on a red one"),
+            "two x fox"
+        );
+    }
+
+    #[test]
+    fn what_is_said_of_answers_is_written_as_it_was_read() {
+        let keys = json!({
+            "certainty": { "least": 0.5, "tokens": 2 },
+            "unknown": { "prefix": "i know no ", "until": " on a " },
+        });
+        let read: Defaults = serde_json::from_value(keys.clone()).unwrap();
+        let written = serde_json::to_value(&read).unwrap();
+        for key in ["certainty", "unknown"] {
+            assert_eq!(written[key], keys[key]);
+        }
+        let written = serde_json::to_value(Defaults::default()).unwrap();
+        assert_eq!(written.get("unknown"), None);
+        let lacks_until = json!({ "unknown": { "prefix": "i know no " } });
+        assert!(serde_json::from_value::<Defaults>(lacks_until).is_err());
     }
 }

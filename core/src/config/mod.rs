@@ -28,7 +28,9 @@ mod transformers;
 mod vae;
 
 pub use align_net::{AlignNetConfig, Mix, T5StackConfig};
-pub use defaults::{Certainty, Conditioning, Defaults, Padding, PaddingSide, PromptFormat};
+pub use defaults::{
+    Certainty, Conditioning, Defaults, Padding, PaddingSide, PromptFormat, Unknown,
+};
 pub use encoder::EncoderConfig;
 pub use flux::FluxConfig;
 pub use internvl2_5::{InternLlmConfig, InternVitConfig, InternVl2_5Config, NormType};

@@ -1,10 +1,10 @@
-//! What else an answer could have been: it begins alike, goes on with another token where it was least sure, and from
-//! there greedily.
+//! What else an answer could have been: it begins alike, goes on with another token where it is doubted, and from there
+//! greedily.
 //!
 //! All alternatives are read at once, a token of each in every round, so that they cost about as much as the longest
-//! one: a token sees the prompt, what the answers share, and the tokens of its own alternative. One that meets the answer
-//! again, by a token that stands in it further on, goes on as the answer does: where a concept's name is unsure, its
-//! colour is not read again. One that does not end within the answer's length is left out.
+//! one: a token sees the prompt, what the answers share, and the tokens of its own alternative. Where the answer is
+//! unsure, one that meets it again, by a token that stands in it further on, goes on as the answer does: where a
+//! concept's name is unsure, its colour is not read again. One that does not end in time is left out.
 
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -12,6 +12,15 @@ use super::decoding::{Decoding, read_back};
 use super::doubt::Doubt;
 use super::sampling::likeliest;
 use crate::error::Result;
+
+/// How alternatives go on after their own token.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Onward {
+    /// As the answer does from where they meet it again; within its length.
+    Rejoining,
+    /// By themselves, in at most so many tokens: what the answer says is nothing of theirs.
+    Alone(usize),
+}
 
 /// Another answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,13 +59,21 @@ impl Decoding<'_> {
         mut self,
         answer: &[u32],
         doubt: &Doubt,
+        onward: Onward,
         ends: &[u32],
         before_layer: &mut impl AsyncFnMut() -> Result<()>,
     ) -> Result<Vec<Rival>> {
         // The last token was chosen and never fed.
         self.forget(answer.len() - 1 - doubt.index);
         let shared = self.keep.len();
-        let (begin, tail) = (&answer[..doubt.index], &answer[doubt.index + 1..]);
+        let begin = &answer[..doubt.index];
+        let (tail, rounds) = match onward {
+            Onward::Rejoining => {
+                let tail = &answer[doubt.index + 1..];
+                (tail, tail.len())
+            }
+            Onward::Alone(most) => (&[][..], most.saturating_sub(doubt.index + 1)),
+        };
         let rivals = doubt.rivals.iter().map(|&(token, probability)| {
             let tokens = begin.to_vec();
             let mut reading = Reading {
@@ -71,7 +88,7 @@ impl Decoding<'_> {
             reading
         });
         let mut readings: Vec<Reading> = rivals.collect();
-        for _ in 0..tail.len() {
+        for _ in 0..rounds {
             let open = readings.iter_mut().filter(|reading| !reading.is_complete);
             let mut open: Vec<&mut Reading> = open.collect();
             if open.is_empty() {

@@ -36,6 +36,8 @@ pub struct Decoded {
     pub hidden_states: Option<Tensor<4>>,
     /// Where it was least sure.
     pub doubt: Doubt,
+    /// The logits that its first token was chosen from.
+    pub(super) first_logits: Vec<f32>,
 }
 
 impl<'a> Decoding<'a> {
@@ -135,11 +137,15 @@ impl<'a> Decoding<'a> {
         let mut tokens = vec![];
         let mut states = vec![];
         let mut doubt = Doubt::none();
+        let mut first_logits = vec![];
         loop {
             let values = read_back(logits).await?;
             let token = sampler.next(values.clone())?;
             if tokens.len() < telling {
                 doubt.see(tokens.len(), token, &values);
+            }
+            if tokens.is_empty() {
+                first_logits = values;
             }
             tokens.push(token);
             if ends.contains(&token) || tokens.len() >= most {
@@ -161,6 +167,7 @@ impl<'a> Decoding<'a> {
             tokens,
             hidden_states,
             doubt,
+            first_logits,
         })
     }
 

@@ -1,12 +1,12 @@
 //! How sure an answer is: with which probability each of its tokens was chosen, and what else could have stood where it
-//! was least sure.
+//! was least sure, or where it said that the model does not know.
 //!
 //! Probabilities are the model's own, a softmax of its logits: before a repetition penalty or a temperature.
 
 /// The other tokens that are kept.
 const RIVALS: usize = 3;
 
-/// The least certain token of an answer.
+/// A token of an answer that is doubted: the least certain one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Doubt {
     /// Its place in the answer.
@@ -25,6 +25,14 @@ impl Doubt {
             certainty: 1.0,
             rivals: vec![],
         }
+    }
+
+    /// Of an answer's first token, which is no longer allowed: the probabilities of its rivals are those without it.
+    pub(super) fn of_first(token: u32, mut logits: Vec<f32>) -> Self {
+        logits[token as usize] = f32::NEG_INFINITY;
+        let mut doubt = Self::none();
+        doubt.see(0, token, &logits);
+        doubt
     }
 
     /// Sees which token was chosen at a place, and from which `logits` (without NaN).
@@ -92,6 +100,19 @@ mod tests {
         doubt.see(0, 1, &logits(&[0.75, 0.25]));
         assert!((doubt.certainty - 0.25).abs() < 1e-6);
         assert!((doubt.rivals[0].1 - 0.75).abs() < 1e-6);
+    }
+
+    #[test]
+    fn rivals_of_a_token_that_is_not_allowed_share_what_is_left() {
+        let mut values = logits(&[0.03, 1.0, 0.01, 0.04]);
+        values[1] += 60.0;
+        let doubt = Doubt::of_first(1, values);
+        assert_eq!((doubt.index, doubt.certainty), (0, 0.0));
+        let tokens: Vec<u32> = doubt.rivals.iter().map(|&(token, _)| token).collect();
+        assert_eq!(tokens, [3, 0, 2]);
+        for (&(_, ours), expected) in doubt.rivals.iter().zip([0.5, 0.375, 0.125]) {
+            assert!((ours - expected).abs() < 1e-6, "{ours} is not {expected}");
+        }
     }
 
     #[test]

@@ -5,13 +5,14 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::alternatives::Rival;
-use super::decoding::Decoding;
+use super::alternatives::{Onward, Rival};
+use super::decoding::{Decoded, Decoding};
+use super::doubt::Doubt;
 use super::options::{EncodeOptions, Encoded};
 use super::qwen2::{Position, Qwen2, Rotary};
 use super::sampling::Sampler;
 use super::sequence::{PadWith, Sequence};
-use crate::config::{Conditioning, GenerationConfig, Padding, Qwen2Config};
+use crate::config::{Conditioning, GenerationConfig, Padding, Qwen2Config, Unknown};
 use crate::error::{Error, Field, Result};
 use crate::request::{Alternative, Answer, OnProgress, Phase, Progress, report};
 use crate::tokenizer::{SpecialTokens, Tokenizer};
@@ -205,33 +206,65 @@ impl Llm {
         let (mut decoding, states) = self.read(embeddings, sequence, &mut before_layer).await?;
         let logits = self.decoder.logits(&states);
         let ends = self.end_tokens();
-        let enough = options.certainty;
-        let telling = enough.map_or(usize::MAX, |enough| enough.tokens);
+        let telling = options.certainty.map_or(usize::MAX, |enough| enough.tokens);
         let decoded = decoding
             .answer(logits, &mut sampler, &ends, (most, telling), on_progress)
             .await?;
-        let hidden_states = decoded.hidden_states.ok_or_else(|| {
+        let hidden_states = decoded.hidden_states.clone().ok_or_else(|| {
             Error::request(
                 Field::Conditioning,
                 "the LLM's answer is empty; paint from the prompt, or ask for more tokens",
             )
         })?;
-        let text = self.text(&decoded.tokens)?;
-        let certainty = decoded.doubt.certainty;
-        let mut alternatives = None;
-        if enough.is_some_and(|enough| certainty < enough.least) {
-            let mut before_layer = async || report(on_progress, Phase::Encode, most, most).await;
-            let others = decoding
-                .alternatives(&decoded.tokens, &decoded.doubt, &ends, &mut before_layer)
-                .await?;
-            alternatives = Some(self.distinct(&text, others)?);
-        }
-        let answer = Answer {
-            text,
-            certainty,
-            alternatives,
-        };
+        let mut before_layer = async || report(on_progress, Phase::Encode, most, most).await;
+        let answer = self
+            .judge(decoding, decoded, options, most, &mut before_layer)
+            .await?;
         Ok((answer, hidden_states))
+    }
+
+    /// What an answer of at most `most` tokens says, with what else it could have been where it names something unknown
+    /// or is not sure.
+    async fn judge(
+        &self,
+        decoding: Decoding<'_>,
+        decoded: Decoded,
+        options: &EncodeOptions,
+        most: usize,
+        before_layer: &mut impl AsyncFnMut() -> Result<()>,
+    ) -> Result<Answer> {
+        let Decoded {
+            tokens,
+            doubt,
+            first_logits,
+            ..
+        } = decoded;
+        let (ends, text) = (self.end_tokens(), self.text(&tokens)?);
+        let mut answer = Answer {
+            certainty: doubt.certainty,
+            unknown: None,
+            alternatives: None,
+            text,
+        };
+        let saying = options.unknown.as_ref();
+        let unknown = saying.and_then(|saying| Some((saying, saying.name(&answer.text)?)));
+        if let Some((saying, name)) = unknown {
+            answer.unknown = Some(name.to_owned());
+            let doubt = Doubt::of_first(tokens[0], first_logits);
+            let others = decoding
+                .alternatives(&tokens, &doubt, Onward::Alone(most), &ends, before_layer)
+                .await?;
+            answer.alternatives = Some(self.nearest(saying, others)?);
+        } else if options
+            .certainty
+            .is_some_and(|enough| doubt.certainty < enough.least)
+        {
+            let others = decoding
+                .alternatives(&tokens, &doubt, Onward::Rejoining, &ends, before_layer)
+                .await?;
+            answer.alternatives = Some(self.distinct(&answer.text, others)?);
+        }
+        Ok(answer)
     }
 
     /// Those that read otherwise than the answer `text` and than each other: several tokens may spell a word.
@@ -240,6 +273,7 @@ impl Llm {
         for other in others {
             let alternative = Alternative {
                 text: self.text(&other.tokens)?,
+                name: None,
                 probability: other.probability,
             };
             let mut known = distinct.iter().map(|known| known.text.as_str());
@@ -248,6 +282,24 @@ impl Llm {
             }
         }
         Ok(distinct)
+    }
+
+    /// Those that name something known, each another thing: a second spelling of the prefix begins none of them.
+    fn nearest(&self, saying: &Unknown, others: Vec<Rival>) -> Result<Vec<Alternative>> {
+        let mut nearest: Vec<Alternative> = vec![];
+        for other in others {
+            let text = self.text(&other.tokens)?;
+            let name = Some(saying.named(&text).to_owned()).filter(|name| !name.is_empty());
+            let is_known = name.is_some() && !text.starts_with(&saying.prefix);
+            if is_known && !nearest.iter().any(|near| near.name == name) {
+                nearest.push(Alternative {
+                    text,
+                    name,
+                    probability: other.probability,
+                });
+            }
+        }
+        Ok(nearest)
     }
 
     fn text(&self, tokens: &[u32]) -> Result<String> {

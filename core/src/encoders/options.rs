@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use crate::config::{Certainty, Conditioning, Defaults, Padding, PromptFormat};
+use crate::config::{Certainty, Conditioning, Defaults, Padding, PromptFormat, Unknown};
 use crate::error::Result;
 use crate::image::Image;
 use crate::image::resize::resize_bicubic;
@@ -25,6 +25,8 @@ pub struct EncodeOptions {
     pub seed: u64,
     /// How sure an answer has to be; a less certain one comes with alternatives.
     pub certainty: Option<Certainty>,
+    /// How an answer says that the LLM does not know what is asked for; such a one comes with alternatives.
+    pub unknown: Option<Unknown>,
 }
 
 impl EncodeOptions {
@@ -38,6 +40,7 @@ impl EncodeOptions {
             max_new_tokens: defaults.max_new_tokens,
             seed,
             certainty: defaults.certainty,
+            unknown: defaults.unknown.clone(),
         }
     }
 }

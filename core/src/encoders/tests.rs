@@ -133,6 +133,7 @@ pub(super) fn options(conditioning: Conditioning) -> EncodeOptions {
         max_new_tokens: 5,
         seed: 1,
         certainty: None,
+        unknown: None,
     }
 }
 

@@ -526,6 +526,7 @@ fn defaults_that_no_request_can_have_are_refused_by_their_key() {
         ("max_new_tokens", json!(0)),
         ("certainty", json!({"least": 1.5, "tokens": 2})),
         ("certainty", json!({"least": 0.5, "tokens": 0})),
+        ("unknown", json!({"prefix": " ", "until": " on a "})),
     ] {
         let model = Broken::new();
         model.json("x2i.json", |json| json["defaults"][key] = value);

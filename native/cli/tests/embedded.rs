@@ -1,6 +1,7 @@
 //! The model inside the binary paints what it is asked for, in every language, shown and spoken.
 #![cfg(feature = "embedded-model")]
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -135,6 +136,59 @@ fn what_the_model_does_not_know_is_said_and_painted() {
     assert_eq!(sure.get("alternatives"), None, "{sure}");
     let [_, silent] = run("a red apple on a blue background", &[]);
     assert!(!silent.contains("not sure"), "{silent}");
+}
+
+/// The embedded model with a prefix that its answers to red things begin with, so that it knows none of these.
+#[test]
+fn a_name_that_the_answer_calls_unknown_is_told_with_the_nearest() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let emoji = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../core/models/emoji");
+    let model = folder.path().join("model");
+    fs::create_dir(&model).expect("a folder");
+    let config = fs::read(emoji.join("model.json")).expect("model.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&config).expect("JSON");
+    for (name, _) in config["files"].as_object().expect("its files") {
+        fs::copy(emoji.join(name), model.join(name)).expect("it is copied");
+    }
+    config["defaults"]["unknown"] = serde_json::json!({"prefix": "red ", "until": " on a "});
+    fs::write(model.join("model.json"), config.to_string()).expect("it is written");
+    let run = |prompt: &str, flags: &[&str]| {
+        let run = Command::new(env!("CARGO_BIN_EXE_x2i"))
+            .args(["generate", "--device", "cpu", prompt, "--model"])
+            .arg(&model)
+            .arg("-o")
+            .arg(folder.path().join("a.png"))
+            .args(flags)
+            .output()
+            .expect("the program starts");
+        [run.stdout, run.stderr].map(|text| String::from_utf8_lossy(&text).into_owned())
+    };
+    let apple = "a red apple on a blue background";
+    let [told, _] = run(apple, &["--json"]);
+    let last = told.lines().next_back().expect("a line");
+    let event: serde_json::Value = serde_json::from_str(last).expect("JSON");
+    assert_eq!(
+        event["answer"],
+        "red apple on a blue background, noto style"
+    );
+    assert_eq!(event["unknown"], "apple");
+    let others = event["alternatives"].as_array().expect("a list");
+    assert!((1..=3).contains(&others.len()), "{event}");
+    let names = others.iter().map(|other| {
+        let [answer, name] = ["answer", "name"].map(|key| other[key].as_str().expect("a text"));
+        assert!(answer.starts_with(&format!("{name} on a ")), "{event}");
+        assert!(!answer.starts_with("red ") && other["probability"].as_f64() > Some(0.0));
+        name
+    });
+    let nearest = names.collect::<Vec<_>>().join(", ");
+    let [_, warning] = run(apple, &[]);
+    let expected = format!("warning: I know no apple. Nearest: {nearest}\n");
+    assert!(warning.contains(&expected), "{warning}");
+    let [known, silent] = run("a cat on a blue background", &["--json"]);
+    assert!(
+        !known.contains("unknown") && !silent.contains("I know no"),
+        "{known}{silent}"
+    );
 }
 
 #[test]

@@ -38,7 +38,13 @@ impl Painted {
         Some(self.0.answer.as_ref()?.certainty)
     }
 
-    /// What else it could have answered, with probabilities; none where it is sure.
+    /// The name of what it does not know, where its answer says so.
+    #[getter]
+    fn unknown(&self) -> Option<String> {
+        self.0.answer.as_ref()?.unknown.clone()
+    }
+
+    /// What else it could have answered, with probabilities; none where it knows and is sure.
     #[getter]
     fn alternatives(&self) -> Vec<(String, f32)> {
         let alternatives = self.0.answer.iter().flat_map(|answer| &answer.alternatives);

@@ -93,7 +93,7 @@ def test_a_result_holds_the_record_of_its_making(pipe, program, tmp_path):
     record = result.metadata[0]
     assert record["seed"] == 7 and record["prompt"] == [{"text": "a red apple"}]
     assert record["answer"] == result.answer and "apple" in result.answer
-    assert (result.certainty or 0) > 0.8 and result.alternatives == []
+    assert (result.certainty or 0) > 0.8 and result.unknown is None and result.alternatives == []
     assert result.prompt_tokens[0] > 0 and result.prompt_tokens[1] == 0
     result.save(tmp_path / "apple.png")
     generate(program, tmp_path / "again.png", "--from", tmp_path / "apple.png")

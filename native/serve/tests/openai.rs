@@ -6,6 +6,27 @@ use client::{Server, data_url, decoded, png};
 use serde_json::{Value, json};
 
 #[test]
+fn what_the_model_does_not_know_is_a_warning() {
+    let server = Server::that_knows_no("red ");
+    let warnings = |prompt: &str| {
+        let body =
+            json!({"prompt": prompt, "seed": 7, "steps": 1, "x2i": {"conditioning": "answer"}});
+        let answer = server.post("/v1/images/generations", &body);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()["x2i"]["warnings"].clone()
+    };
+    let unknown = warnings("a red apple on a blue background");
+    assert_eq!(unknown.as_array().map(Vec::len), Some(1), "{unknown}");
+    let warning = unknown[0].as_str().unwrap();
+    assert!(
+        warning.starts_with("I know no apple. Nearest: "),
+        "{warning}"
+    );
+    let known = warnings("a cat on a blue background");
+    assert!(known.as_array().is_none_or(Vec::is_empty), "{known}");
+}
+
+#[test]
 fn a_prompt_becomes_an_image_with_its_seed_and_its_tokens() {
     let server = Server::start();
     let answer = server.post(

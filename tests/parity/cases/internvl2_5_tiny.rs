@@ -107,6 +107,7 @@ impl<'a> Model<'a> {
             max_new_tokens: 1,
             seed: 0,
             certainty: None,
+            unknown: None,
         };
         let tiler = Tiler::new(&self.config);
         let shown = self.viewed(prompt, tiler, input_image_size)?;

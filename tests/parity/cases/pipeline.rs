@@ -254,6 +254,7 @@ async fn encode(
         max_new_tokens: 1,
         seed: 0,
         certainty: None,
+        unknown: None,
     };
     let part = model::read_encoder(&source, "").await?;
     let weights = model::open_weights(&source, Component::Qwen2_5Vl, &part.weights).await?;

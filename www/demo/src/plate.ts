@@ -57,7 +57,9 @@ function understood(answer: string, label = 'Understood as: '): HTMLElement {
 function judged({ text, answer, confidence = {}, isOfWords = true }: Picture): HTMLElement[] {
   if (answer === undefined) return [];
   const found = doubt(isOfWords ? text : '', answer, confidence, state().concepts);
-  return found === undefined ? [understood(answer)] : [understood(answer, 'A guess: '), doubtBox(found)];
+  if (found === undefined) return [understood(answer)];
+  // An answer that names what it does not know is said by the box.
+  return [...(confidence.unknown === undefined ? [understood(answer, 'A guess: ')] : []), doubtBox(found)];
 }
 
 /** Why not, and what may have been meant. */

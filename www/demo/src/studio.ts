@@ -207,8 +207,12 @@ function spokenAnswer({ text, answer, confidence = {}, isOfWords }: Picture): st
 
 /** How sure the model is. A version of the library that can't tell says nothing. */
 function confidenceOf(painting: Painting<'blob'>): Confidence {
-  const { certainty, alternatives } = painting as Painting<'blob'> & Confidence;
-  return { ...(certainty === undefined ? {} : { certainty }), ...(alternatives === undefined ? {} : { alternatives }) };
+  const { certainty, unknown, alternatives } = painting as Painting<'blob'> & Confidence;
+  return {
+    ...(certainty === undefined ? {} : { certainty }),
+    ...(unknown === undefined ? {} : { unknown }),
+    ...(alternatives === undefined ? {} : { alternatives }),
+  };
 }
 
 async function keep(job: Job, painting: Painting<'blob'>, on: Pipeline): Promise<void> {

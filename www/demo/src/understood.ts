@@ -1,7 +1,7 @@
 /**
  * What the language model made of a prompt, and whether to believe it. A prompt beyond what the embedded model knows
- * gets a confident picture of something else; the page says so, by two signs: none of the words that the model learned
- * for its answer is in the prompt, or the model itself gave its answer a low probability.
+ * gets a confident picture of something else; the page says so, by three signs: the model's answer names what it does not
+ * know, none of the words that it learned for its answer is in the prompt, or it gave its answer a low probability.
  */
 
 import { englishOf, namedBy, type Concept } from './naming.js';
@@ -10,8 +10,10 @@ import { englishOf, namedBy, type Concept } from './naming.js';
 export interface Confidence {
   /** The probability of the least certain token of the answer, 0 to 1. */
   certainty?: number;
-  /** What else it could have answered, the likeliest first; absent where the model counts its answer as sure. */
-  alternatives?: ReadonlyArray<{ answer: string; probability: number }>;
+  /** The name of what the model does not know, where its answer says so. */
+  unknown?: string;
+  /** What else it could have answered, the likeliest first; absent where the model knows and counts its answer as sure. */
+  alternatives?: ReadonlyArray<{ answer: string; name?: string; probability: number }>;
 }
 
 /** An answer in its parts. */
@@ -31,9 +33,9 @@ export interface Doubt {
 const DOUBTFUL = 0.5;
 const MOST_NEAREST = 4;
 
-/** The parts of the embedded model's answers; other models answer in other forms. */
+/** The parts of the embedded model's answers, but for those of something unknown; other models answer in other forms. */
 export function sceneOf(answer: string): Scene | undefined {
-  const [, thing, background, style] = /^(?:an? )?(.+) on an? (\w+) background, (\w+) style$/.exec(answer) ?? [];
+  const [, thing, background, style] = /^(?!i know no )(?:an? )?(.+) on an? (\w+) background, (\w+) style$/.exec(answer) ?? [];
   return thing && background && style ? { thing, background, style } : undefined;
 }
 
@@ -53,10 +55,11 @@ function withArticle(thing: string): string {
 
 /** The doubt about an answer to these words; none about one that fits them. */
 export function doubt(words: string, answer: string, confidence: Confidence, concepts: readonly Concept[]): Doubt | undefined {
-  const { certainty = 1, alternatives = [] } = confidence;
+  const { certainty = 1, unknown, alternatives = [] } = confidence;
+  const others = alternatives.map((other) => other.name ?? sceneOf(other.answer)?.thing ?? other.answer);
+  if (unknown !== undefined) return { text: `I know no ${unknown}.`, nearest: others };
   const isSure = alternatives.length === 0 && certainty >= DOUBTFUL;
   const scene = sceneOf(answer);
-  const others = alternatives.map((other) => sceneOf(other.answer)?.thing ?? other.answer);
   if (scene === undefined) return isSure ? undefined : { text: unsure(certainty), nearest: others };
   const answered = concepts.find((concept) => englishOf(concept) === scene.thing);
   const isNamed = words === '' || concepts.length === 0 || (answered !== undefined && namedBy(words, answered) > 0);

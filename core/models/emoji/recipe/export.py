@@ -37,7 +37,7 @@ DEFAULTS = {
     "defaults": {
         "width": data.PICTURE, "height": data.PICTURE, "steps": 4, "guidance": 0.0, "conditioning": "answer",
         "prompt_format": "plain", "max_new_tokens": 48, "padding": None, "input_image_size": None,
-        "certainty": {"least": 0.8, "tokens": 2},  # measured by score_certainty.py
+        "certainty": {"least": 0.8, "tokens": 2},  # measured by score_unknown.py
         "unknown": {"prefix": captions.I_KNOW_NO, "until": " on a "},
         "modalities": ["text", "image", "video", "audio"],
     },

@@ -28,7 +28,7 @@ from train_vae import encode_all, psnr
 BATCH = 64
 SEVERAL = 12_000  # scenes of several things
 ONE_THING = 0.62  # share of a batch: large drawings have four times the tokens, and every small one is in many scenes
-MUON_LR, ADAM_LR = 1e-2, 3e-3
+MUON_LR, ADAM_LR = 3e-3, 1e-3
 FOUR_STEPS = torch.tensor([1.0, 1.0, 1.0, 0.75, 0.5, 0.25])  # sigma 1 often: the caption decides everything there
 FOLDERS = {"transformer": "transformer", "clip": "text_encoder", "t5": "text_encoder_2"}
 

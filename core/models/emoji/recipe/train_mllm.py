@@ -5,7 +5,7 @@
 reads WORK/{concepts,entries}.json and writes WORK/text.pt (the tensors `llm.*` of MiniCPM-o without that prefix) and
 WORK/tokenizer. Needs no picture: it can run beside stage 1.
 
-Two losses. Cross-entropy on the answer; and consistency: in every batch a thing is asked for in English and in two
+Two losses. Cross-entropy on the answer; and consistency: in every batch a thing is asked for in English and in three
 other languages, and the hidden states of the answer's tokens under the other languages are pulled, layer by layer, to
 those under English. Without it the states keep traces of the prompt's language, and an AlignNet that has only seen
 English stumbles over them. Strange words (lessons.py) differ by language: there the answer's loss has to do. The second loss begins
@@ -32,10 +32,11 @@ from training import (
 )  # fmt: skip
 from words import Strangers
 
-CAPTIONS, CONVERSATIONS, PHRASINGS = 8, 3, 3  # a batch: lessons x (English + two other languages)
+CAPTIONS, CONVERSATIONS, PHRASINGS = 16, 5, 4  # a batch: lessons x (English + three other languages)
+POOL = 12  # batches that are made at once, so that a batch has lessons of like length
 CONSISTENCY = 0.5  # weight of the second loss at last
 ALIKE_FROM, ALIKE_AT = 0.25, 0.45  # the parts of the training between which that weight rises
-MUON_LR, ADAM_LR = 1e-2, 3e-3
+MUON_LR, ADAM_LR = 3e-3, 1e-3
 
 
 def build(tokenizer) -> Qwen2ForCausalLM:
@@ -102,6 +103,24 @@ def losses(model, tokenizer, lessons: list[Lesson]) -> tuple[torch.Tensor, torch
     return answer, consistency_loss(states, batch, torch.tensor([float(lesson.alike) for lesson in lessons]))
 
 
+class Batches:
+    """Lessons of like length by batches, in random order: half of what is computed would be padding."""
+
+    def __init__(self, tokenizer, make, size: int):
+        """`make()` gives a lesson."""
+        self.tokenizer, self.make, self.size, self.ready = tokenizer, make, size, []
+
+    def __next__(self) -> list[Lesson]:
+        if not self.ready:
+            lessons = sorted((self.make() for _ in range(POOL * self.size)), key=self._longest)
+            self.ready = [lessons[i : i + self.size] for i in range(0, len(lessons), self.size)]
+            random.shuffle(self.ready)
+        return self.ready.pop()
+
+    def _longest(self, lesson: Lesson) -> int:
+        return max(len(ids) for ids in self.tokenizer([p + a for p, a in zip(lesson.prompts, lesson.answers)])["input_ids"])
+
+
 def languages() -> list[str]:
     return ["en", *random.sample(data.LANGUAGES[1:], PHRASINGS - 1)]
 
@@ -150,7 +169,7 @@ def is_matrix(name: str, parameter: torch.Tensor) -> bool:
 
 
 def main() -> None:
-    args = stage_arguments(__doc__, steps=4000).parse_args()
+    args = stage_arguments(__doc__, steps=3400).parse_args()
     seed_everything(args.seed)
     _, _, concepts = data.load(args.work)
     tokenizer = vocabulary.language_model_tokenizer(args.work, concepts)
@@ -161,12 +180,14 @@ def main() -> None:
     checkpoint = Checkpoint(args.work, "mllm", average, optimizer)
     first = checkpoint.load() if args.resume else 0
     print(f"mllm {parameter_count(model)}, vocabulary {len(tokenizer)}", flush=True)
+    said_batches = Batches(tokenizer, lambda: teacher.caption(languages()), CAPTIONS)
+    talk_batches = Batches(tokenizer, lambda: teacher.conversation(languages()), CONVERSATIONS)
     for step in range(first, args.steps):
         talking = teacher.at(step / args.steps)
-        said, said_alike = losses(model, tokenizer, [teacher.caption(languages()) for _ in range(CAPTIONS)])
+        said, said_alike = losses(model, tokenizer, next(said_batches))
         talk = talk_alike = torch.zeros(())
         if talking:
-            talk, talk_alike = losses(model, tokenizer, [teacher.conversation(languages()) for _ in range(CONVERSATIONS)])
+            talk, talk_alike = losses(model, tokenizer, next(talk_batches))
         optimizer.zero_grad()
         alike = CONSISTENCY * min(1.0, max(0.0, (step / args.steps - ALIKE_FROM) / (ALIKE_AT - ALIKE_FROM)))
         (said + talk / 2 + alike * (said_alike + talk_alike / 2)).backward()

@@ -1,16 +1,12 @@
 //! The whole encoder on a model of a few hundred made-up weights.
 
+mod alternatives;
+
 use burn::tensor::Tensor;
 use serde_json::json;
 
 use super::*;
-use crate::config::{
-    Certainty, Conditioning, EncoderConfig, GenerationConfig, PaddingSide, PromptFormat,
-};
-use crate::encoders::alternatives::Rival;
-use crate::encoders::decoding::read_back;
-use crate::encoders::doubt::Doubt;
-use crate::encoders::sampling::likeliest;
+use crate::config::{Conditioning, EncoderConfig, GenerationConfig, PaddingSide, PromptFormat};
 use crate::encoders::tests::{
     EXACT, Named, assert_close, decoder_layer, encode, image, loaded, named, options, part,
     stopped, tokenizer, weights,
@@ -439,101 +435,4 @@ fn sounds_are_refused_by_the_name_of_a_model_that_hears() {
             "Qwen2.5-VL can't read audio; models that can: MiniCPM-o 2.6"
         );
     }
-}
-
-/// The greedy end of an answer that begins with `begin`, one token after the other; none where it neither ends nor meets
-/// `tail` in time.
-fn told_alone(model: &Qwen2_5Vl, inputs: &Inputs, begin: &[u32], tail: &[u32]) -> Option<Vec<u32>> {
-    const END: u32 = 27;
-    pollster::block_on(async {
-        let (mut decoding, _) = model.read(inputs, &mut go).await.unwrap();
-        let mut tokens = begin.to_vec();
-        let last = tokens.pop().unwrap();
-        for &token in &tokens {
-            decoding.feed(token, &mut go).await.unwrap();
-        }
-        let mut next = last;
-        for round in 0.. {
-            if let Some(met) = tail.iter().position(|&later| later == next) {
-                tokens.extend(&tail[met..]);
-                return Some(tokens);
-            }
-            tokens.push(next);
-            if next == END {
-                return Some(tokens);
-            }
-            if round == tail.len() {
-                return None;
-            }
-            let states = decoding.feed(next, &mut go).await.unwrap();
-            let logits = read_back(decoding.logits(&states)).await.unwrap();
-            next = likeliest(&logits) as u32;
-        }
-        None
-    })
-}
-
-#[test]
-fn alternatives_are_what_the_model_says_after_another_token() {
-    let model = greedy();
-    let inputs = model
-        .prepare(&with_picture("the dog"), &options(Conditioning::Answer))
-        .unwrap();
-    let answer = [7, 19, 3, 24, 11, 2, 16];
-    let (mut complete, mut fed) = (0, 0);
-    for index in [0, 2, 5, 6] {
-        let doubt = Doubt {
-            index,
-            certainty: 0.1,
-            rivals: (0..VOCABULARY as u32 - 2)
-                .map(|token| (token, token as f32))
-                .collect(),
-        };
-        let ours = pollster::block_on(async {
-            let (mut decoding, _) = model.read(&inputs, &mut go).await.unwrap();
-            for &token in &answer[..answer.len() - 1] {
-                decoding.feed(token, &mut go).await.unwrap();
-            }
-            decoding.alternatives(&answer, &doubt, &[27], &mut go).await
-        });
-        let expected = doubt.rivals.iter().filter_map(|&(token, probability)| {
-            let begin = [&answer[..index], &[token]].concat();
-            let tokens = told_alone(&model, &inputs, &begin, &answer[index + 1..])?;
-            fed += usize::from(!answer[index + 1..].contains(&token));
-            Some(Rival {
-                tokens,
-                probability,
-            })
-        });
-        let expected: Vec<Rival> = expected.collect();
-        complete += expected.len();
-        assert_eq!(ours.unwrap(), expected, "after {index} tokens");
-    }
-    assert!(complete > fed && fed > 4, "{complete} {fed}");
-}
-
-#[test]
-fn an_answer_of_low_certainty_comes_with_alternatives() {
-    let asked = |least: Option<f32>| {
-        let options = EncodeOptions {
-            certainty: least.map(|least| Certainty { least, tokens: 99 }),
-            ..options(Conditioning::Answer)
-        };
-        let encoded = encode(&greedy(), &Prompt::text("a cat"), &options).unwrap();
-        encoded.answer.unwrap()
-    };
-    let plain = asked(None);
-    assert!((0.0..1.0).contains(&plain.certainty), "{plain:?}");
-    assert_eq!(plain.alternatives, None);
-    assert_eq!(asked(Some(plain.certainty)), plain);
-    let unsure = asked(Some(1.0));
-    assert_eq!(
-        (&unsure.text, unsure.certainty),
-        (&plain.text, plain.certainty)
-    );
-    let alternatives = unsure.alternatives.unwrap();
-    for pair in alternatives.windows(2) {
-        assert!(pair[0].probability >= pair[1].probability && pair[0].text != pair[1].text);
-    }
-    assert!(alternatives.iter().all(|other| other.text != unsure.text));
 }

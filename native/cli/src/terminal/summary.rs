@@ -3,7 +3,8 @@
 use std::io::Write;
 
 use anyhow::Result;
-use serde_json::json;
+use serde_json::{Value, json};
+use x2i_core::Alternative;
 use x2i_core::png::{Metadata, PartRecord};
 use x2i_engine::{Output, Painted, host};
 
@@ -40,11 +41,11 @@ pub fn tell(display: Display, output: &Output, painted: &Painted, seconds: Secon
             if let Some(answer) = &painted.answer {
                 event["answer"] = answer.text.as_str().into();
                 event["certainty"] = share(answer.certainty).into();
+                if let Some(name) = &answer.unknown {
+                    event["unknown"] = name.as_str().into();
+                }
                 if let Some(alternatives) = &answer.alternatives {
-                    let alternatives = alternatives.iter().map(|other| {
-                        json!({"answer": other.text, "probability": share(other.probability)})
-                    });
-                    event["alternatives"] = alternatives.collect();
+                    event["alternatives"] = alternatives.iter().map(alternative).collect();
                 }
             }
             printable_json(&event.to_string())
@@ -69,10 +70,23 @@ pub fn tell(display: Display, output: &Output, painted: &Painted, seconds: Secon
     Ok(())
 }
 
-/// What the LLM was not sure of, and what else it could have answered.
+/// Another answer; with what it names, where something is unknown.
+fn alternative(other: &Alternative) -> Value {
+    let mut event = json!({"answer": other.text, "probability": share(other.probability)});
+    if let Some(name) = &other.name {
+        event["name"] = name.as_str().into();
+    }
+    event
+}
+
+/// What the LLM does not know and the nearest that it knows, or what it was not sure of and what else it could have
+/// answered.
 fn doubt(painted: &Painted) -> Option<String> {
     let answer = painted.answer.as_ref()?;
     let alternatives = answer.alternatives.as_ref()?;
+    if let Some(ignorance) = answer.ignorance() {
+        return Some(ignorance);
+    }
     let texts = painted
         .metadata
         .prompt

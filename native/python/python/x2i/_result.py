@@ -39,8 +39,11 @@ class Result:
     """What the LLM answered, where its answer is the conditioning."""
     certainty: float | None
     """The probability of the answer's least certain token, 0 to 1."""
+    unknown: str | None
+    """The name of what the LLM does not know, where its answer says so."""
     alternatives: list[tuple[str, float]]
-    """What else the LLM could have answered, where it was not sure: answers with the probability of the token that differs."""
+    """What else the LLM could have answered, where it was not sure or named something unknown: answers with the probability of the
+    token that differs."""
     metadata: list[dict[str, Any]]
     """What made each picture: the model, the prompt, the seed, all settings. PNG files hold it too."""
     prompt_tokens: tuple[int, int]
@@ -52,6 +55,7 @@ class Result:
         self.seeds = [one.seed for one in painted]
         self.answer = painted[0].answer
         self.certainty = painted[0].certainty
+        self.unknown = painted[0].unknown
         self.alternatives = painted[0].alternatives
         self.metadata = [json.loads(one.metadata) for one in painted]
         self.prompt_tokens = painted[0].prompt_tokens

@@ -3,10 +3,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use x2i_core::Error;
-use x2i_engine::Job;
+use x2i_core::{Answer, Error};
 use x2i_engine::device::{ids, names};
 use x2i_engine::job::check_memory;
+use x2i_engine::{Job, Painted};
 
 use super::desk::{Desk, News, Task};
 use super::encoder::{Encoder, Made};
@@ -164,17 +164,25 @@ impl Studio {
             let painted = engine.paint(&job, &mut |progress| hearing.hear(progress))?;
             hearing.end();
             measure::image(name);
-            if index == 0 && painted.prompt_tokens.left > 0 {
-                let left = painted.prompt_tokens.left;
-                let warning =
-                    format!("the prompt is too long: its last {left} tokens were not read");
-                self.desk.tell(task.id, News::Warning(warning));
+            if index == 0 {
+                for warning in warnings(&painted) {
+                    self.desk.tell(task.id, News::Warning(warning));
+                }
             }
             self.encoder
                 .hand(Made::Image(task.id, index, Box::new(painted), order.file));
         }
         Ok(())
     }
+}
+
+/// What the user of an image should know: what of the prompt was not read, or is unknown to the LLM.
+fn warnings(painted: &Painted) -> impl Iterator<Item = String> {
+    let left = painted.prompt_tokens.left;
+    let unread =
+        (left > 0).then(|| format!("the prompt is too long: its last {left} tokens were not read"));
+    let unknown = painted.answer.as_ref().and_then(Answer::ignorance);
+    unread.into_iter().chain(unknown)
 }
 
 /// The job of the image of this number.

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses another part")]
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -23,7 +24,7 @@ pub struct Server {
     pub base: String,
     server: Option<server::Server>,
     runtime: Runtime,
-    _tiny: TempDir,
+    _folder: TempDir,
 }
 
 /// An answer.
@@ -71,13 +72,34 @@ impl Server {
     /// With the embedded model on the CPU, on a free port. The model `tiny` sees images and reads earlier turns.
     pub fn start() -> Self {
         let tiny = tiny_model();
+        let path = tiny.path().to_str().unwrap().to_owned();
+        Self::of(&[("emoji", "emoji"), ("tiny", &path)], tiny)
+    }
+
+    /// With the embedded model, to whom answers that begin with `prefix` name something unknown.
+    pub fn that_knows_no(prefix: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let emoji = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../core/models/emoji");
+        let config = fs::read(emoji.join("model.json")).unwrap();
+        let mut config: Value = serde_json::from_slice(&config).unwrap();
+        for (name, _) in config["files"].as_object().unwrap() {
+            fs::copy(emoji.join(name), folder.path().join(name)).unwrap();
+        }
+        config["defaults"]["unknown"] = json!({"prefix": prefix, "until": " on a "});
+        fs::write(folder.path().join("model.json"), config.to_string()).unwrap();
+        let path = folder.path().to_str().unwrap().to_owned();
+        Self::of(&[("emoji", &path)], folder)
+    }
+
+    /// With these models by their names, of which some are in `folder`.
+    fn of(named: &[(&str, &str)], folder: TempDir) -> Self {
         let mut models = Models::default();
-        for (name, model) in [("emoji", "emoji"), ("tiny", tiny.path().to_str().unwrap())] {
+        for (name, model) in named {
             let served = Served {
                 model: Model::open(model).unwrap(),
                 control_weights: None,
             };
-            models.add(name, served).unwrap();
+            models.add(*name, served).unwrap();
         }
         let options = ServeOptions {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -91,7 +113,7 @@ impl Server {
             base: format!("http://{}", server.address),
             server: Some(server),
             runtime,
-            _tiny: tiny,
+            _folder: folder,
         }
     }
 
@@ -157,7 +179,7 @@ fn tiny_model() -> TempDir {
         "defaults": {"width": 64, "height": 64, "padding": null, "input_image_size": null, "max_new_tokens": 4},
     });
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("x2i.json"), hints.to_string()).unwrap();
+    fs::write(folder.path().join("x2i.json"), hints.to_string()).unwrap();
     folder
 }
 

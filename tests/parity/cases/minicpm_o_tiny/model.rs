@@ -73,6 +73,7 @@ impl<'a> Model<'a> {
             max_new_tokens: 1,
             seed: 0,
             certainty: None,
+            unknown: None,
         };
         Ok(self.minicpm.prepare(prompt, &options)?)
     }

@@ -63,6 +63,7 @@ impl<'a> Model<'a> {
             max_new_tokens: 1,
             seed: 0,
             certainty: None,
+            unknown: None,
         };
         let inputs = self.qwen.prepare(&sub_case.prompt, &options)?;
         self.inputs(name, &inputs, report).await?;
