@@ -93,13 +93,22 @@ class Checkpoint:
         for name, module in self.average.live.items():
             module.load_state_dict(state["live"][name])
             self.average.averaged[name].load_state_dict(state["averaged"][name])
-        self.optimizer.load_state_dict(state["optimizer"])
-        python, numpy, torch_state = state["random"]
-        random.setstate(python)
-        np.random.set_state(numpy)
-        torch.set_rng_state(torch_state)
+        if state["optimizer"] is None:  # of keep.py: weights alone
+            self._begin_anew(state["step"])
+        else:
+            self.optimizer.load_state_dict(state["optimizer"])
+            python, numpy, torch_state = state["random"]
+            random.setstate(python)
+            np.random.set_state(numpy)
+            torch.set_rng_state(torch_state)
         self.cpu_before = state["cpu_seconds"] - time.process_time()
         return state["step"]
+
+    @staticmethod
+    def _begin_anew(step: int) -> None:
+        """Other samples than those that the run had begun with."""
+        for seed in (random.seed, np.random.seed, torch.manual_seed):
+            seed(step)
 
     def cpu_seconds(self) -> float:
         return self.cpu_before + time.process_time()
