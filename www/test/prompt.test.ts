@@ -130,7 +130,11 @@ test('an answer says how sure it is, and what else it could have been', async ()
 
 test('an answer says what it does not know, and the nearest that it knows', async () => {
   const script = new Script();
-  const told = { certainty: 0.9, unknown: 'castle', alternatives: [{ answer: 'a church', name: 'church', probability: 0.3 }] };
+  const told = {
+    certainty: 0.9,
+    unknown: 'castle',
+    alternatives: [{ answer: 'a church', name: 'church', probability: 0.3 }],
+  };
   script.paint = async (request) => ({ ...painting(request), answer: 'i know no castle', ...told });
   const x2i = await createPipeline({ model: 'https://example.org/model/' });
   const { certainty, unknown, alternatives } = await x2i.generate({ prompt: 'castle', output: 'pixels' }).result;
