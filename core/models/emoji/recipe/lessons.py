@@ -4,8 +4,10 @@ A lesson is one thing to answer, asked for in several languages: the first is En
 are in the same language. Where a strange word is asked for, every language has its own, and so has every answer.
 """
 
+import json
 import random
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import captions
 import data
@@ -19,6 +21,11 @@ STRANGE = (0.0, 0.3)  # share of the lessons in which a word is strange
 ALONE = 0.1  # the part of the training in which nothing else is taught than captions as they are at first
 RAMP = 0.1  # the part in which shares then rise to the last
 SIDES = {"right": Layout.BESIDE, "left": Layout.BESIDE, "below": Layout.ABOVE, "above": Layout.ABOVE}
+
+
+def strangers_of(work: Path, concepts: list[dict]) -> Strangers:
+    """The words that name none of these concepts; `work` has entries.json (data.py)."""
+    return Strangers(concepts, json.loads((work / "entries.json").read_text()), captions.colour_words() | set(data.STYLES))
 
 
 @dataclass

@@ -23,6 +23,7 @@ from pathlib import Path
 import captions
 import data
 import words
+from lessons import strangers_of
 from words import Strangers
 
 MODEL_FOLDER = Path(__file__).resolve().parent.parent
@@ -127,7 +128,7 @@ def main() -> None:
     rng = random.Random(31 + args.draw)
     concepts = json.loads((args.work / "concepts.json").read_text())
     entries = json.loads((args.work / "entries.json").read_text())
-    strangers = Strangers(concepts, entries, captions.colour_words() | set(data.STYLES))
+    strangers = strangers_of(args.work, concepts)
     lines = known(concepts, rng) + unknown(concepts, strangers, entries, rng)
     ask(args.binary, shlex.split(args.options), lines)
     missed = [line for line in lines if "wanted" not in line and not line["told"] and not line["unsure"]]

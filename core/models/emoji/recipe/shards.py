@@ -18,7 +18,7 @@ from PIL import Image
 
 import captions
 import data
-from words import Strangers
+from lessons import strangers_of
 
 ONE, SEVERAL, PHRASINGS = 4000, 4000, 4  # scenes of one thing, of several things; captions of each
 HELD_OUT = 300  # scenes of each kind
@@ -30,8 +30,7 @@ class Writer:
         art, _, self.concepts = data.load(work)
         self.folder, self.rng = work / "align", random.Random(0)
         self.drawings = data.Drawings(art)
-        entries = json.loads((work / "entries.json").read_text())
-        self.strangers = Strangers(self.concepts, entries, captions.colour_words() | set(data.STYLES))
+        self.strangers = strangers_of(work, self.concepts)
         (self.folder / "pictures").mkdir(parents=True, exist_ok=True)
 
     def write(self, file: str, scenes: list[data.Scene], phrasings: int) -> None:

@@ -12,7 +12,6 @@ English stumbles over them. Strange words (lessons.py) differ by language: there
 when things are told: states that tell nothing are alike, and with it from the start the model read nothing in 400 steps.
 """
 
-import json
 import random
 from dataclasses import dataclass
 
@@ -24,7 +23,7 @@ import captions
 import data
 import senses
 import vocabulary
-from lessons import Lesson, Teacher
+from lessons import Lesson, Teacher, strangers_of
 from minicpm_o import DECODER_KEYS
 from muon import MuonAdamW, split_parameters
 from training import (
@@ -173,7 +172,7 @@ def main() -> None:
     seed_everything(args.seed)
     _, _, concepts = data.load(args.work)
     tokenizer = vocabulary.language_model_tokenizer(args.work, concepts)
-    strangers = Strangers(concepts, json.loads((args.work / "entries.json").read_text()), captions.colour_words() | set(data.STYLES))
+    strangers = strangers_of(args.work, concepts)
     teacher, model = Teacher(concepts, strangers), build(tokenizer)
     optimizer = MuonAdamW(*split_parameters(model.named_parameters(), is_matrix), MUON_LR, ADAM_LR)
     average = MovingAverage({"mllm": model}, decay=0.995)

@@ -15,7 +15,6 @@ answer, and the distance of its tokens' hidden states from those under the Engli
 know English only. Held-out scenes are never shown, said or asked for.
 """
 
-import json
 import random
 from dataclasses import dataclass
 
@@ -28,7 +27,7 @@ import pictures
 import senses
 import vocabulary
 from imagined import Imagined
-from lessons import Teacher
+from lessons import Teacher, strangers_of
 from minicpm_o import MiniCpmO
 from muon import MuonAdamW, split_parameters
 from speech import Utterances
@@ -37,7 +36,6 @@ from train_mllm import Batch, languages, losses as text_losses, make_batch, repo
 from training import (
     Checkpoint, MovingAverage, half_precision, parameter_count, seed_everything, stage_arguments, warm_up_then_decay,
 )  # fmt: skip
-from words import Strangers
 
 SCENES, CAPTIONS, CONVERSATIONS = 16, 8, 3  # of a batch
 KINDS = (("heard",), ("heard",), ("shown", "moving", "heard"))  # in turn; speech is the hardest to read
@@ -293,7 +291,7 @@ def main() -> None:
     seed_everything(args.seed)
     art, _, concepts = data.load(args.work)
     tokens = vocabulary.language_model_tokenizer(args.work, concepts)
-    strangers = Strangers(concepts, json.loads((args.work / "entries.json").read_text()), captions.colour_words() | set(data.STYLES))
+    strangers = strangers_of(args.work, concepts)
     imagined = Imagined(args.work, tokens, concepts)
     unit = imagined.slots.unit if args.towers else 1.0
     model = with_towers(args.work, tokens, unit) if args.towers else reader(args.work, tokens)
