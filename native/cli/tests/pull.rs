@@ -326,11 +326,14 @@ fn a_wrong_hash_is_downloaded_once_more_and_then_refused() {
 fn a_file_that_changes_while_it_comes_begins_anew() {
     let pulling = Pulling::new();
     let before = hub::sha256(&pulling.server.files()[LARGE]);
+    // One connection: with more, all of its parts may be on their way when it changes, and come whole.
     pulling.server.does(Faults {
         change: Some((LARGE, 3 << 20)),
         ..Faults::default()
     });
-    pulling.pull().succeeded();
+    pulling
+        .run(&["pull", REPOSITORY, "--connections", "1"])
+        .succeeded();
     assert_ne!(hub::sha256(&pulling.server.files()[LARGE]), before);
     pulling.is_whole();
 }
