@@ -18,14 +18,13 @@ import random
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "core/models/emoji/recipe"))
-from data import COLOURS, COLOUR_NAMES, PICTURE, STYLES, Scene, compose, load  # noqa: E402
+from data import COLOURS, COLOUR_NAMES, PICTURE, STYLES, Drawings, Scene, flat, load, put  # noqa: E402
 
-SIZES = (34, 60)  # side of a drawing on its picture
+SIZES = (68, 120)  # side of a drawing on its picture
 EXTRA = 1 / 3  # share of pictures whose drawing is none of the model's concepts
 WRONG = 1 / 2  # share of captions that name another concept
 HELD_OUT_EXTRA = 10  # every so manieth other emoji is held out
@@ -35,8 +34,9 @@ class Pictures:
     """Draws pictures and writes them."""
 
     def __init__(self, work: Path, seed: int):
-        self.art, self.extra, concepts = load(work)
-        self.names = [concept["labels"]["en"].lower() for concept in concepts]
+        art, extra, concepts = load(work)
+        self.art, self.extra, self.extras = Drawings(art), Drawings(extra), len(extra)
+        self.names = [concept["labels"]["en"].lower() for concept in concepts[:-1]]  # without UNKNOWN
         self.random = random.Random(seed)
         self.folder = work / "control"
 
@@ -46,41 +46,42 @@ class Pictures:
     def other(self, concept: int | None) -> int:
         return self.random.choice([index for index in range(len(self.names)) if index != concept])
 
-    def write(self, drawing: np.ndarray, colour: int, path: Path) -> None:
-        """The drawing at a random size and place, every second one mirrored."""
-        if self.random.random() < 0.5:
-            drawing = drawing[:, ::-1].copy()
+    def write(self, drawings: Drawings, index: tuple[int, ...], colour: int, path: Path) -> None:
+        """A drawing at a random size and place, every second one mirrored."""
         size = self.random.randint(*SIZES)
-        room = (PICTURE - size) // 2
-        dx, dy = (self.random.randint(-room, room) for _ in range(2))
-        picture = compose(drawing, list(COLOURS.values())[colour], size, dx, dy)
-        pixels = (picture * 127.5 + 127.5).clamp(0, 255).round().byte().permute(1, 2, 0).numpy()
+        drawing = drawings.at(index, size)
+        if self.random.random() < 0.5:
+            drawing = drawing.flip(-1)
+        picture = flat(list(COLOURS.values())[colour])
+        put(picture, drawing, *(self.random.randint(0, PICTURE - size) for _ in range(2)))
+        pixels = (picture * 255).clamp(0, 255).round().byte().permute(1, 2, 0).numpy()
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(path)
 
     def scene(self, held_out: bool) -> Scene:
         while True:
             draw = self.random.randrange
-            scene = Scene(draw(len(self.names)), draw(len(STYLES)), draw(len(COLOURS)))
+            scene = Scene((draw(len(self.names)),), draw(len(STYLES)), draw(len(COLOURS)))
             if scene.held_out == held_out:
                 return scene
 
-    def extra_drawing(self, held_out: bool) -> np.ndarray:
+    def other_emoji(self, held_out: bool) -> tuple[int]:
+        """Which of the drawings that show none of the concepts."""
         while True:
-            index = self.random.randrange(len(self.extra))
+            index = self.random.randrange(self.extras)
             if (index % HELD_OUT_EXTRA == 0) == held_out:
-                return self.extra[index]
+                return (index,)
 
     def training(self, name: str, count: int, held_out: bool) -> None:
         lines = []
         for number in range(count):
             scene = self.scene(held_out)
             is_extra = self.random.random() < EXTRA
-            drawing = self.extra_drawing(held_out) if is_extra else self.art[scene.concept, scene.style]
+            drawing = (self.extra, self.other_emoji(held_out)) if is_extra else (self.art, (scene.concept, scene.style))
             wrong = is_extra or self.random.random() < WRONG
             concept = self.other(scene.concept) if wrong else scene.concept
             file = f"{name}/{number:05}.png"
-            self.write(drawing, scene.colour, self.folder / file)
+            self.write(*drawing, scene.colour, self.folder / file)
             lines.append({"image": file, "caption": self.caption(concept, scene.colour)})
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (self.folder / f"{name}.jsonl").write_text(text)
@@ -90,9 +91,9 @@ class Pictures:
         scenes = []
         for number in range(count):
             scene = self.scene(True)
-            drawing = self.art[scene.concept, scene.style] if name == "placed" else self.extra_drawing(True)
+            drawing = (self.art, (scene.concept, scene.style)) if name == "placed" else (self.extra, self.other_emoji(True))
             file = f"{name}/{number:03}.png"
-            self.write(drawing, scene.colour, self.folder / file)
+            self.write(*drawing, scene.colour, self.folder / file)
             right = self.caption(scene.concept, scene.colour) if name == "placed" else None
             other = self.caption(self.other(scene.concept), scene.colour)
             scenes.append({"picture": file, "right": right, "other": other})

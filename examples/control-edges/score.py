@@ -92,7 +92,7 @@ def score(args) -> None:
 
 def save_sheet(cells: list, path: Path) -> None:
     """For each kind four rows: the scene's picture, its edges, painted without LightControl, and with it."""
-    side, gap, title = 64, 2, 14
+    side, gap, title = 128, 2, 14
     kinds = list(dict.fromkeys((kind, caption) for kind, caption, *_ in cells))
     height = title + 4 * (side + gap)
     image = Image.new("RGB", (COLUMNS * (side + gap), len(kinds) * height), "white")

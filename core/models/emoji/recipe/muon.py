@@ -30,7 +30,7 @@ def orthogonalize(matrices: torch.Tensor, iterations: int) -> torch.Tensor:
 class MuonAdamW:
     """One optimizer over `matrices` (2-D and 4-D parameters, by Muon) and `others` (by AdamW)."""
 
-    def __init__(self, matrices, others, lr, adam_lr, momentum=0.95, weight_decay=0.01, iterations=5):
+    def __init__(self, matrices, others, lr, adam_lr, momentum=0.95, weight_decay=0.03, iterations=5):
         self.by_shape = {}  # same-shaped parameters share one batched iteration
         for parameter in matrices:
             self.by_shape.setdefault(tuple(parameter.shape), []).append(parameter)

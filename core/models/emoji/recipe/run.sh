@@ -59,6 +59,7 @@ stage data $python data.py --packages "$work/node_modules" --work "$work"
 } &
 senses=$!
 train vae train_vae.py
+stage text $python train_text.py --work "$work"
 train flux train_flux.py
 train decoder train_decoder.py
 wait $senses

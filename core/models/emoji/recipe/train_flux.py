@@ -1,18 +1,20 @@
-"""Stage 2: the FLUX transformer, with its own small T5 and CLIP text encoders, by flow matching.
+"""Stage 2: the FLUX transformer, under the text encoders of stage 2a, by flow matching.
 
     python train_flux.py --work WORK
 
-reads WORK/vae (stage 1) and writes WORK/latents.pt, the latents of every scene of one thing and of some thousands of
-several, and WORK/flux/{transformer,text_encoder,text_encoder_2}. The encoders are the teacher of stage 4 and are not
-shipped. Noise levels: two in five logit-normal, the rest exactly those that four plain Euler steps visit, so that four
+reads WORK/vae (stage 1) and WORK/flux/{text_encoder,text_encoder_2} (stage 2a) and writes WORK/latents.pt, the latents of
+every scene of one thing and of some thousands of several, and WORK/flux/transformer. All three are the teacher of
+stage 4; the encoders are not shipped. Noise levels: two in five logit-normal, the rest exactly those that four plain Euler steps visit, so that four
 steps are enough without a distillation of their own.
 """
 
 import random
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
+from transformers import CLIPTextModel, T5EncoderModel
 
 import captions
 import data
@@ -30,7 +32,6 @@ SEVERAL = 12_000  # scenes of several things
 ONE_THING = 0.62  # share of a batch: large drawings have four times the tokens, and every small one is in many scenes
 MUON_LR, ADAM_LR = 3e-3, 1e-3
 FOUR_STEPS = torch.tensor([1.0, 1.0, 1.0, 0.75, 0.5, 0.25])  # sigma 1 often: the caption decides everything there
-FOLDERS = {"transformer": "transformer", "clip": "text_encoder", "t5": "text_encoder_2"}
 
 
 def training_scenes(concepts: int) -> list[data.Scene]:
@@ -66,22 +67,42 @@ def random_sigmas(count: int) -> torch.Tensor:
     return torch.where(torch.rand(count) < 0.6, visited, smooth)
 
 
+@dataclass
+class Texts:
+    """What the encoders say of captions."""
+
+    t5: T5EncoderModel
+    clip: CLIPTextModel
+    tokenizers: vocabulary.TeacherTokenizers
+
+    @classmethod
+    def load(cls, work: Path, concepts: list[dict]) -> "Texts":
+        t5 = T5EncoderModel.from_pretrained(work / "flux/text_encoder_2").eval()
+        clip = CLIPTextModel.from_pretrained(work / "flux/text_encoder").eval()
+        return cls(t5, clip, vocabulary.teacher_tokenizers(work, concepts))
+
+    @torch.no_grad()
+    def of(self, captions: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """(prompt_embeds [captions, tokens, JOINT_WIDTH], pooled [captions, POOLED_WIDTH])"""
+        parts = [captions[start : start + 256] for start in range(0, len(captions), 256)]
+        states = [teacher.encode(self.t5, self.clip, *self.tokenizers.inputs(part)) for part in parts]
+        return torch.cat([embeds for embeds, _ in states]), torch.cat([pooled for _, pooled in states])
+
+
 def is_matrix(name: str, parameter: torch.Tensor) -> bool:
     first_or_last = name in ("proj_out.weight", "x_embedder.weight")
-    table = any(part in name for part in ("embedding.", "embed_tokens", "shared", "relative"))
     modulation = "norm" in name and name.endswith("linear.weight")  # a fifth of the weights, all from one vector
-    return parameter.ndim == 2 and not table and not first_or_last and not modulation
+    return parameter.ndim == 2 and not first_or_last and not modulation
 
 
 @torch.no_grad()
-def draw(average, vae, tokenizers, concepts, scenes: list[data.Scene], seed: int) -> torch.Tensor:
+def draw(transformer, vae, texts: Texts, concepts, scenes: list[data.Scene], seed: int) -> torch.Tensor:
+    embeds, pooled = texts.of([captions.canonical(concepts, scene) for scene in scenes])
     with half_precision():
-        ids = tokenizers.inputs([captions.canonical(concepts, scene) for scene in scenes])
-        embeds, pooled = teacher.encode(average["t5"], average["clip"], *ids)
-        return teacher.decode(vae, teacher.sample(average["transformer"], embeds, pooled, seed=seed))
+        return teacher.decode(vae, teacher.sample(transformer, embeds, pooled, seed=seed))
 
 
-def report(average, vae, reader: Reader, tokenizers, work: Path, count: int = 64) -> str:
+def report(transformer, vae, reader: Reader, texts: Texts, work: Path, count: int = 64) -> str:
     rng, facts, sheet = random.Random(7), [], []
     concepts = len(reader.concepts)
     groups = {
@@ -89,7 +110,7 @@ def report(average, vae, reader: Reader, tokenizers, work: Path, count: int = 64
         "several": [data.random_several(concepts - 1, rng, held_out=True) for _ in range(count)],
     }  # fmt: skip
     for name, scenes in groups.items():
-        made, real = draw(average, vae, tokenizers, reader.concepts, scenes, seed=7), reader.of(scenes)
+        made, real = draw(transformer, vae, texts, reader.concepts, scenes, seed=7), reader.of(scenes)
         facts.append(f"{name}: {reader.accuracy(made, scenes)} psnr {psnr(made, real):.2f}")
         sheet.append(torch.stack([real, made], 1)[: count // 4].flatten(0, 1))
     data.save_grid(torch.cat(sheet), 16, work / "out/flux.png")
@@ -103,20 +124,15 @@ def main() -> None:
     vae = AutoencoderKL.from_pretrained(args.work / "vae").eval().to(memory_format=torch.channels_last)
     scenes = training_scenes(len(reader.concepts))
     latents = scene_latents(args.work, vae, scenes)
-    tokenizers = vocabulary.teacher_tokenizers(args.work, reader.concepts)
-    ids = tokenizers.inputs([captions.canonical(reader.concepts, scene) for scene in scenes])
+    texts = Texts.load(args.work, reader.concepts)
+    embeds, pooled = texts.of([captions.canonical(reader.concepts, scene) for scene in scenes])
 
-    models = {
-        "transformer": teacher.build_transformer(),
-        "clip": teacher.build_clip(tokenizers.clip.get_vocab_size()),
-        "t5": teacher.build_t5(tokenizers.t5.get_vocab_size()),
-    }
-    named = [pair for model in models.values() for pair in model.named_parameters()]
-    optimizer = MuonAdamW(*split_parameters(named, is_matrix), MUON_LR, ADAM_LR, iterations=3)
-    average = MovingAverage(models, decay=0.997)
+    transformer = teacher.build_transformer()
+    optimizer = MuonAdamW(*split_parameters(transformer.named_parameters(), is_matrix), MUON_LR, ADAM_LR)
+    average = MovingAverage({"transformer": transformer}, decay=0.997)
     checkpoint = Checkpoint(args.work, "flux", average, optimizer)
     first = checkpoint.load() if args.resume else 0
-    print({name: parameter_count(model) for name, model in models.items()}, flush=True)
+    print(f"transformer {parameter_count(transformer)}", flush=True)
     smoothed = None
     for step in range(first, args.steps):
         rows = random_rows(len(scenes))
@@ -125,8 +141,7 @@ def main() -> None:
         sigma = random_sigmas(BATCH)
         noisy = torch.lerp(clean, noise, sigma[:, None, None])
         with half_precision():
-            embeds, pooled = teacher.encode(models["t5"], models["clip"], ids[0][rows], ids[1][rows])
-            predicted = teacher.velocity(models["transformer"], noisy, sigma, embeds, pooled)
+            predicted = teacher.velocity(transformer, noisy, sigma, embeds[rows], pooled[rows])
         loss = (predicted.float() - (noise - clean)).square().mean()
         optimizer.zero_grad()
         loss.backward()
@@ -137,10 +152,9 @@ def main() -> None:
         if (step + 1) % 50 == 0:
             print(f"step {step + 1} loss {smoothed:.4f} cpu {checkpoint.cpu_seconds():.0f} s", flush=True)
         if (step + 1) % args.report_every == 0 or step + 1 == args.steps:
-            for name, folder in FOLDERS.items():
-                average[name].save_pretrained(args.work / "flux" / folder)
+            average["transformer"].save_pretrained(args.work / "flux/transformer")
             checkpoint.save(step + 1)
-            print(report(average, vae, reader, tokenizers, args.work), flush=True)
+            print(report(average["transformer"], vae, reader, texts, args.work), flush=True)
 
 
 if __name__ == "__main__":
