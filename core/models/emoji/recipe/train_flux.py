@@ -30,7 +30,7 @@ from train_vae import encode_all, psnr
 BATCH = 64
 SEVERAL = 12_000  # scenes of several things
 ONE_THING = 0.62  # share of a batch: large drawings have four times the tokens, and every small one is in many scenes
-MUON_LR, ADAM_LR = 3e-3, 1e-3
+MUON_LR, ADAM_LR = 1.2e-3, 1e-3
 FOUR_STEPS = torch.tensor([1.0, 1.0, 1.0, 0.75, 0.5, 0.25])  # sigma 1 often: the caption decides everything there
 
 
@@ -118,7 +118,7 @@ def report(transformer, vae, reader: Reader, texts: Texts, work: Path, count: in
 
 
 def main() -> None:
-    args = stage_arguments(__doc__, steps=6000).parse_args()
+    args = stage_arguments(__doc__, steps=5000).parse_args()
     seed_everything(args.seed)
     reader = Reader(args.work)
     vae = AutoencoderKL.from_pretrained(args.work / "vae").eval().to(memory_format=torch.channels_last)

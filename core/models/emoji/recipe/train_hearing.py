@@ -33,7 +33,7 @@ from training import (
 
 BATCH, POOL = 7500, 12  # mel frames; batches that are cut from one sorted pool, so that clips of a batch are about as long
 SHORT = 0.5  # share of the batches with short clips
-MUON_LR, ADAM_LR = 1e-2, 2e-3
+MUON_LR, ADAM_LR = 3e-3, 1e-3
 PHONEMES_AT, NAMES_AT = 1, 2  # layers that are told
 WEIGHTS = (0.5, 1.0, 0.5)  # of the tokens, phonemes and names
 NONE = 0  # the number of no phoneme and of no name
@@ -203,7 +203,7 @@ def main() -> None:
     frames = Frames(Utterances.load([folder / "train-00.npz"]))  # the same, however many shards there are
     slots = Slots(args.work, vocabulary.language_model_tokenizer(args.work, concepts), concepts)
     model = Listener(1 + len(frames.numbers), len(concepts) - 1)  # UNKNOWN is never spoken
-    optimizer = MuonAdamW(*split_parameters(model.named_parameters(), is_matrix), MUON_LR, ADAM_LR, iterations=3)
+    optimizer = MuonAdamW(*split_parameters(model.named_parameters(), is_matrix), MUON_LR, ADAM_LR)
     average = MovingAverage({"hearing": model}, decay=0.99)
     checkpoint = Checkpoint(args.work, "hearing", average, optimizer)
     first = checkpoint.load() if args.resume else 0

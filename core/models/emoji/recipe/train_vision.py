@@ -26,9 +26,9 @@ from training import (
 )  # fmt: skip
 
 BATCH = 64
-MUON_LR, ADAM_LR = 1e-2, 2e-3
+MUON_LR, ADAM_LR = 3e-3, 1e-3
 ANY_COLOUR = 0.3  # share of pictures on a background without a name
-MIDDLE_FIRST = 3200  # steps
+MIDDLE_FIRST = 1200  # steps
 
 
 class Seer(nn.Module):
@@ -82,12 +82,12 @@ def is_matrix(name: str, parameter: torch.Tensor) -> bool:
 
 
 def main() -> None:
-    args = stage_arguments(__doc__, steps=8800).parse_args()
+    args = stage_arguments(__doc__, steps=3600).parse_args()
     seed_everything(args.seed)
     art, _, concepts = data.load(args.work)
     gallery, scenes = pictures.Gallery(art), pictures.shown_scenes(len(art))
     slots, model = Slots(args.work, vocabulary.language_model_tokenizer(args.work, concepts), concepts), Seer()
-    optimizer = MuonAdamW(*split_parameters(model.named_parameters(), is_matrix), MUON_LR, ADAM_LR, iterations=3)
+    optimizer = MuonAdamW(*split_parameters(model.named_parameters(), is_matrix), MUON_LR, ADAM_LR)
     average = MovingAverage({"vision": model}, decay=0.99)
     checkpoint = Checkpoint(args.work, "vision", average, optimizer)
     first = checkpoint.load() if args.resume else 0
