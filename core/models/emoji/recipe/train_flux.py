@@ -23,14 +23,14 @@ import vocabulary
 from muon import MuonAdamW, split_parameters
 from reading import Reader, one_thing
 from training import (
-    Checkpoint, MovingAverage, half_precision, parameter_count, seed_everything, stage_arguments, warm_up_then_decay,
+    Checkpoint, MovingAverage, half_precision, one_over_step, parameter_count, seed_everything, stage_arguments,
 )  # fmt: skip
 from train_vae import encode_all, psnr
 
 BATCH = 64
 SEVERAL = 12_000  # scenes of several things
 ONE_THING = 0.62  # share of a batch: large drawings have four times the tokens, and every small one is in many scenes
-MUON_LR, ADAM_LR = 1.2e-3, 1e-3
+MUON_LR, ADAM_LR = 3e-3, 1e-3
 FOUR_STEPS = torch.tensor([1.0, 1.0, 1.0, 0.75, 0.5, 0.25])  # sigma 1 often: the caption decides everything there
 
 
@@ -146,7 +146,7 @@ def main() -> None:
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(optimizer.parameters, 1.0)
-        optimizer.step(warm_up_then_decay(step, args.steps))
+        optimizer.step(one_over_step(step, args.steps))
         average.update(step)
         smoothed = loss.item() if smoothed is None else 0.98 * smoothed + 0.02 * loss.item()
         if (step + 1) % 50 == 0:

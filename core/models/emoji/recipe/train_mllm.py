@@ -168,7 +168,7 @@ def is_matrix(name: str, parameter: torch.Tensor) -> bool:
 
 
 def main() -> None:
-    args = stage_arguments(__doc__, steps=3400).parse_args()
+    args = stage_arguments(__doc__, steps=2600).parse_args()
     seed_everything(args.seed)
     _, _, concepts = data.load(args.work)
     tokenizer = vocabulary.language_model_tokenizer(args.work, concepts)

@@ -49,6 +49,11 @@ def warm_up_then_decay(step: int, steps: int, warm_up: int = 50, decay: float = 
     return min(1.0, (step + 1) / warm_up) * (floor + (1 - floor) * min(1.0, (1 - step / steps) / decay))
 
 
+def one_over_step(step: int, steps: int, plateau: int = 500, warm_up: int = 50, decay: float = 0.3) -> float:
+    """Factor on the learning rates: warm-up, `plateau` steps, then inverse to the step; a linear end over the last `decay`."""
+    return min(1.0, (step + 1) / warm_up) * min(1.0, plateau / (step + 1)) * min(1.0, (1 - step / steps) / decay)
+
+
 class MovingAverage:
     """Exponential moving averages of modules' weights: the weights that are saved and scored."""
 
