@@ -24,12 +24,10 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
 from PIL import Image
-from transformers import CLIPTextModel, T5EncoderModel
 
 import captions
 import data
 import teacher
-import vocabulary
 from data import Layout, Scene
 from lessons import Teacher
 from reading import Accuracy, Reader, one_thing
@@ -102,16 +100,13 @@ class PythonTeacher:
     """Draws by T5, CLIP, FLUX and the VAE of an exported folder."""
 
     def __init__(self, hf: Path):
-        self.tokenizers = vocabulary.TeacherTokenizers.load(hf / "teacher")
-        self.t5 = T5EncoderModel.from_pretrained(hf / "teacher/text_encoder_2").eval()
-        self.clip = CLIPTextModel.from_pretrained(hf / "teacher/text_encoder").eval()
+        self.texts = teacher.Texts.load(hf / "teacher")
         self.transformer = FluxTransformer2DModel.from_pretrained(hf / "flux/transformer").eval()
         self.vae = AutoencoderKL.from_pretrained(hf / "flux/vae").eval()
 
     @torch.no_grad()
     def draw(self, concepts: list[dict], scenes: list[Scene], seed: int) -> torch.Tensor:
-        texts = [captions.canonical(concepts, scene) for scene in scenes]
-        embeds, pooled = teacher.encode(self.t5, self.clip, *self.tokenizers.inputs(texts))
+        embeds, pooled = self.texts.of([captions.canonical(concepts, scene) for scene in scenes])
         return teacher.decode(self.vae, teacher.sample(self.transformer, embeds, pooled, seed=seed))
 
 

@@ -1,5 +1,8 @@
 """The teacher: a FLUX transformer under small T5 and CLIP encoders, its sampling, and nearest-neighbour scoring."""
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
@@ -40,6 +43,29 @@ def build_t5(vocabulary_size: int) -> T5EncoderModel:
 def encode(t5, clip, t5_ids: torch.Tensor, clip_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(prompt_embeds [batch, tokens, JOINT_WIDTH], pooled [batch, POOLED_WIDTH])."""
     return t5(input_ids=t5_ids).last_hidden_state, clip(input_ids=clip_ids).pooler_output
+
+
+@dataclass
+class Texts:
+    """What trained encoders say of captions."""
+
+    t5: T5EncoderModel
+    clip: CLIPTextModel
+    tokenizers: vocabulary.TeacherTokenizers
+
+    @classmethod
+    def load(cls, folder: Path) -> "Texts":
+        """Of a folder as diffusers lays it out."""
+        t5 = T5EncoderModel.from_pretrained(folder / "text_encoder_2").eval()
+        clip = CLIPTextModel.from_pretrained(folder / "text_encoder").eval()
+        return cls(t5, clip, vocabulary.TeacherTokenizers.load(folder))
+
+    @torch.no_grad()
+    def of(self, captions: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """(prompt_embeds [captions, tokens, JOINT_WIDTH], pooled [captions, POOLED_WIDTH])"""
+        parts = [captions[start : start + 256] for start in range(0, len(captions), 256)]
+        states = [encode(self.t5, self.clip, *self.tokenizers.inputs(part)) for part in parts]
+        return torch.cat([embeds for embeds, _ in states]), torch.cat([pooled for _, pooled in states])
 
 
 # ---- latents -------------------------------------------------------------------------------------

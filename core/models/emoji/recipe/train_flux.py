@@ -4,22 +4,19 @@
 
 reads WORK/vae (stage 1) and WORK/flux/{text_encoder,text_encoder_2} (stage 2a) and writes WORK/latents.pt, the latents of
 every scene of one thing and of some thousands of several, and WORK/flux/transformer. All three are the teacher of
-stage 4; the encoders are not shipped. Noise levels: two in five logit-normal, the rest exactly those that four plain Euler steps visit, so that four
-steps are enough without a distillation of their own.
+stage 4; the encoders are not shipped. Noise levels: two in five logit-normal, the rest exactly those that four plain
+Euler steps visit, so that four steps are enough without a distillation of their own.
 """
 
 import random
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
-from transformers import CLIPTextModel, T5EncoderModel
 
 import captions
 import data
 import teacher
-import vocabulary
 from muon import MuonAdamW, split_parameters
 from reading import Reader, one_thing
 from training import (
@@ -67,28 +64,6 @@ def random_sigmas(count: int) -> torch.Tensor:
     return torch.where(torch.rand(count) < 0.6, visited, smooth)
 
 
-@dataclass
-class Texts:
-    """What the encoders say of captions."""
-
-    t5: T5EncoderModel
-    clip: CLIPTextModel
-    tokenizers: vocabulary.TeacherTokenizers
-
-    @classmethod
-    def load(cls, work: Path, concepts: list[dict]) -> "Texts":
-        t5 = T5EncoderModel.from_pretrained(work / "flux/text_encoder_2").eval()
-        clip = CLIPTextModel.from_pretrained(work / "flux/text_encoder").eval()
-        return cls(t5, clip, vocabulary.teacher_tokenizers(work, concepts))
-
-    @torch.no_grad()
-    def of(self, captions: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        """(prompt_embeds [captions, tokens, JOINT_WIDTH], pooled [captions, POOLED_WIDTH])"""
-        parts = [captions[start : start + 256] for start in range(0, len(captions), 256)]
-        states = [teacher.encode(self.t5, self.clip, *self.tokenizers.inputs(part)) for part in parts]
-        return torch.cat([embeds for embeds, _ in states]), torch.cat([pooled for _, pooled in states])
-
-
 def is_matrix(name: str, parameter: torch.Tensor) -> bool:
     first_or_last = name in ("proj_out.weight", "x_embedder.weight")
     modulation = "norm" in name and name.endswith("linear.weight")  # a fifth of the weights, all from one vector
@@ -96,13 +71,13 @@ def is_matrix(name: str, parameter: torch.Tensor) -> bool:
 
 
 @torch.no_grad()
-def draw(transformer, vae, texts: Texts, concepts, scenes: list[data.Scene], seed: int) -> torch.Tensor:
+def draw(transformer, vae, texts: teacher.Texts, concepts, scenes: list[data.Scene], seed: int) -> torch.Tensor:
     embeds, pooled = texts.of([captions.canonical(concepts, scene) for scene in scenes])
     with half_precision():
         return teacher.decode(vae, teacher.sample(transformer, embeds, pooled, seed=seed))
 
 
-def report(transformer, vae, reader: Reader, texts: Texts, work: Path, count: int = 64) -> str:
+def report(transformer, vae, reader: Reader, texts: teacher.Texts, work: Path, count: int = 64) -> str:
     rng, facts, sheet = random.Random(7), [], []
     concepts = len(reader.concepts)
     groups = {
@@ -124,7 +99,7 @@ def main() -> None:
     vae = AutoencoderKL.from_pretrained(args.work / "vae").eval().to(memory_format=torch.channels_last)
     scenes = training_scenes(len(reader.concepts))
     latents = scene_latents(args.work, vae, scenes)
-    texts = Texts.load(args.work, reader.concepts)
+    texts = teacher.Texts.load(args.work / "flux")
     embeds, pooled = texts.of([captions.canonical(reader.concepts, scene) for scene in scenes])
 
     transformer = teacher.build_transformer()

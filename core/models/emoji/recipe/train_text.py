@@ -43,9 +43,10 @@ class Labels:
             begin = 0
             for place, concept in enumerate(scene.concepts):
                 name = tokenizers.t5.encode(concepts[concept]["labels"]["en"].lower()).ids
-                begin = find(self.t5_ids[row].tolist(), name, begin)
-                self.place[row, begin : begin + len(name)] = place
-                self.concept[row, begin : begin + len(name)] = concept
+                at = find(self.t5_ids[row].tolist(), name, begin)
+                begin = at + len(name)
+                self.place[row, at:begin] = place
+                self.concept[row, at:begin] = concept
 
 
 def find(ids: list[int], part: list[int], begin: int) -> int:
@@ -59,7 +60,8 @@ class Heads(nn.Module):
     def __init__(self, width: int, concepts: int):
         super().__init__()
         self.concept, self.place = nn.Linear(width, concepts), nn.Linear(width, PLACES)
-        self.look = nn.ModuleDict({"style": nn.Linear(width, 4), "colour": nn.Linear(width, 8), "layout": nn.Linear(width, len(LAYOUTS))})
+        classes = {"style": len(data.STYLES), "colour": len(data.COLOURS), "layout": len(LAYOUTS)}
+        self.look = nn.ModuleDict({name: nn.Linear(width, count) for name, count in classes.items()})
 
     def look_loss(self, states: torch.Tensor, labels: Labels) -> torch.Tensor:
         """Of states [batch, width], or [batch, tokens, width] of which every token is to tell it."""
