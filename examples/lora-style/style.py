@@ -4,9 +4,9 @@
     python style.py score --work WORK --binary x2i --lora silhouettes.safetensors --sheet sheet.png
 
 WORK holds art.npz and concepts.json (../../core/models/emoji/recipe/data.py). The new style is pixel art, made of the
-drawings of Fluent Emoji (MIT): cells of 4 x 4 pixels in one dark colour (`silhouettes`), or in four shades of green with a
-dark outline (`shades`). The 160 concepts are split once: 20 to learn, 20 to choose settings by, 120 to score. No drawing of
-the last 140 in the new style is ever learned.
+drawings of Fluent Emoji (MIT): cells of 8 x 8 pixels in one dark colour (`silhouettes`), or in four shades of green with a
+dark outline (`shades`). Of the 300 concepts 20 are to learn, 20 to choose settings by, and 120 to score. No drawing of
+the last two in the new style is ever learned.
 """
 
 import argparse
@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "core/models/emoji/
 import captions  # noqa: E402
 import data  # noqa: E402
 
-CELL = 4  # pixels
+CELL = 8  # pixels
 CELLS = 12  # of a drawing, without its outline
 SHADES = {  # dark to light; the first is the outline's
     "silhouettes": [(20, 24, 48)],
@@ -34,30 +34,31 @@ SHADES = {  # dark to light; the first is the outline's
 }
 LUMA = (0.299, 0.587, 0.114)
 SAID = "fluent"  # the style in the captions, whose place the new one takes
-LEARNED, CHOSEN_BY = 20, 20
+LEARNED, CHOSEN_BY, SCORED = 20, 20, 120
 SHEET_COLUMNS = 12
-SIDES = (data.PICTURE, data.PICTURE // CELL)  # of the thumbnails that are compared: whole pictures, and cells
+SIDES = (data.PICTURE // 2, data.PICTURE // CELL)  # of the thumbnails that are compared: of two pixels, and of cells
 COLOURS = list(data.COLOURS.values())
 
 
 @dataclass
 class Art:
-    """All drawings of the four known styles, and the names of the concepts."""
+    """All drawings of the four known styles, and the concepts, without the one that stands for unknown words."""
 
     concepts: list[dict]
-    drawings: np.ndarray  # [concepts, 4, side, side, 4]
+    art: np.ndarray  # [concepts, 4, side, side, 4]
+    drawings: data.Drawings
     shades: torch.Tensor  # of the new style, [shades, 3] in 0..1
 
     @classmethod
     def load(cls, work: Path, style: str) -> "Art":
-        drawings, _, concepts = data.load(work)
-        return cls(concepts, drawings, torch.tensor(SHADES[style], dtype=torch.float32) / 255)
+        art, _, concepts = data.load(work)
+        return cls(concepts[:-1], art, data.Drawings(art), torch.tensor(SHADES[style], dtype=torch.float32) / 255)
 
     def picture(self, concept: int, style: int, colour: int) -> torch.Tensor:
         """[3, side, side] in -1..1; the style after the known ones is the new one."""
         if style == NEW:
-            return pixel_art(self.drawings[concept, data.STYLES.index(SAID)], COLOURS[colour], self.shades)
-        return data.compose(self.drawings[concept, style].copy(), COLOURS[colour])
+            return pixel_art(self.art[concept, data.STYLES.index(SAID)], COLOURS[colour], self.shades)
+        return data.compose(self.drawings, data.Scene((concept,), style, colour))
 
 
 def pixel_art(rgba: np.ndarray, colour: tuple, shades: torch.Tensor) -> torch.Tensor:
@@ -90,12 +91,12 @@ def split(concepts: int) -> dict[str, list[tuple[int, int]]]:
     random.Random(17).shuffle(order)
     pairs = [(concept, place % len(COLOURS)) for place, concept in enumerate(order)]
     edge = LEARNED + CHOSEN_BY
-    return {"learned": pairs[:LEARNED], "chosen-by": pairs[LEARNED:edge], "scored": pairs[edge:]}
+    return {"learned": pairs[:LEARNED], "chosen-by": pairs[LEARNED:edge], "scored": pairs[edge : edge + SCORED]}
 
 
 def caption(art: Art, concept: int, colour: int, style: str = SAID) -> str:
-    scene = data.Scene(concept, data.STYLES.index(style), colour)
-    return captions.fill("a {o} in {s} style on a {c} background", art.concepts, scene, "en")
+    scene = data.Scene((concept,), data.STYLES.index(style), colour)
+    return captions.fill("a {o} in {s} style on a {c} background", captions.label(art.concepts, scene, "en"), scene, "en")
 
 
 def save(picture: torch.Tensor, path: Path) -> None:

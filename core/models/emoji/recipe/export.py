@@ -36,7 +36,7 @@ DEFAULTS = {
     "license": "CC-BY-SA-4.0",
     "defaults": {
         "width": data.PICTURE, "height": data.PICTURE, "steps": 4, "guidance": 0.0, "conditioning": "answer",
-        "prompt_format": "plain", "max_new_tokens": 48, "padding": None, "input_image_size": None,
+        "prompt_format": "plain", "earlier_turns": 1, "max_new_tokens": 48, "padding": None, "input_image_size": None,
         "certainty": {"least": 0.8, "tokens": 2},  # measured by score_unknown.py
         "unknown": {"prefix": captions.I_KNOW_NO, "until": " on a "},
         "modalities": ["text", "image", "video", "audio"],
@@ -73,7 +73,7 @@ def export_mllm(work: Path, out: Path, concepts: list[dict]) -> None:
     settings = json.loads((out / "tokenizer_config.json").read_text())
     settings |= {"tokenizer_class": "Qwen2Tokenizer", "processor_class": "MiniCPMOProcessor"}
     write_json(out / "tokenizer_config.json", settings)
-    weights = torch.load(work / "senses.pt", weights_only=True)
+    weights = torch.load(work / "settled.pt", weights_only=True)
     weights.pop("llm.lm_head.weight")  # the embedding's
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, out / "model.safetensors", {"format": "pt"})
     write_json(out / "config.json", config)

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 FOLDERS = {"vae": ["vae"], "text": ["flux/text_encoder", "flux/text_encoder_2"], "flux": ["flux"], "decoder": ["vae-tuned"]}  # results by stage
-WEIGHTS = {"mllm": "text.pt", "vision": "vision.pt", "hearing": "hearing.pt", "reader": "reader.pt", "senses": "senses.pt"}
+WEIGHTS = {"mllm": "text.pt", "vision": "vision.pt", "hearing": "hearing.pt", "reader": "reader.pt", "senses": "senses.pt", "settled": "settled.pt"}
 VOCABULARIES = ("tokenizer", "flux/tokenizer", "flux/tokenizer_2")
 HEADS = {"model.embed_tokens.weight": "lm_head.weight", "llm.model.embed_tokens.weight": "llm.lm_head.weight"}  # the same numbers
 SCALE = ".scale"

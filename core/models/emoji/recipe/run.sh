@@ -56,6 +56,7 @@ stage data $python data.py --packages "$work/node_modules" --work "$work"
   train hearing train_hearing.py
   train reader train_senses.py
   train senses train_senses.py --towers --steps 900
+  train settled train_senses.py --settle --steps 250
 } &
 senses=$!
 train vae train_vae.py

@@ -9,6 +9,7 @@ Euler steps visit, so that four steps are enough without a distillation of their
 """
 
 import random
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -26,9 +27,10 @@ from train_vae import encode_all, psnr
 
 BATCH = 64
 SEVERAL = 12_000  # scenes of several things
-ONE_THING = 0.62  # share of a batch: large drawings have four times the tokens, and every small one is in many scenes
+ONE_THING = 0.5  # share of a batch: large drawings have four times the tokens, and every small one is in many scenes
 MUON_LR, ADAM_LR = 3e-3, 1e-3
 FOUR_STEPS = torch.tensor([1.0, 1.0, 1.0, 0.75, 0.5, 0.25])  # sigma 1 often: the caption decides everything there
+OWN_FROM = 3400  # step from which half of a batch are pictures that the transformer has begun itself
 
 
 def training_scenes(concepts: int) -> list[data.Scene]:
@@ -64,6 +66,45 @@ def random_sigmas(count: int) -> torch.Tensor:
     return torch.where(torch.rand(count) < 0.6, visited, smooth)
 
 
+@dataclass
+class Noisy:
+    """What the transformer is shown, [pictures, 64, 64] at noise levels [pictures], and the velocity that it is to tell."""
+
+    tokens: torch.Tensor
+    sigma: torch.Tensor
+    velocity: torch.Tensor
+    weight: torch.Tensor
+
+
+def noised(clean: torch.Tensor) -> Noisy:
+    noise, sigma = torch.randn_like(clean), random_sigmas(len(clean))
+    return Noisy(torch.lerp(clean, noise, sigma[:, None, None]), sigma, noise - clean, torch.ones(len(clean)))
+
+
+@torch.no_grad()
+def begun(transformer, clean: torch.Tensor, embeds: torch.Tensor, pooled: torch.Tensor) -> Noisy:
+    """Pictures after one to three of four Euler steps from noise, weighted by the error of the picture.
+
+    A caption tells all of its picture, so the right velocity leads from wherever the transformer has come to that picture.
+    """
+    tokens, steps = torch.randn_like(clean), torch.randint(1, 4, (len(clean),))
+    with half_precision():
+        for step in range(3):
+            going = steps > step
+            sigma = torch.full((int(going.sum()),), 1 - step / 4)
+            tokens[going] -= teacher.velocity(transformer, tokens[going], sigma, embeds[going], pooled[going]).float() / 4
+    sigma = 1 - steps / 4
+    return Noisy(tokens, sigma, (tokens - clean) / sigma[:, None, None], 2 * sigma.square())
+
+
+def training_input(transformer, clean: torch.Tensor, embeds: torch.Tensor, pooled: torch.Tensor, step: int) -> Noisy:
+    if step < OWN_FROM:
+        return noised(clean)
+    half = len(clean) // 2  # rows are in no order
+    one, other = noised(clean[:half]), begun(transformer, clean[half:], embeds[half:], pooled[half:])
+    return Noisy(*(torch.cat([getattr(one, field.name), getattr(other, field.name)]) for field in fields(Noisy)))
+
+
 def is_matrix(name: str, parameter: torch.Tensor) -> bool:
     first_or_last = name in ("proj_out.weight", "x_embedder.weight")
     modulation = "norm" in name and name.endswith("linear.weight")  # a fifth of the weights, all from one vector
@@ -93,7 +134,7 @@ def report(transformer, vae, reader: Reader, texts: teacher.Texts, work: Path, c
 
 
 def main() -> None:
-    args = stage_arguments(__doc__, steps=5000).parse_args()
+    args = stage_arguments(__doc__, steps=8000).parse_args()
     seed_everything(args.seed)
     reader = Reader(args.work)
     vae = AutoencoderKL.from_pretrained(args.work / "vae").eval().to(memory_format=torch.channels_last)
@@ -112,12 +153,10 @@ def main() -> None:
     for step in range(first, args.steps):
         rows = random_rows(len(scenes))
         clean = latents[rows].float()
-        noise = torch.randn_like(clean)
-        sigma = random_sigmas(BATCH)
-        noisy = torch.lerp(clean, noise, sigma[:, None, None])
+        shown = training_input(transformer, clean, embeds[rows], pooled[rows], step)
         with half_precision():
-            predicted = teacher.velocity(transformer, noisy, sigma, embeds[rows], pooled[rows])
-        loss = (predicted.float() - (noise - clean)).square().mean()
+            predicted = teacher.velocity(transformer, shown.tokens, shown.sigma, embeds[rows], pooled[rows])
+        loss = ((predicted.float() - shown.velocity).square().mean((1, 2)) * shown.weight).mean()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(optimizer.parameters, 1.0)

@@ -194,7 +194,7 @@ def is_matrix(name: str, parameter: torch.Tensor) -> bool:
 
 
 def main() -> None:
-    args = stage_arguments(__doc__, steps=6500).parse_args()
+    args = stage_arguments(__doc__, steps=8000).parse_args()
     seed_everything(args.seed)
     concepts = data.load(args.work)[2]
     folder = args.work / "speech"

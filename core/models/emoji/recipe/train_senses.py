@@ -2,12 +2,15 @@
 
     python train_senses.py --work WORK            # beside stages 3a and 3b
     python train_senses.py --work WORK --towers   # after them
+    python train_senses.py --work WORK --settle   # after that
 
 Since towers tell what they see and hear in the text model's own words (slots.py), it learns to read them without towers:
 placeholders hold the embeddings that a tower is taught, with errors like a tower's (imagined.py). This gives WORK/reader.pt.
 With `--towers` it goes on for a little with what the towers of WORK/{vision,hearing}.pt really tell, and gives
 WORK/senses.pt: the weights of MiniCPM-o's architecture under its own names. The towers' last layers (LAST) then learn, too,
-to be read rightly; the others stay as they are.
+to be read rightly; the others stay as they are. So few lessons in words as fit beside the senses' make it forget some of
+its words: `--settle` begins with the mean of the text model and the one that reads (READS of it), which knows both, and goes on in
+small steps with more words, and gives WORK/settled.pt.
 
 A step has lessons in words, as in stage 3, so that they are not forgotten, and SCENES scenes that are shown, moving or
 heard. Beside a picture may stand what to change, to add or to draw instead. The losses are stage 3's: cross-entropy of the
@@ -38,6 +41,8 @@ from training import (
 )  # fmt: skip
 
 SCENES, CAPTIONS, CONVERSATIONS = 16, 8, 3  # of a batch
+SETTLING_CAPTIONS, SETTLING_CONVERSATIONS, SETTLING = 20, 6, 0.2  # the same with `--settle`, and the share of the learning rates
+READS = 0.7
 KINDS = (("heard",), ("heard",), ("shown", "moving", "heard"))  # in turn; speech is the hardest to read
 MUON_LR, ADAM_LR = 3e-3, 1e-3
 CONSISTENCY = 0.5
@@ -180,16 +185,18 @@ def consistency_loss(states: torch.Tensor, english: torch.Tensor, mask: torch.Te
     return (distance / (english.square() * weight).mean((1, 2, 3))).mean()
 
 
-def step_losses(senses_: Senses, utterances: Utterances, indices: list[int], kinds: tuple) -> dict[str, torch.Tensor]:
-    """Losses by kind of prompt, about the scenes of these utterances and, in words, others."""
+def step_losses(
+    senses_: Senses, utterances: Utterances, indices: list[int], kinds: tuple, words: tuple[int, int]
+) -> dict[str, torch.Tensor]:
+    """Losses by kind of prompt, about the scenes of these utterances and, in words, (captions, conversations) about others."""
     scenes, lessons = [utterances.scenes[i] for i in indices], senses_.teacher
     make = {
         "shown": lambda: senses_.shown(scenes), "moving": lambda: senses_.moving(scenes),
         "heard": lambda: senses_.heard(utterances, indices, masked=True),
     }  # fmt: skip
     found = {}
-    said = [lessons.caption(languages()) for _ in range(CAPTIONS)]
-    talks = [lessons.conversation(languages()) for _ in range(CONVERSATIONS)]
+    said = [lessons.caption(languages()) for _ in range(words[0])]
+    talks = [lessons.conversation(languages()) for _ in range(words[1])]
     for name, asked in (("said", said), ("talk", talks)):
         found[name], alike = text_losses(senses_.model.llm, senses_.tokens, asked)
         found[f"{name}, as English"] = CONSISTENCY * alike
@@ -257,6 +264,22 @@ def with_towers(work, tokens, unit: float) -> MiniCpmO:
     for part in ("vision", "hearing"):
         unknown = model.load_state_dict(torch.load(work / f"{part}.pt", weights_only=True), strict=False).unexpected_keys
         assert not unknown, unknown
+    return with_last_layers(model, unit)
+
+
+def settling(work, tokens, unit: float) -> MiniCpmO:
+    """The mean of the model that reads towers and the text model, which share their beginning."""
+    text, reads = (torch.load(work / f"{name}.pt", weights_only=True) for name in ("text", "senses"))
+    model = MiniCpmO(senses.config(tokens))
+    model.load_state_dict({
+        name: torch.lerp(text[name.removeprefix("llm.")].float(), tensor.float(), READS) if name.startswith("llm.") else tensor
+        for name, tensor in reads.items()
+    })  # fmt: skip
+    return with_last_layers(model, unit)
+
+
+def with_last_layers(model: MiniCpmO, unit: float) -> MiniCpmO:
+    """The language model's layers are to learn, and the towers' last, whose matrices are in units."""
     model.load_state_dict(scaled(model.state_dict(), 1 / unit))
     learning(model)
     for name, parameter in model.named_parameters():
@@ -284,8 +307,9 @@ def is_matrix(name: str, parameter: torch.Tensor) -> bool:
 
 
 def main() -> None:
-    parser = stage_arguments(__doc__, steps=550)
+    parser = stage_arguments(__doc__, steps=300)
     parser.add_argument("--towers", action="store_true", help="read what the towers tell, not what is imagined")
+    parser.add_argument("--settle", action="store_true", help="begin with what the text model and the one that reads towers have in common")
     parser.add_argument("--test-count", type=int, default=48, help="prompts of a kind in a report")
     args = parser.parse_args()
     seed_everything(args.seed)
@@ -293,11 +317,13 @@ def main() -> None:
     tokens = vocabulary.language_model_tokenizer(args.work, concepts)
     strangers = strangers_of(args.work, concepts)
     imagined = Imagined(args.work, tokens, concepts)
-    unit = imagined.slots.unit if args.towers else 1.0
-    model = with_towers(args.work, tokens, unit) if args.towers else reader(args.work, tokens)
-    source = Towers(model, pictures.Gallery(art), unit) if args.towers else imagined
-    stage = "senses" if args.towers else "reader"
-    optimizer = MuonAdamW(*split_parameters(model.named_parameters(), is_matrix), MUON_LR, ADAM_LR, iterations=3)
+    stage = "settled" if args.settle else "senses" if args.towers else "reader"
+    unit = 1.0 if stage == "reader" else imagined.slots.unit
+    model = {"reader": lambda: reader(args.work, tokens), "senses": lambda: with_towers(args.work, tokens, unit),
+             "settled": lambda: settling(args.work, tokens, unit)}[stage]()  # fmt: skip
+    source = imagined if stage == "reader" else Towers(model, pictures.Gallery(art), unit)
+    words, share = ((SETTLING_CAPTIONS, SETTLING_CONVERSATIONS), SETTLING) if args.settle else ((CAPTIONS, CONVERSATIONS), 1.0)
+    optimizer = MuonAdamW(*split_parameters(model.named_parameters(), is_matrix), MUON_LR * share, ADAM_LR * share, iterations=3)
     average = MovingAverage({stage: model}, decay=0.98)
     checkpoint = Checkpoint(args.work, stage, average, optimizer)
     first = checkpoint.load() if args.resume else 0
@@ -307,7 +333,7 @@ def main() -> None:
     print(f"{stage} {parameter_count(model)}, {len(utterances)} utterances", flush=True)
     batches = batches_of_like_length(utterances, SCENES, pool=24)
     for step in range(first, args.steps):
-        found = step_losses(taught, utterances, next(batches), KINDS[step % len(KINDS)])
+        found = step_losses(taught, utterances, next(batches), KINDS[step % len(KINDS)], words)
         optimizer.zero_grad()
         sum(found.values()).backward()
         torch.nn.utils.clip_grad_norm_(optimizer.parameters, 1.0)

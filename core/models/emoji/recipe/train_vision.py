@@ -82,7 +82,7 @@ def is_matrix(name: str, parameter: torch.Tensor) -> bool:
 
 
 def main() -> None:
-    args = stage_arguments(__doc__, steps=3600).parse_args()
+    args = stage_arguments(__doc__, steps=5000).parse_args()
     seed_everything(args.seed)
     art, _, concepts = data.load(args.work)
     gallery, scenes = pictures.Gallery(art), pictures.shown_scenes(len(art))

@@ -49,7 +49,7 @@ def warm_up_then_decay(step: int, steps: int, warm_up: int = 50, decay: float = 
     return min(1.0, (step + 1) / warm_up) * (floor + (1 - floor) * min(1.0, (1 - step / steps) / decay))
 
 
-def one_over_step(step: int, steps: int, plateau: int = 500, warm_up: int = 50, decay: float = 0.3) -> float:
+def one_over_step(step: int, steps: int, plateau: int = 1200, warm_up: int = 50, decay: float = 0.2) -> float:
     """Factor on the learning rates: warm-up, `plateau` steps, then inverse to the step; a linear end over the last `decay`."""
     return min(1.0, (step + 1) / warm_up) * min(1.0, plateau / (step + 1)) * min(1.0, (1 - step / steps) / decay)
 
