@@ -5,7 +5,8 @@
 reads WORK/vae (stage 1) and WORK/flux/{text_encoder,text_encoder_2} (stage 2a) and writes WORK/latents.pt, the latents of
 every scene of one thing and of some thousands of several, and WORK/flux/transformer. All three are the teacher of
 stage 4; the encoders are not shipped. Noise levels: two in five logit-normal, the rest exactly those that four plain
-Euler steps visit, so that four steps are enough without a distillation of their own.
+Euler steps visit, so that four steps are enough without a distillation of their own. From step OWN_FROM on half of a batch
+are pictures that the transformer has begun itself (`begun`).
 """
 
 import random

@@ -42,7 +42,7 @@ from training import (
 
 SCENES, CAPTIONS, CONVERSATIONS = 16, 8, 3  # of a batch
 SETTLING_CAPTIONS, SETTLING_CONVERSATIONS, SETTLING = 20, 6, 0.2  # the same with `--settle`, and the share of the learning rates
-READS = 0.7
+READS = 0.7  # share of the model that reads towers in the mean that `--settle` begins with
 KINDS = (("heard",), ("heard",), ("shown", "moving", "heard"))  # in turn; speech is the hardest to read
 MUON_LR, ADAM_LR = 3e-3, 1e-3
 CONSISTENCY = 0.5
