@@ -5,6 +5,11 @@ use super::pair::Pair;
 use super::tiles::Amx;
 use super::weights::WeightRows;
 
+/// True where [`product`] gives something.
+pub fn multiplies() -> bool {
+    Amx::new().is_some() || Bfloat::new().is_some()
+}
+
 /// [`super::product`] by the fastest unit for bf16 of the [processor's variant](crate::processor); `None` where it has
 /// none.
 pub fn product(

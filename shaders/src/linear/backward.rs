@@ -16,11 +16,14 @@ use x2i_cpu::widen::Half;
 
 /// What a backend may replace.
 pub(crate) trait LinearGradients: Backend {
-    /// That of the input: `gradient [m, rows]` times `weight [rows, cols]`.
+    /// That of the input: `gradient [m, rows]` times `weight [rows, cols]`. The CPU may round both as `input_bits` says
+    /// where the weight has 16 bits.
     fn linear_backward(
         weight: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
+        input_bits: InputBits,
     ) -> FloatTensor<Self> {
+        let _ = input_bits;
         Self::float_matmul(gradient, weight)
     }
 }
@@ -28,25 +31,33 @@ pub(crate) trait LinearGradients: Backend {
 impl LinearGradients for CubeBackend {}
 
 impl LinearGradients for Flex {
-    fn linear_backward(weight: FlexTensor, gradient: FlexTensor) -> FlexTensor {
+    fn linear_backward(
+        weight: FlexTensor,
+        gradient: FlexTensor,
+        input_bits: InputBits,
+    ) -> FlexTensor {
         if !is_half(&weight) {
             return crate::gemm::matmul(gradient, weight);
         }
         match weight.dtype() {
-            burn::tensor::DType::BF16 => halves::<bf16>(weight, gradient),
-            _ => halves::<f16>(weight, gradient),
+            burn::tensor::DType::BF16 => halves::<bf16>(weight, gradient, input_bits),
+            _ => halves::<f16>(weight, gradient, input_bits),
         }
     }
 }
 
-fn halves<H: Half + Element>(weight: FlexTensor, gradient: FlexTensor) -> FlexTensor {
+fn halves<H: Half + Element>(
+    weight: FlexTensor,
+    gradient: FlexTensor,
+    input_bits: InputBits,
+) -> FlexTensor {
     let weight = weight.to_contiguous();
     let shape = [gradient.layout().shape()[0], weight.layout().shape()[1]];
     let cols = shape[1];
     let halves = weight.storage::<H>();
     let widen = |first: usize, out: &mut [f32]| H::widen(&halves[first * cols..][..out.len()], out);
     let mut out = vec![0.0; shape[0] * cols];
-    stripes::add_transposed(&gradient, cols, widen, &mut out);
+    stripes::add_transposed(&gradient, cols, widen, input_bits, &mut out);
     tensor(out, shape)
 }
 
@@ -62,7 +73,7 @@ fn weight_backward<B: Backend>(x: FloatTensor<B>, gradient: FloatTensor<B>) -> F
 
 /// The product. Of a frozen weight it keeps no input, of an input without a gradient no weight.
 #[derive(Debug, Clone)]
-struct Linear;
+struct Linear(InputBits);
 
 impl<B: LinearGradients> Gradients<B, 2> for Linear {
     fn reads(&self, [x, weight]: [bool; 2]) -> [bool; 2] {
@@ -77,7 +88,7 @@ impl<B: LinearGradients> Gradients<B, 2> for Linear {
     ) -> [Option<FloatTensor<B>>; 2] {
         let of_weight = x.map(|x| weight_backward::<B>(x, gradient.clone()));
         [
-            weight.map(|weight| B::linear_backward(weight, gradient)),
+            weight.map(|weight| B::linear_backward(weight, gradient, self.0)),
             of_weight,
         ]
     }
@@ -96,7 +107,7 @@ impl<B: LinearGradients> Gradients<B, 3> for Linear {
     ) -> [Option<FloatTensor<B>>; 3] {
         let of_bias = wanted[2].then(|| bias_backward::<B>(gradient.clone()));
         let of_weight = x.map(|x| weight_backward::<B>(x, gradient.clone()));
-        let of_x = weight.map(|weight| B::linear_backward(weight, gradient));
+        let of_x = weight.map(|weight| B::linear_backward(weight, gradient, self.0));
         [of_x, of_weight, of_bias]
     }
 }
@@ -107,7 +118,7 @@ impl<B: LinearOps + LinearGradients, C: Strategy> LinearOps for Autodiff<B, C> {
         weight: FloatTensor<Self>,
         input_bits: InputBits,
     ) -> FloatTensor<Self> {
-        record::<B, C, _, _>(Linear, [x, weight], |[x, weight]| {
+        record::<B, C, _, _>(Linear(input_bits), [x, weight], |[x, weight]| {
             <B as LinearOps>::linear(x, weight, input_bits)
         })
     }
@@ -118,7 +129,7 @@ impl<B: LinearOps + LinearGradients, C: Strategy> LinearOps for Autodiff<B, C> {
         bias: FloatTensor<Self>,
         input_bits: InputBits,
     ) -> FloatTensor<Self> {
-        record::<B, C, _, _>(Linear, [x, weight, bias], |[x, weight, bias]| {
+        record::<B, C, _, _>(Linear(input_bits), [x, weight, bias], |[x, weight, bias]| {
             B::linear_bias(x, weight, bias, input_bits)
         })
     }

@@ -1,17 +1,33 @@
 //! A product of many input rows on the CPU with a weight that is widened to f32 when it is used, a [`STRIPE`]
-//! of its rows at a time.
+//! of its rows at a time. The backward pass rounds both sides to bf16 where it may and the processor multiplies those, as
+//! trainers with mixed precision do: half the time of f32.
 
 use burn::backend::ops::FloatTensorOps;
 #[cfg(not(target_family = "wasm"))]
 use burn::tensor::Slice;
 use burn_flex::{Flex, FlexTensor};
+#[cfg(not(target_family = "wasm"))]
+use half::bf16;
 use rayon::prelude::*;
 
 use crate::cpu::tensor;
 use crate::gemm;
+#[cfg(not(target_family = "wasm"))]
+use x2i_cpu::{
+    integer::InputBits,
+    lanes::{self, Pairs},
+};
 
 /// Weights that are widened at a time: 16 MB of f32. The GEMM packs the inputs again for each stripe.
 const STRIPE: usize = 1 << 22;
+
+/// Rows and columns of a part that is turned at once: its lines stay in the first-level cache.
+#[cfg(not(target_family = "wasm"))]
+const EDGE: usize = 64;
+
+/// Up to this many rows of gradients the product in f32 is the faster one.
+#[cfg(not(target_family = "wasm"))]
+const FEW_ROWS: usize = 64;
 
 /// Weights of a task.
 pub(crate) const TASK_WEIGHTS: usize = 64 * 1024;
@@ -58,14 +74,56 @@ pub(crate) fn add_transposed(
     x: &FlexTensor,
     cols: usize,
     widen: impl Fn(usize, &mut [f32]) + Sync,
+    input_bits: InputBits,
     out: &mut [f32],
 ) {
     let rows = x.layout().shape()[1];
     for (first, width, stripe) in stripes([rows, cols], widen) {
         let columns = Slice::new(first as isize, Some((first + width) as isize), 1);
         let columns = Flex::float_slice(x.clone(), &[Slice::new(0, None, 1), columns]);
-        let products = gemm::matmul(columns, stripe);
+        let rounded = match input_bits {
+            InputBits::AsWeights => rounded(&columns, &stripe),
+            InputBits::Sixteen => None,
+        };
+        let products = rounded.unwrap_or_else(|| gemm::matmul(columns, stripe));
         let products = products.storage::<f32>();
         out.iter_mut().zip(products).for_each(|(out, x)| *out += x);
     }
+}
+
+/// `x [m, rows]` times `stripe [rows, cols]` with both in bf16, `[m, cols]`; `None` of few rows, for which turning the
+/// weight takes longer than the product, and where the processor has no unit for it.
+#[cfg(not(target_family = "wasm"))]
+fn rounded(x: &FlexTensor, stripe: &FlexTensor) -> Option<FlexTensor> {
+    let [rows, cols] = [0, 1].map(|axis| stripe.layout().shape()[axis]);
+    let m = x.layout().shape()[0];
+    if m <= FEW_ROWS || !lanes::halves::multiplies() {
+        return None;
+    }
+    let weight = turned(stripe.storage(), [rows, cols]);
+    let weight = Pairs {
+        weight: &weight,
+        cols: rows,
+    };
+    let out = lanes::halves::product(x.to_contiguous().storage(), &weight, [cols, rows], None);
+    out.map(|out| tensor(out, [m, cols]))
+}
+
+/// `matrix [rows, cols]` in bf16, `[cols, rows]`.
+#[cfg(not(target_family = "wasm"))]
+fn turned(matrix: &[f32], [rows, cols]: [usize; 2]) -> Vec<bf16> {
+    let mut turned = vec![bf16::ZERO; rows * cols];
+    let task = EDGE * rows;
+    turned.par_chunks_mut(task).enumerate().for_each(|(task, out)| {
+        let first = task * EDGE;
+        for row in (0..rows).step_by(EDGE) {
+            for (column, out) in out.chunks_exact_mut(rows).enumerate() {
+                let out = &mut out[row..rows.min(row + EDGE)];
+                for (index, out) in out.iter_mut().enumerate() {
+                    *out = bf16::from_f32(matrix[(row + index) * cols + first + column]);
+                }
+            }
+        }
+    });
+    turned
 }

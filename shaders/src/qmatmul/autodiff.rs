@@ -12,13 +12,15 @@ use x2i_cpu::integer::InputBits;
 
 /// What a backend may replace.
 pub(crate) trait BlockGradients: BlockOps {
-    /// That of the input: `gradient [m, rows]` times the weight.
+    /// That of the input: `gradient [m, rows]` times the weight. The CPU may round both as `input_bits` says.
     fn matmul_blocks_backward(
         packed: IntTensor<Self>,
         scales: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
         block_type: BlockType,
+        input_bits: InputBits,
     ) -> FloatTensor<Self> {
+        let _ = input_bits;
         let weight = Self::dequantize_blocks(packed, scales, block_type);
         Self::float_matmul(gradient, weight)
     }
@@ -32,8 +34,9 @@ impl BlockGradients for Flex {
         scales: FlexTensor,
         gradient: FlexTensor,
         block_type: BlockType,
+        input_bits: InputBits,
     ) -> FlexTensor {
-        flex::backward(packed, scales, gradient, block_type)
+        flex::backward(packed, scales, gradient, block_type, input_bits)
     }
 }
 
@@ -43,11 +46,18 @@ struct Product<B: Backend> {
     packed: IntTensor<B>,
     scales: FloatTensor<B>,
     block_type: BlockType,
+    input_bits: InputBits,
 }
 
 impl<B: BlockGradients> Product<B> {
     fn of_x(self, gradient: FloatTensor<B>) -> FloatTensor<B> {
-        B::matmul_blocks_backward(self.packed, self.scales, gradient, self.block_type)
+        let Self {
+            packed,
+            scales,
+            block_type,
+            input_bits,
+        } = self;
+        B::matmul_blocks_backward(packed, scales, gradient, block_type, input_bits)
     }
 }
 
@@ -105,6 +115,7 @@ impl<B: BlockGradients, C: Strategy> BlockOps for Autodiff<B, C> {
             packed: packed.clone(),
             scales: scales.clone(),
             block_type,
+            input_bits,
         };
         record::<B, C, _, _>(product, [x], |[x]| {
             B::matmul_blocks(x, packed, scales, block_type, input_bits)
@@ -124,6 +135,7 @@ impl<B: BlockGradients, C: Strategy> BlockOps for Autodiff<B, C> {
             packed: packed.clone(),
             scales: scales.clone(),
             block_type,
+            input_bits,
         };
         record::<B, C, _, _>(product, [x, bias], |[x, bias]| {
             B::matmul_blocks_bias(x, packed, scales, bias, block_type, input_bits)

@@ -215,6 +215,7 @@ pub(super) fn backward(
     scales: FlexTensor,
     gradient: FlexTensor,
     block_type: BlockType,
+    input_bits: InputBits,
 ) -> FlexTensor {
     let (packed, scales) = (packed.to_contiguous(), scales.to_contiguous());
     let (weights, scales) = (weights(&packed, block_type), row_scales(&scales));
@@ -229,7 +230,7 @@ pub(super) fn backward(
         });
     };
     if !out.is_empty() {
-        stripes::add_transposed(&gradient, shape[1], widen, &mut out);
+        stripes::add_transposed(&gradient, shape[1], widen, input_bits, &mut out);
     }
     tensor(out, shape)
 }
