@@ -87,6 +87,10 @@ impl<'a> Align<'a> {
             layer_scales: None,
         };
         if settings.layer_scales {
+            if subject.parts.align_config.t5.is_some() {
+                let reason = "`layer-scales` divides the states that AlignNet's T5 blocks read, and no mix in front of them can take the scales; leave it out";
+                return Err(Error::config("training", reason));
+            }
             let scales = subject.measured_scales()?;
             subject.layer_scales = Some(scales);
         }

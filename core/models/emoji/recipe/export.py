@@ -1,11 +1,11 @@
 """Stage 5: the model folder, in the layout of the published checkpoints.
 
-    python export.py --work WORK --out emoji-hf [--untrained]
+    python export.py --work WORK --out emoji-hf [--begun]
 
 writes
     flux/{model_index.json,scheduler,transformer,vae}   as diffusers saves a FluxPipeline
-    proj/{config.json,diffusion_pytorch_model.*}        AlignNet, as `x2i train align` writes it; with --untrained random
-                                                        numbers, which it is trained in place of
+    proj/{config.json,diffusion_pytorch_model.*}        AlignNet, as `x2i train align` writes it; with --begun that of
+                                                        begin_align.py, which it is trained in place of
     mllm/                                               MiniCPM-o with tokenizer and processor files
     teacher/{text_encoder,text_encoder_2,tokenizer,tokenizer_2} for scoring only, not shipped
     x2i.json, concepts.json                             defaults; what the model can draw
@@ -27,7 +27,6 @@ import captions
 import data
 import pictures
 import senses
-import teacher
 import vocabulary
 
 LIMIT = 32e6  # bytes
@@ -90,25 +89,6 @@ def export_teacher(work: Path, out: Path, concepts: list[dict]) -> None:
     vocabulary.teacher_tokenizers(work, concepts).save(out)
 
 
-def export_untrained(out: Path, layers: int, width: int, kernel: int = 5) -> None:
-    """An AlignNet of random numbers: its sizes are what is wanted."""
-    out.mkdir(parents=True)
-    write_json(out / "config.json", {
-        "in_channels": layers, "kernel_size": kernel, "input_dim": width, "output_dim0": teacher.POOLED_WIDTH,
-        "output_dim1": teacher.JOINT_WIDTH, "num_layers": 2, "num_heads": 4, "norm_eps": 1e-6, "head_dim": 8,
-        "use_t5": False, "use_scale": False, "use_cnn": True,
-    })  # fmt: skip
-    shapes = {
-        "conv.weight": (1, layers, kernel, kernel), "conv.bias": (1,), "mlp.layernorm.weight": (width,),
-        "mlp.layernorm.bias": (width,), "mlp.projector.0.weight": (teacher.JOINT_WIDTH, width),
-        "mlp.projector.2.weight": (teacher.JOINT_WIDTH, teacher.JOINT_WIDTH),
-        "mlp.fc.1.weight": (teacher.POOLED_WIDTH, teacher.JOINT_WIDTH), "mlp.fc.1.bias": (teacher.POOLED_WIDTH,),
-    }  # fmt: skip
-    random = torch.Generator().manual_seed(0)
-    weights = {name: 0.02 * torch.randn(shape, generator=random) for name, shape in shapes.items()}
-    save_file(weights, out / "diffusion_pytorch_model.safetensors")
-
-
 def shipped_bytes(out: Path) -> dict[str, int]:
     """Bytes a part: matrices whose input width is a multiple of 32 as Q8_0, everything else as 16 bits."""
     parts = {
@@ -129,17 +109,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--untrained", action="store_true", help="with an AlignNet of random numbers")
+    parser.add_argument("--begun", action="store_true", help="with the AlignNet that stage 4 begins with")
     args = parser.parse_args()
     concepts = data.load(args.work)[2]
     fresh = args.out.with_name(args.out.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     export_flux(args.work, fresh / "flux")
-    if args.untrained:
-        config = senses.config(vocabulary.language_model_tokenizer(args.work, concepts))
-        export_untrained(fresh / "proj", config["num_hidden_layers"] + 1, config["hidden_size"])
-    else:
-        shutil.copytree(args.work / "align/run/proj", fresh / "proj")
+    shutil.copytree(args.work / "align" / ("begun" if args.begun else "run/proj"), fresh / "proj")
     export_mllm(args.work, fresh / "mllm", concepts)
     export_teacher(args.work, fresh / "teacher", concepts)
     write_json(fresh / "x2i.json", DEFAULTS)

@@ -38,9 +38,9 @@ packages() {
 }
 
 align() {
-  "$work/venv/bin/python" export.py --work "$work" --out "$work/emoji-hf" --untrained
-  "$x2i" convert "$work/emoji-hf" "$work/untrained" --force
-  "$x2i" train align --config align.toml --model "$work/untrained" --teacher "$work/flux" --out "$work/align/run" \
+  "$work/venv/bin/python" export.py --work "$work" --out "$work/emoji-hf" --begun
+  "$x2i" convert "$work/emoji-hf" "$work/begun" --quantize q8_0 --force
+  "$x2i" train align --config align.toml --model "$work/begun" --teacher "$work/flux" --out "$work/align/run" \
     --data "$work/align/train.jsonl" --validation-data "$work/align/held-out.jsonl"
 }
 
@@ -65,5 +65,6 @@ train flux train_flux.py
 train decoder train_decoder.py
 wait $senses
 stage shards $python shards.py --work "$work"
+train begun begin_align.py
 stage align align
 stage export $python export.py --work "$work" --out "$work/emoji-hf"
