@@ -33,7 +33,7 @@ from training import (
 )  # fmt: skip
 
 BATCH = 64
-CAPTIONS = 16_000  # of train.jsonl, which is shuffled
+CAPTIONS = 12_000  # of train.jsonl, which is shuffled
 MUON_LR, ADAM_LR = 4e-3, 1e-3
 KERNEL, HEADS, HEAD_WIDTH, FEED_FORWARD, BLOCKS = 5, 4, 32, 512, 1
 WORD = re.compile(r"\w+|[^\w\s]")
@@ -171,7 +171,7 @@ def usual_of(everything: Taught) -> Taught:
 
 
 def main() -> None:
-    args = stage_arguments(__doc__, steps=1500).parse_args()
+    args = stage_arguments(__doc__, steps=1000).parse_args()
     seed_everything(args.seed)
     tokens = vocabulary.language_model_tokenizer(args.work, data.load(args.work)[2])
     model = build(tokens).eval()

@@ -55,8 +55,8 @@ stage data $python data.py --packages "$work/node_modules" --work "$work"
   train vision train_vision.py
   train hearing train_hearing.py
   train reader train_senses.py
-  train senses train_senses.py --towers --steps 900
-  train settled train_senses.py --settle --steps 250
+  train senses train_senses.py --towers --steps 800
+  train settled train_senses.py --settle --steps 200
 } &
 senses=$!
 train vae train_vae.py
