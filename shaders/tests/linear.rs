@@ -200,6 +200,45 @@ fn wide_weights_in_bf16_may_take_rounded_inputs_and_others_never_do() {
 }
 
 #[test]
+fn gradients_of_many_rows_may_be_rounded_beside_weights_of_16_bits() {
+    let device = Device::flex();
+    let (m, [rows, cols]) = (100, [77, 130]); // no whole parts of what is turned at once
+    for dtype in [DType::F16, DType::BF16] {
+        let mut values = Values::new(9);
+        let (x, cotangent) = (values.normals(m * cols), values.normals(m * rows));
+        let (weight, tensor) = halves(&values.normals(rows * cols), [rows, cols], dtype, &device);
+        let expected: Vec<f32> = cotangent
+            .chunks_exact(rows)
+            .flat_map(|cotangent| {
+                let weight = &weight;
+                (0..cols).map(move |col| {
+                    let terms = cotangent.iter().enumerate();
+                    terms
+                        .map(|(row, of_y)| of_y * weight[row * cols + col])
+                        .sum::<f32>()
+                })
+            })
+            .collect();
+        for (input_bits, tolerance) in [
+            (InputBits::AsWeights, ROUNDED_TOLERANCE),
+            (InputBits::Sixteen, TOLERANCE),
+        ] {
+            let x = matrix(&x, [m, cols], &device).autodiff().require_grad();
+            let y = linear_rounded(x.clone(), tensor.clone().autodiff(), None, input_bits);
+            let cotangent = matrix(&cotangent, [m, rows], &device).autodiff();
+            let gradients = (y * cotangent).sum().backward();
+            let found = x.grad(&gradients).expect("x takes part");
+            assert_close(
+                &format!("{dtype:?}, {input_bits:?}"),
+                found,
+                &expected,
+                tolerance,
+            );
+        }
+    }
+}
+
+#[test]
 fn extreme_weights_of_16_bits_keep_their_values() {
     let device = Device::flex();
     for (dtype, extremes) in [

@@ -129,8 +129,10 @@ impl<B: LinearOps + LinearGradients, C: Strategy> LinearOps for Autodiff<B, C> {
         bias: FloatTensor<Self>,
         input_bits: InputBits,
     ) -> FloatTensor<Self> {
-        record::<B, C, _, _>(Linear(input_bits), [x, weight, bias], |[x, weight, bias]| {
-            B::linear_bias(x, weight, bias, input_bits)
-        })
+        record::<B, C, _, _>(
+            Linear(input_bits),
+            [x, weight, bias],
+            |[x, weight, bias]| B::linear_bias(x, weight, bias, input_bits),
+        )
     }
 }

@@ -114,16 +114,19 @@ fn rounded(x: &FlexTensor, stripe: &FlexTensor) -> Option<FlexTensor> {
 fn turned(matrix: &[f32], [rows, cols]: [usize; 2]) -> Vec<bf16> {
     let mut turned = vec![bf16::ZERO; rows * cols];
     let task = EDGE * rows;
-    turned.par_chunks_mut(task).enumerate().for_each(|(task, out)| {
-        let first = task * EDGE;
-        for row in (0..rows).step_by(EDGE) {
-            for (column, out) in out.chunks_exact_mut(rows).enumerate() {
-                let out = &mut out[row..rows.min(row + EDGE)];
-                for (index, out) in out.iter_mut().enumerate() {
-                    *out = bf16::from_f32(matrix[(row + index) * cols + first + column]);
+    turned
+        .par_chunks_mut(task)
+        .enumerate()
+        .for_each(|(task, out)| {
+            let first = task * EDGE;
+            for row in (0..rows).step_by(EDGE) {
+                for (column, out) in out.chunks_exact_mut(rows).enumerate() {
+                    let out = &mut out[row..rows.min(row + EDGE)];
+                    for (index, out) in out.iter_mut().enumerate() {
+                        *out = bf16::from_f32(matrix[(row + index) * cols + first + column]);
+                    }
                 }
             }
-        }
-    });
+        });
     turned
 }
