@@ -1,6 +1,6 @@
 //! A product of many input rows on the CPU with a weight that is widened to f32 when it is used, a [`STRIPE`]
 //! of its rows at a time. The backward pass rounds both sides to bf16 where it may and the processor multiplies those, as
-//! trainers with mixed precision do: half the time of f32.
+//! trainers with mixed precision do.
 
 use burn::backend::ops::FloatTensorOps;
 #[cfg(not(target_family = "wasm"))]
